@@ -1,0 +1,1 @@
+from msckpt_jax.checkpoint.save import save_checkpoint

@@ -1,0 +1,1 @@
+"""Pytree to file and back: names, plan, write; index, boxes, load."""

@@ -1,0 +1,101 @@
+"""Replace a file so that a reader sees the old one or the whole new one, never a part."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks; a stale temporary file then stays
+    fcntl = None
+
+
+@contextlib.contextmanager
+def replacing(target: Path, *, durable: bool) -> Iterator[int]:
+    """A descriptor of a temporary file that becomes ``target`` when the block ends well.
+
+    Any exception removes the temporary file and leaves ``target`` as it was. With ``durable`` the
+    bytes are on the disk before the name is (fsync of the file, rename, fsync of the folder).
+    Writers are told apart by name and by a lock, so that two can save the same target, and what a
+    killed one left is swept away by the next.
+    """
+    _sweep(target)
+    fd, temporary = _create(target)
+    try:
+        yield fd
+        if durable:
+            os.fsync(fd)
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    finally:
+        os.close(fd)
+    if durable:
+        sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable, where the system can."""
+    with contextlib.suppress(PermissionError):  # Windows cannot open folders
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _prefix(target: Path) -> str:
+    return f".{target.name[-200:]}."
+
+
+def _create(target: Path) -> tuple[int, Path]:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+    while True:
+        temporary = target.with_name(f"{_prefix(target)}{secrets.token_hex(6)}.tmp")
+        fd = os.open(temporary, flags, 0o666)
+        # A sweep may have come between the two calls: then the file has lost its name.
+        if _lock(fd) and os.fstat(fd).st_nlink:
+            return fd, temporary
+        os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def _sweep(target: Path) -> None:
+    """Remove temporary files of ``target`` whose writer is gone."""
+    if fcntl is None:
+        return
+    prefix = _prefix(target)
+    with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
+        stale = [e.path for e in entries if e.name.startswith(prefix) and e.name.endswith(".tmp")]
+        for path in stale:
+            _remove_unlocked(path)
+
+
+def _remove_unlocked(path: str) -> None:
+    assert fcntl is not None
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(path)
+        finally:
+            os.close(fd)

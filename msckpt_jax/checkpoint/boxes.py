@@ -1,0 +1,96 @@
+"""Boxes: rectangular parts of an array, and the copying between arrays cut in different ways.
+
+A box is a tuple of ``(start, stop)``, one a dimension. An array that is cut in parts is a list of
+*pieces* ``(box, source)``, where ``source`` gives NumPy arrays when indexed with slices. Device
+shards of an array in memory and slices of a tensor in a file both are pieces, so that writing and
+reading are the same few functions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Box: TypeAlias = tuple[tuple[int, int], ...]
+Piece: TypeAlias = tuple[Box, Any]
+
+
+def whole(shape: Sequence[int]) -> Box:
+    return tuple((0, n) for n in shape)
+
+
+def from_index(index: Sequence[slice], shape: Sequence[int]) -> Box:
+    """The box of a tuple of unit-step slices, as shardings give them."""
+    return tuple(s.indices(n)[:2] for s, n in zip(index, shape, strict=True))
+
+
+def shape_of(box: Box) -> tuple[int, ...]:
+    return tuple(stop - start for start, stop in box)
+
+
+def size_of(box: Box) -> int:
+    return math.prod(stop - start for start, stop in box)
+
+
+def slices(box: Box, origin: Box) -> tuple[slice, ...]:
+    """The slices that select ``box`` from an array that covers ``origin``."""
+    return tuple(slice(a - o, b - o) for (a, b), (o, _) in zip(box, origin, strict=True))
+
+
+def intersect(one: Box, other: Box) -> Box | None:
+    """The common part of two boxes, or None when it is empty."""
+    common = tuple(
+        (max(a, c), min(b, d)) for (a, b), (c, d) in zip(one, other, strict=True)
+    )
+    return common if all(start < stop for start, stop in common) else None
+
+
+def of_range(shape: Sequence[int], start: int, stop: int, limit: int) -> Iterator[Box]:
+    """Cut the elements ``[start, stop)`` in row-major order into boxes of at most ``limit``.
+
+    Each box is contiguous in row-major order and the boxes follow one another, so that a byte
+    range of a file becomes a short list of NumPy views.
+    """
+    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    while start < stop:
+        count = min(limit, stop - start)
+        index, rest = [], start
+        for stride in strides:
+            index.append(rest // stride)
+            rest %= stride
+        # The outermost axis along which a run may begin here: all inner indices are 0 and at
+        # least one of its rows fits.
+        axis = len(shape)
+        while axis > 0 and strides[axis - 1] <= count and not any(index[axis:]):
+            axis -= 1
+        if axis == len(shape):  # 0-d
+            yield ()
+            return
+        rows = min(shape[axis] - index[axis], count // strides[axis])
+        yield (
+            *((i, i + 1) for i in index[:axis]),
+            (index[axis], index[axis] + rows),
+            *((0, n) for n in shape[axis + 1 :]),
+        )
+        start += rows * strides[axis]
+
+
+def gather(pieces: Sequence[Piece], box: Box, out: np.ndarray) -> None:
+    """Fill ``out`` (of the shape of ``box``) from the pieces that overlap ``box``."""
+    for origin, source in pieces:
+        common = intersect(origin, box)
+        if common is not None:
+            out[slices(common, box)] = source[slices(common, origin)]
+
+
+def view(pieces: Sequence[Piece], box: Box) -> np.ndarray | None:
+    """``box`` as an array without a copy, when one in-memory piece holds all of it."""
+    for origin, source in pieces:
+        if isinstance(source, np.ndarray) and all(
+            o <= a and b <= p for (a, b), (o, p) in zip(box, origin, strict=True)
+        ):
+            return source[slices(box, origin)]
+    return None

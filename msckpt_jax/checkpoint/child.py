@@ -1,0 +1,20 @@
+"""The saving process of ``async_save="process"``: records and job come on stdin."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+
+from msckpt_jax.checkpoint import save, snapshot
+
+
+def main() -> None:
+    shared, job = pickle.load(sys.stdin.buffer)
+    save.run(snapshot.attach(shared), job)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Exception as error:
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -1,0 +1,185 @@
+"""Encryption of CheckPoints: MindSpore's block layout, with ``cryptography`` for the ciphers.
+
+The plain stream is cut into pieces of 64 MiB; each becomes one block. Integers are little-endian
+uint32 (MindSpore core, utils/crypto.cc)::
+
+    magic [16 bytes GCM tag] block_len iv_len=16 iv[16] cipher_len cipher
+
+``block_len`` counts what follows it. AES-GCM stores 16 IV bytes of which the first 12 are the
+nonce; the CBC modes pad as PKCS7 and authenticate nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+BLOCK_BYTES = 64 << 20
+_IV = 16
+_TAG = 16
+_PAD = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    name: str
+    magic: int
+    key_sizes: tuple[int, ...]
+    authenticated: bool
+
+    @property
+    def head_bytes(self) -> int:
+        return 4 + (_TAG if self.authenticated else 0) + 4 + 4 + _IV + 4
+
+    def cipher(self, key: bytes, iv: bytes, tag: bytes | None = None) -> Cipher:
+        algorithm = algorithms.SM4(key) if self.name == "SM4-CBC" else algorithms.AES(key)
+        return Cipher(algorithm, modes.GCM(iv[:12], tag) if self.authenticated else modes.CBC(iv))
+
+    def cipher_bytes(self, plain: int) -> int:
+        return plain if self.authenticated else plain + _PAD - plain % _PAD
+
+    def check_key(self, key: Any, argument: str) -> bytes:
+        """The key as bytes, or an error that never shows it."""
+        if not isinstance(key, bytes | bytearray):
+            raise TypeError(f"{argument} must be bytes, not {type(key).__name__}")
+        if len(key) not in self.key_sizes:
+            sizes = " or ".join(map(str, self.key_sizes))
+            raise ValueError(f"{argument} for {self.name} must have {sizes} bytes, not {len(key)}")
+        return bytes(key)
+
+
+MODES = {
+    mode.name: mode
+    for mode in (
+        Mode("AES-GCM", 0x7F3A5ED8, (16, 24, 32), True),
+        Mode("AES-CBC", 0x7F3A5ED9, (16, 24, 32), False),
+        Mode("SM4-CBC", 0x7F3A5EDA, (16,), False),
+    )
+}
+_BY_MAGIC = {struct.pack("<I", mode.magic): mode for mode in MODES.values()}
+
+
+class CipherError(Exception):
+    """A block is damaged or the key does not fit; the reader adds the file."""
+
+    def __init__(self, problem: str, offset: int):
+        super().__init__(problem)
+        self.problem = problem
+        self.offset = offset
+
+
+def mode_named(name: Any, argument: str) -> Mode:
+    if name not in MODES:
+        raise ValueError(f"{argument} must be one of {', '.join(MODES)}, not {name!r}")
+    return MODES[name]
+
+
+def detect(head: Any) -> Mode | None:
+    """The mode of a file that begins with these 4 bytes, or None when it is not encrypted."""
+    return _BY_MAGIC.get(bytes(head[:4]))
+
+
+def encrypted_bytes(mode: Mode, plain: int, block: int = BLOCK_BYTES) -> int:
+    full, rest = divmod(plain, block)
+    size = full * (mode.head_bytes + mode.cipher_bytes(block))
+    return size + (mode.head_bytes + mode.cipher_bytes(rest) if rest else 0)
+
+
+class BlockEncryptor:
+    """Encrypts one block piece by piece; ``head`` is known when ``finish`` has been called."""
+
+    def __init__(self, mode: Mode, key: bytes, plain: int):
+        self.mode = mode
+        self.iv = os.urandom(_IV)
+        self.size = mode.cipher_bytes(plain)
+        self.padding = self.size - plain
+        self.encryptor = mode.cipher(key, self.iv).encryptor()
+
+    def update(self, buffer: Any, out: memoryview) -> int:
+        """Encrypt into ``out``, which has 15 bytes more than ``buffer``; the bytes that came."""
+        return self.encryptor.update_into(buffer, out)
+
+    def finish(self) -> bytes:
+        """The last cipher bytes."""
+        padding = bytes([self.padding]) * self.padding
+        return self.encryptor.update(padding) + self.encryptor.finalize()
+
+    @property
+    def head(self) -> bytes:
+        tag = self.encryptor.tag if self.mode.authenticated else b""  # type: ignore[attr-defined]
+        return (
+            struct.pack("<I", self.mode.magic)
+            + tag
+            + struct.pack("<II", 4 + _IV + 4 + self.size, _IV)
+            + self.iv
+            + struct.pack("<I", self.size)
+        )
+
+
+class Block(NamedTuple):
+    offset: int
+    tag: bytes | None
+    iv: bytes
+    start: int
+    stop: int
+
+
+def blocks(data: memoryview, mode: Mode) -> Iterator[Block]:
+    """The blocks of an encrypted file.
+
+    Raises:
+        CipherError: a length does not fit the file.
+    """
+    offset = 0
+    while offset < len(data):
+        if len(data) - offset < mode.head_bytes:
+            raise CipherError("the file ends within the head of a cipher block", offset)
+        if detect(data[offset : offset + 4]) is not mode:
+            raise CipherError(f"no {mode.name} block begins here", offset)
+        at = offset + 4
+        tag = bytes(data[at : at + _TAG]) if mode.authenticated else None
+        at += _TAG if mode.authenticated else 0
+        block_len, iv_len = struct.unpack_from("<II", data, at)
+        iv = bytes(data[at + 8 : at + 8 + _IV])
+        (size,) = struct.unpack_from("<I", data, at + 8 + _IV)
+        start = at + 8 + _IV + 4
+        if iv_len != _IV or block_len != 4 + _IV + 4 + size:
+            raise CipherError("the lengths in the head of the block contradict each other", offset)
+        if size > len(data) - start:
+            raise CipherError(
+                f"the block says {size} bytes but {len(data) - start} are left: truncated", offset
+            )
+        yield Block(offset, tag, iv, start, start + size)
+        offset = start + size
+
+
+def decrypt(data: memoryview, mode: Mode, key: bytes) -> memoryview:
+    """The plain stream of an encrypted file; it takes as much memory as the file.
+
+    Raises:
+        CipherError: damaged, or another key; AES-GCM notices every changed bit.
+    """
+    found = list(blocks(data, mode))
+    out = bytearray(sum(b.stop - b.start for b in found) + _PAD)
+    view, used = memoryview(out), 0
+    for block in found:
+        decryptor = mode.cipher(key, block.iv, block.tag).decryptor()
+        try:
+            size = decryptor.update_into(data[block.start : block.stop], view[used:])
+            decryptor.finalize()
+        except (InvalidTag, ValueError):
+            raise CipherError("wrong key, or the block is damaged", block.offset) from None
+        if not mode.authenticated:
+            padding = view[used + size - 1] if size else 0
+            tail = bytes(view[used + size - padding : used + size])
+            if not 1 <= padding <= min(_PAD, size) or tail != bytes([padding]) * padding:
+                raise CipherError("wrong key, or the block is damaged", block.offset)
+            size -= padding
+        used += size
+    return view[:used].toreadonly()

@@ -1,0 +1,146 @@
+"""Records become a plan: every byte of the file has its place before one is written.
+
+A plan is the file's parts in order. A part is bytes or an array written as it lies in memory, or
+an element range of a :class:`~msckpt_jax.checkpoint.records.Tensor`. :func:`chunks` cuts the plan
+into units of bounded size that can be written in any order, by any number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from msckpt_jax.checkpoint import boxes, wire
+from msckpt_jax.checkpoint.records import Record, Tensor
+
+#: MindSpore cuts tensors here (train/serialization.py, SLICE_SIZE); every reader joins them.
+SLICE_BYTES = 512 << 20
+#: What one chunk holds at most, hence the memory that one writing thread needs.
+CHUNK_BYTES = 8 << 20
+#: POSIX guarantees that many buffers in one vectored write on Linux.
+_MAX_BUFFERS = 1024
+
+
+class Range(NamedTuple):
+    """The elements ``[start, stop)`` of a tensor."""
+
+    tensor: Tensor
+    start: int
+    stop: int
+
+
+class Window(NamedTuple):
+    """A box of a tensor that is contiguous in the file."""
+
+    tensor: Tensor
+    box: boxes.Box
+
+    @property
+    def nbytes(self) -> int:
+        return boxes.size_of(self.box) * self.tensor.stored.itemsize
+
+
+Part: TypeAlias = bytes | np.ndarray | memoryview | Range
+
+
+class Plan(NamedTuple):
+    parts: list[Part]
+    nbytes: int
+
+
+class Chunk(NamedTuple):
+    """Consecutive bytes of the file: where, how many, and what they are made of."""
+
+    offset: int
+    nbytes: int
+    items: list[bytes | np.ndarray | memoryview | Window]
+
+
+def ckpt(records: Iterable[Record], slice_bytes: int = SLICE_BYTES) -> Plan:
+    """The plan of a ``.ckpt`` file: a header before each slice of each record."""
+    parts: list[Part] = []
+    total = 0
+    for record in records:
+        tag, nbytes = record.tag.encode(), record.nbytes
+        for start in range(0, nbytes, slice_bytes) or (0,):
+            stop = min(start + slice_bytes, nbytes)
+            head = wire.header(tag, record.dims, record.type, stop - start)
+            parts.append(head)
+            if nbytes:
+                parts.append(_part(record, start, stop, nbytes))
+            total += len(head) + stop - start
+    return Plan(parts, total)
+
+
+def _part(record: Record, start: int, stop: int, nbytes: int) -> Part:
+    """The bytes ``[start, stop)`` of a record's content."""
+    content = record.content
+    if isinstance(content, Tensor):
+        size = content.stored.itemsize
+        return Range(content, start // size, stop // size)
+    return content if stop - start == nbytes else as_bytes(content)[start:stop]
+
+
+def as_bytes(buffer: bytes | np.ndarray | memoryview) -> memoryview:
+    """A contiguous buffer as a flat memoryview of bytes, without a copy."""
+    if isinstance(buffer, np.ndarray):  # by uint8, because ml_dtypes know no buffer protocol
+        buffer = buffer.reshape(-1).view(np.uint8)
+    return memoryview(buffer)
+
+
+def chunks(parts: Iterable[Part], limit: int = CHUNK_BYTES, offset: int = 0) -> Iterator[Chunk]:
+    """Cut ``parts`` into chunks of at most ``limit`` bytes, small neighbours joined."""
+    items: list[bytes | np.ndarray | memoryview | Window] = []
+    size = 0
+    for item, nbytes in _pieces(parts, limit):
+        if size + nbytes > limit or len(items) == _MAX_BUFFERS:
+            yield Chunk(offset, size, items)
+            offset, items, size = offset + size, [], 0
+        items.append(item)
+        size += nbytes
+    if items:
+        yield Chunk(offset, size, items)
+
+
+def _pieces(
+    parts: Iterable[Part], limit: int
+) -> Iterator[tuple[bytes | np.ndarray | memoryview | Window, int]]:
+    for part in parts:
+        if isinstance(part, Range):
+            itemsize = part.tensor.stored.itemsize
+            most = max(1, limit // itemsize)
+            for box in boxes.of_range(part.tensor.shape, part.start, part.stop, most):
+                yield Window(part.tensor, box), boxes.size_of(box) * itemsize
+            continue
+        nbytes = len(part) if isinstance(part, bytes) else part.nbytes
+        if nbytes <= limit:
+            yield part, nbytes
+            continue
+        flat = as_bytes(part)
+        for start in range(0, nbytes, limit):
+            yield flat[start : start + limit], min(limit, nbytes - start)
+
+
+def buffers(chunk: Chunk, staging: np.ndarray) -> list[memoryview | bytes | np.ndarray]:
+    """The chunk's bytes as a list of buffers; windows are gathered into ``staging`` if need be.
+
+    ``staging`` is a uint8 array of at least ``chunk.nbytes``, reused from chunk to chunk.
+    """
+    out: list[memoryview | bytes | np.ndarray] = []
+    used = 0
+    for item in chunk.items:
+        if not isinstance(item, Window):
+            simple = not isinstance(item, np.ndarray) or item.dtype.kind in "biuf"
+            out.append(item if simple else as_bytes(item))
+            continue
+        stored = item.tensor.stored
+        view = boxes.view(item.tensor.pieces, item.box)
+        if view is None or view.dtype != stored or not view.flags.c_contiguous:
+            nbytes = item.nbytes
+            view = staging[used : used + nbytes].view(stored).reshape(boxes.shape_of(item.box))
+            boxes.gather(item.tensor.pieces, item.box, view)
+            used += nbytes + -nbytes % 16  # the next one may have larger elements
+        out.append(as_bytes(view))
+    return out

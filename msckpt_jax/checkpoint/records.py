@@ -1,0 +1,188 @@
+"""Named leaves become records: name, dtype, shape and where the bytes are."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+
+from msckpt_jax import dtypes, names
+from msckpt_jax.checkpoint import boxes
+from msckpt_jax.errors import CheckpointError
+
+
+class Tensor(NamedTuple):
+    """A tensor whose bytes have to be gathered: shards, strided memory, or another dtype.
+
+    ``pieces`` cover ``shape`` without overlap; their values are cast to ``stored``.
+    """
+
+    shape: tuple[int, ...]
+    stored: np.dtype
+    pieces: tuple[boxes.Piece, ...]
+
+
+#: Bytes ready to be written, or a tensor from which they are gathered window by window.
+Content: TypeAlias = bytes | np.ndarray | Tensor
+
+
+class Record(NamedTuple):
+    """One entry of a CheckPoint.
+
+    ``tag`` is the name in the file, ``type`` the ``tensor_type``, ``dims`` as they are written.
+    ``frozen`` says that nobody can change the content: views of a ``jax.Array`` in host memory
+    (while one is held, XLA does not reuse the buffer for a donated argument).
+    """
+
+    tag: str
+    type: str
+    dims: tuple[int, ...]
+    content: Content
+    frozen: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        content = self.content
+        if isinstance(content, bytes):
+            return len(content)
+        if isinstance(content, np.ndarray):
+            return content.nbytes
+        return boxes.size_of(boxes.whole(content.shape)) * content.stored.itemsize
+
+
+def from_tree(tree: Any) -> list[Record]:
+    """A record for each leaf of ``tree``.
+
+    Raises:
+        CheckpointError: names collide, or a dtype is not one that MindSpore loads.
+        TypeError: a leaf is no array, number, string or PRNG key.
+    """
+    out = []
+    for name, path, value in names.named_leaves(tree):
+        try:
+            out.append(of_value(name, value))
+        except CheckpointError as error:
+            raise CheckpointError(f"{error.problem} (at {names.show(path)})", name=name) from None
+        except TypeError as error:
+            raise TypeError(f"{error} (at {names.show(path)})") from None
+    return out
+
+
+def of_value(name: str, value: Any) -> Record:
+    """The record of one array, Python number, string or typed PRNG key."""
+    if isinstance(value, np.ndarray):
+        return _of_numpy(name, value)
+    if isinstance(value, jax.Array):
+        return _of_jax(name, value)
+    if isinstance(value, bool | np.bool_):
+        return _of_numpy(name, np.array(value, np.bool_))
+    if isinstance(value, np.generic) and not isinstance(value, str | bytes):
+        return _of_numpy(name, np.asarray(value))
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**63:
+            raise CheckpointError("the Python int does not fit int64", name=name, found=value)
+        return _of_numpy(name, np.array(value, np.int64))
+    if isinstance(value, float):
+        return _of_numpy(name, np.array(value, np.float64))
+    if isinstance(value, str):
+        return Record(name, dtypes.STRING, (0,), _encode_string(name, value))
+    raise TypeError(
+        f"{name!r} is a {type(value).__name__}: a CheckPoint holds arrays, numbers, strings and "
+        "PRNG keys; drop it from the tree, or convert it"
+    )
+
+
+def of_append(append: dict[str, Any], taken: Iterable[str]) -> list[Record]:
+    """The records of ``append_dict``: as MindSpore's, a Python float becomes Float32."""
+    taken, out = set(taken), []
+    for key, value in append.items():
+        if not isinstance(key, str):
+            raise TypeError(f"append_dict has the key {key!r}: keys must be str")
+        if key in taken:
+            raise CheckpointError(
+                "append_dict and save_obj both have this name; rename one", name=key
+            )
+        if isinstance(value, float) and not isinstance(value, np.generic):
+            value = np.array(value, np.float32)
+        try:
+            out.append(of_value(key, value))
+        except TypeError as error:
+            raise TypeError(f"append_dict: {error}") from None
+    return out
+
+
+def _of_numpy(name: str, array: np.ndarray, frozen: bool = False) -> Record:
+    row = dtypes.for_saving(array.dtype)
+    content: Content = array
+    if array.dtype != row.stored or not array.flags.c_contiguous:
+        content = Tensor(array.shape, row.stored, ((boxes.whole(array.shape), array),))
+    return Record(name, row.name, array.shape, content, frozen)
+
+
+def _of_jax(name: str, array: jax.Array) -> Record:
+    if isinstance(array, jax.core.Tracer):
+        raise TypeError(f"{name!r} is a traced value: call save_checkpoint outside of jit")
+    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+        return _of_key(name, array)
+    if array.is_deleted():
+        raise CheckpointError("the array was deleted or donated before it could be saved", name=name)
+    row = dtypes.for_saving(array.dtype)
+    if array.is_fully_replicated and on_host(array.sharding):
+        return _of_numpy(name, np.asarray(array), frozen=True)
+    shards = {boxes.from_index(s.index, array.shape): s.data for s in array.addressable_shards}
+    covered = sum(map(boxes.size_of, shards))
+    if covered != array.size:
+        raise CheckpointError(
+            "this process holds only a part of the array: gather it first, or save from a mesh "
+            "of this process's devices",
+            name=name,
+            expected=f"{array.size} elements",
+            found=covered,
+        )
+    host = on_host(array.sharding)
+    source = np.asarray if host else DeviceShard
+    pieces = tuple((box, source(data)) for box, data in shards.items())
+    content = Tensor(array.shape, row.stored, pieces)
+    return Record(name, row.name, array.shape, content, frozen=host)
+
+
+def _of_key(name: str, keys: jax.Array) -> Record:
+    impl = str(jax.random.key_impl(keys))
+    tag = names.key_tag(name, impl)
+    if names.split_key_tag(tag) != (name, impl):
+        raise TypeError(
+            f"{name!r} is a PRNG key of the implementation {impl}, which has no portable name; "
+            "save jax.random.key_data(key)"
+        )
+    return of_value(tag, jax.random.key_data(keys))
+
+
+def _encode_string(name: str, value: str) -> bytes:
+    # UTF-32-LE without terminator; the empty string is one NUL (MindSpore writes a NumPy '<U').
+    try:
+        return (value or "\0").encode("utf-32-le")
+    except UnicodeEncodeError:
+        raise CheckpointError("the string holds lone surrogates", name=name) from None
+
+
+@functools.lru_cache(maxsize=1024)
+def on_host(sharding: jax.sharding.Sharding) -> bool:
+    """Whether arrays of this sharding lie in host memory, where NumPy views cost nothing."""
+    return all(device.platform == "cpu" for device in sharding.device_set)
+
+
+class DeviceShard:
+    """A shard in accelerator memory: indexing it copies just that part to the host."""
+
+    def __init__(self, data: jax.Array):
+        self.data = data
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        sizes = tuple(s.stop - s.start for s in index)
+        part = self.data.addressable_data(0)  # a fresh handle: NumPy's copy dies with it
+        if sizes != part.shape:
+            part = jax.lax.dynamic_slice(part, [s.start for s in index], sizes)
+        return np.asarray(part)

@@ -1,0 +1,207 @@
+"""``save_checkpoint``: from a tree of arrays to one file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from msckpt_jax.checkpoint import background, cipher, records, snapshot, writer
+from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint.records import Record
+from msckpt_jax.interop import safetensors
+
+FORMATS = ("ckpt", "safetensors")
+_ASYNC = (False, True, "thread", "process")
+_ALIGN = 16  # the largest element
+
+
+class Job(NamedTuple):
+    """What a save needs once the tree has become records; a saving process gets it pickled."""
+
+    target: Any
+    format: str
+    remove_redundancy: bool | None
+    slice_bytes: int
+    options: writer.Options
+
+
+def save_checkpoint(
+    save_obj: Any,
+    ckpt_file_name: Any,
+    integrated_save: bool = True,
+    async_save: bool | str = False,
+    append_dict: Mapping[str, Any] | None = None,
+    enc_key: bytes | None = None,
+    enc_mode: str = "AES-GCM",
+    choice_func: Callable[[str], bool] | None = None,
+    crc_check: bool = False,
+    format: str = "ckpt",
+    *,
+    remove_redundancy: bool | None = None,
+    durable: bool = True,
+    slice_bytes: int = planning.SLICE_BYTES,
+    threads: int = writer.THREADS,
+    progress: writer.Progress | None = None,
+) -> background.AsyncSave | None:
+    """Save a tree of arrays as one MindSpore CheckPoint that real MindSpore loads.
+
+    Sharded arrays become one merged tensor each without being gathered: every shard goes from its
+    own buffer to its place in the file. Beyond what the arrays occupy on the host already, at
+    most ``threads`` windows of 8 MiB are held.
+
+    The file is replaced atomically: until the new one is complete (and, with ``durable``, on the
+    disk) the previous one stays; a failure leaves nothing behind. MindSpore deletes first.
+
+    Args:
+        save_obj: any pytree, ``nnx.Module``/``nnx.State``, linen variables, ``TrainState``, or
+            MindSpore's list of ``{"name": str, "data": array}``. Leaves are ``jax.Array`` of any
+            sharding, NumPy arrays, Python numbers (int to Int64, float to Float64, bool), str,
+            and typed PRNG keys (saved as key data under ``name@implementation``). A parameter's
+            name is the dotted tree path.
+        ckpt_file_name: path, local or any that ``etils.epath`` knows, or an open binary file.
+            ``.ckpt``/``.safetensors`` is appended unless the name ends with the format's name.
+            The folder must exist.
+        integrated_save: merge sharded arrays into full tensors.
+        async_save: ``True``/``"thread"`` writes in a thread, ``"process"`` in another process.
+            Returns after a snapshot: later donation or mutation does not change the file. The
+            snapshot is free for ``jax.Array`` in host memory with ``"thread"``; it is a copy
+            otherwise. One save runs at a time; the next waits for it and raises its error.
+        append_dict: further entries: int (Int64), float (Float32), bool, str, arrays.
+        enc_key: encrypt with this key of 16, 24 or 32 bytes (SM4-CBC: 16). Not with
+            ``crc_check``: MindSpore cannot read that combination.
+        enc_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
+        choice_func: saves only the parameters whose name it returns true for; ``append_dict``
+            is kept whole.
+        crc_check: append a CRC32 that ``load_checkpoint(crc_check=True)`` verifies.
+        format: ``"ckpt"`` or ``"safetensors"`` (no encryption, no strings).
+        remove_redundancy: noted in the metadata of safetensors, as MindSpore does.
+        durable: fsync before the new file replaces the old one. Without it a crash of the machine
+            (not of the process) may lose the file.
+        slice_bytes: tensors are cut into records of so many bytes, as MindSpore cuts at 512 MiB.
+        threads: how many threads write.
+        progress: called with the size in bytes of each written piece, from any thread.
+
+    Returns:
+        None, or with ``async_save`` a handle with ``result(timeout)``, ``done()``.
+
+    Raises:
+        CheckpointError: a name collides, a dtype is one that MindSpore cannot load (the text says
+            what to cast to), a string in safetensors, an array that spans other processes.
+        AsyncSaveError: the previous asynchronous save failed; this one was not begun.
+        TypeError, ValueError: an argument of the wrong type or value.
+        OSError: FileNotFoundError for a missing folder, IsADirectoryError, a full disk.
+    """
+    mode = _check(async_save, append_dict, enc_key, enc_mode, choice_func, crc_check, format)
+    if slice_bytes < _ALIGN or slice_bytes % _ALIGN:
+        raise ValueError(f"slice_bytes must be a multiple of {_ALIGN}, not {slice_bytes}")
+    target = target_path(ckpt_file_name, format)
+    background.settle()
+    found = records.from_tree(save_obj)
+    if choice_func is not None:
+        found = [r for r in found if choice_func(r.tag)]
+    if append_dict:
+        found += records.of_append(dict(append_dict), (r.tag for r in found))
+    if not integrated_save:
+        _refuse_shards(found)
+    key = b"" if mode is None else mode.check_key(enc_key, "enc_key")
+    options = writer.Options(crc_check, mode, key, durable, threads, progress)
+    job = Job(target, format, remove_redundancy, slice_bytes, options)
+    if not async_save:
+        run(found, job)
+        return None
+    if format == "safetensors":
+        make_plan(found, job._replace(options=writer.Options()))  # refuse now, not in the thread
+    if async_save == "process":
+        return background.in_process(found, job)
+    kept = snapshot.of_records(found)
+    return background.in_thread(lambda: run(kept, job), str(target))
+
+
+def run(found: list[Record], job: Job) -> None:
+    """Write records as ``job`` says."""
+    # The check sum of safetensors stands in the header, which the plan holds.
+    options = job.options._replace(crc=job.options.crc and job.format == "ckpt")
+    writer.write(job.target, make_plan(found, job), options)
+
+
+def make_plan(found: list[Record], job: Job) -> planning.Plan:
+    if job.format == "ckpt":
+        return planning.ckpt(found, job.slice_bytes)
+
+    def checksum(parts: list[planning.Part]) -> int:
+        return writer.checksum(parts, job.options.threads)
+
+    return safetensors.plan(
+        found,
+        checksum=checksum if job.options.crc else None,
+        remove_redundancy=job.remove_redundancy,
+    )
+
+
+def target_path(name: Any, format: str) -> Any:
+    """The path to write, by MindSpore's rule for the ending; open files pass as they are."""
+    if hasattr(name, "write"):
+        return name
+    if not isinstance(name, str | os.PathLike):
+        raise TypeError(f"ckpt_file_name must be a path, not {type(name).__name__}")
+    text = os.fspath(name)
+    if not isinstance(text, str):
+        raise TypeError("ckpt_file_name must be a text path, not bytes")
+    path = writer.path_of(text)
+    if path.is_dir():
+        raise IsADirectoryError(f"{text} is a folder; ckpt_file_name must name a file")
+    special = path.exists() and not path.is_file()
+    if not special and not text.endswith(format):
+        path = path.with_name(f"{path.name}.{format}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder {path.parent} does not exist; create it first")
+    return path
+
+
+def _check(
+    async_save: Any,
+    append_dict: Any,
+    enc_key: Any,
+    enc_mode: Any,
+    choice_func: Any,
+    crc_check: Any,
+    format: Any,
+) -> cipher.Mode | None:
+    """Refuse wrong arguments before anything is touched; the cipher mode if one is asked for."""
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
+    if not isinstance(async_save, bool | str):
+        raise TypeError(f"async_save must be bool or str, not {type(async_save).__name__}")
+    if async_save not in _ASYNC:
+        raise ValueError(f"async_save must be 'thread' or 'process', not {async_save!r}")
+    if append_dict is not None and not isinstance(append_dict, Mapping):
+        raise TypeError(f"append_dict must be a dict, not {type(append_dict).__name__}")
+    if choice_func is not None and not callable(choice_func):
+        raise TypeError("choice_func must be callable")
+    if not isinstance(crc_check, bool):
+        raise TypeError(f"crc_check must be bool, not {type(crc_check).__name__}")
+    mode = cipher.mode_named(enc_mode, "enc_mode")
+    if enc_key is None:
+        return None
+    if format == "safetensors":
+        raise ValueError("safetensors files are not encrypted: save as ckpt, or without enc_key")
+    if crc_check:
+        raise ValueError(
+            "crc_check cannot be combined with enc_key: MindSpore could not read the file. "
+            "AES-GCM verifies the contents by itself"
+        )
+    return mode
+
+
+def _refuse_shards(found: list[Record]) -> None:
+    cut = [
+        r.tag
+        for r in found
+        if isinstance(r.content, records.Tensor) and len(r.content.pieces) > 1
+    ]
+    if cut:
+        raise ValueError(
+            f"integrated_save=False keeps shards apart, but {len(cut)} arrays are sharded "
+            f"({', '.join(cut[:3])}, ...) and one file holds one rank; use integrated_save=True"
+        )

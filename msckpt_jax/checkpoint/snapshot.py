@@ -1,0 +1,129 @@
+"""Freeze records: what is written later is what the arrays hold now."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from msckpt_jax.checkpoint import boxes, writer
+from msckpt_jax.checkpoint.records import DeviceShard, Record, Tensor
+
+_BLOCK = 16 << 20
+_ALIGN = 64
+
+
+def of_records(found: list[Record]) -> list[Record]:
+    """Records whose contents no one else can change: what is not frozen is copied, by threads."""
+    copies: list[tuple[np.ndarray, Any]] = []
+
+    def copied(source: Any) -> np.ndarray:
+        copy = np.empty(*_layout(source))
+        copies.append((copy, source))
+        return copy
+
+    out = [r if r.frozen else _map_arrays(r, copied)._replace(frozen=True) for r in found]
+    _copy_all(copies)
+    return out
+
+
+def _layout(source: Any) -> tuple[tuple[int, ...], np.dtype]:
+    data = source.data if isinstance(source, DeviceShard) else source
+    return data.shape, data.dtype
+
+
+def _map_arrays(record: Record, change: Any) -> Record:
+    content = record.content
+    if isinstance(content, Tensor):
+        pieces = tuple((box, change(source)) for box, source in content.pieces)
+        return record._replace(content=content._replace(pieces=pieces))
+    return record if isinstance(content, bytes) else record._replace(content=change(content))
+
+
+def _copy_all(copies: list[tuple[np.ndarray, Any]]) -> None:
+    """Copy in blocks by threads; one piece for small arrays, many for a large one."""
+    blocks: list[tuple[np.ndarray, Any, boxes.Box]] = []
+    for copy, source in copies:
+        limit = max(1, _BLOCK // max(1, copy.itemsize))
+        for box in boxes.of_range(copy.shape, 0, copy.size, limit):
+            blocks.append((copy, source, box))
+
+    def one(block: tuple[np.ndarray, Any, boxes.Box]) -> None:
+        copy, source, box = block
+        index = boxes.slices(box, boxes.whole(copy.shape))
+        copy[index] = source[index]
+
+    if sum(copy.nbytes for copy, _ in copies) <= _BLOCK:
+        for block in blocks:
+            one(block)
+    else:
+        with ThreadPoolExecutor(writer.THREADS) as pool:
+            list(pool.map(one, blocks))
+
+
+class Place(NamedTuple):
+    """Where an array lies in the shared memory."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+class Shared(NamedTuple):
+    """Records whose arrays are places in an anonymous file that another process can map."""
+
+    fd: int
+    records: list[Record]
+
+
+def share(found: list[Record]) -> Shared:
+    """Copy all arrays into an anonymous file in memory; places stand for them afterwards."""
+    copies: list[tuple[Place, Any]] = []
+    end = 0
+
+    def placed(source: Any) -> Place:
+        nonlocal end
+        place = Place(end, *_layout(source))
+        copies.append((place, source))
+        end += _nbytes(place)
+        end += -end % _ALIGN
+        return place
+
+    out = [_map_arrays(record, placed) for record in found]
+    fd = _anonymous_file(end)
+    memory = mmap.mmap(fd, end) if end else b""
+    _copy_all([(_array(memory, place), source) for place, source in copies])
+    return Shared(fd, out)
+
+
+def attach(shared: Shared) -> list[Record]:
+    """The records of :func:`share`, in the process that inherited the descriptor."""
+    size = os.fstat(shared.fd).st_size
+    memory = mmap.mmap(shared.fd, size) if size else b""
+    return [_map_arrays(record, lambda p: _array(memory, p)) for record in shared.records]
+
+
+def _anonymous_file(size: int) -> int:
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("msckpt_jax")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, size)
+    return fd
+
+
+def _array(memory: Any, place: Place) -> np.ndarray:
+    count = math.prod(place.shape)
+    if count == 0:
+        return np.empty(place.shape, place.dtype)
+    return np.frombuffer(memory, place.dtype, count, place.offset).reshape(place.shape)
+
+
+def _nbytes(place: Place) -> int:
+    return math.prod(place.shape) * place.dtype.itemsize

@@ -1,0 +1,208 @@
+"""The bytes of a MindSpore CheckPoint: protobuf wire format, six fields, no protobuf library.
+
+A file is ``Checkpoint{repeated Value value=1}``, that is a concatenation of
+``0x0A <length> Value``, with ``Value{string tag=1; TensorProto tensor=2 | MapTensorProto
+maptensor=3}``, ``TensorProto{repeated int64 dims=1; string tensor_type=2; bytes
+tensor_content=3}`` and ``MapTensorProto{repeated TensorProto tensor=1}`` (MindSpore 2.10,
+train/checkpoint_pb2.py). protobuf itself stops at 2 GiB and copies every payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+#: Begins the check sum trailer, followed by 10 big-endian bytes of CRC32.
+CRC_MARK = b"crc_num"
+CRC_BYTES = len(CRC_MARK) + 10
+
+_VALUE, _TAG, _TENSOR, _MAP = 1, 1, 2, 3
+_DIM, _TYPE, _CONTENT = 1, 2, 3
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+#: NumPy's limit; more dimensions can only be an attempt to exhaust memory.
+_MAX_DIMS = 64
+
+
+class WireError(Exception):
+    """The bytes are no protobuf message of this schema; the reader adds file and name."""
+
+    def __init__(self, problem: str, offset: int):
+        super().__init__(problem)
+        self.problem = problem
+        self.offset = offset
+
+
+class RawTensor(NamedTuple):
+    """A ``TensorProto`` with its content as a byte range of the file."""
+
+    dims: tuple[int, ...]
+    type: str
+    start: int
+    stop: int
+
+
+class RawRecord(NamedTuple):
+    """One ``Value``; ``tensors`` holds one tensor, or those of a MapTensor."""
+
+    offset: int
+    tag: str
+    tensors: tuple[RawTensor, ...]
+    is_map: bool
+
+
+def varint(value: int) -> bytes:
+    if value < 0x80:
+        return _SMALL[value]
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+_SMALL = [bytes([i]) for i in range(0x80)]
+
+
+def header(tag: bytes, dims: tuple[int, ...], type_name: str, content: int) -> bytes:
+    """All bytes of a tensor record up to its ``content`` bytes of content."""
+    tail = _tensor_head(dims, type_name, content)
+    tensor = len(tail) + content
+    named = b"\x0a" + varint(len(tag)) + tag + b"\x12" + varint(tensor)
+    return b"\x0a" + varint(len(named) + tensor) + named + tail
+
+
+def crc_trailer(value: int) -> bytes:
+    """The last bytes of a file with a check sum; a reader strips them before it parses."""
+    return CRC_MARK + value.to_bytes(10, "big")
+
+
+@lru_cache(maxsize=4096)
+def _tensor_head(dims: tuple[int, ...], type_name: str, content: int) -> bytes:
+    kind = type_name.encode()
+    return b"".join(
+        [
+            *(b"\x08" + varint(n) for n in dims),
+            b"\x12" + varint(len(kind)) + kind,
+            b"\x1a" + varint(content),
+        ]
+    )
+
+
+def records(data: Any, size: int) -> Iterator[RawRecord]:
+    """The records in the first ``size`` bytes of ``data``; contents are not touched.
+
+    ``data`` is indexed with ints and slices, as a memoryview is.
+
+    Raises:
+        WireError: at the first byte that does not fit.
+    """
+    position = 0
+    while position < size:
+        start = position
+        field, kind, position = _key(data, position, size)
+        if field != _VALUE or kind != _BYTES:
+            raise WireError("no CheckPoint record begins here", start)
+        stop, position = _length(data, position, size, "record")
+        yield _value(data, start, position, stop)
+        position = stop
+
+
+def _value(data: Any, offset: int, position: int, stop: int) -> RawRecord:
+    tag: str | None = None
+    tensors: tuple[RawTensor, ...] = ()
+    is_map = False
+    for field, kind, start, end in _fields(data, position, stop):
+        if kind != _BYTES:
+            continue
+        if field == _TAG:
+            tag = _text(data, start, end, "tag")
+        elif field == _TENSOR:
+            tensors, is_map = (_tensor(data, start, end),), False
+        elif field == _MAP:
+            inner = [(a, b) for f, k, a, b in _fields(data, start, end) if f == 1 and k == _BYTES]
+            tensors, is_map = tuple(_tensor(data, a, b) for a, b in inner), True
+    if tag is None or not (tensors or is_map):
+        raise WireError("the record has no tag or no tensor", offset)
+    return RawRecord(offset, tag, tensors, is_map)
+
+
+def _tensor(data: Any, position: int, stop: int) -> RawTensor:
+    dims: list[int] = []
+    type_name: str | None = None
+    content = (stop, stop)
+    for field, kind, start, end in _fields(data, position, stop):
+        if field == _DIM and kind == _VARINT:
+            dims.append(_varint(data, start, end)[0])
+        elif field == _DIM and kind == _BYTES:  # a packed encoding, which readers must accept
+            at = start
+            while at < end and len(dims) <= _MAX_DIMS:
+                value, at = _varint(data, at, end)
+                dims.append(value)
+        elif field == _TYPE and kind == _BYTES:
+            type_name = _text(data, start, end, "tensor_type")
+        elif field == _CONTENT and kind == _BYTES:
+            content = (start, end)
+        if len(dims) > _MAX_DIMS:
+            raise WireError(f"the tensor has more than {_MAX_DIMS} dimensions", start)
+    if type_name is None:
+        raise WireError("the tensor has no type", position)
+    # Negative int64 dims arrive as huge varints; the reader refuses both alike.
+    return RawTensor(tuple(dims), type_name, *content)
+
+
+def _fields(data: Any, position: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+    """``(field, wire type, start, end)`` of each field's value in ``[position, stop)``."""
+    while position < stop:
+        at = position
+        field, kind, position = _key(data, position, stop)
+        if kind == _BYTES:
+            end, position = _length(data, position, stop, "field")
+        elif kind == _VARINT:
+            end = _varint(data, position, stop)[1]
+        elif kind in (_FIXED32, _FIXED64):
+            end = position + (4 if kind == _FIXED32 else 8)
+            if end > stop:
+                raise WireError("the record ends within a field", at)
+        else:
+            raise WireError(f"wire type {kind} is none of a CheckPoint", at)
+        yield field, kind, position, end
+        position = end
+
+
+def _key(data: Any, position: int, stop: int) -> tuple[int, int, int]:
+    key, after = _varint(data, position, stop)
+    return key >> 3, key & 7, after
+
+
+def _length(data: Any, position: int, stop: int, what: str) -> tuple[int, int]:
+    """End and start of a length-delimited value."""
+    length, after = _varint(data, position, stop)
+    if length > stop - after:
+        raise WireError(
+            f"the {what} says {length} bytes but {stop - after} are left: truncated or damaged",
+            position,
+        )
+    return after + length, after
+
+
+def _varint(data: Any, position: int, stop: int) -> tuple[int, int]:
+    if position < stop and (byte := data[position]) < 0x80:
+        return byte, position + 1
+    value = shift = 0
+    for at in range(position, min(stop, position + 10)):
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at + 1
+        shift += 7
+    raise WireError("a number is cut off or too long: truncated or damaged", position)
+
+
+def _text(data: Any, start: int, stop: int, what: str) -> str:
+    try:
+        return bytes(data[start:stop]).decode()
+    except UnicodeDecodeError:
+        raise WireError(f"the {what} is not UTF-8 text", start) from None

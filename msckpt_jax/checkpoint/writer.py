@@ -1,0 +1,255 @@
+"""Write a plan: at offsets by several threads, or in order to a stream."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from etils import epath
+
+from msckpt_jax.checkpoint import atomic, cipher, crc, wire
+from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint.plan import Chunk, Part, Plan
+
+#: More gain little: the limit is memory bandwidth, and each holds a window of CHUNK_BYTES.
+THREADS = min(4, os.cpu_count() or 1)
+
+#: The file system cannot allocate ahead: then it allocates as it is written.
+_CANNOT_RESERVE = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
+
+Progress = Callable[[int], Any]
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+class Options(NamedTuple):
+    """How a plan is written.
+
+    ``progress`` is called with the number of bytes of each chunk written, from any thread.
+    """
+
+    crc: bool = False
+    mode: cipher.Mode | None = None
+    key: bytes = b""
+    durable: bool = True
+    threads: int = THREADS
+    progress: Progress | None = None
+
+
+def write(target: Any, plan: Plan, options: Options) -> None:
+    """Write ``plan`` to a path (local or any that ``etils.epath`` knows) or an open binary file.
+
+    Paths are replaced atomically. Targets that cannot be written at offsets (remote file systems,
+    pipes, open files) get the same bytes in order, one bounded piece after the other.
+    """
+    if hasattr(target, "write"):
+        _stream(plan, options, target.write)
+        return
+    path = path_of(target)
+    if not isinstance(path, Path):
+        _write_remote(path, plan, options)
+    elif path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        with open(path, "wb", buffering=0) as pipe:
+            _stream(plan, options, lambda data: _write_all(pipe.fileno(), data))
+    else:
+        # Write through a symbolic link, as open() would, instead of replacing the link.
+        with atomic.replacing(Path(os.path.realpath(path)), durable=options.durable) as fd:
+            if hasattr(os, "pwritev"):
+                _write_at_offsets(fd, plan, options)
+            else:
+                _stream(plan, options, lambda data: _write_all(fd, data))
+
+
+def path_of(name: Any) -> Path | epath.Path:
+    """A ``pathlib.Path`` for local files, else what ``etils.epath`` makes of the name."""
+    path = epath.Path(name)
+    return path if "://" in str(name) else Path(os.fspath(path))
+
+
+def in_threads(work: Callable[[_T], _R], items: Iterable[_T], threads: int) -> Iterator[_R]:
+    """``map(work, items)`` by several threads, with few items in flight and results in order."""
+    if threads == 1:
+        yield from map(work, items)
+        return
+    pending: list = []
+    with ThreadPoolExecutor(threads, "msckpt") as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(work, item))
+                if len(pending) > 2 * threads:
+                    yield pending.pop(0).result()
+            while pending:
+                yield pending.pop(0).result()
+        except BaseException:
+            for future in pending:
+                future.cancel()
+            raise
+
+
+def staging(local: threading.local) -> np.ndarray:
+    """This thread's window, reused from chunk to chunk."""
+    if not hasattr(local, "window"):
+        # 16 bytes more for each buffer that has to be aligned, and for a cipher's last block.
+        local.window = np.empty(planning.CHUNK_BYTES + 32 * 1024, np.uint8)
+    return local.window
+
+
+def checksum(parts: Iterable[Part], threads: int = THREADS) -> int:
+    """The CRC32 of the bytes of ``parts``."""
+    local = threading.local()
+
+    def one(chunk: Chunk) -> tuple[int, int]:
+        return crc.of_buffers(planning.buffers(chunk, staging(local))), chunk.nbytes
+
+    return crc.join(in_threads(one, planning.chunks(parts), threads))
+
+
+def _write_at_offsets(fd: int, plan: Plan, options: Options) -> None:
+    work = _encrypted if options.mode is not None else _plain
+    work(fd, plan, options, 1 if plan.nbytes <= planning.CHUNK_BYTES else options.threads)
+
+
+def _plain(fd: int, plan: Plan, options: Options, threads: int) -> None:
+    local = threading.local()
+
+    def one(chunk: Chunk) -> tuple[int, int]:
+        found = planning.buffers(chunk, staging(local))
+        _write_vector(fd, found, chunk.nbytes, chunk.offset)
+        _report(options, chunk.nbytes)
+        return crc.of_buffers(found) if options.crc else 0, chunk.nbytes
+
+    _reserve(fd, plan.nbytes)
+    sums = list(in_threads(one, planning.chunks(plan.parts), threads))
+    if options.crc:
+        os.pwrite(fd, wire.crc_trailer(crc.join(sums)), plan.nbytes)
+
+
+def _encrypted(fd: int, plan: Plan, options: Options, threads: int) -> None:
+    mode = options.mode
+    assert mode is not None
+    local = threading.local()
+    per_block = mode.head_bytes + mode.cipher_bytes(cipher.BLOCK_BYTES)
+
+    def one(block: _Block) -> None:
+        head = block.start // cipher.BLOCK_BYTES * per_block
+        at = head + mode.head_bytes
+        encryptor = cipher.BlockEncryptor(mode, options.key, block.stop - block.start)
+        for data in _encrypt(encryptor, block, options, local):
+            _write_vector(fd, [data], len(data), at)
+            at += len(data)
+        os.pwrite(fd, encryptor.head, head)  # only now is the tag known
+
+    _reserve(fd, cipher.encrypted_bytes(mode, plan.nbytes))
+    for _ in in_threads(one, _blocks(plan), threads):
+        pass
+
+
+def _stream(plan: Plan, options: Options, put: Callable[[Any], Any]) -> None:
+    """Write in order. An encrypted block is held back until its tag is known: 64 MiB."""
+    local = threading.local()
+    if options.mode is not None:
+        for block in _blocks(plan):
+            encryptor = cipher.BlockEncryptor(options.mode, options.key, block.stop - block.start)
+            held = bytearray()
+            for data in _encrypt(encryptor, block, options, local):
+                held += data
+            put(encryptor.head)
+            put(held)
+        return
+    sums: list[tuple[int, int]] = []
+    for chunk in planning.chunks(plan.parts):
+        found = planning.buffers(chunk, staging(local))
+        for data in found:
+            put(planning.as_bytes(data))
+        if options.crc:
+            sums.append((crc.of_buffers(found), chunk.nbytes))
+        _report(options, chunk.nbytes)
+    if options.crc:
+        put(wire.crc_trailer(crc.join(sums)))
+
+
+def _write_remote(path: Any, plan: Plan, options: Options) -> None:
+    """To a temporary name beside the target, then renamed: object stores publish on close."""
+    temporary = path.parent / f".{path.name}.{os.urandom(6).hex()}.tmp"
+    try:
+        with temporary.open("wb") as file:
+            _stream(plan, options, file.write)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class _Block(NamedTuple):
+    """The bytes ``[start, stop)`` of the plain stream, and the chunks that hold them."""
+
+    start: int
+    stop: int
+    chunks: list[Chunk]
+
+
+def _blocks(plan: Plan) -> Iterator[_Block]:
+    """Cut the plan into cipher blocks. A chunk that straddles two belongs to both."""
+    stream = planning.chunks(plan.parts)
+    held: list[Chunk] = []
+    for start in range(0, plan.nbytes, cipher.BLOCK_BYTES):
+        stop = min(start + cipher.BLOCK_BYTES, plan.nbytes)
+        held = [c for c in held if c.offset + c.nbytes > start]
+        while not held or held[-1].offset + held[-1].nbytes < stop:
+            held.append(next(stream))
+        yield _Block(start, stop, held)
+
+
+def _encrypt(
+    encryptor: cipher.BlockEncryptor, block: _Block, options: Options, local: threading.local
+) -> Iterator[memoryview | bytes]:
+    """The cipher bytes of a block, a window at a time; each is valid until the next."""
+    if not hasattr(local, "cipher"):
+        local.cipher = memoryview(bytearray(planning.CHUNK_BYTES + 16))
+    for chunk in block.chunks:
+        at = chunk.offset
+        for buffer in map(planning.as_bytes, planning.buffers(chunk, staging(local))):
+            data = buffer[max(block.start - at, 0) : max(block.stop - at, 0)]
+            at += len(buffer)
+            if data:
+                yield local.cipher[: encryptor.update(data, local.cipher)]
+                _report(options, len(data))
+    yield encryptor.finish()
+
+
+def _write_vector(fd: int, data: list, nbytes: int, offset: int) -> None:
+    done = os.pwritev(fd, data, offset)
+    if done < nbytes:  # a signal, or a disk that fills up: go on where it stopped
+        rest = memoryview(b"".join(map(planning.as_bytes, data)))[done:]
+        while rest:
+            done = os.pwrite(fd, rest, offset + nbytes - len(rest))
+            rest = rest[done:]
+
+
+def _write_all(fd: int, data: Any) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _reserve(fd: int, size: int) -> None:
+    """Allocate the file: faster to fill, and a full disk is noticed before a byte is written."""
+    if size >= planning.CHUNK_BYTES and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(fd, 0, size)
+        except OSError as error:
+            if error.errno not in _CANNOT_RESERVE:
+                raise
+
+
+def _report(options: Options, nbytes: int) -> None:
+    if options.progress is not None:
+        options.progress(nbytes)
+

@@ -1,0 +1,103 @@
+"""The one dtype table: JAX/NumPy <-> MindSpore CheckPoint <-> safetensors.
+
+Sources: ``tensor_to_ms_type`` in MindSpore 2.10 train/serialization.py for the names that it
+loads; the safetensors format description for its names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import ml_dtypes
+import numpy as np
+
+from msckpt_jax.errors import CheckpointError
+
+
+@dataclass(frozen=True, slots=True)
+class DType:
+    """One row of the table.
+
+    Attributes:
+        name: ``tensor_type`` in a CheckPoint.
+        array: dtype of the array in memory.
+        stored: little-endian dtype of the bytes in the file.
+        safetensors: dtype name in a safetensors header, or None.
+        loads: whether MindSpore 2.10 loads it, hence whether we write it.
+    """
+
+    name: str
+    array: np.dtype
+    stored: np.dtype
+    safetensors: str | None
+    loads: bool = True
+
+
+def _row(name: str, array: object, safetensors: str | None, *, stored: object = None, loads=True):
+    dtype = np.dtype(array)  # type: ignore[arg-type]
+    on_disk = dtype if stored is None else np.dtype(stored)  # type: ignore[arg-type]
+    return DType(name, dtype, on_disk.newbyteorder("<"), safetensors, loads)
+
+
+TABLE = (
+    _row("Bool", np.bool_, "BOOL"),
+    _row("Int8", np.int8, "I8"),
+    _row("Int16", np.int16, "I16"),
+    _row("Int32", np.int32, "I32"),
+    _row("Int64", np.int64, "I64"),
+    _row("UInt8", np.uint8, "U8"),
+    _row("UInt16", np.uint16, "U16"),
+    _row("UInt32", np.uint32, "U32"),
+    _row("UInt64", np.uint64, "U64"),
+    _row("Float16", np.float16, "F16"),
+    _row("Float32", np.float32, "F32"),
+    _row("Float64", np.float64, "F64"),
+    _row("BFloat16", ml_dtypes.bfloat16, "BF16"),
+    # MindSpore keeps one byte an element here; safetensors gets I8 plus a metadata entry.
+    _row("Int4", ml_dtypes.int4, "I8", stored=np.int8),
+    # MindSpore writes complex without complaint and then refuses to load it: read, never written.
+    _row("Complex64", np.complex64, "C64", loads=False),
+    _row("Complex128", np.complex128, None, loads=False),
+    _row("Float8E4M3FN", ml_dtypes.float8_e4m3fn, "F8_E4M3", loads=False),
+    _row("Float8E5M2", ml_dtypes.float8_e5m2, "F8_E5M2", loads=False),
+)
+
+BY_NAME = {row.name: row for row in TABLE}
+# MindSpore up to about 1.5 spelt the unsigned ones this way; 2.10 no longer reads them.
+BY_NAME |= {f"Uint{bits}": BY_NAME[f"UInt{bits}"] for bits in (8, 16, 32, 64)}
+BY_SAFETENSORS = {row.safetensors: row for row in TABLE if row.safetensors and row.name != "Int4"}
+_BY_ARRAY = {row.array: row for row in TABLE}
+# The format has no unsigned 4-bit type: one byte an element, equal values.
+_BY_ARRAY[np.dtype(ml_dtypes.uint4)] = BY_NAME["UInt8"]
+
+#: The record type of Python strings: dims [0], UTF-32-LE content.
+STRING = "str"
+
+_INSTEAD = {
+    "c": "save x.real and x.imag as two entries",
+    "f": "cast to bfloat16, float16 or float32",
+    "i": "cast to int8",
+    "u": "cast to uint8",
+    "O": "convert the objects to arrays of numbers",
+    "S": "pass a Python str as a value of its own",
+    "U": "pass a Python str as a value of its own",
+    "M": "use x.astype('int64')",
+    "m": "use x.astype('int64')",
+    "V": "save each field as an entry of its own",
+}
+
+
+@lru_cache(maxsize=256)
+def for_saving(dtype: np.dtype) -> DType:
+    """The row that arrays of ``dtype`` are saved as.
+
+    Raises:
+        CheckpointError: MindSpore could not load it; the text says what to cast to.
+    """
+    row = _BY_ARRAY.get(dtype.newbyteorder("="))
+    if row is not None and row.loads:
+        return row
+    kind = dtype.name[0] if dtype.kind == "V" and dtype.fields is None else dtype.kind
+    advice = _INSTEAD.get(kind, "cast it to a dtype of the CheckPoint format")
+    raise CheckpointError(f"MindSpore cannot load dtype {dtype.name}; {advice}")

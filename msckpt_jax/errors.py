@@ -1,0 +1,46 @@
+"""The exceptions of the library. Each also is the builtin that a caller would expect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class CheckpointError(ValueError):
+    """A CheckPoint file, or a tree to be saved as one, is not what it has to be.
+
+    Attributes:
+        file: path of the file, or None when no file is involved.
+        offset: byte offset in the file at which the fault was found, or None.
+        name: the parameter concerned, or None.
+        expected, found: the two sides of the contradiction, or None.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: Any = None,
+        offset: int | None = None,
+        name: str | None = None,
+        expected: Any = None,
+        found: Any = None,
+    ):
+        self.problem = problem
+        self.file = None if file is None else str(file)
+        self.offset = offset
+        self.name = name
+        self.expected = expected
+        self.found = found
+        where = [
+            *([self.file] if file is not None else []),
+            *([f"byte {offset}"] if offset is not None else []),
+            *([f"parameter {name!r}"] if name is not None else []),
+        ]
+        text = f"{', '.join(where)}: {problem}" if where else problem
+        if expected is not None or found is not None:
+            text += f" (expected {expected}, found {found})"
+        super().__init__(text)
+
+
+class AsyncSaveError(CheckpointError):
+    """An asynchronous save failed; ``__cause__`` is the error of the saving thread or process."""

@@ -1,0 +1,1 @@
+"""Formats and libraries of others."""

@@ -1,0 +1,187 @@
+"""Names of the leaves of a pytree: the one place where they are made and undone.
+
+A name is the dotted tree path: ``{"params": {"Dense_0": {"kernel": x}}}`` gives
+``params.Dense_0.kernel``, an attribute its own name, a sequence element its index. The
+``nnx.Variable`` around a value leaves no trace. Keys that hold dots are kept as they are, so that
+MindSpore's flat names stay flat; two paths that give one name are refused.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from msckpt_jax.errors import CheckpointError
+
+#: The name of a tree that is a single leaf.
+ROOT = "value"
+
+_KEY_TAG = re.compile(r"(?s)(.+)@(threefry2x32|rbg|unsafe_rbg)")
+
+
+class Leaf(NamedTuple):
+    name: str
+    path: tuple[Any, ...]
+    value: Any
+
+
+class NamedTree(NamedTuple):
+    """The named leaves of a tree, and the way back."""
+
+    leaves: list[Leaf]
+    rebuild: Callable[[Sequence[Any]], Any]
+
+
+def named_leaves(tree: Any) -> list[Leaf]:
+    """The leaves of ``tree`` with their names, in tree order.
+
+    Raises:
+        CheckpointError: two paths give the same name, or a name is empty.
+    """
+    return flatten(tree).leaves
+
+
+def flatten(tree: Any) -> NamedTree:
+    """Name the leaves of a pytree, ``nnx`` object, or MindSpore's list of ``name``/``data``.
+
+    ``rebuild(values)`` puts one value per leaf back into the same structure (for ``nnx`` objects a
+    new object; for MindSpore's list a list).
+    """
+    if is_parameter_list(tree):
+        leaves = [Leaf(e["name"], (i, "data"), _unwrap(e["data"])) for i, e in enumerate(tree)]
+        names = [leaf.name for leaf in leaves]
+        found = NamedTree(
+            leaves,
+            lambda values: [{"name": n, "data": v} for n, v in zip(names, values, strict=True)],
+        )
+    elif (nnx := _nnx()) is not None and isinstance(tree, nnx.Pytree | nnx.Module):
+        graph, state = nnx.split(tree)
+        inner = _flatten_pytree(state)
+        found = NamedTree(inner.leaves, lambda values: nnx.merge(graph, inner.rebuild(values)))
+    else:
+        found = _flatten_pytree(tree)
+    _check_unique(found.leaves)
+    return found
+
+
+def is_parameter_list(tree: Any) -> bool:
+    """Whether ``tree`` is MindSpore's ``[{"name": str, "data": array}, ...]``."""
+    return (
+        isinstance(tree, list)
+        and bool(tree)
+        and all(
+            isinstance(e, dict) and e.keys() == {"name", "data"} and isinstance(e["name"], str)
+            for e in tree
+        )
+    )
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dicts from dotted names: ``{"a.b": x}`` gives ``{"a": {"b": x}}``.
+
+    Raises:
+        CheckpointError: a name is both a leaf and the prefix of another.
+    """
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *parents, last = name.split(".")
+        node = tree
+        for depth, key in enumerate(parents):
+            node = node.setdefault(key, {})
+            if not isinstance(node, dict):
+                clash = ".".join(parents[: depth + 1])
+                raise CheckpointError("its prefix is a parameter too", name=name, found=clash)
+        if last in node:
+            raise CheckpointError("it is a parameter and the prefix of others", name=name)
+        node[last] = value
+    return tree
+
+
+def key_tag(name: str, impl: str) -> str:
+    """The record tag of a typed PRNG key: the tag carries the implementation."""
+    return f"{name}@{impl}"
+
+
+def split_key_tag(tag: str) -> tuple[str, str | None]:
+    """Undo :func:`key_tag`: ``(name, implementation or None)``."""
+    match = _KEY_TAG.fullmatch(tag) if "@" in tag else None
+    return (match[1], match[2]) if match else (tag, None)
+
+
+def show(path: Iterable[Any]) -> str:
+    """A path as Python would write the access, for messages."""
+    path = tuple(path)
+    if path and isinstance(path[0], int):
+        return f"[{path[0]}]"
+    return jax.tree_util.keystr(path) or "the tree itself"
+
+
+def _nnx() -> Any:
+    """``flax.nnx``, unless nobody has imported it: then no tree can hold its objects."""
+    return sys.modules.get("flax.nnx")
+
+
+def _unwrap(leaf: Any) -> Any:
+    nnx = _nnx()
+    return leaf.get_value() if nnx is not None and isinstance(leaf, nnx.Variable) else leaf
+
+
+def _flatten_pytree(tree: Any) -> NamedTree:
+    nnx = _nnx()
+    if nnx is None:
+        pairs, treedef = jax.tree_util.tree_flatten_with_path(tree)
+        return NamedTree([Leaf(_name(p), p, v) for p, v in pairs], treedef.unflatten)
+    variable = nnx.Variable
+    pairs, treedef = jax.tree_util.tree_flatten_with_path(
+        tree, is_leaf=lambda node: isinstance(node, variable)
+    )
+    if not any(isinstance(v, variable) for _, v in pairs):
+        return NamedTree([Leaf(_name(p), p, v) for p, v in pairs], treedef.unflatten)
+    leaves: list[Leaf] = []
+    parts: list[tuple[Any, Any]] = []  # (variable or None, structure of its value)
+    for path, node in pairs:
+        inner, structure = jax.tree_util.tree_flatten_with_path(_unwrap(node))
+        leaves += [Leaf(_name(path + p), path + p, v) for p, v in inner]
+        parts.append((node if isinstance(node, variable) else None, structure))
+
+    def rebuild(values: Sequence[Any]) -> Any:
+        stream, nodes = iter(values), []
+        for node, structure in parts:
+            value = structure.unflatten([next(stream) for _ in range(structure.num_leaves)])
+            nodes.append(value if node is None else node.replace(value))
+        return treedef.unflatten(nodes)
+
+    return NamedTree(leaves, rebuild)
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return ".".join(map(_segment, path)) if path else ROOT
+
+
+def _segment(key: Any) -> str:
+    return str(_SEGMENTS[type(key)](key)) if type(key) in _SEGMENTS else str(key)
+
+
+_SEGMENTS: dict[type, Callable[[Any], Any]] = {
+    jax.tree_util.DictKey: lambda k: k.key,
+    jax.tree_util.GetAttrKey: lambda k: k.name,
+    jax.tree_util.SequenceKey: lambda k: k.idx,
+    jax.tree_util.FlattenedIndexKey: lambda k: k.key,
+}
+
+
+def _check_unique(leaves: list[Leaf]) -> None:
+    seen: dict[str, tuple[Any, ...]] = {}
+    for leaf in leaves:
+        if not leaf.name:
+            raise CheckpointError(f"the name of {show(leaf.path)} is empty")
+        other = seen.setdefault(leaf.name, leaf.path)
+        if other is not leaf.path:
+            raise CheckpointError(
+                f"two leaves have this name: {show(other)} and {show(leaf.path)}; rename one",
+                name=leaf.name,
+            )
