@@ -58,7 +58,8 @@ def flatten(tree: Any) -> NamedTree:
             leaves,
             lambda values: [{"name": n, "data": v} for n, v in zip(names, values, strict=True)],
         )
-    elif (nnx := _nnx()) is not None and isinstance(tree, nnx.Pytree | nnx.Module):
+    elif is_module(tree):
+        nnx = _nnx()
         graph, state = nnx.split(tree)
         inner = _flatten_pytree(state)
         found = NamedTree(inner.leaves, lambda values: nnx.merge(graph, inner.rebuild(values)))
@@ -66,6 +67,18 @@ def flatten(tree: Any) -> NamedTree:
         found = _flatten_pytree(tree)
     _check_unique(found.leaves)
     return found
+
+
+def assign(module: Any, values: Sequence[Any]) -> None:
+    """Put one value per leaf into an ``nnx`` object, in place."""
+    nnx = _nnx()
+    nnx.update(module, _flatten_pytree(nnx.state(module)).rebuild(values))
+
+
+def is_module(tree: Any) -> bool:
+    """Whether ``tree`` is a mutable ``nnx`` object: a module, an optimizer, metrics."""
+    nnx = _nnx()
+    return nnx is not None and isinstance(tree, nnx.Pytree) and not isinstance(tree, nnx.Variable)
 
 
 def is_parameter_list(tree: Any) -> bool:

@@ -24,7 +24,7 @@ _pending: list[AsyncSave] = []
 
 
 class AsyncSave:
-    """A save under way. Its error is raised by ``result()``, else by the next save, else at exit."""
+    """A save under way; its error comes from ``result()``, else the next save, else at exit."""
 
     def __init__(self, work: Callable[[], None], target: str):
         self.target = target

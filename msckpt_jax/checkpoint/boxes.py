@@ -42,9 +42,7 @@ def slices(box: Box, origin: Box) -> tuple[slice, ...]:
 
 def intersect(one: Box, other: Box) -> Box | None:
     """The common part of two boxes, or None when it is empty."""
-    common = tuple(
-        (max(a, c), min(b, d)) for (a, b), (c, d) in zip(one, other, strict=True)
-    )
+    common = tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(one, other, strict=True))
     return common if all(start < stop for start, stop in common) else None
 
 
@@ -92,5 +90,5 @@ def view(pieces: Sequence[Piece], box: Box) -> np.ndarray | None:
         if isinstance(source, np.ndarray) and all(
             o <= a and b <= p for (a, b), (o, p) in zip(box, origin, strict=True)
         ):
-            return source[slices(box, origin)]
+            return source[slices(box, origin)] if box else source  # x[()] is a scalar
     return None

@@ -86,7 +86,7 @@ def _part(record: Record, start: int, stop: int, nbytes: int) -> Part:
 def as_bytes(buffer: bytes | np.ndarray | memoryview) -> memoryview:
     """A contiguous buffer as a flat memoryview of bytes, without a copy."""
     if isinstance(buffer, np.ndarray):  # by uint8, because ml_dtypes know no buffer protocol
-        buffer = buffer.reshape(-1).view(np.uint8)
+        return buffer.reshape(-1).view(np.uint8).data
     return memoryview(buffer)
 
 

@@ -128,7 +128,9 @@ def _of_jax(name: str, array: jax.Array) -> Record:
     if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
         return _of_key(name, array)
     if array.is_deleted():
-        raise CheckpointError("the array was deleted or donated before it could be saved", name=name)
+        raise CheckpointError(
+            "the array was deleted or donated before it could be saved", name=name
+        )
     row = dtypes.for_saving(array.dtype)
     if array.is_fully_replicated and on_host(array.sharding):
         return _of_numpy(name, np.asarray(array), frozen=True)

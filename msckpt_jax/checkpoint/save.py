@@ -196,9 +196,7 @@ def _check(
 
 def _refuse_shards(found: list[Record]) -> None:
     cut = [
-        r.tag
-        for r in found
-        if isinstance(r.content, records.Tensor) and len(r.content.pieces) > 1
+        r.tag for r in found if isinstance(r.content, records.Tensor) and len(r.content.pieces) > 1
     ]
     if cut:
         raise ValueError(

@@ -7,7 +7,7 @@ import mmap
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 

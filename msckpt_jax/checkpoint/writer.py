@@ -94,7 +94,7 @@ def in_threads(work: Callable[[_T], _R], items: Iterable[_T], threads: int) -> I
 
 
 def staging(local: threading.local) -> np.ndarray:
-    """This thread's window, reused from chunk to chunk."""
+    """The window of this thread, reused from chunk to chunk."""
     if not hasattr(local, "window"):
         # 16 bytes more for each buffer that has to be aligned, and for a cipher's last block.
         local.window = np.empty(planning.CHUNK_BYTES + 32 * 1024, np.uint8)
@@ -252,4 +252,3 @@ def _reserve(fd: int, size: int) -> None:
 def _report(options: Options, nbytes: int) -> None:
     if options.progress is not None:
         options.progress(nbytes)
-

@@ -26,7 +26,7 @@ METADATA = "__metadata__"
 _RESERVED = {METADATA, "format", "remove_redundancy", "crc_num"}
 
 # The library writes large alignments first: its enum of dtypes, descending.
-_ORDER = ("U64 I64 F64 C64 F32 U32 I32 BF16 F16 U16 I16 F8_E4M3 F8_E5M2 I8 U8 BOOL").split()
+_ORDER: list[str] = "U64 I64 F64 F32 U32 I32 BF16 F16 U16 I16 I8 U8 BOOL".split()  # noqa: SIM905
 
 Checksum = Callable[[list[Part]], int]
 
@@ -47,7 +47,7 @@ def plan(
         metadata["remove_redundancy"] = str(remove_redundancy)
     metadata |= {r.tag: "Int4" for r in records if r.type == "Int4"}
     if checksum is not None:
-        metadata["crc_num"] = str(_crc(records, checksum))
+        metadata["crc_num"] = str(crc(records, checksum))
     entries: dict[str, Any] = {METADATA: metadata} if records else {}
     offset = 0
     for record in order:
@@ -87,7 +87,7 @@ def _all(record: Record) -> Part:
     return content
 
 
-def _crc(records: Sequence[Record], checksum: Checksum) -> int:
+def crc(records: Sequence[Record], checksum: Checksum) -> int:
     """MindSpore's check sum: over names and contents, in the order of the names."""
     value = 0
     for record in sorted(records, key=lambda r: r.tag):

@@ -1,0 +1,232 @@
+"""``load_checkpoint``: a file as a lazy dict, as arrays on a mesh, or into a network."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import warnings
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from msckpt_jax.checkpoint import into, placement, reader
+from msckpt_jax.checkpoint.reader import CheckpointFile
+from msckpt_jax.errors import CheckpointError
+
+Sharding = jax.sharding.Sharding | Callable[[str, tuple[int, ...]], jax.sharding.Sharding | None]
+
+
+def load_checkpoint(
+    ckpt_file_name: Any,
+    net: Any = None,
+    strict_load: bool = False,
+    filter_prefix: str | Sequence[str] | None = None,
+    dec_key: bytes | None = None,
+    dec_mode: str = "AES-GCM",
+    specify_prefix: str | Sequence[str] | None = None,
+    choice_func: Callable[[str], bool] | None = None,
+    crc_check: bool = False,
+    format: str | None = None,
+    *,
+    like: Any = None,
+    sharding: Sharding | None = None,
+) -> Any:
+    """Load a CheckPoint that this library or MindSpore wrote.
+
+    Args:
+        ckpt_file_name: path, local or any that ``etils.epath`` knows.
+        net: an ``nnx`` module to load into, as :func:`load_param_into_net` does.
+        strict_load: with ``net`` or ``like``: refuse different dtypes instead of casting.
+        filter_prefix: leave out the names that start with it (or with any of several).
+        dec_key: key of an encrypted file.
+        dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
+        specify_prefix: keep only the names that start with it (or with any of several).
+        choice_func: keep the names it returns true for; as in MindSpore it is not asked when a
+            prefix is given.
+        crc_check: verify the file's check sum.
+        format: ``"ckpt"``, ``"safetensors"``, or None to look at the content.
+        like: a pytree of arrays or ``jax.ShapeDtypeStruct``, the result gets its structure,
+            dtypes and shardings. Each process reads only the byte ranges of its own shards.
+        sharding: one for all arrays, or a function of name and shape (None: default device).
+
+    Returns:
+        Without ``like`` and ``sharding`` a :class:`Parameters`, an ordered mutable mapping from
+        names to values that are read when asked for; with ``sharding`` a dict of ``jax.Array``;
+        with ``like`` a tree like it.
+
+    Raises:
+        CheckpointError: the file is damaged or encrypted otherwise; nothing is left after the
+            filters; a parameter of ``like`` is missing or has another shape or an incompatible
+            dtype.
+        TypeError, ValueError: an argument of the wrong type or value.
+    """
+    if sum(given is not None for given in (net, like, sharding)) > 1:
+        raise ValueError("pass only one of net, like and sharding")
+    chosen = _choice(filter_prefix, specify_prefix, choice_func)
+    file = reader.open_checkpoint(ckpt_file_name, dec_key, dec_mode, crc_check, format)
+    parameters = Parameters(file, [name for name in file if chosen(name)])
+    if not parameters:
+        raise CheckpointError(
+            "the filters leave none of its parameters", file=file.path, found=f"{len(file)} before"
+        )
+    if net is not None:
+        into.load_param_into_net(net, parameters, strict_load)
+    if like is not None:
+        return into.like(like, parameters, strict_load)
+    if sharding is not None:
+        return _on_devices(parameters, sharding)
+    return parameters
+
+
+def load_checkpoint_async(
+    ckpt_file_name: Any,
+    net: Any = None,
+    strict_load: bool = False,
+    filter_prefix: str | Sequence[str] | None = None,
+    dec_key: bytes | None = None,
+    dec_mode: str = "AES-GCM",
+    specify_prefix: str | Sequence[str] | None = None,
+    choice_func: Callable[[str], bool] | None = None,
+    **kwargs: Any,
+) -> concurrent.futures.Future:
+    """:func:`load_checkpoint` in a thread; ``.result()`` gives what it returns, or its error.
+
+    Contents are read when they are asked for, so pass ``like``, ``sharding`` or ``net`` to have
+    them read in the thread.
+    """
+    pool = concurrent.futures.ThreadPoolExecutor(1, "msckpt load")
+    try:
+        return pool.submit(
+            load_checkpoint,
+            ckpt_file_name,
+            net,
+            strict_load,
+            filter_prefix,
+            dec_key,
+            dec_mode,
+            specify_prefix,
+            choice_func,
+            **kwargs,
+        )
+    finally:
+        pool.shutdown(wait=False)
+
+
+class Parameters(MutableMapping[str, Any]):
+    """The parameters of a file by name, read when asked for; entries can be set and deleted.
+
+    ``dict(parameters)`` reads them all. ``file`` is the open :class:`CheckpointFile`.
+    """
+
+    def __init__(self, file: CheckpointFile, kept: Sequence[str]):
+        self.file = file
+        self._values: dict[str, Any] = dict.fromkeys(kept, _IN_FILE)
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._values[name]
+        return self.file[name] if value is _IN_FILE else value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._values[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def in_file(self, name: str) -> bool:
+        """Whether the value still is that of the file."""
+        return self._values[name] is _IN_FILE
+
+    def copy(self) -> Parameters:
+        other = Parameters(self.file, ())
+        other._values = self._values.copy()
+        return other
+
+    def __repr__(self) -> str:
+        lines = [f"  {name}: {self._describe(name)}" for name in self]
+        if len(lines) > 40:
+            lines[20:-20] = [f"  ... {len(lines) - 40} more"]
+        return "\n".join([f"<Parameters of {self.file.path}", *lines, ">"])
+
+    def _describe(self, name: str) -> str:
+        if self.in_file(name):
+            entry = self.file.entries[name]
+            return f"{entry.type}{list(entry.shape)}"
+        return f"{type(self._values[name]).__name__}{list(np.shape(self._values[name]))}"
+
+
+_IN_FILE = object()
+
+
+def _on_devices(parameters: Parameters, sharding: Sharding) -> dict[str, Any]:
+    """All arrays on devices; strings, PRNG keys and MapTensors as the file gives them."""
+    found = {n: parameters.file.entries[n] for n in parameters}
+    arrays = [name for name, entry in found.items() if entry.is_array]
+    requests = []
+    for name in arrays:
+        entry = found[name]
+        wanted = sharding(name, entry.shape) if callable(sharding) else sharding
+        dtype = _without_x64(name, entry.tensors[0].row.array, parameters)
+        requests.append(into.request(name, parameters, dtype, wanted))
+    placed = dict(zip(arrays, placement.place(requests), strict=True))
+    return {name: placed[name] if name in placed else parameters[name] for name in found}
+
+
+def _without_x64(name: str, dtype: np.dtype, parameters: Parameters) -> np.dtype:
+    """The dtype that JAX can hold now: floats lose precision with a warning, ints must fit."""
+    canonical = np.dtype(jax.dtypes.canonicalize_dtype(dtype))
+    if canonical == dtype:
+        return dtype
+    if dtype.kind in "iu":
+        values, limits = parameters[name], np.iinfo(canonical)
+        if values.size and (values.min() < limits.min or values.max() > limits.max):
+            raise CheckpointError(
+                f"its {dtype} values do not fit {canonical}: set jax_enable_x64",
+                file=parameters.file.path,
+                name=name,
+            )
+    else:
+        warnings.warn(
+            f"{name} is {dtype} and becomes {canonical}: set jax_enable_x64 to keep it",
+            stacklevel=4,
+        )
+    return canonical
+
+
+def _choice(filter_prefix: Any, specify_prefix: Any, choice_func: Any) -> Callable[[str], bool]:
+    """The three filters as one: plain prefixes as in MindSpore 2.10, which silence choice_func."""
+    without = _prefixes(filter_prefix, "filter_prefix")
+    only = _prefixes(specify_prefix, "specify_prefix")
+    if choice_func is not None and not callable(choice_func):
+        raise TypeError("choice_func must be callable")
+    if without or only:
+        return lambda name: (
+            (not only or name.startswith(only)) and not (without and name.startswith(without))
+        )
+    return choice_func or _everything
+
+
+def _everything(name: str) -> bool:
+    return True
+
+
+def _prefixes(value: Any, argument: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, str | list | tuple):
+        raise TypeError(f"{argument} must be a str or a list of str, not {type(value).__name__}")
+    out = (value,) if isinstance(value, str) else tuple(value)
+    if not all(isinstance(prefix, str) for prefix in out):
+        raise TypeError(f"{argument} must hold str only: {out}")
+    if not out or "" in out:
+        raise ValueError(f"{argument} must not be empty: it would match everything or nothing")
+    return out
