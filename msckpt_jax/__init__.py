@@ -36,7 +36,6 @@ _HOME = {
     "open_checkpoint": "checkpoint.reader",
     "save_checkpoint": "checkpoint.save",
 }
-__all__ = sorted([*_HOME, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

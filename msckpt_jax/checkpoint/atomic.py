@@ -52,7 +52,8 @@ def sync_folder(folder: Path) -> None:
 
 
 def _prefix(target: Path) -> str:
-    return f".{target.name[-200:]}."
+    # Names may have 255 bytes, and the token needs its own.
+    return f".{target.name.encode()[:200].decode(errors='ignore')}."
 
 
 def _create(target: Path) -> tuple[int, Path]:

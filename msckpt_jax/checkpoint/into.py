@@ -12,6 +12,7 @@ import numpy as np
 
 from msckpt_jax import names
 from msckpt_jax.checkpoint import boxes, placement
+from msckpt_jax.checkpoint.records import is_key
 from msckpt_jax.errors import CheckpointError
 
 log = logging.getLogger("msckpt_jax")
@@ -263,7 +264,7 @@ def _load(
     target = _target(leaf)
     shape, dtype = _found(key, parameters)
     where = {"name": leaf.name, "file": _file_of(parameters)}
-    if target.dtype is None or dtype is None or _is_key(target.dtype) or _is_key(dtype):
+    if target.dtype is None or dtype is None or is_key(target.dtype) or is_key(dtype):
         if target.dtype != dtype or target.shape != shape:
             raise CheckpointError(
                 "the value is of another kind",
@@ -323,10 +324,6 @@ def _found(key: str, parameters: Mapping[str, Any]) -> tuple[tuple[int, ...], An
     if getattr(value.dtype, "kind", "") == "O":
         raise TypeError(f"parameter_dict[{key!r}] is a {type(parameters[key]).__name__}")
     return tuple(value.shape), value.dtype
-
-
-def _is_key(dtype: Any) -> bool:
-    return jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
 
 
 def _describe(dtype: Any, shape: tuple[int, ...]) -> str:

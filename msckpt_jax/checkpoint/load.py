@@ -202,7 +202,9 @@ def _without_x64(name: str, dtype: np.dtype, parameters: Parameters) -> np.dtype
     return canonical
 
 
-def _choice(filter_prefix: Any, specify_prefix: Any, choice_func: Any) -> Callable[[str], bool]:
+def _choice(
+    filter_prefix: Any, specify_prefix: Any, choice_func: Callable[[str], bool] | None
+) -> Callable[[str], bool]:
     """The three filters as one: plain prefixes as in MindSpore 2.10, which silence choice_func."""
     without = _prefixes(filter_prefix, "filter_prefix")
     only = _prefixes(specify_prefix, "specify_prefix")
@@ -212,11 +214,7 @@ def _choice(filter_prefix: Any, specify_prefix: Any, choice_func: Any) -> Callab
         return lambda name: (
             (not only or name.startswith(only)) and not (without and name.startswith(without))
         )
-    return choice_func or _everything
-
-
-def _everything(name: str) -> bool:
-    return True
+    return (lambda name: True) if choice_func is None else choice_func
 
 
 def _prefixes(value: Any, argument: str) -> tuple[str, ...]:

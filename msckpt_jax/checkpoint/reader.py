@@ -157,11 +157,10 @@ class CheckpointFile(Mapping[str, Any]):
         if entry.type == dtypes.STRING:
             return index.string(self._data, entry)
         if entry.key_impl:
-            import jax
+            import jax  # only here: inspecting a file needs no JAX
 
-            return jax.random.wrap_key_data(
-                np.array(self._array(entry.tensors[0])), impl=entry.key_impl
-            )
+            data = jax.numpy.asarray(self._array(entry.tensors[0]))
+            return jax.random.wrap_key_data(data, impl=entry.key_impl)
         if entry.type == "Int4":
             return to_int4(self._array(entry.tensors[0]), name, self.path)
         return self._array(entry.tensors[0])
@@ -321,7 +320,7 @@ def to_int4(stored: np.ndarray, name: str, path: str) -> np.ndarray:
     Raises:
         CheckpointError: a byte is out of range: MindSpore's quantizers pack two values in one.
     """
-    if stored.size and not (-8 <= stored.min() and stored.max() <= 7):
+    if stored.size and (stored.min() < -8 or stored.max() > 7):
         raise CheckpointError(
             "bytes outside of int4: two values may be packed in each; use "
             "open_checkpoint(file).raw(name)",

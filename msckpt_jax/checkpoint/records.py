@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import jax.core
+import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax import dtypes, names
@@ -65,7 +67,10 @@ def from_tree(tree: Any) -> list[Record]:
         try:
             out.append(of_value(name, value))
         except CheckpointError as error:
-            raise CheckpointError(f"{error.problem} (at {names.show(path)})", name=name) from None
+            problem = f"{error.problem} (at {names.show(path)})"
+            raise CheckpointError(
+                problem, name=name, expected=error.expected, found=error.found
+            ) from None
         except TypeError as error:
             raise TypeError(f"{error} (at {names.show(path)})") from None
     return out
@@ -125,14 +130,16 @@ def _of_numpy(name: str, array: np.ndarray, frozen: bool = False) -> Record:
 def _of_jax(name: str, array: jax.Array) -> Record:
     if isinstance(array, jax.core.Tracer):
         raise TypeError(f"{name!r} is a traced value: call save_checkpoint outside of jit")
-    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+    if is_key(array.dtype):
         return _of_key(name, array)
     if array.is_deleted():
         raise CheckpointError(
             "the array was deleted or donated before it could be saved", name=name
         )
     row = dtypes.for_saving(array.dtype)
-    if array.is_fully_replicated and on_host(array.sharding):
+    # 4-bit arrays are packed: NumPy's view of one is a copy that the array would keep.
+    host = on_host(array.sharding) and array.dtype.name not in ("int4", "uint4")
+    if array.is_fully_replicated and host:
         return _of_numpy(name, np.asarray(array), frozen=True)
     shards = {boxes.from_index(s.index, array.shape): s.data for s in array.addressable_shards}
     covered = sum(map(boxes.size_of, shards))
@@ -144,7 +151,6 @@ def _of_jax(name: str, array: jax.Array) -> Record:
             expected=f"{array.size} elements",
             found=covered,
         )
-    host = on_host(array.sharding)
     source = np.asarray if host else DeviceShard
     pieces = tuple((box, source(data)) for box, data in shards.items())
     content = Tensor(array.shape, row.stored, pieces)
@@ -160,6 +166,11 @@ def _of_key(name: str, keys: jax.Array) -> Record:
             "save jax.random.key_data(key)"
         )
     return of_value(tag, jax.random.key_data(keys))
+
+
+def is_key(dtype: Any) -> bool:
+    """Whether ``dtype`` is that of typed PRNG keys."""
+    return not isinstance(dtype, np.dtype) and jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
 def _encode_string(name: str, value: str) -> bytes:

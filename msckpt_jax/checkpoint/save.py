@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from msckpt_jax.checkpoint import background, cipher, records, snapshot, writer
@@ -113,6 +114,8 @@ def save_checkpoint(
     if format == "safetensors":
         make_plan(found, job._replace(options=writer.Options()))  # refuse now, not in the thread
     if async_save == "process":
+        if hasattr(target, "write"):
+            raise TypeError("async_save='process' needs a path, not an open file")
         return background.in_process(found, job)
     kept = snapshot.of_records(found)
     return background.in_thread(lambda: run(kept, job), str(target))
@@ -154,7 +157,8 @@ def target_path(name: Any, format: str) -> Any:
     special = path.exists() and not path.is_file()
     if not special and not text.endswith(format):
         path = path.with_name(f"{path.name}.{format}")
-    if not path.parent.is_dir():
+    # Object stores have no folders that would have to exist.
+    if isinstance(path, Path) and not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {path.parent} does not exist; create it first")
     return path
 

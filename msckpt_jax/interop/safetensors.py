@@ -26,7 +26,12 @@ METADATA = "__metadata__"
 _RESERVED = {METADATA, "format", "remove_redundancy", "crc_num"}
 
 # The library writes large alignments first: its enum of dtypes, descending.
-_ORDER: list[str] = "U64 I64 F64 F32 U32 I32 BF16 F16 U16 I16 I8 U8 BOOL".split()  # noqa: SIM905
+_ORDER = {
+    name: place
+    for place, name in enumerate(
+        ("U64", "I64", "F64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "I8", "U8", "BOOL")
+    )
+}
 
 Checksum = Callable[[list[Part]], int]
 
@@ -41,7 +46,7 @@ def plan(
 
     The check sum stands in the header, before the data: it takes a pass of its own.
     """
-    order = sorted(records, key=lambda r: (_ORDER.index(_dtype(r)), r.tag))
+    order = sorted(records, key=lambda r: (_ORDER[_dtype(r)], r.tag))
     metadata = {"format": "ms"}
     if remove_redundancy is not None:
         metadata["remove_redundancy"] = str(remove_redundancy)
