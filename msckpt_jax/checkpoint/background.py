@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from msckpt_jax.checkpoint import snapshot
-from msckpt_jax.checkpoint.records import Record
+from msckpt_jax.checkpoint.records import File
 from msckpt_jax.errors import AsyncSaveError, CheckpointError
 
 if TYPE_CHECKING:
@@ -90,12 +90,12 @@ def in_thread(work: Callable[[], None], target: str) -> AsyncSave:
     return _started(AsyncSave(work, target))
 
 
-def in_process(found: list[Record], job: Job) -> AsyncSave:
+def in_process(files: list[File], job: Job) -> AsyncSave:
     """Save in a new Python process that gets the arrays through shared memory.
 
     A fork would be quicker to start and may deadlock: JAX runs threads.
     """
-    shared = snapshot.share(found)
+    shared = snapshot.share(files)
 
     def work() -> None:
         try:
@@ -103,7 +103,7 @@ def in_process(found: list[Record], job: Job) -> AsyncSave:
         finally:
             os.close(shared.fd)
 
-    return _started(AsyncSave(work, str(job.target)))
+    return _started(AsyncSave(work, str(files[0].target)))
 
 
 def _started(save: AsyncSave) -> AsyncSave:
@@ -114,7 +114,7 @@ def _started(save: AsyncSave) -> AsyncSave:
 
 def _run_child(shared: snapshot.Shared, job: Job) -> None:
     progress = job.options.progress
-    job = job._replace(target=str(job.target), options=job.options._replace(progress=None))
+    job = job._replace(options=job.options._replace(progress=None))
     child = subprocess.Popen(
         [sys.executable, "-m", "msckpt_jax.checkpoint.child"],
         stdin=subprocess.PIPE,
@@ -126,11 +126,9 @@ def _run_child(shared: snapshot.Shared, job: Job) -> None:
     _, errors = child.communicate(pickle.dumps((shared, job)))
     if child.returncode:
         text = errors.decode(errors="replace").strip().rpartition("\n")[2]
-        raise CheckpointError(
-            f"the saving process ended with status {child.returncode}: {text}", file=job.target
-        )
+        raise CheckpointError(f"the saving process ended with status {child.returncode}: {text}")
     if progress is not None:
-        progress(sum(record.nbytes for record in shared.records))
+        progress(shared.nbytes)
 
 
 @atexit.register

@@ -84,6 +84,36 @@ def gather(pieces: Sequence[Piece], box: Box, out: np.ndarray) -> None:
             out[slices(common, box)] = source[slices(common, origin)]
 
 
+def restrict(pieces: Sequence[Piece], box: Box) -> list[Piece]:
+    """The pieces of the part ``box``, in coordinates that begin at its corner."""
+    out: list[Piece] = []
+    for origin, source in pieces:
+        common = intersect(origin, box)
+        if common is not None:
+            moved = tuple((a - o, b - o) for (a, b), (o, _) in zip(common, box, strict=True))
+            out.append((moved, part(source, slices(common, origin), shape_of(origin))))
+    return out
+
+
+def part(source: Any, index: tuple[slice, ...], shape: tuple[int, ...]) -> Any:
+    """``source[index]``, read at once from memory and later from anything else."""
+    if isinstance(source, np.ndarray):
+        return source[index] if index else source
+    return source if index == slices(whole(shape), whole(shape)) else _Part(source, index)
+
+
+class _Part:
+    """A part of a source that is read when it is indexed."""
+
+    def __init__(self, source: Any, index: tuple[slice, ...]):
+        self.source, self.index = source, index
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        starts = [s.start for s in self.index]
+        moved = [slice(i.start + o, i.stop + o) for i, o in zip(index, starts, strict=True)]
+        return self.source[tuple(moved)]
+
+
 def view(pieces: Sequence[Piece], box: Box) -> np.ndarray | None:
     """``box`` as an array without a copy, when one in-memory piece holds all of it."""
     for origin, source in pieces:

@@ -36,7 +36,8 @@ class Record(NamedTuple):
 
     ``tag`` is the name in the file, ``type`` the ``tensor_type``, ``dims`` as they are written.
     ``frozen`` says that nobody can change the content: views of a ``jax.Array`` in host memory
-    (while one is held, XLA does not reuse the buffer for a donated argument).
+    (while one is held, XLA does not reuse the buffer for a donated argument). ``sharding`` is
+    that of a ``jax.Array``.
     """
 
     tag: str
@@ -44,6 +45,7 @@ class Record(NamedTuple):
     dims: tuple[int, ...]
     content: Content
     frozen: bool = False
+    sharding: jax.sharding.Sharding | None = None
 
     @property
     def nbytes(self) -> int:
@@ -53,6 +55,13 @@ class Record(NamedTuple):
         if isinstance(content, np.ndarray):
             return content.nbytes
         return boxes.size_of(boxes.whole(content.shape)) * content.stored.itemsize
+
+
+class File(NamedTuple):
+    """One file to be written, and what is in it."""
+
+    target: Any
+    records: list[Record]
 
 
 def from_tree(tree: Any) -> list[Record]:
@@ -140,7 +149,8 @@ def _of_jax(name: str, array: jax.Array) -> Record:
     # 4-bit arrays are packed: NumPy's view of one is a copy that the array would keep.
     host = on_host(array.sharding) and array.dtype.name not in ("int4", "uint4")
     if array.is_fully_replicated and host:
-        return _of_numpy(name, np.asarray(array), frozen=True)
+        record = _of_numpy(name, np.asarray(array), frozen=True)
+        return record._replace(sharding=array.sharding)
     shards = {boxes.from_index(s.index, array.shape): s.data for s in array.addressable_shards}
     covered = sum(map(boxes.size_of, shards))
     if covered != array.size:
@@ -154,7 +164,7 @@ def _of_jax(name: str, array: jax.Array) -> Record:
     source = np.asarray if host else DeviceShard
     pieces = tuple((box, source(data)) for box, data in shards.items())
     content = Tensor(array.shape, row.stored, pieces)
-    return Record(name, row.name, array.shape, content, frozen=host)
+    return Record(name, row.name, array.shape, content, host, array.sharding)
 
 
 def _of_key(name: str, keys: jax.Array) -> Record:

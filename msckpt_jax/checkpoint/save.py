@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from msckpt_jax.checkpoint import background, cipher, records, snapshot, writer
 from msckpt_jax.checkpoint import plan as planning
-from msckpt_jax.checkpoint.records import Record
+from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.interop import safetensors
+from msckpt_jax.parallel import ranks, strategy
 
 FORMATS = ("ckpt", "safetensors")
 _ASYNC = (False, True, "thread", "process")
@@ -18,13 +21,17 @@ _ALIGN = 16  # the largest element
 
 
 class Job(NamedTuple):
-    """What a save needs once the tree has become records; a saving process gets it pickled."""
+    """How files are written once the tree has become records.
 
-    target: Any
+    ``layouts`` are written as a strategy file at ``strategy_file`` when the files hold shards.
+    """
+
     format: str
     remove_redundancy: bool | None
     slice_bytes: int
     options: writer.Options
+    strategy_file: Path | None = None
+    layouts: Mapping[str, Any] | None = None
 
 
 def save_checkpoint(
@@ -40,6 +47,7 @@ def save_checkpoint(
     format: str = "ckpt",
     *,
     remove_redundancy: bool | None = None,
+    strategy_file: Any = None,
     durable: bool = True,
     slice_bytes: int = planning.SLICE_BYTES,
     threads: int = writer.THREADS,
@@ -63,7 +71,9 @@ def save_checkpoint(
         ckpt_file_name: path, local or any that ``etils.epath`` knows, or an open binary file.
             ``.ckpt``/``.safetensors`` is appended unless the name ends with the format's name.
             The folder must exist.
-        integrated_save: merge sharded arrays into full tensors.
+        integrated_save: merge sharded arrays into full tensors in one file. False writes
+            ``rank_N/<name>`` beside the target for every rank of this process (its position in
+            ``mesh.devices.flat``), and a strategy file, as MindSpore's transform functions expect.
         async_save: ``True``/``"thread"`` writes in a thread, ``"process"`` in another process.
             Returns after a snapshot: later donation or mutation does not change the file. The
             snapshot is free for ``jax.Array`` in host memory with ``"thread"``; it is a copy
@@ -76,7 +86,10 @@ def save_checkpoint(
             is kept whole.
         crc_check: append a CRC32 that ``load_checkpoint(crc_check=True)`` verifies.
         format: ``"ckpt"`` or ``"safetensors"`` (no encryption, no strings).
-        remove_redundancy: noted in the metadata of safetensors, as MindSpore does.
+        remove_redundancy: without ``integrated_save`` each distinct shard is written by one rank
+            only, bytes balanced. Noted in the metadata of safetensors, as MindSpore does.
+        strategy_file: where the strategy goes when ``integrated_save`` is false; JSON when the
+            name ends so. Default: ``strategy.ckpt`` beside the rank folders.
         durable: fsync before the new file replaces the old one. Without it a crash of the machine
             (not of the process) may lose the file.
         slice_bytes: tensors are cut into records of so many bytes, as MindSpore cuts at 512 MiB.
@@ -88,7 +101,8 @@ def save_checkpoint(
 
     Raises:
         CheckpointError: a name collides, a dtype is one that MindSpore cannot load (the text says
-            what to cast to), a string in safetensors, an array that spans other processes.
+            what to cast to), a string in safetensors, an array that spans other processes,
+            arrays on different meshes without ``integrated_save``.
         AsyncSaveError: the previous asynchronous save failed; this one was not begun.
         TypeError, ValueError: an argument of the wrong type or value.
         OSError: FileNotFoundError for a missing folder, IsADirectoryError, a full disk.
@@ -103,29 +117,55 @@ def save_checkpoint(
         found = [r for r in found if choice_func(r.tag)]
     if append_dict:
         found += records.of_append(dict(append_dict), (r.tag for r in found))
-    if not integrated_save:
-        _refuse_shards(found)
     key = b"" if mode is None else mode.check_key(enc_key, "enc_key")
     options = writer.Options(crc_check, mode, key, durable, threads, progress)
-    job = Job(target, format, remove_redundancy, slice_bytes, options)
-    if not async_save:
-        run(found, job)
-        return None
-    if format == "safetensors":
-        make_plan(found, job._replace(options=writer.Options()))  # refuse now, not in the thread
-    if async_save == "process":
-        if hasattr(target, "write"):
-            raise TypeError("async_save='process' needs a path, not an open file")
-        return background.in_process(found, job)
-    kept = snapshot.of_records(found)
-    return background.in_thread(lambda: run(kept, job), str(target))
+    job = Job(format, remove_redundancy, slice_bytes, options)
+    files = [File(target, found)]
+    if not integrated_save:
+        files, job = _rank_files(target, found, job, strategy_file)
+    return _start(files, job, async_save)
 
 
-def run(found: list[Record], job: Job) -> None:
-    """Write records as ``job`` says."""
+def run(files: list[File], job: Job) -> None:
+    """Write files as ``job`` says."""
     # The check sum of safetensors stands in the header, which the plan holds.
     options = job.options._replace(crc=job.options.crc and job.format == "ckpt")
-    writer.write(job.target, make_plan(found, job), options)
+    for file in files:
+        if job.strategy_file is not None:
+            Path(file.target).parent.mkdir(exist_ok=True)
+        writer.write(file.target, make_plan(file.records, job), options)
+    if job.strategy_file is not None:
+        strategy.write(job.strategy_file, job.layouts or {})
+
+
+def _start(files: list[File], job: Job, async_save: bool | str) -> background.AsyncSave | None:
+    if not async_save:
+        run(files, job)
+        return None
+    if job.format == "safetensors":
+        for file in files:  # refuse now, not in the thread
+            make_plan(file.records, job._replace(options=writer.Options()))
+    if async_save == "process":
+        if hasattr(files[0].target, "write"):
+            raise TypeError("async_save='process' needs a path, not an open file")
+        return background.in_process(files, job)
+    kept = snapshot.frozen(files)
+    return background.in_thread(lambda: run(kept, job), str(files[0].target))
+
+
+def _rank_files(
+    target: Any, found: list[Record], job: Job, strategy_file: Any
+) -> tuple[list[File], Job]:
+    """A file for each rank of this process, and where the strategy goes (process 0 writes it)."""
+    if not isinstance(target, Path):
+        raise ValueError(f"integrated_save=False needs a path on a local file system, not {target}")
+    parts, layouts = ranks.split(found, bool(job.remove_redundancy))
+    files = [File(ranks.rank_path(target, rank), part) for rank, part in parts.items()]
+    if jax.process_index() == 0:
+        path = Path(strategy_file or target.parent / "strategy.ckpt")
+        strategy.encode(path, layouts)  # refuse before anything is written
+        job = job._replace(strategy_file=path, layouts=layouts)
+    return files, job
 
 
 def make_plan(found: list[Record], job: Job) -> planning.Plan:
@@ -196,14 +236,3 @@ def _check(
             "AES-GCM verifies the contents by itself"
         )
     return mode
-
-
-def _refuse_shards(found: list[Record]) -> None:
-    cut = [
-        r.tag for r in found if isinstance(r.content, records.Tensor) and len(r.content.pieces) > 1
-    ]
-    if cut:
-        raise ValueError(
-            f"integrated_save=False keeps shards apart, but {len(cut)} arrays are sharded "
-            f"({', '.join(cut[:3])}, ...) and one file holds one rank; use integrated_save=True"
-        )

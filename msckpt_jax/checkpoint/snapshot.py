@@ -12,23 +12,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msckpt_jax.checkpoint import boxes, writer
-from msckpt_jax.checkpoint.records import DeviceShard, Record, Tensor
+from msckpt_jax.checkpoint.records import DeviceShard, File, Record, Tensor
 
 _BLOCK = 16 << 20
 _ALIGN = 64
 
 
-def of_records(found: list[Record]) -> list[Record]:
-    """Records whose contents no one else can change: what is not frozen is copied, by threads."""
-    copies: list[tuple[np.ndarray, Any]] = []
+def frozen(files: list[File]) -> list[File]:
+    """Files whose contents no one else can change: what is not frozen is copied, by threads."""
+    copies: dict[int, tuple[np.ndarray, Any]] = {}
 
     def copied(source: Any) -> np.ndarray:
-        copy = np.empty(*_layout(source))
-        copies.append((copy, source))
-        return copy
+        if id(source) not in copies:
+            copies[id(source)] = np.empty(*_layout(source)), source
+        return copies[id(source)][0]
 
-    out = [r if r.frozen else _map_arrays(r, copied)._replace(frozen=True) for r in found]
-    _copy_all(copies)
+    def keep(record: Record) -> Record:
+        return record if record.frozen else _map_arrays(record, copied)
+
+    out = [file._replace(records=[keep(record) for record in file.records]) for file in files]
+    _copy_all(list(copies.values()))
     return out
 
 
@@ -75,37 +78,46 @@ class Place(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """Records whose arrays are places in an anonymous file that another process can map."""
+    """Files whose arrays are places in an anonymous file that another process can map."""
 
     fd: int
-    records: list[Record]
+    nbytes: int
+    files: list[File]
 
 
-def share(found: list[Record]) -> Shared:
+def share(files: list[File]) -> Shared:
     """Copy all arrays into an anonymous file in memory; places stand for them afterwards."""
-    copies: list[tuple[Place, Any]] = []
+    places: dict[int, tuple[Place, Any]] = {}
     end = 0
 
     def placed(source: Any) -> Place:
         nonlocal end
-        place = Place(end, *_layout(source))
-        copies.append((place, source))
-        end += _nbytes(place)
-        end += -end % _ALIGN
-        return place
+        if id(source) not in places:
+            place = Place(end, *_layout(source))
+            places[id(source)] = place, source
+            end += _nbytes(place)
+            end += -end % _ALIGN
+        return places[id(source)][0]
 
-    out = [_map_arrays(record, placed) for record in found]
+    out = [
+        File(str(target), [_map_arrays(r, placed)._replace(sharding=None) for r in records])
+        for target, records in files
+    ]
     fd = _anonymous_file(end)
     memory = mmap.mmap(fd, end) if end else b""
-    _copy_all([(_array(memory, place), source) for place, source in copies])
-    return Shared(fd, out)
+    _copy_all([(_array(memory, place), source) for place, source in places.values()])
+    return Shared(fd, end, out)
 
 
-def attach(shared: Shared) -> list[Record]:
-    """The records of :func:`share`, in the process that inherited the descriptor."""
+def attach(shared: Shared) -> list[File]:
+    """The files of :func:`share`, in the process that inherited the descriptor."""
     size = os.fstat(shared.fd).st_size
     memory = mmap.mmap(shared.fd, size) if size else b""
-    return [_map_arrays(record, lambda p: _array(memory, p)) for record in shared.records]
+
+    def array(place: Place) -> np.ndarray:
+        return _array(memory, place)
+
+    return [File(t, [_map_arrays(r, array) for r in records]) for t, records in shared.files]
 
 
 def _anonymous_file(size: int) -> int:

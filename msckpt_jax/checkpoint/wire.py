@@ -19,7 +19,7 @@ CRC_BYTES = len(CRC_MARK) + 10
 
 _VALUE, _TAG, _TENSOR, _MAP = 1, 1, 2, 3
 _DIM, _TYPE, _CONTENT = 1, 2, 3
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+VARINT, _FIXED64, BYTES, _FIXED32 = 0, 1, 2, 5
 
 #: NumPy's limit; more dimensions can only be an attempt to exhaust memory.
 _MAX_DIMS = 64
@@ -103,7 +103,7 @@ def records(data: Any, size: int) -> Iterator[RawRecord]:
     while position < size:
         start = position
         field, kind, position = _key(data, position, size)
-        if field != _VALUE or kind != _BYTES:
+        if field != _VALUE or kind != BYTES:
             raise WireError("no CheckPoint record begins here", start)
         stop, position = _length(data, position, size, "record")
         yield _value(data, start, position, stop)
@@ -114,15 +114,15 @@ def _value(data: Any, offset: int, position: int, stop: int) -> RawRecord:
     tag: str | None = None
     tensors: tuple[RawTensor, ...] = ()
     is_map = False
-    for field, kind, start, end in _fields(data, position, stop):
-        if kind != _BYTES:
+    for field, kind, start, end in fields(data, position, stop):
+        if kind != BYTES:
             continue
         if field == _TAG:
             tag = _text(data, start, end, "tag")
         elif field == _TENSOR:
             tensors, is_map = (_tensor(data, start, end),), False
         elif field == _MAP:
-            inner = [(a, b) for f, k, a, b in _fields(data, start, end) if f == 1 and k == _BYTES]
+            inner = [(a, b) for f, k, a, b in fields(data, start, end) if f == 1 and k == BYTES]
             tensors, is_map = tuple(_tensor(data, a, b) for a, b in inner), True
     if tag is None or not (tensors or is_map):
         raise WireError("the record has no tag or no tensor", offset)
@@ -133,17 +133,17 @@ def _tensor(data: Any, position: int, stop: int) -> RawTensor:
     dims: list[int] = []
     type_name: str | None = None
     content = (stop, stop)
-    for field, kind, start, end in _fields(data, position, stop):
-        if field == _DIM and kind == _VARINT:
-            dims.append(_varint(data, start, end)[0])
-        elif field == _DIM and kind == _BYTES:  # a packed encoding, which readers must accept
+    for field, kind, start, end in fields(data, position, stop):
+        if field == _DIM and kind == VARINT:
+            dims.append(read_varint(data, start, end)[0])
+        elif field == _DIM and kind == BYTES:  # a packed encoding, which readers must accept
             at = start
             while at < end and len(dims) <= _MAX_DIMS:
-                value, at = _varint(data, at, end)
+                value, at = read_varint(data, at, end)
                 dims.append(value)
-        elif field == _TYPE and kind == _BYTES:
+        elif field == _TYPE and kind == BYTES:
             type_name = _text(data, start, end, "tensor_type")
-        elif field == _CONTENT and kind == _BYTES:
+        elif field == _CONTENT and kind == BYTES:
             content = (start, end)
         if len(dims) > _MAX_DIMS:
             raise WireError(f"the tensor has more than {_MAX_DIMS} dimensions", start)
@@ -153,15 +153,15 @@ def _tensor(data: Any, position: int, stop: int) -> RawTensor:
     return RawTensor(tuple(dims), type_name, *content)
 
 
-def _fields(data: Any, position: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+def fields(data: Any, position: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
     """``(field, wire type, start, end)`` of each field's value in ``[position, stop)``."""
     while position < stop:
         at = position
         field, kind, position = _key(data, position, stop)
-        if kind == _BYTES:
+        if kind == BYTES:
             end, position = _length(data, position, stop, "field")
-        elif kind == _VARINT:
-            end = _varint(data, position, stop)[1]
+        elif kind == VARINT:
+            end = read_varint(data, position, stop)[1]
         elif kind in (_FIXED32, _FIXED64):
             end = position + (4 if kind == _FIXED32 else 8)
             if end > stop:
@@ -173,13 +173,13 @@ def _fields(data: Any, position: int, stop: int) -> Iterator[tuple[int, int, int
 
 
 def _key(data: Any, position: int, stop: int) -> tuple[int, int, int]:
-    key, after = _varint(data, position, stop)
+    key, after = read_varint(data, position, stop)
     return key >> 3, key & 7, after
 
 
 def _length(data: Any, position: int, stop: int, what: str) -> tuple[int, int]:
     """End and start of a length-delimited value."""
-    length, after = _varint(data, position, stop)
+    length, after = read_varint(data, position, stop)
     if length > stop - after:
         raise WireError(
             f"the {what} says {length} bytes but {stop - after} are left: truncated or damaged",
@@ -188,7 +188,7 @@ def _length(data: Any, position: int, stop: int, what: str) -> tuple[int, int]:
     return after + length, after
 
 
-def _varint(data: Any, position: int, stop: int) -> tuple[int, int]:
+def read_varint(data: Any, position: int, stop: int) -> tuple[int, int]:
     if position < stop and (byte := data[position]) < 0x80:
         return byte, position + 1
     value = shift = 0

@@ -1,0 +1,1 @@
+"""Layouts of sharded tensors over ranks: MindSpore's strategy files, merging and resharding."""

@@ -1,0 +1,145 @@
+"""How one tensor lies on ranks: MindSpore's device matrix and tensor map, and JAX's NamedSharding.
+
+A rank is the row-major index into the device matrix; in JAX that is the position in
+``mesh.devices.flat``, not ``device.id``. ``tensor_map[i]`` names the axes of the matrix that
+split dimension ``i``, counted from the right, major axis first (MindSpore 2.10,
+parallel/_tensor.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+
+from msckpt_jax.checkpoint import boxes
+from msckpt_jax.errors import CheckpointError
+
+
+class Layout(NamedTuple):
+    """The layout of one tensor.
+
+    Attributes:
+        dev_matrix: the sizes of the mesh axes.
+        tensor_map: for each dimension the axes that split it; empty when it is replicated.
+        opt_shard_size: into how many parts axis 0 is split further over the axes that are left
+            (MindSpore's optimizer sharding, ZeRO); -1 over all of them, 0 not at all.
+        opt_shard_step: the distance of ranks that hold neighbouring parts.
+        split_shape: rows of each slice when axis 0 is split unevenly; else empty.
+        field: MindSpore's field-wise split, which is kept but not interpreted.
+    """
+
+    dev_matrix: tuple[int, ...]
+    tensor_map: tuple[tuple[int, ...], ...]
+    opt_shard_size: int = 0
+    opt_shard_step: int = 0
+    split_shape: tuple[int, ...] = ()
+    field: int = 0
+
+    @property
+    def ranks(self) -> int:
+        return math.prod(self.dev_matrix)
+
+    @property
+    def splits(self) -> tuple[int, ...]:
+        """Into how many parts each dimension is cut, optimizer sharding included."""
+        flat = self.flattened()
+        return tuple(
+            math.prod(flat.dev_matrix[-1 - axis] for axis in axes) for axes in flat.tensor_map
+        )
+
+    def flattened(self) -> Layout:
+        """The same layout with optimizer sharding as further axes of dimension 0."""
+        if not self.opt_shard_size or not self.opt_shard_step:
+            return self._replace(opt_shard_size=0, opt_shard_step=0)
+        used = {axis for axes in self.tensor_map for axis in axes}
+        count = len(self.dev_matrix)
+        left = [a for a in range(count) if a not in used and self.dev_matrix[-1 - a] > 1]
+        wanted = self.opt_shard_size
+        if wanted == -1:
+            wanted = math.prod(self.dev_matrix[-1 - axis] for axis in left)
+        matrix, taken = list(self.dev_matrix), []
+        for axis in left:  # from the right, as MindSpore takes them
+            if wanted == 1:
+                break
+            size = matrix[-1 - axis]
+            if wanted < size:  # only a part of this axis: cut it in two, the right one is taken
+                if size % wanted:
+                    break
+                return self._cut_axis(axis, wanted).flattened()
+            if wanted % size:
+                break
+            taken.insert(0, axis)
+            wanted //= size
+        if wanted != 1 or not self.tensor_map:
+            raise CheckpointError(
+                f"optimizer sharding in {self.opt_shard_size} parts does not fit the device "
+                f"matrix {list(self.dev_matrix)} with tensor map {list(self.tensor_map)}"
+            )
+        first = self.tensor_map[0] + tuple(taken)
+        return Layout(tuple(matrix), (first, *self.tensor_map[1:]), 0, 0, self.split_shape)
+
+    def _cut_axis(self, axis: int, right: int) -> Layout:
+        at = len(self.dev_matrix) - 1 - axis
+        size = self.dev_matrix[at]
+        matrix = (*self.dev_matrix[:at], size // right, right, *self.dev_matrix[at + 1 :])
+        moved = tuple(tuple(a + (a >= axis) for a in axes) for axes in self.tensor_map)
+        return self._replace(dev_matrix=matrix, tensor_map=moved)
+
+    def full_shape(self, part: Sequence[int]) -> tuple[int, ...]:
+        """The shape of the whole tensor when one rank's part has this shape."""
+        if self.split_shape:
+            return (sum(self.split_shape), *part[1:])
+        return tuple(n * k for n, k in zip(part, self.splits, strict=True))
+
+    def box(self, rank: int, shape: Sequence[int]) -> boxes.Box:
+        """The part of a tensor of ``shape`` that ``rank`` holds.
+
+        Raises:
+            CheckpointError: a dimension cannot be divided evenly.
+        """
+        flat = self.flattened()
+        place, rest = [], rank % self.ranks
+        for size in reversed(flat.dev_matrix):  # place[axis]: coordinate on the axis, from right
+            place.append(rest % size)
+            rest //= size
+        out = []
+        for axes, n in zip(flat.tensor_map, shape, strict=True):
+            index = parts = 0
+            parts = 1
+            for axis in axes:
+                size = flat.dev_matrix[-1 - axis]
+                index, parts = index * size + place[axis], parts * size
+            if self.split_shape and parts > 1:
+                start = sum(self.split_shape[:index])
+                out.append((start, start + self.split_shape[index]))
+                continue
+            if n % parts:
+                raise CheckpointError(
+                    f"a dimension of size {n} cannot be split into {parts} equal parts"
+                )
+            out.append((index * (n // parts), (index + 1) * (n // parts)))
+        return tuple(out)
+
+
+def unsplit(ndim: int) -> Layout:
+    """A whole tensor on one rank."""
+    return Layout((1,), ((),) * ndim)
+
+
+def of_sharding(sharding: jax.sharding.NamedSharding, ndim: int) -> Layout:
+    """The layout of arrays with this sharding."""
+    mesh = sharding.mesh
+    assert isinstance(mesh, jax.sharding.Mesh)  # concrete arrays lie on concrete meshes
+    axes = mesh.axis_names
+    spec = (*sharding.spec, *(None,) * (ndim - len(sharding.spec)))
+    tensor_map = tuple(tuple(len(axes) - 1 - axes.index(name) for name in _axes(s)) for s in spec)
+    return Layout(tuple(mesh.devices.shape), tensor_map)
+
+
+def _axes(entry: object) -> tuple[str, ...]:
+    if entry is None:
+        return ()
+    return entry if isinstance(entry, tuple) else (entry,)  # type: ignore[return-value]

@@ -1,0 +1,135 @@
+"""One CheckPoint per rank and the strategy file that tells how they belong together."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, SingleDeviceSharding
+
+from msckpt_jax import dtypes
+from msckpt_jax.checkpoint import boxes
+from msckpt_jax.checkpoint.records import Record, Tensor
+from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel import layout
+from msckpt_jax.parallel.layout import Layout
+
+
+class RankFiles(NamedTuple):
+    """What an unmerged save writes: the records of each rank of this process, and the layouts."""
+
+    records: dict[int, list[Record]]
+    layouts: dict[str, Layout]
+
+
+def split(found: Sequence[Record], remove_redundancy: bool) -> RankFiles:
+    """Distribute records over the ranks of their mesh.
+
+    Arrays without a mesh and whatever is replicated go to every rank; with ``remove_redundancy``
+    each distinct shard goes to one of the ranks that hold it, the bytes balanced over them.
+
+    Raises:
+        CheckpointError: arrays lie on different meshes, or a sharding has no layout in MindSpore.
+    """
+    mesh = _mesh_of(found)
+    kept = [r for r in found if r.type != dtypes.STRING]
+    if len(kept) < len(found):
+        dropped = [r.tag for r in found if r.type == dtypes.STRING]
+        warnings.warn(
+            f"strings are left out of rank files, they crash MindSpore's merge: {dropped}",
+            stacklevel=4,
+        )
+    layouts = {r.tag: _layout(r, mesh) for r in kept if r.dims}
+    devices = list(mesh.devices.flat)
+    mine = [rank for rank, d in enumerate(devices) if d.process_index == jax.process_index()]
+    load: Counter[int] = Counter()
+    out: dict[int, list[Record]] = {rank: [] for rank in mine}
+    for record in kept:
+        where = {rank: _box(record, layouts, rank) for rank in range(len(devices))}
+        writers = _writers(where, record, load) if remove_redundancy else set(where)
+        for rank in mine:
+            if rank in writers:
+                out[rank].append(_part(record, where[rank]))
+    return RankFiles(out, layouts)
+
+
+def rank_path(target: Path, rank: int) -> Path:
+    """``folder/name.ckpt`` of rank 3 is ``folder/rank_3/name.ckpt``."""
+    return target.parent / f"rank_{rank}" / target.name
+
+
+def _writers(where: dict[int, boxes.Box], record: Record, load: Counter[int]) -> set[int]:
+    """For each distinct box the rank that has the least to write so far."""
+    holders: dict[boxes.Box, list[int]] = {}
+    for rank, box in where.items():
+        holders.setdefault(box, []).append(rank)
+    writers = set()
+    for box, ranks in holders.items():
+        writer = min(ranks, key=lambda rank: (load[rank], rank))
+        size = boxes.size_of(box) * dtypes.BY_NAME[record.type].stored.itemsize
+        load[writer] += max(1, size)
+        writers.add(writer)
+    return writers
+
+
+def _box(record: Record, layouts: dict[str, Layout], rank: int) -> boxes.Box:
+    found = layouts.get(record.tag)
+    return boxes.whole(record.dims) if found is None else found.box(rank, record.dims)
+
+
+def _part(record: Record, box: boxes.Box) -> Record:
+    """The record of one rank: the shard itself, without a copy, where there is one."""
+    content = record.content
+    if box == boxes.whole(record.dims):
+        return record
+    assert isinstance(content, Tensor)
+    pieces = boxes.restrict(content.pieces, box)
+    shape = boxes.shape_of(box)
+    only = pieces[0][1] if len(pieces) == 1 else None
+    if isinstance(only, np.ndarray) and only.dtype == content.stored and only.flags.c_contiguous:
+        return record._replace(dims=shape, content=only)
+    return record._replace(dims=shape, content=Tensor(shape, content.stored, tuple(pieces)))
+
+
+def _mesh_of(found: Sequence[Record]) -> Any:
+    """The one mesh of all arrays; that of a single device when there is none."""
+    first: tuple[str, Any] | None = None
+    for record in found:
+        if not isinstance(record.sharding, NamedSharding):
+            continue
+        mesh: Any = record.sharding.mesh
+        if first is None:
+            first = record.tag, mesh
+        elif not np.array_equal(mesh.devices, first[1].devices):
+            raise CheckpointError(
+                f"{first[0]!r} and {record.tag!r} lie on different meshes, whose ranks differ; "
+                "save them apart, or with integrated_save=True",
+                expected=_describe(first[1]),
+                found=_describe(mesh),
+            )
+    if first is None:
+        return jax.sharding.Mesh(np.array(jax.local_devices()[:1]), ("rank",))
+    return first[1]
+
+
+def _describe(mesh: Any) -> str:
+    ids = [device.id for device in mesh.devices.flat]
+    return f"mesh {dict(mesh.shape)} of devices {ids}"
+
+
+def _layout(record: Record, mesh: Any) -> Layout:
+    sharding = record.sharding
+    if isinstance(sharding, NamedSharding):
+        return layout.of_sharding(sharding, len(record.dims))
+    if sharding is None or isinstance(sharding, SingleDeviceSharding):
+        return Layout(tuple(mesh.devices.shape), ((),) * len(record.dims))
+    raise CheckpointError(
+        f"a {type(sharding).__name__} has no layout in a strategy file; put the array on a "
+        "NamedSharding, or save with integrated_save=True",
+        name=record.tag,
+    )

@@ -1,0 +1,234 @@
+"""MindSpore's strategy files: which parameter has which layout, in binary or JSON.
+
+Binary: package ``mindspore.straspb`` of MindSpore 2.10 (train/node_strategy_pb2.py), nothing of
+it packed; read and written with the wire codec of the CheckPoints, because registering the
+schema a second time kills a later ``import mindspore``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from msckpt_jax.checkpoint import atomic, wire
+from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel.layout import Layout
+
+Strategy = dict[str, Layout]
+
+_CURRENT_STAGE, _STRATEGY_ITEM, _LAYOUT_ITEM = 1, 2, 3
+_NAME, _BODY = 1, 2
+_MATRIX, _MAP, _SPLIT, _OFFSET, _FIELD, _STEP, _SIZE = 1, 2, 3, 4, 5, 6, 7
+
+
+def build_searched_strategy(strategy_filename: Any) -> Strategy:
+    """Read a strategy file: parameter name to :class:`Layout`; JSON when the name ends so.
+
+    Of a merged file of pipeline stages the names are ``<stage>-<name>``.
+
+    Raises:
+        CheckpointError: the file is empty or not a strategy file.
+        FileNotFoundError: there is no such file. TypeError: the name is no path.
+    """
+    return read(strategy_filename)[0]
+
+
+def read(file_name: Any) -> tuple[Strategy, int]:
+    """The layouts of a strategy file and the pipeline stage that it is of."""
+    if not isinstance(file_name, str | os.PathLike):
+        raise TypeError(f"strategy_filename must be a path, not {type(file_name).__name__}")
+    path = Path(file_name)
+    data = path.read_bytes()
+    if not data:
+        raise CheckpointError("the strategy file is empty", file=path)
+    try:
+        return _from_json(data) if path.name.endswith(".json") else _from_binary(data)
+    except wire.WireError as error:
+        raise CheckpointError(
+            f"no strategy file: {error.problem}", file=path, offset=error.offset
+        ) from None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(f"no strategy file: {error!r}", file=path) from None
+
+
+def write(file_name: Any, layouts: Mapping[str, Layout], stage: int = 0) -> None:
+    """Write a strategy file that MindSpore's transform functions read.
+
+    Raises:
+        CheckpointError: a name holds ``-``, at which MindSpore looks for a pipeline stage; or a
+            nested split is to be written as JSON, which cannot hold it.
+    """
+    path = Path(file_name)
+    data = encode(path, layouts, stage)
+    with atomic.replacing(path, durable=True) as fd:
+        while data:
+            data = data[os.write(fd, data) :]
+
+
+def encode(path: Path, layouts: Mapping[str, Layout], stage: int = 0) -> bytes:
+    """The bytes of the strategy file ``path``."""
+    for name in layouts:
+        check_name(name)
+    return (_to_json if path.name.endswith(".json") else _to_binary)(layouts, stage)
+
+
+def check_name(name: str) -> None:
+    """Refuse the names that MindSpore's transform functions cannot read."""
+    if "-" in name:
+        raise CheckpointError(
+            "MindSpore takes what stands before '-' in a name for a pipeline stage; rename the "
+            f"parameter, for instance to {name.replace('-', '_')!r}",
+            name=name,
+        )
+
+
+# Binary
+
+
+def _number(field: int, value: int) -> bytes:
+    return wire.varint(field << 3) + wire.varint(value % 2**64)
+
+
+def _bytes(field: int, value: bytes) -> bytes:
+    return wire.varint(field << 3 | 2) + wire.varint(len(value)) + value
+
+
+def _dims(field: int, values: tuple[int, ...]) -> bytes:
+    return _bytes(field, b"".join(_number(1, value) for value in values))
+
+
+def _to_binary(layouts: Mapping[str, Layout], stage: int) -> bytes:
+    strategy = _number(1, stage) + _bytes(2, b"")
+    out = [_number(_CURRENT_STAGE, 1)]
+    out.append(_bytes(_STRATEGY_ITEM, _bytes(_NAME, b"msckpt_jax") + _bytes(_BODY, strategy)))
+    for name, layout in layouts.items():
+        item = _bytes(_NAME, name.encode()) + _bytes(_BODY, _layout_bytes(layout))
+        out.append(_bytes(_LAYOUT_ITEM, item))
+    return b"".join(out)
+
+
+def _layout_bytes(layout: Layout) -> bytes:
+    if _is_nested(layout):
+        maps = [axes or (-1,) for axes in layout.tensor_map]
+        if len(maps) == 1:
+            maps.append(())  # else MindSpore takes the one map for a plain one
+    else:
+        maps = [tuple(axes[0] if axes else -1 for axes in layout.tensor_map)]
+    return b"".join(
+        [
+            _dims(_MATRIX, layout.dev_matrix),
+            *(_dims(_MAP, values) for values in maps),
+            # MindSpore's readers take the first of these two without asking whether it is there.
+            _dims(_SPLIT, layout.split_shape),
+            _dims(_OFFSET, ()),
+            _number(_FIELD, layout.field),
+            _number(_STEP, layout.opt_shard_step),
+            _number(_SIZE, layout.opt_shard_size),
+        ]
+    )
+
+
+def _is_nested(layout: Layout) -> bool:
+    return any(len(axes) > 1 for axes in layout.tensor_map)
+
+
+def _from_binary(data: bytes) -> tuple[Strategy, int]:
+    layouts: Strategy = {}
+    stage = 0
+    for field, value in reversed(list(_fields(data))):
+        if field == _LAYOUT_ITEM:
+            item = dict(_fields(value))
+            layouts[item[_NAME].decode()] = _layout_of(item[_BODY])
+        elif field == _STRATEGY_ITEM:
+            stage = dict(_fields(dict(_fields(value))[_BODY])).get(1, 0)
+        elif field != _CURRENT_STAGE:
+            raise wire.WireError(f"field {field} is none of a strategy file", 0)
+    return dict(reversed(layouts.items())), stage
+
+
+def _layout_of(data: bytes) -> Layout:
+    found: dict[int, list[Any]] = {}
+    for field, value in _fields(data):
+        found.setdefault(field, []).append(value)
+    maps = [_values(value) for value in found.get(_MAP, [])]
+    if len(maps) > 1:
+        tensor_map = tuple(tuple(a for a in axes if a >= 0) for axes in maps if axes)
+    else:
+        tensor_map = tuple((a,) if a >= 0 else () for axes in maps for a in axes)
+    return Layout(
+        _values(found[_MATRIX][0]),
+        tensor_map,
+        _signed32(found.get(_SIZE, [0])[0]),
+        _signed32(found.get(_STEP, [0])[0]),
+        _values(found[_SPLIT][0]) if _SPLIT in found else (),
+        _signed32(found.get(_FIELD, [0])[0]),
+    )
+
+
+def _fields(data: bytes) -> list[tuple[int, Any]]:
+    """Field numbers with their values: ints, or bytes."""
+    return [
+        (field, wire.read_varint(data, a, b)[0] if kind == wire.VARINT else data[a:b])
+        for field, kind, a, b in wire.fields(data, 0, len(data))
+    ]
+
+
+def _values(data: bytes) -> tuple[int, ...]:
+    return tuple(_signed32(value) for _, value in _fields(data))
+
+
+def _signed32(value: int) -> int:
+    return (value & 0xFFFFFFFF) - ((value & 0x80000000) << 1)
+
+
+# JSON
+
+
+def _to_json(layouts: Mapping[str, Layout], stage: int) -> bytes:
+    items = {name: _json_layout(name, layout) for name, layout in layouts.items()}
+    strategy = {"msckpt_jax": {"stage": stage, "parallel_strategy": [[]]}}
+    content = {
+        "current_stage": 1,
+        "parallel_strategy_item": strategy,
+        "parallel_layout_item": items,
+    }
+    return json.dumps(content).encode()
+
+
+def _json_layout(name: str, layout: Layout) -> dict[str, Any]:
+    if _is_nested(layout):
+        raise CheckpointError(
+            "a JSON strategy cannot hold a dimension that is split over several mesh axes; "
+            "write a binary one (a name that does not end with .json)",
+            name=name,
+        )
+    return {
+        "dev_matrix": list(layout.dev_matrix),
+        "tensor_map": [axes[0] if axes else -1 for axes in layout.tensor_map],
+        "tensor_shape": [],
+        "field": layout.field,
+        "opt_weight_shard_step": layout.opt_shard_step,
+        "opt_weight_shard_size": layout.opt_shard_size,
+        "param_split_shape": list(layout.split_shape),
+        "indices_offset": [],
+    }
+
+
+def _from_json(data: bytes) -> tuple[Strategy, int]:
+    content = json.loads(data)
+    layouts = {
+        name: Layout(
+            tuple(item["dev_matrix"]),
+            tuple((axis,) if axis >= 0 else () for axis in item["tensor_map"]),
+            item.get("opt_weight_shard_size", 0),
+            item.get("opt_weight_shard_step", 0),
+            tuple(item.get("param_split_shape", ())),
+            item.get("field", 0),
+        )
+        for name, item in content.get("parallel_layout_item", {}).items()
+    }
+    items = list(content.get("parallel_strategy_item", {}).values())
+    return layouts, items[0].get("stage", 0) if items else 0
