@@ -1,0 +1,33 @@
+"""Eight virtual CPU devices for every test, and the meshes and trees that tests share."""
+
+from __future__ import annotations
+
+import os
+
+_DEVICES = "--xla_force_host_platform_device_count=8"
+if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}"
+
+import hypothesis
+import jax
+import numpy as np
+import pytest
+
+hypothesis.settings.register_profile("default", deadline=None, max_examples=60)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=60, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(scope="session")
+def mesh() -> jax.sharding.Mesh:
+    return jax.make_mesh((2, 4), ("x", "y"))
+
+
+@pytest.fixture(scope="session")
+def other_mesh() -> jax.sharding.Mesh:
+    return jax.make_mesh((4, 2), ("a", "b"))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

@@ -1,0 +1,86 @@
+"""Real MindSpore in a process of its own: JSON requests on stdin, JSON answers on stdout.
+
+Arrays travel as raw bytes in files of a folder that both sides know. Importing MindSpore beside
+JAX in one process breaks it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+answers = os.fdopen(os.dup(1), "w")  # MindSpore prints to stdout, also from C++
+os.dup2(2, 1)
+
+import mindspore as ms
+import numpy as np
+from mindspore.train import serialization
+
+_SLICE, _BLOCK = serialization.SLICE_SIZE, serialization.ENCRYPT_BLOCK_SIZE
+
+
+def describe(name: str, value: Any, folder: str, index: int) -> dict[str, Any]:
+    """dtype, shape and the file of the bits; the text itself for a str."""
+    if isinstance(value, str):
+        return {"name": name, "dtype": "str", "shape": [], "text": value}
+    data = value.data if isinstance(value, ms.Parameter) else value
+    path = f"{folder}/{index}.bin"
+    Path(path).write_bytes(bytes(data.get_bytes()) if data.size else b"")
+    return {"name": name, "dtype": str(data.dtype), "shape": list(data.shape), "file": path}
+
+
+def tensor(spec: dict[str, Any]) -> Any:
+    if spec["dtype"] == "str":
+        return spec["text"]
+    kind = serialization.tensor_to_ms_type[spec["dtype"]]
+    data = Path(spec["file"]).read_bytes()
+    made = serialization.Tensor_.convert_bytes_to_tensor(data, tuple(spec["shape"]), kind)
+    return ms.Parameter(made, name=spec["name"])
+
+
+def load(path: str, folder: str, kwargs: dict[str, Any]) -> list[dict[str, Any]]:
+    loaded = ms.load_checkpoint(path, **kwargs)
+    return [describe(n, v, folder, i) for i, (n, v) in enumerate(loaded.items())]
+
+
+def save(path: str, params: list[dict[str, Any]], kwargs: dict[str, Any]) -> None:
+    append = {s["name"]: s["value"] for s in params if "value" in s}
+    items = [{"name": s["name"], "data": tensor(s)} for s in params if "value" not in s]
+    ms.save_checkpoint(items, path, append_dict=append or None, **kwargs)
+
+
+def load_into_dense(path: str) -> dict[str, Any]:
+    net = ms.nn.Dense(4, 3)
+    missing, unused = ms.load_param_into_net(net, ms.load_checkpoint(path))
+    x = ms.Tensor(np.arange(8, dtype=np.float32).reshape(2, 4))
+    return {"missing": missing, "unused": unused, "output": net(x).asnumpy().tolist()}
+
+
+def transform(src: str, dst: str, prefix: str, from_: str | None, to: str | None) -> None:
+    ms.transform_checkpoints(src, dst, prefix, from_, to)
+
+
+def unify(src: str, strategy: str, dst: str, redundant: bool) -> None:
+    ms.unified_safetensors(src, strategy, dst, merge_with_redundancy=redundant)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        request = json.loads(line)
+        serialization.SLICE_SIZE = request.pop("slice_kib", _SLICE)
+        serialization.ENCRYPT_BLOCK_SIZE = request.pop("block_kib", _BLOCK)
+        for key in ("enc_key", "dec_key"):
+            if key in request.get("kwargs", {}):
+                request["kwargs"][key] = bytes.fromhex(request["kwargs"][key])
+        try:
+            answer = {"result": globals()[request.pop("call")](**request)}
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
