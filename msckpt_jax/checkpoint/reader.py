@@ -128,7 +128,8 @@ class CheckpointFile(Mapping[str, Any]):
                 self._problem(error)
                 return {}
             stored = self.metadata.get("crc_num", "")
-            self.crc = int(stored) if stored.isascii() and stored.isdigit() else None
+            if stored.isascii() and stored.isdigit() and len(stored) <= 10:  # digits of uint32
+                self.crc = int(stored)
             return entries
         tail = bytes(self._data[max(0, self.payload - wire.CRC_BYTES) : self.payload])
         if len(tail) == wire.CRC_BYTES and tail.startswith(wire.CRC_MARK):

@@ -159,6 +159,8 @@ def header(data: Any, size: int) -> Header:
         raise CheckpointError(
             f"the safetensors header is no valid JSON of its kind: {error}", offset=8
         ) from None
+    if not all(isinstance(value, str) for value in metadata.values()):
+        raise CheckpointError("the metadata of the safetensors header must be strings", offset=8)
     _check_layout(parsed, 8 + length, size)
     return Header(metadata, parsed)
 
