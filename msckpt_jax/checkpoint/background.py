@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import concurrent.futures
 import os
 import pickle
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from msckpt_jax.checkpoint import snapshot
@@ -28,7 +28,7 @@ class AsyncSave:
 
     def __init__(self, work: Callable[[], None], target: str):
         self.target = target
-        self._future: Future[None] = Future()
+        self._future: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._work = work
         self._delivered = False
         # No daemon: the interpreter waits for it, so that the last save of a program is complete.
@@ -58,6 +58,10 @@ class AsyncSave:
         self._delivered = True
         if error is not None:
             raise error
+
+    def wait(self) -> None:
+        """Wait until it is done, well or not."""
+        concurrent.futures.wait([self._future])
 
     def settle(self) -> None:
         """Wait; raise an error that no one has seen yet."""
@@ -131,6 +135,12 @@ def _run_child(shared: snapshot.Shared, job: Job) -> None:
         progress(shared.nbytes)
 
 
-@atexit.register
-def _at_exit() -> None:
-    settle()
+def _wait() -> None:
+    for save in _pending.copy():
+        save.wait()
+
+
+# Once the interpreter shuts down no executor takes work any more, and atexit comes later still:
+# saves under way have to end before. Only this hook, of which executors make use too, is in time.
+threading._register_atexit(_wait)  # type: ignore[attr-defined]
+atexit.register(settle)

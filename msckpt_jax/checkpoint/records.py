@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -109,16 +109,12 @@ def of_value(name: str, value: Any) -> Record:
     )
 
 
-def of_append(append: dict[str, Any], taken: Iterable[str]) -> list[Record]:
+def of_append(append: Mapping[str, Any]) -> list[Record]:
     """The records of ``append_dict``: as MindSpore's, a Python float becomes Float32."""
-    taken, out = set(taken), []
+    out = []
     for key, value in append.items():
         if not isinstance(key, str):
             raise TypeError(f"append_dict has the key {key!r}: keys must be str")
-        if key in taken:
-            raise CheckpointError(
-                "append_dict and save_obj both have this name; rename one", name=key
-            )
         if isinstance(value, float) and not isinstance(value, np.generic):
             value = np.array(value, np.float32)
         try:
@@ -126,6 +122,26 @@ def of_append(append: dict[str, Any], taken: Iterable[str]) -> list[Record]:
         except TypeError as error:
             raise TypeError(f"append_dict: {error}") from None
     return out
+
+
+def check_tags(found: Iterable[Record]) -> None:
+    """Refuse tags that a file cannot hold, or that two records share.
+
+    Names of a tree differ; those of ``append_dict`` and the tags of PRNG keys may meet them.
+    """
+    seen: set[str] = set()
+    for record in found:
+        if record.tag in seen:
+            raise CheckpointError(
+                "two entries have this name, of save_obj, append_dict or a PRNG key; rename one",
+                name=record.tag,
+            )
+        seen.add(record.tag)
+        if not record.tag.isascii():
+            try:
+                record.tag.encode()
+            except UnicodeEncodeError:
+                raise CheckpointError("the name is not UTF-8 text", name=record.tag) from None
 
 
 def _of_numpy(name: str, array: np.ndarray, frozen: bool = False) -> Record:

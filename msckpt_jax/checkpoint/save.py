@@ -116,7 +116,8 @@ def save_checkpoint(
     if choice_func is not None:
         found = [r for r in found if choice_func(r.tag)]
     if append_dict:
-        found += records.of_append(dict(append_dict), (r.tag for r in found))
+        found += records.of_append(append_dict)
+    records.check_tags(found)
     key = b"" if mode is None else mode.check_key(enc_key, "enc_key")
     options = writer.Options(crc_check, mode, key, durable, threads, progress)
     job = Job(format, remove_redundancy, slice_bytes, options)

@@ -46,8 +46,8 @@ def open_source(name: Any) -> memoryview | RemoteBytes:
 class RemoteBytes:
     """A remote file, read in blocks on demand; the last few blocks are kept."""
 
-    BLOCK = 1 << 20
-    KEPT = 16
+    BLOCK = 64 << 10
+    KEPT = 64
 
     def __init__(self, path: Any):
         self._file = path.open("rb")

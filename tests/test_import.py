@@ -1,0 +1,40 @@
+"""``import msckpt_jax`` is fast: nothing heavy is imported before it is used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import msckpt_jax
+
+HEAVY = ["jax", "flax", "onnx", "jax2onnx", "orbax", "numpy", "google.protobuf", "rich"]
+
+
+def modules_after(program: str) -> list[str]:
+    code = f"{program}\nimport json, sys\nprint(json.dumps(list(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return json.loads(out.stdout)
+
+
+def test_import_is_light() -> None:
+    assert not set(HEAVY) & set(modules_after("import msckpt_jax"))
+
+
+def test_saving_imports_no_protobuf_of_ours() -> None:
+    program = """
+import numpy as np, io
+import msckpt_jax as ms
+ms.save_checkpoint({"w": np.ones(2)}, io.BytesIO())
+ms.load_checkpoint
+"""
+    found = modules_after(program)
+    assert not {"onnx", "jax2onnx", "flax", "orbax"} & set(found)
+    assert not [m for m in found if m.endswith("_pb2")]
+
+
+def test_public_names() -> None:
+    for name in ("save_checkpoint", "load_checkpoint", "load_param_into_net", "open_checkpoint"):
+        assert name in dir(msckpt_jax)
+        assert callable(getattr(msckpt_jax, name))
+    assert not hasattr(msckpt_jax, "no_such_thing")
