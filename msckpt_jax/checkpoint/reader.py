@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import ml_dtypes
@@ -13,6 +13,7 @@ import numpy as np
 from msckpt_jax import dtypes
 from msckpt_jax.checkpoint import boxes, cipher, index, wire, writer
 from msckpt_jax.checkpoint.index import Entry
+from msckpt_jax.checkpoint.plan import Part
 from msckpt_jax.checkpoint.records import Record
 from msckpt_jax.checkpoint.source import RemoteBytes, open_source
 from msckpt_jax.errors import CheckpointError
@@ -49,6 +50,18 @@ def open_checkpoint(
     if crc_check:
         file.check_crc()
     return file
+
+
+def encryption(ckpt_file_name: Any) -> tuple[str, int] | None:
+    """The cipher mode and the number of blocks of an encrypted file, without its key."""
+    data = open_source(ckpt_file_name)
+    mode = cipher.detect(data[:4])
+    if mode is None:
+        return None
+    try:
+        return mode.name, sum(1 for _ in cipher.blocks(memoryview(data[:]), mode))
+    except cipher.CipherError as error:
+        raise CheckpointError(error.problem, file=ckpt_file_name, offset=error.offset) from None
 
 
 class CheckpointFile(Mapping[str, Any]):
@@ -194,6 +207,10 @@ class CheckpointFile(Mapping[str, Any]):
         """The array as pieces ``(box, source)`` in the dtype in which it is stored."""
         return index.pieces(self._data, self.entries[name].tensors[0])
 
+    def raw_bytes(self, tensor: index.Stored) -> Any:
+        """The bytes of a tensor of an entry: a view where they lie in one piece."""
+        return index.joined(self._data, tensor)
+
     def _array(self, tensor: index.Stored) -> np.ndarray:
         found = index.pieces(self._data, tensor)
         whole = boxes.whole(tensor.shape)
@@ -223,17 +240,23 @@ class CheckpointFile(Mapping[str, Any]):
                 found=f"{found:#010x}",
             )
 
-    def compute_crc(self) -> int:
-        """The CRC32 of the contents, over what MindSpore computes it for this format."""
+    def compute_crc(self, progress: writer.Progress | None = None) -> int:
+        """The CRC32 of the contents, over what MindSpore computes it for this format.
+
+        ``progress`` is called with the size of each piece that was read.
+        """
+
+        def checksum(parts: Iterable[Part]) -> int:
+            return writer.checksum(parts, progress=progress)
+
         if self.format == "safetensors":
             tensors = [(e.tag, e.tensors[0]) for e in self.entries.values()]
             return safetensors.crc(
-                [Record(tag, t.type, t.shape, self._array(t)) for tag, t in tensors],
-                writer.checksum,
+                [Record(tag, t.type, t.shape, self._array(t)) for tag, t in tensors], checksum
             )
         step = 64 << 20
         parts = (self._data[a : min(a + step, self.payload)] for a in range(0, self.payload, step))
-        return writer.checksum(parts)
+        return checksum(parts)
 
     # Lifetime and looks
 

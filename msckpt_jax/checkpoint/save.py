@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -173,7 +173,7 @@ def make_plan(found: list[Record], job: Job) -> planning.Plan:
     if job.format == "ckpt":
         return planning.ckpt(found, job.slice_bytes)
 
-    def checksum(parts: list[planning.Part]) -> int:
+    def checksum(parts: Iterable[planning.Part]) -> int:
         return writer.checksum(parts, job.options.threads)
 
     return safetensors.plan(

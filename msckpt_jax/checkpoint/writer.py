@@ -101,12 +101,16 @@ def staging(local: threading.local) -> np.ndarray:
     return local.window
 
 
-def checksum(parts: Iterable[Part], threads: int = THREADS) -> int:
+def checksum(
+    parts: Iterable[Part], threads: int = THREADS, progress: Progress | None = None
+) -> int:
     """The CRC32 of the bytes of ``parts``."""
     local = threading.local()
 
     def one(chunk: Chunk) -> tuple[int, int]:
-        return crc.of_buffers(planning.buffers(chunk, staging(local))), chunk.nbytes
+        value = crc.of_buffers(planning.buffers(chunk, staging(local)))
+        _report(progress, chunk.nbytes)
+        return value, chunk.nbytes
 
     return crc.join(in_threads(one, planning.chunks(parts), threads))
 
@@ -122,7 +126,7 @@ def _plain(fd: int, plan: Plan, options: Options, threads: int) -> None:
     def one(chunk: Chunk) -> tuple[int, int]:
         found = planning.buffers(chunk, staging(local))
         _write_vector(fd, found, chunk.nbytes, chunk.offset)
-        _report(options, chunk.nbytes)
+        _report(options.progress, chunk.nbytes)
         return crc.of_buffers(found) if options.crc else 0, chunk.nbytes
 
     _reserve(fd, plan.nbytes)
@@ -170,7 +174,7 @@ def _stream(plan: Plan, options: Options, put: Callable[[Any], Any]) -> None:
             put(planning.as_bytes(data))
         if options.crc:
             sums.append((crc.of_buffers(found), chunk.nbytes))
-        _report(options, chunk.nbytes)
+        _report(options.progress, chunk.nbytes)
     if options.crc:
         put(wire.crc_trailer(crc.join(sums)))
 
@@ -220,7 +224,7 @@ def _encrypt(
             at += len(buffer)
             if data:
                 yield local.cipher[: encryptor.update(data, local.cipher)]
-                _report(options, len(data))
+                _report(options.progress, len(data))
     yield encryptor.finish()
 
 
@@ -249,6 +253,6 @@ def _reserve(fd: int, size: int) -> None:
                 raise
 
 
-def _report(options: Options, nbytes: int) -> None:
-    if options.progress is not None:
-        options.progress(nbytes)
+def _report(progress: Progress | None, nbytes: int) -> None:
+    if progress is not None:
+        progress(nbytes)

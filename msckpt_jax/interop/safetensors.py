@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +33,7 @@ _ORDER = {
     )
 }
 
-Checksum = Callable[[list[Part]], int]
+Checksum = Callable[[Iterable[Part]], int]
 
 
 def plan(

@@ -1,0 +1,86 @@
+"""The ``msckpt`` command line: one module a command, imported when it is asked for.
+
+A command module has ``SUMMARY``, ``DESCRIPTION`` and ``EXAMPLES``, ``arguments(parser)`` and
+``run(args) -> int``, the exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from msckpt_jax import __version__
+from msckpt_jax.errors import CheckpointError
+
+COMMANDS = {
+    "demo": "train on a mesh, save one merged CheckPoint, load it on other meshes, compare",
+    "inspect": "names, dtypes, shapes and sizes of what is in a file",
+    "verify": "check every record's size, the check sum, and for truncation",
+    "diff": "compare two files: missing, extra, dtype, shape, largest difference",
+    "convert": "between .ckpt and .safetensors, with other dtypes and names",
+}
+
+_EPILOG = """\
+exit status:
+  0  done        1  the answer is no (files differ, a file is damaged)
+  2  wrong arguments, or a file that cannot be read or written
+
+`msckpt COMMAND --help` shows examples.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        parsed = _parser(args[0] if args else None).parse_args(args)
+        return importlib.import_module(f"msckpt_jax.cli.{parsed.command}").run(parsed)
+    except SystemExit as error:
+        return int(error.code or 0) if not isinstance(error.code, str) else _fail(error.code)
+    except BrokenPipeError:  # `msckpt inspect ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        _fail("interrupted")
+        return 130
+    except CheckpointError as error:
+        return _fail(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}")
+    except (ValueError, TypeError) as error:
+        return _fail(str(error))
+
+
+def _parser(command: str | None) -> argparse.ArgumentParser:
+    """The parser; only the module of ``command`` is imported."""
+    parser = argparse.ArgumentParser(
+        prog="msckpt",
+        description="MindSpore CheckPoints for JAX: look at them, check, compare, convert.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"msckpt_jax {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        if name != command:
+            commands.add_parser(name, help=summary)
+            continue
+        module = importlib.import_module(f"msckpt_jax.cli.{name}")
+        one = commands.add_parser(
+            name,
+            help=summary,
+            description=module.DESCRIPTION,
+            epilog=f"examples:\n{module.EXAMPLES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.arguments(one)
+    return parser
+
+
+def _fail(message: str) -> int:
+    print(f"msckpt: error: {message}", file=sys.stderr)
+    return 2

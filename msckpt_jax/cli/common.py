@@ -1,0 +1,148 @@
+"""What commands share: keys, progress bars, tables."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from msckpt_jax.checkpoint import reader
+from msckpt_jax.checkpoint.reader import CheckpointFile
+from msckpt_jax.errors import CheckpointError
+
+#: The environment variable that may hold the key, in hex.
+KEY_VARIABLE = "MSCKPT_KEY"
+_MODES = ["AES-GCM", "AES-CBC", "SM4-CBC"]
+
+
+def console() -> Console:
+    """Standard output; what goes to a file or a pipe is not cut at 80 columns."""
+    return Console() if sys.stdout.isatty() else Console(width=200, soft_wrap=True)
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """A plain table: columns whose name begins with ``>`` are numbers."""
+    out = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        numbers = column.startswith(">")
+        out.add_column(column.lstrip(">"), justify="right" if numbers else "left", overflow="fold")
+    return out
+
+
+def key_arguments(parser: argparse.ArgumentParser, prefix: str = "dec") -> None:
+    what = "encrypted file to read" if prefix == "dec" else "file to write"
+    parser.add_argument(
+        f"--{prefix}-key-file",
+        metavar="FILE",
+        help=f"raw key of the {what}; without it, hex digits in the variable {KEY_VARIABLE} are "
+        "taken where a key is needed. Keys on the command line would be seen by other users",
+    )
+    parser.add_argument(
+        f"--{prefix}-mode",
+        choices=_MODES,
+        default=None if prefix == "dec" else _MODES[0],
+        help="cipher (default: what the file says)" if prefix == "dec" else "default: AES-GCM",
+    )
+
+
+def key_of(file_name: str | None) -> bytes | None:
+    """The key in a file, else in the environment, else None."""
+    if file_name is not None:
+        return Path(file_name).read_bytes()
+    text = os.environ.get(KEY_VARIABLE)
+    if text is None:
+        return None
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise ValueError(f"{KEY_VARIABLE} must hold hex digits") from None
+
+
+def open_file(args: argparse.Namespace, name: str) -> CheckpointFile:
+    """Open a file, with the key if it is encrypted; problems are not raised."""
+    found = reader.encryption(name)
+    if found is None:
+        return CheckpointFile(name)
+    key = key_of(args.dec_key_file)
+    if key is None:
+        raise CheckpointError(
+            f"encrypted with {found[0]}: give --dec-key-file, or the variable {KEY_VARIABLE}",
+            file=name,
+        )
+    return CheckpointFile(name, key, args.dec_mode or found[0])
+
+
+def open_sound_file(args: argparse.Namespace, name: str) -> CheckpointFile:
+    """Open a file and raise its first problem."""
+    file = open_file(args, name)
+    if file.problems:
+        raise file.problems[0]
+    return file
+
+
+def choose(pattern: str | None) -> Callable[[str], bool]:
+    """Whether a name matches a regular expression somewhere."""
+    if pattern is None:
+        return lambda name: True
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"--filter: {error}") from None
+    return lambda name: compiled.search(name) is not None
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], Any]]:
+    """A bar on stderr, when that is a terminal, once the work has taken a second."""
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    stderr = Console(stderr=True)
+    bar = Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
+    task = bar.add_task(what, total=total)
+
+    def advance(count: int) -> None:
+        bar.advance(task, count)
+        if not bar.live.is_started and (bar.tasks[0].elapsed or 0) > 1:
+            bar.start()
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
+
+
+def plain(text: str) -> Text:
+    """Text for a table cell: no markup, and control characters made visible."""
+    return Text("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
+
+
+def size(nbytes: int) -> str:
+    """``1.5 MiB``."""
+    number = float(nbytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:.1f} {unit}" if unit != "B" else f"{nbytes} B"
+        number /= 1024
+    return f"{number:.1f} TiB"

@@ -1,0 +1,150 @@
+"""``msckpt inspect``: what is in a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from typing import Any
+
+from msckpt_jax import dtypes
+from msckpt_jax.checkpoint import reader
+from msckpt_jax.checkpoint.index import Entry
+from msckpt_jax.checkpoint.reader import CheckpointFile
+from msckpt_jax.cli import common
+
+DESCRIPTION = """\
+Show the entries of a .ckpt or .safetensors file: names, dtypes, shapes, sizes, in how many slices
+they are stored, and the values of strings and scalars. Totals tell the model's parameters from
+the optimizer's. Only the headers are read, so it is quick for files of any size.
+"""
+EXAMPLES = """\
+  msckpt inspect model.ckpt
+  msckpt inspect model.ckpt --filter 'conv1|bn1'
+  msckpt inspect model.ckpt --json | jq '.entries[].name'
+  msckpt inspect secret.ckpt --dec-key-file key.bin
+"""
+
+#: Prefixes (MindSpore) and path components (optax) of what an optimizer keeps.
+_PREFIXES = (
+    "moments.", "moment.", "moment1.", "moment2.", "vhat.", "accum.", "accum_update.", "stat.",
+    "adam_m.", "adam_v.", "lamb_m.", "lamb_v.", "mean_square.", "mean_grad.", "linear.", "mu_",
+    "eta_", "ax_", "prev.", "step_size.", "exp_avg.", "exp_avg_sq.", "max_exp_avg_sq.",
+    "accu_grads", "opt_state.", "optimizer.",
+)  # fmt: skip
+_NAMES = {
+    "beta1_power", "beta2_power", "global_step", "learning_rate", "momentum", "state_step",
+    "scale_sense", "current_iterator_step", "last_overflow_iterator_step", "step",
+}  # fmt: skip
+_COMPONENTS = {"opt_state", "mu", "nu", "trace"}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("--filter", metavar="REGEX", help="only names in which it is found")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    common.key_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    encrypted = reader.encryption(args.file)
+    if encrypted is not None and common.key_of(args.dec_key_file) is None:
+        return _without_key(args, *encrypted)
+    file = common.open_sound_file(args, args.file)
+    chosen = common.choose(args.filter)
+    entries = [entry for entry in file.entries.values() if chosen(entry.name)]
+    if args.json:
+        print(json.dumps(as_json(file, entries), indent=1, ensure_ascii=False))
+    else:
+        _print(file, entries)
+    return 0
+
+
+def is_optimizer(name: str) -> bool:
+    """Whether an entry belongs to an optimizer's state, by MindSpore's and optax's names."""
+    parts = set(name.split(".")[:-1])
+    return name.startswith(_PREFIXES) or name in _NAMES or bool(parts & _COMPONENTS)
+
+
+def as_json(file: CheckpointFile, entries: list[Entry]) -> dict[str, Any]:
+    return {
+        "file": file.path,
+        "format": file.format,
+        "bytes": file.size,
+        "cipher": file.cipher,
+        "crc32": file.crc,
+        "metadata": file.metadata,
+        "totals": _totals(entries),
+        "entries": [
+            {
+                "name": entry.name,
+                "tag": entry.tag,
+                "dtype": entry.type,
+                "shape": list(entry.shape) if entry.type != dtypes.STRING else [],
+                "bytes": entry.nbytes,
+                "slices": entry.slices,
+                "prng_key": entry.key_impl,
+                "optimizer": is_optimizer(entry.name),
+                "value": _value(file, entry),
+            }
+            for entry in entries
+        ],
+    }
+
+
+def _totals(entries: list[Entry]) -> dict[str, dict[str, int]]:
+    out = {kind: {"entries": 0, "elements": 0, "bytes": 0} for kind in ("model", "optimizer")}
+    for entry in entries:
+        if entry.type == dtypes.STRING:
+            continue
+        total = out["optimizer" if is_optimizer(entry.name) else "model"]
+        total["entries"] += 1
+        total["elements"] += sum(math.prod(t.shape) for t in entry.tensors)
+        total["bytes"] += entry.nbytes
+    return out
+
+
+def _value(file: CheckpointFile, entry: Entry) -> Any:
+    """The value of a string or scalar; None for anything larger."""
+    if entry.type == dtypes.STRING:
+        return file[entry.name]
+    if entry.shape or not entry.is_array:
+        return None
+    number = file[entry.name].item()
+    if isinstance(number, complex) or (isinstance(number, float) and not math.isfinite(number)):
+        return str(number)  # JSON has neither
+    return number
+
+
+def _print(file: CheckpointFile, entries: list[Entry]) -> None:
+    out = common.table("name", "dtype", "shape", ">bytes", ">slices", "value")
+    for entry in entries:
+        value = _value(file, entry)
+        kind = f"{entry.type} key<{entry.key_impl}>" if entry.key_impl else entry.type
+        shape = "" if entry.type == dtypes.STRING else str(list(entry.shape))
+        text = "" if value is None else repr(value)[:60]
+        row = (entry.name, kind, shape, f"{entry.nbytes:,}", str(entry.slices), text)
+        out.add_row(*map(common.plain, row))
+    console = common.console()
+    console.print(out)
+    console.print()
+    for kind, total in _totals(entries).items():
+        if total["entries"]:
+            console.print(
+                f"{kind}: {total['entries']:,} entries, {total['elements']:,} elements, "
+                f"{common.size(total['bytes'])}",
+                highlight=False,
+            )
+    crc = "none" if file.crc is None else f"{file.crc:#010x} (not verified: msckpt verify)"
+    facts = f"{file.format}, {common.size(file.size)}, cipher {file.cipher or 'none'}, crc {crc}"
+    console.print(f"file: {facts}", highlight=False)
+
+
+def _without_key(args: argparse.Namespace, mode: str, blocks: int) -> int:
+    """What can be told about an encrypted file without its key."""
+    if args.json:
+        print(json.dumps({"file": args.file, "cipher": mode, "blocks": blocks}))
+        return 0
+    print(f"{args.file}: encrypted with {mode}, {blocks} blocks")
+    print(f"give --dec-key-file, or the key as hex digits in {common.KEY_VARIABLE}")
+    return 0
