@@ -138,28 +138,27 @@ def _nnx() -> Any:
     return sys.modules.get("flax.nnx")
 
 
-def _unwrap(leaf: Any) -> Any:
+def _is_variable(node: Any) -> bool:
     nnx = _nnx()
-    return leaf.get_value() if nnx is not None and isinstance(leaf, nnx.Variable) else leaf
+    # By type: nnx.Variable's own instance check is slow, and asked for each leaf.
+    return nnx is not None and issubclass(type(node), nnx.Variable)
+
+
+def _unwrap(leaf: Any) -> Any:
+    return leaf.get_value() if _is_variable(leaf) else leaf
 
 
 def _flatten_pytree(tree: Any) -> NamedTree:
-    nnx = _nnx()
-    if nnx is None:
-        pairs, treedef = jax.tree_util.tree_flatten_with_path(tree)
-        return NamedTree([Leaf(_name(p), p, v) for p, v in pairs], treedef.unflatten)
-    variable = nnx.Variable
-    pairs, treedef = jax.tree_util.tree_flatten_with_path(
-        tree, is_leaf=lambda node: isinstance(node, variable)
-    )
-    if not any(isinstance(v, variable) for _, v in pairs):
+    is_leaf = None if _nnx() is None else _is_variable
+    pairs, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
+    if is_leaf is None or not any(is_leaf(v) for _, v in pairs):
         return NamedTree([Leaf(_name(p), p, v) for p, v in pairs], treedef.unflatten)
     leaves: list[Leaf] = []
     parts: list[tuple[Any, Any]] = []  # (variable or None, structure of its value)
     for path, node in pairs:
         inner, structure = jax.tree_util.tree_flatten_with_path(_unwrap(node))
         leaves += [Leaf(_name(path + p), path + p, v) for p, v in inner]
-        parts.append((node if isinstance(node, variable) else None, structure))
+        parts.append((node if is_leaf(node) else None, structure))
 
     def rebuild(values: Sequence[Any]) -> Any:
         stream, nodes = iter(values), []
@@ -176,7 +175,8 @@ def _name(path: tuple[Any, ...]) -> str:
 
 
 def _segment(key: Any) -> str:
-    return str(_SEGMENTS[type(key)](key)) if type(key) in _SEGMENTS else str(key)
+    read = _SEGMENTS.get(type(key), str)
+    return str(read(key))
 
 
 _SEGMENTS: dict[type, Callable[[Any], Any]] = {

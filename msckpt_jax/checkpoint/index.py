@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msckpt_jax import dtypes, names
-from msckpt_jax.checkpoint import boxes, wire
+from msckpt_jax.checkpoint import boxes, collector, wire
 from msckpt_jax.checkpoint.source import RemoteBytes, RemotePiece
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.interop import safetensors
@@ -83,6 +83,7 @@ class Entry(NamedTuple):
 Problem = Callable[[CheckpointError], Any]
 
 
+@collector.paused()
 def of_ckpt(data: Any, size: int, problem: Problem) -> dict[str, Entry]:
     """The entries of a ``.ckpt`` payload of ``size`` bytes; what is wrong goes to ``problem``.
 
@@ -102,6 +103,7 @@ def of_ckpt(data: Any, size: int, problem: Problem) -> dict[str, Entry]:
     return entries
 
 
+@collector.paused()
 def of_safetensors(data: Any, size: int, problem: Problem) -> tuple[dict[str, Entry], dict]:
     """The entries of a safetensors file in the order of their names, and its metadata."""
     head = safetensors.header(data, size)

@@ -183,34 +183,27 @@ def _matched(
         source |= _repair(missing, parameters)
     not_loaded = {n: "no such name in the file" for n in missing if n not in source}
     casts: list[str] = []
-    loaders: dict[str, Callable[[], Any]] = {}
-    requests: list[tuple[str, placement.Request]] = []
-    for leaf in leaves:
-        if leaf.name not in source:
-            continue
+    wanted: dict[str, placement.Request | Callable[[], Any]] = {}
+    for leaf in (leaf for leaf in leaves if leaf.name in source):
         try:
-            wanted = _load(leaf, source[leaf.name], parameters, strict, casts)
+            wanted[leaf.name] = _load(leaf, source[leaf.name], parameters, strict, casts)
         except CheckpointError as error:
             if not skip_mismatch:
                 raise
             not_loaded[leaf.name] = str(error)
-            continue
-        if isinstance(wanted, placement.Request):
-            requests.append((leaf.name, wanted))
-        else:
-            loaders[leaf.name] = wanted
-    placed = dict(
-        zip((n for n, _ in requests), placement.place([r for _, r in requests]), strict=True)
-    )
-    values = [
-        placed[leaf.name]
-        if leaf.name in placed
-        else loaders[leaf.name]()
-        if leaf.name in loaders
-        else leaf.value
-        for leaf in leaves
-    ]
+    values = _read([leaf.value for leaf in leaves], [wanted.get(leaf.name) for leaf in leaves])
     return values, *_report(leaves, parameters, source, not_loaded, casts)
+
+
+def _read(
+    old: Sequence[Any], wanted: Sequence[placement.Request | Callable[[], Any] | None]
+) -> list[Any]:
+    """The value that each request or function gives; the old one where there is neither."""
+    placed = iter(placement.place([w for w in wanted if isinstance(w, placement.Request)]))
+    return [
+        value if w is None else next(placed) if isinstance(w, placement.Request) else w()
+        for value, w in zip(old, wanted, strict=True)
+    ]
 
 
 def _report(

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from msckpt_jax.checkpoint import boxes, wire
+from msckpt_jax.checkpoint import boxes, collector, wire
 from msckpt_jax.checkpoint.records import Record, Tensor
 
 #: MindSpore cuts tensors here (train/serialization.py, SLICE_SIZE); every reader joins them.
@@ -58,6 +58,7 @@ class Chunk(NamedTuple):
     items: list[bytes | np.ndarray | memoryview | Window]
 
 
+@collector.paused()
 def ckpt(records: Iterable[Record], slice_bytes: int = SLICE_BYTES) -> Plan:
     """The plan of a ``.ckpt`` file: a header before each slice of each record."""
     parts: list[Part] = []

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.core
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 
 from msckpt_jax import dtypes, names
-from msckpt_jax.checkpoint import boxes
+from msckpt_jax.checkpoint import boxes, collector
 from msckpt_jax.errors import CheckpointError
 
 
@@ -64,6 +65,7 @@ class File(NamedTuple):
     records: list[Record]
 
 
+@collector.paused()
 def from_tree(tree: Any) -> list[Record]:
     """A record for each leaf of ``tree``.
 
@@ -144,12 +146,17 @@ def check_tags(found: Iterable[Record]) -> None:
                 raise CheckpointError("the name is not UTF-8 text", name=record.tag) from None
 
 
-def _of_numpy(name: str, array: np.ndarray, frozen: bool = False) -> Record:
+def _of_numpy(
+    name: str,
+    array: np.ndarray,
+    frozen: bool = False,
+    sharding: jax.sharding.Sharding | None = None,
+) -> Record:
     row = dtypes.for_saving(array.dtype)
     content: Content = array
     if array.dtype != row.stored or not array.flags.c_contiguous:
         content = Tensor(array.shape, row.stored, ((boxes.whole(array.shape), array),))
-    return Record(name, row.name, array.shape, content, frozen)
+    return Record(name, row.name, array.shape, content, frozen, sharding)
 
 
 def _of_jax(name: str, array: jax.Array) -> Record:
@@ -163,10 +170,9 @@ def _of_jax(name: str, array: jax.Array) -> Record:
         )
     row = dtypes.for_saving(array.dtype)
     # 4-bit arrays are packed: NumPy's view of one is a copy that the array would keep.
-    host = on_host(array.sharding) and array.dtype.name not in ("int4", "uint4")
+    host = on_host(array.sharding) and array.dtype not in _FOUR_BIT
     if array.is_fully_replicated and host:
-        record = _of_numpy(name, np.asarray(array), frozen=True)
-        return record._replace(sharding=array.sharding)
+        return _of_numpy(name, np.asarray(array), frozen=True, sharding=array.sharding)
     shards = {boxes.from_index(s.index, array.shape): s.data for s in array.addressable_shards}
     covered = sum(map(boxes.size_of, shards))
     if covered != array.size:
@@ -192,6 +198,9 @@ def _of_key(name: str, keys: jax.Array) -> Record:
             "save jax.random.key_data(key)"
         )
     return of_value(tag, jax.random.key_data(keys))
+
+
+_FOUR_BIT = {np.dtype(ml_dtypes.int4), np.dtype(ml_dtypes.uint4)}
 
 
 def is_key(dtype: Any) -> bool:

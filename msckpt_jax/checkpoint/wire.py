@@ -68,10 +68,8 @@ _SMALL = [bytes([i]) for i in range(0x80)]
 
 def header(tag: bytes, dims: tuple[int, ...], type_name: str, content: int) -> bytes:
     """All bytes of a tensor record up to its ``content`` bytes of content."""
-    tail = _tensor_head(dims, type_name, content)
-    tensor = len(tail) + content
-    named = b"\x0a" + varint(len(tag)) + tag + b"\x12" + varint(tensor)
-    return b"\x0a" + varint(len(named) + tensor) + named + tail
+    before, after = _around_tag(len(tag), dims, type_name, content)
+    return before + tag + after
 
 
 def crc_trailer(value: int) -> bytes:
@@ -80,15 +78,21 @@ def crc_trailer(value: int) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _tensor_head(dims: tuple[int, ...], type_name: str, content: int) -> bytes:
+def _around_tag(
+    tag: int, dims: tuple[int, ...], type_name: str, content: int
+) -> tuple[bytes, bytes]:
+    """What precedes and follows a tag of ``tag`` bytes: many tensors of a model share it."""
     kind = type_name.encode()
-    return b"".join(
+    head = b"".join(
         [
             *(b"\x08" + varint(n) for n in dims),
             b"\x12" + varint(len(kind)) + kind,
             b"\x1a" + varint(content),
         ]
     )
+    after = b"\x12" + varint(len(head) + content) + head
+    named = b"\x0a" + varint(tag)
+    return b"\x0a" + varint(len(named) + tag + len(after) + content) + named, after
 
 
 def records(data: Any, size: int) -> Iterator[RawRecord]:
