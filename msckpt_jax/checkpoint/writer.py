@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -23,6 +24,14 @@ THREADS = min(4, os.cpu_count() or 1)
 
 #: The file system cannot allocate ahead: then it allocates as it is written.
 _CANNOT_RESERVE = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
+
+# Linux only, and not in Python's os module. Only a hint: its result does not matter.
+_sync_file_range = (
+    getattr(ctypes.CDLL(None), "sync_file_range", None) if os.name == "posix" else None
+)
+if _sync_file_range is not None:
+    _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+_SYNC_FILE_RANGE_WRITE = 2
 
 Progress = Callable[[int], Any]
 _T = TypeVar("_T")
@@ -126,6 +135,8 @@ def _plain(fd: int, plan: Plan, options: Options, threads: int) -> None:
     def one(chunk: Chunk) -> tuple[int, int]:
         found = planning.buffers(chunk, staging(local))
         _write_vector(fd, found, chunk.nbytes, chunk.offset)
+        if options.durable:
+            _begin_writeback(fd, chunk.offset, chunk.nbytes)
         _report(options.progress, chunk.nbytes)
         return crc.of_buffers(found) if options.crc else 0, chunk.nbytes
 
@@ -147,6 +158,8 @@ def _encrypted(fd: int, plan: Plan, options: Options, threads: int) -> None:
         encryptor = cipher.BlockEncryptor(mode, options.key, block.stop - block.start)
         for data in _encrypt(encryptor, block, options, local):
             _write_vector(fd, [data], len(data), at)
+            if options.durable:
+                _begin_writeback(fd, at, len(data))
             at += len(data)
         os.pwrite(fd, encryptor.head, head)  # only now is the tag known
 
@@ -241,6 +254,12 @@ def _write_all(fd: int, data: Any) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def _begin_writeback(fd: int, offset: int, nbytes: int) -> None:
+    """Let the disk work while the next piece is written: fsync then finds little left to do."""
+    if _sync_file_range is not None:
+        _sync_file_range(fd, offset, nbytes, _SYNC_FILE_RANGE_WRITE)
 
 
 def _reserve(fd: int, size: int) -> None:

@@ -72,14 +72,16 @@ class Bench:
         count, size = TREES[kind]
         count = max(2, int(count * self.scale)) if kind != "large" else count
         size = max(1024, int(size * self.scale)) if kind == "large" else size
-        return {f"layer{i}.weight": np.full(size, i, np.float32) for i in range(count)}
+        random = np.random.default_rng(0)  # constants would be compressed to nothing by Orbax
+        return {
+            f"layer{i}.weight": random.standard_normal(size, dtype=np.float32) for i in range(count)
+        }
 
 
 def save_group(bench: Bench, kind: str) -> None:
     arrays = bench.arrays(kind)
     on_jax = {name: jnp.asarray(array) for name, array in arrays.items()}
-    shape = next(iter(arrays.values())).shape
-    bench.mindspore.ask("make", count=len(arrays), shape=shape)
+    bench.mindspore.ask("make", count=len(arrays), shape=next(iter(arrays.values())).shape)
     folder, (goal, factors) = bench.folder, GOALS[kind]
     ours, path = ms.save_checkpoint, str(folder / "ours.ckpt")
     slow = 1 if kind == "small" else 3
@@ -168,7 +170,7 @@ def one_tensor(bench: Bench) -> None:
 def matrix(bench: Bench, specs: dict[str, jax.P]) -> tuple[np.ndarray, dict[str, jax.Array]]:
     """A 2 GiB matrix, and the same on a 2x4 mesh."""
     side = int((2**31 * bench.scale / 4) ** 0.5) // 8 * 8
-    whole = np.arange(side * side, dtype=np.float32).reshape(side, side)
+    whole = np.random.default_rng(0).standard_normal((side, side), dtype=np.float32)
     mesh = jax.make_mesh((2, 4), ("x", "y"))
     return whole, {
         name: jax.device_put(whole, jax.NamedSharding(mesh, spec)) for name, spec in specs.items()

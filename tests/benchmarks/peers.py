@@ -65,8 +65,8 @@ for line in sys.stdin:
     begin = time.perf_counter()
     if r["do"] == "make":
         held = [{"name": f"layer{i}.weight", "data": ms.Parameter(ms.Tensor(
-            np.full(r["shape"], i, np.float32)), name=f"layer{i}.weight")}
-            for i in range(r["count"])]
+            np.random.default_rng(i).standard_normal(r["shape"], dtype=np.float32)),
+            name=f"layer{i}.weight")} for i in range(r["count"])]
     elif r["do"] == "save":
         ms.save_checkpoint(held, r["path"], crc_check=r.get("crc", False),
                            async_save=r.get("async", False))
