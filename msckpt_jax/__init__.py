@@ -20,6 +20,24 @@ if TYPE_CHECKING:
     from msckpt_jax.checkpoint.save import save_checkpoint as save_checkpoint
     from msckpt_jax.errors import AsyncSaveError as AsyncSaveError
     from msckpt_jax.errors import CheckpointError as CheckpointError
+    from msckpt_jax.parallel.layout import Layout as Layout
+    from msckpt_jax.parallel.merged import MergedCheckpoint as MergedCheckpoint
+    from msckpt_jax.parallel.strategy import build_searched_strategy as build_searched_strategy
+    from msckpt_jax.parallel.transform import merge_pipeline_strategys as merge_pipeline_strategys
+    from msckpt_jax.parallel.transform import rank_list_for_transform as rank_list_for_transform
+    from msckpt_jax.parallel.transform import (
+        transform_checkpoint_by_rank as transform_checkpoint_by_rank,
+    )
+    from msckpt_jax.parallel.transform import transform_checkpoints as transform_checkpoints
+    from msckpt_jax.parallel.unified import ckpt_to_safetensors as ckpt_to_safetensors
+    from msckpt_jax.parallel.unified import (
+        load_distributed_checkpoint as load_distributed_checkpoint,
+    )
+    from msckpt_jax.parallel.unified import load_segmented_checkpoints as load_segmented_checkpoints
+    from msckpt_jax.parallel.unified import merge_sliced_parameter as merge_sliced_parameter
+    from msckpt_jax.parallel.unified import restore_group_info_list as restore_group_info_list
+    from msckpt_jax.parallel.unified import safetensors_to_ckpt as safetensors_to_ckpt
+    from msckpt_jax.parallel.unified import unified_safetensors as unified_safetensors
 
 __version__ = "0.1.0"
 
@@ -28,13 +46,27 @@ _HOME = {
     "AsyncSaveError": "errors",
     "CheckpointError": "errors",
     "CheckpointFile": "checkpoint.reader",
+    "Layout": "parallel.layout",
+    "MergedCheckpoint": "parallel.merged",
     "Parameters": "checkpoint.load",
+    "build_searched_strategy": "parallel.strategy",
+    "ckpt_to_safetensors": "parallel.unified",
     "load_checkpoint": "checkpoint.load",
     "load_checkpoint_async": "checkpoint.load",
+    "load_distributed_checkpoint": "parallel.unified",
     "load_param_into_net": "checkpoint.into",
     "load_param_into_tree": "checkpoint.into",
+    "load_segmented_checkpoints": "parallel.unified",
+    "merge_pipeline_strategys": "parallel.transform",
+    "merge_sliced_parameter": "parallel.unified",
     "open_checkpoint": "checkpoint.reader",
+    "rank_list_for_transform": "parallel.transform",
+    "restore_group_info_list": "parallel.unified",
+    "safetensors_to_ckpt": "parallel.unified",
     "save_checkpoint": "checkpoint.save",
+    "transform_checkpoint_by_rank": "parallel.transform",
+    "transform_checkpoints": "parallel.transform",
+    "unified_safetensors": "parallel.unified",
 }
 
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from msckpt_jax.checkpoint import into, placement, reader
-from msckpt_jax.checkpoint.reader import CheckpointFile
+from msckpt_jax.checkpoint.copying import Readable
 from msckpt_jax.errors import CheckpointError
 
 Sharding = jax.sharding.Sharding | Callable[[str, tuple[int, ...]], jax.sharding.Sharding | None]
@@ -31,6 +31,7 @@ def load_checkpoint(
     *,
     like: Any = None,
     sharding: Sharding | None = None,
+    strategy: Any = None,
 ) -> Any:
     """Load a CheckPoint that this library or MindSpore wrote.
 
@@ -49,6 +50,8 @@ def load_checkpoint(
         like: a pytree of arrays or ``jax.ShapeDtypeStruct``, the result gets its structure,
             dtypes and shardings. Each process reads only the byte ranges of its own shards.
         sharding: one for all arrays, or a function of name and shape (None: default device).
+        strategy: strategy file (or dict of layouts) when ``ckpt_file_name`` is a folder of
+            ``rank_N`` folders: their files are read as one CheckPoint of full tensors.
 
     Returns:
         Without ``like`` and ``sharding`` a :class:`Parameters`, an ordered mutable mapping from
@@ -63,8 +66,14 @@ def load_checkpoint(
     """
     if sum(given is not None for given in (net, like, sharding)) > 1:
         raise ValueError("pass only one of net, like and sharding")
-    chosen = _choice(filter_prefix, specify_prefix, choice_func)
-    file = reader.open_checkpoint(ckpt_file_name, dec_key, dec_mode, crc_check, format)
+    chosen = choice(filter_prefix, specify_prefix, choice_func)
+    secrets: dict[str, Any] = {"dec_key": dec_key, "dec_mode": dec_mode, "crc_check": crc_check}
+    if strategy is None:
+        file = reader.open_checkpoint(ckpt_file_name, format=format, **secrets)
+    else:
+        from msckpt_jax.parallel import merged
+
+        file = merged.open_ranks(ckpt_file_name, strategy, **secrets)
     parameters = Parameters(file, [name for name in file if chosen(name)])
     if not parameters:
         raise CheckpointError(
@@ -119,7 +128,7 @@ class Parameters(MutableMapping[str, Any]):
     ``dict(parameters)`` reads them all. ``file`` is the open :class:`CheckpointFile`.
     """
 
-    def __init__(self, file: CheckpointFile, kept: Sequence[str]):
+    def __init__(self, file: Readable, kept: Sequence[str]):
         self.file = file
         self._values: dict[str, Any] = dict.fromkeys(kept, _IN_FILE)
 
@@ -202,7 +211,7 @@ def _without_x64(name: str, dtype: np.dtype, parameters: Parameters) -> np.dtype
     return canonical
 
 
-def _choice(
+def choice(
     filter_prefix: Any, specify_prefix: Any, choice_func: Callable[[str], bool] | None
 ) -> Callable[[str], bool]:
     """The three filters as one: plain prefixes as in MindSpore 2.10, which silence choice_func."""

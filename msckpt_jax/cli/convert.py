@@ -11,10 +11,10 @@ import ml_dtypes
 import numpy as np
 
 from msckpt_jax import dtypes
-from msckpt_jax.checkpoint import boxes, cipher, records, save, writer
+from msckpt_jax.checkpoint import cipher, copying, records, save, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.reader import CheckpointFile
-from msckpt_jax.checkpoint.records import File, Record, Tensor
+from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.cli import common
 from msckpt_jax.errors import CheckpointError
 
@@ -84,49 +84,15 @@ def _records(args: argparse.Namespace, file: CheckpointFile, format: str) -> lis
     for entry in file.entries.values():
         if not chosen(entry.name):
             continue
-        if entry.is_map:
-            raise CheckpointError(
-                "a MapTensor cannot be converted; leave it out with --filter",
-                file=file.path,
-                name=entry.name,
-            )
         if entry.type == dtypes.STRING and format == "safetensors":
             print(f"msckpt: warning: {entry.name} is a string: left out", file=sys.stderr)
             continue
-        record = _record(file, entry.name, _FLOATS.get(args.dtype))
+        record = copying.record_of(file, entry.name, _FLOATS.get(args.dtype))
         found.append(record._replace(tag=rename(record.tag)))
     if not found:
         raise CheckpointError("nothing is left to convert", file=file.path)
     records.check_tags(found)
     return found
-
-
-def _record(file: CheckpointFile, name: str, dtype: np.dtype | None) -> Record:
-    """A record whose content is read, and cast, window by window while it is written."""
-    entry = file.entries[name]
-    if entry.type == dtypes.STRING:
-        return records.of_value(entry.tag, file[name])
-    stored = entry.tensors[0]
-    row = stored.row
-    if dtype is not None and row.array.kind in "fV" and row.name in _FLOAT_NAMES:
-        row = dtypes.for_saving(dtype)
-    elif not row.loads:
-        raise CheckpointError(
-            f"MindSpore cannot load {row.name}; leave it out with --filter",
-            file=file.path,
-            name=name,
-        )
-    whole = boxes.whole(stored.shape)
-    pieces = file.pieces(name)
-    view = boxes.view(pieces, whole)
-    if view is not None and view.dtype == row.stored:
-        return Record(entry.tag, row.name, stored.shape, view)
-    return Record(
-        entry.tag, row.name, stored.shape, Tensor(stored.shape, row.stored, tuple(pieces))
-    )
-
-
-_FLOAT_NAMES = {dtypes.for_saving(dtype).name for dtype in _FLOATS.values()}
 
 
 def _renaming(rules: list[str]):

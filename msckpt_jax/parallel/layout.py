@@ -124,11 +124,6 @@ class Layout(NamedTuple):
         return tuple(out)
 
 
-def unsplit(ndim: int) -> Layout:
-    """A whole tensor on one rank."""
-    return Layout((1,), ((),) * ndim)
-
-
 def of_sharding(sharding: jax.sharding.NamedSharding, ndim: int) -> Layout:
     """The layout of arrays with this sharding."""
     mesh = sharding.mesh

@@ -54,24 +54,30 @@ def read(file_name: Any) -> tuple[Strategy, int]:
         raise CheckpointError(f"no strategy file: {error!r}", file=path) from None
 
 
-def write(file_name: Any, layouts: Mapping[str, Layout], stage: int = 0) -> None:
+def write(
+    file_name: Any, layouts: Mapping[str, Layout], stage: int = 0, staged: bool = False
+) -> None:
     """Write a strategy file that MindSpore's transform functions read.
+
+    With ``staged`` the names are ``<stage>-<name>``, of a file of all pipeline stages.
 
     Raises:
         CheckpointError: a name holds ``-``, at which MindSpore looks for a pipeline stage; or a
             nested split is to be written as JSON, which cannot hold it.
     """
     path = Path(file_name)
-    data = encode(path, layouts, stage)
+    data = encode(path, layouts, stage, staged)
     with atomic.replacing(path, durable=True) as fd:
         while data:
             data = data[os.write(fd, data) :]
 
 
-def encode(path: Path, layouts: Mapping[str, Layout], stage: int = 0) -> bytes:
+def encode(
+    path: Path, layouts: Mapping[str, Layout], stage: int = 0, staged: bool = False
+) -> bytes:
     """The bytes of the strategy file ``path``."""
     for name in layouts:
-        check_name(name)
+        check_name(name.partition("-")[2] if staged else name)
     return (_to_json if path.name.endswith(".json") else _to_binary)(layouts, stage)
 
 
@@ -138,12 +144,12 @@ def _is_nested(layout: Layout) -> bool:
 def _from_binary(data: bytes) -> tuple[Strategy, int]:
     layouts: Strategy = {}
     stage = 0
-    for field, value in reversed(list(_fields(data))):
+    for field, value in reversed(list(fields(data))):
         if field == _LAYOUT_ITEM:
-            item = dict(_fields(value))
+            item = dict(fields(value))
             layouts[item[_NAME].decode()] = _layout_of(item[_BODY])
         elif field == _STRATEGY_ITEM:
-            stage = dict(_fields(dict(_fields(value))[_BODY])).get(1, 0)
+            stage = dict(fields(dict(fields(value))[_BODY])).get(1, 0)
         elif field != _CURRENT_STAGE:
             raise wire.WireError(f"field {field} is none of a strategy file", 0)
     return dict(reversed(layouts.items())), stage
@@ -151,7 +157,7 @@ def _from_binary(data: bytes) -> tuple[Strategy, int]:
 
 def _layout_of(data: bytes) -> Layout:
     found: dict[int, list[Any]] = {}
-    for field, value in _fields(data):
+    for field, value in fields(data):
         found.setdefault(field, []).append(value)
     maps = [_values(value) for value in found.get(_MAP, [])]
     if len(maps) > 1:
@@ -168,7 +174,7 @@ def _layout_of(data: bytes) -> Layout:
     )
 
 
-def _fields(data: bytes) -> list[tuple[int, Any]]:
+def fields(data: bytes) -> list[tuple[int, Any]]:
     """Field numbers with their values: ints, or bytes."""
     return [
         (field, wire.read_varint(data, a, b)[0] if kind == wire.VARINT else data[a:b])
@@ -177,7 +183,7 @@ def _fields(data: bytes) -> list[tuple[int, Any]]:
 
 
 def _values(data: bytes) -> tuple[int, ...]:
-    return tuple(_signed32(value) for _, value in _fields(data))
+    return tuple(_signed32(value) for _, value in fields(data))
 
 
 def _signed32(value: int) -> int:

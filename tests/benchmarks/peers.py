@@ -63,6 +63,7 @@ held = []
 for line in sys.stdin:
     r = json.loads(line)
     begin = time.perf_counter()
+    answer = None
     if r["do"] == "make":
         held = [{"name": f"layer{i}.weight", "data": ms.Parameter(ms.Tensor(
             np.random.default_rng(i).standard_normal(r["shape"], dtype=np.float32)),
@@ -71,9 +72,16 @@ for line in sys.stdin:
         ms.save_checkpoint(held, r["path"], crc_check=r.get("crc", False),
                            async_save=r.get("async", False))
     elif r["do"] == "load":
-        ms.load_checkpoint(r["path"])
-    print(json.dumps(time.perf_counter() - begin), file=answers, flush=True)
+        try:
+            ms.load_checkpoint(r["path"])
+        except ValueError as error:
+            answer = str(error)
+    print(json.dumps(answer or time.perf_counter() - begin), file=answers, flush=True)
 """
+
+
+class PeerRefusedError(Exception):
+    """MindSpore refuses to load when free memory, page cache not counted, is less than the file."""
 
 
 class MindSpore:
@@ -96,7 +104,10 @@ class MindSpore:
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"MindSpore died while it had to {do}")
-        return json.loads(line)
+        answer = json.loads(line)
+        if isinstance(answer, str):
+            raise PeerRefusedError(answer)
+        return answer
 
     def save(self, path: Path, **kwargs: Any) -> float:
         return self.ask("save", path=str(path), **kwargs)

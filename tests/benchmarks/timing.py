@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from peers import PeerRefusedError
 from rich.console import Console
 from rich.table import Table
 
@@ -89,7 +90,10 @@ def measure(
                 continue
             clean(folder, keep)
             begin = time.perf_counter()
-            seconds = contender.run()
+            try:
+                seconds = contender.run()
+            except PeerRefusedError:
+                continue
             if seconds is None:
                 seconds = time.perf_counter() - begin
             if number or contender.rounds == 1:

@@ -1,0 +1,60 @@
+"""Records whose contents are read from a file window by window while another is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from msckpt_jax import dtypes
+from msckpt_jax.checkpoint import boxes, records
+from msckpt_jax.checkpoint.index import Entry
+from msckpt_jax.checkpoint.records import Record, Tensor
+from msckpt_jax.errors import CheckpointError
+
+
+class Readable(Protocol):
+    """What a CheckpointFile and a set of rank files have in common."""
+
+    path: str
+    entries: dict[str, Entry]
+
+    def __getitem__(self, name: str) -> Any: ...
+
+    def pieces(self, name: str) -> list[boxes.Piece]: ...
+
+
+FLOATS = {"Float16", "Float32", "Float64", "BFloat16"}
+
+
+def record_of(file: Readable, name: str, dtype: np.dtype | None = None) -> Record:
+    """The record that copies one entry; floating-point tensors are cast to ``dtype``.
+
+    Raises:
+        CheckpointError: a MapTensor, or a dtype that MindSpore cannot load.
+    """
+    entry = file.entries[name]
+    where: dict[str, Any] = {"file": file.path, "name": name}
+    if entry.type == dtypes.STRING:
+        return records.of_value(entry.tag, file[name])
+    if entry.is_map:
+        raise CheckpointError("a MapTensor cannot be converted; leave it out", **where)
+    row = entry.tensors[0].row
+    if dtype is not None and row.name in FLOATS:
+        row = dtypes.for_saving(dtype)
+    elif not row.loads:
+        raise CheckpointError(f"MindSpore cannot load {row.name}; leave it out", **where)
+    return part_of(entry, row, file.pieces(name), boxes.whole(entry.tensors[0].shape))
+
+
+def part_of(
+    entry: Entry, row: dtypes.DType, pieces: Sequence[boxes.Piece], box: boxes.Box
+) -> Record:
+    """The record of ``box`` of an array that consists of ``pieces``."""
+    shape = boxes.shape_of(box)
+    view = boxes.view(pieces, box)
+    if view is not None and view.dtype == row.stored and view.flags.c_contiguous:
+        return Record(entry.tag, row.name, shape, view)
+    content = Tensor(shape, row.stored, tuple(boxes.restrict(pieces, box)))
+    return Record(entry.tag, row.name, shape, content)

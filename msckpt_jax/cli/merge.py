@@ -1,0 +1,45 @@
+"""``msckpt merge``: rank files into one file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from msckpt_jax.checkpoint.records import File
+from msckpt_jax.cli import common
+from msckpt_jax.parallel import merged, transform
+
+DESCRIPTION = """\
+Join the CheckPoints in rank_0, rank_1, ... of a folder into one file of full tensors, as a
+strategy file says. Both formats are read and written (.ckpt, .safetensors); de-duplicated files
+and missing replicas are fine. Tensors are copied piece by piece and never held whole.
+"""
+EXAMPLES = """\
+  msckpt merge ckpts/ --strategy ckpts/strategy.ckpt -o model.ckpt
+  msckpt merge ckpts/ --strategy strategy.json -o model.safetensors
+  msckpt merge ckpts/ --strategy ckpts/strategy.ckpt -o model.ckpt --plan
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="DIR", help="folder of rank_N folders")
+    parser.add_argument("--strategy", metavar="FILE", required=True, help="binary, or .json")
+    parser.add_argument("-o", "--output", metavar="FILE", required=True)
+    parser.add_argument("--plan", action="store_true", help="only show what would be done")
+
+
+def run(args: argparse.Namespace) -> int:
+    source = merged.open_ranks(args.folder, args.strategy)
+    target = Path(args.output)
+    if target.suffix not in (".ckpt", ".safetensors"):
+        raise ValueError(f"{args.output} must end with .ckpt or .safetensors")
+    found = transform.rank_records(source, None, 0)
+    total = sum(record.nbytes for record in found)
+    what = f"{len(found)} entries, {common.size(total)}, from {len(source.files)} rank files"
+    if args.plan:
+        print(f"{args.output}: {what}")
+        return 0
+    with common.progress("merge", total) as advance:
+        transform.write_files([File(target, found)], progress=advance)
+    print(f"{args.output}: {what}")
+    return 0

@@ -1,0 +1,266 @@
+"""A set of rank files as one CheckPoint: full tensors whose pieces lie in the files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from msckpt_jax import dtypes
+from msckpt_jax.checkpoint import boxes, reader
+from msckpt_jax.checkpoint.index import Entry, Stored
+from msckpt_jax.checkpoint.reader import CheckpointFile
+from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel import strategy
+from msckpt_jax.parallel.layout import Layout
+
+_STAGED = re.compile(r"(\d+)-(.+)", re.DOTALL)
+
+
+class Staged(NamedTuple):
+    """The layout of a parameter, and the first rank of each pipeline stage that holds it."""
+
+    layout: Layout
+    first_ranks: tuple[int, ...]
+
+    def ranks(self) -> Iterator[tuple[int, int]]:
+        """``(rank, rank within its stage)`` of all that hold a part."""
+        for first in self.first_ranks:
+            for local in range(self.layout.ranks):
+                yield first + local, local
+
+
+class Plan(NamedTuple):
+    """What a strategy says: where each parameter lies, and how many ranks there are."""
+
+    parameters: dict[str, Staged]
+    ranks: int
+
+    def box(self, name: str, rank: int, shape: tuple[int, ...]) -> boxes.Box | None:
+        """What ``rank`` holds of a tensor of ``shape``; None when its stage lacks it."""
+        local = dict(self.parameters[name].ranks()).get(rank)
+        return None if local is None else self.parameters[name].layout.box(local, shape)
+
+
+def plan_of(strategy_file: Any) -> Plan | None:
+    """The plan of a strategy file, of one stage or of all; None stands for one unsharded rank.
+
+    A dict of names to :class:`Layout` is taken as it is.
+    """
+    if strategy_file is None:
+        return None
+    if isinstance(strategy_file, Mapping):
+        layouts, stage = dict(strategy_file), 0
+    else:
+        layouts, stage = strategy.read(strategy_file)
+    if not layouts:
+        raise CheckpointError("the strategy holds no parameters", file=strategy_file)
+    per_stage = next(iter(layouts.values())).ranks
+    found: dict[str, Staged] = {}
+    last = stage
+    for tag, layout in layouts.items():
+        match = _STAGED.fullmatch(tag)
+        at, name = (int(match[1]), match[2]) if match else (stage, tag)
+        last = max(last, at)
+        earlier = found[name].first_ranks if name in found else ()
+        first = found[name].layout if name in found else layout
+        found[name] = Staged(first, (*earlier, at * per_stage))
+    return Plan(found, (last + 1) * per_stage)
+
+
+def rank_files(folder: Any, suffix: str | None = None) -> dict[int, Path]:
+    """The file of each ``rank_N`` folder: the last one in lexicographic order, as MindSpore's.
+
+    Raises:
+        CheckpointError: there are none, or both CheckPoints and safetensors.
+        NotADirectoryError: ``folder`` is none.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder of rank_N folders")
+    found: dict[int, Path] = {}
+    for part in sorted(folder.glob("rank_*")):
+        number = part.name.removeprefix("rank_")
+        files = [
+            f
+            for f in sorted(part.iterdir())
+            if f.suffix in (".ckpt", ".safetensors") and f.stem.endswith(suffix or "")
+        ]
+        if number.isdigit() and files:
+            found[int(number)] = files[-1]
+            if len({f.suffix for f in (*files, *found.values())}) > 1:
+                raise CheckpointError("both .ckpt and .safetensors files are there", file=part)
+    if not found:
+        raise CheckpointError("no rank_N folder with a CheckPoint in it", file=folder)
+    return found
+
+
+class MergedCheckpoint(Mapping[str, Any]):
+    """Rank files as a mapping from names to full tensors, which are read when asked for.
+
+    Of replicas the file of one rank is enough; files that nothing needs may be absent. Its
+    interface is that of :class:`~msckpt_jax.checkpoint.reader.CheckpointFile`.
+    """
+
+    def __init__(self, files: Mapping[int, Any], strategy_file: Any, **kwargs: Any):
+        self.plan = plan_of(strategy_file)
+        self.files: dict[int, CheckpointFile] = {
+            rank: reader.open_checkpoint(path, **kwargs) for rank, path in sorted(files.items())
+        }
+        first = next(iter(self.files.values()))
+        self.path = str(Path(first.path).parent.parent) if len(files) > 1 else first.path
+        self.format = first.format
+        self._parts: dict[str, dict[boxes.Box, int]] = {}  # each distinct part: a rank with it
+        self.entries: dict[str, Entry] = {}
+        for name in dict.fromkeys(name for file in self.files.values() for name in file):
+            self._add(name)
+        if self.plan is not None and not self._parts:
+            name = next(iter(self.plan.parameters))
+            raise CheckpointError(f"none of the strategy's parameters is there ({name!r}, ...)",
+                                  file=self.path)  # fmt: skip
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._parts:
+            return self._holder(name)[name]
+        entry = self.entries[name]
+        out = np.empty(entry.shape, entry.tensors[0].row.stored)
+        boxes.gather(self.pieces(name), boxes.whole(entry.shape), out)
+        return reader.to_int4(out, name, self.path) if entry.type == "Int4" else out
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries
+
+    def pieces(self, name: str, box: boxes.Box | None = None) -> list[boxes.Piece]:
+        """The pieces of the rank files that hold a tensor, or ``box`` of it.
+
+        Raises:
+            CheckpointError: the files of some ranks are missing.
+        """
+        if name not in self._parts:
+            return self._holder(name).pieces(name)
+        box = boxes.whole(self.entries[name].shape) if box is None else box
+        out: list[boxes.Piece] = []
+        covered = 0
+        for part, rank in self._parts[name].items():
+            common = boxes.intersect(part, box)
+            if common is not None:
+                covered += boxes.size_of(common)
+                out += [(_moved(b, part), s) for b, s in self.files[rank].pieces(name)]
+        if covered != boxes.size_of(box):
+            raise CheckpointError(
+                f"the files of ranks {self._missing(name, box)} (or of their replicas) are needed",
+                file=self.path,
+                name=name,
+            )
+        return out
+
+    def holders(self, name: str, box: boxes.Box) -> dict[int, int]:
+        """The elements of ``box`` that are read from the file of each rank."""
+        if name not in self._parts:
+            return {next(r for r, f in self.files.items() if name in f): boxes.size_of(box)}
+        out: dict[int, int] = {}
+        for part, rank in self._parts[name].items():
+            common = boxes.intersect(part, box)
+            if common is not None:
+                out[rank] = out.get(rank, 0) + boxes.size_of(common)
+        return out
+
+    def close(self) -> None:
+        for file in self.files.values():
+            file.close()
+        self.entries = {}
+
+    def _holder(self, name: str) -> CheckpointFile:
+        return next(file for file in self.files.values() if name in file)
+
+    def _add(self, name: str) -> None:
+        entry = self._holder(name).entries[name]
+        staged = self.plan.parameters.get(name) if self.plan else None
+        if staged is None or not entry.is_array:
+            self._check_same(name)
+            self.entries[name] = entry
+            return
+        layout = staged.layout
+        where: dict[str, Any] = {"file": self.path, "name": name}
+        if len(entry.shape) != len(layout.tensor_map):
+            dims, found = len(layout.tensor_map), list(entry.shape)
+            raise CheckpointError("the strategy has other dimensions", expected=dims, found=found,
+                                  **where)  # fmt: skip
+        shape = layout.full_shape(entry.shape)
+        parts: dict[boxes.Box, int] = {}
+        for rank, local in staged.ranks():
+            if rank not in self.files or name not in self.files[rank]:
+                continue
+            box = layout.box(local, shape)
+            part = self.files[rank].entries[name]
+            if (part.type, part.shape) != (entry.type, boxes.shape_of(box)):
+                raise CheckpointError(
+                    f"the part of rank {rank} does not fit the strategy",
+                    expected=f"{entry.type}{list(boxes.shape_of(box))}",
+                    found=f"{part.type}{list(part.shape)}",
+                    **where,
+                )
+            parts.setdefault(box, rank)
+        self._parts[name] = parts
+        nbytes = boxes.size_of(boxes.whole(shape)) * dtypes.BY_NAME[entry.type].stored.itemsize
+        self.entries[name] = entry._replace(tensors=(Stored(entry.type, shape, ((0, nbytes),)),))
+
+    def _missing(self, name: str, box: boxes.Box) -> list[int]:
+        assert self.plan is not None
+        staged, shape = self.plan.parameters[name], self.entries[name].shape
+        parts = {rank: staged.layout.box(local, shape) for rank, local in staged.ranks()}
+        return [
+            rank
+            for rank, part in parts.items()
+            if part not in self._parts[name] and boxes.intersect(part, box) is not None
+        ][:8]
+
+    def _check_same(self, name: str) -> None:
+        """A parameter without a layout must be the same on all ranks.
+
+        MindSpore takes one rank's part for the whole, in silence.
+        """
+        if self.plan is None or len(self.files) == 1:
+            return
+        holders = [file for file in self.files.values() if name in file]
+        cut = [p for p, s in self.plan.parameters.items() if max(s.layout.splits, default=1) > 1]
+        # A state of the optimizer has the name of its parameter at the end, and its layout.
+        likely = next((p for p in cut if name.endswith(f".{p}")), None)
+        if likely is not None and holders[0].entries[name].shape:
+            why = f"{likely!r} is sharded"
+        elif all(_equal(holders[0], other, name) for other in holders[1:]):
+            return
+        else:
+            why = "its values differ from rank to rank"
+        raise CheckpointError(
+            f"the strategy does not say how it is sharded, but {why}; add it to the strategy",
+            file=self.path,
+            name=name,
+        )
+
+
+def open_ranks(
+    folder: Any, strategy_file: Any, suffix: str | None = None, **kwargs: Any
+) -> MergedCheckpoint:
+    """The rank folders in ``folder`` as one CheckPoint."""
+    return MergedCheckpoint(rank_files(folder, suffix), strategy_file, **kwargs)
+
+
+def _moved(box: boxes.Box, by: boxes.Box) -> boxes.Box:
+    return tuple((a + o, b + o) for (a, b), (o, _) in zip(box, by, strict=True))
+
+
+def _equal(one: CheckpointFile, other: CheckpointFile, name: str) -> bool:
+    a, b = one.entries[name], other.entries[name]
+    return (a.type, a.shape) == (b.type, b.shape) and all(
+        one.raw_bytes(x) == other.raw_bytes(y) for x, y in zip(a.tensors, b.tensors, strict=True)
+    )

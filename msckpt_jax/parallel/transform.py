@@ -1,0 +1,224 @@
+"""MindSpore's transform functions: merge and reshard rank files, streaming, never gathering.
+
+A destination file is planned as records whose pieces are boxes of the source files; the writer
+copies byte ranges window by window, so that no tensor of either side is ever held whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from msckpt_jax.checkpoint import boxes, copying, writer
+from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint.records import File, Record
+from msckpt_jax.errors import CheckpointError
+from msckpt_jax.interop import safetensors
+from msckpt_jax.parallel import merged, strategy
+from msckpt_jax.parallel.merged import MergedCheckpoint, Plan
+
+# What MindSpore does not count when it compares the parameters of two strategies.
+_UNCOUNTED = ("accu_grads", "adam_v", "adam_m")
+
+
+def transform_checkpoints(
+    src_checkpoints_dir: Any,
+    dst_checkpoints_dir: Any,
+    ckpt_prefix: str,
+    src_strategy_file: Any = None,
+    dst_strategy_file: Any = None,
+    process_num: int = 1,
+    output_format: str = "ckpt",
+    *,
+    progress: writer.Progress | None = None,
+) -> None:
+    """Turn the rank files of one strategy into those of another.
+
+    Reads ``src/rank_N/*`` (the last in lexicographic order), CheckPoints or safetensors, also
+    de-duplicated ones; writes ``dst/rank_N/<prefix>N.<output_format>``. When both strategies have
+    one stage and the destination has more parameters, the source is a part of a model, and
+    ``_part<stage>`` is appended to the names, as MindSpore does.
+
+    Args:
+        src_checkpoints_dir: folder of ``rank_N`` folders.
+        dst_checkpoints_dir: folder to write to; made if need be.
+        ckpt_prefix: begins the names of the files.
+        src_strategy_file: strategy of the source; None is one unsharded rank.
+        dst_strategy_file: strategy of the destination; None likewise.
+        process_num: how many files are written at a time.
+        output_format: ``"ckpt"`` or ``"safetensors"``.
+        progress: called with the size in bytes of each written piece, from any thread.
+
+    Raises:
+        CheckpointError: the files of needed ranks are missing, or do not fit the strategy; a
+            sharded parameter is in no strategy (MindSpore cuts it to one shard in silence).
+        NotADirectoryError: the source is no folder.
+        ValueError: ``ckpt_prefix`` or ``output_format`` is not usable.
+    """
+    if not isinstance(ckpt_prefix, str) or not ckpt_prefix or "/" in ckpt_prefix:
+        raise ValueError(f"ckpt_prefix must be a name without '/', not {ckpt_prefix!r}")
+    if output_format not in ("ckpt", "safetensors"):
+        raise ValueError(f"output_format must be 'ckpt' or 'safetensors', not {output_format!r}")
+    source = merged.open_ranks(src_checkpoints_dir, src_strategy_file)
+    files = plan_files(
+        source,
+        merged.plan_of(dst_strategy_file),
+        Path(dst_checkpoints_dir),
+        ckpt_prefix,
+        f"{_part_suffix(src_strategy_file, source.plan, dst_strategy_file)}.{output_format}",
+    )
+    write_files(files, process_num, progress)
+
+
+def transform_checkpoint_by_rank(
+    rank_id: int,
+    checkpoint_files_map: Mapping[int, Any],
+    save_checkpoint_file_name: Any,
+    src_strategy_file: Any = None,
+    dst_strategy_file: Any = None,
+) -> None:
+    """Make the file of one destination rank from ``{source rank: file}``.
+
+    The map needs the ranks that :func:`rank_list_for_transform` names.
+    """
+    if not isinstance(checkpoint_files_map, Mapping) or not checkpoint_files_map:
+        raise TypeError("checkpoint_files_map must be a dict of rank to file")
+    source = MergedCheckpoint(checkpoint_files_map, src_strategy_file)
+    found = rank_records(source, merged.plan_of(dst_strategy_file), rank_id)
+    write_files([File(Path(save_checkpoint_file_name), found)])
+
+
+def rank_list_for_transform(
+    rank_id: int, src_strategy_file: Any = None, dst_strategy_file: Any = None
+) -> list[int]:
+    """The source ranks whose files destination rank ``rank_id`` needs, in descending order.
+
+    Of replicas the rank itself is taken where it is one, else the lowest.
+    """
+    if not isinstance(rank_id, int):
+        raise TypeError(f"rank_id must be int, not {type(rank_id).__name__}")
+    source, target = merged.plan_of(src_strategy_file), merged.plan_of(dst_strategy_file)
+    if source is None:
+        return [0]
+    needed: set[int] = set()
+    for name, staged in source.parameters.items():
+        other = target.parameters.get(name) if target else None
+        if target is not None and other is None:
+            continue
+        splits = [staged.layout.splits, *([other.layout.splits] if other else [])]
+        shape = tuple(math.lcm(*sides) for sides in zip(*splits, strict=True))
+        box = target.box(name, rank_id, shape) if target else boxes.whole(shape)
+        if box is None:
+            continue
+        parts: dict[boxes.Box, int] = {}
+        for rank, local in staged.ranks():
+            part = staged.layout.box(local, shape)
+            if part not in parts or rank == rank_id:
+                parts[part] = rank
+        needed |= {rank for part, rank in parts.items() if boxes.intersect(part, box) is not None}
+    return sorted(needed, reverse=True)
+
+
+def merge_pipeline_strategys(src_strategy_dirs: Any, dst_strategy_file: Any) -> None:
+    """Join the strategy files of all pipeline stages in a folder into one.
+
+    Names become ``<stage>-<name>``; of files of one stage the first counts.
+    """
+    folder = Path(src_strategy_dirs)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder of strategy files")
+    files = sorted([*folder.glob("*.ckpt"), *folder.glob("*.json")])
+    if len({f.suffix for f in files}) != 1:
+        raise CheckpointError("the strategy files must all be .ckpt or all .json", file=folder)
+    stages: dict[int, strategy.Strategy] = {}
+    for file in files:
+        layouts, stage = strategy.read(file)
+        stages.setdefault(stage, layouts)
+    joined = {f"{s}-{n}": layout for s, found in stages.items() for n, layout in found.items()}
+    strategy.write(dst_strategy_file, joined, staged=True)
+
+
+# The parts, which the command line uses, too
+
+
+def plan_files(
+    source: MergedCheckpoint, target: Plan | None, folder: Path, prefix: str, suffix: str
+) -> list[File]:
+    """The files of all ranks of ``target``, each in its ``rank_N`` folder."""
+    return [
+        File(
+            folder / f"rank_{rank}" / f"{prefix}{rank}{suffix}", rank_records(source, target, rank)
+        )
+        for rank in range(target.ranks if target else 1)
+    ]
+
+
+def rank_records(source: MergedCheckpoint, target: Plan | None, rank: int) -> list[Record]:
+    """What one rank of ``target`` holds; everything whole when there is no target."""
+    out = []
+    for name, entry in source.entries.items():
+        staged = target.parameters.get(name) if target else None
+        if staged is None:
+            _check_known(source, target, name)
+            out.append(copying.record_of(source, name))
+            continue
+        assert target is not None
+        if len(entry.shape) != len(staged.layout.tensor_map):
+            raise CheckpointError(
+                "the destination strategy has other dimensions",
+                name=name,
+                expected=list(entry.shape),
+                found=f"{len(staged.layout.tensor_map)} dimensions",
+            )
+        try:
+            box = target.box(name, rank, entry.shape)
+        except CheckpointError as error:
+            raise CheckpointError(error.problem, name=name) from None
+        if box is not None:  # else it belongs to another stage
+            row = entry.tensors[0].row
+            out.append(copying.part_of(entry, row, source.pieces(name, box), box))
+    return out
+
+
+def write_files(files: list[File], jobs: int = 1, progress: writer.Progress | None = None) -> None:
+    """Write files whose formats follow from their names, ``jobs`` at a time."""
+    options = writer.Options(progress=progress)
+
+    def write(file: File) -> None:
+        file.target.parent.mkdir(parents=True, exist_ok=True)
+        make = safetensors.plan if file.target.suffix == ".safetensors" else planning.ckpt
+        writer.write(file.target, make(file.records), options)
+
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        list(pool.map(write, files))
+
+
+def _check_known(source: MergedCheckpoint, target: Plan | None, name: str) -> None:
+    """Refuse to write a sharded parameter whole to ranks whose strategy does not know it."""
+    if target is None or source.plan is None:
+        return
+    staged = source.plan.parameters.get(name)
+    if staged is not None and max(staged.layout.splits, default=1) > 1:
+        raise CheckpointError(
+            "it is sharded in the source, and the destination strategy omits it; add it there",
+            name=name,
+        )
+
+
+def _part_suffix(src: Any, source: Plan | None, dst: Any) -> str:
+    target = merged.plan_of(dst)
+    if source is None or target is None:
+        return ""
+    mine, theirs = (
+        {n for n in p.parameters if not n.startswith(_UNCOUNTED)} for p in (source, target)
+    )
+    one_stage = all(
+        len(s.first_ranks) == 1 and p.ranks == s.layout.ranks
+        for p in (source, target)
+        for s in p.parameters.values()
+    )
+    stage = 0 if isinstance(src, Mapping) else strategy.read(src)[1]
+    return f"_part{stage}" if mine < theirs and one_stage else ""
