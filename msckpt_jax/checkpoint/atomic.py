@@ -8,6 +8,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 try:
     import fcntl
@@ -15,9 +16,14 @@ except ImportError:  # Windows has no such locks; a stale temporary file then st
     fcntl = None
 
 
+class Temporary(NamedTuple):
+    fd: int
+    path: Path
+
+
 @contextlib.contextmanager
-def replacing(target: Path, *, durable: bool) -> Iterator[int]:
-    """A descriptor of a temporary file that becomes ``target`` when the block ends well.
+def replacing(target: Path, *, durable: bool) -> Iterator[Temporary]:
+    """A temporary file, open for writing, that becomes ``target`` when the block ends well.
 
     Any exception removes the temporary file and leaves ``target`` as it was. With ``durable`` the
     bytes are on the disk before the name is (fsync of the file, rename, fsync of the folder).
@@ -25,18 +31,18 @@ def replacing(target: Path, *, durable: bool) -> Iterator[int]:
     killed one left is swept away by the next.
     """
     _sweep(target)
-    fd, temporary = _create(target)
+    temporary = _create(target)
     try:
-        yield fd
+        yield temporary
         if durable:
-            os.fsync(fd)
-        os.replace(temporary, target)
+            os.fsync(temporary.fd)
+        os.replace(temporary.path, target)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+            os.unlink(temporary.path)
         raise
     finally:
-        os.close(fd)
+        os.close(temporary.fd)
     if durable:
         sync_folder(target.parent)
 
@@ -56,14 +62,14 @@ def _prefix(target: Path) -> str:
     return f".{target.name.encode()[:200].decode(errors='ignore')}."
 
 
-def _create(target: Path) -> tuple[int, Path]:
+def _create(target: Path) -> Temporary:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
     while True:
         temporary = target.with_name(f"{_prefix(target)}{secrets.token_hex(6)}.tmp")
         fd = os.open(temporary, flags, 0o666)
         # A sweep may have come between the two calls: then the file has lost its name.
         if _lock(fd) and os.fstat(fd).st_nlink:
-            return fd, temporary
+            return Temporary(fd, temporary)
         os.close(fd)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from msckpt_jax import names
 from msckpt_jax.checkpoint import into, placement, reader
 from msckpt_jax.checkpoint.copying import Readable
 from msckpt_jax.errors import CheckpointError
@@ -154,6 +155,14 @@ class Parameters(MutableMapping[str, Any]):
     def in_file(self, name: str) -> bool:
         """Whether the value still is that of the file."""
         return self._values[name] is _IN_FILE
+
+    def nested(self) -> dict[str, Any]:
+        """All values in nested dicts by the dots in their names, as linen variables are.
+
+        Raises:
+            CheckpointError: a name is the prefix of another.
+        """
+        return names.nested(self)
 
     def copy(self) -> Parameters:
         other = Parameters(self.file, ())

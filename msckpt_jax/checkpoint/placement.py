@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -34,19 +34,24 @@ class Request(NamedTuple):
 
 
 def place(requests: Sequence[Request]) -> list[jax.Array]:
-    """The arrays of the requests. Only the boxes of this process's devices are read."""
+    """The arrays of the requests. Only the boxes of this process's devices are read.
+
+    Many small arrays go to the devices in one call, and no more than ``_IN_FLIGHT`` bytes are on
+    their way to accelerators at a time.
+    """
     out: list[jax.Array] = []
+    batch: list[_Reading] = []
     waiting = 0
     with ThreadPoolExecutor(writer.THREADS) as pool:
         for request in requests:
-            array = _place(request, pool)
-            out.append(array)
-            if not on_host(array.sharding):
-                waiting += array.nbytes
-                if waiting > _IN_FLIGHT:
-                    array.block_until_ready()
-                    waiting = 0
-    return out
+            batch.append(_reading(request, pool))
+            waiting += sum(array.nbytes for array in batch[-1].parts.values())
+            if waiting > _IN_FLIGHT:
+                out += _put(batch)
+                if not all(on_host(array.sharding) for array in out[-len(batch) :]):
+                    jax.block_until_ready(out[-len(batch) :])
+                batch, waiting = [], 0
+    return out + _put(batch)
 
 
 def read(request: Request) -> np.ndarray:
@@ -56,20 +61,45 @@ def read(request: Request) -> np.ndarray:
     return out
 
 
-def _place(request: Request, pool: ThreadPoolExecutor) -> jax.Array:
+class _Reading(NamedTuple):
+    """The parts of an array in host memory, and which of them each device wants."""
+
+    request: Request
+    parts: dict[boxes.Box, np.ndarray]
+    devices: dict[Any, boxes.Box]
+
+
+def _reading(request: Request, pool: ThreadPoolExecutor) -> _Reading:
     shape, sharding = request.shape, request.sharding
     if sharding is None:
-        return jax.device_put(_read_box(request, boxes.whole(shape), pool))
+        box = boxes.whole(shape)
+        return _Reading(request, {box: _read_box(request, box, pool)}, {})
     try:
         where = sharding.addressable_devices_indices_map(shape)
     except ValueError as error:
         raise CheckpointError(
             f"its shape {list(shape)} does not fit the sharding: {error}", name=request.name
         ) from None
-    wanted = {device: boxes.from_index(index or (), shape) for device, index in where.items()}
-    host = {box: _read_box(request, box, pool) for box in dict.fromkeys(wanted.values())}
-    shards = jax.device_put([host[box] for box in wanted.values()], list(wanted))
-    return jax.make_array_from_single_device_arrays(shape, sharding, shards)
+    devices = {device: boxes.from_index(index or (), shape) for device, index in where.items()}
+    parts = {box: _read_box(request, box, pool) for box in dict.fromkeys(devices.values())}
+    return _Reading(request, parts, devices)
+
+
+def _put(batch: Sequence[_Reading]) -> list[jax.Array]:
+    """Send the parts of many arrays to their devices in one call for each kind of placement."""
+    plain = [next(iter(r.parts.values())) for r in batch if r.request.sharding is None]
+    placed = [(r.parts[box], device) for r in batch for device, box in r.devices.items()]
+    on_default = iter(jax.device_put(plain))
+    on_devices = iter(jax.device_put([a for a, _ in placed], [d for _, d in placed]))
+    out = []
+    for request, _, devices in batch:
+        if request.sharding is None:
+            out.append(next(on_default))
+            continue
+        shards = [next(on_devices) for _ in devices]
+        make = jax.make_array_from_single_device_arrays
+        out.append(make(request.shape, request.sharding, shards))
+    return out
 
 
 def _read_box(request: Request, box: boxes.Box, pool: ThreadPoolExecutor) -> np.ndarray:

@@ -84,6 +84,13 @@ def _part(record: Record, start: int, stop: int, nbytes: int) -> Part:
     return content if stop - start == nbytes else as_bytes(content)[start:stop]
 
 
+def size_of(part: Part) -> int:
+    """Bytes of a part."""
+    if isinstance(part, Range):
+        return (part.stop - part.start) * part.tensor.stored.itemsize
+    return len(part) if isinstance(part, bytes) else part.nbytes
+
+
 def as_bytes(buffer: bytes | np.ndarray | memoryview) -> memoryview:
     """A contiguous buffer as a flat memoryview of bytes, without a copy."""
     if isinstance(buffer, np.ndarray):  # by uint8, because ml_dtypes know no buffer protocol
@@ -91,12 +98,12 @@ def as_bytes(buffer: bytes | np.ndarray | memoryview) -> memoryview:
     return memoryview(buffer)
 
 
-def chunks(parts: Iterable[Part], limit: int = CHUNK_BYTES, offset: int = 0) -> Iterator[Chunk]:
-    """Cut ``parts`` into chunks of at most ``limit`` bytes, small neighbours joined."""
+def chunks(parts: Iterable[Part]) -> Iterator[Chunk]:
+    """Cut ``parts`` into chunks of at most ``CHUNK_BYTES``, small neighbours joined."""
     items: list[bytes | np.ndarray | memoryview | Window] = []
-    size = 0
-    for item, nbytes in _pieces(parts, limit):
-        if size + nbytes > limit or len(items) == _MAX_BUFFERS:
+    offset = size = 0
+    for item, nbytes in _pieces(parts, CHUNK_BYTES):
+        if size + nbytes > CHUNK_BYTES or len(items) == _MAX_BUFFERS:
             yield Chunk(offset, size, items)
             offset, items, size = offset + size, [], 0
         items.append(item)
@@ -115,7 +122,7 @@ def _pieces(
             for box in boxes.of_range(part.tensor.shape, part.start, part.stop, most):
                 yield Window(part.tensor, box), boxes.size_of(box) * itemsize
             continue
-        nbytes = len(part) if isinstance(part, bytes) else part.nbytes
+        nbytes = size_of(part)
         if nbytes <= limit:
             yield part, nbytes
             continue

@@ -23,7 +23,7 @@ _ALIGN = 16  # the largest element
 class Job(NamedTuple):
     """How files are written once the tree has become records.
 
-    ``layouts`` are written as a strategy file at ``strategy_file`` when the files hold shards.
+    When the files hold shards, ``layouts`` says how, and one process writes ``strategy_file``.
     """
 
     format: str
@@ -52,12 +52,16 @@ def save_checkpoint(
     slice_bytes: int = planning.SLICE_BYTES,
     threads: int = writer.THREADS,
     progress: writer.Progress | None = None,
+    timeout: float = 600.0,
 ) -> background.AsyncSave | None:
     """Save a tree of arrays as one MindSpore CheckPoint that real MindSpore loads.
 
     Sharded arrays become one merged tensor each without being gathered: every shard goes from its
     own buffer to its place in the file. Beyond what the arrays occupy on the host already, at
     most ``threads`` windows of 8 MiB are held.
+
+    Under ``jax.distributed`` every process calls it alike, and each writes the byte ranges of its
+    own shards to the one file, which has to lie on a file system that all share.
 
     The file is replaced atomically: until the new one is complete (and, with ``durable``, on the
     disk) the previous one stays; a failure leaves nothing behind. MindSpore deletes first.
@@ -95,14 +99,16 @@ def save_checkpoint(
         slice_bytes: tensors are cut into records of so many bytes, as MindSpore cuts at 512 MiB.
         threads: how many threads write.
         progress: called with the size in bytes of each written piece, from any thread.
+        timeout: under ``jax.distributed``, the seconds after which a process that does not come
+            to a meeting point is taken for dead, and the save fails on all others.
 
     Returns:
         None, or with ``async_save`` a handle with ``result(timeout)``, ``done()``.
 
     Raises:
         CheckpointError: a name collides, a dtype is one that MindSpore cannot load (the text says
-            what to cast to), a string in safetensors, an array that spans other processes,
-            arrays on different meshes without ``integrated_save``.
+            what to cast to), a string in safetensors, arrays on different meshes without
+            ``integrated_save``; another process has failed or died.
         AsyncSaveError: the previous asynchronous save failed; this one was not begun.
         TypeError, ValueError: an argument of the wrong type or value.
         OSError: FileNotFoundError for a missing folder, IsADirectoryError, a full disk.
@@ -119,7 +125,7 @@ def save_checkpoint(
         found += records.of_append(append_dict)
     records.check_tags(found)
     key = b"" if mode is None else mode.check_key(enc_key, "enc_key")
-    options = writer.Options(crc_check, mode, key, durable, threads, progress)
+    options = writer.Options(crc_check, mode, key, durable, threads, progress, timeout)
     job = Job(format, remove_redundancy, slice_bytes, options)
     files = [File(target, found)]
     if not integrated_save:
@@ -132,7 +138,7 @@ def run(files: list[File], job: Job) -> None:
     # The check sum of safetensors stands in the header, which the plan holds.
     options = job.options._replace(crc=job.options.crc and job.format == "ckpt")
     for file in files:
-        if job.strategy_file is not None:
+        if job.layouts is not None:
             Path(file.target).parent.mkdir(exist_ok=True)
         writer.write(file.target, make_plan(file.records, job), options)
     if job.strategy_file is not None:
@@ -140,6 +146,8 @@ def run(files: list[File], job: Job) -> None:
 
 
 def _start(files: list[File], job: Job, async_save: bool | str) -> background.AsyncSave | None:
+    if job.layouts is None and jax.distributed.is_initialized() and jax.process_count() > 1:
+        return _from_many_processes(files[0], job, async_save)
     if not async_save:
         run(files, job)
         return None
@@ -154,6 +162,20 @@ def _start(files: list[File], job: Job, async_save: bool | str) -> background.As
     return background.in_thread(lambda: run(kept, job), str(files[0].target))
 
 
+def _from_many_processes(file: File, job: Job, async_save: bool | str) -> None:
+    """Every process of ``jax.distributed`` has come here with its part of the same tree."""
+    if async_save:
+        raise ValueError(
+            "async_save is for one process: the processes of jax.distributed have to meet, and "
+            "collectives in a thread would cross those of the training"
+        )
+    if job.options.crc and job.format == "safetensors":
+        raise ValueError("a safetensors file of many processes has no check sum; save as ckpt")
+    from msckpt_jax.parallel import hosts
+
+    hosts.write(file.target, make_plan(file.records, job), file.records, job.options)
+
+
 def _rank_files(
     target: Any, found: list[Record], job: Job, strategy_file: Any
 ) -> tuple[list[File], Job]:
@@ -162,11 +184,10 @@ def _rank_files(
         raise ValueError(f"integrated_save=False needs a path on a local file system, not {target}")
     parts, layouts = ranks.split(found, bool(job.remove_redundancy))
     files = [File(ranks.rank_path(target, rank), part) for rank, part in parts.items()]
-    if jax.process_index() == 0:
-        path = Path(strategy_file or target.parent / "strategy.ckpt")
-        strategy.encode(path, layouts)  # refuse before anything is written
-        job = job._replace(strategy_file=path, layouts=layouts)
-    return files, job
+    path = Path(strategy_file or target.parent / "strategy.ckpt")
+    strategy.encode(path, layouts)  # refuse before anything is written
+    mine = path if jax.process_index() == 0 else None
+    return files, job._replace(strategy_file=mine, layouts=layouts)
 
 
 def make_plan(found: list[Record], job: Job) -> planning.Plan:

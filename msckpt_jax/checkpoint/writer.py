@@ -42,6 +42,7 @@ class Options(NamedTuple):
     """How a plan is written.
 
     ``progress`` is called with the number of bytes of each chunk written, from any thread.
+    ``timeout`` is the seconds after which a process that others wait for is taken for dead.
     """
 
     crc: bool = False
@@ -50,6 +51,7 @@ class Options(NamedTuple):
     durable: bool = True
     threads: int = THREADS
     progress: Progress | None = None
+    timeout: float = 600.0
 
 
 def write(target: Any, plan: Plan, options: Options) -> None:
@@ -69,11 +71,11 @@ def write(target: Any, plan: Plan, options: Options) -> None:
             _stream(plan, options, lambda data: _write_all(pipe.fileno(), data))
     else:
         # Write through a symbolic link, as open() would, instead of replacing the link.
-        with atomic.replacing(Path(os.path.realpath(path)), durable=options.durable) as fd:
+        with atomic.replacing(Path(os.path.realpath(path)), durable=options.durable) as file:
             if hasattr(os, "pwritev"):
-                _write_at_offsets(fd, plan, options)
+                _write_at_offsets(file.fd, plan, options)
             else:
-                _stream(plan, options, lambda data: _write_all(fd, data))
+                _stream(plan, options, lambda data: _write_all(file.fd, data))
 
 
 def path_of(name: Any) -> Path | epath.Path:
@@ -134,13 +136,13 @@ def _plain(fd: int, plan: Plan, options: Options, threads: int) -> None:
 
     def one(chunk: Chunk) -> tuple[int, int]:
         found = planning.buffers(chunk, staging(local))
-        _write_vector(fd, found, chunk.nbytes, chunk.offset)
+        write_vector(fd, found, chunk.nbytes, chunk.offset)
         if options.durable:
             _begin_writeback(fd, chunk.offset, chunk.nbytes)
         _report(options.progress, chunk.nbytes)
         return crc.of_buffers(found) if options.crc else 0, chunk.nbytes
 
-    _reserve(fd, plan.nbytes)
+    reserve(fd, plan.nbytes)
     sums = list(in_threads(one, planning.chunks(plan.parts), threads))
     if options.crc:
         os.pwrite(fd, wire.crc_trailer(crc.join(sums)), plan.nbytes)
@@ -157,13 +159,13 @@ def _encrypted(fd: int, plan: Plan, options: Options, threads: int) -> None:
         at = head + mode.head_bytes
         encryptor = cipher.BlockEncryptor(mode, options.key, block.stop - block.start)
         for data in _encrypt(encryptor, block, options, local):
-            _write_vector(fd, [data], len(data), at)
+            write_vector(fd, [data], len(data), at)
             if options.durable:
                 _begin_writeback(fd, at, len(data))
             at += len(data)
         os.pwrite(fd, encryptor.head, head)  # only now is the tag known
 
-    _reserve(fd, cipher.encrypted_bytes(mode, plan.nbytes))
+    reserve(fd, cipher.encrypted_bytes(mode, plan.nbytes))
     for _ in in_threads(one, _blocks(plan), threads):
         pass
 
@@ -241,7 +243,8 @@ def _encrypt(
     yield encryptor.finish()
 
 
-def _write_vector(fd: int, data: list, nbytes: int, offset: int) -> None:
+def write_vector(fd: int, data: list, nbytes: int, offset: int) -> None:
+    """Write buffers of ``nbytes`` in all to their place."""
     done = os.pwritev(fd, data, offset)
     if done < nbytes:  # a signal, or a disk that fills up: go on where it stopped
         rest = memoryview(b"".join(map(planning.as_bytes, data)))[done:]
@@ -262,7 +265,7 @@ def _begin_writeback(fd: int, offset: int, nbytes: int) -> None:
         _sync_file_range(fd, offset, nbytes, _SYNC_FILE_RANGE_WRITE)
 
 
-def _reserve(fd: int, size: int) -> None:
+def reserve(fd: int, size: int) -> None:
     """Allocate the file: faster to fill, and a full disk is noticed before a byte is written."""
     if size >= planning.CHUNK_BYTES and hasattr(os, "posix_fallocate"):
         try:

@@ -67,9 +67,9 @@ def write(
     """
     path = Path(file_name)
     data = encode(path, layouts, stage, staged)
-    with atomic.replacing(path, durable=True) as fd:
+    with atomic.replacing(path, durable=True) as file:
         while data:
-            data = data[os.write(fd, data) :]
+            data = data[os.write(file.fd, data) :]
 
 
 def encode(

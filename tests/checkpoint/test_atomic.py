@@ -160,10 +160,10 @@ def test_threads_save_the_same_name(tmp_path: Path) -> None:
 
 def test_a_live_writer_is_not_swept_away(tmp_path: Path) -> None:
     target = tmp_path / "a.ckpt"
-    with atomic.replacing(target, durable=False) as fd:
-        os.write(fd, b"slow")
+    with atomic.replacing(target, durable=False) as file:
+        os.write(file.fd, b"slow")
         with atomic.replacing(target, durable=False) as other:
-            os.write(other, b"quick")
+            os.write(other.fd, b"quick")
         assert target.read_bytes() == b"quick"
     assert target.read_bytes() == b"slow"
 

@@ -106,6 +106,11 @@ def test_the_result_is_a_mutable_mapping(path: str) -> None:
     assert not weight.flags.writeable
 
 
+def test_nested_dicts_for_linen(path: str) -> None:
+    found = ms.load_checkpoint(path, specify_prefix=("bn", "fc")).nested()
+    assert jax.tree.structure(found) == jax.tree.structure({k: TREE[k] for k in ("bn", "fc")})
+
+
 def test_choice_func_of_save(tmp_path: Path) -> None:
     path = str(tmp_path / "a.ckpt")
     ms.save_checkpoint(TREE, path, choice_func=lambda n: n == "step", append_dict={"x": 1})

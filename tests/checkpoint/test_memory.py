@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import msckpt_jax as ms
 
 _MEASURE = """
 import os, sys, threading, time
@@ -21,7 +24,7 @@ def anonymous():
 mesh = jax.make_mesh((2, 4), ("x", "y"))
 spec = eval(sys.argv[2])
 whole = np.ones((8192, 16384), np.float32)  # 512 MiB
-array = jax.device_put(whole, jax.NamedSharding(mesh, spec))
+array = jax.block_until_ready(jax.device_put(whole, jax.NamedSharding(mesh, spec)))
 kwargs = eval(sys.argv[3])
 small = jax.device_put(np.ones((64, 64)), jax.NamedSharding(mesh, spec))
 ms.save_checkpoint({"w": small}, sys.argv[1], **kwargs)
@@ -39,6 +42,21 @@ run[0] = False
 thread.join()
 print(peak[0] - before)
 """
+
+
+def test_files_past_4_gib(tmp_path: Path) -> None:
+    """Offsets and lengths beyond 32 bits; a broadcast array takes no memory."""
+    path = tmp_path / "large.ckpt"
+    row = np.arange(1 << 20, dtype=np.float32)
+    large = np.broadcast_to(row, (1100, 1 << 20))  # 4.3 GiB
+    ms.save_checkpoint({"a": large, "b": row[:5]}, path, durable=False)
+    assert path.stat().st_size > large.nbytes > 2**32
+    file = ms.open_checkpoint(path)
+    assert file.entries["a"].slices == 9
+    for part in (slice(0, 2), slice(511, 514), slice(1098, 1100)):
+        assert np.array_equal(file.get_slice("a")[part, 7::99_991], large[part, 7::99_991])
+    assert file["b"].tolist() == [0, 1, 2, 3, 4]
+    path.unlink()
 
 
 @pytest.mark.parametrize(

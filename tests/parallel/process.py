@@ -1,0 +1,125 @@
+"""One of several processes of jax.distributed on this machine, for test_hosts.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+count, me, port, folder, what = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:6]
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={8 // count}"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax
+import numpy as np
+
+import msckpt_jax as ms
+from msckpt_jax.checkpoint import boxes
+from msckpt_jax.parallel import hosts
+
+SPECS = {
+    "rows": jax.P(("x", "y")),
+    "columns": jax.P(None, ("x", "y")),
+    "both": jax.P("x", "y"),
+    "swapped": jax.P("y", "x"),
+    "replicated": jax.P(),
+    "half": jax.P(None, "y"),
+}
+
+
+def whole(version: int = 0) -> np.ndarray:
+    return np.arange(64 * 48, dtype=np.float32).reshape(64, 48) + version
+
+
+def tree(mesh: Any, version: int = 0) -> dict[str, Any]:
+    def put(spec: jax.P) -> jax.Array:
+        sharding = jax.NamedSharding(mesh, spec)
+        return jax.make_array_from_callback((64, 48), sharding, lambda i: whole(version)[i])
+
+    return {name: put(spec) for name, spec in SPECS.items()} | {
+        "numpy": np.arange(5), "step": version, "note": "many"}  # fmt: skip
+
+
+def save(mesh: Any) -> None:
+    for kwargs in ({}, {"crc_check": True, "slice_bytes": 4096}, {"format": "safetensors"}):
+        name = "-".join(["merged", *map(str, kwargs)])
+        found = tree(mesh)
+        if "format" in kwargs:
+            del found["note"]
+        ms.save_checkpoint(found, f"{folder}/{name}", **kwargs)
+
+
+def load(mesh: Any) -> None:
+    read: list[int] = []
+    original = boxes.gather
+
+    def counting(pieces: Any, box: Any, out: Any) -> None:
+        read.append(out.nbytes)
+        original(pieces, box, out)
+
+    boxes.gather = counting
+    like = {
+        name: jax.ShapeDtypeStruct((64, 48), np.float32, sharding=jax.NamedSharding(mesh, spec))
+        for name, spec in SPECS.items()
+    }
+    found = ms.load_checkpoint(f"{folder}/merged.ckpt", like=like)
+    mine = 0
+    for array in found.values():
+        parts = {str(shard.index): shard for shard in array.addressable_shards}
+        mine += sum(shard.data.nbytes for shard in parts.values())
+        for shard in parts.values():
+            assert np.array_equal(shard.data, whole()[shard.index])
+    assert sum(read) == mine, (sum(read), mine)
+
+
+def ranks(mesh: Any) -> None:
+    with_names = tree(mesh)
+    del with_names["note"]
+    ms.save_checkpoint(with_names, f"{folder}/net", integrated_save=False)
+
+
+def die(mesh: Any) -> None:
+    """The last process is killed while it writes; the others must not hang."""
+    ms.save_checkpoint(tree(mesh, 1), f"{folder}/a", timeout=20)
+    if me == count - 1:
+        hosts._write_box = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        ms.save_checkpoint(tree(mesh, 2), f"{folder}/a", timeout=20)
+    except ms.CheckpointError as error:
+        print(f"told: {error}", flush=True)
+        os._exit(0)  # jax.distributed would wait for the dead one
+
+
+def fail(mesh: Any) -> None:
+    """One process cannot write: all are told, and the old file stays."""
+    ms.save_checkpoint(tree(mesh, 1), f"{folder}/a")
+
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    if me == 1:
+        hosts._write_box = full
+    try:
+        ms.save_checkpoint(tree(mesh, 2), f"{folder}/a")
+    except (ms.CheckpointError, OSError) as error:
+        print(f"told: {error}", flush=True)
+
+
+def differ(mesh: Any) -> None:
+    try:
+        ms.save_checkpoint(tree(mesh) | {f"only_{me}": np.ones(1)}, f"{folder}/a")
+    except ms.CheckpointError as error:
+        print(f"told: {error}", flush=True)
+
+
+def main() -> None:
+    jax.distributed.initialize(f"127.0.0.1:{port}", count, me)
+    globals()[what](jax.make_mesh((2, 4), ("x", "y")))
+    print(f"process {me} of {count} done", flush=True)
+
+
+if __name__ == "__main__":
+    assert Path(folder).is_dir()
+    main()

@@ -1,0 +1,149 @@
+"""Several processes of jax.distributed write one file, fail together, and read their parts."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import msckpt_jax as ms
+from msckpt_jax.checkpoint import boxes
+from msckpt_jax.parallel import hosts, merged
+
+WHOLE = np.arange(64 * 48, dtype=np.float32).reshape(64, 48)
+NAMES = ("rows", "columns", "both", "swapped", "replicated", "half")
+
+
+class Ended(NamedTuple):
+    status: int
+    output: str
+
+
+def run(what: str, count: int, folder: Path) -> list[Ended]:
+    """Run ``count`` processes of process.py on this machine and wait for all."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    script = str(Path(__file__).with_name("process.py"))
+    started = [
+        subprocess.Popen(
+            [sys.executable, script, str(count), str(i), port, str(folder), what],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(count)
+    ]
+    outputs = [process.communicate(timeout=200)[0] for process in started]
+    return [Ended(p.returncode, out) for p, out in zip(started, outputs, strict=True)]
+
+
+def check_ended_well(ended: list[Ended]) -> None:
+    for one in ended:
+        assert one.status == 0, one.output
+        assert "done" in one.output
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def saved(request: Any, tmp_path_factory: Any) -> tuple[int, Path]:
+    folder = tmp_path_factory.mktemp("hosts")
+    check_ended_well(run("save", request.param, folder))
+    return request.param, folder
+
+
+def test_one_merged_file(saved: tuple[int, Path]) -> None:
+    _, folder = saved
+    files = sorted(os.listdir(folder))
+    assert files == [
+        "merged-crc_check-slice_bytes.ckpt",
+        "merged-format.safetensors",
+        "merged.ckpt",
+    ]
+    for name in files:
+        found = ms.load_checkpoint(folder / name, crc_check="crc" in name)
+        assert all(np.array_equal(found[n], WHOLE) for n in NAMES)
+        assert found["numpy"].tolist() == [0, 1, 2, 3, 4]
+        assert found["step"] == 0
+
+
+def test_the_bytes_are_those_of_one_process(saved: tuple[int, Path], tmp_path: Path) -> None:
+    _, folder = saved
+    tree = dict.fromkeys(NAMES, WHOLE) | {"numpy": np.arange(5), "step": 0, "note": "many"}
+    ms.save_checkpoint(tree, tmp_path / "one.ckpt")
+    assert (folder / "merged.ckpt").read_bytes() == (tmp_path / "one.ckpt").read_bytes()
+
+
+def test_each_process_loads_only_its_boxes(saved: tuple[int, Path]) -> None:
+    count, folder = saved
+    check_ended_well(run("load", count, folder))
+
+
+def test_rank_files_of_many_processes(tmp_path: Path) -> None:
+    check_ended_well(run("ranks", 2, tmp_path))
+    found = merged.open_ranks(tmp_path, tmp_path / "strategy.ckpt")
+    assert len(found.files) == 8
+    assert all(np.array_equal(found[n], WHOLE) for n in NAMES)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_process_is_killed_while_it_writes(tmp_path: Path, count: int) -> None:
+    ended = run("die", count, tmp_path)
+    assert ended[-1].status != 0
+    for one in ended[:-1]:
+        assert "told: " in one.output, one.output
+    assert np.array_equal(ms.load_checkpoint(tmp_path / "a.ckpt")["rows"], WHOLE + 1)
+    assert os.listdir(tmp_path) == ["a.ckpt"]
+
+
+def test_a_process_that_cannot_write_fails_all(tmp_path: Path) -> None:
+    ended = run("fail", 2, tmp_path)
+    assert "told: " in ended[0].output
+    assert "processes [1]" in ended[0].output
+    assert "No space left" in ended[1].output
+    assert np.array_equal(ms.load_checkpoint(tmp_path / "a.ckpt")["rows"], WHOLE + 1)
+    assert os.listdir(tmp_path) == ["a.ckpt"]
+
+
+def test_processes_with_different_trees(tmp_path: Path) -> None:
+    for one in run("differ", 2, tmp_path):
+        assert "different names, shapes or dtypes" in one.output
+    assert os.listdir(tmp_path) == []
+
+
+@given(st.data())
+def test_runs_are_the_contiguous_stretches(data: Any) -> None:
+    shape = data.draw(st.lists(st.integers(1, 5), max_size=4))
+    box = tuple(
+        tuple(sorted(data.draw(st.lists(st.integers(0, n), min_size=2, max_size=2, unique=True))))
+        for n in shape
+    )
+    array = np.arange(int(np.prod(shape))).reshape(shape)
+    wanted = array[boxes.slices(box, boxes.whole(shape))].ravel()
+    found = [i for start, count in hosts.runs(shape, box) for i in range(start, start + count)]
+    assert found == wanted.tolist()
+
+
+@pytest.mark.parametrize(
+    ("parts", "wanted"),
+    [
+        ([], ()),
+        ([()], ((),)),
+        ([((0, 2), (0, 3)), ((0, 2), (3, 6))], (((0, 2), (0, 6)),)),
+        ([((0, 2), (0, 3)), ((2, 4), (0, 3))], (((0, 4), (0, 3)),)),
+        (
+            [((0, 2), (0, 3)), ((0, 2), (3, 6)), ((2, 4), (0, 3)), ((2, 4), (3, 6))],
+            (((0, 4), (0, 6)),),
+        ),
+        ([((0, 1),), ((2, 3),)], (((0, 1),), ((2, 3),))),
+    ],
+)
+def test_touching_boxes_are_joined(parts: Any, wanted: Any) -> None:
+    assert hosts.joined(parts) == wanted
