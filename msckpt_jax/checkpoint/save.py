@@ -13,7 +13,7 @@ from msckpt_jax.checkpoint import background, cipher, records, snapshot, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.interop import safetensors
-from msckpt_jax.parallel import ranks, strategy
+from msckpt_jax.parallel import hosts, ranks, strategy
 
 FORMATS = ("ckpt", "safetensors")
 _ASYNC = (False, True, "thread", "process")
@@ -60,8 +60,9 @@ def save_checkpoint(
     own buffer to its place in the file. Beyond what the arrays occupy on the host already, at
     most ``threads`` windows of 8 MiB are held.
 
-    Under ``jax.distributed`` every process calls it alike, and each writes the byte ranges of its
-    own shards to the one file, which has to lie on a file system that all share.
+    Under ``jax.distributed`` every process calls it alike when arrays span processes, and each
+    writes the byte ranges of its own shards to the one file. Where the hosts share no file system,
+    or the target is an object store, the shards are sent to process 0 in windows of 8 MiB.
 
     The file is replaced atomically: until the new one is complete (and, with ``durable``, on the
     disk) the previous one stays; a failure leaves nothing behind. MindSpore deletes first.
@@ -99,8 +100,8 @@ def save_checkpoint(
         slice_bytes: tensors are cut into records of so many bytes, as MindSpore cuts at 512 MiB.
         threads: how many threads write.
         progress: called with the size in bytes of each written piece, from any thread.
-        timeout: under ``jax.distributed``, the seconds after which a process that does not come
-            to a meeting point is taken for dead, and the save fails on all others.
+        timeout: under ``jax.distributed``, the seconds without a sign of life after which a
+            process is taken for dead, and the save fails on all others.
 
     Returns:
         None, or with ``async_save`` a handle with ``result(timeout)``, ``done()``.
@@ -128,28 +129,35 @@ def save_checkpoint(
     options = writer.Options(crc_check, mode, key, durable, threads, progress, timeout)
     job = Job(format, remove_redundancy, slice_bytes, options)
     files = [File(target, found)]
+    if integrated_save and hosts.needed(found):
+        _check_spanning(target, job, async_save)
+    else:
+        check_folder(target)
     if not integrated_save:
         files, job = _rank_files(target, found, job, strategy_file)
     return _start(files, job, async_save)
 
 
-def run(files: list[File], job: Job) -> None:
-    """Write files as ``job`` says."""
+def run(files: list[File], job: Job, may_gather: bool = False) -> None:
+    """Write files as ``job`` says; ``may_gather`` as in :func:`hosts.write`."""
     # The check sum of safetensors stands in the header, which the plan holds.
     options = job.options._replace(crc=job.options.crc and job.format == "ckpt")
     for file in files:
+        plan = make_plan(file.records, job)
         if job.layouts is not None:
             Path(file.target).parent.mkdir(exist_ok=True)
-        writer.write(file.target, make_plan(file.records, job), options)
+            writer.write(file.target, plan, options)
+        elif hosts.needed(file.records):
+            hosts.write(file.target, plan, file.records, options, may_gather)
+        else:
+            writer.write(file.target, plan, options)
     if job.strategy_file is not None:
         strategy.write(job.strategy_file, job.layouts or {})
 
 
 def _start(files: list[File], job: Job, async_save: bool | str) -> background.AsyncSave | None:
-    if job.layouts is None and jax.distributed.is_initialized() and jax.process_count() > 1:
-        return _from_many_processes(files[0], job, async_save)
     if not async_save:
-        run(files, job)
+        run(files, job, may_gather=True)
         return None
     if job.format == "safetensors":
         for file in files:  # refuse now, not in the thread
@@ -162,18 +170,19 @@ def _start(files: list[File], job: Job, async_save: bool | str) -> background.As
     return background.in_thread(lambda: run(kept, job), str(files[0].target))
 
 
-def _from_many_processes(file: File, job: Job, async_save: bool | str) -> None:
-    """Every process of ``jax.distributed`` has come here with its part of the same tree."""
-    if async_save:
+def _check_spanning(target: Any, job: Job, async_save: bool | str) -> None:
+    """Refuse what cannot be done with arrays that span processes."""
+    if async_save == "process" or hasattr(target, "write"):
         raise ValueError(
-            "async_save is for one process: the processes of jax.distributed have to meet, and "
-            "collectives in a thread would cross those of the training"
+            "arrays that span processes are saved to a path, and asynchronously by a thread only"
+        )
+    if job.options.mode is not None:
+        raise ValueError(
+            "arrays that span processes cannot be encrypted while they are saved; do it "
+            "afterwards with `msckpt convert --enc-key-file`"
         )
     if job.options.crc and job.format == "safetensors":
         raise ValueError("a safetensors file of many processes has no check sum; save as ckpt")
-    from msckpt_jax.parallel import hosts
-
-    hosts.write(file.target, make_plan(file.records, job), file.records, job.options)
 
 
 def _rank_files(
@@ -219,10 +228,13 @@ def target_path(name: Any, format: str) -> Any:
     special = path.exists() and not path.is_file()
     if not special and not text.endswith(format):
         path = path.with_name(f"{path.name}.{format}")
-    # Object stores have no folders that would have to exist.
-    if isinstance(path, Path) and not path.parent.is_dir():
-        raise FileNotFoundError(f"the folder {path.parent} does not exist; create it first")
     return path
+
+
+def check_folder(target: Any) -> None:
+    """Refuse a local path in a missing folder; object stores have none that would have to be."""
+    if isinstance(target, Path) and not target.parent.is_dir():
+        raise FileNotFoundError(f"the folder {target.parent} does not exist; create it first")
 
 
 def _check(

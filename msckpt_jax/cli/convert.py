@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("encryption goes with .ckpt only, and without --crc")
     checked = b"" if mode is None else mode.check_key(key, "--enc-key-file")
     target = save.target_path(args.target, format)
+    save.check_folder(target)
     total = sum(record.nbytes for record in found)
     with common.progress("convert", total) as advance:
         options = writer.Options(args.crc, mode, checked, progress=advance)

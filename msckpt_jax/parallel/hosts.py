@@ -3,17 +3,20 @@
 Process 0 creates the file under a temporary name, writes the headers and what is no sharded
 array, and publishes it by a rename once all have said that they are done. The layout of the file
 is planned alike on every process, from names, shapes and shardings alone. A replicated shard is
-written by the process that has the least to write.
+written by the process that has the least to write. When a process does not see the temporary
+file, because the hosts share no file system, the shards are sent to process 0 in windows.
 """
 
 from __future__ import annotations
 
 import bisect
+import contextlib
 import functools
 import hashlib
 import math
 import os
 import queue
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -29,67 +32,135 @@ from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Plan, Range
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel.meeting import Meetings
 
 _T = TypeVar("_T")
 
 
 class Share(NamedTuple):
-    """The boxes of a tensor that this process writes, joined where they touch."""
+    """The boxes of a tensor that a process writes, joined where they touch."""
 
     tensor: Tensor
+    owner: int
     boxes: tuple[boxes.Box, ...]
 
 
-def write(target: Any, plan: Plan, found: Sequence[Record], options: writer.Options) -> None:
-    """Write ``plan``, the same on every process, to one file on a shared file system.
+class Piece(NamedTuple):
+    """A part of a share that fits in a window."""
+
+    share: Share
+    box: boxes.Box
+
+    @property
+    def nbytes(self) -> int:
+        return boxes.size_of(self.box) * self.share.tensor.stored.itemsize
+
+
+def needed(found: Sequence[Record]) -> bool:
+    """Whether a record holds an array that spans processes, so that all must write it together."""
+    return any(r.sharding is not None and not r.sharding.is_fully_addressable for r in found)
+
+
+def write(
+    target: Any, plan: Plan, found: Sequence[Record], options: writer.Options, may_gather: bool
+) -> None:
+    """Write ``plan``, the same on every process, to one file.
+
+    ``may_gather`` says that collective operations may run now: no training step does.
 
     Raises:
-        CheckpointError: the trees of the processes differ; a process has failed or died (after
-            ``options.timeout`` seconds). The previous file is then left as it was.
-        ValueError: encryption, or a target that is no local path.
+        CheckpointError: the trees of the processes differ; a process has failed, or gave no sign
+            of life for ``options.timeout`` seconds. The previous file is then left as it was.
+            Or the processes share no file system, and ``may_gather`` is false.
     """
-    if not isinstance(target, Path):
-        raise ValueError(f"many processes write to a path of a shared file system, not {target}")
-    if options.mode is not None:
-        raise ValueError("a file written by many processes cannot be encrypted; encrypt it "
-                         "afterwards with `msckpt convert --enc-key-file`")  # fmt: skip
-    target = Path(os.path.realpath(target))
     shares = shares_of(found)
-    meet = functools.partial(_meet, target, options.timeout)
-    if jax.process_index() == 0:
-        with atomic.replacing(target, durable=options.durable) as file:
-            meet(lambda: writer.reserve(file.fd, plan.nbytes), _digest(plan), file.path.name)
-            meet(lambda: _write_share(file.fd, plan, shares, options, first=True))
-            if options.crc:
-                _append_crc(file, plan.nbytes)
+    meetings = Meetings(target, options.timeout)
+    with contextlib.ExitStack() as stack:
+        file: atomic.Temporary | None = None
+
+        def begin() -> str:
+            nonlocal file
+            if meetings.me != 0:
+                return ""
+            file = stack.enter_context(_publishing(target, options, meetings))
+            writer.reserve(file.fd, plan.nbytes)
+            return str(file.path)
+
+        path = Path(meetings.meet(begin, _digest(plan)).first)
+        _write_all(path, plan, shares, options, meetings, may_gather)
+        if options.crc and file is not None:
+            _append_crc(file, plan.nbytes, meetings)
+    meetings.meet(lambda: None)  # process 0 has published the file
+
+
+@contextlib.contextmanager
+def _publishing(
+    target: Any, options: writer.Options, meetings: Meetings
+) -> Iterator[atomic.Temporary]:
+    """The temporary file of process 0; one on its own disk when the target is an object store."""
+    if isinstance(target, Path):
+        with atomic.replacing(Path(os.path.realpath(target)), durable=options.durable) as file:
+            yield file
+        return
+    with tempfile.TemporaryDirectory(prefix="msckpt-") as folder:
+        path = Path(folder) / target.name
+        with open(path, "xb") as file:
+            yield atomic.Temporary(file.fileno(), path)
+        whole = np.memmap(path, np.uint8, "r")
+        upload = writer.Options(progress=lambda _: meetings.alive())
+        writer.write(target, Plan([whole], whole.nbytes), upload)
+
+
+def _write_all(
+    path: Path,
+    plan: Plan,
+    shares: list[Share],
+    options: writer.Options,
+    meetings: Meetings,
+    may_gather: bool,
+) -> None:
+    """Write each process's part, or let process 0 write all where only it sees the file."""
+    if meetings.meet(path.exists).everywhere:
+        mine = [share for share in shares if share.owner == meetings.me]
+        meetings.meet(lambda: _write_mine(path, plan, shares, mine, options, meetings))
+    elif may_gather:
+        meetings.meet(lambda: _gather(path, plan, shares, options, meetings))
     else:
-        name = meet(lambda: None, _digest(plan))
-        meet(lambda: _write_mine(target.parent / name, plan, shares, options))
-    meet(lambda: None)  # process 0 has published the file
+        raise CheckpointError(
+            "the processes share no file system: the shards have to be sent to process 0, which "
+            "cannot be done while training goes on; save without async_save",
+            file=meetings.target,
+        )
 
 
 def shares_of(found: Sequence[Record]) -> list[Share]:
-    """What this process writes of each sharded tensor: the same rule on every process."""
+    """Who writes what of each array that spans processes: the same rule on every process."""
     load: Counter[int] = Counter()
     out = []
-    me = jax.process_index()
     for record in found:
         content, sharding = record.content, record.sharding
         if sharding is None or sharding.is_fully_addressable:
             continue
-        holders: dict[boxes.Box, set[int]] = {}
-        for device, index in sharding.devices_indices_map(record.dims).items():
-            box = boxes.from_index(index or (), record.dims)
-            holders.setdefault(box, set()).add(device.process_index)
-        mine = []
-        for box, processes in sorted(holders.items()):
-            owner = min(processes, key=lambda p: (load[p], p))
-            load[owner] += boxes.size_of(box)
-            if owner == me:
-                mine.append(box)
         assert isinstance(content, Tensor)
-        out.append(Share(content, joined(mine)))
+        own: dict[int, list[boxes.Box]] = {}
+        for box, processes in _holders(sharding, record.dims):
+            owner = min(processes, key=lambda p: (load[p], p))
+            load[owner] += boxes.size_of(box) * content.stored.itemsize
+            own.setdefault(owner, []).append(box)
+        out += [Share(content, owner, joined(parts)) for owner, parts in sorted(own.items())]
     return out
+
+
+@functools.lru_cache(64)  # the layers of a model are alike
+def _holders(
+    sharding: jax.sharding.Sharding, shape: tuple[int, ...]
+) -> list[tuple[boxes.Box, set[int]]]:
+    """Each distinct shard of an array, and the processes that hold it."""
+    holders: dict[boxes.Box, set[int]] = {}
+    for device, index in sharding.devices_indices_map(shape).items():
+        box = boxes.from_index(index or (), shape)
+        holders.setdefault(box, set()).add(device.process_index)
+    return sorted(holders.items())
 
 
 def joined(parts: Sequence[boxes.Box]) -> tuple[boxes.Box, ...]:
@@ -121,40 +192,115 @@ def _joined_sides(sides: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]
 # Writing
 
 
-def _write_mine(path: Path, plan: Plan, shares: list[Share], options: writer.Options) -> None:
+def _write_mine(
+    path: Path,
+    plan: Plan,
+    shares: list[Share],
+    mine: list[Share],
+    options: writer.Options,
+    meetings: Meetings,
+) -> None:
+    local = threading.local()
+    fd = os.open(path, os.O_WRONLY)
     try:
-        fd = os.open(path, os.O_WRONLY)
-    except FileNotFoundError:
-        raise CheckpointError(
-            "this process does not see the file that process 0 has made: is the folder on a file "
-            "system that all processes share?",
-            file=path,
-        ) from None
-    try:
-        _write_share(fd, plan, shares, options, first=False)
+        if meetings.me == 0:
+            _write_others(fd, plan, shares, local)
+        places = _places(plan, shares)
+
+        def one(piece: Piece) -> None:
+            _write_runs(fd, piece, _content(piece, local), places)
+            meetings.alive()
+            if options.progress is not None:
+                options.progress(piece.nbytes)
+
+        for _ in writer.in_threads(one, _pieces(mine), options.threads):
+            pass
+        if options.durable:
+            os.fsync(fd)
     finally:
         os.close(fd)
 
 
-def _write_share(
-    fd: int, plan: Plan, shares: list[Share], options: writer.Options, first: bool
+def _write_others(fd: int, plan: Plan, shares: list[Share], local: threading.local) -> None:
+    """Write the headers, and the arrays that this process has whole."""
+    spanning = {id(share.tensor) for share in shares}
+    for offset, parts in _others(plan, spanning):
+        for chunk in planning.chunks(parts):
+            found = planning.buffers(chunk, writer.staging(local))
+            writer.write_vector(fd, found, chunk.nbytes, offset + chunk.offset)
+
+
+def _gather(
+    path: Path, plan: Plan, shares: list[Share], options: writer.Options, meetings: Meetings
 ) -> None:
-    places = _places(plan, shares)
+    """Send the pieces of all shares to process 0, a window at a time, which writes them.
+
+    A process that fails goes on taking part, or the others would wait for it for ever.
+    """
     local = threading.local()
-    if first:
-        own = {id(share.tensor) for share in shares}
-        for offset, parts in _others(plan, own):
-            for chunk in planning.chunks(parts):
-                found = planning.buffers(chunk, writer.staging(local))
-                writer.write_vector(fd, found, chunk.nbytes, offset + chunk.offset)
+    places = _places(plan, shares)
+    failure: BaseException | None = None
+    fd = None
+    try:
+        if meetings.me == 0:
+            fd = os.open(path, os.O_WRONLY)
+            _write_others(fd, plan, shares, local)
+    except OSError as error:
+        failure = error
+    try:
+        for owner, batch in _batches(shares):
+            window = np.zeros(_rounded(sum(piece.nbytes for piece in batch)), np.uint8)
+            if meetings.me == owner:
+                at = 0
+                for piece in batch:
+                    window[at : at + piece.nbytes] = _content(piece, local)
+                    at += piece.nbytes
+            if owner != 0:
+                send = functools.partial(_from_owner, window, meetings.me == owner)
+                window = in_time(options.timeout, send)
+            if fd is None or failure is not None:
+                continue
+            try:
+                data = window.data
+                for piece in batch:
+                    _write_runs(fd, piece, data, places)
+                    data = data[piece.nbytes :]
+                    if options.progress is not None:
+                        options.progress(piece.nbytes)
+            except OSError as error:
+                failure = error
+        if fd is not None and options.durable:
+            os.fsync(fd)
+    finally:
+        if fd is not None:
+            os.close(fd)
+    if failure is not None:
+        raise failure
 
-    def one(piece: tuple[Share, boxes.Box]) -> None:
-        _write_box(fd, piece[0].tensor, piece[1], places[id(piece[0].tensor)], local, options)
 
-    for _ in writer.in_threads(one, _windows(shares), options.threads):
-        pass
-    if options.durable:
-        os.fsync(fd)
+def _from_owner(window: np.ndarray, owner: bool) -> np.ndarray:
+    return np.asarray(multihost_utils.broadcast_one_to_all(window, is_source=owner))
+
+
+def _batches(shares: list[Share]) -> Iterator[tuple[int, list[Piece]]]:
+    """The pieces of each owner in turn, as many at a time as fit in a window."""
+    batch: list[Piece] = []
+    size = 0
+    for piece in _pieces(sorted(shares, key=lambda share: share.owner)):
+        if batch and (
+            piece.share.owner != batch[0].share.owner or size + piece.nbytes > planning.CHUNK_BYTES
+        ):
+            yield batch[0].share.owner, batch
+            batch, size = [], 0
+        batch.append(piece)
+        size += piece.nbytes
+    if batch:
+        yield batch[0].share.owner, batch
+
+
+def _rounded(size: int) -> int:
+    """To a power of two: each size of window is compiled once."""
+    return 1 << max(12, (size - 1).bit_length())
 
 
 def _others(plan: Plan, own: set[int]) -> Iterator[tuple[int, list[planning.Part]]]:
@@ -183,39 +329,37 @@ def _places(plan: Plan, shares: list[Share]) -> dict[int, list[tuple[int, int]]]
     return out
 
 
-def _windows(shares: list[Share]) -> Iterator[tuple[Share, boxes.Box]]:
-    """Boxes that fit in a window of memory."""
+def _pieces(shares: list[Share]) -> Iterator[Piece]:
+    """The shares cut into boxes that fit in a window of memory."""
     for share in shares:
         limit = max(1, planning.CHUNK_BYTES // share.tensor.stored.itemsize)
         for box in share.boxes:
             for part in boxes.of_range(boxes.shape_of(box), 0, boxes.size_of(box), limit):
-                yield share, tuple((a + o, b + o) for (a, b), (o, _) in zip(part, box, strict=True))
+                sides = zip(part, box, strict=True)
+                yield Piece(share, tuple((a + o, b + o) for (a, b), (o, _) in sides))
 
 
-def _write_box(
-    fd: int,
-    tensor: Tensor,
-    box: boxes.Box,
-    places: list[tuple[int, int]],
-    local: threading.local,
-    options: writer.Options,
+def _content(piece: Piece, local: threading.local) -> memoryview:
+    """The bytes of a piece, gathered if need be; valid until the next call of the thread."""
+    chunk = planning.Chunk(0, piece.nbytes, [planning.Window(piece.share.tensor, piece.box)])
+    return planning.as_bytes(planning.buffers(chunk, writer.staging(local))[0])
+
+
+def _write_runs(
+    fd: int, piece: Piece, data: memoryview, places: dict[int, list[tuple[int, int]]]
 ) -> None:
-    """Gather a box and write its runs, each contiguous in the file."""
-    size = tensor.stored.itemsize
-    window = planning.Window(tensor, box)
-    chunk = planning.Chunk(0, window.nbytes, [window])
-    data = planning.as_bytes(planning.buffers(chunk, writer.staging(local))[0])
-    for start, count in runs(tensor.shape, box):
+    """Write the bytes of a piece run by run, each contiguous in the file."""
+    tensor = piece.share.tensor
+    size, slices = tensor.stored.itemsize, places[id(tensor)]
+    for start, count in runs(tensor.shape, piece.box):
         stop = start + count
         while start < stop:  # a run may go on in the next slice
-            at = bisect.bisect_right(places, (start, math.inf)) - 1
-            first, offset = places[at]
-            end = min(stop, places[at + 1][0]) if at + 1 < len(places) else stop
+            at = bisect.bisect_right(slices, (start, math.inf)) - 1
+            first, offset = slices[at]
+            end = min(stop, slices[at + 1][0]) if at + 1 < len(slices) else stop
             nbytes = (end - start) * size
             writer.write_vector(fd, [data[:nbytes]], nbytes, offset + (start - first) * size)
             data, start = data[nbytes:], end
-    if options.progress is not None:
-        options.progress(chunk.nbytes)
 
 
 def runs(shape: Sequence[int], box: boxes.Box) -> Iterator[tuple[int, int]]:
@@ -230,59 +374,22 @@ def runs(shape: Sequence[int], box: boxes.Box) -> Iterator[tuple[int, int]]:
         yield base + sum(i * s for i, s in zip(index, strides, strict=False)), count
 
 
-def _append_crc(file: atomic.Temporary, size: int) -> None:
+def _append_crc(file: atomic.Temporary, size: int, meetings: Meetings) -> None:
     """Process 0 reads what all have written: pieces of many hosts have no order to join in."""
     data = np.memmap(file.path, np.uint8, "r", shape=(size,))
-    os.pwrite(file.fd, wire.crc_trailer(writer.checksum([data])), size)
+    value = writer.checksum([data], progress=lambda _: meetings.alive())
+    os.pwrite(file.fd, wire.crc_trailer(value), size)
 
 
-# Agreement
-
-
-def _digest(plan: Plan) -> bytes:
+def _digest(plan: Plan) -> str:
     """What all processes must have in common: headers, and the sizes of what lies between."""
     found = hashlib.sha256()
     for part in plan.parts:
         found.update(part if isinstance(part, bytes) else b"%d" % planning.size_of(part))
-    return found.digest()
+    return found.hexdigest()
 
 
-def _meet(
-    target: Path, timeout: float, work: Callable[[], Any], digest: bytes = b"", text: str = ""
-) -> str:
-    """Do ``work``, wait for all others, and fail on all when it failed on one.
-
-    Returns the text that process 0 has brought along.
-    """
-    error: BaseException | None = None
-    try:
-        work()
-    except BaseException as caught:
-        error = caught
-    row = _row(error is None, digest, text)
-    try:
-        rows = _in_time(timeout, lambda: np.asarray(multihost_utils.process_allgather(row)))
-    except CheckpointError as gone:
-        raise error or gone from None
-    if error is not None:
-        raise error
-    failed = [i for i, good in enumerate(rows[:, 0]) if not good]
-    if failed:
-        raise CheckpointError(
-            f"saving failed on processes {failed}, whose errors say why", file=target
-        )
-    if len({row[1:33].tobytes() for row in rows}) > 1:
-        raise CheckpointError("the processes save different names, shapes or dtypes", file=target)
-    return rows[0, 33:].tobytes().rstrip(b"\0").decode()
-
-
-def _row(good: bool, digest: bytes, text: str) -> np.ndarray:
-    """What a process brings to a meeting: whether it is well, 32 bytes, and 256 of text."""
-    data = bytes([good]) + digest.ljust(32, b"\0") + text.encode().ljust(256, b"\0")
-    return np.frombuffer(data, np.uint8)
-
-
-def _in_time(timeout: float, work: Callable[[], _T]) -> _T:
+def in_time(timeout: float, work: Callable[[], _T]) -> _T:
     """The result of a collective operation, or an error when a process does not come to it."""
     out: queue.Queue[tuple[bool, Any]] = queue.Queue()
 
@@ -292,14 +399,11 @@ def _in_time(timeout: float, work: Callable[[], _T]) -> _T:
         except BaseException as error:
             out.put((False, error))
 
-    threading.Thread(target=run, daemon=True, name="msckpt barrier").start()
+    threading.Thread(target=run, daemon=True, name="msckpt gather").start()
     try:
         good, value = out.get(timeout=timeout)
     except queue.Empty:
-        raise CheckpointError(
-            f"another process did not answer for {timeout:g} seconds: it died, or it did not "
-            "call save_checkpoint"
-        ) from None
+        raise CheckpointError(f"no process sent a window for {timeout:g} seconds") from None
     if not good:
         raise CheckpointError(f"another process is gone: {value}") from value
     return value

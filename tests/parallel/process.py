@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -80,27 +81,106 @@ def ranks(mesh: Any) -> None:
     ms.save_checkpoint(with_names, f"{folder}/net", integrated_save=False)
 
 
-def die(mesh: Any) -> None:
-    """The last process is killed while it writes; the others must not hang."""
-    ms.save_checkpoint(tree(mesh, 1), f"{folder}/a", timeout=20)
-    if me == count - 1:
-        hosts._write_box = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+def blind() -> None:
+    """The hosts share no file system: only process 0 sees the file."""
+    original = Path.exists
+    Path.exists = lambda self: (me == 0 or self.suffix != ".tmp") and original(self)  # ty: ignore
+
+
+def gather(mesh: Any) -> None:
+    blind()
+    original, sent = hosts._from_owner, []
+
+    def counting(window: np.ndarray, owner: bool) -> np.ndarray:
+        sent.append(window.nbytes)
+        return original(window, owner)
+
+    hosts._from_owner = counting
+    save(mesh)
+    assert 0 < max(sent) <= 8 << 20
+    sharding = jax.NamedSharding(mesh, jax.P("x", "y"))
+    large = jax.make_array_from_callback(
+        (4096, 8192), sharding, lambda i: np.broadcast_to(np.float32(7), (4096, 8192))[i]
+    )
+    ms.save_checkpoint({"large": large}, f"{folder}/large")  # 128 MiB in windows
+    assert max(sent) == 8 << 20
+    os.chdir(folder)
+    if me != 0:
+        os.chdir("/")  # nor does the folder exist there
+    ms.save_checkpoint({"rows": tree(mesh)["rows"]}, "relative")
+
+
+def asynchronous(mesh: Any) -> None:
+    step = jax.jit(lambda t: jax.tree.map(lambda x: x * 0 - 1, t), donate_argnums=0)
+    for version in range(3):
+        found = {k: v for k, v in tree(mesh, version).items() if k in SPECS}
+        handle = ms.save_checkpoint(found, f"{folder}/a{version}", async_save=True)
+        step(found)  # donated at once, and collectives go on
+    handle.result()
+    blind()
+    found = {k: v for k, v in tree(mesh).items() if k in SPECS}
+    handle = ms.save_checkpoint(found, f"{folder}/b", async_save=True)
     try:
-        ms.save_checkpoint(tree(mesh, 2), f"{folder}/a", timeout=20)
+        handle.result()
+    except ms.CheckpointError as error:
+        print(f"told: {error}", flush=True)
+
+
+def local(mesh: Any) -> None:
+    """What a process has for itself needs no other: process 0 alone saves."""
+    found = jax.tree.map(np.asarray, {"a": whole(), "b": jax.numpy.ones(3)})
+    if me == 0:
+        ms.save_checkpoint(found, f"{folder}/a", timeout=2)
+
+
+def die(mesh: Any, victim: int = count - 1) -> None:
+    """A process is killed while it writes; the others must not hang."""
+    ms.save_checkpoint(tree(mesh, 1), f"{folder}/a", timeout=4)
+    if me == victim:
+        hosts._write_runs = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        ms.save_checkpoint(tree(mesh, 2), f"{folder}/a", timeout=4)
     except ms.CheckpointError as error:
         print(f"told: {error}", flush=True)
         os._exit(0)  # jax.distributed would wait for the dead one
 
 
-def fail(mesh: Any) -> None:
+def die_first(mesh: Any) -> None:
+    die(mesh, 0)
+
+
+def absent(mesh: Any) -> None:
+    """A process never calls save_checkpoint; a slow one does, and is waited for."""
+    original = hosts._write_runs
+
+    def slowly(*args: Any) -> None:
+        time.sleep(0.5)
+        original(*args)
+
+    if me == 0:
+        hosts._write_runs = slowly  # 6 tensors and more: longer than the time-out in all
+    ms.save_checkpoint(tree(mesh, 1), f"{folder}/a", timeout=2, threads=1)
+    try:
+        if me == 0:
+            ms.save_checkpoint(tree(mesh, 2), f"{folder}/a", timeout=2)
+    except ms.CheckpointError as error:
+        print(f"told: {error}", flush=True)
+
+
+def fail_gathering(mesh: Any) -> None:
+    blind()
+    fail(mesh, 0)
+
+
+def fail(mesh: Any, victim: int = 1) -> None:
     """One process cannot write: all are told, and the old file stays."""
     ms.save_checkpoint(tree(mesh, 1), f"{folder}/a")
 
     def full(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    if me == 1:
-        hosts._write_box = full
+    if me == victim:
+        hosts._write_runs = full
     try:
         ms.save_checkpoint(tree(mesh, 2), f"{folder}/a")
     except (ms.CheckpointError, OSError) as error:

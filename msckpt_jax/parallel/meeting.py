@@ -1,0 +1,163 @@
+"""Points where all processes of ``jax.distributed`` meet, through its key-value store.
+
+No collective operation runs on devices, so that a thread may hold a meeting while training goes
+on. Each process leaves a note; process 0 reads all of them and posts a verdict. Hence a meeting
+costs each process two messages, and process 0 one for each process.
+"""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from msckpt_jax.errors import CheckpointError
+
+#: How often a target was saved to: with its name this names a save on all processes alike.
+_saves: collections.Counter[str] = collections.Counter()
+#: Of the last saves the notes are kept, because others may still read them.
+_past: collections.deque[str] = collections.deque()
+_KEPT = 16
+#: How many times a waiting process asks for signs of life before it takes another for dead.
+_ASKS = 8
+
+
+class Verdict(NamedTuple):
+    """``everywhere``: whether the work gave something true on all; ``first``: on process 0."""
+
+    everywhere: bool
+    first: Any
+
+
+class Meetings:
+    """The meetings of one save to ``target``, which all processes hold in the same order.
+
+    ``timeout`` is the number of seconds without a sign of life after which a process is taken
+    for dead; :meth:`alive` gives one, work that takes long calls it now and then.
+    """
+
+    def __init__(self, target: Any, timeout: float):
+        self.target, self.timeout = target, timeout
+        self.me, self.processes = jax.process_index(), jax.process_count()
+        name = hashlib.sha256(str(target).encode()).hexdigest()[:24]
+        self._prefix = f"msckpt/{name}/{_saves[name]}"
+        _saves[name] += 1
+        self._held = self._beats = 0
+        self._next_beat = 0.0
+
+    def meet(self, work: Callable[[], Any], digest: str = "") -> Verdict:
+        """Do ``work``, wait for all others, and fail on all when it failed on one.
+
+        ``work`` returns something that JSON can hold.
+
+        Raises:
+            CheckpointError: a process failed, died, or brought another ``digest``.
+            BaseException: what ``work`` raises, once the others know.
+        """
+        error, answer = None, None
+        try:
+            answer = work()
+        except BaseException as caught:
+            error = caught
+        try:
+            verdict = self._exchange({"good": error is None, "answer": answer, "digest": digest})
+        except jax.errors.JaxRuntimeError as gone:  # process 0 is, and the store with it
+            raise error or self._error(f"process 0 is gone: {gone}") from gone
+        except CheckpointError as missing:
+            raise error or missing from None
+        if error is not None:
+            raise error
+        if verdict["problem"]:
+            raise self._error(verdict["problem"])
+        return Verdict(verdict["everywhere"], verdict["first"])
+
+    def alive(self) -> None:
+        """Tell those who wait that this process is at work."""
+        now = time.monotonic()
+        if now >= self._next_beat:
+            self._next_beat = now + self.timeout / _ASKS
+            self._beats += 1
+            _client().key_value_set(self._beat_key(self.me), str(self._beats), True)
+
+    def _exchange(self, note: dict[str, Any]) -> dict[str, Any]:
+        key = f"{self._prefix}/{self._held}"
+        self._held += 1
+        _client().key_value_set(f"{key}/{self.me}", json.dumps(note))
+        if self.me != 0:
+            return self._wait(f"{key}/verdict", 0)
+        verdict = self._judge(key)
+        _client().key_value_set(f"{key}/verdict", json.dumps(verdict))
+        self._forget()
+        return verdict
+
+    def _judge(self, key: str) -> dict[str, Any]:
+        """What process 0 makes of the notes of all."""
+        notes: list[dict[str, Any]] = []
+        problem = ""
+        try:
+            for process in range(self.processes):
+                notes.append(self._wait(f"{key}/{process}", process))
+        except CheckpointError as missing:
+            problem = missing.problem
+        failed = [i for i, note in enumerate(notes) if not note["good"]]
+        if failed:
+            problem = f"saving failed on processes {failed}, whose errors say why"
+        elif not problem and len({note["digest"] for note in notes}) > 1:
+            problem = "the processes save different names, shapes or dtypes"
+        everywhere = all(note["answer"] for note in notes)
+        return {"problem": problem, "everywhere": everywhere, "first": notes[0]["answer"]}
+
+    def _forget(self) -> None:
+        """Delete the notes of saves that are long over."""
+        if self._held == 1:
+            _past.append(self._prefix)
+            if len(_past) > _KEPT:
+                _client().key_value_delete(_past.popleft())
+
+    def _wait(self, key: str, process: int) -> dict[str, Any]:
+        """What ``process`` posts at ``key``, waiting for as long as it gives signs of life."""
+        pause = self.timeout / _ASKS
+        seen, silence = None, 0.0
+        while silence < self.timeout:
+            try:
+                return json.loads(_client().blocking_key_value_get(key, int(pause * 1000) + 1))
+            except jax.errors.JaxRuntimeError as error:
+                if "DEADLINE_EXCEEDED" not in str(error):
+                    raise
+            self.alive()
+            beat = self._beat_of(process)
+            silence = silence + pause if beat == seen else 0.0
+            seen = beat
+        raise self._error(
+            f"process {process} did not answer for {self.timeout:g} seconds: it died, or it did "
+            "not call save_checkpoint"
+        )
+
+    def _beat_of(self, process: int) -> str | None:
+        try:
+            return _client().key_value_try_get(self._beat_key(process))
+        except jax.errors.JaxRuntimeError as error:
+            if "NOT_FOUND" in str(error):
+                return None
+            raise
+
+    def _beat_key(self, process: int) -> str:
+        return f"{self._prefix}/alive/{process}"
+
+    def _error(self, problem: str) -> CheckpointError:
+        return CheckpointError(problem, file=self.target)
+
+
+def _client() -> Any:
+    """The client of the key-value store that ``jax.distributed.initialize`` has started.
+
+    JAX has no public name for it; Orbax and Flax use it by this one.
+    """
+    from jax._src import distributed
+
+    return distributed.global_state.client
