@@ -24,6 +24,7 @@ class Job(NamedTuple):
     """How files are written once the tree has become records.
 
     When the files hold shards, ``layouts`` says how, and one process writes ``strategy_file``.
+    ``metadata`` goes to the header of safetensors.
     """
 
     format: str
@@ -32,6 +33,7 @@ class Job(NamedTuple):
     options: writer.Options
     strategy_file: Path | None = None
     layouts: Mapping[str, Any] | None = None
+    metadata: Mapping[str, str] | None = None
 
 
 def save_checkpoint(
@@ -130,7 +132,10 @@ def save_checkpoint(
     job = Job(format, remove_redundancy, slice_bytes, options)
     files = [File(target, found)]
     if integrated_save and hosts.needed(found):
-        _check_spanning(target, job, async_save)
+        check_spanning(found, job)
+        if async_save == "process" or hasattr(target, "write"):
+            raise ValueError("arrays that span processes are saved to a path, and asynchronously "
+                             "by a thread only")  # fmt: skip
     else:
         check_folder(target)
     if not integrated_save:
@@ -170,12 +175,10 @@ def _start(files: list[File], job: Job, async_save: bool | str) -> background.As
     return background.in_thread(lambda: run(kept, job), str(files[0].target))
 
 
-def _check_spanning(target: Any, job: Job, async_save: bool | str) -> None:
+def check_spanning(found: list[Record], job: Job) -> None:
     """Refuse what cannot be done with arrays that span processes."""
-    if async_save == "process" or hasattr(target, "write"):
-        raise ValueError(
-            "arrays that span processes are saved to a path, and asynchronously by a thread only"
-        )
+    if not hosts.needed(found):
+        return
     if job.options.mode is not None:
         raise ValueError(
             "arrays that span processes cannot be encrypted while they are saved; do it "
@@ -210,6 +213,7 @@ def make_plan(found: list[Record], job: Job) -> planning.Plan:
         found,
         checksum=checksum if job.options.crc else None,
         remove_redundancy=job.remove_redundancy,
+        extra=job.metadata,
     )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import sys
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -17,19 +20,40 @@ from msckpt_jax.checkpoint.reader import CheckpointFile
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.cli import common
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.interop import safetensors
+from msckpt_jax.parallel import merged, meshspec, strategy, transform
 
-DESCRIPTION = """\
-Write the parameters of one file to another; the formats follow from the names (.ckpt or
-.safetensors). Tensors are copied piece by piece, so that memory stays small for files of any
-size. safetensors holds neither strings nor encryption: strings are left out with a warning.
+DESCRIPTION = (
+    """\
+Write the parameters of one CheckPoint to another, in another format:
+
+  FILE.ckpt, FILE.safetensors   a file
+  a folder of rank_0, rank_1    MindSpore's rank files; as a source with their --strategy, as
+                                a target with --to, the layout
+  any other folder              an Orbax checkpoint (of its steps, name one: run/1000)
+
+Tensors are copied piece by piece, so that memory stays small for any size. The custom metadata
+of Orbax become metadata of safetensors, or entries named `metadata.KEY` of a .ckpt, and back.
+safetensors holds neither strings nor encryption: strings are left out with a warning. The
+`value` that Orbax writes below every nnx.Variable is left out of the names.
+
+--to names a strategy file, `saved` (the shardings with which Orbax saved), or a mesh:
 """
+    + meshspec.DESCRIPTION
+)
 EXAMPLES = """\
   msckpt convert model.ckpt model.safetensors
   msckpt convert model.safetensors model.ckpt --crc
   msckpt convert model.ckpt half.ckpt --dtype bfloat16
   msckpt convert model.ckpt flax.ckpt --rename '^backbone\\.=' --rename 'gamma$=scale'
   msckpt convert plain.ckpt secret.ckpt --enc-key-file key.bin --enc-mode AES-GCM
+  msckpt convert run/1000 model.ckpt --filter '^params'
+  msckpt convert run/1000 ranks/ --to saved
+  msckpt convert run/1000 ranks/ --to 'x=2,y=4; kernel$=x,y'
+  msckpt convert ranks/ orbax/ --strategy ranks/strategy.ckpt
+  msckpt convert model.ckpt for_nnx/ --rename '$=.value'
 """
+_METADATA = "metadata."
 _FLOATS = {
     "float16": np.dtype(np.float16),
     "float32": np.dtype(np.float32),
@@ -52,48 +76,142 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--filter", metavar="REGEX", help="only names in which it is found")
     parser.add_argument("--crc", action="store_true", help="write a check sum")
+    parser.add_argument("--strategy", metavar="FILE", help="strategy of a source of rank files")
+    parser.add_argument("--to", metavar="FILE|saved|MESHSPEC", help="write rank files so laid out")
     common.key_arguments(parser)
     common.key_arguments(parser, "enc")
+
+
+class Work(NamedTuple):
+    """What is written: entries, and metadata of the whole."""
+
+    records: list[Record]
+    metadata: dict[str, Any]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(record.nbytes for record in self.records)
 
 
 def run(args: argparse.Namespace) -> int:
     if os.path.exists(args.target) and os.path.samefile(args.source, args.target):
         raise ValueError(f"{args.target} is the source itself; convert to another name")
-    format = "safetensors" if args.target.endswith(".safetensors") else "ckpt"
-    file = common.open_sound_file(args, args.source)
-    found = _records(args, file, format)
+    source = _source(args)
+    if args.to is not None:
+        return _to_ranks(args, source)
+    format = os.path.splitext(args.target)[1].removeprefix(".")
+    work = _work(args, source, format)
+    to_file = format in save.FORMATS
+    (_to_file if to_file else _to_orbax)(args, work)
+    print(f"{args.target}: {len(work.records)} entries, {common.size(work.nbytes)}")
+    return 0
+
+
+def _source(args: argparse.Namespace) -> Any:
+    """The source as a mapping with ``entries`` and ``pieces``, whatever it is."""
+    if not os.path.isdir(args.source):
+        return common.open_sound_file(args, args.source)
+    from msckpt_jax.interop import orbax_directory
+
+    if args.strategy is not None or any(Path(args.source).glob("rank_*")):
+        if args.strategy is None:
+            raise ValueError(f"{args.source} holds rank files: give their --strategy")
+        return merged.open_ranks(args.source, args.strategy)
+    return orbax_directory.OrbaxDirectory(args.source)
+
+
+def _to_file(args: argparse.Namespace, work: Work) -> None:
+    target = save.target_path(args.target, format := args.target.rpartition(".")[2])
     # Not from the environment: that a file may be decrypted does not ask for an encrypted copy.
     key = None if args.enc_key_file is None else common.key_of(args.enc_key_file)
     mode = None if key is None else cipher.mode_named(args.enc_mode, "--enc-mode")
     if mode is not None and (args.crc or format == "safetensors"):
         raise ValueError("encryption goes with .ckpt only, and without --crc")
     checked = b"" if mode is None else mode.check_key(key, "--enc-key-file")
-    target = save.target_path(args.target, format)
     save.check_folder(target)
-    total = sum(record.nbytes for record in found)
-    with common.progress("convert", total) as advance:
+    metadata = {key: _text(value) for key, value in work.metadata.items()}
+    with common.progress("convert", work.nbytes) as advance:
         options = writer.Options(args.crc, mode, checked, progress=advance)
-        job = save.Job(format, None, planning.SLICE_BYTES, options)
-        save.run([File(target, found)], job)
-    print(f"{target}: {len(found)} entries, {common.size(total)}")
+        job = save.Job(format, None, planning.SLICE_BYTES, options, metadata=metadata)
+        save.run([File(target, work.records)], job)
+
+
+def _to_orbax(args: argparse.Namespace, work: Work) -> None:
+    if args.crc or args.enc_key_file:
+        raise ValueError("--crc and --enc-key-file are for .ckpt and .safetensors files")
+    from msckpt_jax.interop import orbax_directory
+
+    with common.progress("convert", work.nbytes) as advance:
+        orbax_directory.write(args.target, work.records, work.metadata, advance)
+
+
+def _to_ranks(args: argparse.Namespace, source: Any) -> int:
+    if args.crc or args.enc_key_file or args.dtype or args.rename or args.filter:
+        raise ValueError("--to goes with no option that changes the entries; convert the files")
+    layouts = None
+    if args.to == "saved":
+        if not hasattr(source, "layouts"):
+            raise ValueError("--to saved is for sources of Orbax, which notes the shardings")
+        layouts = source.layouts()
+    elif "=" in args.to:
+        layouts = meshspec.parse(args.to, source.entries)
+    folder = Path(args.target)
+    target = merged.plan_of(args.to if layouts is None else layouts)
+    files = transform.plan_files(source, target, folder, "rank", ".ckpt")
+    total = sum(record.nbytes for file in files for record in file.records)
+    with common.progress("convert", total) as advance:
+        transform.write_files(files, progress=advance)
+    if layouts is not None:
+        strategy.write(folder / "strategy.ckpt", layouts)
+    print(f"{folder}: {len(files)} rank files, {common.size(total)}")
     return 0
 
 
-def _records(args: argparse.Namespace, file: CheckpointFile, format: str) -> list[Record]:
+def _work(args: argparse.Namespace, source: Any, format: str) -> Work:
     chosen, rename = common.choose(args.filter), _renaming(args.rename)
-    found = []
-    for entry in file.entries.values():
+    found: list[Record] = []
+    metadata = _metadata_of(source)
+    for entry in source.entries.values():
         if not chosen(entry.name):
+            continue
+        if entry.type == dtypes.STRING and format != "ckpt" and entry.name.startswith(_METADATA):
+            metadata[entry.name.removeprefix(_METADATA)] = _value(source[entry.name])
             continue
         if entry.type == dtypes.STRING and format == "safetensors":
             print(f"msckpt: warning: {entry.name} is a string: left out", file=sys.stderr)
             continue
-        record = copying.record_of(file, entry.name, _FLOATS.get(args.dtype))
+        record = copying.record_of(source, entry.name, _FLOATS.get(args.dtype))
         found.append(record._replace(tag=rename(record.tag)))
     if not found:
-        raise CheckpointError("nothing is left to convert", file=file.path)
+        raise CheckpointError("nothing is left to convert", file=source.path)
+    if format == "ckpt":
+        found += [records.of_value(_METADATA + k, _text(v)) for k, v in metadata.items()]
     records.check_tags(found)
-    return found
+    return Work(found, metadata)
+
+
+def _metadata_of(source: Any) -> dict[str, Any]:
+    """Metadata of Orbax, and of safetensors what is neither MindSpore's nor the library's."""
+    found = getattr(source, "metadata", {})
+    if not isinstance(source, CheckpointFile):
+        return dict(found)
+    ours = safetensors.RESERVED | source.entries.keys()
+    return {key: _value(text) for key, text in found.items() if key not in ours}
+
+
+def _text(value: Any) -> str:
+    """A metadata value as text: strings as they are, unless they would be read as JSON."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    return json.dumps(value) if _value(value) != value else value
+
+
+def _value(text: str) -> Any:
+    """Undo :func:`_text`."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _renaming(rules: list[str]):

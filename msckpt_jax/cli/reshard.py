@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from msckpt_jax.checkpoint import boxes, reader
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.cli import common
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.parallel import merged, strategy, transform
-from msckpt_jax.parallel.layout import Layout
+from msckpt_jax.parallel import merged, meshspec, strategy, transform
 from msckpt_jax.parallel.merged import MergedCheckpoint, Plan
 
-DESCRIPTION = """\
+DESCRIPTION = (
+    """\
 Turn the CheckPoints in rank_0, rank_1, ... of a folder into those of another layout. The new one
 is a strategy file or a mesh specification, whose strategy is then written beside the new files:
 
-  'AXIS=SIZE,...; REGEX=DIM,DIM,...; ...'
-
-names the axes of the mesh (the last varies fastest over the ranks), then how the parameters are
-split: the first regular expression that is found in a name counts, each DIM names the axis that
-splits this dimension, several joined by '+', or nothing. Unmentioned parameters are replicated.
 """
+    + meshspec.DESCRIPTION
+)
 EXAMPLES = """\
   msckpt reshard old/ --from old/strategy.ckpt --to new_strategy.ckpt -o new/
   msckpt reshard old/ --from old/strategy.ckpt --to 'x=2,y=2; kernel$=x,y; embed=x+y' -o new/
@@ -48,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     source = merged.open_ranks(args.folder, args.source)
-    layouts = None if "=" not in args.to else parse_mesh(args.to, source)
+    layouts = None if "=" not in args.to else meshspec.parse(args.to, source.entries)
     target = merged.plan_of(layouts if layouts is not None else args.to)
     assert target is not None
     folder = Path(args.output)
@@ -68,51 +63,6 @@ def run(args: argparse.Namespace) -> int:
     done = f", {len(files) - len(left)} were there already" if len(left) < len(files) else ""
     print(f"{folder}: {len(left)} rank files, {common.size(total)}{done}")
     return 0
-
-
-def parse_mesh(text: str, source: MergedCheckpoint) -> dict[str, Layout]:
-    """The layout of each parameter of ``source`` by a mesh specification."""
-    head, *rules = (part.strip() for part in text.split(";") if part.strip())
-    axes: dict[str, int] = {}
-    for item in head.split(","):
-        name, _, count = item.strip().partition("=")
-        if not name or not count.isdigit() or not int(count):
-            raise ValueError(f"--to: {item.strip()!r} must be AXIS=SIZE")
-        axes[name] = int(count)
-    compiled = []
-    for rule in rules:
-        pattern, equals, dims = rule.rpartition("=")
-        if not equals:
-            raise ValueError(f"--to: {rule!r} must be REGEX=DIM,DIM,...")
-        try:
-            compiled.append((re.compile(pattern), _tensor_map(dims, axes)))
-        except re.error as error:
-            raise ValueError(f"--to: {pattern!r}: {error}") from None
-    out = {}
-    for name, entry in source.entries.items():
-        if entry.is_array and entry.shape:
-            found = next((m for p, m in compiled if p.search(name)), ())
-            if len(found) > len(entry.shape):
-                raise CheckpointError("--to splits more dimensions than it has", name=name,
-                                      found=list(entry.shape))  # fmt: skip
-            splits = found + ((),) * (len(entry.shape) - len(found))
-            out[name] = Layout(tuple(axes.values()), splits)
-    return out
-
-
-def _tensor_map(dims: str, axes: Mapping[str, int]) -> tuple[tuple[int, ...], ...]:
-    order = list(axes)
-    out = []
-    for dim in dims.split(","):
-        names = [name.strip() for name in dim.split("+") if name.strip()]
-        unknown = [name for name in names if name not in axes]
-        if unknown:
-            raise ValueError(f"--to: {unknown[0]!r} is no axis of the mesh {dict(axes)}")
-        out.append(tuple(len(order) - 1 - order.index(name) for name in names))
-    used = [axis for dim in out for axis in dim]
-    if len(set(used)) < len(used):
-        raise ValueError(f"--to: {dims!r} uses an axis twice")
-    return tuple(out)
 
 
 def is_done(file: File, newest: float) -> bool:

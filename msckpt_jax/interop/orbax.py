@@ -6,22 +6,29 @@
         manager.save(step, args=MindSporeSave(state))
         state = manager.restore(step, args=MindSporeRestore(like=state))
 
+and, in Orbax's v1 API::
+
+    ocp.save_checkpointables(path, {"params": MindSporeSave(state)})
+    state = ocp.load_checkpointables(path, {"params": MindSporeRestore(like=state)})["params"]
+
 Each step holds one merged ``params.ckpt`` (or ``.safetensors``) that MindSpore loads as it is.
+Importing this module registers the handlers with both APIs.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import future
+from orbax.checkpoint.experimental.v1 import handlers
 
 from msckpt_jax.checkpoint import load, records, save, snapshot, writer
 from msckpt_jax.checkpoint import plan as planning
-from msckpt_jax.checkpoint.records import File
+from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.errors import CheckpointError
 
 _STEM = "params"
@@ -32,25 +39,15 @@ class MindSporeHandler(ocp.AsyncCheckpointHandler):
 
     def save(self, directory: epath.Path, args: MindSporeSave) -> None:
         """Write the item into Orbax's folder of the step."""
-        save.save_checkpoint(
-            args.item,
-            directory / f"{_STEM}.{args.format}",
-            append_dict=args.append_dict,
-            crc_check=args.crc_check,
-            format=args.format,
-        )
+        found, job = _prepared(args)
+        save.run([File(_target(directory, args), found)], job, may_gather=True)
 
     async def async_save(
         self, directory: epath.Path, args: MindSporeSave
     ) -> list[future.Future] | None:
         """Take a snapshot now; Orbax awaits the rest, and the making of the folder, elsewhere."""
-        found = records.from_tree(args.item) + records.of_append(args.append_dict or {})
-        records.check_tags(found)
-        options = writer.Options(crc=args.crc_check)
-        job = save.Job(args.format, None, planning.SLICE_BYTES, options)
-        save.make_plan(found, job._replace(options=writer.Options()))  # refuse now
-        target = writer.path_of(directory / f"{_STEM}.{args.format}")
-        kept = snapshot.frozen([File(target, found)])
+        found, job = _prepared(args)
+        kept = snapshot.frozen([File(_target(directory, args), found)])
 
         async def write() -> None:
             save.run(kept, job)
@@ -59,15 +56,11 @@ class MindSporeHandler(ocp.AsyncCheckpointHandler):
 
     def restore(self, directory: epath.Path, args: MindSporeRestore | None = None) -> Any:
         """What :func:`load_checkpoint` gives for ``args.like``; without it lazy parameters."""
-        like = None if args is None else args.like
-        files = sorted(directory.glob(f"{_STEM}.*"))
-        if not files:
-            raise CheckpointError("the step holds no MindSpore file", file=directory)
-        return load.load_checkpoint(files[0], like=like)
+        return load.load_checkpoint(_found_in(directory), like=None if args is None else args.like)
 
     def metadata(self, directory: epath.Path) -> dict[str, Any]:
         """Names with their dtypes and shapes."""
-        found = self.restore(directory)
+        found = load.load_checkpoint(_found_in(directory))
         return {name: (e.type, e.shape) for name, e in found.file.entries.items()}
 
     def finalize(self, directory: epath.Path) -> None:
@@ -94,3 +87,66 @@ class MindSporeRestore(ocp.args.CheckpointArgs):
     """``like``: a pytree of arrays or ``jax.ShapeDtypeStruct``; None gives lazy parameters."""
 
     like: Any = None
+
+
+class MindSporeCheckpointable(handlers.CheckpointableHandler[Any, Any]):
+    """The handler of Orbax's v1 API."""
+
+    def is_handleable(self, checkpointable: Any) -> bool:
+        """Whether it is a :class:`MindSporeSave`."""
+        return isinstance(checkpointable, MindSporeSave)
+
+    def is_abstract_handleable(self, abstract_checkpointable: Any) -> bool:
+        """Whether it is a :class:`MindSporeRestore`."""
+        return isinstance(abstract_checkpointable, MindSporeRestore)
+
+    async def save(self, directory: Any, checkpointable: MindSporeSave) -> Awaitable[None]:
+        """Take a snapshot now, write it once the folder has been made."""
+        found, job = _prepared(checkpointable)
+        (kept,) = snapshot.frozen([File(None, found)])
+
+        async def write() -> None:
+            target = _target(await directory.await_creation(), checkpointable)
+            save.run([kept._replace(target=target)], job)
+
+        return write()
+
+    async def load(
+        self, directory: Any, abstract_checkpointable: MindSporeRestore | None = None
+    ) -> Awaitable[Any]:
+        """What :meth:`MindSporeHandler.restore` gives."""
+
+        async def read() -> Any:
+            return MindSporeHandler().restore(directory, abstract_checkpointable)
+
+        return read()
+
+    async def metadata(self, directory: Any) -> Any:
+        """What :meth:`MindSporeHandler.metadata` gives."""
+        return MindSporeHandler().metadata(directory)
+
+
+handlers.register_handler(MindSporeCheckpointable)
+
+
+def _prepared(args: MindSporeSave) -> tuple[list[Record], save.Job]:
+    """The records of an item; what cannot be saved is refused now, not in a thread."""
+    if args.format not in save.FORMATS:
+        raise ValueError(f"format must be one of {', '.join(save.FORMATS)}, not {args.format!r}")
+    found = records.from_tree(args.item) + records.of_append(args.append_dict or {})
+    records.check_tags(found)
+    job = save.Job(args.format, None, planning.SLICE_BYTES, writer.Options(crc=args.crc_check))
+    save.check_spanning(found, job)
+    save.make_plan(found, job._replace(options=writer.Options()))
+    return found, job
+
+
+def _target(directory: epath.Path, args: MindSporeSave) -> Any:
+    return writer.path_of(directory / f"{_STEM}.{args.format}")
+
+
+def _found_in(directory: epath.Path) -> epath.Path:
+    files = sorted(directory.glob(f"{_STEM}.*"))
+    if not files:
+        raise CheckpointError("the step holds no MindSpore file", file=directory)
+    return files[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,8 @@ from msckpt_jax.errors import CheckpointError
 #: The library refuses larger headers too.
 MAX_HEADER_BYTES = 100_000_000
 METADATA = "__metadata__"
-_RESERVED = {METADATA, "format", "remove_redundancy", "crc_num"}
+#: What MindSpore reads in the metadata.
+RESERVED = {METADATA, "format", "remove_redundancy", "crc_num"}
 
 # The library writes large alignments first: its enum of dtypes, descending.
 _ORDER = {
@@ -41,13 +42,15 @@ def plan(
     *,
     checksum: Checksum | None = None,
     remove_redundancy: bool | None = None,
+    extra: Mapping[str, str] | None = None,
 ) -> Plan:
     """The plan of a safetensors file; ``checksum`` computes the CRC32 of parts when one is asked.
 
-    The check sum stands in the header, before the data: it takes a pass of its own.
+    The check sum stands in the header, before the data: it takes a pass of its own. ``extra`` are
+    further entries of the metadata.
     """
     order = sorted(records, key=lambda r: (_ORDER[_dtype(r)], r.tag))
-    metadata = {"format": "ms"}
+    metadata = {**(extra or {}), "format": "ms"}
     if remove_redundancy is not None:
         metadata["remove_redundancy"] = str(remove_redundancy)
     metadata |= {r.tag: "Int4" for r in records if r.type == "Int4"}
@@ -75,7 +78,7 @@ def _dtype(record: Record) -> str:
         raise CheckpointError(
             "safetensors holds no strings; save as ckpt, or leave it out", name=record.tag
         )
-    if record.tag in _RESERVED:
+    if record.tag in RESERVED:
         raise CheckpointError(
             "MindSpore reads this name as metadata of a safetensors file; rename it",
             name=record.tag,

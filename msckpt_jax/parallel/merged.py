@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from msckpt_jax import dtypes
-from msckpt_jax.checkpoint import boxes, reader
+from msckpt_jax.checkpoint import boxes, copying, reader
 from msckpt_jax.checkpoint.index import Entry, Stored
 from msckpt_jax.checkpoint.reader import CheckpointFile
 from msckpt_jax.errors import CheckpointError
@@ -43,6 +43,15 @@ class Plan(NamedTuple):
         """What ``rank`` holds of a tensor of ``shape``; None when its stage lacks it."""
         local = dict(self.parameters[name].ranks()).get(rank)
         return None if local is None else self.parameters[name].layout.box(local, shape)
+
+
+class Source(copying.Readable, Protocol):
+    """What can be cut into rank files: rank files themselves, and Orbax directories."""
+
+    @property
+    def plan(self) -> Plan | None: ...
+
+    def pieces(self, name: str, box: boxes.Box | None = None) -> list[boxes.Piece]: ...
 
 
 def plan_of(strategy_file: Any) -> Plan | None:

@@ -18,7 +18,7 @@ from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.interop import safetensors
 from msckpt_jax.parallel import merged, strategy
-from msckpt_jax.parallel.merged import MergedCheckpoint, Plan
+from msckpt_jax.parallel.merged import MergedCheckpoint, Plan, Source
 
 # What MindSpore does not count when it compares the parameters of two strategies.
 _UNCOUNTED = ("accu_grads", "adam_v", "adam_m")
@@ -145,7 +145,7 @@ def merge_pipeline_strategys(src_strategy_dirs: Any, dst_strategy_file: Any) -> 
 
 
 def plan_files(
-    source: MergedCheckpoint, target: Plan | None, folder: Path, prefix: str, suffix: str
+    source: Source, target: Plan | None, folder: Path, prefix: str, suffix: str
 ) -> list[File]:
     """The files of all ranks of ``target``, each in its ``rank_N`` folder."""
     return [
@@ -156,7 +156,7 @@ def plan_files(
     ]
 
 
-def rank_records(source: MergedCheckpoint, target: Plan | None, rank: int) -> list[Record]:
+def rank_records(source: Source, target: Plan | None, rank: int) -> list[Record]:
     """What one rank of ``target`` holds; everything whole when there is no target."""
     out = []
     for name, entry in source.entries.items():
@@ -196,7 +196,7 @@ def write_files(files: list[File], jobs: int = 1, progress: writer.Progress | No
         list(pool.map(write, files))
 
 
-def _check_known(source: MergedCheckpoint, target: Plan | None, name: str) -> None:
+def _check_known(source: Source, target: Plan | None, name: str) -> None:
     """Refuse to write a sharded parameter whole to ranks whose strategy does not know it."""
     if target is None or source.plan is None:
         return
