@@ -186,7 +186,7 @@ def fresh(array: jax.Array) -> jax.Array:
 
 
 def sharded(bench: Bench) -> None:
-    for name, spec in SPECS.items():
+    for name, spec in (SPECS | {"no axis (replicated)": jax.P()}).items():
         whole, arrays = matrix(bench, {name: spec})
         bench.run(
             f"save sharded over {name}: {whole.nbytes / 2**30:.1f} GiB on 2x4",

@@ -71,6 +71,8 @@ for line in sys.stdin:
     elif r["do"] == "save":
         ms.save_checkpoint(held, r["path"], crc_check=r.get("crc", False),
                            async_save=r.get("async", False))
+    elif r["do"] == "merge":
+        ms.transform_checkpoints(r["src"], r["dst"], "p", r["strategy"], None)
     elif r["do"] == "load":
         try:
             ms.load_checkpoint(r["path"])

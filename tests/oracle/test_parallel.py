@@ -84,8 +84,9 @@ def saved(folder: Path, name: str, **kwargs: Any) -> Path:
     folder.mkdir()
     form = kwargs.get("format", "ckpt")
     tree = on_mesh(name)
-    if form == "safetensors":
-        del tree["half"]  # MindSpore with NumPy 2 reads no bfloat16 from safetensors
+    # MindSpore with NumPy 2 reads no bfloat16 from safetensors
+    if form == "safetensors" or not kwargs.pop("bfloat16", True):
+        del tree["half"]
     ms.save_checkpoint(tree, str(folder / f"net.{form}"), integrated_save=False, **kwargs)
     return folder
 
@@ -213,3 +214,69 @@ def test_needed_ranks_suffice(mindspore: Any, tmp_path: Path) -> None:
     with pytest.raises(ms.CheckpointError, match=r"ranks \[3\]"):
         ms.transform_checkpoints(source, tmp_path / "no", "p", files[0])
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("name", ["both", "whole", "last", "half", "nested", "vector"])
+def test_merging_the_slices_of_a_parameter(mindspore: Any, tmp_path: Path, name: str) -> None:
+    source = saved(tmp_path / "src", "8")
+    files = [str(source / f"rank_{rank}/net.ckpt") for rank in range(8)]
+    path = str(source / "strategy.ckpt")
+    wanted = values()[name]
+    slices = [{"name": name, "data": ms.load_checkpoint(file)[name]} for file in files]
+    ours = ms.merge_sliced_parameter(slices, ms.build_searched_strategy(path))
+    assert np.array_equal(ours["data"], wanted)
+    if name in ("nested", "vector"):  # MindSpore reads only the first of several axes here
+        return
+    got = mindspore.call("merge_sliced", files=files, name=name, strategy=path,
+                         folder=str(tmp_path))  # fmt: skip
+    theirs = np.fromfile(got["file"], np.float32)  # bfloat16 becomes float32, too
+    assert np.array_equal(theirs, wanted.astype(np.float32).ravel())
+
+
+def test_slices_without_a_strategy(mindspore: Any, tmp_path: Path) -> None:
+    parts = np.split(np.arange(24, dtype=np.float32).reshape(6, 4), 3)
+    files = [str(tmp_path / f"{i}.ckpt") for i in range(3)]
+    for file, part_ in zip(files, parts, strict=True):
+        ms.save_checkpoint({"w": part_}, file)
+    got = mindspore.call("merge_sliced", files=files, name="w", strategy=None, folder=str(tmp_path))
+    assert Path(got["file"]).read_bytes() == ms.merge_sliced_parameter(parts).tobytes()
+
+
+def test_loading_a_distributed_checkpoint(mindspore: Any, tmp_path: Path) -> None:
+    """Real MindSpore loads our rank files into a network, and so do we."""
+    source = saved(tmp_path / "src", "2", bfloat16=False)
+    files = [str(source / f"rank_{rank}/net.ckpt") for rank in range(2)]
+    tree = {n: a for n, a in values().items() if n != "half"}
+    dtypes = {n: a.dtype.name for n, a in tree.items()}
+    got = mindspore.call(
+        "load_distributed", files=files, strategy=str(source / "strategy.ckpt"),
+        shapes={n: a.shape for n, a in tree.items()}, dtypes=dtypes, folder=str(tmp_path),
+    )  # fmt: skip
+    assert {p["name"]: Path(p["file"]).read_bytes() for p in got} == {
+        n: a.tobytes() for n, a in tree.items()
+    }
+    ours = ms.load_distributed_checkpoint(
+        None, files, None, source / "strategy.ckpt", return_param_dict=True
+    )
+    assert {n: ours[n].tobytes() for n in ours} == {n: a.tobytes() for n, a in tree.items()}
+
+
+def test_cutting_unified_safetensors(mindspore: Any, tmp_path: Path) -> None:
+    """What unified_safetensors made is cut for another mesh by MindSpore and by us alike."""
+    source = saved(tmp_path / "src", "8", format="safetensors")
+    other = saved(tmp_path / "dst", "4", format="safetensors")
+    ms.unified_safetensors(source, source / "strategy.ckpt", tmp_path / "unified")
+    strategy_file = str(other / "strategy.ckpt")
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    mindspore.call("split_unified", source=str(tmp_path / "unified"), strategy=strategy_file,
+                   dst=str(theirs))  # fmt: skip
+    ms.load_distributed_checkpoint(
+        None, None, strategy_file, format="safetensors",
+        unified_safetensors_dir=tmp_path / "unified", dst_safetensors_dir=ours,
+    )  # fmt: skip
+    tree = {n: a for n, a in values().items() if n != "half"}
+    for rank in range(4):
+        wanted = {n: part(n, "4", rank, tree).tobytes() for n in tree}
+        for folder in (theirs, ours):
+            found = safetensors.numpy.load_file(folder / f"rank_{rank}/net.safetensors")
+            assert {n: a.tobytes() for n, a in found.items()} == wanted

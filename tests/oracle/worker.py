@@ -67,6 +67,38 @@ def unify(src: str, strategy: str, dst: str, redundant: bool) -> None:
     ms.unified_safetensors(src, strategy, dst, merge_with_redundancy=redundant)
 
 
+def merge_sliced(files: list[str], name: str, strategy: str | None, folder: str) -> Any:
+    slices = [ms.load_checkpoint(file)[name] for file in files]
+    layouts = None if strategy is None else ms.build_searched_strategy(strategy)
+    return describe(name, ms.merge_sliced_parameter(slices, layouts), folder, 0)
+
+
+class Holder(ms.nn.Cell):
+    """A network of parameters and nothing else."""
+
+    def __init__(self, shapes: dict[str, list[int]], dtypes: dict[str, str]):
+        super().__init__()
+        for name, shape in shapes.items():
+            zeros = ms.Tensor(np.zeros(shape, np.float32)).astype(getattr(ms, dtypes[name]))
+            setattr(self, name, ms.Parameter(zeros, name=name))
+
+
+def load_distributed(
+    files: list[str], strategy: str, shapes: dict[str, list[int]], dtypes: dict[str, str],
+    folder: str,
+) -> list[dict[str, Any]]:  # fmt: skip
+    net = Holder(shapes, dtypes)
+    ms.load_distributed_checkpoint(net, files, None, strategy)
+    return [describe(p.name, p, folder, i) for i, p in enumerate(net.get_parameters())]
+
+
+def split_unified(source: str, strategy: str, dst: str) -> None:
+    ms.load_distributed_checkpoint(
+        network=None, predict_strategy=strategy, format="safetensors",
+        unified_safetensors_dir=source, dst_safetensors_dir=dst,
+    )  # fmt: skip
+
+
 def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
