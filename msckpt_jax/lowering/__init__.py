@@ -1,0 +1,1 @@
+"""From a JAX function to a graph of MindSpore operators: trace, canonical jaxpr, rules."""
