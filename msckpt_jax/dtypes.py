@@ -1,7 +1,8 @@
-"""The one dtype table: JAX/NumPy <-> MindSpore CheckPoint <-> safetensors.
+"""The one dtype table: JAX/NumPy <-> MindSpore CheckPoint <-> safetensors <-> MindIR.
 
 Sources: ``tensor_to_ms_type`` in MindSpore 2.10 train/serialization.py for the names that it
-loads; the safetensors format description for its names.
+loads; the safetensors format description for its names; ``TensorProto.DataType`` of mind_ir.proto
+and ``TypeId`` of MindSpore core (mindapi/base/type_id.h) for MindIR's numbers.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ class DType:
         array: dtype of the array in memory.
         stored: little-endian dtype of the bytes in the file.
         safetensors: dtype name in a safetensors header, or None.
-        loads: whether MindSpore 2.10 loads it, hence whether we write it.
+        loads: whether MindSpore 2.10 loads it from a CheckPoint, hence whether we write it.
+        short: JAX's short name (``"f32"``).
+        mindir: the ``data_type`` of a MindIR tensor, or None.
+        type_id: the number that a dtype argument of a MindSpore operator is, or None.
     """
 
     name: str
@@ -32,41 +36,60 @@ class DType:
     stored: np.dtype
     safetensors: str | None
     loads: bool = True
+    short: str = ""
+    mindir: int | None = None
+    type_id: int | None = None
 
 
-def _row(name: str, array: object, safetensors: str | None, *, stored: object = None, loads=True):
+def _row(
+    name: str,
+    array: object,
+    safetensors: str | None,
+    short: str,
+    mindir: int | None = None,
+    type_id: int | None = None,
+    *,
+    stored: object = None,
+    loads: bool = True,
+):
     dtype = np.dtype(array)  # type: ignore[arg-type]
     on_disk = dtype if stored is None else np.dtype(stored)  # type: ignore[arg-type]
-    return DType(name, dtype, on_disk.newbyteorder("<"), safetensors, loads)
+    return DType(
+        name, dtype, on_disk.newbyteorder("<"), safetensors, loads, short, mindir, type_id
+    )
 
 
 TABLE = (
-    _row("Bool", np.bool_, "BOOL"),
-    _row("Int8", np.int8, "I8"),
-    _row("Int16", np.int16, "I16"),
-    _row("Int32", np.int32, "I32"),
-    _row("Int64", np.int64, "I64"),
-    _row("UInt8", np.uint8, "U8"),
-    _row("UInt16", np.uint16, "U16"),
-    _row("UInt32", np.uint32, "U32"),
-    _row("UInt64", np.uint64, "U64"),
-    _row("Float16", np.float16, "F16"),
-    _row("Float32", np.float32, "F32"),
-    _row("Float64", np.float64, "F64"),
-    _row("BFloat16", ml_dtypes.bfloat16, "BF16"),
+    _row("Bool", np.bool_, "BOOL", "bool", 9, 30),
+    _row("Int8", np.int8, "I8", "i8", 3, 32),
+    _row("Int16", np.int16, "I16", "i16", 5, 33),
+    _row("Int32", np.int32, "I32", "i32", 6, 34),
+    _row("Int64", np.int64, "I64", "i64", 7, 35),
+    _row("UInt8", np.uint8, "U8", "u8", 2, 37),
+    _row("UInt16", np.uint16, "U16", "u16", 4, 38),
+    _row("UInt32", np.uint32, "U32", "u32", 12, 39),
+    _row("UInt64", np.uint64, "U64", "u64", 13, 40),
+    _row("Float16", np.float16, "F16", "f16", 10, 42),
+    _row("Float32", np.float32, "F32", "f32", 1, 43),
+    _row("Float64", np.float64, "F64", "f64", 11, 44),
+    _row("BFloat16", ml_dtypes.bfloat16, "BF16", "bf16", 16, 45),
     # MindSpore keeps one byte an element here; safetensors gets I8 plus a metadata entry.
-    _row("Int4", ml_dtypes.int4, "I8", stored=np.int8),
+    _row("Int4", ml_dtypes.int4, "I8", "i4", stored=np.int8),
     # MindSpore writes complex without complaint and then refuses to load it: read, never written.
-    _row("Complex64", np.complex64, "C64", loads=False),
-    _row("Complex128", np.complex128, None, loads=False),
-    _row("Float8E4M3FN", ml_dtypes.float8_e4m3fn, "F8_E4M3", loads=False),
-    _row("Float8E5M2", ml_dtypes.float8_e5m2, "F8_E5M2", loads=False),
+    _row("Complex64", np.complex64, "C64", "c64", 14, 51, loads=False),
+    _row("Complex128", np.complex128, None, "c128", 15, 52, loads=False),
+    _row("Float8E4M3FN", ml_dtypes.float8_e4m3fn, "F8_E4M3", "f8_e4m3fn", loads=False),
+    _row("Float8E5M2", ml_dtypes.float8_e5m2, "F8_E5M2", "f8_e5m2", loads=False),
 )
 
 BY_NAME = {row.name: row for row in TABLE}
 # MindSpore up to about 1.5 spelt the unsigned ones this way; 2.10 no longer reads them.
 BY_NAME |= {f"Uint{bits}": BY_NAME[f"UInt{bits}"] for bits in (8, 16, 32, 64)}
 BY_SAFETENSORS = {row.safetensors: row for row in TABLE if row.safetensors and row.name != "Int4"}
+BY_SHORT = {row.short: row for row in TABLE}
+BY_MINDIR = {row.mindir: row for row in TABLE if row.mindir}
+BY_MINDIR[17] = BY_NAME["Float64"]  # FLOAT64, beside DOUBLE
+BY_TYPE_ID = {row.type_id: row for row in TABLE if row.type_id}
 _BY_ARRAY = {row.array: row for row in TABLE}
 # The format has no unsigned 4-bit type: one byte an element, equal values.
 _BY_ARRAY[np.dtype(ml_dtypes.uint4)] = BY_NAME["UInt8"]
@@ -86,6 +109,11 @@ _INSTEAD = {
     "m": "use x.astype('int64')",
     "V": "save each field as an entry of its own",
 }
+
+
+def of_array(dtype: np.dtype) -> DType | None:
+    """The row of the dtype of an array in memory, or None."""
+    return _BY_ARRAY.get(dtype)
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,1 @@
+"""MindIR: MindSpore's model files."""
