@@ -54,9 +54,7 @@ def _row(
 ):
     dtype = np.dtype(array)  # type: ignore[arg-type]
     on_disk = dtype if stored is None else np.dtype(stored)  # type: ignore[arg-type]
-    return DType(
-        name, dtype, on_disk.newbyteorder("<"), safetensors, loads, short, mindir, type_id
-    )
+    return DType(name, dtype, on_disk.newbyteorder("<"), safetensors, loads, short, mindir, type_id)
 
 
 TABLE = (

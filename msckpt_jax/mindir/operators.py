@@ -42,7 +42,7 @@ class Kernel(NamedTuple):
 def definition(op: str) -> Definition | None:
     """The definition of an operator, or None: then it takes attributes, or is unknown."""
     row = _table().get(op)
-    return None if row is None or row[0] == "-" and row[1] == "-" else _definition(op)
+    return None if row is None or (row[0] == "-" and row[1] == "-") else _definition(op)
 
 
 @functools.cache
