@@ -14,7 +14,7 @@ from pathlib import Path
 from grpc_tools import protoc
 
 HERE = Path(__file__).resolve().parent
-SCHEMAS = ("mind_ir",)
+SCHEMAS = ("mind_ir", "ge_ir")
 
 _MODULE = '''\
 """Generated from protos/{name}.proto by protos/generate.py: do not edit."""

@@ -1,0 +1,1 @@
+"""AIR files: GE's intermediate representation, which Ascend's offline compiler reads."""

@@ -1,0 +1,134 @@
+"""Is an AIR file what GE's loader and its compiler's front accept.
+
+The rules are those of GE's ``model_serialize.cc`` and of the checks that ``atc`` makes before it
+compiles (shapes and kernels are its own business). A rule is a small generator of findings; there
+are rules for the model, for a graph, and (in ``check_operator``) for an operator.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, NamedTuple
+
+from msckpt_jax.air import prototypes as tables
+from msckpt_jax.air.check_operator import operator_problems
+from msckpt_jax.air.wiring import DATA, GraphView, Problem
+
+#: protobuf's limit on a message, hence GE's on a file.
+MAXIMUM_BYTES = 2**31 - 1
+
+
+class Finding(NamedTuple):
+    """``fault``: the loader or compiler refuses the file, or reads something else than is meant."""
+
+    fault: bool
+    where: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{'fault' if self.fault else 'note'}: {self.where}: {self.problem}"
+
+
+def check(model: Any, *, soc: str | None = None) -> list[Finding]:
+    """What is wrong with a ``ModelDef``; empty when nothing is.
+
+    Args:
+        model: a ``ge_ir_pb2.ModelDef``.
+        soc: a chip of :data:`msckpt_jax.air.prototypes.SOCS`, whose kernel tables are compared.
+    """
+    engine = None if soc is None else tables.SOCS[soc]
+    found = [Finding(fault, "model", text) for text, fault in _model(model)]
+    names = frozenset(graph.name for graph in model.graph)
+    for number, graph in enumerate(model.graph):
+        view = GraphView(graph, number == 0)
+        where = f"graph {graph.name!r}"
+        found += [
+            Finding(fault, where, text) for rule in _GRAPH_RULES for text, fault in rule(view)
+        ]
+        for operator in graph.op:
+            place = f"{where}, operator {operator.name!r} ({operator.type})"
+            problems = operator_problems(operator, view, names, engine)
+            found += [Finding(fault, place, text) for text, fault in problems]
+    return found
+
+
+def _model(model: Any) -> Iterator[Problem]:
+    if not model.graph:
+        yield Problem("has no graph")
+    names = Counter(graph.name for graph in model.graph)
+    used = {
+        name for graph in model.graph for operator in graph.op for name in operator.subgraph_name
+    }
+    for name, count in names.items():
+        if count > 1:
+            yield Problem(f"graph {name!r} is there {count} times")
+    for graph in model.graph[1:]:
+        if graph.name not in used:
+            yield Problem(f"graph {graph.name!r} is used by no operator", fault=False)
+
+
+# Rules for a graph.
+
+
+def _has_operators(view: GraphView) -> Iterator[Problem]:
+    if not view.graph.op:
+        yield Problem("has no operator")
+
+
+def _names_are_unique(view: GraphView) -> Iterator[Problem]:
+    for name, count in Counter(operator.name for operator in view.graph.op).items():
+        if count > 1:
+            yield Problem(f"operator {name!r} is there {count} times; GE keeps the last")
+
+
+def _edges_exist(view: GraphView) -> Iterator[Problem]:
+    ends = [("input", text) for text in view.graph.input]
+    ends += [("output", text) for text in view.graph.output]
+    for kind, text in ends:
+        name, _, index = text.rpartition(":")
+        operator = view.by_name.get(name or text)
+        if operator is None:
+            yield Problem(f"{kind} {text!r}: no such operator")
+        elif kind == "output" and index.isdigit() and int(index) >= len(operator.output_desc):
+            yield Problem(f"output {text!r}: it has {len(operator.output_desc)} outputs")
+
+
+def _outputs_are_kept(view: GraphView) -> Iterator[Problem]:
+    ends = sum(operator.type == "NetOutput" for operator in view.graph.op)
+    if ends > 1:
+        yield Problem(f"has {ends} NetOutput operators")
+    if not ends and not view.graph.output:
+        yield Problem("has neither an output nor a NetOutput", fault=False)
+    if not ends and len(set(view.graph.output)) < len(view.graph.output):
+        yield Problem("gives a value twice, GE keeps one of them; add a NetOutput")
+
+
+def _arguments_are_numbered(view: GraphView) -> Iterator[Problem]:
+    data = [operator for operator in view.graph.op if operator.type in DATA]
+    numbers = [operator.attr["index"].i if "index" in operator.attr else -1 for operator in data]
+    if sorted(numbers) != list(range(len(data))):
+        text = f"the indices of its Data are {numbers}, not 0 to {len(data) - 1}"
+        yield Problem(text, fault=not view.root)
+
+
+def _is_acyclic(view: GraphView) -> Iterator[Problem]:
+    edges = {
+        operator.name: {text.rpartition(":")[0] for text in operator.input if ":" in text}
+        for operator in view.graph.op
+    }
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        yield Problem(f"has a cycle: {' -> '.join(error.args[1])}")
+
+
+_GRAPH_RULES: tuple[Callable[[GraphView], Iterator[Problem]], ...] = (
+    _has_operators,
+    _names_are_unique,
+    _edges_exist,
+    _outputs_are_kept,
+    _arguments_are_numbered,
+    _is_acyclic,
+)

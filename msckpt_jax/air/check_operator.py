@@ -1,0 +1,322 @@
+"""The rules for an operator of an AIR file; :mod:`msckpt_jax.air.check` has the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from msckpt_jax._protos import ge_ir_pb2
+from msckpt_jax.air import prototypes as tables
+from msckpt_jax.air.wiring import DATA, GraphView, Problem, Source, input_names, ports, sources
+
+
+@dataclass(slots=True)
+class OperatorView:
+    """An operator while it is checked."""
+
+    operator: Any
+    graph: GraphView
+    prototype: tables.Prototype
+    graphs: frozenset[str]
+    engine: str | None
+    sources: list[Source | None] = field(init=False)
+    ports: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sources = sources(self.operator)
+        self.ports = ports(self.operator, self.prototype)
+
+    def fed(self, position: int) -> bool:
+        return position < len(self.sources) and self.sources[position] is not None
+
+    def source(self, position: int) -> tuple[Any, int] | None:
+        """The operator and output that feed a position, if they exist."""
+        found = self.sources[position] if position < len(self.sources) else None
+        operator = self.graph.by_name.get(found.name) if found else None
+        if found is None or operator is None or found.index >= len(operator.output_desc):
+            return None
+        return operator, found.index
+
+
+def operator_problems(
+    operator: Any, graph: GraphView, graphs: frozenset[str], engine: str | None
+) -> Iterator[Problem]:
+    """What is wrong with an operator of ``graph``, in a model that has ``graphs``."""
+    if not operator.name or not operator.type:
+        yield Problem("has no name or no type")
+    yield from _inputs_exist(operator, graph)
+    yield from _dims(operator)
+    if operator.type == "NetOutput":
+        return  # takes anything; GE makes its ports
+    prototype = tables.prototypes().get(operator.type)
+    if prototype is None:
+        yield Problem("GE has no such operator")
+        return
+    view = OperatorView(operator, graph, prototype, graphs, engine)
+    for rule in _OPERATOR_RULES:
+        yield from rule(view)
+
+
+def _inputs_exist(operator: Any, graph: GraphView) -> Iterator[Problem]:
+    for text in operator.input:
+        name, colon, index = text.rpartition(":")
+        if not text:
+            continue
+        source = graph.by_name.get(name)
+        if not colon or not index.lstrip("-").isdigit():
+            yield Problem(f"input {text!r} has no index, GE leaves it unconnected")
+        elif source is None:
+            yield Problem(f"input {text!r}: no such operator in this graph")
+        elif int(index) >= len(source.output_desc):
+            yield Problem(f"input {text!r}: it has {len(source.output_desc)} outputs")
+    taken = len(sources(operator))
+    if taken > len(operator.input_desc):
+        yield Problem(f"{taken} data inputs, {len(operator.input_desc)} descriptions of them")
+
+
+def _dims(operator: Any) -> Iterator[Problem]:
+    for described in (*operator.input_desc, *operator.output_desc):
+        dims = list(described.shape.dim)
+        if any(dim < -2 for dim in dims) or (-2 in dims and len(dims) > 1):
+            yield Problem(f"shape {dims}: -1 is an unknown size, [-2] an unknown rank")
+
+
+def _inputs_are_the_prototypes(view: OperatorView) -> Iterator[Problem]:
+    if view.operator.type in DATA | {"Variable"}:
+        return
+    for port in view.prototype.inputs:
+        if port.dynamic or port.optional:
+            continue
+        if port.name not in view.ports:
+            yield Problem(f"the input {port.name!r} is missing")
+        elif not view.fed(view.ports[port.name]):
+            yield Problem(f"the input {port.name!r} is not connected")
+    dynamic = [port.name for port in view.prototype.inputs if port.dynamic]
+    for name, position in view.ports.items():
+        if name.rstrip("0123456789") in dynamic and not view.fed(position):
+            yield Problem(f"the input {name!r} is not connected")
+
+
+def _inputs_are_in_order(view: OperatorView) -> Iterator[Problem]:
+    named = input_names(view.operator)
+    keys = len(view.operator.attr["_input_name_key"].list.s) if named else 0
+    values = len(view.operator.attr["_input_name_value"].list.i) if named else 0
+    if keys != values:
+        yield Problem(f"{keys} names of inputs, {values} positions")
+    count = len(view.operator.input_desc)
+    if any(not 0 <= position < count for position in named.values()):
+        yield Problem(f"a position of {named} is not one of {count} inputs")
+    if unknown := sorted(set(named) - set(view.ports)):
+        yield Problem(f"inputs {unknown} are not in the prototype")
+    elif len(view.ports) < count:
+        yield Problem(f"{count} inputs, the prototype accounts for {len(view.ports)}")
+    positions = list(view.ports.values())
+    if positions != sorted(positions):
+        yield Problem(f"inputs are not in the prototype's order {list(view.ports)}")
+
+
+def _outputs_are_the_prototypes(view: OperatorView) -> Iterator[Problem]:
+    fixed = sum(not port.dynamic for port in view.prototype.outputs)
+    any_number = fixed < len(view.prototype.outputs)
+    found = len(view.operator.output_desc)
+    if found < fixed or (found > fixed and not any_number):
+        more = " or more" if any_number else ""
+        yield Problem(f"{found} outputs, the prototype has {fixed}{more}")
+
+
+_LISTS = {
+    1: "ListString",
+    2: "ListInt",
+    3: "ListFloat",
+    4: "ListBool",
+    5: "ListBytes",
+    6: "ListTensorDesc",
+    7: "ListTensor",
+    8: "ListGraph",
+    9: "ListNamedAttrs",
+    10: "ListType",
+}
+_KINDS = {
+    "s": "String",
+    "i": "Int",
+    "f": "Float",
+    "b": "Bool",
+    "bt": "Bytes",
+    "func": "NamedAttrs",
+    "td": "TensorDesc",
+    "t": "Tensor",
+    "g": "Graph",
+    "list_list_int": "ListListInt",
+    "list_list_float": "ListListFloat",
+    "dt": "Type",
+}
+#: Lists that the loader reads before its general code, so that they need no element type.
+_BOOKKEEPING = (
+    "_input_name_",
+    "_output_name_",
+    "_opt_input",
+    "_ir_",
+    "_src_out_peer_index_for_ge_txt_load",
+)
+
+
+def _kind(attribute: Any) -> str | None:
+    """The type of an attribute's value; ``"List"`` is one that GE drops."""
+    kind = attribute.WhichOneof("value")
+    if kind == "list":
+        return _LISTS.get(attribute.list.val_type, "List")
+    return None if kind is None else _KINDS.get(kind, kind)
+
+
+def _attributes_are_the_prototypes(view: OperatorView) -> Iterator[Problem]:
+    known = view.prototype.attributes
+    for name, attribute in sorted(view.operator.attr.items()):
+        kind = _kind(attribute)
+        if kind in (None, "List"):
+            if not name.startswith(_BOOKKEEPING):
+                yield Problem(f"GE drops the attribute {name!r}: no value type", name in known)
+        elif name in known and view.operator.type not in DATA:
+            wanted = known[name].type
+            if kind != wanted and (kind, wanted) != ("Int", "Type"):
+                yield Problem(f"the attribute {name!r} is {kind}, expected {wanted}")
+    for name, attribute in known.items():
+        given = name in view.operator.attr and _kind(view.operator.attr[name]) is not None
+        if attribute.default is None and not given:
+            yield Problem(f"the attribute {name!r} ({attribute.type}) is missing")
+
+
+def _subgraphs_exist(view: OperatorView) -> Iterator[Problem]:
+    for name in view.operator.subgraph_name:
+        if name and name not in view.graphs:
+            yield Problem(f"its graph {name!r} is not in the model")
+    fixed = sum(not port.dynamic for port in view.prototype.subgraphs)
+    any_number = fixed < len(view.prototype.subgraphs)
+    found = len(view.operator.subgraph_name)
+    if found < fixed or (found > fixed and not any_number):
+        yield Problem(f"{found} graphs of its own, the prototype has {fixed}")
+
+
+#: Bytes of an element; what is not here has a size that GE decides.
+_SIZES = {
+    **dict.fromkeys(("int8", "uint8", "bool", "hifloat8"), 1),
+    **dict.fromkeys(("float8_e5m2", "float8_e4m3fn", "float8_e8m0"), 1),
+    **dict.fromkeys(("float16", "bf16", "int16", "uint16"), 2),
+    **dict.fromkeys(("float", "int32", "uint32", "complex32"), 4),
+    **dict.fromkeys(("double", "int64", "uint64", "complex64"), 8),
+    "complex128": 16,
+}
+
+
+_DTYPES = ge_ir_pb2.DESCRIPTOR.enum_types_by_name["DataType"]
+
+
+def dtype_name(number: int) -> str:
+    """The name of a ``DataType`` as the tables have it: ``float``, ``bf16`` and so on."""
+    names = _DTYPES.values_by_number
+    return names[number].name.removeprefix("DT_").lower() if number in names else f"{number}"
+
+
+def _constants_fit(view: OperatorView) -> Iterator[Problem]:
+    if view.operator.type not in ("Const", "Constant"):
+        return
+    if "value" not in view.operator.attr or _kind(view.operator.attr["value"]) != "Tensor":
+        yield Problem("its attribute 'value' is no tensor")
+        return
+    tensor = view.operator.attr["value"].t
+    dtype, dims = dtype_name(tensor.desc.dtype), list(tensor.desc.shape.dim)
+    if dtype == "undefined":
+        yield Problem("its value has no dtype")
+    wanted = prod(dims) * _SIZES.get(dtype, 0)
+    empty_scalar = not dims and not tensor.data
+    elsewhere = "length" in view.operator.attr
+    if dtype in _SIZES and not elsewhere and not empty_scalar and len(tensor.data) != wanted:
+        yield Problem(f"{dtype}{dims} needs {wanted} bytes, found {len(tensor.data)}")
+    for described in view.operator.output_desc[:1]:
+        if (described.dtype, list(described.shape.dim)) != (tensor.desc.dtype, dims):
+            yield Problem("its output is described otherwise than its value", fault=False)
+
+
+def _arguments_are_described(view: OperatorView) -> Iterator[Problem]:
+    if view.operator.type not in DATA:
+        return
+    if not view.operator.input_desc:
+        yield Problem("atc reads shape and dtype from input 0, which is not described")
+    if "index" not in view.operator.attr:
+        yield Problem("has no index", fault=False)
+
+
+def _references_are_variables(view: OperatorView) -> Iterator[Problem]:
+    outputs = {port.name for port in view.prototype.outputs}
+    for name in outputs & view.ports.keys():
+        source = view.source(view.ports[name])
+        if source is not None and source[0].type in ("Const", "Constant"):
+            yield Problem(f"changes its input {name!r} in place, which atc refuses of a constant")
+
+
+def _dtypes_agree(view: OperatorView) -> Iterator[Problem]:
+    for name, position in view.ports.items():
+        source = view.source(position)
+        if source is None:
+            continue
+        given = dtype_name(source[0].output_desc[source[1]].dtype)
+        told = dtype_name(view.operator.input_desc[position].dtype)
+        if "undefined" not in (given, told) and given != told:
+            yield Problem(f"input {name!r} is described as {told}, its source gives {given}")
+
+
+#: Done by GE itself, or rewritten before kernels are chosen.
+_NO_KERNEL = DATA | {
+    *("Const", "Constant", "FileConstant", "Variable", "NetOutput", "PartitionedCall"),
+    *("If", "While", "Case", "StatelessIf", "StatelessWhile", "StatelessCase"),
+    *("ExpandDims", "Shape", "Size", "Rank"),
+}
+
+
+def _kernels_exist(view: OperatorView) -> Iterator[Problem]:
+    if view.engine is None or view.operator.type in _NO_KERNEL:
+        return
+    engines = tables.kernels().get(view.operator.type, {})
+    able = [name for name in (view.engine, *tables.CPU_ENGINES) if name in engines]
+    if not able:
+        yield Problem(f"no kernel on {view.engine}, and none on its CPU", fault=False)
+        return
+    used = dict(_used_dtypes(view))
+    take = [
+        name
+        for name in able
+        if all(dtype in engines[name].get(port, {dtype}) for port, dtype in used.items())
+    ]
+    if not take:
+        yield Problem(f"no kernel on {view.engine} takes {used}")
+    elif view.engine not in take:
+        yield Problem(
+            f"only the CPU ({', '.join(take)}) of {view.engine} takes {used}", fault=False
+        )
+
+
+def _used_dtypes(view: OperatorView) -> Iterator[tuple[str, str]]:
+    dynamic = {port.name for port in view.prototype.inputs if port.dynamic}
+    for name, position in view.ports.items():
+        source = view.source(position)
+        if source is not None and position < len(view.operator.input_desc):
+            given = source[0].output_desc[source[1]].dtype
+            given = given or view.operator.input_desc[position].dtype
+            family = name.rstrip("0123456789")
+            if given:
+                yield (family if family in dynamic else name), dtype_name(given)
+
+
+_OPERATOR_RULES: tuple[Callable[[OperatorView], Iterator[Problem]], ...] = (
+    _inputs_are_the_prototypes,
+    _inputs_are_in_order,
+    _outputs_are_the_prototypes,
+    _attributes_are_the_prototypes,
+    _subgraphs_exist,
+    _constants_fit,
+    _arguments_are_described,
+    _references_are_variables,
+    _dtypes_agree,
+    _kernels_exist,
+)

@@ -1,0 +1,88 @@
+"""The operators of one graph with their edges resolved, as GE's loader resolves them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from msckpt_jax.air.prototypes import Prototype
+
+#: Types through which a graph receives its arguments.
+DATA = frozenset({"Data", "RefData", "AnnData", "AippData"})
+
+
+class Problem(NamedTuple):
+    """``fault``: GE refuses it, or reads something else than is meant."""
+
+    text: str
+    fault: bool = True
+
+
+@dataclass(slots=True)
+class GraphView:
+    """A graph while it is checked."""
+
+    graph: Any
+    root: bool
+    by_name: Mapping[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.by_name = {operator.name: operator for operator in self.graph.op}
+
+
+@dataclass(slots=True)
+class Source:
+    """Where a data input comes from: output ``index`` of the operator ``name``."""
+
+    name: str
+    index: int
+
+
+def sources(operator: Any) -> list[Source | None]:
+    """The data inputs by position; None is one that is not fed.
+
+    GE splits at the last colon; ``name:-1`` orders execution and takes no position, and whatever
+    has no index takes one and stays unconnected.
+    """
+    found: list[Source | None] = []
+    for text in operator.input:
+        name, colon, index = text.rpartition(":")
+        if not colon or not index.lstrip("-").isdigit():
+            found.append(None)
+        elif int(index) >= 0:
+            found.append(Source(name, int(index)))
+    return found
+
+
+def input_names(operator: Any) -> dict[str, int]:
+    """Port -> position, from the bookkeeping attributes that GE reads; empty without them."""
+    if "_input_name_key" not in operator.attr:
+        return {}
+    keys = (key.decode("utf-8", "replace") for key in operator.attr["_input_name_key"].list.s)
+    return dict(zip(keys, operator.attr["_input_name_value"].list.i, strict=False))
+
+
+def ports(operator: Any, prototype: Prototype) -> dict[str, int]:
+    """Port -> position of its input, in the prototype's order, for what the operator has."""
+    named, count, found, at = input_names(operator), len(operator.input_desc), {}, 0
+    for place, port in enumerate(prototype.inputs):
+        if port.dynamic:
+            rest = sum(not later.optional for later in prototype.inputs[place + 1 :])
+            number = _members(port.name, named) if named else max(0, count - at - rest)
+            members = [f"{port.name}{index}" for index in range(number)]
+        else:
+            members = [port.name]
+        for name in members:
+            if named and name in named:
+                found[name] = named[name]
+            elif not named and at < count:
+                found[name], at = at, at + 1
+    return found
+
+
+def _members(name: str, named: Mapping[str, int]) -> int:
+    number = 0
+    while f"{name}{number}" in named:
+        number += 1
+    return number

@@ -1,0 +1,219 @@
+"""The check of AIR files: silent on what GE and MindSpore wrote, finds planted faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from msckpt_jax._protos import ge_ir_pb2
+from msckpt_jax.air.check import check
+from msckpt_jax.air.prototypes import SOCS, kernels, prototypes
+
+SAMPLES = Path(__file__).parent / "data"
+
+
+def model(name: str) -> Any:
+    return ge_ir_pb2.ModelDef.FromString((SAMPLES / f"{name}.air").read_bytes())
+
+
+def operator(found: Any, name: str) -> Any:
+    return next(op for graph in found.graph for op in graph.op if op.name == name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    # ms_ and sw_: MindSpore's converter; ctrl and conv: GE's C++ API; min_py: by hand, and loaded
+    ["ctrl", "conv", "min_py", "ms_dense_w", "sw_concat", "sw_conv2d", "sw_gather"],
+)
+def test_nothing_is_found_in_files_that_ge_loads(name: str) -> None:
+    assert check(model(name)) == []
+
+
+def test_what_ges_infer_shape_refuses_is_found() -> None:
+    (finding,) = check(model("mlp"))
+    assert finding.fault
+    assert "operator 'cat' (ConcatV2)" in finding.where
+    assert "not in the prototype's order" in finding.problem
+
+
+def _rename(found: Any) -> None:
+    operator(found, "Add_0").name = "MatMulV2_0"
+
+
+def _drop_value_type(found: Any) -> None:
+    operator(found, "conv").attr["strides"].list.val_type = 0
+
+
+def _drop_attribute(found: Any) -> None:
+    del operator(found, "conv").attr["strides"]
+
+
+def _cut_constant(found: Any) -> None:
+    tensor = operator(found, "Const_0").attr["value"].t
+    tensor.data = tensor.data[:-1]
+
+
+def _change_dtype(found: Any) -> None:
+    operator(found, "Add_0").output_desc[0].dtype = (
+        ge_ir_pb2.DESCRIPTOR.enum_types_by_name["DataType"].values_by_name["DT_BOOL"].number
+    )
+
+
+def _swap(found: Any) -> None:
+    names = operator(found, "MatMulV2_0").attr["_input_name_value"].list.i
+    names[0], names[1] = names[1], names[0]
+
+
+def _assign(found: Any) -> None:
+    add = operator(found, "Add_0")
+    add.type = "AssignAdd"
+    add.input[:] = ["Const_1:0", "MatMulV2_0:0"]
+    add.attr["_input_name_key"].list.s[:] = [b"ref", b"value"]
+
+
+FAULTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
+    "no graph": ("min_py", lambda m: m.ClearField("graph"), "has no graph"),
+    "two graphs of a name": (
+        "min_py",
+        lambda m: setattr(m.graph[1], "name", "else0"),
+        "'else0' is there 2 times",
+    ),
+    "empty graph": ("min_py", lambda m: m.graph[1].ClearField("op"), "has no operator"),
+    "two operators of a name": ("min_py", _rename, "'MatMulV2_0' is there 2 times"),
+    "a cycle": (
+        "min_py",
+        lambda m: operator(m, "Add_0").input.__setitem__(0, "Add_0:0"),
+        "has a cycle: Add_0 -> Add_0",
+    ),
+    "unknown source": (
+        "min_py",
+        lambda m: operator(m, "Add_0").input.__setitem__(0, "nobody:0"),
+        "input 'nobody:0': no such operator",
+    ),
+    "source without index": (
+        "min_py",
+        lambda m: operator(m, "Add_0").input.__setitem__(0, "MatMulV2_0"),
+        "has no index",
+    ),
+    "output that is not there": (
+        "min_py",
+        lambda m: operator(m, "Add_0").input.__setitem__(0, "MatMulV2_0:1"),
+        "it has 1 outputs",
+    ),
+    "more inputs than descriptions": (
+        "min_py",
+        lambda m: operator(m, "Add_0").input.append("Const_1:0"),
+        "3 data inputs, 2 descriptions",
+    ),
+    "a result that is not there": (
+        "min_py",
+        lambda m: m.graph[0].output.append("nobody:0"),
+        "output 'nobody:0': no such operator",
+    ),
+    "a result given twice": (
+        "min_py",
+        lambda m: m.graph[0].output.append("Cast_0:0"),
+        "gives a value twice",
+    ),
+    "two NetOutputs": (
+        "conv",
+        lambda m: m.graph[0].op.add(name="b", type="NetOutput"),
+        "2 NetOutput",
+    ),
+    "numbering of a branch's arguments": (
+        "min_py",
+        lambda m: m.graph[1].op[0].attr["index"].__setattr__("i", 1),
+        "indices of its Data are [1]",
+    ),
+    "unknown operator": (
+        "min_py",
+        lambda m: setattr(operator(m, "Add_0"), "type", "Plus"),
+        "no such operator",
+    ),
+    "no type": ("min_py", lambda m: setattr(operator(m, "Add_0"), "type", ""), "no type"),
+    "an impossible dim": (
+        "min_py",
+        lambda m: operator(m, "Add_0").output_desc[0].shape.dim.__setitem__(0, -3),
+        "shape [-3, 4]",
+    ),
+    "a required input": (
+        "min_py",
+        lambda m: operator(m, "Add_0").input.__setitem__(1, ""),
+        "'x2' is not connected",
+    ),
+    "inputs in another order": ("min_py", _swap, "not in the prototype's order"),
+    "an input of another operator": (
+        "min_py",
+        lambda m: operator(m, "Add_0").attr["_input_name_key"].list.s.__setitem__(1, b"y"),
+        "inputs ['y'] are not in the prototype",
+    ),
+    "an output too many": (
+        "min_py",
+        lambda m: operator(m, "Add_0").output_desc.add(),
+        "2 outputs, the prototype has 1",
+    ),
+    "a list without value type": ("conv", _drop_value_type, "GE drops the attribute 'strides'"),
+    "a required attribute": ("conv", _drop_attribute, "'strides' (ListInt) is missing"),
+    "an attribute of another type": (
+        "conv",
+        lambda m: operator(m, "conv").attr["groups"].__setattr__("f", 1.0),
+        "'groups' is Float, expected Int",
+    ),
+    "a branch that is not there": (
+        "min_py",
+        lambda m: operator(m, "If_0").subgraph_name.__setitem__(0, "nowhere"),
+        "graph 'nowhere' is not in the model",
+    ),
+    "a branch too few": (
+        "min_py",
+        lambda m: operator(m, "If_0").subgraph_name.pop(),
+        "1 graphs of its own",
+    ),
+    "a constant cut short": ("min_py", _cut_constant, "needs 48 bytes, found 47"),
+    "a constant without value": (
+        "min_py",
+        lambda m: operator(m, "Const_0").attr["value"].__setattr__("i", 1),
+        "'value' is no tensor",
+    ),
+    "an argument that is not described": (
+        "min_py",
+        lambda m: operator(m, "Data_0").ClearField("input_desc"),
+        "not described",
+    ),
+    "another dtype than its source": ("min_py", _change_dtype, "its source gives bool"),
+    "a constant changed in place": ("min_py", _assign, "changes its input 'ref' in place"),
+}
+
+
+@pytest.mark.parametrize(("name", "plant", "text"), FAULTS.values(), ids=FAULTS)
+def test_planted_faults_are_found(name: str, plant: Callable[[Any], Any], text: str) -> None:
+    found = model(name)
+    plant(found)
+    faults = [finding for finding in check(found) if finding.fault]
+    assert any(text in finding.problem for finding in faults), faults
+
+
+def test_kernels_of_a_chip_are_compared() -> None:
+    found = check(model("sw_concat"), soc="Ascend910B")
+    assert [finding.problem for finding in found if finding.fault] == [
+        "no kernel on ascend910b takes {'concat_dim': 'int64', 'x': 'float'}"
+    ]
+    assert any("only the CPU (tf_aicpu)" in finding.problem for finding in found)
+
+
+def test_tables() -> None:
+    assert len(prototypes()) == 1641
+    conv = prototypes()["Conv2D"]
+    assert [(port.name, port.optional) for port in conv.inputs] == [
+        ("x", False),
+        ("filter", False),
+        ("bias", True),
+        ("offset_w", True),
+    ]
+    assert conv.attributes["strides"].default is None
+    assert conv.attributes["data_format"] == ("data_format", "String", '"NHWC"')
+    assert "bf16" in kernels()["Abs"]["ascend910b"]["x"]
+    assert {engine for engines in kernels().values() for engine in engines} >= set(SOCS.values())
