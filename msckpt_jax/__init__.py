@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from msckpt_jax.checkpoint.background import AsyncSave as AsyncSave
+    from msckpt_jax.checkpoint.filtering import filter_parameters as filter_parameters
     from msckpt_jax.checkpoint.into import load_param_into_net as load_param_into_net
     from msckpt_jax.checkpoint.into import load_param_into_tree as load_param_into_tree
     from msckpt_jax.checkpoint.load import Parameters as Parameters
@@ -51,6 +52,7 @@ _HOME = {
     "Parameters": "checkpoint.load",
     "build_searched_strategy": "parallel.strategy",
     "ckpt_to_safetensors": "parallel.unified",
+    "filter_parameters": "checkpoint.filtering",
     "load_checkpoint": "checkpoint.load",
     "load_checkpoint_async": "checkpoint.load",
     "load_distributed_checkpoint": "parallel.unified",
