@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 
-class CheckpointError(ValueError):
-    """A CheckPoint file, or a tree to be saved as one, is not what it has to be.
+class FileError(ValueError):
+    """A file, or what is to become one, is not what it has to be.
 
     Attributes:
         file: path of the file, or None when no file is involved.
@@ -40,6 +40,14 @@ class CheckpointError(ValueError):
         if expected is not None or found is not None:
             text += f" (expected {expected}, found {found})"
         super().__init__(text)
+
+
+class CheckpointError(FileError):
+    """A CheckPoint file, or a tree to be saved as one, is not what it has to be."""
+
+
+class AirError(FileError):
+    """An AIR file is not what it has to be."""
 
 
 class AsyncSaveError(CheckpointError):

@@ -14,39 +14,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.scipy import special
 
-Meaning = Callable[..., Any]
+from msckpt_jax.dtypes import BY_GE_TYPE
 
-#: ge::DataType, the numbering of attributes (``Cast.dst_type``, ``ArgMaxV2.dtype``).
-DTYPES: Mapping[int, np.dtype] = {
-    number: np.dtype(dtype)
-    for number, dtype in {
-        0: np.float32,
-        1: np.float16,
-        2: np.int8,
-        3: np.int32,
-        4: np.uint8,
-        6: np.int16,
-        7: np.uint16,
-        8: np.uint32,
-        9: np.int64,
-        10: np.uint64,
-        11: np.float64,
-        12: np.bool_,
-        16: np.complex64,
-        17: np.complex128,
-        27: ml_dtypes.bfloat16,
-    }.items()
-}
+Meaning = Callable[..., Any]
 
 
 def _ints(value: Any) -> tuple[int, ...]:
     """A constant operand as Python integers."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         raise ValueError("this operand has to be a constant when the file runs in JAX")
     return tuple(int(item) for item in np.asarray(value).reshape(-1))
 
@@ -56,7 +36,7 @@ def _axes(value: Any, rank: int) -> tuple[int, ...]:
 
 
 def _dtype(number: Any) -> np.dtype:
-    return jax.dtypes.canonicalize_dtype(DTYPES[int(number)])
+    return jax.dtypes.canonicalize_dtype(BY_GE_TYPE[int(number)].array)
 
 
 def _one(function: Callable[..., Any]) -> Meaning:
@@ -179,7 +159,7 @@ def _window(a: Any, x: Any, key: str = "padding_mode") -> tuple[Any, ...]:
     size, strides = list(a["ksize"]), list(a["strides"])
     if len(size) < x.ndim:  # given for the spatial axes only
         size, strides = ([1, 1, *values] for values in (size, strides))
-    mode = a[key]
+    mode = a.get(key, "CALCULATED")
     if a.get("global_pooling"):
         size = [x.shape[i] if i in at else 1 for i in range(x.ndim)]
     if mode in ("SAME", "VALID"):
@@ -285,7 +265,7 @@ def _scatter_elements(a: Any, x: Any, indices: Any, updates: Any) -> Any:
 
 def _slice(a: Any, x: Any, offsets: Any, size: Any) -> Any:
     size = _ints(size)
-    if isinstance(offsets, jax.core.Tracer):
+    if isinstance(offsets, Tracer):
         return lax.dynamic_slice(x, list(offsets), size)
     begin = _ints(offsets)
     ends = [s if n == -1 else b + n for b, n, s in zip(begin, size, x.shape, strict=True)]

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from msckpt_jax import __version__
-from msckpt_jax.errors import CheckpointError
+from msckpt_jax.errors import FileError
 
 COMMANDS = {
     "demo": "train on a mesh, save one merged CheckPoint, load it on other meshes, compare",
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _fail("interrupted")
         return 130
-    except CheckpointError as error:
+    except FileError as error:
         return _fail(str(error))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from msckpt_jax.air.prototypes import SOCS
 from msckpt_jax.cli import common
 
 DESCRIPTION = """\
 Check that every record's bytes fit its dims and dtype, that nothing is truncated, and that the
 check sum is right if the file has one. All problems are listed with their byte offsets. MindSpore
 itself pads short tensors with zeros and cuts long ones, in silence.
+
+An AIR file (.air) is checked by the rules of GE's loader and against the prototypes of CANN 8.1,
+and with --soc against a chip's kernels. Notes are no faults.
 """
 EXAMPLES = """\
   msckpt verify model.ckpt && echo sound
   msckpt verify secret.ckpt --dec-key-file key.bin
+  msckpt verify model.air --soc Ascend910B
 
 exit status: 0 sound, 1 damaged, 2 the file cannot be read
 """
@@ -22,9 +28,27 @@ exit status: 0 sound, 1 damaged, 2 the file cannot be read
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE")
     common.key_arguments(parser)
+    parser.add_argument("--soc", choices=SOCS, help="the chip that an AIR file is for")
 
 
 def run(args: argparse.Namespace) -> int:
+    return (_air if Path(args.file).suffix == ".air" else _checkpoint)(args)
+
+
+def _air(args: argparse.Namespace) -> int:
+    from msckpt_jax.air import check, file  # protobuf, only where it is needed
+
+    model = file.read(args.file)
+    found = check.check(model, soc=args.soc)
+    for finding in found:
+        print(finding)
+    faults = sum(finding.fault for finding in found)
+    operators = sum(len(graph.op) for graph in model.graph)
+    print(f"{args.file}: {operators} operators, {faults} faults, {len(found) - faults} notes")
+    return 1 if faults else 0
+
+
+def _checkpoint(args: argparse.Namespace) -> int:
     file = common.open_file(args, args.file)
     problems = [str(problem) for problem in file.problems]
     if not problems and file.crc is not None:

@@ -11,6 +11,7 @@ import pytest
 from msckpt_jax._protos import ge_ir_pb2
 from msckpt_jax.air.check import check
 from msckpt_jax.air.prototypes import SOCS, kernels, prototypes
+from msckpt_jax.cli import main
 
 SAMPLES = Path(__file__).parent / "data"
 
@@ -217,3 +218,14 @@ def test_tables() -> None:
     assert conv.attributes["data_format"] == ("data_format", "String", '"NHWC"')
     assert "bf16" in kernels()["Abs"]["ascend910b"]["x"]
     assert {engine for engines in kernels().values() for engine in engines} >= set(SOCS.values())
+
+
+def test_command_line(tmp_path: Path, capsys: Any) -> None:
+    assert main(["verify", str(SAMPLES / "min_py.air")]) == 0
+    assert "27 operators, 0 faults, 0 notes" in capsys.readouterr().out
+    assert main(["verify", str(SAMPLES / "sw_concat.air"), "--soc", "Ascend910B"]) == 1
+    assert "fault: graph '210_206___main___Net_concat_construct_309'" in capsys.readouterr().out
+    bad = tmp_path / "bad.air"
+    bad.write_bytes(b"no protobuf")
+    assert main(["verify", str(bad)]) == 2
+    assert "no AIR file" in capsys.readouterr().err

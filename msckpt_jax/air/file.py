@@ -1,0 +1,60 @@
+"""An AIR file and its messages."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from msckpt_jax._protos import ge_ir_pb2
+from msckpt_jax.air.check import MAXIMUM_BYTES
+from msckpt_jax.errors import AirError
+
+
+def read(file_name: str | os.PathLike[str]) -> Any:
+    """The ``ge_ir_pb2.ModelDef`` of a file, constants in side files put back as GE does.
+
+    Raises:
+        AirError: it is no AIR file, or a side file is missing, too short or outside the folder.
+    """
+    path = Path(file_name)
+    size = path.stat().st_size
+    if size > MAXIMUM_BYTES:
+        raise AirError("too large for GE, which reads 2 GiB", file=path, found=f"{size:,} bytes")
+    try:
+        model = ge_ir_pb2.ModelDef.FromString(path.read_bytes())
+    except DecodeError as error:
+        raise AirError(f"no AIR file, or a damaged one: {error}", file=path) from None
+    if not model.graph:
+        raise AirError("no AIR file: it has no graph", file=path)
+    for graph in model.graph:
+        for operator in graph.op:
+            if operator.type in ("Const", "Constant") and "location" in operator.attr:
+                _load_constant(operator, path)
+    return model
+
+
+def _load_constant(operator: Any, path: Path) -> None:
+    """GE's ``SetWeightForModel``: ``location`` is relative to the model's folder."""
+    text = operator.attr["location"].s.decode("utf-8", "replace")
+    folder = path.parent.resolve()
+    where, wanted = (folder / text).resolve(), operator.attr["length"].i
+    if not where.is_relative_to(folder):
+        raise AirError(
+            f"the constant {operator.name!r} is to be read from outside its folder",
+            file=path,
+            found=text,
+        )
+    found = where.stat().st_size if where.is_file() else None
+    if found is None or found < wanted or wanted < 0:
+        raise AirError(
+            f"the side file {text!r} of the constant {operator.name!r} does not fit",
+            file=path,
+            expected=f"{wanted:,} bytes",
+            found="no file" if found is None else f"{found:,} bytes",
+        )
+    with where.open("rb") as file:
+        operator.attr["value"].t.data = file.read(wanted)
+    del operator.attr["location"], operator.attr["length"]

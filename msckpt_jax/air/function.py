@@ -1,0 +1,253 @@
+"""An AIR file as a JAX function: ``msckpt_jax.load("model.air")``."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from msckpt_jax.air.file import read
+from msckpt_jax.air.meaning import MEANINGS, Meaning
+from msckpt_jax.air.prototypes import Prototype, prototypes
+from msckpt_jax.air.wiring import DATA, ports, sources
+from msckpt_jax.dtypes import BY_GE, BY_NAME
+from msckpt_jax.errors import AirError
+
+_FLOW = frozenset({"If", "StatelessIf", "Case", "StatelessCase", "While", "StatelessWhile"})
+_FLOW |= {"PartitionedCall"}
+
+
+class AirFunction:
+    """The model of an AIR file, called with its arguments in the order of their indices.
+
+    It works under ``jax.jit``, ``jax.grad`` and ``jax.vmap``. Results are a tuple, or the one
+    result there is.
+
+    Attributes:
+        inputs: name, shape and dtype of each argument.
+        parameters: the constants of the main graph by name, as numpy arrays; weights among them.
+    """
+
+    def __init__(self, model: Any, file: Any, rules: Mapping[str, Meaning]):
+        self.file = os.fspath(file)
+        self._meanings = {**MEANINGS, **rules}
+        self._graphs = {graph.name: graph for graph in model.graph}
+        self._main = model.graph[0]
+        self._orders = {name: _order(graph, file) for name, graph in self._graphs.items()}
+        self._refuse_unknown()
+        self.inputs = [
+            (
+                op.name,
+                jax.ShapeDtypeStruct(_shape(op.input_desc[0]), _dtype(op.input_desc[0], file)),
+            )
+            for op in _data(self._main)
+        ]
+        self.parameters = {
+            op.name: _constant(op, file) for op in self._main.op if op.type in ("Const", "Constant")
+        }
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self.apply(self.parameters, *inputs)
+
+    def apply(self, parameters: Mapping[str, Any], *inputs: Any) -> Any:
+        """The results with other values of some constants: ``parameters`` by name."""
+        if len(inputs) != len(self.inputs):
+            names = [name for name, _ in self.inputs]
+            raise TypeError(f"{self.file} takes {len(names)} arguments {names}, not {len(inputs)}")
+        results = self._run(self._main, inputs, {**self.parameters, **parameters})
+        return results[0] if len(results) == 1 else results
+
+    def _refuse_unknown(self) -> None:
+        known = self._meanings.keys() | _FLOW | DATA | {"Const", "Constant", "NetOutput"}
+        missing = Counter(
+            op.type for graph in self._graphs.values() for op in graph.op if op.type not in known
+        )
+        if missing:
+            counts = ", ".join(f"{name} ({count})" for name, count in sorted(missing.items()))
+            raise AirError(
+                f"no meaning in JAX for the operators {counts}; "
+                "pass rules={'Name': function of (attributes, *inputs)}",
+                file=self.file,
+            )
+
+    def _run(
+        self, graph: Any, inputs: Sequence[Any], parameters: Mapping[str, Any]
+    ) -> tuple[Any, ...]:
+        values: dict[str, tuple[Any, ...]] = {}
+        for op, value in zip(_data(graph), inputs, strict=True):
+            values[op.name] = (value,)
+        for op in self._orders[graph.name]:
+            if op.type in DATA or op.type == "NetOutput":
+                continue
+            if op.type in ("Const", "Constant"):
+                known = parameters.get(op.name)
+                values[op.name] = (_constant(op, self.file) if known is None else known,)
+                continue
+            operands = [
+                None if source is None else values[source.name][source.index]
+                for source in sources(op)
+            ]
+            values[op.name] = _tuple(self._compute(op, operands))
+        return tuple(values[name][index] for name, index in _results(graph))
+
+    def _compute(self, op: Any, operands: list[Any]) -> Any:
+        if op.type in _FLOW:
+            return self._flow(op, operands)
+        prototype = prototypes()[op.type]
+        where = ports(op, prototype)
+        inputs = []
+        for port in prototype.inputs:
+            if port.dynamic:
+                named = [name for name in where if name.rstrip("0123456789") == port.name]
+                inputs.append(tuple(operands[where[name]] for name in named))
+            else:
+                at = where.get(port.name, len(operands))
+                inputs.append(operands[at] if at < len(operands) else None)
+        while inputs and inputs[-1] is None:
+            inputs.pop()
+        return self._meanings[op.type](_attributes(op, prototype), *inputs)
+
+    def _flow(self, op: Any, operands: list[Any]) -> Any:
+        def body(name: str) -> Any:
+            return lambda *inputs: self._run(self._graphs[name], inputs, {})
+
+        first, *rest = map(jnp.asarray, operands)
+        bodies = [body(name) for name in op.subgraph_name]
+        if op.type == "PartitionedCall":
+            return bodies[0](*operands)
+        if op.type.endswith("If"):
+            return lax.cond(first.reshape(()).astype(bool), *bodies, *rest)
+        if op.type.endswith("Case"):
+            return lax.switch(first.reshape(()), bodies, *rest)
+        test, step = bodies
+        return lax.while_loop(
+            lambda carry: test(*carry)[0].reshape(()).astype(bool),
+            lambda carry: step(*carry),
+            (first, *rest),
+        )
+
+
+def load(
+    file_name: str | os.PathLike[str], *, rules: Mapping[str, Meaning] | None = None
+) -> AirFunction:
+    """The model of an AIR file as a JAX function.
+
+    Args:
+        file_name: the ``.air`` file.
+        rules: meanings of more operators: GE's name -> ``function(attributes, *inputs)``.
+
+    Raises:
+        AirError: no AIR file, damaged, or with operators that have no meaning here (all named).
+    """
+    return AirFunction(read(file_name), file_name, rules or {})
+
+
+def _tuple(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _order(graph: Any, file: Any) -> list[Any]:
+    """Operators such that each comes after its sources."""
+    by_name = {op.name: op for op in graph.op}
+    edges = {
+        op.name: [text.rpartition(":")[0] for text in op.input if ":" in text] for op in graph.op
+    }
+    unknown = {source for names in edges.values() for source in names if source not in by_name}
+    if unknown:
+        raise AirError(f"graph {graph.name!r} has no operators {sorted(unknown)}", file=file)
+    try:
+        return [by_name[name] for name in TopologicalSorter(edges).static_order()]
+    except CycleError as error:
+        cycle = " -> ".join(error.args[1])
+        raise AirError(f"graph {graph.name!r} has a cycle: {cycle}", file=file) from None
+
+
+def _data(graph: Any) -> list[Any]:
+    return sorted((op for op in graph.op if op.type in DATA), key=lambda op: op.attr["index"].i)
+
+
+def _results(graph: Any) -> list[tuple[str, int]]:
+    ends = [op for op in graph.op if op.type == "NetOutput"]
+    if ends:
+        return [(source.name, source.index) for source in sources(ends[0]) if source is not None]
+    found = (text.rpartition(":") for text in dict.fromkeys(graph.output))
+    return [(name, int(index)) for name, _, index in found]
+
+
+def _shape(described: Any) -> tuple[int, ...]:
+    return tuple(described.shape.dim)
+
+
+def _dtype(described: Any, file: Any) -> np.dtype:
+    row = BY_GE.get(described.dtype)
+    if row is None:
+        raise AirError("a dtype that JAX does not have", file=file, found=described.dtype)
+    return row.array
+
+
+def _described(tensor: Any, file: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(_shape(tensor), _dtype(tensor, file))
+
+
+def _constant(op: Any, file: Any) -> np.ndarray:
+    """The value of a Const, a view of the message's bytes."""
+    tensor = op.attr["value"].t
+    shape, dtype = _shape(tensor.desc), _dtype(tensor.desc, file)
+    wanted = prod(shape) * dtype.itemsize
+    if any(dim < 0 for dim in shape) or len(tensor.data) != wanted:
+        raise AirError(
+            f"the constant {op.name!r} of shape {shape} does not fit its bytes",
+            file=file,
+            expected=wanted,
+            found=len(tensor.data),
+        )
+    return np.frombuffer(tensor.data, dtype).reshape(shape)
+
+
+_PLAIN = {"s": lambda a: a.s.decode(), "i": lambda a: a.i, "f": lambda a: a.f, "b": lambda a: a.b}
+_PLAIN |= {"dt": lambda a: a.dt}
+_LISTS = {1: "s", 2: "i", 3: "f", 4: "b", 10: "dt"}
+
+
+def _attributes(op: Any, prototype: Prototype) -> dict[str, Any]:
+    found = {
+        name: _default(attribute.default, attribute.type)
+        for name, attribute in prototype.attributes.items()
+        if attribute.default is not None
+    }
+    for name, attribute in op.attr.items():
+        kind = attribute.WhichOneof("value")
+        if kind in _PLAIN:
+            found[name] = _PLAIN[kind](attribute)
+        elif kind == "list" and attribute.list.val_type in _LISTS:
+            found[name] = list(getattr(attribute.list, _LISTS[attribute.list.val_type]))
+    return found
+
+
+#: Dtypes by the names that headers give them, as the numbers that attributes have.
+_TYPES = {f"DT_{name.upper()}": row.ge_type for name, row in BY_NAME.items()}
+_TYPES |= {"DT_FLOAT": BY_NAME["Float32"].ge_type, "DT_DOUBLE": BY_NAME["Float64"].ge_type}
+
+
+def _default(text: str, kind: str) -> Any:
+    """A default as the header writes it: ``false``, ``1e-5f``, ``{1, 1}``, ``"NHWC"``."""
+    if kind.startswith("List"):
+        inner = text.strip("{}").strip()
+        return [_default(item, kind[4:]) for item in inner.split(",")] if inner else []
+    if text in _TYPES:
+        return _TYPES[text]
+    if kind == "Bool":
+        return text == "true"
+    if kind == "String":
+        return text.strip('"')
+    if kind == "Float":
+        return float(text.rstrip("fF"))
+    return int(text) if text.lstrip("-").isdigit() else text

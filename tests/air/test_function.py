@@ -1,0 +1,144 @@
+"""AIR files that GE and MindSpore wrote, run in JAX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from msckpt_jax._protos import ge_ir_pb2
+from msckpt_jax.air.function import load
+from msckpt_jax.errors import AirError
+
+SAMPLES = Path(__file__).parent / "data"
+
+
+def array(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+
+
+def test_dense_of_mindspore() -> None:
+    net = load(SAMPLES / "ms_dense_w.air")
+    weight, bias = net.parameters["d.weight_const"], net.parameters["d.bias_const"]
+    x = array(2, 3)
+    np.testing.assert_allclose(net(x), np.maximum(x @ weight.T + bias, 0), rtol=1e-6)
+    assert net.inputs == [("x", jax.ShapeDtypeStruct((2, 3), np.float32))]
+
+
+def test_convolution_of_mindspore() -> None:
+    net = load(SAMPLES / "sw_conv2d.air")
+    inputs = [array(*spec.shape) for _, spec in net.inputs]
+    expected = lax.conv_general_dilated(*inputs, (2, 2), [(1, 1), (1, 1)])
+    assert expected.shape == net(*inputs).shape
+    np.testing.assert_allclose(net(*inputs), expected, rtol=1e-5)
+
+
+def test_gather_and_reduction_of_mindspore() -> None:
+    net = load(SAMPLES / "sw_reduce_sum.air")
+    x = array(*net.inputs[0][1].shape)
+    np.testing.assert_allclose(net(x), x.sum(1), rtol=1e-6)
+    net = load(SAMPLES / "sw_concat.air")
+    inputs = [array(*spec.shape) for _, spec in net.inputs]
+    np.testing.assert_array_equal(net(*inputs), np.concatenate(inputs, 1))
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_control_flow(positive: bool) -> None:
+    """``ctrl.air``: negate or take the absolute value, subtract 1 while the sum is positive."""
+    net = load(SAMPLES / "ctrl.air")
+    x = np.array([3, -1, 2, 0.5], np.float32)
+    expected = -x if positive else abs(x)
+    while expected.sum() > 0:
+        expected = expected - 1
+    for function in (net, jax.jit(net)):
+        np.testing.assert_allclose(function(np.asarray(positive), x), expected)
+
+
+def test_results_differentiate_and_batch() -> None:
+    net = load(SAMPLES / "ms_dense_w.air")
+    x = array(2, 3)
+    gradient = jax.grad(lambda x: net(x).sum())(x)
+    active = (net(x) > 0).astype(jnp.float32)
+    np.testing.assert_allclose(gradient, active @ net.parameters["d.weight_const"], rtol=1e-5)
+    batch = array(5, 2, 3)
+    np.testing.assert_allclose(jax.vmap(net)(batch), jnp.stack([net(x) for x in batch]), rtol=1e-5)
+
+
+def test_other_values_of_a_constant() -> None:
+    net = load(SAMPLES / "ms_dense_w.air")
+    bias = np.full(4, 9, np.float32)
+    x = np.zeros((2, 3), np.float32)
+    np.testing.assert_array_equal(
+        net.apply({"d.bias_const": bias}, x), np.broadcast_to(bias, (2, 4))
+    )
+
+
+def _changed(tmp_path: Path, name: str, change: Any) -> Path:
+    model = ge_ir_pb2.ModelDef.FromString((SAMPLES / f"{name}.air").read_bytes())
+    change(model)
+    path = tmp_path / "changed.air"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def _plus(model: Any) -> None:
+    for op in model.graph[0].op[3:5]:
+        op.type = "Plus"
+
+
+def _cycle(model: Any) -> None:
+    next(op for op in model.graph[0].op if op.name == "if0").input[1] = "while0:0"
+
+
+def _cut(model: Any) -> None:
+    op = next(op for op in model.graph[0].op if op.name == "Const_0")
+    op.attr["value"].t.data = b"123"
+
+
+def _huge(model: Any) -> None:
+    op = next(op for op in model.graph[0].op if op.name == "Const_0")
+    op.attr["value"].t.desc.shape.dim[:] = [2**40, 2**40]
+
+
+def _outside(model: Any) -> None:
+    op = next(op for op in model.graph[0].op if op.name == "Const_0")
+    op.attr["location"].s, op.attr["length"].i = b"../../etc/passwd", 10
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "text"),
+    [
+        ("min_py", _plus, r"operators Plus \(2\)"),
+        ("ctrl", _cycle, "has a cycle"),
+        ("min_py", _cut, "'Const_0' of shape .*expected 48, found 3"),
+        ("min_py", _huge, "does not fit its bytes"),
+        ("min_py", _outside, "from outside its folder"),
+        ("min_py", lambda model: model.ClearField("graph"), "it has no graph"),
+    ],
+)
+def test_bad_files_are_refused(name: str, change: Any, text: str, tmp_path: Path) -> None:
+    with pytest.raises(AirError, match=text):
+        load(_changed(tmp_path, name, change))
+
+
+@pytest.mark.parametrize("data", [b"", b"hello, this is no protobuf", bytes(range(256))])
+def test_garbage_is_refused(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.air"
+    path.write_bytes(data)
+    with pytest.raises(AirError, match="no AIR file"):
+        load(path)
+
+
+def test_rules_of_the_user() -> None:
+    net = load(SAMPLES / "ms_dense_w.air", rules={"Relu": lambda a, x: x * 0})
+    assert not np.any(net(array(2, 3)))
+
+
+def test_wrong_number_of_arguments() -> None:
+    with pytest.raises(TypeError, match=r"takes 1 arguments \['x'\], not 2"):
+        load(SAMPLES / "ms_dense_w.air")(array(2, 3), array(2, 3))
