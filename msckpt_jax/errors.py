@@ -52,3 +52,7 @@ class AirError(FileError):
 
 class AsyncSaveError(CheckpointError):
     """An asynchronous save failed; ``__cause__`` is the error of the saving thread or process."""
+
+
+class RewriteError(TypeError):
+    """A rewrite of a primitive does not return what the primitive does."""

@@ -1,0 +1,83 @@
+"""The only place that knows that JAX versions differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeAlias
+
+import jax
+from jax.core import ShapedArray as ShapedArray
+from jax.extend import core, source_info_util
+from jax.extend.core import ClosedJaxpr, Jaxpr, Var
+
+#: ShapedArray; the avals of tokens and references have no shape.
+Aval: TypeAlias = Any
+#: Var or Literal. JAX's annotations say AbstractValue for all avals: no shape, no dtype.
+Atom: TypeAlias = Any
+Literal: Any = core.Literal
+#: core.JaxprEqn
+Equation: TypeAlias = Any
+SourceInfo: TypeAlias = source_info_util.SourceInfo
+
+
+def opened(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
+    """A jaxpr that may or may not be closed, as (jaxpr, consts). From JAX 0.11 all are closed."""
+    if isinstance(jaxpr, ClosedJaxpr):
+        return jaxpr.jaxpr, jaxpr.consts
+    return jaxpr, ()
+
+
+def closed(
+    like: Any, constvars: list, consts: list, invars: list, eqns: list, outvars: list
+) -> ClosedJaxpr:
+    """A closed jaxpr with the debug information of ``like`` as far as it fits."""
+    effects = frozenset().union(*(eqn.effects for eqn in eqns))
+    debug = like.debug_info
+    if len(invars) != len(like.invars) or len(outvars) != len(like.outvars):
+        debug = debug.with_unknown_names()
+    jaxpr = Jaxpr(constvars, invars, outvars, eqns, effects, debug)
+    return ClosedJaxpr(jaxpr, consts)
+
+
+def wide(enabled: bool) -> AbstractContextManager:
+    """64-bit types on or off, whatever the process has chosen."""
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(enabled)
+    from jax import experimental  # up to JAX 0.9
+
+    return experimental.enable_x64(enabled)  # type: ignore[attr-defined]
+
+
+def context_of(eqn: Equation) -> AbstractContextManager:
+    """The settings under which the equation was traced, such as how random bits are split."""
+    return getattr(eqn.ctx, "manager", None) or nullcontext()
+
+
+def within(outer: SourceInfo | None, inner: SourceInfo) -> SourceInfo:
+    """Where an equation inside a call comes from: its own user line if it has one, else the call's.
+
+    JAX keeps no user frames for equations of its own jitted functions.
+    """
+    if outer is None:
+        return inner
+    if source_info_util.summarize(inner):
+        return inner.replace(name_stack=outer.name_stack + inner.name_stack)
+    return outer
+
+
+def avals(jaxpr: Any) -> Iterator[Aval]:
+    """The types of all values, those of inner jaxprs included."""
+    inner, _ = opened(jaxpr)
+    yield from (v.aval for v in (*inner.constvars, *inner.invars))
+    for eqn in inner.eqns:
+        yield from (v.aval for v in (*eqn.invars, *eqn.outvars))
+        for body in core.jaxprs_in_params(eqn.params):
+            yield from avals(body)
+
+
+def broadcast(x: Atom, aval: Aval, axes: tuple[int, ...], source: SourceInfo | None) -> Equation:
+    """The equation that repeats ``x`` along the axes that are not in ``axes``."""
+    params = {"shape": aval.shape, "broadcast_dimensions": axes, "sharding": None}
+    primitive = core.primitives.broadcast_in_dim_p
+    return core.new_jaxpr_eqn([x], [Var(aval)], primitive, params, core.no_effects, source)

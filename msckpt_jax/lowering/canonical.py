@@ -1,0 +1,226 @@
+"""Make a jaxpr canonical: calls inlined, general primitives rewritten, constants folded.
+
+A jaxpr is walked once and its equations are emitted into a new one. An equation in no canonical
+form (``forms``) is traced through its rewrite, and the equations of that are walked in its place.
+Equations made by a rewrite say that they come from the line of the equation they stand for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+from msckpt_jax import _compat
+from msckpt_jax._compat import Atom, Aval, ClosedJaxpr, Equation, Literal, SourceInfo, Var
+from msckpt_jax.errors import RewriteError
+from msckpt_jax.lowering import folding, forms
+from msckpt_jax.lowering.rewrites import REWRITES, Rewrite, calls, random
+from msckpt_jax.lowering.settling import settle
+
+
+def canonicalise(
+    jaxpr: ClosedJaxpr,
+    *,
+    fuse: bool = True,
+    exact: bool = False,
+    rules: Mapping[str, Rewrite] = {},
+    keep: Collection[str] = (),
+) -> ClosedJaxpr:
+    """The same function as equations of the canonical forms only.
+
+    What has neither a canonical form nor a rewrite is left as it is: see ``forms.leftovers``.
+
+    Args:
+        jaxpr: what ``jax.make_jaxpr`` returns, effects and symbolic dimensions included.
+        fuse: put operators of MindSpore (``ms_op``) in the place of what they compute.
+        exact: only those that give JAX's results on infinities and NaN, too.
+        rules: further rewrites, primitive name to function; they come before the built-in ones.
+        keep: names of primitives that are never rewritten.
+
+    Returns:
+        A jaxpr with the same dtypes and shapes of arguments and results; arrays of PRNG keys are
+        the ``uint32`` arrays of ``jax.random.key_data``.
+    """
+    with _compat.wide(_is_wide(jaxpr)), jax.numpy_dtype_promotion("standard"):
+        return _Builder(_Options(rules, frozenset(keep))).build(jaxpr, _Scope())
+
+
+@dataclass(frozen=True)
+class _Options:
+    rules: Mapping[str, Rewrite]
+    keep: frozenset[str]
+    #: Rewrites already traced: models repeat their layers.
+    traced: dict[Any, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """Where the walked equations stand: inside which equation, and in whose code."""
+
+    source: SourceInfo | None = None
+    made: bool = False  # by a rewrite: the equations' own source lines are ours
+    rules: frozenset[str] = frozenset()  # the user's rewrites that made them, not applied again
+
+
+class _Builder:
+    """Equations of one jaxpr under construction. Arrays known now are literals of any shape."""
+
+    def __init__(self, options: _Options):
+        self.options = options
+        self.eqns: list[Equation] = []
+        self.seen: dict[Any, list[Atom]] = {}
+
+    def build(self, jaxpr: ClosedJaxpr, scope: _Scope) -> ClosedJaxpr:
+        inputs = [Var(random.physical(aval)) for aval in jaxpr.in_avals]
+        outputs = self.inline(*_compat.opened(jaxpr), inputs, scope)
+        return _compat.closed(jaxpr, *settle(inputs, self.eqns, outputs))
+
+    def inline(
+        self, jaxpr: Any, consts: Sequence[Any], operands: Sequence[Atom], scope: _Scope
+    ) -> list[Atom]:
+        """Emit the equations of a jaxpr, canonical; return its results."""
+        env: dict[Var, Atom] = dict(zip(jaxpr.invars, operands, strict=True))
+        for var, const in zip(jaxpr.constvars, consts, strict=True):
+            env[var] = folding.literal(random.data(const), random.physical(var.aval))
+
+        def read(atom: Atom) -> Atom:
+            if isinstance(atom, Literal):
+                return folding.literal(random.data(atom.val), random.physical(atom.aval))
+            return env[atom]
+
+        for eqn in jaxpr.eqns:
+            results = self.equation(eqn, [read(atom) for atom in eqn.invars], scope)
+            env.update(zip(eqn.outvars, results, strict=True))
+        return [read(atom) for atom in jaxpr.outvars]
+
+    def equation(self, eqn: Equation, operands: list[Atom], scope: _Scope) -> list[Atom]:
+        name = eqn.primitive.name
+        source = scope.source if scope.made else _compat.within(scope.source, eqn.source_info)
+        if name in self.options.keep:
+            return self.emit(eqn, operands, source)
+        if name in self.options.rules and name not in scope.rules:
+            inner = _Scope(source, True, scope.rules | {name})
+            return self.rewrite(self.options.rules[name], eqn, operands, inner)
+        if calls.changes_nothing(eqn):
+            return operands[: len(eqn.outvars)]
+        if (known := folding.fold(eqn, operands)) is not None:
+            return known
+        if (call := calls.callee(eqn)) is not None:
+            operands = operands[len(operands) - len(call[0].invars) :]
+            made = scope.made and name not in calls.OF_THE_USER
+            return self.inline(*call, operands, _Scope(source, made, scope.rules))
+        if (rewrite := _rewrite_of(eqn)) is not None:
+            return self.rewrite(rewrite, eqn, operands, _Scope(source, True, scope.rules))
+        return self.emit(eqn, operands, source)
+
+    def rewrite(
+        self, rewrite: Rewrite, eqn: Equation, operands: list[Atom], scope: _Scope
+    ) -> list[Atom]:
+        """Emit what a rewrite makes of an equation."""
+        known = [atom if folding.is_known(atom) else None for atom in operands]
+        key = _key(rewrite, known, [v.aval for v in eqn.invars], eqn.params)
+        if key is None or key not in self.options.traced:
+            jaxpr = _trace(rewrite, eqn, known)
+            if key is not None:
+                self.options.traced[key] = (jaxpr, known)  # known arrays live on: keys have ids
+        else:
+            jaxpr, _ = self.options.traced[key]
+        unknown = [atom for atom, k in zip(operands, known, strict=True) if k is None]
+        results = self.inline(*_compat.opened(jaxpr), unknown, scope)
+        _check(eqn, results)
+        return results
+
+    def emit(self, eqn: Equation, operands: list[Atom], source: SourceInfo | None) -> list[Atom]:
+        """Emit an equation as it is, or find the equal one that is there."""
+        params = dict(eqn.params)
+        for param in forms.BODIES.get(eqn.primitive.name, ()):
+            body = params[param]
+            several = isinstance(body, tuple)
+            built = [
+                _Builder(self.options).build(one, _Scope(source))
+                for one in (body if several else (body,))
+            ]
+            params[param] = tuple(built) if several else built[0]
+        operands = _scalars(eqn, operands)
+        key = None if eqn.effects else _key(eqn.primitive, operands, (), params)
+        if key is None or key not in self.seen:
+            outputs = [Var(random.physical(v.aval)) for v in eqn.outvars]
+            self.eqns.append(
+                eqn.replace(invars=operands, outvars=outputs, params=params, source_info=source)
+            )
+            if key is None:
+                return list(outputs)
+            self.seen[key] = list(outputs)
+        return self.seen[key]
+
+
+def _rewrite_of(eqn: Equation) -> Rewrite | None:
+    name = eqn.primitive.name
+    if random.takes_keys(eqn) and name not in REWRITES and name not in forms.BODIES:
+        return random.moved(eqn.primitive)
+    return None if forms.canonical(eqn) else REWRITES.get(name)
+
+
+def _trace(rewrite: Rewrite, eqn: Equation, known: Sequence[Any]) -> ClosedJaxpr:
+    """A rewrite as a jaxpr of the operands that are not known."""
+    avals = [v.aval for v in eqn.invars]
+
+    def of_unknown(*unknown: Any) -> Any:
+        rest = iter(unknown)
+        operands = [
+            next(rest) if atom is None else random.keys(atom.val, aval)
+            for atom, aval in zip(known, avals, strict=True)
+        ]
+        return rewrite(*operands, **eqn.params)
+
+    types = [
+        jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+        for atom, aval in zip(known, avals, strict=True)
+        if atom is None
+    ]
+    with _compat.context_of(eqn):
+        return jax.make_jaxpr(of_unknown)(*types)
+
+
+def _check(eqn: Equation, results: list[Atom]) -> None:
+    """A rewrite computes what the equation promised."""
+    promised = [random.physical(v.aval) for v in eqn.outvars]
+    found = [atom.aval for atom in results]
+    same = [(p.shape, p.dtype) == (f.shape, f.dtype) for p, f in zip(promised, found, strict=False)]
+    if len(promised) != len(found) or not all(same):
+        raise RewriteError(
+            f"the rewrite of {eqn.primitive.name} returns {_types(found)}, not {_types(promised)}"
+        )
+
+
+def _types(avals: Sequence[Aval]) -> str:
+    return ", ".join(f"{aval.dtype}{list(aval.shape)}" for aval in avals)
+
+
+def _scalars(eqn: Equation, operands: list[Atom]) -> list[Atom]:
+    """A constant that repeats one number is that number where JAX takes it beside an array."""
+    if eqn.primitive.name not in forms.BROADCASTING or all(map(folding.is_known, operands)):
+        return operands
+    return [folding.scalar(atom) or atom for atom in operands]
+
+
+def _key(what: Any, atoms: Sequence[Any], avals: Sequence[Aval], params: Any) -> Any:
+    """Equal for what computes the same, or None where parameters cannot be compared."""
+    names = tuple((aval.shape, aval.dtype) for aval in avals)
+    key = (what, tuple(map(folding.identity, atoms)), names, tuple(sorted(params.items())))
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def _is_wide(jaxpr: ClosedJaxpr) -> bool:
+    """Whether the jaxpr was traced with 64-bit types."""
+    return any(
+        getattr(getattr(aval, "dtype", None), "itemsize", 0) == 8 and aval.dtype.kind != "c"
+        for aval in _compat.avals(jaxpr)
+    )

@@ -1,0 +1,77 @@
+"""Equations that stand for a jaxpr, and equations that change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from msckpt_jax._compat import Equation, opened
+
+#: Primitive -> the parameter that holds the jaxpr it stands for.
+_CALLEE: dict[str, str] = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "custom_lin": "call_jaxpr",
+    "custom_vmap_call": "call",
+    "remat2": "jaxpr",
+    "checkpoint": "jaxpr",
+    "composite": "jaxpr",
+    "linear_call": "callee",
+    "xla_metadata_call": "jaxpr",
+}
+#: The call by which rewrites run jaxprs of the user: source lines inside are the user's.
+OF_THE_USER = frozenset({"closed_call"})
+
+_NEVER = """
+stop_gradient copy copy_p optimization_barrier sharding_constraint layout_constraint name pvary
+device_put reshard mesh_cast pcast random_wrap random_unwrap random_clone tie_in psum_invariant
+"""
+#: Only where the result has the operand's type.
+_WHERE_EQUAL = """
+convert_element_type reshape broadcast_in_dim squeeze expand_dims slice dynamic_slice concatenate
+split reduce_sum reduce_prod reduce_max reduce_min reduce_and reduce_or reduce_xor
+"""
+_CHANGES_NOTHING: dict[str, Callable[[Equation], bool]] = {
+    **dict.fromkeys(_NEVER.split(), lambda eqn: True),
+    **dict.fromkeys(_WHERE_EQUAL.split(), lambda eqn: _same_type(eqn)),
+    "transpose": lambda eqn: _in_order(eqn.params["permutation"]),
+    "rev": lambda eqn: not eqn.params["dimensions"],
+    "tile": lambda eqn: all(n == 1 for n in eqn.params["reps"]),
+    "reduce_precision": lambda eqn: _keeps_precision(eqn),
+}
+
+
+def changes_nothing(eqn: Equation) -> bool:
+    """Whether the results are the operands."""
+    test = _CHANGES_NOTHING.get(eqn.primitive.name)
+    return test is not None and test(eqn)
+
+
+def callee(eqn: Equation) -> tuple[Any, Sequence[Any]] | None:
+    """The jaxpr (and its constants) that an equation only calls, with its last operands."""
+    param = _CALLEE.get(eqn.primitive.name)
+    jaxpr = eqn.params.get(param) if param else None
+    return None if jaxpr is None else opened(jaxpr)
+
+
+def _same_type(eqn: Equation) -> bool:
+    if len(eqn.outvars) != 1 or (len(eqn.invars) != 1 and eqn.primitive.name != "dynamic_slice"):
+        return False
+    before, after = eqn.invars[0].aval, eqn.outvars[0].aval
+    reordered = eqn.primitive.name == "reshape" and eqn.params["dimensions"] is not None
+    return before.shape == after.shape and before.dtype == after.dtype and not reordered
+
+
+def _in_order(axes: Sequence[int]) -> bool:
+    return list(axes) == list(range(len(axes)))
+
+
+def _keeps_precision(eqn: Equation) -> bool:
+    info = jnp.finfo(eqn.invars[0].aval.dtype)
+    return (eqn.params["exponent_bits"], eqn.params["mantissa_bits"]) == (info.nexp, info.nmant)

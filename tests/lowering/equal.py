@@ -1,0 +1,50 @@
+"""A function and its canonical jaxpr compute the same: the one check of all rewrites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from msckpt_jax._compat import ClosedJaxpr
+from msckpt_jax.lowering import forms
+from msckpt_jax.lowering.canonical import canonicalise
+
+
+def canonical(function: Callable, *args: Any, **options: Any) -> ClosedJaxpr:
+    """The canonical jaxpr, in canonical forms only."""
+    jaxpr = canonicalise(jax.make_jaxpr(function)(*args), **options)
+    assert not [str(eqn) for eqn in forms.leftovers(jaxpr)]
+    return jaxpr
+
+
+def names(jaxpr: ClosedJaxpr) -> list[str]:
+    return [eqn.primitive.name for eqn in jaxpr.eqns]
+
+
+def data(x: Any) -> np.ndarray:
+    is_key = jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(x) if is_key else x)
+
+
+def check(function: Callable, *args: Any, rtol: float | None = None, **options: Any) -> ClosedJaxpr:
+    """Both give the same arrays: the same bits, or where ``rtol`` is given, close ones."""
+    jaxpr = canonical(function, *args, **options)
+    inputs = [data(leaf) for leaf in map(jax.numpy.asarray, jax.tree.leaves(args))]
+    found = jax.jit(jax.extend.core.jaxpr_as_fun(jaxpr))(*inputs)
+    expected = jax.tree.leaves(jax.jit(function)(*args))
+    assert len(found) == len(expected)
+    for got, want in zip(map(data, found), map(data, expected), strict=True):
+        assert got.dtype == want.dtype
+        assert got.shape == want.shape
+        if rtol is None:
+            np.testing.assert_array_equal(got, want)
+        else:
+            wide = np.result_type(want.dtype, np.float64) if want.dtype.kind != "c" else want.dtype
+            scale = np.max(np.abs(want.astype(wide)), initial=0, where=np.isfinite(want))
+            np.testing.assert_allclose(
+                got.astype(wide), want.astype(wide), rtol=rtol, atol=rtol * scale
+            )
+    return jaxpr
