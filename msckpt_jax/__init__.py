@@ -39,20 +39,29 @@ if TYPE_CHECKING:
     from msckpt_jax.parallel.unified import restore_group_info_list as restore_group_info_list
     from msckpt_jax.parallel.unified import safetensors_to_ckpt as safetensors_to_ckpt
     from msckpt_jax.parallel.unified import unified_safetensors as unified_safetensors
+    from msckpt_jax.training.config import CheckpointConfig as CheckpointConfig
+    from msckpt_jax.training.model_checkpoint import ModelCheckpoint as ModelCheckpoint
+    from msckpt_jax.training.resume import Resumed as Resumed
+    from msckpt_jax.training.resume import latest_checkpoint as latest_checkpoint
+    from msckpt_jax.training.resume import resume as resume
 
 __version__ = "0.1.0"
 
 _HOME = {
     "AsyncSave": "checkpoint.background",
     "AsyncSaveError": "errors",
+    "CheckpointConfig": "training.config",
     "CheckpointError": "errors",
     "CheckpointFile": "checkpoint.reader",
     "Layout": "parallel.layout",
     "MergedCheckpoint": "parallel.merged",
+    "ModelCheckpoint": "training.model_checkpoint",
     "Parameters": "checkpoint.load",
+    "Resumed": "training.resume",
     "build_searched_strategy": "parallel.strategy",
     "ckpt_to_safetensors": "parallel.unified",
     "filter_parameters": "checkpoint.filtering",
+    "latest_checkpoint": "training.resume",
     "load_checkpoint": "checkpoint.load",
     "load_checkpoint_async": "checkpoint.load",
     "load_distributed_checkpoint": "parallel.unified",
@@ -64,6 +73,7 @@ _HOME = {
     "open_checkpoint": "checkpoint.reader",
     "rank_list_for_transform": "parallel.transform",
     "restore_group_info_list": "parallel.unified",
+    "resume": "training.resume",
     "safetensors_to_ckpt": "parallel.unified",
     "save_checkpoint": "checkpoint.save",
     "transform_checkpoint_by_rank": "parallel.transform",

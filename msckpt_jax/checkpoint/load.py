@@ -52,7 +52,8 @@ def load_checkpoint(
             dtypes and shardings. Each process reads only the byte ranges of its own shards.
         sharding: one for all arrays, or a function of name and shape (None: default device).
         strategy: strategy file (or dict of layouts) when ``ckpt_file_name`` is a folder of
-            ``rank_N`` folders: their files are read as one CheckPoint of full tensors.
+            ``rank_N`` folders, or a dict of files by rank: these are read as one CheckPoint of
+            full tensors.
 
     Returns:
         Without ``like`` and ``sharding`` a :class:`Parameters`, an ordered mutable mapping from

@@ -116,7 +116,7 @@ def save_checkpoint(
         TypeError, ValueError: an argument of the wrong type or value.
         OSError: FileNotFoundError for a missing folder, IsADirectoryError, a full disk.
     """
-    mode = _check(async_save, append_dict, enc_key, enc_mode, choice_func, crc_check, format)
+    mode = check_options(async_save, append_dict, enc_key, enc_mode, choice_func, crc_check, format)
     if slice_bytes < _ALIGN or slice_bytes % _ALIGN:
         raise ValueError(f"slice_bytes must be a multiple of {_ALIGN}, not {slice_bytes}")
     target = target_path(ckpt_file_name, format)
@@ -241,7 +241,7 @@ def check_folder(target: Any) -> None:
         raise FileNotFoundError(f"the folder {target.parent} does not exist; create it first")
 
 
-def _check(
+def check_options(
     async_save: Any,
     append_dict: Any,
     enc_key: Any,

@@ -260,8 +260,9 @@ class MergedCheckpoint(Mapping[str, Any]):
 def open_ranks(
     folder: Any, strategy_file: Any, suffix: str | None = None, **kwargs: Any
 ) -> MergedCheckpoint:
-    """The rank folders in ``folder`` as one CheckPoint."""
-    return MergedCheckpoint(rank_files(folder, suffix), strategy_file, **kwargs)
+    """The rank folders in ``folder``, or files given by rank, as one CheckPoint."""
+    files = folder if isinstance(folder, Mapping) else rank_files(folder, suffix)
+    return MergedCheckpoint(files, strategy_file, **kwargs)
 
 
 def _moved(box: boxes.Box, by: boxes.Box) -> boxes.Box:

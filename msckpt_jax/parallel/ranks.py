@@ -46,7 +46,7 @@ def split(found: Sequence[Record], remove_redundancy: bool) -> RankFiles:
         )
     layouts = {r.tag: _layout(r, mesh) for r in kept if r.dims}
     devices = list(mesh.devices.flat)
-    mine = [rank for rank, d in enumerate(devices) if d.process_index == jax.process_index()]
+    mine = _mine(mesh)
     load: Counter[int] = Counter()
     out: dict[int, list[Record]] = {rank: [] for rank in mine}
     for record in kept:
@@ -56,6 +56,18 @@ def split(found: Sequence[Record], remove_redundancy: bool) -> RankFiles:
             if rank in writers:
                 out[rank].append(_part(record, where[rank]))
     return RankFiles(out, layouts)
+
+
+def local(values: Sequence[Any]) -> list[int]:
+    """The ranks of this process, for which :func:`split` gives records."""
+    shardings = (getattr(value, "sharding", None) for value in values)
+    mesh = next((s.mesh for s in shardings if isinstance(s, NamedSharding)), None)
+    return [0] if mesh is None else _mine(mesh)
+
+
+def _mine(mesh: Any) -> list[int]:
+    me = jax.process_index()
+    return [rank for rank, device in enumerate(mesh.devices.flat) if device.process_index == me]
 
 
 def rank_path(target: Path, rank: int) -> Path:

@@ -1,0 +1,221 @@
+"""``CheckpointConfig``: when a run saves, what it keeps, and how files are written."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from msckpt_jax import names
+from msckpt_jax.checkpoint import records
+from msckpt_jax.checkpoint import save as saving
+
+_COUNTERS = ("epoch_num", "step_num")
+#: Arguments of save_checkpoint that a run sets anew for every file.
+_PER_FILE = {"save_obj", "ckpt_file_name", "append_dict"}
+
+
+class _Default(int):
+    """A default that can be told from the same number given by the caller."""
+
+
+class Best(NamedTuple):
+    """Keep the ``number`` files with the best ``metric``, however old they are."""
+
+    metric: str
+    mode: str
+    number: int
+
+
+class CheckpointConfig:
+    """The policies of a :class:`ModelCheckpoint`, with MindSpore 2.10's names and defaults.
+
+    Of two policies of a kind the first wins when both are *given*. In MindSpore the defaults
+    ``save_checkpoint_steps=1`` and ``keep_checkpoint_max=5`` win, too, so that its tutorial's
+    ``CheckpointConfig(save_checkpoint_seconds=30, keep_checkpoint_per_n_minutes=3)`` saves every
+    step there and keeps five files; here it does what it says. What is overruled reads as None.
+
+    Args:
+        save_checkpoint_steps: save every so many steps.
+        save_checkpoint_seconds: save at the first step for which more seconds have passed since
+            the last save. With 0 or None for both, only the last step is saved.
+        keep_checkpoint_max: keep the newest so many files. 0 stands for 1, as in MindSpore;
+            None keeps all.
+        keep_checkpoint_per_n_minutes: of the files younger than n minutes keep the oldest and the
+            newest, which leaves about one for n minutes.
+        integrated_save: False writes ``rank_N/<name>`` and ``<prefix>_strategy.ckpt``.
+        async_save: ``True``/``"thread"`` or ``"process"``: training goes on while the file is
+            written. An error is raised by the next save, or when the run ends.
+        saved_network: a part of the state: the path of a sub-tree (``"params"``; names in the
+            file start below it), a function from the state to what is saved, or an nnx object.
+        append_info: list of ``"epoch_num"``, ``"step_num"`` and dicts of further entries. Dicts
+            are read at each save, so that changed values are saved. A number that a dict gives
+            under one of the two names is added to it, as in MindSpore.
+        enc_key, enc_mode, crc_check, format: as in :func:`save_checkpoint`.
+        exception_save: any exception in the run, KeyboardInterrupt and SIGTERM included, writes
+            ``prefix-epoch_step_breakpoint.ckpt`` before it goes on.
+        remove_redundancy: each distinct shard is written by one rank only (never merged).
+        keep_best: ``(metric, "min" or "max", number)``: the best so many of the saved files are
+            kept as well, by the ``metric`` that :meth:`ModelCheckpoint.step` was given.
+        **save_options: further arguments of :func:`save_checkpoint`.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong type or value; all four policies are off.
+    """
+
+    def __init__(
+        self,
+        save_checkpoint_steps: int | None = _Default(1),
+        save_checkpoint_seconds: int | None = _Default(0),
+        keep_checkpoint_max: int | None = _Default(5),
+        keep_checkpoint_per_n_minutes: int | None = _Default(0),
+        integrated_save: bool = True,
+        async_save: bool | str = False,
+        saved_network: Any = None,
+        append_info: Sequence[str | Mapping[str, Any]] | None = None,
+        enc_key: bytes | None = None,
+        enc_mode: str = "AES-GCM",
+        exception_save: bool = False,
+        crc_check: bool = False,
+        remove_redundancy: bool = False,
+        format: str = "ckpt",
+        *,
+        keep_best: tuple[str, str, int] | None = None,
+        **save_options: Any,
+    ):
+        steps = _count("save_checkpoint_steps", save_checkpoint_steps)
+        seconds = _count("save_checkpoint_seconds", save_checkpoint_seconds)
+        most = _count("keep_checkpoint_max", keep_checkpoint_max)
+        minutes = _count("keep_checkpoint_per_n_minutes", keep_checkpoint_per_n_minutes)
+        if not (steps or seconds or most or minutes):
+            raise ValueError(
+                "save_checkpoint_steps, save_checkpoint_seconds, keep_checkpoint_max and "
+                "keep_checkpoint_per_n_minutes are all None or 0: give one of them"
+            )
+        self.save_checkpoint_steps, self.save_checkpoint_seconds = _policy(steps, seconds)
+        if most == 0 and not minutes:
+            most = 1
+        self.keep_checkpoint_max, self.keep_checkpoint_per_n_minutes = _policy(most, minutes)
+        self.keep_best = None if keep_best is None else _best(keep_best)
+        self.saved_network = _part(saved_network)
+        self.append_info = _info(append_info)
+        self.exception_save = _flag("exception_save", exception_save)
+        self.remove_redundancy = _flag("remove_redundancy", remove_redundancy)
+        self.integrated_save = _flag("integrated_save", integrated_save) and not remove_redundancy
+        self.async_save, self.format, self.crc_check = async_save, format, crc_check
+        self.enc_key, self.enc_mode = enc_key, enc_mode
+        mode = saving.check_options(async_save, None, enc_key, enc_mode, None, crc_check, format)
+        if mode is not None:
+            mode.check_key(enc_key, "enc_key")
+        self._more = _further(save_options)
+
+    @property
+    def append_dict(self) -> dict[str, Any] | None:
+        """What ``append_info`` adds to a file, counters at their start values; None if nothing."""
+        out: dict[str, Any] = {e: 0 for e in self.append_info if isinstance(e, str)}
+        for entry in self.append_info:
+            out |= entry if isinstance(entry, Mapping) else {}
+        return out or None
+
+    def append_values(self, epoch: int, step: int) -> dict[str, Any] | None:
+        """:attr:`append_dict` after ``step`` steps in all, in the given epoch."""
+        out = self.append_dict
+        if out is not None:
+            for name, value in zip(_COUNTERS, (epoch, step), strict=True):
+                if name in out:
+                    out[name] += value
+        return out
+
+    def get_checkpoint_policy(self) -> dict[str, Any]:
+        """The policies as a dict, as MindSpore's method of this name gives them."""
+        return {
+            "save_checkpoint_steps": self.save_checkpoint_steps,
+            "save_checkpoint_seconds": self.save_checkpoint_seconds,
+            "keep_checkpoint_max": self.keep_checkpoint_max,
+            "keep_checkpoint_per_n_minutes": self.keep_checkpoint_per_n_minutes,
+            "saved_network": self.saved_network,
+        }
+
+    @property
+    def save_options(self) -> dict[str, Any]:
+        """The arguments of :func:`save_checkpoint` that are the same for all files of a run."""
+        return {
+            "integrated_save": self.integrated_save,
+            "async_save": self.async_save,
+            "enc_key": self.enc_key,
+            "enc_mode": self.enc_mode,
+            "crc_check": self.crc_check,
+            "format": self.format,
+            "remove_redundancy": self.remove_redundancy or None,
+        } | self._more
+
+
+def _count(name: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int or None, not {type(value).__name__}")
+    if value < 0:
+        raise ValueError(f"{name} must be 0 or more, not {value}")
+    return value
+
+
+def _policy(first: int | None, second: int | None) -> tuple[int | None, int | None]:
+    """The one that holds: the first if it was given, else the second, else the first's default."""
+    if second and (not first or isinstance(first, _Default)):
+        return None, second
+    return (int(first) if first else None), None
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be bool, not {type(value).__name__}")
+    return value
+
+
+def _best(value: Any) -> Best:
+    wanted = 'keep_best must be like ("loss", "min", 3)'
+    if not isinstance(value, tuple | list) or len(value) != 3:
+        raise TypeError(f"{wanted}, not {value!r}")
+    best = Best(*value)
+    if not isinstance(best.metric, str):
+        raise TypeError(f"{wanted}: the metric's name must be str, not {best.metric!r}")
+    if best.mode not in ("min", "max"):
+        raise ValueError(f"{wanted}: the mode must be 'min' or 'max', not {best.mode!r}")
+    if not _count("the number of keep_best", best.number):
+        raise ValueError(f"{wanted}: the number must be 1 or more, not {best.number!r}")
+    return best
+
+
+def _part(value: Any) -> str | Callable[[Any], Any] | Any:
+    if value is None or isinstance(value, str) or names.is_module(value) or callable(value):
+        return value
+    raise TypeError(
+        "saved_network must be the path of a sub-tree, a function of the state, or an nnx object, "
+        f"not {type(value).__name__}: a tree that is given once does not change with training"
+    )
+
+
+def _info(value: Any) -> list[str | Mapping[str, Any]]:
+    if value is None:
+        return []
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"append_info must be a list, not {type(value).__name__}")
+    for entry in value:
+        if isinstance(entry, Mapping):
+            records.of_append(entry)  # refuse now what could not be saved later
+        elif not isinstance(entry, str):
+            raise TypeError(f"append_info holds str and dict, not {type(entry).__name__}")
+        elif entry not in _COUNTERS:
+            raise ValueError(f"append_info knows {' and '.join(_COUNTERS)}, not {entry!r}")
+    return list(value)
+
+
+def _further(options: dict[str, Any]) -> dict[str, Any]:
+    known = set(inspect.signature(saving.save_checkpoint).parameters) - _PER_FILE
+    for name in options:
+        if name not in known:
+            own = list(inspect.signature(CheckpointConfig).parameters)[:-1]
+            allowed = ", ".join([*own, *sorted(known - set(own))])
+            raise TypeError(f"CheckpointConfig has no argument {name!r}; it has {allowed}")
+    return options

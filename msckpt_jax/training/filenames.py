@@ -1,0 +1,62 @@
+"""Names of a run's files: ``prefix-epoch_step.ckpt``, as MindSpore's ModelCheckpoint gives them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_BASE = r"(?P<prefix>{prefix})(?:_(?P<run>\d+))?-"
+_TAIL = r"(?P<epoch>\d+)_(?P<step>\d+)(?P<breakpoint>_breakpoint)?\.(?:ckpt|safetensors)"
+_RANK_FOLDER = re.compile(r"rank_\d+")
+
+
+class RunFile(NamedTuple):
+    """A name taken apart, in the order of fields in which files of one prefix are ordered."""
+
+    run: int
+    epoch: int
+    step: int
+    breakpoint: bool
+    prefix: str
+    name: str
+
+
+def make(prefix: str, epoch: int, step: int, format: str, breakpoint: bool = False) -> str:
+    epoch, step = int(epoch), int(step)  # a scalar array prints otherwise
+    if epoch < 0 or step < 0:
+        raise ValueError(f"epoch and step must not be negative, but are {epoch} and {step}")
+    return f"{prefix}-{epoch}_{step}{'_breakpoint' * breakpoint}.{format}"
+
+
+def parse(name: str, prefix: str | None = None) -> RunFile | None:
+    """Take a name apart; None for one of another prefix, or of something else."""
+    base = _BASE.format(prefix=".+?" if prefix is None else re.escape(prefix))
+    found = re.fullmatch(base + _TAIL, name)
+    if found is None:
+        return None
+    run, epoch, step = (int(found[part] or 0) for part in ("run", "epoch", "step"))
+    return RunFile(run, epoch, step, bool(found["breakpoint"]), found["prefix"], name)
+
+
+def listing(directory: Path | Any) -> dict[str, list[Path | Any]]:
+    """The names in a folder and its ``rank_N`` folders, each with its paths."""
+    out: dict[str, list[Path | Any]] = {}
+    for path in sorted(directory.iterdir()):
+        inner = _RANK_FOLDER.fullmatch(path.name) and path.is_dir()
+        for file in sorted(path.iterdir()) if inner else [path]:
+            out.setdefault(file.name, []).append(file)
+    return out
+
+
+def own_prefix(directory: Path | Any, prefix: str) -> str:
+    """``prefix``, or ``prefix_1``, ``prefix_2``, ... when the folder holds files of other runs.
+
+    MindSpore's rule: one more than the largest number there, gaps are not filled
+    (train/callback/_checkpoint.py, _chg_ckpt_file_name_if_same_exist). Unlike there breakpoint
+    files count, too: a run and its breakpoint share a prefix that no other run has.
+    """
+    base = re.compile(_BASE.format(prefix=re.escape(prefix)) + r".*\.(?:ckpt|safetensors)")
+    found = [base.fullmatch(name) for name in listing(directory)]
+    runs = [int(match["run"] or 0) for match in found if match is not None]
+    return f"{prefix}_{max(runs) + 1}" if runs else prefix

@@ -1,0 +1,316 @@
+"""``ModelCheckpoint``: save while a training loop runs, one call a step."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import stat
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import jax
+
+from msckpt_jax import names
+from msckpt_jax.checkpoint import save as saving
+from msckpt_jax.checkpoint import writer
+from msckpt_jax.checkpoint.background import AsyncSave
+from msckpt_jax.parallel import ranks
+from msckpt_jax.training import filenames, selection
+from msckpt_jax.training.config import CheckpointConfig
+from msckpt_jax.training.position import Position
+from msckpt_jax.training.preemption import Preemption
+from msckpt_jax.training.resume import Resumed
+from msckpt_jax.training.retention import Retention, Saved
+from msckpt_jax.training.schedule import Schedule
+
+log = logging.getLogger("msckpt_jax")
+
+
+class _Pending(NamedTuple):
+    """A save that was begun; ``handle`` is None when it is complete already."""
+
+    path: Any
+    saved: Saved
+    handle: AsyncSave | None
+
+
+class ModelCheckpoint:
+    """Saves the state of a training loop by the policies of a :class:`CheckpointConfig`.
+
+    ::
+
+        config = CheckpointConfig(save_checkpoint_steps=32, keep_checkpoint_max=10)
+        with ModelCheckpoint("resnet50", "ckpts", config) as ckpt:
+            for epoch, batches in ...:
+                for batch in batches:
+                    state, loss = train_step(state, batch)
+                    ckpt.step(state, epoch=epoch, metric=loss)
+
+    Files are ``prefix-epoch_step.ckpt`` with the step within the epoch, both from 1; with MindSpore
+    2.10's suffix ``prefix_1-...``, ``prefix_2-...`` when the folder holds files of earlier runs.
+    When the block ends, the last step is saved unless it has been, and saves under way are waited
+    for. An old file is deleted only when the new one is complete and durable (MindSpore deletes
+    first); files of other runs and ``_breakpoint`` files are never touched. Files are read-only
+    for their owner, and for nobody else, as MindSpore's.
+
+    An exception in the block is never replaced: what goes wrong while it is handled becomes a note
+    on it. With ``exception_save`` it first writes ``prefix-epoch_step_breakpoint.ckpt``: the state
+    given last, under that step's numbers. SIGTERM is taken note of until the step under way calls
+    :meth:`step`, whose state is saved before ``SystemExit(143)``; a second one raises at once.
+
+    Under ``jax.distributed`` call it alike in every process; with arrays that span processes save
+    by steps, not by seconds, and have preemption told by
+    ``jax.experimental.multihost_utils.reached_preemption_sync_point``.
+
+    Args:
+        prefix: start of the file names, without "/".
+        directory: folder for the files, created if missing; None: the current one.
+        config: the policies; None: MindSpore's defaults.
+        batches_per_epoch: the steps of an epoch where they are known: numbers that :meth:`step`
+            is not given are counted by it.
+        resumed: what :func:`resume` returned: numbers go on from there.
+        clock: seconds, for the policies by time.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong type or value.
+    """
+
+    def __init__(
+        self,
+        prefix: str = "CKP",
+        directory: Any = None,
+        config: CheckpointConfig | None = None,
+        *,
+        batches_per_epoch: int | None = None,
+        resumed: Resumed | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        _check(prefix, directory, config, batches_per_epoch)
+        self.config = CheckpointConfig() if config is None else config
+        self.directory = writer.path_of("." if directory is None else directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.prefix = filenames.own_prefix(self.directory, prefix)
+        self._base = prefix
+        self._per_epoch = batches_per_epoch
+        self._clock = clock
+        self._schedule = Schedule(
+            self.config.save_checkpoint_steps, self.config.save_checkpoint_seconds, clock
+        )
+        self._retention = Retention(self.config)
+        self._preemption = Preemption()
+        self._position = Position() if resumed is None else _start(resumed, batches_per_epoch)
+        self._count = self._saved = 0
+        self._state: Any = None
+        self._metric: Any = None
+        self._pending: _Pending | None = None
+        self._latest: str | None = None
+
+    @property
+    def latest_ckpt_file_name(self) -> str | None:
+        """The newest complete CheckPoint of this run."""
+        return self._latest
+
+    def step(
+        self,
+        state: Any,
+        epoch: int | None = None,
+        step: int | None = None,
+        metric: float | Mapping[str, Any] | None = None,
+    ) -> None:
+        """Tell of a finished step; saves if the policy says so.
+
+        A step that is not saved costs a few integer operations: nothing waits for a device. Only
+        references are kept. Steps are counted by calls.
+
+        Args:
+            state: what :func:`save_checkpoint` takes, or a function that gives it, which is called
+                when it is saved. A state whose buffers the next step takes (donation) can be
+                saved until then. For an interruption in the midst of a step give a function
+                (``lambda: state``): it finds what the loop's variable then holds, which may be
+                the state one step on.
+            epoch: its number. Default: counted by ``batches_per_epoch``, else the last one.
+            step: its number within the epoch; without ``epoch`` the number in all. With
+                ``batches_per_epoch`` numbers beyond an epoch are taken modulo it. Default: counted.
+            metric: a number, or several by name, for ``keep_best``. It is read (and waited for)
+                only when the step is saved; NaN and None are never among the best.
+
+        Raises:
+            AsyncSaveError: the previous asynchronous save failed; this step was not saved.
+            CheckpointError, OSError: as :func:`save_checkpoint`.
+            SystemExit: SIGTERM came during this step, with ``exception_save``.
+        """
+        self._state, self._metric = state, metric
+        self._count += 1
+        self._position = self._position.after(epoch, step, self._per_epoch)
+        if self._preemption.received is not None:
+            self._preemption.exit()
+        if self._schedule.due(self._count):
+            self.save()
+
+    def save(self) -> None:
+        """Save the last step now, unless it has been. Raises as :meth:`step` does."""
+        if self._saved == self._count:
+            return
+        self._settle()
+        tree = selection.selected(self._state, self.config.saved_network)
+        if self._saved == 0:
+            self._agree(tree)
+        metric = selection.metric_value(self._metric, self.config.keep_best)
+        path, now = self.directory / self._name(), self._clock()
+        handle = self._write(tree, path)
+        files = self._files(path, tree)
+        self._saved = self._count
+        self._schedule.saved(self._count)
+        self._pending = _Pending(path, Saved(files, now, metric), handle)
+        if handle is None:
+            self._settle()
+
+    def close(self) -> None:
+        """Save the last step unless it has been, and wait for saves under way.
+
+        The ``with`` block does it at a normal end. Raises as :meth:`step` does.
+        """
+        try:
+            self._settle()
+        finally:  # an earlier failure is no reason to lose the last step
+            self.save()
+            self._settle()
+
+    def __enter__(self) -> ModelCheckpoint:
+        if self.config.exception_save:
+            self._preemption.install()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self.close()
+            else:
+                self._interrupted(error)
+        finally:
+            self._preemption.restore()
+
+    def _interrupted(self, error: BaseException) -> None:
+        with _noted(error, f"the save of {self._pending and self._pending.path}"):
+            self._settle()
+        if not self.config.exception_save or self._count == 0:
+            return
+        path = self.directory / self._name(breakpoint=True)
+        with _noted(error, f"the breakpoint {path}"):
+            tree = selection.selected(self._state, self.config.saved_network)
+            self._write(tree, path, async_save=False)
+            _protect(self._files(path, tree))
+            self._latest = str(path)
+
+    def _settle(self) -> None:
+        """Wait for the save under way; when the new file is complete, delete what has had its time.
+
+        Raises:
+            AsyncSaveError: it failed, and nobody has been told.
+        """
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        if pending.handle is not None:
+            pending.handle.settle()
+        _protect(pending.saved.files)
+        self._latest = str(pending.path)
+        for old in self._retention.add(pending.saved):
+            _delete(old)
+
+    def _name(self, breakpoint: bool = False) -> str:
+        epoch, step, _ = self._position
+        return filenames.make(self.prefix, epoch, step, self.config.format, breakpoint)
+
+    def _write(self, tree: Any, path: Any, **changed: Any) -> AsyncSave | None:
+        options: dict[str, Any] = self.config.save_options | changed
+        if not self.config.integrated_save:
+            options.setdefault("strategy_file", self.directory / f"{self.prefix}_strategy.ckpt")
+        append = self.config.append_values(int(self._position.epoch), int(self._position.total))
+        return saving.save_checkpoint(tree, str(path), append_dict=append, **options)
+
+    def _files(self, path: Any, tree: Any) -> tuple[Any, ...]:
+        """What a save to ``path`` has written, or will have, in this process."""
+        if self.config.integrated_save:
+            return (path,)
+        values = [leaf.value for leaf in names.named_leaves(tree)]
+        return tuple(ranks.rank_path(path, rank) for rank in ranks.local(values))
+
+    def _agree(self, tree: Any) -> None:
+        """One prefix for all processes: one may have looked into the folder after another saved.
+
+        Raises:
+            ValueError: arrays span processes, but each would save by its own clock.
+        """
+        values = [leaf.value for leaf in names.named_leaves(tree)]
+        if all(getattr(value, "is_fully_addressable", True) for value in values):
+            return
+        if self.config.save_checkpoint_seconds:
+            raise ValueError(
+                "save_checkpoint_seconds cannot be used with arrays that span processes, whose "
+                "clocks differ: use save_checkpoint_steps"
+            )
+        from jax.experimental import multihost_utils
+
+        run = self.prefix.removeprefix(self._base).removeprefix("_")
+        agreed = int(multihost_utils.broadcast_one_to_all(jax.numpy.int32(run or 0)))
+        self.prefix = f"{self._base}_{agreed}" if agreed else self._base
+
+
+@contextlib.contextmanager
+def _noted(error: BaseException, what: str) -> Any:
+    """Make a failure in the block a note on ``error``, which is on its way already."""
+    try:
+        yield
+    except Exception as failure:
+        note = f"msckpt_jax: {what} failed: {type(failure).__name__}: {failure}"
+        error.add_note(note)
+        log.warning("%s", note)
+
+
+def _check(prefix: Any, directory: Any, config: Any, batches_per_epoch: Any) -> None:
+    if not isinstance(prefix, str) or not prefix or "/" in prefix:
+        raise ValueError(f"prefix must be a str without '/', not {prefix!r}")
+    if directory is not None and not isinstance(directory, str | os.PathLike):
+        raise TypeError(f"directory must be a path, not {type(directory).__name__}")
+    if config is not None and not isinstance(config, CheckpointConfig):
+        raise TypeError(f"config must be a CheckpointConfig, not {type(config).__name__}")
+    if batches_per_epoch is not None:
+        if not isinstance(batches_per_epoch, int) or isinstance(batches_per_epoch, bool):
+            kind = type(batches_per_epoch).__name__
+            raise TypeError(f"batches_per_epoch must be an int, not {kind}")
+        if batches_per_epoch < 1:
+            raise ValueError(f"batches_per_epoch must be 1 or more, not {batches_per_epoch}")
+
+
+def _start(resumed: Resumed, per_epoch: int | None) -> Position:
+    """The position of a file: its total is known by its append info, or by the epoch's length."""
+    counted = (resumed.epoch - 1) * (per_epoch or 0) + resumed.step
+    return Position(resumed.epoch, resumed.step, resumed.append.get("step_num", counted))
+
+
+def _protect(files: tuple[Any, ...]) -> None:
+    for path in files:
+        if isinstance(path, Path):
+            path.chmod(stat.S_IRUSR)
+
+
+def _delete(old: Saved) -> None:
+    for path in old.files:
+        try:
+            if isinstance(path, Path):
+                path.chmod(stat.S_IRUSR | stat.S_IWUSR)  # Windows removes no read-only files
+            path.unlink()
+        except FileNotFoundError:
+            pass  # somebody else has tidied up
+        except OSError as error:
+            log.warning("%s could not be deleted: %s", path, error)

@@ -1,0 +1,36 @@
+"""Where a run is: the numbers that its files are named by."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Position(NamedTuple):
+    """Numbers count from 1; ``step`` counts within the epoch, ``total`` from the run's start."""
+
+    epoch: int = 1
+    step: int = 0
+    total: int = 0
+
+    def after(self, epoch: int | None, step: int | None, per_epoch: int | None) -> Position:
+        """The position after one more step, for which the loop gave what it knows.
+
+        As MindSpore 2.10 does (train/callback/_checkpoint.py, _save_ckpt), a number of steps is
+        taken modulo the batches per epoch where these are known.
+        """
+        total = self.total + 1
+        if step is None:
+            if epoch is None and per_epoch:
+                return _of_total(total, per_epoch)
+            epoch = self.epoch if epoch is None else epoch
+            return Position(epoch, self.step + 1 if epoch == self.epoch else 1, total)
+        if epoch is None:
+            return _of_total(step, per_epoch) if per_epoch else Position(self.epoch, step, step)
+        if per_epoch and step > per_epoch:
+            step = (step - 1) % per_epoch + 1
+        return Position(epoch, step, total)
+
+
+def _of_total(total: int, per_epoch: int) -> Position:
+    epoch, step = divmod(total - 1, per_epoch)
+    return Position(epoch + 1, step + 1, total)

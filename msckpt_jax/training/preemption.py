@@ -1,0 +1,48 @@
+"""SIGTERM as a scheduler sends it before it takes the machine away."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+import jax
+
+
+class Preemption:
+    """Takes note of SIGTERM, so that the step under way can end and its state be saved.
+
+    Raising at once would often find the state donated to the step under way. A second SIGTERM
+    does raise at once.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._installed = False
+
+    def install(self) -> None:
+        """Take the signal over, unless somebody else has, or it cannot be done here.
+
+        Python lets only the main thread do it. Under ``jax.distributed`` the signal belongs to
+        JAX's own notifier, which tells all processes.
+        """
+        main = threading.current_thread() is threading.main_thread()
+        default = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        if default and jax.process_count() == 1:
+            self.received = None
+            signal.signal(signal.SIGTERM, self._note)
+            self._installed = True
+
+    def restore(self) -> None:
+        if self._installed:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            self._installed = False
+
+    def exit(self) -> None:
+        """End as the shell reports a process that the signal has ended."""
+        raise SystemExit(128 + (self.received or 0))
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            self.exit()
+        self.received = number

@@ -1,0 +1,143 @@
+"""``latest_checkpoint`` and ``resume``: go on where a run ended."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from msckpt_jax import names
+from msckpt_jax.checkpoint import load, reader, writer
+from msckpt_jax.errors import CheckpointError
+from msckpt_jax.training import filenames
+from msckpt_jax.training.filenames import RunFile
+
+
+class Resumed(NamedTuple):
+    """A state that was loaded, and where its run was.
+
+    ``epoch`` and ``step`` (within the epoch) are those of the file's name. ``append`` holds the
+    numbers and strings of the file that ``like`` has no place for, among them ``append_info``.
+    """
+
+    state: Any
+    epoch: int
+    step: int
+    append: dict[str, Any]
+    path: str
+
+
+class _Found(NamedTuple):
+    """A file's name, where it lies (several times in rank folders), and whether these are such."""
+
+    file: RunFile
+    paths: list[Any]
+    in_ranks: bool
+
+
+def latest_checkpoint(directory: Any, prefix: str | None = None) -> str | None:
+    """The newest sound CheckPoint of a :class:`ModelCheckpoint`, ours or MindSpore's.
+
+    Files are ordered by run (``prefix``, ``prefix_1``, ...), epoch and step of their names;
+    breakpoint files are among them. A damaged or truncated one is passed over with a warning: the
+    headers of all records are read, and the contents only where there is a check sum. Of files in
+    ``rank_N`` folders that of the lowest rank is returned; all ranks must have theirs.
+
+    Args:
+        directory: the folder that was saved to.
+        prefix: the prefix that was given there; None when all files share one.
+
+    Returns:
+        A path, or None: there is no such file, or no such folder.
+
+    Raises:
+        CheckpointError: there are several prefixes, and none was chosen.
+    """
+    found = _latest(directory, prefix)
+    return None if found is None else str(found.paths[0])
+
+
+def resume(
+    directory: Any, like: Any, prefix: str | None = None, *, strategy: Any = None, **options: Any
+) -> Resumed | None:
+    """Load the latest CheckPoint of a run, so that training goes on as if it had not ended.
+
+    Args:
+        directory: the folder that was saved to.
+        prefix: the prefix that was given there; None when all files share one.
+        like: a state as the training loop has it: a pytree, ``TrainState``, nnx object, or a
+            dict of such, whose values do not matter, or ``jax.ShapeDtypeStruct``. The result has
+            its structure, dtypes and shardings; typed PRNG keys are keys again.
+        strategy: of rank files: the strategy file, when it is not that of :class:`ModelCheckpoint`.
+        **options: further arguments of :func:`load_checkpoint`, such as ``dec_key``.
+
+    Returns:
+        A :class:`Resumed`, or None when there is nothing to go on from. Give it to
+        ``ModelCheckpoint(resumed=...)`` for numbers that go on.
+
+    Raises:
+        CheckpointError: as :func:`load_checkpoint`; several prefixes are there.
+    """
+    found = _latest(directory, prefix)
+    if found is None:
+        return None
+    where = found.paths[0]
+    if found.in_ranks:
+        run = f"_{found.file.run}" if found.file.run else ""
+        default = where.parent.parent / f"{found.file.prefix}{run}_strategy.ckpt"
+        where = {int(path.parent.name.removeprefix("rank_")): path for path in found.paths}
+        options |= {"strategy": strategy or default}
+    state = load.load_checkpoint(where, like=like, **options)
+    entries = load.load_checkpoint(where, **options)
+    known = {leaf.name for leaf in names.named_leaves(like)}
+    append = {name: _plain(entries[name]) for name in entries if name not in known
+              and _is_plain(entries.file.entries[name])}  # fmt: skip
+    return Resumed(state, found.file.epoch, found.file.step, append, str(found.paths[0]))
+
+
+def _latest(directory: Any, prefix: str | None) -> _Found | None:
+    folder = writer.path_of(directory)
+    if not folder.is_dir():
+        return None
+    listed = filenames.listing(folder)
+    parsed = [filenames.parse(name, prefix) for name in listed]
+    files = sorted(file for file in parsed if file is not None)
+    prefixes = sorted({file.prefix for file in files})
+    if len(prefixes) > 1:
+        raise CheckpointError(
+            f"CheckPoints of several runs are there, pass prefix=: one of {', '.join(prefixes)}",
+            file=folder,
+        )
+    ranks = {path.parent.name for f in files for path in listed[f.name] if path.parent != folder}
+    for file in reversed(files):
+        paths = listed[file.name]
+        found = _Found(file, paths, paths[0].parent != folder)
+        problem = _problem(found, len(ranks))
+        if problem is None:
+            return found
+        warnings.warn(f"passed over, not sound: {problem}", stacklevel=3)
+    return None
+
+
+def _problem(found: _Found, ranks: int) -> str | None:
+    """What is wrong with a CheckPoint, or None."""
+    if found.in_ranks and len(found.paths) < ranks:
+        return f"{found.paths[0]}: only {len(found.paths)} of {ranks} ranks have this file"
+    try:
+        for path in found.paths:
+            if reader.encryption(path) is None:  # else its blocks are complete
+                with reader.open_checkpoint(path) as file:
+                    if file.crc is not None:
+                        file.check_crc()
+    except CheckpointError as error:
+        return str(error)
+    return None
+
+
+def _is_plain(entry: Any) -> bool:
+    return entry.type == "str" or (entry.is_array and not entry.shape)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.ndarray | np.generic) else value

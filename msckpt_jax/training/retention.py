@@ -1,0 +1,53 @@
+"""What is kept."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from msckpt_jax.training.config import Best, CheckpointConfig
+
+
+class Saved(NamedTuple):
+    """A complete CheckPoint: its files, the time of its step, and its metric if it has one."""
+
+    files: tuple[Path | Any, ...]
+    time: float
+    metric: float | None = None
+
+
+class Retention:
+    """Which of a run's CheckPoints stay. It knows only those that it was told of."""
+
+    def __init__(self, config: CheckpointConfig):
+        self._max = config.keep_checkpoint_max
+        self._minutes = config.keep_checkpoint_per_n_minutes
+        self._order: Best | None = config.keep_best
+        self._recent: list[Saved] = []
+        self._best: list[Saved] = []
+
+    def add(self, new: Saved) -> list[Saved]:
+        """Take in a CheckPoint that is complete; returns those that are to be deleted."""
+        before = {id(s): s for s in (*self._recent, *self._best)}
+        self._recent = [*self._thinned(new.time), new][-(self._max or 0) :]
+        self._best = self._ranked(new)
+        kept = {id(s) for s in (*self._recent, *self._best)}
+        return [saved for key, saved in before.items() if key not in kept]
+
+    def _thinned(self, now: float) -> list[Saved]:
+        """Of those younger than n minutes only the oldest.
+
+        The rule of MindSpore 2.10 (train/callback/_checkpoint.py, keep_one_ckpoint_per_minutes).
+        """
+        if self._minutes is None:
+            return self._recent
+        young = [s for s in self._recent if now - s.time < 60 * self._minutes]
+        return self._recent[: len(self._recent) - len(young)] + young[:1]
+
+    def _ranked(self, new: Saved) -> list[Saved]:
+        if self._order is None or new.metric is None or math.isnan(new.metric):
+            return self._best
+        sign = 1 if self._order.mode == "min" else -1
+        found = sorted([*self._best, new], key=lambda s: sign * (s.metric or 0.0))
+        return found[: self._order.number]
