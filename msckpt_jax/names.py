@@ -52,6 +52,7 @@ def flatten(tree: Any) -> NamedTree:
     new object; for MindSpore's list a list).
     """
     if is_parameter_list(tree):
+        _check_entries(tree)
         leaves = [Leaf(e["name"], (i, "data"), _unwrap(e["data"])) for i, e in enumerate(tree)]
         names = [leaf.name for leaf in leaves]
         found = NamedTree(
@@ -82,15 +83,24 @@ def is_module(tree: Any) -> bool:
 
 
 def is_parameter_list(tree: Any) -> bool:
-    """Whether ``tree`` is MindSpore's ``[{"name": str, "data": array}, ...]``."""
+    """Whether ``tree`` is MindSpore's ``[{"name": str, "data": array}, ...]``: the first tells."""
+    return isinstance(tree, list) and bool(tree) and _is_entry(tree[0])
+
+
+def _is_entry(value: Any) -> bool:
     return (
-        isinstance(tree, list)
-        and bool(tree)
-        and all(
-            isinstance(e, dict) and e.keys() == {"name", "data"} and isinstance(e["name"], str)
-            for e in tree
-        )
+        isinstance(value, dict)
+        and value.keys() == {"name", "data"}
+        and isinstance(value["name"], str)
     )
+
+
+def _check_entries(tree: list[Any]) -> None:
+    for i, entry in enumerate(tree):
+        if not _is_entry(entry):
+            raise TypeError(
+                f"save_obj[{i}] must be a dict of a name (str) and data, as the entries before it"
+            )
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:

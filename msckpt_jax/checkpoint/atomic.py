@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -34,15 +35,46 @@ def replacing(target: Path, *, durable: bool) -> Iterator[Temporary]:
     temporary = _create(target)
     try:
         yield temporary
-        if durable:
-            os.fsync(temporary.fd)
-        os.replace(temporary.path, target)
+        _publish(temporary, target, durable)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary.path)
         raise
     finally:
         os.close(temporary.fd)
+
+
+@contextlib.contextmanager
+def resuming(target: Path, job: str) -> Iterator[Temporary]:
+    """:func:`replacing`, durable, with a temporary file that a kill or Ctrl-C leaves for ``job``.
+
+    It is empty, or as the interrupted run of the same job has left it. An error removes it.
+
+    Raises:
+        BlockingIOError: another process is at the same job.
+    """
+    path = target.with_name(f"{_prefix(target)}{job}.tmp")
+    _sweep(target, spared=path)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+    try:
+        if not _lock(fd) or not os.fstat(fd).st_nlink:
+            raise BlockingIOError(errno.EWOULDBLOCK, "another process is writing it", str(target))
+        yield Temporary(fd, path)
+        _publish(Temporary(fd, path), target, durable=True)
+    except BlockingIOError:
+        raise
+    except Exception:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _publish(temporary: Temporary, target: Path, durable: bool) -> None:
+    if durable:
+        os.fsync(temporary.fd)
+    os.replace(temporary.path, target)
     if durable:
         sync_folder(target.parent)
 
@@ -85,15 +117,16 @@ def _lock(fd: int) -> bool:
     return True
 
 
-def _sweep(target: Path) -> None:
-    """Remove temporary files of ``target`` whose writer is gone."""
+def _sweep(target: Path, spared: Path | None = None) -> None:
+    """Remove temporary files of ``target`` whose writer is gone, but ``spared``."""
     if fcntl is None:
         return
     prefix = _prefix(target)
     with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
         stale = [e.path for e in entries if e.name.startswith(prefix) and e.name.endswith(".tmp")]
         for path in stale:
-            _remove_unlocked(path)
+            if path != os.fspath(spared or ""):
+                _remove_unlocked(path)
 
 
 def _remove_unlocked(path: str) -> None:

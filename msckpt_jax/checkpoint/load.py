@@ -68,6 +68,7 @@ def load_checkpoint(
     """
     if sum(given is not None for given in (net, like, sharding)) > 1:
         raise ValueError("pass only one of net, like and sharding")
+    _check_types(strict_load, crc_check, sharding)
     chosen = choice(filter_prefix, specify_prefix, choice_func)
     secrets: dict[str, Any] = {"dec_key": dec_key, "dec_mode": dec_mode, "crc_check": crc_check}
     if strategy is None:
@@ -75,7 +76,7 @@ def load_checkpoint(
     else:
         from msckpt_jax.parallel import merged
 
-        file = merged.open_ranks(ckpt_file_name, strategy, **secrets)
+        file = merged.open_ranks(ckpt_file_name, strategy, format=format, **secrets)
     parameters = Parameters(file, [name for name in file if chosen(name)])
     if not parameters:
         raise CheckpointError(
@@ -88,6 +89,17 @@ def load_checkpoint(
     if sharding is not None:
         return _on_devices(parameters, sharding)
     return parameters
+
+
+def _check_types(strict_load: Any, crc_check: Any, sharding: Any) -> None:
+    for name, value in (("strict_load", strict_load), ("crc_check", crc_check)):
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} must be bool, not {type(value).__name__}")
+    if not (sharding is None or isinstance(sharding, jax.sharding.Sharding) or callable(sharding)):
+        raise TypeError(
+            "sharding must be a jax.sharding.Sharding or a function of name and shape, not "
+            f"{type(sharding).__name__}"
+        )
 
 
 def load_checkpoint_async(
@@ -194,6 +206,8 @@ def _on_devices(parameters: Parameters, sharding: Sharding) -> dict[str, Any]:
     for name in arrays:
         entry = found[name]
         wanted = sharding(name, entry.shape) if callable(sharding) else sharding
+        if not (wanted is None or isinstance(wanted, jax.sharding.Sharding)):
+            raise TypeError(f"sharding({name!r}, {entry.shape}) gave a {type(wanted).__name__}")
         dtype = _without_x64(name, entry.tensors[0].row.array, parameters)
         requests.append(into.request(name, parameters, dtype, wanted))
     placed = dict(zip(arrays, placement.place(requests), strict=True))

@@ -76,6 +76,8 @@ class CheckpointFile(Mapping[str, Any]):
         metadata: of a safetensors file. size: bytes of the file. problems: what is wrong with it.
     """
 
+    plan = None  # it has no ranks
+
     def __init__(
         self,
         ckpt_file_name: Any,
@@ -203,8 +205,11 @@ class CheckpointFile(Mapping[str, Any]):
         """The array in the dtype of its bytes: Int4 as int8, PRNG keys as uint32."""
         return self._array(self.entries[name].tensors[0])
 
-    def pieces(self, name: str) -> list[boxes.Piece]:
-        """The array as pieces ``(box, source)`` in the dtype in which it is stored."""
+    def pieces(self, name: str, box: boxes.Box | None = None) -> list[boxes.Piece]:
+        """The array as pieces ``(box, source)`` in the dtype in which it is stored.
+
+        ``box`` is what is wanted of it, which other sources need to know.
+        """
         return index.pieces(self._data, self.entries[name].tensors[0])
 
     def raw_bytes(self, tensor: index.Stored) -> Any:

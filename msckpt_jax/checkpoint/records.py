@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -66,8 +67,8 @@ class File(NamedTuple):
 
 
 @collector.paused()
-def from_tree(tree: Any) -> list[Record]:
-    """A record for each leaf of ``tree``.
+def from_tree(tree: Any, choose: Callable[[str], Any] = lambda name: True) -> list[Record]:
+    """A record for each leaf of ``tree`` whose name ``choose`` returns true for.
 
     Raises:
         CheckpointError: names collide, or a dtype is not one that MindSpore loads.
@@ -75,6 +76,8 @@ def from_tree(tree: Any) -> list[Record]:
     """
     out = []
     for name, path, value in names.named_leaves(tree):
+        if not choose(name):
+            continue
         try:
             out.append(of_value(name, value))
         except CheckpointError as error:
@@ -117,20 +120,33 @@ def of_append(append: Mapping[str, Any]) -> list[Record]:
     for key, value in append.items():
         if not isinstance(key, str):
             raise TypeError(f"append_dict has the key {key!r}: keys must be str")
-        if isinstance(value, float) and not isinstance(value, np.generic):
-            value = np.array(value, np.float32)
         try:
+            if isinstance(value, float) and not isinstance(value, np.generic):
+                value = _float32(key, value)
             out.append(of_value(key, value))
         except TypeError as error:
             raise TypeError(f"append_dict: {error}") from None
     return out
 
 
-def check_tags(found: Iterable[Record]) -> None:
-    """Refuse tags that a file cannot hold, or that two records share.
+def _float32(name: str, value: float) -> np.ndarray:
+    if math.isfinite(value) and abs(value) > float(np.finfo(np.float32).max):
+        raise CheckpointError(
+            "append_dict keeps a Python float as Float32, which this one does not fit; pass "
+            "np.float64(value)",
+            name=name,
+            found=value,
+        )
+    return np.array(value, np.float32)
+
+
+def check_tags(found: Sequence[Record]) -> None:
+    """Refuse to write nothing, tags that a file cannot hold, or that two records share.
 
     Names of a tree differ; those of ``append_dict`` and the tags of PRNG keys may meet them.
     """
+    if not found:
+        raise CheckpointError("there is nothing to save: no leaf in the tree, or none chosen")
     seen: set[str] = set()
     for record in found:
         if record.tag in seen:

@@ -89,8 +89,8 @@ def save_checkpoint(
         enc_key: encrypt with this key of 16, 24 or 32 bytes (SM4-CBC: 16). Not with
             ``crc_check``: MindSpore cannot read that combination.
         enc_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
-        choice_func: saves only the parameters whose name it returns true for; ``append_dict``
-            is kept whole.
+        choice_func: saves only the parameters whose name it returns true for, so what cannot be
+            saved may be left out; ``append_dict`` is kept whole.
         crc_check: append a CRC32 that ``load_checkpoint(crc_check=True)`` verifies.
         format: ``"ckpt"`` or ``"safetensors"`` (no encryption, no strings).
         remove_redundancy: without ``integrated_save`` each distinct shard is written by one rank
@@ -110,20 +110,17 @@ def save_checkpoint(
 
     Raises:
         CheckpointError: a name collides, a dtype is one that MindSpore cannot load (the text says
-            what to cast to), a string in safetensors, arrays on different meshes without
-            ``integrated_save``; another process has failed or died.
+            what to cast to), there is nothing to save, a string in safetensors, arrays on different
+            meshes without ``integrated_save``; another process has failed or died.
         AsyncSaveError: the previous asynchronous save failed; this one was not begun.
         TypeError, ValueError: an argument of the wrong type or value.
         OSError: FileNotFoundError for a missing folder, IsADirectoryError, a full disk.
     """
     mode = check_options(async_save, append_dict, enc_key, enc_mode, choice_func, crc_check, format)
-    if slice_bytes < _ALIGN or slice_bytes % _ALIGN:
-        raise ValueError(f"slice_bytes must be a multiple of {_ALIGN}, not {slice_bytes}")
+    _check_amounts(integrated_save, slice_bytes, threads, timeout)
     target = target_path(ckpt_file_name, format)
     background.settle()
-    found = records.from_tree(save_obj)
-    if choice_func is not None:
-        found = [r for r in found if choice_func(r.tag)]
+    found = records.from_tree(save_obj, choice_func or (lambda name: True))
     if append_dict:
         found += records.of_append(append_dict)
     records.check_tags(found)
@@ -195,7 +192,8 @@ def _rank_files(
     if not isinstance(target, Path):
         raise ValueError(f"integrated_save=False needs a path on a local file system, not {target}")
     parts, layouts = ranks.split(found, bool(job.remove_redundancy))
-    files = [File(ranks.rank_path(target, rank), part) for rank, part in parts.items()]
+    # Without redundancy a rank may have nothing to write, and nobody can load an empty file.
+    files = [File(ranks.rank_path(target, rank), part) for rank, part in parts.items() if part]
     path = Path(strategy_file or target.parent / "strategy.ckpt")
     strategy.encode(path, layouts)  # refuse before anything is written
     mine = path if jax.process_index() == 0 else None
@@ -239,6 +237,15 @@ def check_folder(target: Any) -> None:
     """Refuse a local path in a missing folder; object stores have none that would have to be."""
     if isinstance(target, Path) and not target.parent.is_dir():
         raise FileNotFoundError(f"the folder {target.parent} does not exist; create it first")
+
+
+def _check_amounts(integrated_save: Any, slice_bytes: int, threads: int, timeout: float) -> None:
+    if not isinstance(integrated_save, bool):
+        raise TypeError(f"integrated_save must be bool, not {type(integrated_save).__name__}")
+    if slice_bytes < _ALIGN or slice_bytes % _ALIGN:
+        raise ValueError(f"slice_bytes must be a multiple of {_ALIGN}, not {slice_bytes}")
+    if threads < 1 or timeout <= 0:
+        raise ValueError(f"threads and timeout must be positive, not {threads} and {timeout}")
 
 
 def check_options(

@@ -79,8 +79,18 @@ def write(target: Any, plan: Plan, options: Options) -> None:
 
 
 def path_of(name: Any) -> Path | epath.Path:
-    """A ``pathlib.Path`` for local files, else what ``etils.epath`` makes of the name."""
-    path = epath.Path(name)
+    """A ``pathlib.Path`` for local files, else what ``etils.epath`` makes of the name.
+
+    Raises:
+        ValueError: a scheme that ``etils.epath`` does not know.
+    """
+    try:
+        path = epath.Path(name)
+    except KeyError as error:
+        raise ValueError(
+            f"{name}: etils.epath knows no paths of {error.args[0]}; use gs://, s3:// or az:// "
+            "with the fsspec driver, or pass an open binary file"
+        ) from None
     return path if "://" in str(name) else Path(os.fspath(path))
 
 
@@ -135,17 +145,23 @@ def _plain(fd: int, plan: Plan, options: Options, threads: int) -> None:
     local = threading.local()
 
     def one(chunk: Chunk) -> tuple[int, int]:
-        found = planning.buffers(chunk, staging(local))
-        write_vector(fd, found, chunk.nbytes, chunk.offset)
-        if options.durable:
-            _begin_writeback(fd, chunk.offset, chunk.nbytes)
-        _report(options.progress, chunk.nbytes)
+        found = write_chunk(fd, chunk, options, local)
         return crc.of_buffers(found) if options.crc else 0, chunk.nbytes
 
     reserve(fd, plan.nbytes)
     sums = list(in_threads(one, planning.chunks(plan.parts), threads))
     if options.crc:
         os.pwrite(fd, wire.crc_trailer(crc.join(sums)), plan.nbytes)
+
+
+def write_chunk(fd: int, chunk: Chunk, options: Options, local: threading.local) -> list:
+    """Write a chunk to its place; the buffers that it was made of."""
+    found = planning.buffers(chunk, staging(local))
+    write_vector(fd, found, chunk.nbytes, chunk.offset)
+    if options.durable:
+        _begin_writeback(fd, chunk.offset, chunk.nbytes)
+    _report(options.progress, chunk.nbytes)
+    return found
 
 
 def _encrypted(fd: int, plan: Plan, options: Options, threads: int) -> None:

@@ -20,7 +20,7 @@ COMMANDS = {
     "inspect": "names, dtypes, shapes and sizes of what is in a file",
     "verify": "check every record's size, the check sum, and for truncation",
     "diff": "compare two files: missing, extra, dtype, shape, largest difference",
-    "convert": "between .ckpt and .safetensors, with other dtypes and names",
+    "convert": "between .ckpt, .safetensors, rank files and Orbax, with other dtypes and names",
     "merge": "rank files and their strategy into one file of full tensors",
     "reshard": "rank files of one layout into those of another",
 }

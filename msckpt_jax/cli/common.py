@@ -7,7 +7,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,15 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 
 def key_arguments(parser: argparse.ArgumentParser, prefix: str = "dec") -> None:
-    what = "encrypted file to read" if prefix == "dec" else "file to write"
+    read = (
+        "raw key of the encrypted file to read; without it, hex digits in the variable "
+        f"{KEY_VARIABLE} are taken where a key is needed. Keys on the command line would be seen "
+        "by other users"
+    )
     parser.add_argument(
         f"--{prefix}-key-file",
         metavar="FILE",
-        help=f"raw key of the {what}; without it, hex digits in the variable {KEY_VARIABLE} are "
-        "taken where a key is needed. Keys on the command line would be seen by other users",
+        help=read if prefix == "dec" else "encrypt what is written with the raw key in this file",
     )
     parser.add_argument(
         f"--{prefix}-mode",
@@ -97,6 +100,13 @@ def open_sound_file(args: argparse.Namespace, name: str) -> CheckpointFile:
     return file
 
 
+def count(text: str) -> int:
+    """A positive number, as the type of an argument."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
+    return int(text)
+
+
 def choose(pattern: str | None) -> Callable[[str], bool]:
     """Whether a name matches a regular expression somewhere."""
     if pattern is None:
@@ -131,6 +141,12 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], Any]]:
         yield advance
     finally:
         bar.stop()
+
+
+def warn_of_strings(names: Iterable[str]) -> None:
+    """Say which strings the target does not hold."""
+    for name in sorted(names):
+        print(f"msckpt: warning: {name} is a string: left out", file=sys.stderr)
 
 
 def plain(text: str) -> Text:

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,8 +33,8 @@ Write the parameters of one CheckPoint to another, in another format:
 
 Tensors are copied piece by piece, so that memory stays small for any size. The custom metadata
 of Orbax become metadata of safetensors, or entries named `metadata.KEY` of a .ckpt, and back.
-safetensors holds neither strings nor encryption: strings are left out with a warning. The
-`value` that Orbax writes below every nnx.Variable is left out of the names.
+safetensors and rank files hold neither strings nor encryption: strings are left out with a
+warning. The `value` that Orbax writes below every nnx.Variable is left out of the names.
 
 --to names a strategy file, `saved` (the shardings with which Orbax saved), or a mesh:
 """
@@ -103,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
     work = _work(args, source, format)
     to_file = format in save.FORMATS
     (_to_file if to_file else _to_orbax)(args, work)
-    print(f"{args.target}: {len(work.records)} entries, {common.size(work.nbytes)}")
+    what = format if to_file else "an Orbax checkpoint"
+    print(f"{args.target}: {what}, {len(work.records)} entries, {common.size(work.nbytes)}")
     return 0
 
 
@@ -156,7 +156,10 @@ def _to_ranks(args: argparse.Namespace, source: Any) -> int:
     elif "=" in args.to:
         layouts = meshspec.parse(args.to, source.entries)
     folder = Path(args.target)
+    if folder.is_dir() and any(folder.glob("rank_*")):
+        raise ValueError(f"{folder} holds rank files already; convert to a new folder")
     target = merged.plan_of(args.to if layouts is None else layouts)
+    common.warn_of_strings(transform.strings_left_out(source, target))
     files = transform.plan_files(source, target, folder, "rank", ".ckpt")
     total = sum(record.nbytes for file in files for record in file.records)
     with common.progress("convert", total) as advance:
@@ -178,7 +181,7 @@ def _work(args: argparse.Namespace, source: Any, format: str) -> Work:
             metadata[entry.name.removeprefix(_METADATA)] = _value(source[entry.name])
             continue
         if entry.type == dtypes.STRING and format == "safetensors":
-            print(f"msckpt: warning: {entry.name} is a string: left out", file=sys.stderr)
+            common.warn_of_strings([entry.name])
             continue
         record = copying.record_of(source, entry.name, _FLOATS.get(args.dtype))
         found.append(record._replace(tag=rename(record.tag)))

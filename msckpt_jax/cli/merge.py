@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from msckpt_jax.checkpoint import boxes, writer
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.cli import common
 from msckpt_jax.parallel import merged, transform
@@ -16,8 +17,10 @@ and missing replicas are fine. Tensors are copied piece by piece and never held 
 """
 EXAMPLES = """\
   msckpt merge ckpts/ --strategy ckpts/strategy.ckpt -o model.ckpt
-  msckpt merge ckpts/ --strategy strategy.json -o model.safetensors
+  msckpt merge ckpts/ --strategy strategy.json -o model.safetensors --jobs 4
   msckpt merge ckpts/ --strategy ckpts/strategy.ckpt -o model.ckpt --plan
+
+Interrupted work is taken up where it was left when the command is given again.
 """
 
 
@@ -25,21 +28,35 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR", help="folder of rank_N folders")
     parser.add_argument("--strategy", metavar="FILE", required=True, help="binary, or .json")
     parser.add_argument("-o", "--output", metavar="FILE", required=True)
+    parser.add_argument("--jobs", type=common.count, default=writer.THREADS, metavar="N",
+                        help=f"pieces copied at a time (default {writer.THREADS})")  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="only show what would be done")
 
 
 def run(args: argparse.Namespace) -> int:
     source = merged.open_ranks(args.folder, args.strategy)
     target = Path(args.output)
-    if target.suffix not in (".ckpt", ".safetensors"):
+    if target.suffix.removeprefix(".") not in transform.FORMATS:
         raise ValueError(f"{args.output} must end with .ckpt or .safetensors")
     found = transform.rank_records(source, None, 0)
     total = sum(record.nbytes for record in found)
     what = f"{len(found)} entries, {common.size(total)}, from {len(source.files)} rank files"
     if args.plan:
+        _print_plan(source)
         print(f"{args.output}: {what}")
         return 0
+    job = transform.job_of(source, None)
     with common.progress("merge", total) as advance:
-        transform.write_files([File(target, found)], progress=advance)
+        files = [File(target, found)]
+        transform.write_files(files, progress=advance, job=job, threads=args.jobs)
     print(f"{args.output}: {what}")
     return 0
+
+
+def _print_plan(source: merged.MergedCheckpoint) -> None:
+    """How many bytes are read from the file of each rank."""
+    table = common.table(">rank", ">bytes read", "file")
+    read = source.bytes_by_rank({n: boxes.whole(e.shape) for n, e in source.entries.items()})
+    for rank, file in source.files.items():
+        table.add_row(*map(common.plain, (str(rank), f"{read.get(rank, 0):,}", file.path)))
+    common.console().print(table)

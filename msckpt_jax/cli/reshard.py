@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
-from msckpt_jax.checkpoint import boxes, reader
+from msckpt_jax.checkpoint import atomic, boxes
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.cli import common
-from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import merged, meshspec, strategy, transform
 from msckpt_jax.parallel.merged import MergedCheckpoint, Plan
 
@@ -27,6 +27,8 @@ EXAMPLES = """\
 
 Interrupted work is taken up where it was left when the command is given again.
 """
+#: The file in the output folder that names the job whose results lie there.
+_NOTE = ".msckpt-reshard"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,27 +39,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="DIR", required=True)
     parser.add_argument("--prefix", default="rank", help="of the new files' names (default: rank)")
     parser.add_argument("--format", choices=["ckpt", "safetensors"], default="ckpt")
-    parser.add_argument("--jobs", type=int, default=1, help="files written at a time (default 1)")
+    parser.add_argument("--jobs", type=common.count, default=1, metavar="N",
+                        help="files written at a time (default 1)")  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="only show what would be done")
 
 
 def run(args: argparse.Namespace) -> int:
+    if not args.to:
+        raise ValueError("--to must name a strategy file, or be a mesh specification")
+    transform.check_prefix(args.prefix, "--prefix")
     source = merged.open_ranks(args.folder, args.source)
     layouts = None if "=" not in args.to else meshspec.parse(args.to, source.entries)
     target = merged.plan_of(layouts if layouts is not None else args.to)
     assert target is not None
     folder = Path(args.output)
-    if folder.exists() and folder.samefile(args.folder):
-        raise ValueError(f"{folder} is the source itself; write to another folder")
+    transform.check_other_folder(args.folder, folder)
+    common.warn_of_strings(transform.strings_left_out(source, target))
     files = transform.plan_files(source, target, folder, args.prefix, f".{args.format}")
     if args.plan:
         _print_plan(source, target)
         return 0
-    newest = max(Path(file.path).stat().st_mtime for file in source.files.values())
-    left = [file for file in files if not is_done(file, newest)]
+    job = transform.job_of(source, target)
+    left = _left(folder, files, job)
     total = sum(record.nbytes for file in left for record in file.records)
     with common.progress("reshard", total) as advance:
-        transform.write_files(left, args.jobs, advance)
+        transform.write_files(left, args.jobs, advance, job=job)
     if layouts is not None:
         strategy.write(folder / "strategy.ckpt", layouts)
     done = f", {len(files) - len(left)} were there already" if len(left) < len(files) else ""
@@ -65,39 +71,37 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def is_done(file: File, newest: float) -> bool:
-    """Whether an earlier run completed a file since the sources, last changed at ``newest``.
+def _left(folder: Path, files: list[File], job: str) -> list[File]:
+    """The files that an earlier run of the same job has not completed.
 
-    A file appears under its name only when it is whole, so its index is proof enough.
+    A file appears under its name only when it is whole, so that its existence is proof enough.
     """
-    if not file.target.exists() or file.target.stat().st_mtime < newest:
-        return False
-    try:
-        entries = reader.open_checkpoint(file.target).entries.values()
-    except CheckpointError:
-        return False
-    have = {entry.tag: (entry.type, entry.nbytes) for entry in entries}
-    return have == {record.tag: (record.type, record.nbytes) for record in file.records}
+    note = folder / _NOTE
+    if note.exists() and note.read_text() == job:
+        return [file for file in files if not file.target.exists()]
+    others = {f for f in folder.glob("rank_*/*") if not f.name.startswith(".")}
+    if others:
+        raise ValueError(f"{folder} holds other rank files ({min(others)}); write to a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing(note, durable=True) as file:
+        os.write(file.fd, job.encode())
+    return files
 
 
 def _print_plan(source: MergedCheckpoint, target: Plan) -> None:
     out = common.table(">rank", ">bytes", ">entries", "read from ranks")
     moved = 0
     for rank in range(target.ranks):
-        found: dict[int, int] = {}
-        total = count = 0
+        wanted: dict[str, boxes.Box] = {}
         for name, entry in source.entries.items():
             known = name in target.parameters
             box = target.box(name, rank, entry.shape) if known else boxes.whole(entry.shape)
-            if box is None or not entry.is_array:
-                continue
-            size = entry.tensors[0].row.stored.itemsize
-            for holder, elements in source.holders(name, box).items():
-                found[holder] = found.get(holder, 0) + elements * size
-            total += sum(source.holders(name, box).values()) * size
-            count += 1
+            if box is not None:
+                wanted[name] = box
+        found = source.bytes_by_rank(wanted)
+        total = sum(found.values())
         moved += total - found.get(rank, 0)
         detail = ", ".join(f"{r}: {common.size(n)}" for r, n in sorted(found.items()))
-        out.add_row(*map(common.plain, (str(rank), f"{total:,}", str(count), detail)))
+        out.add_row(*map(common.plain, (str(rank), f"{total:,}", str(len(wanted)), detail)))
     common.console().print(out)
     print(f"{target.ranks} files; {common.size(moved)} come from files of other ranks")

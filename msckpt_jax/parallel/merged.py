@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -183,6 +184,19 @@ class MergedCheckpoint(Mapping[str, Any]):
                 out[rank] = out.get(rank, 0) + boxes.size_of(common)
         return out
 
+    def bytes_by_rank(self, wanted: Mapping[str, boxes.Box]) -> dict[int, int]:
+        """The bytes that the named boxes take from the file of each rank."""
+        out: Counter[int] = Counter()
+        for name, box in wanted.items():
+            entry = self.entries[name]
+            if not entry.is_array:  # one rank's, whole
+                holder = next(rank for rank, file in self.files.items() if name in file)
+                out[holder] += entry.nbytes
+                continue
+            size = entry.tensors[0].row.stored.itemsize
+            out.update({rank: n * size for rank, n in self.holders(name, box).items()})
+        return dict(out)
+
     def close(self) -> None:
         for file in self.files.values():
             file.close()
@@ -238,10 +252,11 @@ class MergedCheckpoint(Mapping[str, Any]):
 
         MindSpore takes one rank's part for the whole, in silence.
         """
-        if self.plan is None or len(self.files) == 1:
+        if len(self.files) == 1:
             return
         holders = [file for file in self.files.values() if name in file]
-        cut = [p for p, s in self.plan.parameters.items() if max(s.layout.splits, default=1) > 1]
+        known = self.plan.parameters if self.plan else {}
+        cut = [p for p, s in known.items() if max(s.layout.splits, default=1) > 1]
         # A state of the optimizer has the name of its parameter at the end, and its layout.
         likely = next((p for p in cut if name.endswith(f".{p}")), None)
         if likely is not None and holders[0].entries[name].shape:
@@ -250,8 +265,11 @@ class MergedCheckpoint(Mapping[str, Any]):
             return
         else:
             why = "its values differ from rank to rank"
+        problem = "the strategy does not say how it is sharded, but {}; add it to the strategy"
+        if self.plan is None:
+            problem = "no strategy says how it is sharded, but {}; give the strategy of the source"
         raise CheckpointError(
-            f"the strategy does not say how it is sharded, but {why}; add it to the strategy",
+            problem.format(why),
             file=self.path,
             name=name,
         )

@@ -6,13 +6,17 @@ copies byte ranges window by window, so that no tensor of either side is ever he
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from msckpt_jax.checkpoint import boxes, copying, writer
+from msckpt_jax import dtypes
+from msckpt_jax.checkpoint import boxes, copying, records, resume, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.errors import CheckpointError
@@ -22,6 +26,7 @@ from msckpt_jax.parallel.merged import MergedCheckpoint, Plan, Source
 
 # What MindSpore does not count when it compares the parameters of two strategies.
 _UNCOUNTED = ("accu_grads", "adam_v", "adam_m")
+FORMATS = ("ckpt", "safetensors")
 
 
 def transform_checkpoints(
@@ -56,16 +61,24 @@ def transform_checkpoints(
         CheckpointError: the files of needed ranks are missing, or do not fit the strategy; a
             sharded parameter is in no strategy (MindSpore cuts it to one shard in silence).
         NotADirectoryError: the source is no folder.
-        ValueError: ``ckpt_prefix`` or ``output_format`` is not usable.
+        ValueError: ``ckpt_prefix``, ``process_num`` or ``output_format`` is not usable, or the
+            destination is the source.
     """
-    if not isinstance(ckpt_prefix, str) or not ckpt_prefix or "/" in ckpt_prefix:
-        raise ValueError(f"ckpt_prefix must be a name without '/', not {ckpt_prefix!r}")
-    if output_format not in ("ckpt", "safetensors"):
+    check_prefix(ckpt_prefix, "ckpt_prefix")
+    check_count(process_num, "process_num")
+    if output_format not in FORMATS:
         raise ValueError(f"output_format must be 'ckpt' or 'safetensors', not {output_format!r}")
+    check_other_folder(src_checkpoints_dir, dst_checkpoints_dir)
     source = merged.open_ranks(src_checkpoints_dir, src_strategy_file)
+    target = merged.plan_of(dst_strategy_file)
+    if dropped := strings_left_out(source, target):
+        warnings.warn(
+            f"strings are left out of rank files, they crash MindSpore's merge: {sorted(dropped)}",
+            stacklevel=2,
+        )
     files = plan_files(
         source,
-        merged.plan_of(dst_strategy_file),
+        target,
         Path(dst_checkpoints_dir),
         ckpt_prefix,
         f"{_part_suffix(src_strategy_file, source.plan, dst_strategy_file)}.{output_format}",
@@ -83,12 +96,20 @@ def transform_checkpoint_by_rank(
     """Make the file of one destination rank from ``{source rank: file}``.
 
     The map needs the ranks that :func:`rank_list_for_transform` names.
+
+    Raises:
+        CheckpointError: as :func:`transform_checkpoints`.
+        ValueError: no such rank, or the name does not end with ``.ckpt`` or ``.safetensors``.
     """
     if not isinstance(checkpoint_files_map, Mapping) or not checkpoint_files_map:
         raise TypeError("checkpoint_files_map must be a dict of rank to file")
+    target = merged.plan_of(dst_strategy_file)
+    check_rank(rank_id, target)
+    path = Path(save_checkpoint_file_name)
+    if path.suffix.removeprefix(".") not in FORMATS:
+        raise ValueError(f"{path} must end with .ckpt or .safetensors")
     source = MergedCheckpoint(checkpoint_files_map, src_strategy_file)
-    found = rank_records(source, merged.plan_of(dst_strategy_file), rank_id)
-    write_files([File(Path(save_checkpoint_file_name), found)])
+    write_files([File(path, rank_records(source, target, rank_id))])
 
 
 def rank_list_for_transform(
@@ -97,10 +118,12 @@ def rank_list_for_transform(
     """The source ranks whose files destination rank ``rank_id`` needs, in descending order.
 
     Of replicas the rank itself is taken where it is one, else the lowest.
+
+    Raises:
+        CheckpointError: a strategy file is damaged. ValueError: no such rank. TypeError: no int.
     """
-    if not isinstance(rank_id, int):
-        raise TypeError(f"rank_id must be int, not {type(rank_id).__name__}")
     source, target = merged.plan_of(src_strategy_file), merged.plan_of(dst_strategy_file)
+    check_rank(rank_id, target)
     if source is None:
         return [0]
     needed: set[int] = set()
@@ -144,6 +167,30 @@ def merge_pipeline_strategys(src_strategy_dirs: Any, dst_strategy_file: Any) -> 
 # The parts, which the command line uses, too
 
 
+def check_prefix(prefix: Any, argument: str) -> None:
+    if not isinstance(prefix, str) or not prefix or "/" in prefix:
+        raise ValueError(f"{argument} must be a name without '/', not {prefix!r}")
+
+
+def check_count(count: Any, argument: str) -> None:
+    if not isinstance(count, int) or count < 1:
+        raise ValueError(f"{argument} must be a positive number, not {count!r}")
+
+
+def check_rank(rank: Any, plan: Plan | None) -> None:
+    if not isinstance(rank, int):
+        raise TypeError(f"rank_id must be int, not {type(rank).__name__}")
+    count = plan.ranks if plan else 1
+    if not 0 <= rank < count:
+        raise ValueError(f"rank_id must be below the {count} ranks of the strategy, not {rank}")
+
+
+def check_other_folder(source: Any, target: Any) -> None:
+    """Refuse to write among the rank files that are read: they would be taken for them later."""
+    if Path(target).exists() and Path(target).samefile(source):
+        raise ValueError(f"{target} is the source itself; write to another folder")
+
+
 def plan_files(
     source: Source, target: Plan | None, folder: Path, prefix: str, suffix: str
 ) -> list[File]:
@@ -156,10 +203,20 @@ def plan_files(
     ]
 
 
+def strings_left_out(source: Source, target: Plan | None) -> set[str]:
+    """The strings, which rank files do not hold: they crash MindSpore's merge."""
+    if target is None:
+        return set()
+    return {name for name, entry in source.entries.items() if entry.type == dtypes.STRING}
+
+
 def rank_records(source: Source, target: Plan | None, rank: int) -> list[Record]:
-    """What one rank of ``target`` holds; everything whole when there is no target."""
+    """What one rank of ``target`` holds, but no strings; all and whole if there is no target."""
     out = []
+    left_out = strings_left_out(source, target)
     for name, entry in source.entries.items():
+        if name in left_out:
+            continue
         staged = target.parameters.get(name) if target else None
         if staged is None:
             _check_known(source, target, name)
@@ -183,14 +240,39 @@ def rank_records(source: Source, target: Plan | None, rank: int) -> list[Record]
     return out
 
 
-def write_files(files: list[File], jobs: int = 1, progress: writer.Progress | None = None) -> None:
-    """Write files whose formats follow from their names, ``jobs`` at a time."""
-    options = writer.Options(progress=progress)
+def job_of(source: MergedCheckpoint, target: Plan | None) -> str:
+    """A name that work has only while its sources stay as they are and its target is the same."""
+    files = [(r, os.path.realpath(f.path), os.stat(f.path)) for r, f in source.files.items()]
+    state = [(rank, path, stat.st_size, stat.st_mtime_ns) for rank, path, stat in files]
+    return hashlib.sha256(repr((state, source.plan, target)).encode()).hexdigest()[:16]
+
+
+def write_files(
+    files: list[File],
+    jobs: int = 1,
+    progress: writer.Progress | None = None,
+    *,
+    job: str | None = None,
+    threads: int = writer.THREADS,
+) -> None:
+    """Write files whose formats follow from their names, ``jobs`` at a time.
+
+    A rank that holds nothing gets no file: MindSpore cannot load an empty one. With ``job``, see
+    :func:`job_of`, large files go on where a killed run has left them.
+    """
+    files = [file for file in files if file.records]
+    options = writer.Options(progress=progress, threads=threads)
+
+    for file in files:
+        records.check_tags(file.records)
 
     def write(file: File) -> None:
         file.target.parent.mkdir(parents=True, exist_ok=True)
         make = safetensors.plan if file.target.suffix == ".safetensors" else planning.ckpt
-        writer.write(file.target, make(file.records), options)
+        if job is None or not hasattr(os, "pwritev"):
+            writer.write(file.target, make(file.records), options)
+        else:
+            resume.write(file.target, make(file.records), options, job)
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         list(pool.map(write, files))

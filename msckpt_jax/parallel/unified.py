@@ -53,16 +53,20 @@ def unified_safetensors(
         split_dst_file: ``(i, n)`` writes only the i-th of n shares, i from 1.
 
     Raises:
-        CheckpointError: as :func:`transform_checkpoints`.
+        CheckpointError: as :func:`transform_checkpoints`; or two parameters get one name.
+        ValueError, TypeError: an argument of the wrong value or type.
     """
     del merge_with_redundancy
+    share, shares = _share_of(split_dst_file)
+    if choice_func is not None and not callable(choice_func):
+        raise TypeError("choice_func must be callable")
+    transform.check_count(max_process_num, "max_process_num")
     source = merged.open_ranks(src_dir, src_strategy_file, file_suffix)
     names = _chosen(source, choice_func)
     folder = Path(dst_dir)
     folder.mkdir(parents=True, exist_ok=True)
     sharded = [name for name in names if source.plan and name in source.plan.parameters]
     groups = _groups({name: source.entries[name].nbytes for name in sharded})
-    share, shares = split_dst_file or (1, 1)
     files = [
         File(folder / f"part{i}.safetensors", [_renamed(source, n, names[n]) for n in group])
         for i, group in enumerate(groups)
@@ -80,6 +84,13 @@ def unified_safetensors(
         (folder / _MAP_FILE).write_text(json.dumps(content, indent=4))
 
 
+def _share_of(split: Any) -> tuple[int, int]:
+    share, shares = split or (1, 1)
+    if not 1 <= share <= shares:
+        raise ValueError(f"split_dst_file must be (i, n) with i from 1 to n, not {split}")
+    return share, shares
+
+
 def _chosen(source: MergedCheckpoint, choose: Any) -> dict[str, str]:
     """The names to keep, and what they are called afterwards."""
     out: dict[str, str] = {}
@@ -91,7 +102,16 @@ def _chosen(source: MergedCheckpoint, choose: Any) -> dict[str, str]:
             raise ValueError(f"choice_func must return bool or str, not {choice!r} for {name!r}")
         if choice is not False:
             out[name] = choice if isinstance(choice, str) else name
+    _check_distinct(out)
     return out
+
+
+def _check_distinct(renamed: Mapping[str, str]) -> None:
+    """Refuse new names that meet: the parts are files of their own, so nothing else would."""
+    first: dict[str, str] = {}
+    for old, new in renamed.items():
+        if first.setdefault(new, old) != old:
+            raise CheckpointError(f"{first[new]!r} and {old!r} would both get this name", name=new)
 
 
 def _groups(sizes: Mapping[str, int]) -> list[list[str]]:
@@ -176,7 +196,11 @@ def load_distributed_checkpoint(
         return True
     if dst_safetensors_dir is None:
         raise ValueError("without a network, dst_safetensors_dir is needed")
+    if output_format not in transform.FORMATS:
+        raise ValueError(f"output_format must be 'ckpt' or 'safetensors', not {output_format!r}")
     target = merged.plan_of(predict_strategy)
+    if rank_id is not None:
+        transform.check_rank(rank_id, target)
     ranks = range(target.ranks if target else 1) if rank_id is None else [rank_id]
     files = [
         File(
@@ -285,6 +309,8 @@ def merge_sliced_parameter(
     if not sliced_parameters:
         raise ValueError("sliced_parameters is empty")
     named = isinstance(sliced_parameters[0], Mapping)
+    if any(isinstance(s, Mapping) != named for s in sliced_parameters):
+        raise TypeError("sliced_parameters must be all arrays, or all dicts of name and data")
     names = {s["name"] for s in sliced_parameters} if named else set()
     parts = [np.asarray(s["data"] if named else s) for s in sliced_parameters]
     if len(names) > 1 or len({p.shape[1:] for p in parts}) > 1:
@@ -377,6 +403,7 @@ def _convert(
 ) -> None:
     if name_map is not None and not isinstance(name_map, Mapping):
         raise ValueError(f"name_map must be a dict, not {type(name_map).__name__}")
+    transform.check_count(jobs, "processes_num")
     if save_path is not None and Path(save_path).suffix:
         raise ValueError(f"save_path must be a folder, not {save_path}")
     source = Path(file_path)

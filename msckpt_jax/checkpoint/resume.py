@@ -1,0 +1,53 @@
+"""Write a large file in steps, so that what a killed run has written serves the next one.
+
+The temporary file is longer than the file by 8 bytes, which say how many bytes from the start are
+on the disk; they are cut off before it gets its name. A temporary file of another job, or of one
+that is never taken up again, is swept away by the next save of the same name.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from pathlib import Path
+
+from msckpt_jax.checkpoint import atomic, writer
+from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint.plan import Chunk, Plan
+
+#: Bytes after which what is written is made durable and noted down.
+STEP_BYTES = 256 << 20
+_NOTE = struct.Struct("<Q")
+
+
+def write(target: Path, plan: Plan, options: writer.Options, job: str) -> None:
+    """Write ``plan`` to ``target``, going on where a run of the same ``job`` was interrupted.
+
+    ``job`` is a name that only the same bytes have. ``options`` may not ask for a check sum or a
+    cipher. ``options.progress`` hears of what was there, too.
+    """
+    local = threading.local()
+    with atomic.resuming(target, job) as file:
+        size = plan.nbytes + _NOTE.size
+        if os.fstat(file.fd).st_size != size:
+            os.ftruncate(file.fd, 0)
+            writer.reserve(file.fd, size)
+            os.ftruncate(file.fd, size)
+        (done,) = _NOTE.unpack(os.pread(file.fd, _NOTE.size, plan.nbytes))
+        done = done if done <= plan.nbytes else 0
+
+        def one(chunk: Chunk) -> int:
+            if chunk.offset + chunk.nbytes > done:
+                writer.write_chunk(file.fd, chunk, options, local)
+            elif options.progress is not None:
+                options.progress(chunk.nbytes)
+            return chunk.offset + chunk.nbytes
+
+        noted = done
+        for end in writer.in_threads(one, planning.chunks(plan.parts), options.threads):
+            if end >= noted + STEP_BYTES:  # results come in order: all before it is written
+                os.fsync(file.fd)
+                os.pwrite(file.fd, _NOTE.pack(end), plan.nbytes)
+                noted = end
+        os.ftruncate(file.fd, plan.nbytes)
