@@ -59,7 +59,8 @@ class ModelCheckpoint:
 
     An exception in the block is never replaced: what goes wrong while it is handled becomes a note
     on it. With ``exception_save`` it first writes ``prefix-epoch_step_breakpoint.ckpt``: the state
-    given last, under that step's numbers. SIGTERM is taken note of until the step under way calls
+    given last, under that step's numbers (an interrupted step may have taken its buffers by
+    donation: then the note says so). SIGTERM is taken note of until the step under way calls
     :meth:`step`, whose state is saved before ``SystemExit(143)``; a second one raises at once.
 
     Under ``jax.distributed`` call it alike in every process; with arrays that span processes save
@@ -198,6 +199,8 @@ class ModelCheckpoint:
                 self._interrupted(error)
         finally:
             self._preemption.restore()
+        if error is None:
+            self._preemption.pass_on()
 
     def _interrupted(self, error: BaseException) -> None:
         with _noted(error, f"the save of {self._pending and self._pending.path}"):

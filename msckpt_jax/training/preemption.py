@@ -34,13 +34,20 @@ class Preemption:
             self._installed = True
 
     def restore(self) -> None:
+        """Give the signal back."""
         if self._installed:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._installed = False
 
     def exit(self) -> None:
         """End as the shell reports a process that the signal has ended."""
-        raise SystemExit(128 + (self.received or 0))
+        number, self.received = self.received or 0, None
+        raise SystemExit(128 + number)
+
+    def pass_on(self) -> None:
+        """Let the signal have its effect when no step came to do so."""
+        if self.received is not None:
+            signal.raise_signal(self.received)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:

@@ -17,12 +17,18 @@ def selected(state: Any, part: Any) -> Any:
     """The tree to save: ``state``, or what it returns, or the ``saved_network`` of it.
 
     Raises:
-        CheckpointError: the path leads nowhere.
+        CheckpointError: the path leads nowhere; an array was donated.
     """
-    if names.is_module(part):
-        return part
-    if _is_function(state):
-        state = state()
+    tree = part if names.is_module(part) else _part(state() if _is_function(state) else state, part)
+    if any(isinstance(x, jax.Array) and x.is_deleted() for x in jax.tree.leaves(tree)):
+        raise CheckpointError(
+            "the state was donated to a later step before it could be saved; give step() a "
+            "function that returns what the loop holds then, as in ckpt.step(lambda: state)"
+        )
+    return tree
+
+
+def _part(state: Any, part: Any) -> Any:
     if part is None:
         return state
     return _below(state, part) if isinstance(part, str) else part(state)
