@@ -56,3 +56,19 @@ class AsyncSaveError(CheckpointError):
 
 class RewriteError(TypeError):
     """A rewrite of a primitive does not return what the primitive does."""
+
+
+class ExportError(ValueError):
+    """A function cannot be exported; nothing was written.
+
+    Attributes:
+        problems: each problem by itself; the message has all of them.
+    """
+
+    def __init__(self, problem: str, *, problems: tuple[str, ...] = ()):
+        self.problems = problems or (problem,)
+        super().__init__(problem if not problems else "\n  ".join((problem, *problems)))
+
+
+class UnsupportedError(ExportError):
+    """One equation cannot be expressed in the target's operators."""

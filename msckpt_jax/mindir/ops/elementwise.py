@@ -1,0 +1,308 @@
+"""Arithmetic, comparisons, bits, casts: operands of one shape, or of rank 0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax.errors import UnsupportedError
+from msckpt_jax.lowering.graph import Tensor
+from msckpt_jax.lowering.lower import Array, Context, Rule
+
+
+def operator(op: str) -> Rule:
+    """A rule that is one operator of the same operands."""
+
+    def rule(ctx: Context, eqn: Any, *operands: Array) -> Array:
+        return ctx(op, *operands)
+
+    return rule
+
+
+def by_kind(**ops: str) -> Rule:
+    """A rule that is one operator by the kind of the first operand's dtype: b, i, u, f or c."""
+
+    def rule(ctx: Context, eqn: Any, *operands: Array) -> Array:
+        kind = kind_of(ctx.type(operands[0]).dtype)
+        if kind not in ops:
+            raise UnsupportedError(f"no operator for {ctx.type(operands[0]).dtype}")
+        return ctx(ops[kind], *operands)
+
+    return rule
+
+
+def kind_of(dtype: np.dtype) -> str:
+    """NumPy's kind; ``f`` for bfloat16 too."""
+    return "f" if dtype.kind == "V" else dtype.kind
+
+
+def _bool_like(ctx: Context, x: Array) -> Tensor:
+    return Tensor(np.dtype(bool), ctx.type(x).shape)
+
+
+def _is_nan(ctx: Context, x: Array) -> Array:
+    return ctx("NotEqual", x, x, type=_bool_like(ctx, x))
+
+
+def _shaped(ctx: Context) -> Tensor:
+    return Tensor(np.dtype(bool), ctx.result.shape)
+
+
+def _is_float(ctx: Context, x: Array) -> bool:
+    return kind_of(ctx.type(x).dtype) == "f"
+
+
+def _abs(ctx: Context, eqn: Any, x: Array) -> Array:
+    kind = kind_of(ctx.type(x).dtype)
+    if kind == "u":
+        return x
+    return ctx("ComplexAbs" if kind == "c" else "Abs", x)
+
+
+def _cbrt(ctx: Context, eqn: Any, x: Array) -> Array:
+    return ctx("Mul", ctx("Sign", x), ctx("Pow", ctx("Abs", x), ctx.like(1 / 3, x)))
+
+
+def _clamp(ctx: Context, eqn: Any, low: Array, x: Array, high: Array) -> Array:
+    return _minimum(ctx, eqn, _maximum(ctx, eqn, x, low), high)
+
+
+def _clz(ctx: Context, eqn: Any, x: Array) -> Array:
+    """Spread the highest bit to the right, count the rest."""
+    type = ctx.type(x)
+    bits = type.dtype.itemsize * 8
+    unsigned = np.dtype(f"u{type.dtype.itemsize}")
+    inner = Tensor(unsigned, type.shape)
+    y = ctx.cast(x, unsigned)
+    for shift in (1, 2, 4, 8, 16, 32):
+        if shift < bits:
+            moved = ctx("RightShift", y, ctx.like(shift, y), type=inner)
+            y = ctx("BitwiseOr", y, moved, type=inner)
+    ones = ctx("PopulationCount", y, type=Tensor(np.dtype(np.uint8), type.shape))
+    return ctx("Sub", ctx.like(bits, x), ctx.cast(ones, type.dtype))
+
+
+def _convert(ctx: Context, eqn: Any, x: Array) -> Array:
+    old, new = ctx.type(x).dtype, ctx.result.dtype
+    if old.kind == "c" and new.kind != "c":
+        part = Tensor(np.dtype(f"f{old.itemsize // 2}"), ctx.result.shape)
+        return ctx.cast(ctx("Real", x, type=part), new)
+    if kind_of(old) == "f" and new.kind in "iu" and ctx.options.exact:
+        return _saturating(ctx, x, new)
+    return ctx.cast(x, new)
+
+
+def _saturating(ctx: Context, x: Array, dtype: np.dtype) -> Array:
+    """XLA's conversion: values out of range become the nearest one, NaN becomes 0."""
+    info, floats = np.iinfo(dtype), Tensor(np.dtype(np.float64), ctx.result.shape)
+    wide = ctx.cast(x, np.float64)
+    result = ctx.cast(wide, dtype)
+    for op, limit in (("LessEqual", info.min), ("GreaterEqual", info.max)):
+        beyond = ctx(op, wide, ctx.like(limit, wide), type=_shaped(ctx))
+        full = ctx("BroadcastTo", ctx.like(limit, result), ctx.sizes(floats.shape, infer=False))
+        result = ctx("Select", beyond, full, result)
+    zero = ctx("BroadcastTo", ctx.like(0, result), ctx.sizes(floats.shape, infer=False))
+    return ctx("Select", _is_nan(ctx, wide), zero, result)
+
+
+def _div(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
+    if ctx.result.dtype.kind not in "iu":
+        return ctx("Div", x, y)
+    if not ctx.options.exact:
+        return ctx("TruncateDiv", x, y)
+    # JAX: -1 (all bits set) for a divisor of 0, and the lowest number stays itself over -1.
+    safe, zero = _without_zero(ctx, y)
+    least = ctx.like(-1 if ctx.result.dtype.kind == "i" else np.iinfo(ctx.result.dtype).max, x)
+    return ctx("Select", zero, _full(ctx, least), ctx("TruncateDiv", x, safe))
+
+
+def _without_zero(ctx: Context, y: Array) -> tuple[Array, Array]:
+    y = _full(ctx, y)
+    zero = ctx("Equal", y, ctx.like(0, y), type=_shaped(ctx))
+    return ctx("Select", zero, _full(ctx, ctx.like(1, y)), y), zero
+
+
+def _full(ctx: Context, x: Array) -> Array:
+    """``x`` in the shape of the result."""
+    if ctx.type(x).shape == ctx.result.shape:
+        return x
+    return ctx("BroadcastTo", x, ctx.sizes(ctx.result.shape, infer=False),
+               type=Tensor(ctx.type(x).dtype, ctx.result.shape))  # fmt: skip
+
+
+def _rem(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
+    if ctx.result.dtype == np.uint64:  # Mod has no such kernel
+        return ctx("Sub", x, ctx("Mul", ctx("TruncateDiv", x, y), y))
+    if ctx.result.dtype.kind in "iu" and ctx.options.exact:  # JAX: x for a divisor of 0
+        safe, zero = _without_zero(ctx, y)
+        return ctx("Select", zero, _full(ctx, x), ctx("Mod", x, safe))
+    return ctx("Mod", x, y)
+
+
+def _exp2(ctx: Context, eqn: Any, x: Array) -> Array:
+    return ctx("Pow", ctx.like(2, x), x)  # Exp2 has no CPU kernel
+
+
+def _integer_pow(ctx: Context, eqn: Any, x: Array) -> Array:
+    power = eqn.params["y"]
+    if power == 0:
+        return _full(ctx, ctx.like(1, x))
+    result, square, rest = None, x, abs(power)
+    while rest:
+        if rest & 1:
+            result = square if result is None else ctx("Mul", result, square)
+        rest >>= 1
+        square = ctx("Mul", square, square) if rest else square
+    assert result is not None
+    return result if power > 0 else ctx("Div", ctx.like(1, x), result)
+
+
+def _maximum(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
+    return _extreme(ctx, "Maximum", "LogicalOr", x, y)
+
+
+def _minimum(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
+    return _extreme(ctx, "Minimum", "LogicalAnd", x, y)
+
+
+def _extreme(ctx: Context, op: str, logical: str, x: Array, y: Array) -> Array:
+    if ctx.result.dtype == bool:
+        return ctx(logical, x, y)
+    result = ctx(op, x, y)
+    if ctx.options.exact and _is_float(ctx, x):  # MindSpore's do not propagate NaN
+        for operand in (_full(ctx, y), _full(ctx, x)):
+            result = ctx("Select", _is_nan(ctx, operand), operand, result)
+    return result
+
+
+def _pow(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
+    return ctx("Pow", x, ctx.cast(y, ctx.result.dtype))
+
+
+def _round(ctx: Context, eqn: Any, x: Array) -> Array:
+    if int(eqn.params["rounding_method"]) == 1:  # to the nearest even
+        return ctx("Rint", x)
+    # Away from zero. Floor(|x| + 0.5) would be wrong for the number below 0.5.
+    size = ctx("Abs", x)
+    whole = ctx("Floor", size)
+    rest = ctx("GreaterEqual", ctx("Sub", size, whole), ctx.like(0.5, x), type=_shaped(ctx))
+    return ctx("Mul", ctx("Sign", x), ctx("Add", whole, ctx.cast(rest, ctx.result.dtype)))
+
+
+def _select_n(ctx: Context, eqn: Any, which: Array, *cases: Array) -> Array:
+    if len(cases) == 1:
+        return cases[0]
+    if len(cases) > 2 or ctx.type(which).dtype != bool:
+        raise UnsupportedError("only two cases and a predicate of bools")
+    return ctx("Select", which, cases[1], cases[0])
+
+
+def _shift(op: str, sign_fills: bool = False) -> Rule:
+    def rule(ctx: Context, eqn: Any, x: Array, count: Array) -> Array:
+        dtype = ctx.result.dtype
+        if op == "RightShift" and not sign_fills and dtype.kind == "i":
+            unsigned = Tensor(np.dtype(f"u{dtype.itemsize}"), ctx.result.shape)
+            operands = ctx.cast(x, unsigned.dtype), ctx.cast(count, unsigned.dtype)
+            result = ctx.cast(ctx(op, *operands, type=unsigned), dtype)
+        else:
+            result = ctx(op, x, count)
+        return _guarded(ctx, x, count, result, sign_fills) if ctx.options.exact else result
+
+    return rule
+
+
+def _guarded(ctx: Context, x: Array, count: Array, result: Array, sign_fills: bool) -> Array:
+    """JAX defines shifts past the width; MindSpore leaves them to the processor."""
+    dtype = ctx.result.dtype
+    bits, unsigned = dtype.itemsize * 8, np.dtype(f"u{dtype.itemsize}")
+    count = _full(ctx, count)
+    inside = ctx("Less", ctx.cast(count, unsigned), ctx.constant(np.array(bits, unsigned)),
+                 type=_shaped(ctx))  # fmt: skip
+    past: Array = ctx.like(0, x)
+    if sign_fills and dtype.kind == "i":
+        past = ctx("RightShift", x, ctx.like(bits - 1, x))
+    return ctx("Select", inside, result, _full(ctx, past))
+
+
+def _sign(ctx: Context, eqn: Any, x: Array) -> Array:
+    if ctx.result.dtype.kind == "u":
+        return ctx("Minimum", x, ctx.like(1, x))
+    result = ctx("Sign", x)
+    if ctx.options.exact and _is_float(ctx, x):
+        return ctx("Select", _is_nan(ctx, x), x, result)
+    return result
+
+
+def _population_count(ctx: Context, eqn: Any, x: Array) -> Array:
+    count = ctx("PopulationCount", x, type=Tensor(np.dtype(np.uint8), ctx.result.shape))
+    return ctx.cast(count, ctx.result.dtype)
+
+
+def _tanh(ctx: Context, eqn: Any, x: Array) -> Array:
+    if ctx.result.dtype in (np.dtype(np.float64), np.dtype(np.complex64)):
+        return ctx("Tanh", x)
+    # 2 sigmoid(2x) - 1: the float32 kernel of Tanh is off by 1e-4, that of Sigmoid by 8e-7.
+    two, wide = ctx.like(2, x), ctx("Mul", x, ctx.like(2, x))
+    return ctx("Sub", ctx("Mul", ctx("Sigmoid", wide), two), ctx.like(1, x))
+
+
+def _reduce_precision(ctx: Context, eqn: Any, x: Array) -> Array:
+    params = eqn.params["exponent_bits"], eqn.params["mantissa_bits"]
+    for dtype in ("bfloat16", "float16", "float32", "float64"):
+        info = np.finfo(dtype) if dtype != "bfloat16" else None
+        if params == ((8, 7) if info is None else (info.nexp, info.nmant)):
+            if dtype == "bfloat16":
+                import ml_dtypes
+
+                return ctx.cast(ctx.cast(x, ml_dtypes.bfloat16), ctx.result.dtype)
+            return ctx.cast(ctx.cast(x, dtype), ctx.result.dtype)
+    raise UnsupportedError(f"no dtype has {params[0]} bits of exponent and {params[1]} of mantissa")
+
+
+_LOGICAL = {
+    "and": ("LogicalAnd", "BitwiseAnd"),
+    "or": ("LogicalOr", "BitwiseOr"),
+    "xor": ("LogicalXor", "BitwiseXor"),
+    "not": ("LogicalNot", "Invert"),
+}
+
+_SAME = {
+    "acos": "ACos", "acosh": "Acosh", "add": "Add", "add_any": "Add", "asin": "Asin",
+    "asinh": "Asinh", "atan": "Atan", "atan2": "Atan2", "atanh": "Atanh",
+    "bessel_i0e": "BesselI0e", "bessel_i1e": "BesselI1e", "ceil": "Ceil", "complex": "Complex",
+    "conj": "Conj", "cos": "Cos", "cosh": "Cosh", "digamma": "Digamma", "eq": "Equal",
+    "erf": "Erf", "erf_inv": "Erfinv", "erfc": "Erfc", "exp": "Exp", "expm1": "Expm1",
+    "floor": "Floor", "ge": "GreaterEqual", "gt": "Greater", "igamma": "Igamma",
+    "igammac": "Igammac", "imag": "Imag", "is_finite": "IsFinite", "le": "LessEqual",
+    "lgamma": "Lgamma", "log": "Log", "log1p": "Log1p", "logistic": "Sigmoid", "lt": "Less",
+    "mul": "Mul", "ne": "NotEqual", "neg": "Neg", "nextafter": "NextAfter", "real": "Real",
+    "regularized_incomplete_beta": "Betainc", "rsqrt": "Rsqrt", "sin": "Sin", "sinh": "Sinh",
+    "sqrt": "Sqrt", "square": "Square", "sub": "Sub", "tan": "Tan", "zeta": "Zeta",
+}  # fmt: skip
+
+RULES: dict[str, Rule] = {
+    **{name: operator(op) for name, op in _SAME.items()},
+    **{name: by_kind(b=b, i=i, u=i) for name, (b, i) in _LOGICAL.items()},
+    "abs": _abs,
+    "cbrt": _cbrt,
+    "clamp": _clamp,
+    "clz": _clz,
+    "convert_element_type": _convert,
+    "div": _div,
+    "exp2": _exp2,
+    "integer_pow": _integer_pow,
+    "max": _maximum,
+    "min": _minimum,
+    "population_count": _population_count,
+    "pow": _pow,
+    "reduce_precision": _reduce_precision,
+    "rem": _rem,
+    "round": _round,
+    "select_n": _select_n,
+    "shift_left": _shift("LeftShift"),
+    "shift_right_arithmetic": _shift("RightShift", sign_fills=True),
+    "shift_right_logical": _shift("RightShift"),
+    "sign": _sign,
+    "tanh": _tanh,
+}

@@ -1,0 +1,145 @@
+"""Reading and writing at computed places. MindSpore raises where an index is out of bounds.
+
+Canonical gathers and scatters are in bounds; the starts of dynamic slices are clamped here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax.errors import UnsupportedError
+from msckpt_jax.lowering.graph import Const, Tensor
+from msckpt_jax.lowering.lower import Array, Context, Rule
+from msckpt_jax.mindir.ops.shape import (
+    concatenated, reshaped, sliced, transposed,
+)  # fmt: skip
+
+_I64 = np.dtype(np.int64)
+
+
+def _gather(ctx: Context, eqn: Any, x: Array, indices: Array) -> Array:
+    """GatherNd, or Gather of whole rows."""
+    index = ctx.type(indices)
+    depth = index.shape[-1]
+    _check_gather(eqn, ctx.type(x), index, len(ctx.result.shape))
+    if index.dtype not in (np.dtype(np.int32), _I64):
+        indices = ctx.cast(indices, _I64)
+    if depth == 1:
+        rows = reshaped(ctx, indices, index.shape[:-1])
+        return ctx("Gather", x, rows, Const(0), Const(0))
+    return ctx("GatherNd", x, indices)
+
+
+def _check_gather(eqn: Any, x: Tensor, indices: Tensor, rank: int) -> None:
+    numbers, depth = eqn.params["dimension_numbers"], indices.shape[-1]
+    leading = tuple(range(depth)) if isinstance(depth, int) else None
+    batch = len(indices.shape) - 1
+    canonical = (
+        tuple(numbers.start_index_map) == leading
+        and tuple(numbers.collapsed_slice_dims) == leading
+        and tuple(numbers.offset_dims) == tuple(range(batch, rank))
+        and not numbers.operand_batching_dims
+        and str(eqn.params["mode"]).rpartition(".")[2] == "PROMISE_IN_BOUNDS"
+    )
+    if not canonical:
+        raise UnsupportedError("only as GatherNd does it")
+
+
+def _scatter(op: str) -> Rule:
+    def rule(ctx: Context, eqn: Any, x: Array, indices: Array, updates: Array) -> Array:
+        numbers, index = eqn.params["dimension_numbers"], ctx.type(indices)
+        leading = tuple(range(index.shape[-1])) if isinstance(index.shape[-1], int) else None
+        canonical = (
+            tuple(numbers.inserted_window_dims) == leading
+            and tuple(numbers.scatter_dims_to_operand_dims) == leading
+            and not numbers.operand_batching_dims
+            and str(eqn.params["mode"]).rpartition(".")[2] == "PROMISE_IN_BOUNDS"
+        )
+        if not canonical:
+            raise UnsupportedError("only as ScatterNd does it")
+        if index.dtype not in (np.dtype(np.int32), _I64):
+            indices = ctx.cast(indices, _I64)
+        return ctx(op, x, indices, updates)
+
+    return rule
+
+
+def _dynamic_slice(ctx: Context, eqn: Any, x: Array, *starts: Array) -> Array:
+    old, new = ctx.type(x).shape, ctx.result.shape
+    moving = [axis for axis in range(len(old)) if old[axis] != new[axis]]
+    if not moving:
+        return x
+    if all(isinstance(starts[axis], Const) for axis in moving):
+        begin = [0] * len(old)
+        for axis in moving:
+            start = starts[axis]
+            assert isinstance(start, Const)
+            begin[axis] = min(max(int(start.value), 0), _room(old, new, axis))
+        return sliced(ctx, x, tuple(begin), new)
+    if not all(isinstance(dim, int) for dim in new):
+        raise UnsupportedError("a part of a dynamic size")
+    begin = _clamped(ctx, starts, [_room(old, new, axis) for axis in range(len(old))])
+    return ctx("Slice", x, begin, Const(np.array(new, _I64)))
+
+
+def _room(old: Sequence[Any], new: Sequence[Any], axis: int) -> int:
+    """The largest start on an axis."""
+    if old[axis] == new[axis]:
+        return 0
+    if not isinstance(old[axis], int) or not isinstance(new[axis], int):
+        raise UnsupportedError(f"a part of {new[axis]} of {old[axis]}")
+    return old[axis] - new[axis]
+
+
+def _clamped(ctx: Context, starts: Sequence[Array], most: Sequence[int]) -> Array:
+    """The starts as one int64 tensor, within bounds."""
+    one, all_ = Tensor(_I64, (1,)), Tensor(_I64, (len(starts),))
+    parts = [
+        Const(np.zeros(1, _I64))
+        if room == 0
+        else reshaped(ctx, ctx.cast(_signed(ctx, start), _I64), one.shape)
+        for start, room in zip(starts, most, strict=True)
+    ]
+    vector = concatenated(ctx, parts, 0, all_)
+    low, high = Const(np.zeros(len(starts), _I64)), Const(np.array(most, _I64))
+    return ctx("Minimum", ctx("Maximum", vector, low, type=all_), high, type=all_)
+
+
+def _signed(ctx: Context, start: Array) -> Array:
+    if ctx.type(start).dtype != np.uint64:
+        return start
+    top = ctx.like(np.iinfo(np.int64).max, start)
+    return ctx("Minimum", start, top, type=Tensor(np.dtype(np.uint64), ()))
+
+
+def _dynamic_update_slice(ctx: Context, eqn: Any, x: Array, update: Array, *starts: Array) -> Array:
+    """A scatter along the axes on which the update is smaller, turned to the front."""
+    old, new = ctx.type(x), ctx.type(update)
+    moving = [axis for axis in range(len(old.shape)) if old.shape[axis] != new.shape[axis]]
+    if not moving:
+        return update
+    room = [_room(old.shape, new.shape, axis) for axis in moving]
+    order = (*moving, *(axis for axis in range(len(old.shape)) if axis not in moving))
+    begin = _clamped(ctx, [starts[axis] for axis in moving], room)
+    sizes = [int(new.shape[axis]) for axis in moving]
+    grid = np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), -1).astype(_I64)
+    places = ctx("Add", ctx.constant(grid), begin, type=Tensor(_I64, grid.shape))
+    turned, part = transposed(ctx, x, order), transposed(ctx, update, order)
+    result = ctx("TensorScatterUpdate", turned, places, part, type=ctx.type(turned))
+    return transposed(ctx, result, tuple(np.argsort(order).tolist()))
+
+
+RULES: dict[str, Rule] = {
+    "dynamic_slice": _dynamic_slice,
+    "dynamic_update_slice": _dynamic_update_slice,
+    "gather": _gather,
+    "scatter": _scatter("TensorScatterUpdate"),
+    "scatter-add": _scatter("TensorScatterAdd"),
+    "scatter-max": _scatter("TensorScatterMax"),
+    "scatter-min": _scatter("TensorScatterMin"),
+    "scatter-mul": _scatter("TensorScatterMul"),
+    "scatter-sub": _scatter("TensorScatterSub"),
+}

@@ -1,0 +1,101 @@
+"""Real MindSpore in a process of its own: JSON requests on stdin, JSON answers on stdout.
+
+The process imports MindSpore and runs nothing itself: it forks a child that runs the cases one
+after the other. When a case kills the child (a MindIR that is wrong crashes MindSpore), the next
+child goes on with the case after it. A process that has run a graph cannot be forked: MindSpore
+deadlocks. This file is run as a script and imports nothing of the package, because MindSpore and
+JAX do not live in one process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+answers = os.fdopen(os.dup(1), "w")  # MindSpore prints to stdout, also from C++
+os.dup2(2, 1)
+
+import mindspore as ms  # noqa: E402
+import numpy as np  # noqa: E402
+from mindspore.train import serialization  # noqa: E402
+
+
+def tensor(spec: dict[str, Any]) -> Any:
+    data = Path(spec["file"]).read_bytes()
+    if spec["dtype"] == "BFloat16":
+        kind = serialization.tensor_to_ms_type["BFloat16"]
+        return serialization.Tensor_.convert_bytes_to_tensor(data, tuple(spec["shape"]), kind)
+    return ms.Tensor(np.frombuffer(data, spec["dtype"].lower()).reshape(spec["shape"]))
+
+
+def describe(value: Any, path: str) -> dict[str, Any]:
+    data = bytes(value.contiguous().get_bytes()) if value.size else b""
+    Path(path).write_bytes(data)
+    return {"dtype": str(value.dtype), "shape": list(value.shape), "file": path}
+
+
+def flat(values: Any) -> list[Any]:
+    if isinstance(values, tuple | list):
+        return [one for value in values for one in flat(value)]
+    return [values]
+
+
+def run(file: str, calls: list[list[dict[str, Any]]], folder: str, load: dict[str, Any]) -> Any:
+    """Load one file and call it with each list of inputs."""
+    if "dec_key" in load:
+        load = load | {"dec_key": bytes.fromhex(load["dec_key"])}
+    net = ms.nn.GraphCell(ms.load(file, **load))
+    out = []
+    for number, inputs in enumerate(calls):
+        results = flat(net(*map(tensor, inputs)))
+        out.append([describe(v, f"{folder}/{number}_{i}.out") for i, v in enumerate(results)])
+    return out
+
+
+def child(cases: list[dict[str, Any]], pipe: int, timeout: int) -> None:
+    with os.fdopen(pipe, "w") as out:
+        for case in cases:
+            signal.alarm(timeout)
+            try:
+                answer = {"result": run(**case)}
+            except Exception as error:
+                answer = {"error": f"{type(error).__name__}: {error}"}
+            print(json.dumps(answer), file=out, flush=True)
+    os._exit(0)
+
+
+def forked(cases: list[dict[str, Any]], timeout: int) -> list[dict[str, Any]]:
+    """The answers of one child: as many as it lived to give."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reading)
+        child(cases, writing, timeout)
+    os.close(writing)
+    with os.fdopen(reading) as lines:
+        found = [json.loads(line) for line in lines if line.endswith("\n")]
+    status = os.waitpid(pid, 0)[1]
+    if len(found) < len(cases):
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        if number == signal.SIGALRM:
+            found.append({"timeout": timeout})
+        else:
+            found.append({"crash": signal.Signals(number).name if number else "exit"})
+    return found
+
+
+def main() -> None:
+    for line in sys.stdin:
+        request = json.loads(line)
+        cases, found = request["cases"], []
+        while len(found) < len(cases):
+            found += forked(cases[len(found) :], request["timeout"])
+        print(json.dumps(found), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

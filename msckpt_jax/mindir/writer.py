@@ -1,0 +1,154 @@
+"""Write a Graph as MindIR: one file, or a graph file and a file of weights beside it.
+
+The messages are made without weights; these are streamed from their own buffers to their places,
+shard by shard, as a CheckPoint's are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from msckpt_jax._protos.mind_ir_pb2 import GraphProto, ModelProto, TensorProto
+from msckpt_jax.checkpoint import cipher, records, wire
+from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint import writer as bytes_writer
+from msckpt_jax.checkpoint.plan import Part, Plan
+from msckpt_jax.lowering.graph import Graph, Parameter
+from msckpt_jax.mindir import model as messages
+
+#: MindSpore splits where the weights are larger (train/serialization.py, TOTAL_SAVE).
+SPLIT_BYTES = 1 << 30
+#: In the file of weights each begins at a multiple of this, the first after a header of it.
+_ALIGN = 64
+
+_GRAPH, _PARAMETER, _RAW_DATA = (
+    message.DESCRIPTOR.fields_by_name[field].number
+    for message, field in (
+        (ModelProto, "graph"), (GraphProto, "parameter"), (TensorProto, "raw_data"),
+    )
+)  # fmt: skip
+
+
+class Options(NamedTuple):
+    """How a file is written.
+
+    ``encrypt`` is a cipher of MindSpore's, or a function of bytes and key that gives bytes.
+    """
+
+    split_bytes: int = SPLIT_BYTES
+    encrypt: cipher.Mode | Callable[[bytes, bytes], bytes] | None = None
+    key: bytes = b""
+    custom_func: Callable[[Any], Any] | None = None
+    user_info: Mapping[str, str] | None = None
+    durable: bool = True
+
+
+def write(graph: Graph, target: Path, options: Options) -> Path:
+    """Write ``graph``; the path of the file to load.
+
+    ``target`` ends with ``.mindir``. Weights larger than ``split_bytes`` go to
+    ``<name>_variables/`` and the graph to ``<name>_graph.mindir``. A file is replaced when the new
+    one is complete; a graph file never stands beside weights of another.
+    """
+    model = messages.of_graph(graph, options.user_info)
+    if options.custom_func is not None:
+        options.custom_func(model)
+    weights = {name: _content(p) for name, p in graph.parameters.items()}
+    if sum(map(planning.size_of, weights.values())) <= options.split_bytes:
+        _put(target, _one_file(model, weights), options)
+        return target
+    stem = target.name.removesuffix(".mindir")
+    target = target.with_name(f"{stem}_graph.mindir")
+    folder = target.with_name(f"{stem}_variables")
+    data, stale = _places(target, folder)
+    parts = _external(model, weights, f"{folder.name}/{data.name}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _put(data, parts, options)
+    _put(target, [model.SerializeToString(deterministic=True)], options)
+    stale.unlink(missing_ok=True)
+    return target
+
+
+def _places(target: Path, folder: Path) -> tuple[Path, Path]:
+    """The file for new weights, and the one that the present graph file may refer to."""
+    places = folder / "data_0", folder / "data_1"
+    taken = target.exists() and places[0].exists()
+    return places[::-1] if taken else places
+
+
+def _content(parameter: Parameter) -> Part:
+    """The bytes of a weight: an array, or a tensor that is gathered window by window."""
+    data = parameter.data
+    if parameter.type.dtype.kind == "c":  # no dtype of a CheckPoint
+        return np.ascontiguousarray(data)
+    content = records.of_value(parameter.name, data).content
+    if isinstance(content, records.Tensor):
+        return planning.Range(content, 0, math.prod(content.shape))
+    return content
+
+
+def _one_file(model: ModelProto, weights: Mapping[str, Part]) -> list[Part]:
+    """The parts of a file that holds its weights; protobuf's parser takes the fields in any order.
+
+    Written by hand, because a message with weights would hold a copy of each.
+    """
+    graph = GraphProto()
+    graph.CopyFrom(model.graph)
+    parameters = list(graph.parameter)
+    del graph.parameter[:]
+    inner: list[Part] = [graph.SerializeToString(deterministic=True)]
+    for parameter in parameters:
+        content = weights[parameter.ref_key]
+        head = parameter.SerializeToString(deterministic=True)
+        head += _length(_RAW_DATA, planning.size_of(content))
+        size = len(head) + planning.size_of(content)
+        inner += [_length(_PARAMETER, size) + head, content]
+    shell = ModelProto()
+    shell.CopyFrom(model)
+    shell.ClearField("graph")
+    outer = shell.SerializeToString(deterministic=True)
+    return [outer + _length(_GRAPH, sum(map(planning.size_of, inner))), *inner]
+
+
+def _external(model: ModelProto, weights: Mapping[str, Part], location: str) -> list[Part]:
+    """The parts of the file of weights, sorted by name; ``model`` is told where each one is."""
+    protos = {proto.ref_key: proto for proto in model.graph.parameter}
+    parts: list[Part] = [b"\x01" + bytes(_ALIGN - 1)]  # 1: little-endian
+    offset = _ALIGN
+    for name in sorted(protos):
+        size = planning.size_of(weights[name])
+        where = protos[name].external_data
+        where.location, where.offset, where.length = location, offset, size
+        padding = -size % _ALIGN
+        parts += [weights[name], bytes(padding)]
+        offset += size + padding
+    return parts
+
+
+def _put(path: Path, parts: list[Part], options: Options) -> None:
+    parts = [part for part in parts if planning.size_of(part)]
+    mode = options.encrypt
+    if callable(mode):
+        plain = b"".join(b for c in planning.chunks(parts) for b in _buffers(c))
+        cipher_text = mode(plain, options.key)
+        if not isinstance(cipher_text, bytes | bytearray | memoryview):
+            raise TypeError(f"enc_mode gave {type(cipher_text).__name__}, not bytes")
+        parts, mode = [bytes(cipher_text)], None
+    plan = Plan(parts, sum(map(planning.size_of, parts)))
+    how = bytes_writer.Options(mode=mode, key=options.key, durable=options.durable)
+    bytes_writer.write(path, plan, how)
+
+
+def _buffers(chunk: planning.Chunk) -> list[bytes]:
+    staging = np.empty(planning.CHUNK_BYTES + 32 * 1024, np.uint8)
+    return [bytes(planning.as_bytes(b)) for b in planning.buffers(chunk, staging)]
+
+
+def _length(field: int, size: int) -> bytes:
+    """The tag of a length-delimited field, and the length."""
+    return wire.varint(field << 3 | 2) + wire.varint(size)
