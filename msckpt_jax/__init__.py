@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from msckpt_jax.checkpoint.save import save_checkpoint as save_checkpoint
     from msckpt_jax.errors import AsyncSaveError as AsyncSaveError
     from msckpt_jax.errors import CheckpointError as CheckpointError
+    from msckpt_jax.errors import ExportError as ExportError
+    from msckpt_jax.export import export as export
     from msckpt_jax.parallel.layout import Layout as Layout
     from msckpt_jax.parallel.merged import MergedCheckpoint as MergedCheckpoint
     from msckpt_jax.parallel.strategy import build_searched_strategy as build_searched_strategy
@@ -53,6 +55,7 @@ _HOME = {
     "CheckpointConfig": "training.config",
     "CheckpointError": "errors",
     "CheckpointFile": "checkpoint.reader",
+    "ExportError": "errors",
     "Layout": "parallel.layout",
     "MergedCheckpoint": "parallel.merged",
     "ModelCheckpoint": "training.model_checkpoint",
@@ -62,6 +65,7 @@ _HOME = {
     "ckpt_to_safetensors": "parallel.unified",
     "filter_parameters": "checkpoint.filtering",
     "latest_checkpoint": "training.resume",
+    "export": "export",
     "load_checkpoint": "checkpoint.load",
     "load_checkpoint_async": "checkpoint.load",
     "load_distributed_checkpoint": "parallel.unified",

@@ -14,6 +14,7 @@ import numpy as np
 
 from msckpt_jax import dtypes
 from msckpt_jax.errors import UnsupportedError
+from msckpt_jax.lowering.graph import Const, Operand, Size, Value
 from msckpt_jax.mindir import operators
 
 _WIDER = {
@@ -63,6 +64,19 @@ def _wider(
                 return found
     names = ", ".join(d.name for d in inputs)
     raise UnsupportedError(f"MindSpore's CPU has no kernel of {op} for {names}")
+
+
+def tensor_dtypes(inputs: Sequence[Operand]) -> list[np.dtype]:
+    """The dtypes of the tensors among inputs; a tuple of tensors counts once."""
+    out: list[np.dtype] = []
+    for operand in inputs:
+        if isinstance(operand, tuple) and not isinstance(operand, Const | Size):
+            out += tensor_dtypes(operand)[:1]
+        elif isinstance(operand, Value):
+            out.append(operand.type.dtype)
+        elif isinstance(operand, Const) and isinstance(operand.value, np.ndarray):
+            out.append(operand.value.dtype)
+    return out
 
 
 def _candidates(op: str, dtype: np.dtype) -> Sequence[np.dtype]:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import jax
 import numpy as np
-from jax.extend import core, source_info_util
+from jax.extend import source_info_util
 
+from msckpt_jax import _compat
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.lowering import islands
 from msckpt_jax.lowering.graph import (
@@ -55,7 +55,7 @@ class Options:
 
 
 def lower(
-    jaxpr: core.ClosedJaxpr,
+    jaxpr: _compat.ClosedJaxpr,
     parameters: Mapping[str, Any],
     inputs: Sequence[str],
     options: Options,
@@ -148,7 +148,7 @@ class Context:
         attrs: Mapping[str, Any] | None = None,
     ) -> list[Value]:
         """Emit an operator with several results."""
-        wider = islands.wider(op, _tensor_dtypes(inputs), [t.dtype for t in types])
+        wider = islands.wider(op, islands.tensor_dtypes(inputs), [t.dtype for t in types])
         if not wider:
             return self._emit(op, inputs, types, attrs)
         widened = tuple(self._widen(operand, wider) for operand in inputs)
@@ -210,7 +210,7 @@ class Context:
     def body(
         self,
         name: str,
-        jaxpr: core.ClosedJaxpr,
+        jaxpr: _compat.ClosedJaxpr,
         inputs: Sequence[Tensor],
         arguments: Sequence[Array | int],
     ) -> Graph:
@@ -240,11 +240,11 @@ class Context:
         self.graph.nodes.append(Node(op, tuple(inputs), outputs, {}, bodies, self._source))
         return list(outputs)
 
-    def run(self, jaxpr: core.ClosedJaxpr, arguments: Sequence[Array]) -> list[Array]:
+    def run(self, jaxpr: _compat.ClosedJaxpr, arguments: Sequence[Array]) -> list[Array]:
         """Lower all equations; what cannot be lowered is noted, and its results are made up."""
         env: dict[Any, Array] = {}
-        opened = jaxpr.jaxpr
-        env.update(zip(opened.constvars, map(self.constant, jaxpr.consts), strict=True))
+        opened, consts = _compat.opened(jaxpr)
+        env.update(zip(opened.constvars, map(self.constant, consts), strict=True))
         env.update(zip(opened.invars, arguments, strict=True))
         for value in arguments:
             if isinstance(value, Value):
@@ -255,14 +255,13 @@ class Context:
         return [self._read(env, atom) for atom in opened.outvars]
 
     def _read(self, env: Mapping[Any, Array], atom: Any) -> Array:
-        if isinstance(atom, core.Literal):
+        if isinstance(atom, _compat.Literal):
             return self.constant(np.asarray(atom.val, atom.aval.dtype))
         return env[atom]
 
     def _equation(self, eqn: Any, operands: list[Array]) -> Sequence[Array]:
         outer, name = self._source, eqn.primitive.name
-        line = source_info_util.summarize(eqn.source_info)
-        self._source = outer if line == "unknown" else line
+        self._source = source_info_util.summarize(eqn.source_info) or outer
         self.results = tuple(tensor_of(v.aval) for v in eqn.outvars)
         promised = self.results
         try:
@@ -333,19 +332,6 @@ def _is_tensor(operand: Operand) -> bool:
     return isinstance(operand, Value) or (
         isinstance(operand, Const) and isinstance(operand.value, np.ndarray)
     )
-
-
-def _tensor_dtypes(inputs: Sequence[Operand]) -> list[np.dtype]:
-    """The dtypes of the tensors among inputs; a tuple of tensors counts once."""
-    out: list[np.dtype] = []
-    for operand in inputs:
-        if isinstance(operand, tuple) and not isinstance(operand, Const | Size):
-            out += _tensor_dtypes(operand)[:1]
-        elif isinstance(operand, Value):
-            out.append(operand.type.dtype)
-        elif isinstance(operand, Const) and isinstance(operand.value, np.ndarray):
-            out.append(operand.value.dtype)
-    return out
 
 
 def _graphs(graph: Graph) -> list[Graph]:

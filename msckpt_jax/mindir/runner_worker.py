@@ -21,6 +21,7 @@ os.dup2(2, 1)
 
 import mindspore as ms  # noqa: E402
 import numpy as np  # noqa: E402
+from mindspore import nn  # noqa: E402
 from mindspore.train import serialization  # noqa: E402
 
 
@@ -48,7 +49,7 @@ def run(file: str, calls: list[list[dict[str, Any]]], folder: str, load: dict[st
     """Load one file and call it with each list of inputs."""
     if "dec_key" in load:
         load = load | {"dec_key": bytes.fromhex(load["dec_key"])}
-    net = ms.nn.GraphCell(ms.load(file, **load))
+    net = nn.GraphCell(ms.load(file, **load))
     out = []
     for number, inputs in enumerate(calls):
         results = flat(net(*map(tensor, inputs)))

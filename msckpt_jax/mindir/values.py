@@ -1,4 +1,4 @@
-"""Python values as MindIR messages: attributes, constants, and what is known of a value (abstracts).
+"""Python values as MindIR messages: attributes, constants, and the types of values (abstracts).
 
 The encoding is that of files of MindSpore 2.10.0 (``mind_ir_version`` 3): ``type`` says which field
 holds the value; what is inside of a tuple uses the plural fields.

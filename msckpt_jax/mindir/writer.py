@@ -76,9 +76,8 @@ def write(graph: Graph, target: Path, options: Options) -> Path:
 
 def _places(target: Path, folder: Path) -> tuple[Path, Path]:
     """The file for new weights, and the one that the present graph file may refer to."""
-    places = folder / "data_0", folder / "data_1"
-    taken = target.exists() and places[0].exists()
-    return places[::-1] if taken else places
+    first, second = folder / "data_0", folder / "data_1"
+    return (second, first) if target.exists() and first.exists() else (first, second)
 
 
 def _content(parameter: Parameter) -> Part:
@@ -138,7 +137,8 @@ def _put(path: Path, parts: list[Part], options: Options) -> None:
         cipher_text = mode(plain, options.key)
         if not isinstance(cipher_text, bytes | bytearray | memoryview):
             raise TypeError(f"enc_mode gave {type(cipher_text).__name__}, not bytes")
-        parts, mode = [bytes(cipher_text)], None
+        parts = list[Part]([bytes(cipher_text)])
+        mode = None
     plan = Plan(parts, sum(map(planning.size_of, parts)))
     how = bytes_writer.Options(mode=mode, key=options.key, durable=options.durable)
     bytes_writer.write(path, plan, how)

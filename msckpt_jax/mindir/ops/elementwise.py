@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax.errors import UnsupportedError
@@ -191,11 +192,10 @@ def _round(ctx: Context, eqn: Any, x: Array) -> Array:
 
 
 def _select_n(ctx: Context, eqn: Any, which: Array, *cases: Array) -> Array:
-    if len(cases) == 1:
-        return cases[0]
-    if len(cases) > 2 or ctx.type(which).dtype != bool:
+    if len(cases) != 2 or ctx.type(which).dtype != bool:
         raise UnsupportedError("only two cases and a predicate of bools")
-    return ctx("Select", which, cases[1], cases[0])
+    otherwise, then = cases
+    return ctx("Select", which, then, otherwise)
 
 
 def _shift(op: str, sign_fills: bool = False) -> Rule:
@@ -248,17 +248,14 @@ def _tanh(ctx: Context, eqn: Any, x: Array) -> Array:
 
 
 def _reduce_precision(ctx: Context, eqn: Any, x: Array) -> Array:
-    params = eqn.params["exponent_bits"], eqn.params["mantissa_bits"]
-    for dtype in ("bfloat16", "float16", "float32", "float64"):
-        info = np.finfo(dtype) if dtype != "bfloat16" else None
-        if params == ((8, 7) if info is None else (info.nexp, info.nmant)):
-            if dtype == "bfloat16":
-                import ml_dtypes
-
-                return ctx.cast(ctx.cast(x, ml_dtypes.bfloat16), ctx.result.dtype)
+    bits = eqn.params["exponent_bits"], eqn.params["mantissa_bits"]
+    for dtype in _FLOATS:
+        if bits == (jnp.finfo(dtype).nexp, jnp.finfo(dtype).nmant):
             return ctx.cast(ctx.cast(x, dtype), ctx.result.dtype)
-    raise UnsupportedError(f"no dtype has {params[0]} bits of exponent and {params[1]} of mantissa")
+    raise UnsupportedError(f"no dtype has {bits[0]} bits of exponent and {bits[1]} of mantissa")
 
+
+_FLOATS = jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64
 
 _LOGICAL = {
     "and": ("LogicalAnd", "BitwiseAnd"),

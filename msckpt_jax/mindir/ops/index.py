@@ -14,7 +14,10 @@ from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.lowering.graph import Const, Tensor
 from msckpt_jax.lowering.lower import Array, Context, Rule
 from msckpt_jax.mindir.ops.shape import (
-    concatenated, reshaped, sliced, transposed,
+    concatenated,
+    reshaped,
+    sliced,
+    transposed,
 )  # fmt: skip
 
 _I64 = np.dtype(np.int64)

@@ -138,7 +138,7 @@ def _ms_op(ctx: Context, eqn: Any, *operands: Array) -> list[Array]:
         names = [argument.name for argument in found.arguments]
         raise UnsupportedError(f"{op} takes {names}")
     types = [*ctx.results, *_MORE.get(op, lambda *_: [])(ctx.result, *map(ctx.type, operands))]
-    return list(ctx.several(op, *inputs, types=types))[: len(ctx.results)]
+    return [*ctx.several(op, *inputs, types=types)[: len(ctx.results)]]
 
 
 def _argument(value: Any) -> Operand:

@@ -52,11 +52,11 @@ def _with_nan(ctx: Context, x: Array, axes: Any, result: Array) -> Array:
 
 
 def _lowest(dtype: np.dtype) -> Any:
-    return np.iinfo(dtype).min if dtype.kind in "iu" else (-np.inf if dtype != bool else False)
+    return np.iinfo(dtype).min if dtype.kind in "iu" else (-np.inf if dtype != _BOOL else False)
 
 
 def _highest(dtype: np.dtype) -> Any:
-    return np.iinfo(dtype).max if dtype.kind in "iu" else (np.inf if dtype != bool else True)
+    return np.iinfo(dtype).max if dtype.kind in "iu" else (np.inf if dtype != _BOOL else True)
 
 
 def _reduce_xor(ctx: Context, eqn: Any, x: Array) -> Array:
@@ -75,7 +75,7 @@ def _arg(op: str) -> Rule:
     def rule(ctx: Context, eqn: Any, x: Array) -> Array:
         (axis,) = eqn.params["axes"]
         dtype = ctx.type(x).dtype
-        if dtype == bool:
+        if dtype == _BOOL:
             x = ctx.cast(x, np.uint8)
         index = _I64 if ctx.result.dtype.itemsize == 8 else _I32
         if ctx.options.exact and kind_of(dtype) == "f":
@@ -160,19 +160,19 @@ def _top_k_op(ctx: Context, x: Array, k: int) -> tuple[Array, Array]:
     return values, indices
 
 
-def _sort(ctx: Context, eqn: Any, *operands: Array) -> list[Array]:
+def _sort(ctx: Context, eqn: Any, key: Array, *rest: Array) -> list[Array]:
     axis, last = eqn.params["dimension"], len(ctx.result.shape) - 1
-    if axis != last or eqn.params["num_keys"] != 1 or len(operands) > 2:
+    if axis != last or eqn.params["num_keys"] != 1 or len(rest) > 1:
         raise UnsupportedError("only one key along the last axis")
-    values, indices = sorted_last(ctx, operands[0], descending=False)
-    return [values, indices][: len(operands)]
+    found = sorted_last(ctx, key, descending=False)
+    return list(found[: 1 + len(rest)])
 
 
 def _top_k(ctx: Context, eqn: Any, x: Array) -> list[Array]:
-    k, type = int(eqn.params["k"]), ctx.type(x)
+    type = ctx.type(x)
     if eqn.params.get("axis", len(type.shape) - 1) not in (-1, len(type.shape) - 1):
         raise UnsupportedError("only along the last axis")
-    # TopK itself takes any of equal elements, JAX the first: sort unless the values alone count.
+    # TopK itself takes any of equal elements; JAX, and a stable sort, the first.
     values, indices = sorted_last(ctx, x, descending=True)
     corner = (0,) * len(type.shape)
     found = [
@@ -188,7 +188,7 @@ RULES: dict[str, Rule] = {
     "cummin": _cumulative_extreme("Cummin"),
     "cumprod": _cumulative("CumProd"),
     "cumsum": _cumulative("CumSum"),
-    "reduce_and": _reduce("", "ReduceAll", empty=lambda d: True if d == bool else -1),
+    "reduce_and": _reduce("", "ReduceAll", empty=lambda d: True if d == _BOOL else -1),
     "reduce_max": _reduce("ReduceMax", "ReduceAny", empty=_lowest),
     "reduce_min": _reduce("ReduceMin", "ReduceAll", empty=_highest),
     "reduce_or": _reduce("", "ReduceAny", empty=lambda d: 0),

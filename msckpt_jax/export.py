@@ -1,0 +1,298 @@
+"""``export``: a JAX function or a Flax network to a model file."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from msckpt_jax import names
+from msckpt_jax.checkpoint import cipher, records, writer
+from msckpt_jax.errors import ExportError
+from msckpt_jax.lowering.graph import Graph
+from msckpt_jax.lowering.lower import Options, Rule
+
+#: Suffix of the file by format.
+SUFFIXES = {"MINDIR": ".mindir", "AIR": ".air", "ONNX": ".onnx"}
+#: Those that are there.
+FORMATS = ("MINDIR",)
+_OTHER_SUFFIXES = {*SUFFIXES.values(), ".ckpt", ".safetensors"}
+TARGETS = (None, "cpu")
+
+
+class Exported(NamedTuple):
+    """What ``export`` has done.
+
+    Attributes:
+        file: the file to load.
+        graph: what is in it; weights are those that were given.
+        difference: with ``verify`` the largest difference to JAX's results, else None.
+    """
+
+    file: Path
+    graph: Graph
+    difference: float | None
+
+
+class Traced(NamedTuple):
+    """A network as a jaxpr: arguments are the weights, then the inputs.
+
+    ``function`` takes the weights as a list, then the inputs; ``inputs`` are examples of these,
+    flat: arrays, or ``jax.ShapeDtypeStruct`` where none was given.
+    """
+
+    jaxpr: Any
+    weights: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    function: Callable[..., Any]
+
+
+def export(
+    net: Any,
+    *inputs: Any,
+    file_name: Any,
+    file_format: str = "MINDIR",
+    enc_key: bytes | None = None,
+    enc_mode: str | Callable[[bytes, bytes], bytes] = "AES-GCM",
+    custom_func: Callable[[Any], Any] | None = None,
+    user_info: Mapping[str, str] | None = None,
+    verify: bool = False,
+    fuse: bool = True,
+    exact: bool = False,
+    target: str | None = None,
+    rules: Mapping[str, Rule] | None = None,
+    split_bytes: int = 1 << 30,
+    durable: bool = True,
+) -> Exported:
+    """Export a network as a MindIR that MindSpore loads and runs with JAX's numbers.
+
+    All of it is refused before a byte is written when a part of it cannot be expressed: every
+    such part is named with the line of the user's code that it comes from.
+
+    Args:
+        net: a function (``jax.jit`` or not), an ``nnx.Module``, or a pair ``(function, weights)``
+            or ``(linen module, variables)``, called as ``function(weights, *inputs)``. Weights
+            become parameters with the names they have in a CheckPoint; sharded ones are written
+            shard by shard. Arrays that a function closes over become parameters ``constant_N``.
+            The file computes what the network returns; what it changes in itself is not kept.
+        inputs: example arguments, pytrees of arrays or ``jax.ShapeDtypeStruct``. A size that is
+            None or a name is dynamic; equal names are equal sizes. The file's inputs are the
+            leaves in order, its results the leaves of the result.
+        file_name: path; ``.mindir`` is appended unless it is there. The folder must exist.
+        file_format: ``"MINDIR"``.
+        enc_key: encrypt with this key of 16, 24 or 32 bytes (SM4-CBC: 16).
+        enc_mode: ``"AES-GCM"``, ``"AES-CBC"``, ``"SM4-CBC"``, or a function of bytes and key.
+        custom_func: called with the ``ModelProto``, weights left out, before it is written.
+        user_info: notes kept in the file.
+        verify: run the file in MindSpore (in another process, if it is installed) and compare
+            with JAX: on the inputs given, on random numbers where only a shape was given.
+        fuse: use MindSpore's own operators (Softmax, LayerNorm, ...) for what equals them.
+        exact: follow JAX on special values, too: NaN in max, min, sign, sort and argmax, shifts
+            past the width, integer division by zero, floats out of an integer's range. The
+            default are MindSpore's plain operators.
+        target: ``"cpu"`` lowers convolutions to Im2Col and MatMul, many times faster there; the
+            default keeps Conv2D, which Ascend and MindSpore Lite know best.
+        rules: further lowering rules, primitive name to ``rule(context, equation, *operands)``.
+        split_bytes: larger weights go to ``<name>_variables/``, the graph to
+            ``<name>_graph.mindir``, as MindSpore does it.
+        durable: fsync before a new file replaces an old one.
+
+    Returns:
+        The file to load, the graph that is in it, and what ``verify`` found.
+
+    Raises:
+        ExportError: the network cannot be exported; ``problems`` has each reason by itself. With
+            ``verify`` also a result that is not JAX's.
+        TypeError, ValueError: an argument of the wrong type or value.
+        OSError: FileNotFoundError for a missing folder.
+    """
+    path = _target(file_name, file_format)
+    if target not in TARGETS:
+        raise ValueError(f"target must be one of {TARGETS}, not {target!r}")
+    encrypt, key = _encryption(enc_key, enc_mode)
+    traced = trace(net, inputs)
+    graph = lowered(traced, fuse=fuse, exact=exact, target=target, rules=rules)
+    from msckpt_jax.mindir import writer as mindir
+
+    how = mindir.Options(split_bytes, encrypt, key, custom_func, user_info, durable)
+    file = mindir.write(graph, path, how)
+    difference = None
+    if verify:
+        from msckpt_jax.mindir import verification
+
+        load = {} if enc_key is None else {"dec_key": enc_key, "dec_mode": enc_mode}
+        difference = verification.difference(file, traced, load)
+    return Exported(file, graph, difference)
+
+
+def lowered(
+    traced: Traced,
+    *,
+    fuse: bool = True,
+    exact: bool = False,
+    target: str | None = None,
+    rules: Mapping[str, Rule] | None = None,
+) -> Graph:
+    """The graph of a network, checked against MindSpore's operators."""
+    from msckpt_jax.lowering.canonical import canonicalise
+    from msckpt_jax.lowering.lower import lower
+    from msckpt_jax.mindir import check, ops
+
+    mine = dict(rules or {})
+    jaxpr = canonicalise(traced.jaxpr, fuse=fuse, exact=exact, keep=tuple(mine))
+    options = Options({**ops.RULES, **mine}, exact, target)
+    graph = lower(jaxpr, traced.weights, list(traced.inputs), options)
+    check.check(graph)
+    return graph
+
+
+def trace(net: Any, inputs: Sequence[Any]) -> Traced:
+    """The jaxpr of a network, its weights and its inputs by name."""
+    tree, function = _parts(net)
+    leaves = names.flatten(tree)
+    weights = {leaf.name: _weight(leaf.name, leaf.value) for leaf in leaves.leaves}
+    examples, structure = jax.tree.flatten(tuple(inputs))
+    flat_names = _input_names(function, tree is None, inputs)
+    examples = [_example(n, x) for n, x in zip(flat_names, examples, strict=True)]
+    abstract = _with_symbols(examples)
+
+    def flat(values: Sequence[Any], *flat_inputs: Any) -> Any:
+        arguments = structure.unflatten(flat_inputs)
+        if tree is None:
+            return function(*arguments)
+        return function(leaves.rebuild(list(values)), *arguments)
+
+    shapes = [_abstract(value) for value in weights.values()]
+    jaxpr = jax.make_jaxpr(flat)(shapes, *abstract)
+    if not jaxpr.out_avals:
+        raise ExportError("the function returns no arrays")
+    tagged = {_tagged(n, v): _data(v) for n, v in weights.items()}
+    return Traced(jaxpr, tagged, dict(zip(flat_names, examples, strict=True)), flat)
+
+
+def _parts(net: Any) -> tuple[Any, Callable[..., Any]]:
+    """The tree of weights, and what is called with it and the inputs."""
+    if names.is_module(net):
+        return net, lambda module, *inputs: module(*inputs)
+    if isinstance(net, tuple) and len(net) == 2:
+        function, tree = net
+        function = getattr(function, "apply", function)
+        if callable(function):
+            return tree, function
+    if _is_linen(net):
+        raise TypeError("a linen module has no weights of its own: pass (module, variables)")
+    if not callable(net):
+        raise TypeError(
+            f"net must be a function, an nnx.Module or a pair (function, weights), not "
+            f"{type(net).__name__}"
+        )
+    return None, net
+
+
+def _is_linen(net: Any) -> bool:
+    linen = sys.modules.get("flax.linen")
+    return linen is not None and isinstance(net, linen.Module)
+
+
+def _weight(name: str, value: Any) -> Any:
+    if isinstance(value, jax.ShapeDtypeStruct):
+        raise TypeError(f"the weight {name!r} has a shape and no values: initialise the network")
+    return value if isinstance(value, jax.Array | np.ndarray) else np.asarray(value)
+
+
+def _tagged(name: str, value: Any) -> str:
+    """The name in a CheckPoint."""
+    if isinstance(value, jax.Array) and records.is_key(value.dtype):
+        return names.key_tag(name, str(jax.random.key_impl(value)))
+    return name
+
+
+def _data(value: Any) -> Any:
+    if isinstance(value, jax.Array) and records.is_key(value.dtype):
+        return jax.random.key_data(value)
+    return value
+
+
+def _abstract(value: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(value.shape, jax.dtypes.canonicalize_dtype(value.dtype) if not (
+        isinstance(value, jax.Array)) else value.dtype)  # fmt: skip
+
+
+def _input_names(function: Callable[..., Any], bare: bool, inputs: Sequence[Any]) -> list[str]:
+    """A name for each leaf: the function's own argument, and the path in it."""
+    try:
+        own = [p.name for p in inspect.signature(function).parameters.values()
+               if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]  # fmt: skip
+    except (TypeError, ValueError):
+        own = []
+    own = own if bare else own[1:]
+    found = own[: len(inputs)] + [f"x{i}" for i in range(len(own), len(inputs))]
+    out = []
+    for name, tree in zip(found, inputs, strict=True):
+        for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]:
+            inner = jax.tree_util.keystr(path, simple=True, separator=".")
+            out.append(f"{name}.{inner}" if inner else name)
+    return out
+
+
+def _example(name: str, value: Any) -> Any:
+    if isinstance(value, jax.ShapeDtypeStruct | jax.Array | np.ndarray):
+        return value
+    if isinstance(value, bool | int | float | complex | np.generic):
+        return np.asarray(jax.numpy.asarray(value))
+    raise TypeError(
+        f"the input {name} is a {type(value).__name__}: inputs are arrays or ShapeDtypeStructs"
+    )
+
+
+def _with_symbols(examples: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
+    """The types of the inputs; sizes that are None or a name become symbolic dimensions."""
+    scope, unnamed = jax.export.SymbolicScope(), 0
+    out = []
+    for example in examples:
+        dims = []
+        for dim in example.shape:
+            if dim is None:
+                dim, unnamed = f"d{unnamed}", unnamed + 1
+            dims.append(str(dim) if isinstance(dim, str) else dim)
+        if any(isinstance(dim, str) for dim in dims):
+            dims = jax.export.symbolic_shape(",".join(map(str, dims)), scope=scope)
+        dtype = jax.dtypes.canonicalize_dtype(example.dtype)
+        out.append(jax.ShapeDtypeStruct(tuple(dims), dtype))
+    return out
+
+
+def _target(file_name: Any, file_format: str) -> Path:
+    """The path to write to, checked before anything else is done."""
+    if file_format not in SUFFIXES:
+        raise ValueError(f"file_format must be one of {', '.join(SUFFIXES)}, not {file_format!r}")
+    if file_format not in FORMATS:
+        raise ValueError(f"file_format {file_format!r} is not there yet: {', '.join(FORMATS)} is")
+    if not isinstance(file_name, str | os.PathLike):
+        raise TypeError(f"file_name must be a path, not {type(file_name).__name__}")
+    path = writer.path_of(file_name)
+    if not isinstance(path, Path):
+        raise ValueError(f"{file_name}: export writes to local folders only")
+    suffix = SUFFIXES[file_format]
+    if path.suffix != suffix:
+        if path.suffix in _OTHER_SUFFIXES:
+            raise ValueError(f"{path} ends with {path.suffix}, but file_format is {file_format}")
+        path = path.with_name(path.name + suffix)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(2, "no such folder", str(path.parent))
+    return path
+
+
+def _encryption(key: Any, mode: Any) -> tuple[Any, bytes]:
+    if key is None:
+        return None, b""
+    if callable(mode):
+        return mode, key
+    found = cipher.mode_named(mode, "enc_mode")
+    return found, found.check_key(key, "enc_key")
