@@ -50,6 +50,10 @@ class AirError(FileError):
     """An AIR file is not what it has to be."""
 
 
+class PreprocessorError(FileError):
+    """A data set, or the section of a MindIR made of one, is not MindSpore's transforms."""
+
+
 class AsyncSaveError(CheckpointError):
     """An asynchronous save failed; ``__cause__`` is the error of the saving thread or process."""
 
@@ -72,3 +76,10 @@ class ExportError(ValueError):
 
 class UnsupportedError(ExportError):
     """One equation cannot be expressed in the target's operators."""
+
+
+class TransformError(RuntimeError):
+    """A transform of ``msckpt_jax.transforms`` cannot take the data that it was given.
+
+    MindSpore raises a ``RuntimeError``, too.
+    """

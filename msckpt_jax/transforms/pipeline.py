@@ -1,0 +1,70 @@
+"""Transforms one after the other, on a column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from msckpt_jax.transforms.base import MapNode, Mapped, Transform
+
+
+class Pipeline(Mapped):
+    """Transforms one after the other: MindSpore's ``dataset.map(operations, input_columns)``.
+
+    A callable on one image, and a ``grain.transforms.Map``: ``dataset.map(pipeline)``.
+
+    Args:
+        operations: transforms, in the order in which they run.
+        input_columns: the column that they run on, or a list of this one.
+        output_columns: the column of the result, if it is to be another one.
+    """
+
+    def __init__(
+        self,
+        operations: Transform | Sequence[Transform],
+        input_columns: str | Sequence[str] = "image",
+        output_columns: str | Sequence[str] | None = None,
+    ):
+        if isinstance(operations, Transform):
+            operations = [operations]
+        for operation in operations:
+            if not isinstance(operation, Transform):
+                raise TypeError(f"operations holds {operation!r}: expected msckpt_jax.transforms")
+        if not operations:
+            raise ValueError("operations is empty: expected a transform or several")
+        source = _column(input_columns, "input_columns")
+        result = source if output_columns is None else _column(output_columns, "output_columns")
+        self._nodes = (MapNode(tuple(operations), source, result),)
+
+    @classmethod
+    def of_nodes(cls, nodes: Iterable[MapNode]) -> Self:
+        """Several maps, of one column or of several."""
+        made = cls.__new__(cls)
+        made._nodes = tuple(nodes)
+        return made
+
+    @property
+    def nodes(self) -> tuple[MapNode, ...]:
+        return self._nodes
+
+    def __call__(self, image: Any) -> np.ndarray:
+        """The image after all maps of the column "image".
+
+        Args:
+            image: what the first transform takes: bytes for ``Decode``, else an array.
+        """
+        return self._run_on_image(image)
+
+    def __repr__(self) -> str:
+        parts = [f"{n.input_column}: {list(n.operations)!r}" for n in self.nodes]
+        return f"Pipeline({'; '.join(parts)})"
+
+
+def _column(names: str | Sequence[str], argument: str) -> str:
+    if isinstance(names, str):
+        return names
+    if len(names) != 1 or not isinstance(names[0], str):
+        raise ValueError(f"{argument} is {names!r}: each transform takes one column")
+    return names[0]
