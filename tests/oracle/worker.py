@@ -6,6 +6,8 @@ JAX in one process breaks it.
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import json
 import os
 import sys
@@ -18,6 +20,7 @@ os.dup2(2, 1)
 import mindspore as ms
 import numpy as np
 from mindspore.train import serialization
+from mindspore.train.callback import _checkpoint
 
 _SLICE, _BLOCK = serialization.SLICE_SIZE, serialization.ENCRYPT_BLOCK_SIZE
 
@@ -97,6 +100,54 @@ def split_unified(source: str, strategy: str, dst: str) -> None:
         network=None, predict_strategy=strategy, format="safetensors",
         unified_safetensors_dir=source, dst_safetensors_dir=dst,
     )  # fmt: skip
+
+
+class Ticking(ms.Callback):
+    """Seconds pass by steps, in the clock and the file times that ModelCheckpoint reads."""
+
+    def __init__(self, directory: str, seconds: float, fail_at: int | None):
+        super().__init__()
+        self.directory, self.seconds, self.fail_at = Path(directory), seconds, fail_at
+        self.now, self.seen = 1e9, set(self.directory.iterdir())
+        _checkpoint.time = self  # type: ignore[assignment]
+
+    def time(self) -> float:
+        return self.now
+
+    def step_begin(self, run_context: Any) -> None:
+        self.now += self.seconds
+
+    def step_end(self, run_context: Any) -> None:
+        for path in set(self.directory.iterdir()) - self.seen:
+            os.utime(path, (self.now, self.now))
+            self.seen.add(path)
+        if run_context.original_args().cur_step_num == self.fail_at:
+            raise KeyboardInterrupt
+
+
+def train(
+    directory: str, prefix: str, config: dict[str, Any], epochs: int, batches: int, seconds: float,
+    fail_at: int | None,
+) -> list[str]:  # fmt: skip
+    """The files that there are after a run of Model.train with ModelCheckpoint."""
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    ms.set_seed(0)
+    data = np.random.default_rng(0).standard_normal((batches, 2)).astype(np.float32)
+    dataset = ms.dataset.NumpySlicesDataset((data, data[:, :1]), shuffle=False).batch(1)
+    net = ms.nn.Dense(2, 1)
+    optimizer = ms.nn.Momentum(net.trainable_params(), 0.01, 0.9)
+    model = ms.train.Model(net, ms.nn.MSELoss(), optimizer)
+    clock = Ticking(directory, seconds, fail_at)
+    ckpt = ms.train.ModelCheckpoint(prefix, directory, ms.train.CheckpointConfig(**config))
+    with contextlib.suppress(KeyboardInterrupt):
+        model.train(epochs, dataset, callbacks=[ckpt, clock], dataset_sink_mode=False)
+    return sorted(path.name for path in Path(directory).iterdir())
+
+
+def signature(name: str) -> list[list[Any]]:
+    """Names and defaults of a function's or class's arguments; kwargs have no default."""
+    parameters = inspect.signature(getattr(ms.train, name)).parameters.values()
+    return [[p.name, None if p.default is p.empty else p.default] for p in parameters]
 
 
 def main() -> None:

@@ -46,9 +46,14 @@ def interrupted(folder: Path, error: BaseException, config: CheckpointConfig) ->
     return getattr(error, "__notes__", [])
 
 
-@pytest.mark.parametrize("how", [False, "thread", "process"])
 @pytest.mark.parametrize(
-    "error", [RuntimeError("loss is NaN"), KeyboardInterrupt(), SystemExit(3), GeneratorExit()]
+    ("error", "how"),
+    [
+        (RuntimeError("loss is NaN"), False),
+        (KeyboardInterrupt(), False),
+        (SystemExit(3), "thread"),
+        (GeneratorExit(), "process"),
+    ],
 )
 def test_any_exception_leaves_a_breakpoint(
     tmp_path: Path, error: BaseException, how: bool | str

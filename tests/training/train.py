@@ -1,6 +1,6 @@
-"""A run of 4 steps an epoch that resumes, goes on to a step, and prints what it has come to.
+"""Runs that resume, go on to a step, and print what they have come to.
 
-Before step 9 it ends by an exception, as a crash would.
+Those that stop before step 9 end by an exception, as a crash would.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from flax.training import train_state
 import msckpt_jax as ms
 from msckpt_jax import names
 
-folder, kind, stop = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 EPOCH = 4
 
 
@@ -138,23 +137,29 @@ def digest(state: Any) -> dict[str, str]:
     return out
 
 
+def run(folder: Path, kind: str, stop: int) -> dict[str, Any]:
+    state, step = KINDS[kind]()
+    found = ms.resume(folder, like=state)
+    state, done = (state, 0) if found is None else (found.state, found.append["step_num"])
+    merged = kind != "mesh" or stop == 9
+    config = ms.CheckpointConfig(
+        4, exception_save=True, append_info=["step_num"], integrated_save=merged
+    )
+    losses = []
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        ms.ModelCheckpoint("m", folder, config, batches_per_epoch=EPOCH, resumed=found) as ckpt,
+    ):
+        for number in range(done, stop):
+            state, loss = step(state, number)
+            losses.append(float(loss))
+            ckpt.step(state)
+        if stop < 9:
+            raise KeyboardInterrupt
+    files = sorted({path.name for path in folder.rglob("m*-*.ckpt")})
+    return {"losses": losses, "state": digest(state), "files": files}
+
+
 KINDS = {"nnx": with_nnx, "linen": with_linen, "pytree": with_pytree, "mesh": on_mesh}
-state, step = KINDS[kind]()
-found = ms.resume(folder, like=state)
-state, done = (state, 0) if found is None else (found.state, found.append["step_num"])
-config = ms.CheckpointConfig(
-    4, exception_save=True, append_info=["step_num"], integrated_save=kind != "mesh" or stop != 5
-)
-losses = []
-with (
-    contextlib.suppress(KeyboardInterrupt),
-    ms.ModelCheckpoint("m", folder, config, batches_per_epoch=EPOCH, resumed=found) as ckpt,
-):
-    for number in range(done, stop):
-        state, loss = step(state, number)
-        losses.append(float(loss))
-        ckpt.step(state)
-    if stop < 9:
-        raise KeyboardInterrupt
-files = sorted({path.name for path in folder.rglob("m*-*.ckpt")})
-print(json.dumps({"losses": losses, "state": digest(state), "files": files}))
+folder, stop = Path(sys.argv[1]), int(sys.argv[2])
+print(json.dumps({kind: run(folder / kind, kind, stop) for kind in KINDS}))
