@@ -83,7 +83,9 @@ def export(
             The file computes what the network returns; what it changes in itself is not kept.
         inputs: example arguments, pytrees of arrays or ``jax.ShapeDtypeStruct``. A size that is
             None or a name is dynamic; equal names are equal sizes. The file's inputs are the
-            leaves in order, its results the leaves of the result.
+            leaves in order, its results the leaves of the result. Or one Grain data set whose maps
+            are ``msckpt_jax.transforms``: the network's input is its column "image", a batch, and
+            the file also holds the preprocessing, for MindSpore's ``Model::Preprocess``.
         file_name: path; ``.mindir`` is appended unless it is there. The folder must exist.
         file_format: ``"MINDIR"``.
         enc_key: encrypt with this key of 16, 24 or 32 bytes (SM4-CBC: 16).
@@ -109,6 +111,7 @@ def export(
     Raises:
         ExportError: the network cannot be exported; ``problems`` has each reason by itself. With
             ``verify`` also a result that is not JAX's.
+        PreprocessorError: a data set that a MindIR cannot describe.
         TypeError, ValueError: an argument of the wrong type or value.
         OSError: FileNotFoundError for a missing folder.
     """
@@ -116,11 +119,12 @@ def export(
     if target not in TARGETS:
         raise ValueError(f"target must be one of {TARGETS}, not {target!r}")
     encrypt, key = _encryption(enc_key, enc_mode)
+    inputs, preprocessor = _preprocessed(inputs)
     traced = trace(net, inputs)
     graph = lowered(traced, fuse=fuse, exact=exact, target=target, rules=rules)
     from msckpt_jax.mindir import writer as mindir
 
-    how = mindir.Options(split_bytes, encrypt, key, custom_func, user_info, durable)
+    how = mindir.Options(split_bytes, encrypt, key, custom_func, user_info, durable, preprocessor)
     file = mindir.write(graph, path, how)
     difference = None
     if verify:
@@ -174,6 +178,20 @@ def trace(net: Any, inputs: Sequence[Any]) -> Traced:
         raise ExportError("the function returns no arrays")
     tagged = {_tagged(n, v): _data(v) for n, v in weights.items()}
     return Traced(jaxpr, tagged, dict(zip(flat_names, examples, strict=True)), flat)
+
+
+def _preprocessed(inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
+    """The inputs, of a data set its image, and the ``PreprocessorProto`` of a data set."""
+    grain = sys.modules.get("grain")
+    kinds = () if grain is None else (grain.MapDataset, grain.IterDataset, grain.DataLoader)
+    if not any(isinstance(value, kinds) for value in inputs):
+        return inputs, None
+    if len(inputs) != 1:
+        raise ValueError(f"a data set must be the only input, but there are {len(inputs)}")
+    from msckpt_jax.mindir import dataset
+
+    described = dataset.describe(inputs[0])
+    return (described.input,), described.preprocessor
 
 
 def _parts(net: Any) -> tuple[Any, Callable[..., Any]]:

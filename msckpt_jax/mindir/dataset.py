@@ -7,7 +7,6 @@ code between or after them is found out.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -31,13 +30,6 @@ class Described(NamedTuple):
 
     preprocessor: Any
     input: jax.ShapeDtypeStruct
-
-
-def is_dataset(value: Any) -> bool:
-    """Whether ``value`` is a ``grain.MapDataset``, ``IterDataset`` or ``DataLoader``."""
-    grain = sys.modules.get("grain")  # who has a data set has imported it
-    kinds = () if grain is None else (grain.MapDataset, grain.IterDataset, grain.DataLoader)
-    return isinstance(value, kinds)
 
 
 def describe(dataset: Any) -> Described:

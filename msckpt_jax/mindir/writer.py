@@ -38,6 +38,7 @@ class Options(NamedTuple):
     """How a file is written.
 
     ``encrypt`` is a cipher of MindSpore's, or a function of bytes and key that gives bytes.
+    ``preprocessor`` is a data set's ``PreprocessorProto``.
     """
 
     split_bytes: int = SPLIT_BYTES
@@ -46,6 +47,7 @@ class Options(NamedTuple):
     custom_func: Callable[[Any], Any] | None = None
     user_info: Mapping[str, str] | None = None
     durable: bool = True
+    preprocessor: Any = None
 
 
 def write(graph: Graph, target: Path, options: Options) -> Path:
@@ -56,6 +58,8 @@ def write(graph: Graph, target: Path, options: Options) -> Path:
     one is complete; a graph file never stands beside weights of another.
     """
     model = messages.of_graph(graph, options.user_info)
+    if options.preprocessor is not None:
+        model.preprocessor.CopyFrom(options.preprocessor)
     if options.custom_func is not None:
         options.custom_func(model)
     weights = {name: _content(p) for name, p in graph.parameters.items()}

@@ -12,8 +12,9 @@ import pytest
 from msckpt_jax import transforms
 from msckpt_jax._protos import mind_ir_pb2
 from msckpt_jax.errors import PreprocessorError
+from msckpt_jax.export import export
 from msckpt_jax.mindir import preprocessor
-from msckpt_jax.mindir.dataset import describe, is_dataset
+from msckpt_jax.mindir.dataset import describe
 from tests.transforms import cases, oracle
 
 PHOTO = (cases.PHOTOS / "china.jpg").read_bytes()
@@ -113,15 +114,44 @@ DATASETS = {
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_any_grain_data_set(name) -> None:
-    dataset = DATASETS[name]()
-    assert is_dataset(dataset)
-    found = describe(dataset)
+    found = describe(DATASETS[name]())
     assert found.input.shape == (2, 3, 8, 6)
     model = mind_ir_pb2.ModelProto(preprocessor=found.preprocessor)
     read = preprocessor.pipeline_of(model)
     assert read is not None
     operations = [operation for node in read.nodes for operation in node.operations]
     assert operations == [transforms.Decode(), transforms.Resize((8, 6)), transforms.ToTensor()]
+
+
+def flat(x):
+    return (x * 2).reshape(-1)
+
+
+@pytest.mark.parametrize("kind", ["maps", "iterator", "loader"])
+def test_export_of_a_data_set(kind, tmp_path) -> None:
+    file = export(flat, DATASETS[kind](), file_name=tmp_path / "x", durable=False).file
+    model = mind_ir_pb2.ModelProto.FromString(file.read_bytes())
+    read = preprocessor.pipeline_of(model)
+    assert read is not None
+    assert read(PHOTO).tobytes() == PIPELINE(PHOTO).tobytes()
+    (parameter,) = model.graph.input
+    assert list(parameter.tensor[0].dims) == [2, 3, 8, 6]
+
+
+@pytest.mark.parametrize("name", ["tutorial", "labels"])
+def test_mindspore_loads_the_file_and_its_section_is_mindspores(name, theirs, tmp_path) -> None:
+    dataset = dataset_of(*cases.PIPELINES[name])
+    out = export(flat, dataset, file_name=tmp_path / name, durable=False, verify=True)
+    assert out.difference == 0
+    found = mind_ir_pb2.ModelProto.FromString(out.file.read_bytes())
+    assert found.preprocessor == model(theirs, name).preprocessor
+
+
+def test_a_data_set_is_the_only_input(tmp_path) -> None:
+    dataset = DATASETS["maps"]()
+    with pytest.raises(ValueError, match="only input, but there are 2"):
+        export(flat, dataset, dataset, file_name=tmp_path / "x")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_transform_that_changes_nothing_stays() -> None:
