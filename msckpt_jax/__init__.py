@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from msckpt_jax.checkpoint.reader import CheckpointFile as CheckpointFile
     from msckpt_jax.checkpoint.reader import open_checkpoint as open_checkpoint
     from msckpt_jax.checkpoint.save import save_checkpoint as save_checkpoint
+    from msckpt_jax.conventions.convention import Convention as Convention
+    from msckpt_jax.errors import AmbiguousLeafError as AmbiguousLeafError
     from msckpt_jax.errors import AsyncSaveError as AsyncSaveError
     from msckpt_jax.errors import CheckpointError as CheckpointError
     from msckpt_jax.errors import ExportError as ExportError
@@ -50,12 +52,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "AmbiguousLeafError": "errors",
     "AsyncSave": "checkpoint.background",
     "AsyncSaveError": "errors",
     "CheckpointConfig": "training.config",
     "CheckpointError": "errors",
     "CheckpointFile": "checkpoint.reader",
     "ExportError": "errors",
+    "Convention": "conventions.convention",
     "Layout": "parallel.layout",
     "MergedCheckpoint": "parallel.merged",
     "ModelCheckpoint": "training.model_checkpoint",

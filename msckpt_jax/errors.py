@@ -83,3 +83,15 @@ class TransformError(RuntimeError):
 
     MindSpore raises a ``RuntimeError``, too.
     """
+
+
+class AmbiguousLeafError(CheckpointError):
+    """A leaf of a Flax tree can be read in several ways, and nothing says which is meant.
+
+    Attributes:
+        readings: for each such leaf what it could be.
+    """
+
+    def __init__(self, problem: str, readings: dict[str, list[str]], **where: Any):
+        super().__init__(problem, **where)
+        self.readings = readings

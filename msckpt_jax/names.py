@@ -148,18 +148,18 @@ def _nnx() -> Any:
     return sys.modules.get("flax.nnx")
 
 
-def _is_variable(node: Any) -> bool:
+def is_variable(node: Any) -> bool:
     nnx = _nnx()
     # By type: nnx.Variable's own instance check is slow, and asked for each leaf.
     return nnx is not None and issubclass(type(node), nnx.Variable)
 
 
 def _unwrap(leaf: Any) -> Any:
-    return leaf.get_value() if _is_variable(leaf) else leaf
+    return leaf.get_value() if is_variable(leaf) else leaf
 
 
 def _flatten_pytree(tree: Any) -> NamedTree:
-    is_leaf = None if _nnx() is None else _is_variable
+    is_leaf = None if _nnx() is None else is_variable
     pairs, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
     if is_leaf is None or not any(is_leaf(v) for _, v in pairs):
         return NamedTree([Leaf(_name(p), p, v) for p, v in pairs], treedef.unflatten)
@@ -181,10 +181,10 @@ def _flatten_pytree(tree: Any) -> NamedTree:
 
 
 def _name(path: tuple[Any, ...]) -> str:
-    return ".".join(map(_segment, path)) if path else ROOT
+    return ".".join(map(segment, path)) if path else ROOT
 
 
-def _segment(key: Any) -> str:
+def segment(key: Any) -> str:
     read = _SEGMENTS.get(type(key), str)
     return str(read(key))
 

@@ -11,8 +11,10 @@ import jax
 import numpy as np
 
 from msckpt_jax import names
-from msckpt_jax.checkpoint import boxes, placement
+from msckpt_jax.checkpoint import placement, stored
 from msckpt_jax.checkpoint.records import is_key
+from msckpt_jax.conventions.convention import Convention
+from msckpt_jax.conventions.loading import Translated
 from msckpt_jax.errors import CheckpointError
 
 log = logging.getLogger("msckpt_jax")
@@ -55,6 +57,7 @@ def load_param_into_net(
     strict_load: bool = False,
     *,
     skip_mismatch: bool = False,
+    convention: str | Convention | None = None,
 ) -> tuple[NotLoaded, NotLoaded]:
     """Load parameters into an ``nnx`` module, in place, with the shardings that it has.
 
@@ -67,13 +70,16 @@ def load_param_into_net(
         parameter_dict: names to arrays, as :func:`load_checkpoint` gives.
         strict_load: refuse to cast, and do not repair prefixes.
         skip_mismatch: report parameters whose shape or dtype does not fit instead of refusing.
+        convention: the dict has MindSpore's names and layouts: ``"mindspore"``, ``"mint"`` or a
+            :class:`Convention`. The network's names in the report are MindSpore's, too.
 
     Returns:
         ``(param_not_load, ckpt_not_load)``: the network's names that found no value, and the
         dict's names that were not used; ``.explain()`` of each says why and names the nearest.
 
     Raises:
-        CheckpointError: a shape or dtype does not fit.
+        CheckpointError: a shape or dtype does not fit; with ``convention`` also what
+            :meth:`Convention.targets` refuses.
         TypeError: an argument of the wrong type.
     """
     if not names.is_module(net):
@@ -81,7 +87,9 @@ def load_param_into_net(
             f"net must be an nnx.Module, not {type(net).__name__}: for pytrees use "
             "load_param_into_tree, which returns the new tree"
         )
-    values, *report = _matched(names.named_leaves(net), parameter_dict, strict_load, skip_mismatch)
+    leaves = names.named_leaves(net)
+    view = _view(net, leaves, parameter_dict, convention, not strict_load, skip_mismatch)
+    values, *report = _matched(leaves, view, strict_load, skip_mismatch)
     names.assign(net, values)
     return report[0], report[1]
 
@@ -92,32 +100,43 @@ def load_param_into_tree(
     strict_load: bool = False,
     *,
     skip_mismatch: bool = False,
+    convention: str | Convention | None = None,
 ) -> tuple[Any, NotLoaded, NotLoaded]:
     """:func:`load_param_into_net` for immutable trees: the new tree comes first in the result.
 
     Leaves may be arrays or ``jax.ShapeDtypeStruct``; those that find no value stay as they are.
     """
     flat = names.flatten(tree)
-    values, *report = _matched(flat.leaves, parameter_dict, strict_load, skip_mismatch)
+    view = _view(tree, flat.leaves, parameter_dict, convention, not strict_load, skip_mismatch)
+    values, *report = _matched(flat.leaves, view, strict_load, skip_mismatch)
     return flat.rebuild(values), report[0], report[1]
 
 
-def like(tree: Any, parameters: Mapping[str, Any], strict: bool) -> Any:
+def like(
+    tree: Any,
+    parameters: Mapping[str, Any],
+    strict: bool,
+    convention: str | Convention | None = None,
+) -> Any:
     """A tree like ``tree`` with all its values from ``parameters``.
 
     Raises:
         CheckpointError: a name is missing, or does not fit.
     """
     flat = names.flatten(tree)
-    missing = [leaf.name for leaf in flat.leaves if leaf.name not in parameters]
+    view = _view(tree, flat.leaves, parameters, convention)
+    if isinstance(view, Translated):
+        missing = list(view.absent)
+    else:
+        missing = [leaf.name for leaf in flat.leaves if leaf.name not in parameters]
     if missing:
         hints = [f"{name!r}{nearest(name, list(parameters))}" for name in missing[:3]]
         raise CheckpointError(
             f"{len(missing)} parameters of `like` are missing: {', '.join(hints)}"
             f"{', ...' if len(missing) > 3 else ''}",
-            file=_file_of(parameters),
+            file=stored.file_of(parameters),
         )
-    values, *_ = _matched(flat.leaves, parameters, strict, skip_mismatch=False, repair=False)
+    values, *_ = _matched(flat.leaves, view, strict, skip_mismatch=False, repair=False)
     return flat.rebuild(values)
 
 
@@ -129,18 +148,7 @@ def request(
     shape: tuple[int, ...] | None = None,
 ) -> placement.Request:
     """How to read one array: by pieces of the file where the value still lies there."""
-    in_file = getattr(parameters, "in_file", None)
-    if in_file is not None and in_file(name):
-        file = parameters.file  # type: ignore[attr-defined]
-        if file.entries[name].type == "Int4":
-            file[name]  # refuses packed bytes
-        found, pieces = file.entries[name].shape, file.pieces(name)
-    else:
-        array = np.asarray(parameters[name])
-        found, pieces = array.shape, [(boxes.whole(array.shape), array)]
-    if shape is not None and shape != found:  # fewer trailing ones
-        pieces = [(box[: len(shape)], _Reshaped(source, len(shape))) for box, source in pieces]
-        found = shape
+    found, pieces = stored.pieces(name, parameters, shape)
     return placement.Request(name, found, pieces, dtype, sharding)
 
 
@@ -153,16 +161,22 @@ def nearest(name: str, others: Sequence[str]) -> str:
     return f" (nearest: {', '.join(close)})" if close else ""
 
 
-class _Reshaped:
-    """A piece without its trailing dimensions of size one."""
-
-    def __init__(self, source: Any, ndim: int):
-        self.source, self.ndim = source, ndim
-
-    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
-        extra = self.source.ndim - self.ndim
-        part = self.source[(*index, *(slice(0, 1),) * extra)]
-        return part.reshape(part.shape[: self.ndim])
+def _view(
+    tree: Any,
+    leaves: Sequence[names.Leaf],
+    parameters: Mapping[str, Any],
+    convention: str | Convention | None,
+    repair: bool = False,
+    skip_mismatch: bool = False,
+) -> Mapping[str, Any]:
+    """The parameters by the names of the leaves."""
+    if not isinstance(parameters, Mapping):
+        raise TypeError(f"parameter_dict must be a dict, not {type(parameters).__name__}")
+    if convention is None:
+        return parameters
+    return Translated(
+        tree, leaves, parameters, convention, repair=repair, skip_mismatch=skip_mismatch
+    )
 
 
 def _matched(
@@ -173,14 +187,12 @@ def _matched(
     repair: bool = True,
 ) -> tuple[list[Any], NotLoaded, NotLoaded]:
     """The new values of ``leaves``, and the report."""
-    if not isinstance(parameters, Mapping):
-        raise TypeError(f"parameter_dict must be a dict, not {type(parameters).__name__}")
     if not isinstance(strict, bool):
         raise TypeError(f"strict_load must be bool, not {type(strict).__name__}")
     source = {leaf.name: leaf.name for leaf in leaves if leaf.name in parameters}
     missing = [leaf.name for leaf in leaves if leaf.name not in parameters]
-    if repair and not strict:
-        source |= _repair(missing, parameters)
+    if repair and not strict and not isinstance(parameters, Translated):
+        source |= stored.repair(missing, parameters)
     not_loaded = {n: "no such name in the file" for n in missing if n not in source}
     casts: list[str] = []
     wanted: dict[str, placement.Request | Callable[[], Any]] = {}
@@ -192,7 +204,11 @@ def _matched(
                 raise
             not_loaded[leaf.name] = str(error)
     values = _read([leaf.value for leaf in leaves], [wanted.get(leaf.name) for leaf in leaves])
-    return values, *_report(leaves, parameters, source, not_loaded, casts)
+    wanted_names = [leaf.name for leaf in leaves]
+    if isinstance(parameters, Translated):
+        wanted_names, source = list(parameters.leaves), parameters.source
+        not_loaded, parameters = parameters.not_loaded(not_loaded), parameters.parameters
+    return values, *_report(wanted_names, parameters, source, not_loaded, casts)
 
 
 def _read(
@@ -207,7 +223,7 @@ def _read(
 
 
 def _report(
-    leaves: Sequence[names.Leaf],
+    wanted: Sequence[str],
     parameters: Mapping[str, Any],
     source: Mapping[str, str],
     not_loaded: Mapping[str, str],
@@ -220,34 +236,10 @@ def _report(
     param_not_load = NotLoaded(kept, list(parameters))
     unused = {n: "no such name in the network" for n in parameters if n not in used}
     mismatched = {source[n]: why for n, why in not_loaded.items() if n in source}
-    ckpt_not_load = NotLoaded(unused | mismatched, [leaf.name for leaf in leaves])
+    ckpt_not_load = NotLoaded(unused | mismatched, wanted)
     if param_not_load:
         log.warning("%d parameters were not loaded: %s", len(kept), ", ".join(list(kept)[:5]))
     return param_not_load, ckpt_not_load
-
-
-def _repair(missing: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Names that are there behind a prefix: MindSpore's ``_load_dismatch_prefix_params``.
-
-    The first missing name that ends a key gives a prefix; all that are there with it are taken;
-    what is left gives the next prefix.
-    """
-    out: dict[str, str] = {}
-    left = list(missing)
-    # Keys by their last component: the search stays linear for large networks.
-    by_last: dict[str, list[str]] = {}
-    for key in parameters:
-        by_last.setdefault(key.rpartition(".")[2], []).append(key)
-    for name in missing:
-        if name in out:
-            continue
-        for key in by_last.get(name.rpartition(".")[2], ()):
-            if key != name and key.endswith(name):
-                prefix = key[: -len(name)]
-                out |= {n: prefix + n for n in left if prefix + n in parameters}
-                left = [n for n in left if n not in out]
-                break
-    return out
 
 
 def _load(
@@ -255,8 +247,8 @@ def _load(
 ) -> placement.Request | Callable[[], Any]:
     """A request for an array on devices, or a function that reads anything else."""
     target = _target(leaf)
-    shape, dtype = _found(key, parameters)
-    where = {"name": leaf.name, "file": _file_of(parameters)}
+    shape, dtype = stored.found(key, parameters)
+    where = {"name": leaf.name, "file": stored.file_of(parameters)}
     if target.dtype is None or dtype is None or is_key(target.dtype) or is_key(dtype):
         if target.dtype != dtype or target.shape != shape:
             raise CheckpointError(
@@ -266,7 +258,7 @@ def _load(
                 **where,
             )
         return lambda: _put(parameters[key], target.sharding)
-    if shape != target.shape and not _trailing_ones(shape, target.shape):
+    if shape != target.shape and not stored.trailing_ones(shape, target.shape):
         raise CheckpointError(
             "the shape differs", expected=list(target.shape), found=list(shape), **where
         )
@@ -300,25 +292,6 @@ def _target(leaf: names.Leaf) -> Target:
     raise TypeError(f"{leaf.name!r} is a {type(value).__name__}, which no CheckPoint holds")
 
 
-def _found(key: str, parameters: Mapping[str, Any]) -> tuple[tuple[int, ...], Any]:
-    """Shape and dtype of a parameter without reading it; dtype None is a str."""
-    in_file = getattr(parameters, "in_file", None)
-    if in_file is not None and in_file(key):
-        entry = parameters.file.entries[key]  # type: ignore[attr-defined]
-        if entry.is_array:
-            return entry.shape, entry.tensors[0].row.array
-        if entry.is_map:
-            raise CheckpointError("a MapTensor cannot be loaded into an array", name=key)
-    value = parameters[key]
-    if isinstance(value, str):
-        return (), None
-    if not hasattr(value, "dtype"):
-        value = np.asarray(value)
-    if getattr(value.dtype, "kind", "") == "O":
-        raise TypeError(f"parameter_dict[{key!r}] is a {type(parameters[key]).__name__}")
-    return tuple(value.shape), value.dtype
-
-
 def _describe(dtype: Any, shape: tuple[int, ...]) -> str:
     return "a str" if dtype is None else f"{dtype}{list(shape)}"
 
@@ -334,15 +307,5 @@ def _check_uint4(name: str, array: Any) -> None:
         raise CheckpointError("values do not fit uint4", name=name, found=f"up to {array.max()}")
 
 
-def _trailing_ones(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
-    count = len(target)
-    return shape[:count] == target and all(n == 1 for n in shape[count:])
-
-
 def _put(value: Any, sharding: jax.sharding.Sharding | None) -> Any:
     return value if isinstance(value, str) else jax.device_put(value, sharding)
-
-
-def _file_of(parameters: Mapping[str, Any]) -> str | None:
-    file = getattr(parameters, "file", None)
-    return None if file is None else file.path

@@ -13,6 +13,7 @@ import numpy as np
 from msckpt_jax import names
 from msckpt_jax.checkpoint import into, placement, reader
 from msckpt_jax.checkpoint.copying import Readable
+from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.errors import CheckpointError
 
 Sharding = jax.sharding.Sharding | Callable[[str, tuple[int, ...]], jax.sharding.Sharding | None]
@@ -33,6 +34,7 @@ def load_checkpoint(
     like: Any = None,
     sharding: Sharding | None = None,
     strategy: Any = None,
+    convention: str | Convention | None = None,
 ) -> Any:
     """Load a CheckPoint that this library or MindSpore wrote.
 
@@ -54,6 +56,9 @@ def load_checkpoint(
         strategy: strategy file (or dict of layouts) when ``ckpt_file_name`` is a folder of
             ``rank_N`` folders, or a dict of files by rank: these are read as one CheckPoint of
             full tensors.
+        convention: with ``net`` or ``like``: the file has MindSpore's names and layouts,
+            ``"mindspore"``, ``"mint"`` or a :class:`Convention`. Of a transposed tensor, too, only
+            the boxes are read that a shard needs.
 
     Returns:
         Without ``like`` and ``sharding`` a :class:`Parameters`, an ordered mutable mapping from
@@ -69,6 +74,10 @@ def load_checkpoint(
     if sum(given is not None for given in (net, like, sharding)) > 1:
         raise ValueError("pass only one of net, like and sharding")
     _check_types(strict_load, crc_check, sharding)
+    if convention is not None and net is None and like is None:
+        raise ValueError(
+            "convention needs net= or like=: what a name means depends on the layers of the network"
+        )
     chosen = choice(filter_prefix, specify_prefix, choice_func)
     secrets: dict[str, Any] = {"dec_key": dec_key, "dec_mode": dec_mode, "crc_check": crc_check}
     if strategy is None:
@@ -83,9 +92,9 @@ def load_checkpoint(
             "the filters leave none of its parameters", file=file.path, found=f"{len(file)} before"
         )
     if net is not None:
-        into.load_param_into_net(net, parameters, strict_load)
+        into.load_param_into_net(net, parameters, strict_load, convention=convention)
     if like is not None:
-        return into.like(like, parameters, strict_load)
+        return into.like(like, parameters, strict_load, convention)
     if sharding is not None:
         return _on_devices(parameters, sharding)
     return parameters

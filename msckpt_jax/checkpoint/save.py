@@ -12,6 +12,8 @@ import jax
 from msckpt_jax.checkpoint import background, cipher, records, snapshot, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.records import File, Record
+from msckpt_jax.conventions import saving
+from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.interop import safetensors
 from msckpt_jax.parallel import hosts, ranks, strategy
 
@@ -55,6 +57,7 @@ def save_checkpoint(
     threads: int = writer.THREADS,
     progress: writer.Progress | None = None,
     timeout: float = 600.0,
+    convention: str | Convention | None = None,
 ) -> background.AsyncSave | None:
     """Save a tree of arrays as one MindSpore CheckPoint that real MindSpore loads.
 
@@ -104,14 +107,18 @@ def save_checkpoint(
         progress: called with the size in bytes of each written piece, from any thread.
         timeout: under ``jax.distributed``, the seconds without a sign of life after which a
             process is taken for dead, and the save fails on all others.
+        convention: write MindSpore's names and layouts instead of the tree's: ``"mindspore"``,
+            ``"mint"`` (``mindspore.mint.nn``), or a :class:`Convention`. Each shard is transposed
+            by itself, window by window. ``choice_func`` is asked for MindSpore's names.
 
     Returns:
         None, or with ``async_save`` a handle with ``result(timeout)``, ``done()``.
 
     Raises:
         CheckpointError: a name collides, a dtype is one that MindSpore cannot load (the text says
-            what to cast to), there is nothing to save, a string in safetensors, arrays on different
-            meshes without ``integrated_save``; another process has failed or died.
+            what to cast to), leaves that ``convention`` cannot map, there is nothing to save, a
+            string in safetensors, arrays on different meshes without ``integrated_save``; another
+            process has failed or died.
         AsyncSaveError: the previous asynchronous save failed; this one was not begun.
         TypeError, ValueError: an argument of the wrong type or value.
         OSError: FileNotFoundError for a missing folder, IsADirectoryError, a full disk.
@@ -120,7 +127,11 @@ def save_checkpoint(
     _check_amounts(integrated_save, slice_bytes, threads, timeout)
     target = target_path(ckpt_file_name, format)
     background.settle()
-    found = records.from_tree(save_obj, choice_func or (lambda name: True))
+    chosen = choice_func or (lambda name: True)
+    if convention is None:
+        found = records.from_tree(save_obj, chosen)
+    else:
+        found = saving.from_tree(save_obj, convention, chosen)
     if append_dict:
         found += records.of_append(append_dict)
     records.check_tags(found)

@@ -19,6 +19,7 @@ os.dup2(2, 1)
 
 import mindspore as ms
 import numpy as np
+from mindspore import mint, nn  # noqa: F401 (what tests evaluate)
 from mindspore.train import serialization
 from mindspore.train.callback import _checkpoint
 
@@ -148,6 +149,44 @@ def signature(name: str) -> list[list[Any]]:
     """Names and defaults of a function's or class's arguments; kwargs have no default."""
     parameters = inspect.signature(getattr(ms.train, name)).parameters.values()
     return [[p.name, None if p.default is p.empty else p.default] for p in parameters]
+
+
+class Nest(ms.nn.Cell):
+    """A network with one layer."""
+
+    def __init__(self, layer: ms.nn.Cell):
+        super().__init__()
+        self.layer = layer
+
+
+def run_layer(
+    make: str,
+    forward: str,
+    inputs: str,
+    output: str,
+    load: str | None,
+    save: str | None,
+    patch: str,
+) -> dict[str, Any]:
+    """Run a layer with the parameters of a file, or with random ones that are saved to a file.
+
+    ``make``, ``forward`` and ``patch`` are Python: the layer, ``f(layer, *inputs)``, and what is done
+    to random parameters ``p`` (name to array) first.
+    """
+    net = Nest(eval(make)).set_train(False)
+    missing = unused = []
+    if load is not None:
+        missing, unused = ms.load_param_into_net(net, ms.load_checkpoint(load), strict_load=True)
+    else:
+        rng = np.random.default_rng(1)
+        p = {q.name: rng.uniform(0.1, 1, q.shape) for q in net.get_parameters()}
+        exec(patch, {"p": p})
+        for q in net.get_parameters():
+            q.set_data(ms.Tensor(p[q.name]).astype(q.dtype))
+        ms.save_checkpoint(net, save)
+    arrays = [ms.Tensor(array) for array in np.load(inputs).values()]
+    np.save(output, eval(forward)(net.layer, *arrays).asnumpy())
+    return {"missing": missing, "unused": unused}
 
 
 def main() -> None:

@@ -1,0 +1,105 @@
+"""A parameter of a file or dict: its shape, dtype and pieces, without reading what is not asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax.checkpoint import boxes
+from msckpt_jax.checkpoint.records import Tensor
+from msckpt_jax.errors import CheckpointError
+
+
+def in_file(key: str, parameters: Mapping[str, Any]) -> bool:
+    """Whether the value still lies in the file that the parameters come from."""
+    asked = getattr(parameters, "in_file", None)
+    return asked is not None and asked(key)
+
+
+def pieces(
+    key: str, parameters: Mapping[str, Any], shape: tuple[int, ...] | None = None
+) -> tuple[tuple[int, ...], Sequence[boxes.Piece]]:
+    """Shape and pieces of an array; ``shape`` may lack trailing ones that the array has."""
+    if in_file(key, parameters):
+        file = parameters.file  # type: ignore[attr-defined]
+        if file.entries[key].type == "Int4":
+            file[key]  # refuses packed bytes
+        found, parts = file.entries[key].shape, file.pieces(key)
+    elif isinstance(value := parameters[key], Tensor):
+        found, parts = value.shape, value.pieces
+    else:
+        array = np.asarray(value)
+        found, parts = array.shape, [(boxes.whole(array.shape), array)]
+    if shape is not None and shape != found:  # fewer trailing ones
+        return shape, [
+            (box[: len(shape)], _Reshaped(s, len(shape), len(found))) for box, s in parts
+        ]
+    return found, parts
+
+
+def found(key: str, parameters: Mapping[str, Any]) -> tuple[tuple[int, ...], Any]:
+    """Shape and dtype of a parameter without reading it; dtype None is a str."""
+    if in_file(key, parameters):
+        entry = parameters.file.entries[key]  # type: ignore[attr-defined]
+        if entry.is_array:
+            return entry.shape, entry.tensors[0].row.array
+        if entry.is_map:
+            raise CheckpointError("a MapTensor cannot be loaded into an array", name=key)
+    value = parameters[key]
+    if isinstance(value, Tensor):
+        return value.shape, value.stored
+    if isinstance(value, str):
+        return (), None
+    if not hasattr(value, "dtype"):
+        value = np.asarray(value)
+    if getattr(value.dtype, "kind", "") == "O":
+        raise TypeError(f"parameter_dict[{key!r}] is a {type(parameters[key]).__name__}")
+    return tuple(value.shape), value.dtype
+
+
+def trailing_ones(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether ``shape`` is ``target`` and ones after it, which MindSpore ignores."""
+    count = len(target)
+    return shape[:count] == target and all(n == 1 for n in shape[count:])
+
+
+def file_of(parameters: Mapping[str, Any]) -> str | None:
+    file = getattr(parameters, "file", None)
+    return None if file is None else file.path
+
+
+def repair(missing: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Names that are there behind a prefix: MindSpore's ``_load_dismatch_prefix_params``.
+
+    The first missing name that ends a key gives a prefix; all that are there with it are taken;
+    what is left gives the next prefix.
+    """
+    out: dict[str, str] = {}
+    left = list(missing)
+    # Keys by their last component: the search stays linear for large networks.
+    by_last: dict[str, list[str]] = {}
+    for key in parameters:
+        by_last.setdefault(key.rpartition(".")[2], []).append(key)
+    for name in missing:
+        if name in out:
+            continue
+        for key in by_last.get(name.rpartition(".")[2], ()):
+            if key != name and key.endswith(name):
+                prefix = key[: -len(name)]
+                out |= {n: prefix + n for n in left if prefix + n in parameters}
+                left = [n for n in left if n not in out]
+                break
+    return out
+
+
+class _Reshaped:
+    """A piece without its trailing dimensions of size one."""
+
+    def __init__(self, source: Any, ndim: int, source_ndim: int):
+        self.source, self.ndim, self.extra = source, ndim, source_ndim - ndim
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        part = self.source[(*index, *(slice(0, 1),) * self.extra)]
+        return part.reshape(part.shape[: self.ndim])

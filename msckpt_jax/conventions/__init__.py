@@ -1,0 +1,1 @@
+"""Flax and MindSpore: the names and layouts of one framework's parameters in the other."""

@@ -1,0 +1,101 @@
+"""``Convention``: how the leaves of a Flax tree are called, and lie, in MindSpore."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from msckpt_jax import names
+from msckpt_jax.conventions import layers, mapping, modules
+from msckpt_jax.conventions.mapping import Target
+from msckpt_jax.errors import CheckpointError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Convention:
+    r"""Names and layouts of MindSpore for the leaves of a Flax tree.
+
+    Attributes:
+        base: ``"mindspore"`` (``mindspore.nn``) or ``"mint"`` (``mindspore.mint.nn``).
+        rename: regular expression to template: what is found in MindSpore's names is replaced,
+            by each rule in order.
+        module: the network, where the tree does not hold it: an ``nnx`` module for its state, or
+            a linen module for its variables. Layers are then known by their class.
+        inputs: example arguments (arrays or ``jax.ShapeDtypeStruct``) of a linen module.
+        layers: regular expression of a layer's whole path (``"conv\d"``) to its kind: a key of
+            :data:`msckpt_jax.conventions.layers.LAYERS`, ``"other"`` for layers of your own.
+
+    Raises:
+        ValueError: an unknown base or kind, a faulty regular expression.
+    """
+
+    base: str = "mindspore"
+    rename: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    module: Any = None
+    inputs: tuple[Any, ...] = ()
+    layers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.base not in layers.BASES:
+            raise ValueError(f"base must be one of {', '.join(layers.BASES)}, not {self.base!r}")
+        for kind in self.layers.values():
+            if kind not in layers.LAYERS:
+                raise ValueError(f"{kind!r} is no kind of layer; known: {', '.join(layers.LAYERS)}")
+        for regex in (*self.rename, *self.layers):
+            try:
+                re.compile(regex)
+            except re.error as error:
+                raise ValueError(f"{regex!r} is no regular expression: {error}") from None
+
+    def targets(self, tree: Any) -> list[Target]:
+        """MindSpore's parameters for ``tree``, in the order of its leaves.
+
+        Raises:
+            AmbiguousLeafError: leaves that can be read in several ways.
+            CheckpointError: leaves that do not make up a layer; two parameters with one name.
+        """
+        found = self._known()
+        located = modules.locate(tree, names.named_leaves(tree), found)
+        found = mapping.with_guesses(located, found, self.layers)
+        made = mapping.build(mapping.claims(located, found), found, self.base)
+        return _unique([t._replace(name=self._renamed(t.name)) for t in made])
+
+    def _known(self) -> modules.Layers:
+        if self.module is None:
+            return {}
+        if names.is_module(self.module):
+            return modules.of_nnx(self.module)
+        if not self.inputs:
+            raise ValueError(
+                "a linen module needs inputs=(...): it has its layers while it is called"
+            )
+        return modules.of_linen(self.module, self.inputs)
+
+    def _renamed(self, name: str) -> str:
+        for regex, template in self.rename.items():
+            name = re.sub(regex, template, name)
+        return name
+
+
+def of(convention: str | Convention) -> Convention:
+    """The convention itself, or that of this name."""
+    if isinstance(convention, Convention):
+        return convention
+    if isinstance(convention, str):
+        return Convention(base=convention)
+    raise TypeError(f"convention must be a str or a Convention, not {type(convention).__name__}")
+
+
+def _unique(found: list[Target]) -> list[Target]:
+    seen: dict[str, Target] = {}
+    for target in found:
+        other = seen.setdefault(target.name, target)
+        if other is not target:
+            both = [t.parts[0].leaf if t.parts else t.layer for t in (other, target)]
+            raise CheckpointError(
+                f"{both[0]} and {both[1]} get the same name in MindSpore; use rename=",
+                name=target.name,
+            )
+    return found

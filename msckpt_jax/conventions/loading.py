@@ -1,0 +1,121 @@
+"""The leaves of a tree, read from parameters under MindSpore's names and in its layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax import names
+from msckpt_jax.checkpoint import boxes, stored
+from msckpt_jax.checkpoint.records import Tensor
+from msckpt_jax.conventions import convention as conventions
+from msckpt_jax.conventions import sources
+from msckpt_jax.conventions.convention import Convention
+from msckpt_jax.conventions.mapping import Part, Target
+from msckpt_jax.errors import CheckpointError
+
+
+class Translated(Mapping[str, Any]):
+    """Parameters by the names of a tree's leaves: values as they are, arrays as Tensors.
+
+    By MindSpore's names: ``leaves`` says which leaves lie in a parameter, ``source`` what the
+    parameter is called in the file, ``absent`` why it cannot be had.
+    """
+
+    def __init__(
+        self,
+        tree: Any,
+        leaves: Sequence[names.Leaf],
+        parameters: Mapping[str, Any],
+        convention: str | Convention,
+        *,
+        repair: bool = False,
+        skip_mismatch: bool = False,
+    ):
+        self.file = getattr(parameters, "file", None)
+        self.parameters = parameters
+        targets = conventions.of(convention).targets(tree)
+        self.leaves = {t.name: [p.leaf for p in t.parts] for t in targets}
+        self.source = {t.name: t.name for t in targets if t.name in parameters}
+        missing = [t.name for t in targets if t.name not in parameters]
+        if repair:
+            self.source |= stored.repair(missing, parameters)
+        self.absent: dict[str, str] = {}
+        for target in targets:
+            if target.parts:
+                self._check(target, skip_mismatch)
+        lost = {leaf for name in self.absent for leaf in self.leaves[name]}
+        self._places: dict[str, list[tuple[Target, Part]]] = {}
+        for target in targets:
+            for part in target.parts:
+                if part.leaf not in lost:
+                    self._places.setdefault(part.leaf, []).append((target, part))
+
+    def _check(self, target: Target, skip_mismatch: bool) -> None:
+        """Note why a parameter cannot be had, or refuse it."""
+        key = self.source.get(target.name)
+        if key is None:
+            self.absent[target.name] = "no such name in the file"
+            return
+        shape, _ = stored.found(key, self.parameters)
+        try:
+            if shape != target.shape and not stored.trailing_ones(shape, target.shape):
+                raise CheckpointError(
+                    "the shape differs", name=target.name, file=stored.file_of(self.parameters),
+                    expected=list(target.shape), found=list(shape),
+                )  # fmt: skip
+            self._check_zeros(target, key)
+        except CheckpointError as error:
+            if not skip_mismatch:
+                raise
+            self.absent[target.name] = str(error)
+
+    def _check_zeros(self, target: Target, key: str) -> None:
+        start, stop = target.zero_rows
+        if stop and np.asarray(self.parameters[key])[start:stop].any():
+            raise CheckpointError(
+                f"Flax's layer has no counterpart of rows {start} to {stop}, which must be zero",
+                name=target.name, file=stored.file_of(self.parameters),
+            )  # fmt: skip
+
+    def not_loaded(self, why: Mapping[str, str]) -> dict[str, str]:
+        """The reasons of leaves that were not loaded as reasons of parameters."""
+        out = dict(self.absent)
+        for name, leaves in self.leaves.items():
+            lost = [leaf for leaf in leaves if leaf in why]
+            if lost and name not in out:
+                own = lost[0] in self._places
+                out[name] = why[lost[0]] if own else "another parameter of its layer was not loaded"
+        return out
+
+    def __getitem__(self, leaf: str) -> Any:
+        places = sorted(self._places[leaf], key=lambda place: not place[1].written)
+        target, part = places[0]
+        key = self.source[target.name]
+        shape, dtype = stored.found(key, self.parameters)
+        if not isinstance(dtype, np.dtype):
+            return self.parameters[key]
+        if len(places) == 1 and part.pattern.is_identity and target.shape == part.shape:
+            if not stored.in_file(key, self.parameters):
+                return self.parameters[key]
+            return Tensor(shape, dtype, tuple(stored.pieces(key, self.parameters)[1]))
+        read = [
+            sources.Place(
+                stored.pieces(self.source[t.name], self.parameters, t.shape)[1],
+                p.pattern, p.start,
+            )
+            for t, p in places
+        ]  # fmt: skip
+        source = sources.Restored(read, part.shape, dtype)
+        return Tensor(part.shape, dtype, ((boxes.whole(part.shape), source),))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, leaf: object) -> bool:
+        return leaf in self._places

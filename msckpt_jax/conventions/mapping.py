@@ -1,0 +1,254 @@
+"""From the leaves of a tree to MindSpore's parameters: names, shapes and parts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from msckpt_jax import names
+from msckpt_jax.conventions import layers, pattern, siblings
+from msckpt_jax.conventions.layers import LAYERS, RECURRENT, Layer
+from msckpt_jax.conventions.modules import Layers, Located, Segments, parents
+from msckpt_jax.conventions.pattern import Pattern
+from msckpt_jax.errors import AmbiguousLeafError, CheckpointError
+
+KEPT = "kept"
+
+
+class Part(NamedTuple):
+    """A leaf in a parameter, from row ``start`` on.
+
+    ``written`` is false where the parameter gets zeros, which are added to the leaf when loaded.
+    """
+
+    leaf: str
+    shape: tuple[int, ...]
+    pattern: Pattern
+    start: int = 0
+    written: bool = True
+
+
+class Target(NamedTuple):
+    """A parameter of MindSpore and what it is made of.
+
+    Attributes:
+        name, shape: MindSpore's.
+        parts: the leaves in it; none for a ``constant``.
+        layer: the layer that it belongs to, for the report.
+        constant: what is written when Flax has no such value.
+        zero_rows: must be zero in a file, because Flax has no counterpart.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+    layer: str
+    constant: np.ndarray | None = None
+    zero_rows: tuple[int, int] = (0, 0)
+
+
+class Claim(NamedTuple):
+    """A leaf as the part ``rel`` of the layer at ``prefix``."""
+
+    prefix: Segments
+    layer: Layer
+    rel: str
+    leaf: names.Leaf
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    return tuple(getattr(value, "shape", ()))
+
+
+def with_guesses(located: Sequence[Located], found: Layers, table: Mapping[str, str]) -> Layers:
+    """``found``, and what ``table`` and the leaves' names say about all other places.
+
+    Raises:
+        AmbiguousLeafError: some leaves can be read in several ways.
+    """
+    groups: dict[Segments, dict[str, Located]] = {}
+    for one in located:
+        for prefix in parents(one.segments):
+            groups.setdefault(prefix, {})[".".join(one.segments[len(prefix) :])] = one
+    out = dict(found)
+    unclear: dict[str, list[str]] = {}
+    for prefix, group in sorted(groups.items(), key=lambda item: len(item[0])):
+        if (told := _told(prefix, table)) is not None:
+            out[prefix] = told
+        elif prefix not in found and not _inside(prefix, out):
+            shapes = {rel: shape_of(one.leaf.value) for rel, one in group.items()}
+            name = prefix[-1] if prefix else ""
+            guess = siblings.guess(name, shapes, all(one.of_flax for one in group.values()))
+            if isinstance(guess, Layer):
+                out[prefix] = guess
+            elif guess is not None:
+                unclear[group[guess[0]].leaf.name] = guess[1]
+    if unclear:
+        raise _ambiguous(unclear)
+    return out
+
+
+def _told(prefix: Segments, table: Mapping[str, str]) -> Layer | None:
+    path = ".".join(prefix)
+    kinds = [kind for regex, kind in table.items() if re.fullmatch(regex, path)]
+    return Layer(kinds[0]) if kinds else None
+
+
+def _inside(prefix: Segments, found: Layers) -> bool:
+    """Whether a place lies in a layer that has its leaves in sub-trees, like a cell's gates."""
+    last = prefix[-1] if prefix else ""
+    return bool(prefix) and any(
+        rel.startswith(f"{last}.") for rel in LAYERS[found.get(prefix[:-1], Layer("other")).kind]
+    )
+
+
+def _ambiguous(unclear: dict[str, list[str]]) -> AmbiguousLeafError:
+    lines = [f"  {name}: either {', or '.join(reads)}" for name, reads in unclear.items()]
+    more = [f"  and {len(lines) - 10} more"] if len(lines) > 10 else []
+    text = "\n".join([*lines[:10], *more])
+    return AmbiguousLeafError(
+        f"{len(unclear)} leaves can be read in several ways:\n{text}\n"
+        "Pass Convention(module=...) with the nnx module, or with the linen module and example "
+        "inputs=(...), or say which layer it is: "
+        "Convention(layers={'regex of the path': 'Conv'}), 'other' for one of your own",
+        unclear,
+    )
+
+
+def claims(located: Sequence[Located], found: Layers) -> list[Claim | Located]:
+    """Each leaf as a part of its layer: of the outermost that has such a leaf."""
+    out: list[Claim | Located] = []
+    for one in located:
+        for prefix in parents(one.segments):
+            layer, rel = found.get(prefix), ".".join(one.segments[len(prefix) :])
+            if layer is not None and rel in LAYERS[layer.kind]:
+                out.append(Claim(prefix, layer, rel, one.leaf))
+                break
+        else:
+            out.append(one)
+    return out
+
+
+def build(claimed: Sequence[Claim | Located], found: Layers, base: str) -> list[Target]:
+    """The parameters of MindSpore in the order of the leaves."""
+    out: list[Target] = []
+    groups: dict[Segments, list[Claim]] = {}
+    for one in claimed:
+        if isinstance(one, Claim):
+            groups.setdefault(one.prefix, []).append(one)
+    for one in claimed:
+        if isinstance(one, Located):
+            prefix, _ = prefix_of(one.segments, found)
+            out.append(kept(one.leaf, ".".join(prefix)))
+        elif group := groups.pop(one.prefix, []):
+            out += _layer(group, found, base)
+    return out
+
+
+def kept(leaf: names.Leaf, name: str) -> Target:
+    """A leaf that stays as it is."""
+    shape = shape_of(leaf.value)
+    return Target(name, shape, (Part(leaf.name, shape, pattern.identity(len(shape))),), KEPT)
+
+
+class _Slot(NamedTuple):
+    """What a parameter is made of while its layer is gone through."""
+
+    parts: dict[int, Part]
+    total: int
+    zero_rows: tuple[int, int]
+
+
+def _layer(group: list[Claim], found: Layers, base: str) -> list[Target]:
+    """The parameters of one layer."""
+    prefix, layer = group[0].prefix, _variant(group)
+    place, level = prefix_of(prefix, found)
+    slots: dict[str, _Slot] = {}
+    for claim in group:
+        row, shape = LAYERS[layer.kind][claim.rel], shape_of(claim.leaf.value)
+        how = layers.pattern_of(layer, claim.rel, len(shape), base)
+        if how is None:
+            raise CheckpointError(
+                f"a {layer.kind} has no {claim.rel} of this rank", name=claim.leaf.name,
+                found=f"shape {list(shape)}",
+            )  # fmt: skip
+        index, count = row.part
+        rows = how.shape(shape)[0] if how.shape(shape) else 0
+        part = Part(claim.leaf.name, shape, how, index * rows)
+        slots.setdefault(row.name, _Slot({}, count, (0, 0))).parts[index] = part
+        if row.zeros:
+            which, of = row.zero_part or (0, 0), rows
+            zero = (which[0] * of // which[1], of) if row.zero_part else (0, 0)
+            slot = slots.setdefault(row.zeros, _Slot({}, count, zero))
+            slot.parts[index] = part._replace(written=False)
+
+    def named(row_name: str) -> str:
+        name = layers.name_of(row_name, base, at_root=not place).replace("{}", level)
+        return ".".join((*place, name))
+
+    out = [_target(named(name), slot, layer, prefix) for name, slot in slots.items()]
+    shapes = {claim.rel: shape_of(claim.leaf.value) for claim in group}
+    for name, value in layers.constants(layer, base, shapes).items():
+        out.append(Target(named(name), value.shape, (), layer.kind, value))
+    return out
+
+
+def _target(name: str, slot: _Slot, layer: Layer, prefix: Segments) -> Target:
+    if len(slot.parts) != slot.total:
+        raise CheckpointError(
+            f"{name} is made of {slot.total} leaves of {'.'.join(prefix) or 'the network'}, of "
+            "which some are missing",
+            name=name,
+            found=", ".join(part.leaf for part in slot.parts.values()),
+        )
+    parts = tuple(slot.parts[index] for index in sorted(slot.parts))
+    shapes = [part.pattern.shape(part.shape) for part in parts]
+    if len({shape[1:] for shape in shapes}) > 1 or (len(shapes) > 1 and len(set(shapes)) > 1):
+        raise CheckpointError(
+            "the leaves that make one parameter have different shapes", name=name,
+            found=", ".join(f"{p.leaf} {list(p.shape)}" for p in parts),
+        )  # fmt: skip
+    shape = shapes[0]
+    if len(parts) > 1:
+        shape = (sum(s[0] for s in shapes), *shape[1:])
+    return Target(name, shape, parts, layer.kind, zero_rows=slot.zero_rows)
+
+
+def _variant(group: list[Claim]) -> Layer:
+    """MindSpore keeps the three projections apart when what they read differs in size."""
+    layer = group[0].layer
+    if layer.kind == "Attention":
+        read = {
+            shape_of(claim.leaf.value)[:1]
+            for claim in group
+            if claim.rel in ("query.kernel", "key.kernel", "value.kernel")
+        }
+        if len(read) > 1:
+            return Layer("Attention(kdim, vdim)")
+    return layer
+
+
+def prefix_of(prefix: Segments, found: Layers) -> tuple[Segments, str]:
+    """A place in MindSpore's network, and what a recurrent layer's names end with."""
+    out: list[str] = []
+    level = ""
+    for index, segment in enumerate(prefix):
+        kind = found.get(prefix[:index], Layer("other")).kind
+        inner = found.get(prefix[: index + 1], Layer("other")).kind
+        if kind == "Sequential" and segment == "layers":
+            continue
+        if kind == "Sequential" and (match := re.fullmatch(r"layers_(\d+)", segment)):
+            out.append(match[1])
+        elif segment == "cell" and inner in RECURRENT:
+            level = level or "_l0"
+        elif kind == "Bidirectional" and segment in _DIRECTIONS:
+            level = _DIRECTIONS[segment]
+        else:
+            out.append(segment)
+    return tuple(out), level
+
+
+_DIRECTIONS = {"forward_rnn": "_l0", "backward_rnn": "_l0_reverse"}

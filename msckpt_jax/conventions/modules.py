@@ -1,0 +1,118 @@
+"""Which layer lies where in a tree: from the modules themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+
+from msckpt_jax import names
+from msckpt_jax.conventions.layers import CLASSES, Layer
+
+#: A path in a network, without collections and boxes: ``("conv1", "kernel")``.
+Segments: TypeAlias = tuple[str, ...]
+Layers: TypeAlias = dict[Segments, Layer]
+
+OTHER = Layer("other")
+#: Collections of linen whose leaves are a layer's parameters.
+COLLECTIONS = ("params", "batch_stats")
+
+
+class Located(NamedTuple):
+    """A leaf and its path in the network; ``of_flax`` says that only Flax names leaves so."""
+
+    leaf: names.Leaf
+    segments: Segments
+    of_flax: bool
+
+
+def locate(tree: Any, leaves: list[names.Leaf], found: Layers) -> list[Located]:
+    """The path of each leaf; ``found`` gets the layer of each ``nnx`` module on the way."""
+    return [_locate(tree, leaf, found) for leaf in leaves]
+
+
+def _locate(tree: Any, leaf: names.Leaf, found: Layers) -> Located:
+    segments: list[str] = []
+    of_flax, node = False, tree
+    for key in leaf.path:
+        module = is_module(node)
+        if module:
+            found.setdefault(tuple(segments), layer_of(node))
+        name = names.segment(key)
+        if not module and name in COLLECTIONS:
+            of_flax = True
+        elif not _is_box(node):
+            segments.append(name)
+        node = _child(node, key, name)
+    if names.is_variable(node):
+        of_flax = True
+    return Located(leaf, tuple(segments), of_flax)
+
+
+def is_module(node: Any) -> bool:
+    """Whether a node is a module of nnx (variables and states are none)."""
+    return names.is_module(node) and not isinstance(node, Mapping)
+
+
+def of_nnx(module: Any) -> Layers:
+    """The layers of an ``nnx`` module."""
+    found: Layers = {}
+    locate(module, names.named_leaves(module), found)
+    return found
+
+
+def of_linen(module: Any, inputs: tuple[Any, ...]) -> Layers:
+    """The layers of a linen module, seen while it is initialised with ``inputs`` (abstractly)."""
+    from flax import linen
+
+    found: Layers = {}
+
+    def note(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        found.setdefault(context.module.path, layer_of(context.module))
+        return call(*args, **kwargs)
+
+    with linen.intercept_methods(note):
+        jax.eval_shape(module.init, jax.random.key(0), *inputs)
+    return found
+
+
+def layer_of(module: Any) -> Layer:
+    """The layer that a module is: by its class, or the class of Flax that it derives from."""
+    for cls in type(module).__mro__:
+        if cls.__module__.startswith("flax.") and cls.__name__ in CLASSES:
+            kind = CLASSES[cls.__name__]
+            if kind == "DenseGeneral":
+                return _dense_general(module)
+            if getattr(module, "transpose_kernel", False):
+                kind += "(transpose_kernel=True)"
+            return Layer(kind)
+    return OTHER
+
+
+def _dense_general(module: Any) -> Layer:
+    if getattr(module, "batch_axis", None) or getattr(module, "batch_dims", None):
+        return OTHER  # a kernel for each element of a batch: MindSpore has no such layer
+    axis = module.axis
+    return Layer("DenseGeneral", len(axis) if isinstance(axis, tuple | list) else 1)
+
+
+def _child(node: Any, key: Any, name: str) -> Any:
+    """What lies at ``key`` of a node; None when that cannot be told."""
+    raw = getattr(key, "key", getattr(key, "idx", name))
+    if isinstance(node, Mapping):
+        return node.get(raw)
+    if isinstance(raw, int) and hasattr(node, "__getitem__"):
+        return node[raw] if raw < len(node) else None
+    return getattr(node, name, None)
+
+
+def _is_box(node: Any) -> bool:
+    """Whether a node is linen's box around a value with metadata (``linen.Partitioned``)."""
+    return any(c.__module__ == "flax.core.meta" for c in type(node).__mro__)
+
+
+def parents(segments: Segments) -> Iterator[Segments]:
+    """The prefixes of a path, the outermost first."""
+    for count in range(len(segments)):
+        yield segments[:count]

@@ -1,0 +1,142 @@
+"""How a leaf of a Flax tree lies in a MindSpore parameter, in the notation of einops.
+
+``"h w i o -> o i h w"`` names the leaf's axes and says where they go. ``(h d)`` makes one axis of
+several, ``1`` is a new axis of size one, ``-h`` runs backwards. A pattern works on boxes, so that
+any part of one side is made from the parts of the other that it needs, and from no more.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from msckpt_jax.checkpoint import boxes
+from msckpt_jax.checkpoint.boxes import Box
+
+#: A box of the leaf and the box of the parameter that holds the same elements.
+Pair: TypeAlias = tuple[Box, Box]
+
+
+class Pattern(NamedTuple):
+    """A rearrangement of axes.
+
+    Attributes:
+        text: the notation.
+        groups: for each axis of the parameter the leaf's axes in it, the slowest first.
+        flipped: the leaf's axes that run backwards in the parameter.
+    """
+
+    text: str
+    groups: tuple[tuple[int, ...], ...]
+    flipped: frozenset[int] = frozenset()
+
+    @property
+    def is_identity(self) -> bool:
+        return not self.flipped and self.groups == tuple((i,) for i in range(len(self.groups)))
+
+    def shape(self, leaf: Sequence[int]) -> tuple[int, ...]:
+        """The shape of the parameter for a leaf of shape ``leaf``."""
+        return tuple(math.prod(leaf[axis] for axis in group) for group in self.groups)
+
+    def forth(self, box: Box, leaf: Sequence[int]) -> Iterator[Pair]:
+        """The parts of ``box`` of a leaf of shape ``leaf`` that are boxes of the parameter."""
+        turned = self._turn(box, leaf)
+        return self._pairs(leaf, [_merged([turned[a] for a in g], [leaf[a] for a in g])
+                                  for g in self.groups])  # fmt: skip
+
+    def back(self, box: Box, leaf: Sequence[int]) -> Iterator[Pair]:
+        """The parts of ``box`` of the parameter that are boxes of a leaf of shape ``leaf``."""
+        return self._pairs(leaf, [_split(side, [leaf[a] for a in g])
+                                  for side, g in zip(box, self.groups, strict=True)])  # fmt: skip
+
+    def arrange(self, part: np.ndarray) -> np.ndarray:
+        """The part of the leaf of a :data:`Pair` as it lies in the parameter."""
+        turned = self._turned(part)
+        order = [axis for group in self.groups for axis in group]
+        return turned.transpose(order).reshape(self.shape(part.shape))
+
+    def restore(self, part: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """The part of the parameter of a :data:`Pair` as it lies in the leaf, of ``shape``."""
+        order = [axis for group in self.groups for axis in group]
+        loose = part.reshape([shape[axis] for axis in order])
+        return self._turned(loose.transpose(np.argsort(order)))
+
+    def _pairs(
+        self, leaf: Sequence[int], sides: Sequence[list[tuple[Box, tuple[int, int]]]]
+    ) -> Iterator[Pair]:
+        for chosen in itertools.product(*sides):
+            found: dict[int, tuple[int, int]] = {}
+            for group, (ranges, _) in zip(self.groups, chosen, strict=True):
+                found.update(zip(group, ranges, strict=True))
+            box = tuple(found[axis] for axis in range(len(leaf)))
+            yield self._turn(box, leaf), tuple(side for _, side in chosen)
+
+    def _turn(self, box: Box, leaf: Sequence[int]) -> Box:
+        return tuple(
+            (leaf[axis] - b, leaf[axis] - a) if axis in self.flipped else (a, b)
+            for axis, (a, b) in enumerate(box)
+        )
+
+    def _turned(self, part: np.ndarray) -> np.ndarray:
+        return np.flip(part, tuple(self.flipped)) if self.flipped else part
+
+
+def _merged(ranges: Sequence[tuple[int, int]], sizes: Sequence[int]) -> list[tuple[Box, Any]]:
+    """Cut a box of several axes so that each part is contiguous when they are one."""
+    cut = [axis for axis, n in enumerate(sizes) if ranges[axis] != (0, n)]
+    last = cut[-1] if cut else 0
+    if not sizes:
+        return [((), (0, 1))]
+    inner = math.prod(sizes[last + 1 :])
+    out: list[tuple[Box, Any]] = []
+    for index in itertools.product(*(range(a, b) for a, b in ranges[:last])):
+        row = 0
+        for at, n in zip(index, sizes, strict=False):
+            row = row * n + at
+        start, stop = ((row * sizes[last] + at) * inner for at in ranges[last])
+        out.append(((*((at, at + 1) for at in index), *ranges[last:]), (start, stop)))
+    return out
+
+
+def _split(side: tuple[int, int], sizes: Sequence[int]) -> list[tuple[Box, Any]]:
+    """Cut a range of an axis made of several so that each part is a box of theirs."""
+    start, out = side[0], []
+    for box in boxes.of_range(sizes, *side, max(1, side[1] - side[0])):
+        stop = start + boxes.size_of(box)
+        out.append((box, (start, stop)))
+        start = stop
+    return out or [(tuple((0, 0) for _ in sizes), side)]  # without elements
+
+
+@functools.lru_cache(256)
+def parse(text: str) -> Pattern:
+    """The pattern of a text like ``"h w i o -> o i h w"``."""
+    left, right = text.split("->")
+    axes = left.split()
+    groups, flipped = [], set()
+    for token in re.findall(r"\([^)]*\)|\S+", right):
+        names = [] if token == "1" else token.strip("()").split()
+        flipped |= {axes.index(name[1:]) for name in names if name.startswith("-")}
+        groups.append(tuple(axes.index(name.lstrip("-")) for name in names))
+    assert sorted(axis for group in groups for axis in group) == list(range(len(axes))), text
+    return Pattern(text, tuple(groups), frozenset(flipped))
+
+
+@functools.lru_cache(32)
+def identity(ndim: int) -> Pattern:
+    """The leaf as it is."""
+    return Pattern("as it is", tuple((axis,) for axis in range(ndim)))
+
+
+@functools.lru_cache(64)
+def general(inputs: int, outputs: int) -> Pattern:
+    """A kernel of a dense layer over several axes: MindSpore has one in- and one out-axis."""
+    names = [f"i{n}" for n in range(inputs)], [f"o{n}" for n in range(outputs)]
+    left, right = map(" ".join, names)
+    return parse(f"{left} {right} -> ({right}) ({left})" if inputs else f"{right} -> ({right})")

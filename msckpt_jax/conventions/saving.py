@@ -1,0 +1,118 @@
+"""Records under MindSpore's names and in its layouts, made of the records of the leaves.
+
+Nothing is gathered or transposed as a whole: each shard stays a piece, and a window of the file
+is rearranged when it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+
+from msckpt_jax import names
+from msckpt_jax.checkpoint import boxes, records
+from msckpt_jax.checkpoint.records import Record, Tensor
+from msckpt_jax.conventions import convention as conventions
+from msckpt_jax.conventions import sources
+from msckpt_jax.conventions.convention import Convention
+from msckpt_jax.conventions.mapping import Part, Target
+from msckpt_jax.errors import CheckpointError
+
+
+def from_tree(
+    tree: Any, convention: str | Convention, chosen: Callable[[str], bool]
+) -> list[Record]:
+    """A record for each parameter of MindSpore that ``tree`` holds and ``chosen`` wants.
+
+    Raises:
+        AmbiguousLeafError, CheckpointError: as :meth:`Convention.targets` and
+            :func:`msckpt_jax.checkpoint.records.from_tree`; leaves of one parameter differ in
+            dtype; arrays span processes in a way that the parameter's parts cannot be told.
+    """
+    targets = [t for t in conventions.of(convention).targets(tree) if chosen(t.name)]
+    wanted = {part.leaf for target in targets for part in target.parts}
+    leaves = [leaf.name for leaf in names.named_leaves(tree) if leaf.name in wanted]
+    found = records.from_tree(tree, wanted.__contains__)
+    by_leaf = dict(zip(leaves, found, strict=True))
+    return [_record(target, by_leaf) for target in targets]
+
+
+def _record(target: Target, by_leaf: Mapping[str, Record]) -> Record:
+    if target.constant is not None:
+        return records.of_value(target.name, target.constant)
+    found = [by_leaf[part.leaf] for part in target.parts]
+    first, part = found[0], target.parts[0]
+    if len(found) == 1 and part.written and part.pattern.is_identity:
+        return first._replace(tag=target.name + first.tag.removeprefix(part.leaf))  # a key's @
+    if len({record.type for record in found}) > 1:
+        raise CheckpointError(
+            "the leaves that make one parameter have different dtypes", name=target.name,
+            found=", ".join(f"{r.tag} {r.type}" for r in found),
+        )  # fmt: skip
+    pieces: list[boxes.Piece] = []
+    for record, part in zip(found, target.parts, strict=True):
+        pieces += _pieces(record, part)
+    content = Tensor(target.shape, _stored(first), tuple(pieces))
+    frozen = all(record.frozen for record in found)
+    sharding = _joined(target, found)
+    return Record(target.name, first.type, target.shape, content, frozen, sharding)
+
+
+def _stored(record: Record) -> np.dtype:
+    assert not isinstance(record.content, bytes)
+    return record.content.stored if isinstance(record.content, Tensor) else record.content.dtype
+
+
+def _pieces(record: Record, part: Part) -> list[boxes.Piece]:
+    """The pieces of a leaf where they lie in the parameter."""
+    content = record.content
+    assert not isinstance(content, bytes)  # strings have no layer
+    if not part.written:
+        shape = part.pattern.shape(part.shape)
+        zeros = np.broadcast_to(np.zeros((), _stored(record)), shape)
+        return sources.shifted([(boxes.whole(shape), zeros)], part.start)
+    plain = [(boxes.whole(part.shape), content)] if isinstance(content, np.ndarray) else None
+    own: Sequence[boxes.Piece] = content.pieces if isinstance(content, Tensor) else plain or []
+    if not part.pattern.is_identity:
+        own = sources.arrange(own, part.pattern, part.shape)
+    return sources.shifted(own, part.start) if part.start else list(own)
+
+
+def _joined(target: Target, found: Sequence[Record]) -> jax.sharding.Sharding | None:
+    """The sharding of the parameter; None where no sharding says how its parts lie."""
+    ways = [_arranged(r.sharding, part) for r, part in zip(found, target.parts, strict=True)]
+    first = ways[0]
+    if len(ways) == 1 and first is not None:
+        return first
+    if isinstance(first, NamedSharding) and all(way == first for way in ways):
+        rows_together = not first.spec or first.spec[0] is None  # the parts follow on axis 0
+        if rows_together:
+            return first
+    for record in found:
+        if record.sharding is not None and not record.sharding.is_fully_addressable:
+            raise CheckpointError(
+                f"{record.tag} spans processes, split along an axis that is mirrored, or a part of "
+                "an axis in MindSpore; replicate that axis, or save without convention",
+                name=target.name,
+            )
+    return None
+
+
+def _arranged(sharding: jax.sharding.Sharding | None, part: Part) -> jax.sharding.Sharding | None:
+    if not isinstance(sharding, NamedSharding):
+        return sharding if part.pattern.is_identity else None
+    spec = (*sharding.spec, *(None,) * (len(part.shape) - len(sharding.spec)))
+    if any(spec[axis] is not None for axis in part.pattern.flipped):
+        return None
+    out = []
+    for group in part.pattern.groups:
+        outer = next((axis for axis in group if part.shape[axis] > 1), None)
+        split = [axis for axis in group if spec[axis] is not None]
+        if split and split != [outer]:
+            return None
+        out.append(spec[split[0]] if split else None)
+    return NamedSharding(sharding.mesh, jax.P(*out))

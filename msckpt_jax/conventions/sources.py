@@ -1,0 +1,99 @@
+"""Sources of pieces that are rearranged while they are read: no array is transposed as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from msckpt_jax.checkpoint import boxes
+from msckpt_jax.checkpoint.boxes import Box, Piece
+from msckpt_jax.conventions.pattern import Pattern
+
+
+class Arranged:
+    """The box ``corner`` of a parameter, made of ``source``, the box ``origin`` of a leaf."""
+
+    def __init__(
+        self, source: Any, origin: Box, corner: Box, pattern: Pattern, leaf: tuple[int, ...]
+    ):
+        self.source, self.origin, self.corner = source, origin, corner
+        self.pattern, self.leaf = pattern, leaf
+        self.shape = boxes.shape_of(corner)
+
+    @property
+    def dtype(self) -> np.dtype:
+        # A DeviceShard has its dtype in the array that it stands for.
+        return getattr(self.source, "data", self.source).dtype if not isinstance(
+            self.source, np.ndarray) else self.source.dtype  # fmt: skip
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        box = _absolute(index, self.corner)
+        pairs = list(self.pattern.back(box, self.leaf))
+        parts = [self._part(mine) for mine, _ in pairs]
+        if len(pairs) == 1:
+            return parts[0]
+        out = np.empty(boxes.shape_of(box), parts[0].dtype)
+        for part, (_, where) in zip(parts, pairs, strict=True):
+            out[boxes.slices(where, box)] = part
+        return out
+
+    def _part(self, box: Box) -> np.ndarray:
+        return self.pattern.arrange(np.asarray(self.source[boxes.slices(box, self.origin)]))
+
+
+def arrange(pieces: Sequence[Piece], pattern: Pattern, leaf: tuple[int, ...]) -> list[Piece]:
+    """The pieces of a leaf as pieces of the parameter that the pattern makes of it."""
+    out: list[Piece] = []
+    for origin, source in pieces:
+        for _, box in pattern.forth(origin, leaf):
+            out.append((box, Arranged(source, origin, box, pattern, leaf)))
+    return out
+
+
+def shifted(pieces: Sequence[Piece], rows: int) -> list[Piece]:
+    """The pieces ``rows`` further down axis 0."""
+    return [(((a + rows, b + rows), *rest), source) for ((a, b), *rest), source in pieces]
+
+
+class Place(NamedTuple):
+    """Where a leaf lies in a stored parameter: from row ``start`` on, as ``pattern`` says."""
+
+    pieces: Sequence[Piece]
+    pattern: Pattern
+    start: int
+
+
+class Restored:
+    """A leaf read from the parameters that hold it; several are added up."""
+
+    def __init__(self, places: Sequence[Place], leaf: tuple[int, ...], dtype: np.dtype):
+        self.places, self.leaf, self.dtype = places, leaf, dtype
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        box = _absolute(index, boxes.whole(self.leaf))
+        first, *others = self.places
+        out = self._read(first, box)
+        for place in others:
+            more = self._read(place, box)
+            if more.any():  # -0.0 + 0.0 would change the sign
+                out = (out + more).astype(self.dtype)
+        return out
+
+    def _read(self, place: Place, box: Box) -> np.ndarray:
+        out = np.empty(boxes.shape_of(box), self.dtype)
+        for mine, theirs in place.pattern.forth(box, self.leaf):
+            if place.start:
+                (a, b), *rest = theirs
+                theirs = ((a + place.start, b + place.start), *rest)
+            part = boxes.view(place.pieces, theirs)
+            if part is None:
+                part = np.empty(boxes.shape_of(theirs), self.dtype)
+                boxes.gather(place.pieces, theirs, part)
+            out[boxes.slices(mine, box)] = place.pattern.restore(part, boxes.shape_of(mine))
+        return out
+
+
+def _absolute(index: tuple[slice, ...], origin: Box) -> Box:
+    return tuple((s.start + o, s.stop + o) for s, (o, _) in zip(index, origin, strict=True))

@@ -1,0 +1,179 @@
+"""Each layer in Flax nnx, in linen and in MindSpore, and an input for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import linen, nnx
+
+
+class Case(NamedTuple):
+    """One layer.
+
+    ``flax`` is a layer of nnx (from an ``nnx.Rngs``) or of linen, ``inputs`` the shapes of what
+    goes into it; ``first`` says that MindSpore wants the channels first. ``mindspore`` and
+    ``call`` (the layer's own call when it is empty) are Python for the worker, ``patch`` makes
+    MindSpore's random parameters such that Flax has them, too.
+    """
+
+    name: str
+    flax: Callable[..., Any]
+    mindspore: str
+    inputs: tuple[tuple[int, ...], ...]
+    call: str = "lambda net, *x: net(*x)"
+    first: bool = False
+    base: str = "mindspore"
+    patch: str = ""
+    run: Callable[..., Any] = lambda net, *x: net(*x)
+
+
+def _conv(name: str, n: int, ms: str, flax: dict[str, Any], kwargs: str = "") -> list[Case]:
+    """A convolution over ``n`` axes."""
+    window, shape = (3, 2, 2)[:n], (2, *(6, 5, 7)[:n], 4)
+    size = window if n > 1 else window[0]
+    made = f"nn.{ms}(4, 6, {size}, has_bias=True, pad_mode='valid'{kwargs})"
+    out = []
+    for lib, make in (
+        ("nnx", lambda rngs, cls: cls(4, 6, window, padding="VALID", rngs=rngs, **flax)),
+        ("linen", lambda rngs, cls: cls(6, window, padding="VALID", **flax)),
+    ):
+        cls = getattr(nnx if lib == "nnx" else linen, "ConvTranspose" if "T" in ms else "Conv")
+
+        def build(rngs: Any, make: Any = make, cls: Any = cls) -> Any:
+            return make(rngs, cls)
+
+        out.append(Case(f"{name}-{lib}", build, made, (shape,), first=True))
+    return out
+
+
+def _both(
+    name: str, of_nnx: Callable[..., Any], of_linen: Callable[..., Any], *rest: Any, **kwargs: Any
+) -> list[Case]:
+    return [
+        Case(f"{name}-nnx", of_nnx, *rest, **kwargs),
+        Case(f"{name}-linen", lambda rngs: of_linen(), *rest, **kwargs),
+    ]
+
+
+_EPS = 1e-5  # MindSpore and Flax have different defaults
+_LAST = "lambda net, x: net(x)[0]"
+_CELL = "lambda net, x, h, c: net(x, (h, c))[0]"
+_SELF = "lambda net, x: net(x, x, x)[0]"
+_CROSS = "lambda net, x, y: net(x, y, y)[0]"
+_MS_CONV = "lambda net, x: ms.ops.conv{}d(x, net.weight, net.bias)"
+_MEAN_VAR = (
+    "lambda net, x: (x - x.mean((2, 3), True)) / (x.var((2, 3), keepdims=True) + 1e-5) ** 0.5"
+    " * net.gamma[None, :, None, None] + net.beta[None, :, None, None]"
+)
+
+
+def _layers() -> list[Case]:
+    return [
+        *_both(
+            "Dense",
+            lambda r: nnx.Linear(3, 4, rngs=r),
+            lambda: linen.Dense(4),
+            "nn.Dense(3, 4)",
+            ((2, 3),),
+        ),
+        *_both(
+            "square Dense",
+            lambda r: nnx.Linear(4, 4, use_bias=False, rngs=r),
+            lambda: linen.Dense(4, use_bias=False),
+            "nn.Dense(4, 4, has_bias=False)",
+            ((2, 4),),
+        ),
+        *_both(
+            "DenseGeneral",
+            lambda r: nnx.LinearGeneral((2, 3), (4, 5), axis=(-2, -1), rngs=r),
+            lambda: linen.DenseGeneral((4, 5), axis=(-2, -1)),
+            "nn.Dense(6, 20)",
+            ((7, 2, 3),),
+            "lambda net, x: ms.ops.reshape(net(ms.ops.reshape(x, (7, 6))), (7, 4, 5))",
+        ),
+        *_conv("Conv1d", 1, "Conv1d", {}),
+        *_conv("Conv2d", 2, "Conv2d", {}),
+        *_conv("grouped Conv2d", 2, "Conv2d", {"feature_group_count": 2}, ", group=2"),
+        *_conv("strided Conv2d", 2, "Conv2d", {"strides": (2, 1)}, ", stride=(2, 1)"),
+        *_conv("Conv3d", 3, "Conv3d", {}),
+        *_conv("ConvTranspose1d", 1, "Conv1dTranspose", {"strides": (2,)}, ", stride=2"),
+        *_conv("ConvTranspose2d", 2, "Conv2dTranspose", {"strides": (2, 2)}, ", stride=2"),
+        *_conv(
+            "ConvTranspose2d of transposed kernel",
+            2,
+            "Conv2dTranspose",
+            {"strides": (2, 2), "transpose_kernel": True},
+            ", stride=2",
+        ),
+        *_conv("ConvTranspose3d", 3, "Conv3dTranspose", {"strides": (1, 1, 1)}, ", stride=1"),
+        *_both(
+            "BatchNorm1d",
+            lambda r: nnx.BatchNorm(4, use_running_average=True, rngs=r),
+            lambda: linen.BatchNorm(use_running_average=True),
+            "nn.BatchNorm1d(4)",
+            ((3, 4),),
+        ),
+        *_both(
+            "BatchNorm2d",
+            lambda r: nnx.BatchNorm(4, use_running_average=True, rngs=r),
+            lambda: linen.BatchNorm(use_running_average=True),
+            "nn.BatchNorm2d(4)",
+            ((3, 5, 2, 4),),
+            first=True,
+        ),
+        *_both(
+            "LayerNorm",
+            lambda r: nnx.LayerNorm(4, epsilon=_EPS, rngs=r),
+            lambda: linen.LayerNorm(epsilon=_EPS),
+            "nn.LayerNorm((4,), epsilon=1e-5)",
+            ((3, 4),),
+        ),
+        *_both(
+            "GroupNorm",
+            lambda r: nnx.GroupNorm(6, 2, epsilon=_EPS, rngs=r),
+            lambda: linen.GroupNorm(2, epsilon=_EPS),
+            "nn.GroupNorm(2, 6)",
+            ((3, 5, 2, 6),),
+            first=True,
+        ),
+        *_both(
+            "InstanceNorm2d",
+            lambda r: nnx.InstanceNorm(4, epsilon=_EPS, rngs=r),
+            lambda: linen.InstanceNorm(epsilon=_EPS),
+            "nn.InstanceNorm2d(4)",
+            ((3, 5, 2, 4),),
+            _MEAN_VAR,  # MindSpore has no such kernel for CPUs
+            first=True,
+        ),
+        *_both(
+            "PReLU",
+            lambda r: nnx.PReLU(),
+            lambda: linen.PReLU(),
+            "nn.PReLU(1)",
+            ((3, 4),),
+        ),
+        *_both(
+            "Sequential",
+            lambda r: nnx.Sequential(nnx.Linear(3, 4, rngs=r), nnx.relu, nnx.Linear(4, 2, rngs=r)),
+            lambda: linen.Sequential([linen.Dense(4), linen.relu, linen.Dense(2)]),
+            "nn.SequentialCell(nn.Dense(3, 4), nn.ReLU(), nn.Dense(4, 2))",
+            ((2, 3),),
+        ),
+    ]
+
+
+CASES = _layers()
+
+
+def random_inputs(case: Case) -> list[np.ndarray]:
+    rng = np.random.default_rng(2)
+    return [rng.normal(size=shape).astype(np.float32) for shape in case.inputs]
+
+
+def randomised(path: Any, leaf: Any) -> jax.Array:
+    """Random numbers in the place of a leaf, all positive: there is a variance among them."""
+    seed = sum(jax.tree_util.keystr(path).encode())
+    return jax.random.uniform(jax.random.key(seed), leaf.shape, leaf.dtype, 0.1, 1)
