@@ -18,12 +18,10 @@ import os
 import queue
 import tempfile
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
@@ -58,7 +56,7 @@ class Piece(NamedTuple):
 
 def needed(found: Sequence[Record]) -> bool:
     """Whether a record holds an array that spans processes, so that all must write it together."""
-    return any(r.sharding is not None and not r.sharding.is_fully_addressable for r in found)
+    return any(map(_spans, found))
 
 
 def write(
@@ -73,7 +71,6 @@ def write(
             of life for ``options.timeout`` seconds. The previous file is then left as it was.
             Or the processes share no file system, and ``may_gather`` is false.
     """
-    shares = shares_of(found)
     meetings = Meetings(target, options.timeout)
     with contextlib.ExitStack() as stack:
         file: atomic.Temporary | None = None
@@ -87,7 +84,7 @@ def write(
             return str(file.path)
 
         path = Path(meetings.meet(begin, _digest(plan)).first)
-        _write_all(path, plan, shares, options, meetings, may_gather)
+        _write_all(path, plan, found, options, meetings, may_gather)
         if options.crc and file is not None:
             _append_crc(file, plan.nbytes, meetings)
     meetings.meet(lambda: None)  # process 0 has published the file
@@ -114,17 +111,16 @@ def _publishing(
 def _write_all(
     path: Path,
     plan: Plan,
-    shares: list[Share],
+    found: Sequence[Record],
     options: writer.Options,
     meetings: Meetings,
     may_gather: bool,
 ) -> None:
     """Write each process's part, or let process 0 write all where only it sees the file."""
     if meetings.meet(path.exists).everywhere:
-        mine = [share for share in shares if share.owner == meetings.me]
-        meetings.meet(lambda: _write_mine(path, plan, shares, mine, options, meetings))
+        meetings.meet(lambda: _write_mine(path, plan, found, options, meetings))
     elif may_gather:
-        meetings.meet(lambda: _gather(path, plan, shares, options, meetings))
+        meetings.meet(lambda: _gather(path, plan, found, options, meetings))
     else:
         raise CheckpointError(
             "the processes share no file system: the shards have to be sent to process 0, which "
@@ -133,34 +129,64 @@ def _write_all(
         )
 
 
-def shares_of(found: Sequence[Record]) -> list[Share]:
-    """Who writes what of each array that spans processes: the same rule on every process."""
-    load: Counter[int] = Counter()
+def shares_of(found: Sequence[Record], only: int | None = None) -> list[Share]:
+    """Who writes what of each array that spans processes: the same rule on every process.
+
+    With ``only`` no more than the shares of that process are made: those of all are as many as
+    devices times arrays.
+    """
+    spanning = [(r, _holders(r.sharding, r.dims)) for r in found if _spans(r)]
+    load = np.zeros(max((h.processes for _, h in spanning), default=0), np.int64)
     out = []
-    for record in found:
-        content, sharding = record.content, record.sharding
-        if sharding is None or sharding.is_fully_addressable:
-            continue
+    for record, holders in spanning:
+        content = record.content
         assert isinstance(content, Tensor)
-        own: dict[int, list[boxes.Box]] = {}
-        for box, processes in _holders(sharding, record.dims):
-            owner = min(processes, key=lambda p: (load[p], p))
-            load[owner] += boxes.size_of(box) * content.stored.itemsize
-            own.setdefault(owner, []).append(box)
+        size = content.stored.itemsize
+        load += np.pad(holders.alone_elements, (0, len(load) - holders.processes)) * size
+        chosen = holders.alone if only is None else {only} & holders.alone.keys()
+        own = {owner: list(holders.alone[owner]) for owner in chosen}
+        for box, processes in holders.shared:
+            owner = int(processes[np.argmin(load[processes])])
+            load[owner] += boxes.size_of(box) * size
+            if only in (None, owner):
+                own.setdefault(owner, []).append(box)
         out += [Share(content, owner, joined(parts)) for owner, parts in sorted(own.items())]
     return out
 
 
+def _spans(record: Record) -> bool:
+    return record.sharding is not None and not record.sharding.is_fully_addressable
+
+
+class _Holders(NamedTuple):
+    """Which processes hold the distinct shards of an array.
+
+    ``alone``: what only one has, by process, and ``alone_elements`` how many elements that are.
+    ``shared``: the other shards, with the processes of each in ascending order.
+    """
+
+    processes: int
+    alone: dict[int, list[boxes.Box]]
+    alone_elements: np.ndarray
+    shared: list[tuple[boxes.Box, np.ndarray]]
+
+
 @functools.lru_cache(64)  # the layers of a model are alike
-def _holders(
-    sharding: jax.sharding.Sharding, shape: tuple[int, ...]
-) -> list[tuple[boxes.Box, set[int]]]:
-    """Each distinct shard of an array, and the processes that hold it."""
-    holders: dict[boxes.Box, set[int]] = {}
+def _holders(sharding: Any, shape: tuple[int, ...]) -> _Holders:
+    found: dict[boxes.Box, set[int]] = {}
     for device, index in sharding.devices_indices_map(shape).items():
         box = boxes.from_index(index or (), shape)
-        holders.setdefault(box, set()).add(device.process_index)
-    return sorted(holders.items())
+        found.setdefault(box, set()).add(device.process_index)
+    count = 1 + max(max(processes) for processes in found.values())
+    out = _Holders(count, {}, np.zeros(count, np.int64), [])
+    for box, processes in sorted(found.items()):
+        if len(processes) > 1:
+            out.shared.append((box, np.array(sorted(processes))))
+            continue
+        (process,) = processes
+        out.alone.setdefault(process, []).append(box)
+        out.alone_elements[process] += boxes.size_of(box)
+    return out
 
 
 def joined(parts: Sequence[boxes.Box]) -> tuple[boxes.Box, ...]:
@@ -195,17 +221,17 @@ def _joined_sides(sides: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]
 def _write_mine(
     path: Path,
     plan: Plan,
-    shares: list[Share],
-    mine: list[Share],
+    found: Sequence[Record],
     options: writer.Options,
     meetings: Meetings,
 ) -> None:
     local = threading.local()
+    mine = shares_of(found, meetings.me)
     fd = os.open(path, os.O_WRONLY)
     try:
         if meetings.me == 0:
-            _write_others(fd, plan, shares, local)
-        places = _places(plan, shares)
+            _write_others(fd, plan, found, local)
+        places = _places(plan, mine)
 
         def one(piece: Piece) -> None:
             _write_runs(fd, piece, _content(piece, local), places)
@@ -221,30 +247,31 @@ def _write_mine(
         os.close(fd)
 
 
-def _write_others(fd: int, plan: Plan, shares: list[Share], local: threading.local) -> None:
+def _write_others(fd: int, plan: Plan, found: Sequence[Record], local: threading.local) -> None:
     """Write the headers, and the arrays that this process has whole."""
-    spanning = {id(share.tensor) for share in shares}
+    spanning = {id(record.content) for record in found if _spans(record)}
     for offset, parts in _others(plan, spanning):
         for chunk in planning.chunks(parts):
-            found = planning.buffers(chunk, writer.staging(local))
-            writer.write_vector(fd, found, chunk.nbytes, offset + chunk.offset)
+            data = planning.buffers(chunk, writer.staging(local))
+            writer.write_vector(fd, data, chunk.nbytes, offset + chunk.offset)
 
 
 def _gather(
-    path: Path, plan: Plan, shares: list[Share], options: writer.Options, meetings: Meetings
+    path: Path, plan: Plan, found: Sequence[Record], options: writer.Options, meetings: Meetings
 ) -> None:
     """Send the pieces of all shares to process 0, a window at a time, which writes them.
 
     A process that fails goes on taking part, or the others would wait for it for ever.
     """
     local = threading.local()
+    shares = shares_of(found)
     places = _places(plan, shares)
     failure: BaseException | None = None
     fd = None
     try:
         if meetings.me == 0:
             fd = os.open(path, os.O_WRONLY)
-            _write_others(fd, plan, shares, local)
+            _write_others(fd, plan, found, local)
     except OSError as error:
         failure = error
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ import numpy as np
 
 import msckpt_jax as ms
 from msckpt_jax.checkpoint import boxes
-from msckpt_jax.parallel import hosts
+from msckpt_jax.parallel import hosts, meeting
 
 SPECS = {
     "rows": jax.P(("x", "y")),
@@ -124,6 +125,28 @@ def asynchronous(mesh: Any) -> None:
         handle.result()
     except ms.CheckpointError as error:
         print(f"told: {error}", flush=True)
+
+
+def requests(mesh: Any) -> None:
+    """How often a save asks the key-value store, and for how much."""
+    client, calls, sizes = meeting._client(), [], []
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            method = getattr(client, name)
+
+            def call(*args: Any) -> Any:
+                answer = method(*args)
+                calls.append(name)
+                sizes.append(sum(len(a) for a in (*args, answer) if isinstance(a, str)))
+                return answer
+
+            return call
+
+    found = {k: v for k, v in tree(mesh).items() if k in SPECS}
+    meeting._client = Counting
+    ms.save_checkpoint(found, f"{folder}/a")
+    print(json.dumps({"calls": len(calls), "largest": max(sizes)}), flush=True)
 
 
 def local(mesh: Any) -> None:
