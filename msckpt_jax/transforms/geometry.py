@@ -61,10 +61,10 @@ class Resize(base.Transform):
             raise TransformError(f"Resize: the image is empty: height {height}, width {width}")
         size = self.size
         if isinstance(size, int):
-            # MindSpore computes the longer edge in float32 and cuts it off.
-            longer = np.float32(size) / np.float32(min(height, width))
-            size = tuple(size if n == min(height, width) else int(n * longer)
-                         for n in (height, width))  # fmt: skip
+            # MindSpore computes the longer edge in float32, ratio first, and cuts it off.
+            short, wanted = np.float32(min(height, width)), np.float32(size)
+            longer = int(np.float32(max(height, width)) / short * wanted)
+            size = (longer, size) if width < height else (size, longer)
         if size[0] > _MOST_ENLARGED * height or size[1] > _MOST_ENLARGED * width:
             raise TransformError(
                 f"Resize: {size} is more than {_MOST_ENLARGED} times the image's {height, width}"

@@ -69,6 +69,8 @@ def images() -> dict[str, np.ndarray]:
         "chw": odd.transpose(2, 0, 1),
         "frames": np.stack([odd, odd[::-1]]),
         "more frames": odd[None, None],
+        "narrow": odd[:66, :29],
+        "wide": odd[:15, :71],
         "pixel": odd[:1, :1],
         "row": odd[:1],
         "vector": odd[0, 0],
@@ -86,7 +88,18 @@ def images() -> dict[str, np.ndarray]:
     }
 
 
-_SIZES = ("32", "1", "(32, 32)", "(17, 301)", "(300, 31)", "(97, 101)", "(1, 1)", "(194, 202)")
+_SIZES = (
+    "32",
+    "1",
+    "87",
+    "90",
+    "(32, 32)",
+    "(17, 301)",
+    "(300, 31)",
+    "(97, 101)",
+    "(1, 1)",
+    "(194, 202)",
+)
 _INTERPOLATIONS = ("LINEAR", "NEAREST", "CUBIC", "AREA", "PILCUBIC")
 _BORDERS = ("CONSTANT", "EDGE", "REFLECT", "SYMMETRIC")
 _DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -115,6 +128,38 @@ TRANSFORMS = [
     "ToTensor()",
     *(f"TypeCast({t!r})" for t in _DTYPES),
     *(f"ConvertColor(ConvertMode({m}))" for m in range(12)),
+]  # fmt: skip
+
+#: Constructor calls, right and wrong.
+ARGUMENTS = [
+    *(f"{name}({size})" for name, size in product(("Resize", "CenterCrop"), (
+        "0", "-1", "1.5", "'3'", "(1,)", "(1, 2, 3)", "16777216", "16777217", "(2**31, 1)",
+        "[3, 4]", "(3, 4.0)", "[True, 3]", "None", "np.int64(3)", "(np.int32(3), 4)", ""))),
+    "CenterCrop(True)",
+    "Resize((2**31 - 1, 1))",
+    "CenterCrop((2**31 - 1, 1))",
+    *(f"Resize(3, {i})" for i in ("Inter.AREA", "0", "'linear'", "Border.EDGE")),
+    *(f"Crop({a})" for a in ("(0.5, 1), 3", "(-1, 1), 3", "3, 3", "(1, 1, 1), 3", "[0, 0], [3, 3]",
+                             "(0, 0), 0", "(2**31, 0), 3", "(0, 0)")),
+    *(f"Pad({a})" for a in ("-1", "1.5", "True", "(1, 2, 3)", "[1, 2]", "(1, -2)", "2**31", "'1'",
+                            "1, 256", "1, -1", "1, (1, 2)", "1, [1, 2, 3]", "1, (1, 2, 300)",
+                            "1, 1.5", "1, 0, 'edge'", "1, 0, 1", "1, padding_mode=Border.EDGE")),
+    *(f"{name}({a})" for name, a in product(("Normalize", "NormalizePad"), (
+        "[1], [1, 2]", "[256.0], [1]", "[-1], [1]", "[0.0], [0]", "[0.0], [-1]", "1.0, 1.0",
+        "['a'], [1]", "[1], ['a']", "np.array([1.0]), [1]", "[True], [1]", "(1, 2), [3, 4]",
+        "[1], [1], is_hwc=1", "[1], [1], is_hwc=False", "[1]"))),
+    *(f"NormalizePad([1], [1], {d})" for d in ("'float64'", "'float16'", "np.float32")),
+    *(f"Rescale({a})" for a in ("'a', 1", "1e9, 1", "1, -1e9", "True, 1", "np.float32(0.5), 1",
+                                "np.float64(0.5), 1", "1", "None, 1")),
+    *(f"{name}({t})" for name, t in product(("ToTensor", "TypeCast"), (
+        "'foo'", "None", "'float16'", "np.float32", "float", "int", "np.dtype('uint8')", "bool"))),
+    *(f"OneHot({a})" for a in ("0", "-1", "1.5", "True", "3, 1.5", "3, -0.1", "3, None", "3, 1",
+                               "3, True", "3, '0'")),
+    *(f"ConvertColor({a})" for a in ("4", "ConvertMode.COLOR_BGR2RGB", "'BGR2RGB'", "")),
+    "Decode(1)",
+    "Decode(False)",
+    "HWC2CHW()",
+    "HorizontalFlip()",
 ]  # fmt: skip
 
 LABELS = {

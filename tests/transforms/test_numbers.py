@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,16 @@ def inputs() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory, inputs) -> dict[tuple[str, str], np.ndarray]:
+def theirs(tmp_path_factory, inputs) -> Path:
     folder: Path = tmp_path_factory.mktemp("transforms")
-    oracle.ask("transforms", folder, inputs, cases.jobs())
-    with np.load(folder / "answers.npz") as file:
+    jobs = {"runs": cases.jobs(), "constructions": cases.ARGUMENTS}
+    oracle.ask("transforms", folder, inputs, jobs)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def answers(theirs) -> dict[tuple[str, str], np.ndarray]:
+    with np.load(theirs / "answers.npz") as file:
         return {job: file[str(i)] for i, job in enumerate(cases.jobs()) if str(i) in file}
 
 
@@ -56,3 +63,15 @@ def test_bits_of_mindspore(name, inputs, answers) -> None:
 def refused(expression: str, image: np.ndarray) -> bool:
     """MindSpore's result is uninitialised memory there: PILCUBIC interpolates uint8 only."""
     return "PILCUBIC" in expression and image.dtype != np.uint8
+
+
+def test_constructors_accept_and_refuse_what_mindspores_do(theirs) -> None:
+    expected = json.loads((theirs / "constructed.json").read_text())
+    found = {}
+    for expression in cases.ARGUMENTS:
+        try:
+            eval(expression, {**vars(ours), "np": np})
+            found[expression] = None
+        except (TypeError, ValueError) as error:
+            found[expression] = type(error).__name__
+    assert found == expected

@@ -17,12 +17,20 @@ from mindspore.dataset import transforms, vision
 from mindspore.dataset.vision import Border, ConvertMode, Inter
 
 KNOWN = {**vars(transforms), **vars(vision)}
-KNOWN |= {"Border": Border, "ConvertMode": ConvertMode, "Inter": Inter}
+KNOWN |= {"np": np, "Border": Border, "ConvertMode": ConvertMode, "Inter": Inter}
 
 
-def run_transforms(folder: Path, inputs: dict[str, np.ndarray], jobs: list[Any]) -> None:
+def run_transforms(folder: Path, inputs: dict[str, np.ndarray], jobs: dict[str, Any]) -> None:
+    constructed = {}
+    for expression in jobs["constructions"]:
+        try:
+            eval(expression, KNOWN)
+            constructed[expression] = None
+        except (TypeError, ValueError) as error:
+            constructed[expression] = type(error).__name__
+    (folder / "constructed.json").write_text(json.dumps(constructed))
     answers = {}
-    for index, (expression, name) in enumerate(jobs):
+    for index, (expression, name) in enumerate(jobs["runs"]):
         try:
             answers[str(index)] = eval(expression, KNOWN)(inputs[name])
         except (RuntimeError, TypeError):
