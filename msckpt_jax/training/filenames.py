@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from jax.experimental import multihost_utils
+
 _BASE = r"(?P<prefix>{prefix})(?:_(?P<run>\d+))?-"
 _TAIL = r"(?P<epoch>\d+)_(?P<step>\d+)(?P<breakpoint>_breakpoint)?\.(?:ckpt|safetensors)"
 _RANK_FOLDER = re.compile(r"rank_\d+")
@@ -60,3 +63,10 @@ def own_prefix(directory: Path | Any, prefix: str) -> str:
     found = [base.fullmatch(name) for name in listing(directory)]
     runs = [int(match["run"] or 0) for match in found if match is not None]
     return f"{prefix}_{max(runs) + 1}" if runs else prefix
+
+
+def agreed_prefix(base: str, own: str) -> str:
+    """The prefix that process 0 has found, in all processes, which call it together."""
+    run = int(own.removeprefix(base).removeprefix("_") or 0)
+    run = int(multihost_utils.broadcast_one_to_all(np.int32(run)))
+    return f"{base}_{run}" if run else base

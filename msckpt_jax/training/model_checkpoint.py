@@ -5,26 +5,22 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import stat
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
-
-import jax
 
 from msckpt_jax import names
 from msckpt_jax.checkpoint import save as saving
 from msckpt_jax.checkpoint import writer
 from msckpt_jax.checkpoint.background import AsyncSave
 from msckpt_jax.parallel import ranks
-from msckpt_jax.training import filenames, selection
+from msckpt_jax.training import filenames, retention, selection
 from msckpt_jax.training.config import CheckpointConfig
 from msckpt_jax.training.position import Position
 from msckpt_jax.training.preemption import Preemption
 from msckpt_jax.training.resume import Resumed
-from msckpt_jax.training.retention import Retention, Saved
+from msckpt_jax.training.retention import Saved
 from msckpt_jax.training.schedule import Schedule
 
 log = logging.getLogger("msckpt_jax")
@@ -33,7 +29,6 @@ log = logging.getLogger("msckpt_jax")
 class _Pending(NamedTuple):
     """A save that was begun; ``handle`` is None when it is complete already."""
 
-    path: Any
     saved: Saved
     handle: AsyncSave | None
 
@@ -101,9 +96,12 @@ class ModelCheckpoint:
         self._schedule = Schedule(
             self.config.save_checkpoint_steps, self.config.save_checkpoint_seconds, clock
         )
-        self._retention = Retention(self.config)
+        self._retention = retention.Retention(self.config)
         self._preemption = Preemption()
-        self._position = Position() if resumed is None else _start(resumed, batches_per_epoch)
+        self._position = Position()
+        if resumed is not None:
+            total = resumed.append.get("step_num")
+            self._position = Position.of_file(resumed.epoch, resumed.step, total, batches_per_epoch)
         self._count = self._saved = 0
         self._state: Any = None
         self._metric: Any = None
@@ -112,7 +110,7 @@ class ModelCheckpoint:
 
     @property
     def latest_ckpt_file_name(self) -> str | None:
-        """The newest complete CheckPoint of this run."""
+        """The newest complete CheckPoint of this run; of rank files the first of this process."""
         return self._latest
 
     def step(
@@ -166,7 +164,7 @@ class ModelCheckpoint:
         files = self._files(path, tree)
         self._saved = self._count
         self._schedule.saved(self._count)
-        self._pending = _Pending(path, Saved(files, now, metric), handle)
+        self._pending = _Pending(Saved(files, now, metric), handle)
         if handle is None:
             self._settle()
 
@@ -203,16 +201,16 @@ class ModelCheckpoint:
             self._preemption.pass_on()
 
     def _interrupted(self, error: BaseException) -> None:
-        with _noted(error, f"the save of {self._pending and self._pending.path}"):
-            self._settle()
+        if self._pending is not None:
+            with _noted(error, f"the save of {self._pending.saved.files[0]}"):
+                self._settle()
         if not self.config.exception_save or self._count == 0:
             return
         path = self.directory / self._name(breakpoint=True)
         with _noted(error, f"the breakpoint {path}"):
             tree = selection.selected(self._state, self.config.saved_network)
             self._write(tree, path, async_save=False)
-            _protect(self._files(path, tree))
-            self._latest = str(path)
+            self._complete(self._files(path, tree))
 
     def _settle(self) -> None:
         """Wait for the save under way; when the new file is complete, delete what has had its time.
@@ -225,10 +223,14 @@ class ModelCheckpoint:
             return
         if pending.handle is not None:
             pending.handle.settle()
-        _protect(pending.saved.files)
-        self._latest = str(pending.path)
+            pending.handle.result()  # an error that somebody else was told is one nevertheless
+        self._complete(pending.saved.files)
         for old in self._retention.add(pending.saved):
-            _delete(old)
+            retention.delete(old)
+
+    def _complete(self, files: tuple[Any, ...]) -> None:
+        retention.protect(files)
+        self._latest = str(files[0])
 
     def _name(self, breakpoint: bool = False) -> str:
         epoch, step, _ = self._position
@@ -262,11 +264,7 @@ class ModelCheckpoint:
                 "save_checkpoint_seconds cannot be used with arrays that span processes, whose "
                 "clocks differ: use save_checkpoint_steps"
             )
-        from jax.experimental import multihost_utils
-
-        run = self.prefix.removeprefix(self._base).removeprefix("_")
-        agreed = int(multihost_utils.broadcast_one_to_all(jax.numpy.int32(run or 0)))
-        self.prefix = f"{self._base}_{agreed}" if agreed else self._base
+        self.prefix = filenames.agreed_prefix(self._base, self.prefix)
 
 
 @contextlib.contextmanager
@@ -293,27 +291,3 @@ def _check(prefix: Any, directory: Any, config: Any, batches_per_epoch: Any) -> 
             raise TypeError(f"batches_per_epoch must be an int, not {kind}")
         if batches_per_epoch < 1:
             raise ValueError(f"batches_per_epoch must be 1 or more, not {batches_per_epoch}")
-
-
-def _start(resumed: Resumed, per_epoch: int | None) -> Position:
-    """The position of a file: its total is known by its append info, or by the epoch's length."""
-    counted = (resumed.epoch - 1) * (per_epoch or 0) + resumed.step
-    return Position(resumed.epoch, resumed.step, resumed.append.get("step_num", counted))
-
-
-def _protect(files: tuple[Any, ...]) -> None:
-    for path in files:
-        if isinstance(path, Path):
-            path.chmod(stat.S_IRUSR)
-
-
-def _delete(old: Saved) -> None:
-    for path in old.files:
-        try:
-            if isinstance(path, Path):
-                path.chmod(stat.S_IRUSR | stat.S_IWUSR)  # Windows removes no read-only files
-            path.unlink()
-        except FileNotFoundError:
-            pass  # somebody else has tidied up
-        except OSError as error:
-            log.warning("%s could not be deleted: %s", path, error)

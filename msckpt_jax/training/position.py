@@ -12,6 +12,11 @@ class Position(NamedTuple):
     step: int = 0
     total: int = 0
 
+    @classmethod
+    def of_file(cls, epoch: int, step: int, total: int | None, per_epoch: int | None) -> Position:
+        """That of a file's name; without ``total`` by the length of an epoch, where it is known."""
+        return cls(epoch, step, (epoch - 1) * (per_epoch or 0) + step if total is None else total)
+
     def after(self, epoch: int | None, step: int | None, per_epoch: int | None) -> Position:
         """The position after one more step, for which the loop gave what it knows.
 

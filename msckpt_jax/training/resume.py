@@ -9,6 +9,8 @@ import numpy as np
 
 from msckpt_jax import names
 from msckpt_jax.checkpoint import load, reader, writer
+from msckpt_jax.conventions import convention as conventions
+from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.training import filenames
 from msckpt_jax.training.filenames import RunFile
@@ -68,9 +70,10 @@ def resume(
         prefix: the prefix that was given there; None when all files share one.
         like: a state as the training loop has it: a pytree, ``TrainState``, nnx object, or a
             dict of such, whose values do not matter, or ``jax.ShapeDtypeStruct``. The result has
-            its structure, dtypes and shardings; typed PRNG keys are keys again.
+            its structure, dtypes and shardings; nnx objects are new ones, PRNG keys are keys again.
         strategy: of rank files: the strategy file, when it is not that of :class:`ModelCheckpoint`.
-        **options: further arguments of :func:`load_checkpoint`, such as ``dec_key``.
+        **options: further arguments of :func:`load_checkpoint`, such as ``dec_key`` and
+            ``convention``.
 
     Returns:
         A :class:`Resumed`, or None when there is nothing to go on from. Give it to
@@ -89,11 +92,18 @@ def resume(
         where = {int(path.parent.name.removeprefix("rank_")): path for path in found.paths}
         options |= {"strategy": strategy or default}
     state = load.load_checkpoint(where, like=like, **options)
+    known = _names(like, options.pop("convention", None))
     entries = load.load_checkpoint(where, **options)
-    known = {leaf.name for leaf in names.named_leaves(like)}
     append = {name: _plain(entries[name]) for name in entries if name not in known
               and _is_plain(entries.file.entries[name])}  # fmt: skip
     return Resumed(state, found.file.epoch, found.file.step, append, str(found.paths[0]))
+
+
+def _names(like: Any, convention: str | Convention | None) -> set[str]:
+    """The names of the state in the file."""
+    if convention is None:
+        return {leaf.name for leaf in names.named_leaves(like)}
+    return {target.name for target in conventions.of(convention).targets(like)}
 
 
 def _latest(directory: Any, prefix: str | None) -> _Found | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -54,17 +54,31 @@ def _is_function(state: Any) -> bool:
     return callable(state) and not names.is_module(state) and jax.tree_util.all_leaves([state])
 
 
-def _below(state: Any, path: str) -> list[dict[str, Any]]:
-    """The leaves below ``path`` as MindSpore's list, with names that start there."""
-    leaves = names.named_leaves(state)
-    found = [
-        {"name": leaf.name.removeprefix(f"{path}."), "data": leaf.value}
-        for leaf in leaves
-        if leaf.name == path or leaf.name.startswith(f"{path}.")
-    ]
-    if not found:
-        raise CheckpointError(
-            f"saved_network: the state has no part {path!r}"
-            f"{nearest(path, [leaf.name for leaf in leaves])}"
-        )
-    return found
+def _below(tree: Any, path: str) -> Any:
+    """The sub-tree at a path of dictionary keys, attributes and indices joined by dots."""
+    node, rest = tree, path
+    while rest:
+        for key in _heads(rest):
+            child = _child(node, key)
+            if child is not None:
+                node, rest = child, rest[len(key) + 1 :]
+                break
+        else:
+            near = nearest(path, [leaf.name for leaf in names.named_leaves(tree)])
+            raise CheckpointError(f"saved_network: the state has no part {path!r}{near}")
+    return node
+
+
+def _heads(path: str) -> Iterator[str]:
+    """``a.b.c``, ``a.b``, ``a``: dictionary keys may hold dots."""
+    while path:
+        yield path
+        path = path.rpartition(".")[0]
+
+
+def _child(node: Any, key: str) -> Any:
+    if isinstance(node, Mapping):
+        return node.get(key, node.get(int(key)) if key.isdecimal() else None)
+    if isinstance(node, Sequence) and key.isdecimal():
+        return node[int(key)] if int(key) < len(node) else None
+    return getattr(node, key, None)

@@ -156,6 +156,27 @@ def local(mesh: Any) -> None:
         ms.save_checkpoint(found, f"{folder}/a", timeout=2)
 
 
+def training(mesh: Any) -> None:
+    """Two runs in one folder, merged and by ranks; the second process is slower."""
+    for merged in (True, False):
+        config = ms.CheckpointConfig(
+            2, keep_checkpoint_max=1, async_save=True, integrated_save=merged
+        )
+        for _ in range(2):
+            time.sleep(0.3 * me)
+            with ms.ModelCheckpoint("m", f"{folder}/{merged}", config) as ckpt:
+                for version in range(1, 6):
+                    found = tree(mesh, version)
+                    del found["note"]
+                    ckpt.step(found)
+    by_seconds = ms.CheckpointConfig(save_checkpoint_seconds=1)
+    try:
+        with ms.ModelCheckpoint("m", folder, by_seconds) as ckpt:
+            ckpt.step(tree(mesh))
+    except ValueError as error:
+        print(f"told: {error}", flush=True)
+
+
 def die(mesh: Any, victim: int = count - 1) -> None:
     """A process is killed while it writes; the others must not hang."""
     ms.save_checkpoint(tree(mesh, 1), f"{folder}/a", timeout=4)

@@ -139,6 +139,25 @@ def test_an_asynchronous_error_comes_from_the_next_save(
     assert [path.name for path in tmp_path.iterdir()] == ["m-1_5.ckpt"]
 
 
+def test_an_error_that_somebody_else_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is deleted in favour of a file that is not there."""
+    config = CheckpointConfig(2, keep_checkpoint_max=1, async_save=True)
+    ckpt = ModelCheckpoint("m", tmp_path, config)
+    for number in range(1, 4):
+        ckpt.step({"step": number})
+    background.settle()
+    with monkeypatch.context() as broken:
+        broken.setattr(writer, "write", fail)
+        ckpt.step({"step": 4})
+        with pytest.raises(ms.AsyncSaveError):
+            ms.save_checkpoint({"w": 1}, tmp_path / "other.ckpt")
+    with pytest.raises(OSError, match="disk on fire"):
+        ckpt.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["m-1_2.ckpt"]
+
+
 def test_an_asynchronous_error_comes_when_the_run_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -296,7 +296,7 @@ WHOLE = {"body.bias", "body.kernel", "head.bias", "head.kernel"}
         ({"model": NET, "loss": 1.0}, None, {f"model.{n}" for n in WHOLE} | {"loss"}),
         (NET, "body", BODY),
         ({"model": NET}, "model.body", BODY),
-        ({"model": NET}, "model.body.bias", {"model.body.bias"}),
+        ({"layers": [NET, NET]}, "layers.1.body", BODY),
         ({"a.b": {"c": 1}, "a.bc": 2}, "a.b", {"c"}),
         ({"model": NET}, lambda state: state["model"].body, BODY),
         ({"loss": 1.0}, NET, WHOLE),
@@ -313,6 +313,25 @@ def test_a_saved_network_that_is_not_there(tmp_path: Path) -> None:
     ckpt = ModelCheckpoint("m", tmp_path, CheckpointConfig(saved_network="parms"))
     with pytest.raises(ms.CheckpointError, match=r"no part 'parms' \(nearest: params\)"):
         ckpt.step({"params": 1})
+
+
+def test_with_a_convention(tmp_path: Path) -> None:
+    """Names and layouts of MindSpore, in the file and back."""
+    config = CheckpointConfig(
+        saved_network="model", convention="mindspore", append_info=["step_num"]
+    )
+    with ModelCheckpoint("m", tmp_path, config) as ckpt:
+        ckpt.step({"model": NET, "loss": 1.0})
+    written = ms.load_checkpoint(tmp_path / "m-1_1.ckpt")
+    shapes = {name: array.shape for name, array in written.items()}
+    assert shapes == {
+        "body.weight": (3, 2), "body.bias": (3,), "head.weight": (1, 3), "head.bias": (1,),
+        "step_num": (),
+    }  # fmt: skip
+    found = ms.resume(tmp_path, like=NET, convention="mindspore")
+    assert found is not None
+    assert found.append == {"step_num": 1}
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, nnx.state(found.state), nnx.state(NET)))
 
 
 def test_append_info(tmp_path: Path) -> None:
