@@ -124,6 +124,11 @@ def _transform(operation: Any) -> Transform:
             "unknown operator", expected=f"one of {known}", found=repr(name)[:60]
         )
     params = operation.get("tensor_op_params")
+    if isinstance(params, dict) and params.get("device_target", "CPU") != "CPU":
+        raise PreprocessorError(
+            f"{name} runs on hardware whose numbers these transforms do not have",
+            expected="the device_target 'CPU'", found=repr(params["device_target"])[:60],
+        )  # fmt: skip
     try:
         made = cls.of_params(params)
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:

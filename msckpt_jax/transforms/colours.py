@@ -11,6 +11,8 @@ from msckpt_jax.errors import TransformError
 from msckpt_jax.transforms import base, checks, opencv
 from msckpt_jax.transforms.modes import ConvertMode
 
+# OpenCV's flags of imdecode
+_COLOUR, _IGNORE_ORIENTATION = 1, 128
 _JPEG = b"\xff\xd8\xff"
 _OTHERS = (b"\x89PNG", b"BM", b"II*\0", b"MM\0*")  # PNG, BMP, TIFF of either byte order
 
@@ -58,8 +60,7 @@ class Decode(base.Transform):
             return _jpeg(image.tobytes())
         if not head.startswith(_OTHERS):
             raise TransformError("Decode: expected a JPEG, PNG, BMP or TIFF, found other bytes")
-        cv2 = opencv.module()
-        found = cv2.imdecode(image, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        found: Any = opencv.call("Decode", "imdecode", image, _COLOUR | _IGNORE_ORIENTATION)
         if found is None:
             raise TransformError(f"Decode: the image of {image.size} bytes is broken or cut short")
         return np.ascontiguousarray(found[..., ::-1])
@@ -72,8 +73,8 @@ def _jpeg(data: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
             return np.array(image.convert("RGB"))
-    except OSError as error:
-        problem = f"Decode: the JPEG of {len(data)} bytes is broken or cut short"
+    except (OSError, Image.DecompressionBombError) as error:
+        problem = f"Decode: the JPEG of {len(data)} bytes is broken, cut short or huge"
         raise TransformError(f"{problem}: {error}") from None
 
 

@@ -17,11 +17,14 @@ from msckpt_jax.errors import TransformError
 
 def call(name: str, function: str, image: np.ndarray, *args: Any, **kwargs: Any) -> np.ndarray:
     """``cv2.<function>(image, ...)``; bools travel as bytes. ``name`` is for the error."""
-    cv2 = module()
+    try:
+        import cv2
+    except ImportError:
+        raise ImportError(f"{name} needs OpenCV: pip install 'msckpt_jax[data]'") from None
     run: Callable[..., np.ndarray] = getattr(cv2, function)
     source = image.view(np.uint8) if image.dtype == bool else image
     try:
-        with _without_ipp(cv2):
+        with _without_ipp(cv2.ipp):
             found = run(np.ascontiguousarray(source), *args, **kwargs)
     except cv2.error as error:
         problem = f"{name}: OpenCV cannot do this for {image.dtype} of shape {image.shape}"
@@ -29,20 +32,11 @@ def call(name: str, function: str, image: np.ndarray, *args: Any, **kwargs: Any)
     return found.view(bool) if image.dtype == bool else found
 
 
-def module() -> Any:
-    """``cv2``, which is imported when it is used first."""
-    try:
-        import cv2
-    except ImportError:
-        raise ImportError("this transform needs OpenCV: pip install 'msckpt_jax[data]'") from None
-    return cv2
-
-
 @contextlib.contextmanager
-def _without_ipp(cv2: Any) -> Iterator[None]:
-    used = cv2.ipp.useIPP()  # the switch is the thread's own
-    cv2.ipp.setUseIPP(False)
+def _without_ipp(ipp: Any) -> Iterator[None]:
+    used = ipp.useIPP()  # the switch is the thread's own
+    ipp.setUseIPP(False)
     try:
         yield
     finally:
-        cv2.ipp.setUseIPP(used)
+        ipp.setUseIPP(used)

@@ -218,7 +218,7 @@ def named(name, params):
         (damaged(named("Decode", {"device_target": "CPU", "rgb": False})), "does not write"),
         (damaged(named("Resize", None)), "cannot have these parameters"),
         (damaged(named("Resize", [8, 6])), "cannot have these parameters"),
-        (damaged(named("Resize", RESIZE | {"device_target": "Ascend"})), "does not write"),
+        (damaged(named("Resize", RESIZE | {"device_target": "Ascend"})), "hardware"),
         (damaged(named("Resize", RESIZE | {"size": [0]})), "cannot have these parameters"),
         (damaged(named("Resize", RESIZE | {"size": [True, 6]})), "cannot have these parameters"),
         (damaged(named("Resize", RESIZE | {"size": [2**31 - 1, 8]})), "huge size"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import subprocess
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -45,6 +47,20 @@ def test_copies_are_equal_and_others_are_not(transform) -> None:
     assert type(transform).of_params(transform.params()) == transform
     assert [t for t in EACH if t == transform] == [transform]
     assert hash(pickle.loads(pickle.dumps(transform))) == hash(transform)
+
+
+def huge_png() -> bytes:
+    """A header of a million pixels each way, and nothing else."""
+    size = (10**6).to_bytes(4)
+    header = b"IHDR" + size + size + b"\x08\x02\0\0\0"
+    return b"\x89PNG\r\n\x1a\n" + b"\0\0\0\r" + header + zlib.crc32(header).to_bytes(4)
+
+
+def huge_jpeg() -> bytes:
+    """An image that claims to be 65,535 pixels high and wide."""
+    file = io.BytesIO()
+    Image.new("RGB", (33, 44)).save(file, "JPEG")
+    return file.getvalue().replace(b"\x00\x2c\x00\x21", b"\xff" * 4)
 
 
 def test_columns() -> None:
@@ -103,9 +119,11 @@ def test_what_only_our_constructors_refuse(name, arguments, error, message) -> N
         (transforms.Resize(3), np.zeros((5, 5), "c8"), "found complex64"),
         (transforms.Decode(), b"GIF89a", "JPEG, PNG, BMP or TIFF"),
         (transforms.Decode(), b"", "JPEG, PNG, BMP or TIFF"),
-        (transforms.Decode(), PHOTO[:5000], "broken or cut short"),
-        (transforms.Decode(), PHOTO[:20], "broken or cut short"),
+        (transforms.Decode(), PHOTO[:5000], "broken, cut short or huge"),
+        (transforms.Decode(), PHOTO[:20], "broken, cut short or huge"),
         (transforms.Decode(), b"BM" + bytes(100), "broken or cut short"),
+        (transforms.Decode(), huge_png(), "broken or cut short"),
+        (transforms.Decode(), huge_jpeg(), "cut short or huge"),
     ],
 )
 def test_data_that_is_refused(transform, data, message) -> None:
