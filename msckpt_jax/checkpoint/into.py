@@ -55,6 +55,7 @@ def load_param_into_net(
     net: Any,
     parameter_dict: Mapping[str, Any],
     strict_load: bool = False,
+    remove_redundancy: bool = False,
     *,
     skip_mismatch: bool = False,
     convention: str | Convention | None = None,
@@ -69,6 +70,8 @@ def load_param_into_net(
         net: an ``nnx.Module``. For immutable trees see :func:`load_param_into_tree`.
         parameter_dict: names to arrays, as :func:`load_checkpoint` gives.
         strict_load: refuse to cast, and do not repair prefixes.
+        remove_redundancy: accepted for MindSpore's sake; a set of de-duplicated rank files is
+            loaded by ``load_checkpoint(folder, net, strategy=...)``.
         skip_mismatch: report parameters whose shape or dtype does not fit instead of refusing.
         convention: the dict has MindSpore's names and layouts: ``"mindspore"``, ``"mint"`` or a
             :class:`Convention`. The network's names in the report are MindSpore's, too.
@@ -82,6 +85,7 @@ def load_param_into_net(
             :meth:`Convention.targets` refuses.
         TypeError: an argument of the wrong type.
     """
+    del remove_redundancy
     if not names.is_module(net):
         raise TypeError(
             f"net must be an nnx.Module, not {type(net).__name__}: for pytrees use "

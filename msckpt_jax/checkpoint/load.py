@@ -35,6 +35,7 @@ def load_checkpoint(
     sharding: Sharding | None = None,
     strategy: Any = None,
     convention: str | Convention | None = None,
+    remove_redundancy: bool = False,
 ) -> Any:
     """Load a CheckPoint that this library or MindSpore wrote.
 
@@ -48,7 +49,8 @@ def load_checkpoint(
         specify_prefix: keep only the names that start with it (or with any of several).
         choice_func: keep the names it returns true for; as in MindSpore it is not asked when a
             prefix is given.
-        crc_check: verify the file's check sum.
+        crc_check: verify the file's check sum; a file without one is refused, because nobody can
+            tell whether it was saved so or is cut off (MindSpore warns).
         format: ``"ckpt"``, ``"safetensors"``, or None to look at the content.
         like: a pytree of arrays or ``jax.ShapeDtypeStruct``, the result gets its structure,
             dtypes and shardings. Each process reads only the byte ranges of its own shards.
@@ -59,6 +61,8 @@ def load_checkpoint(
         convention: with ``net`` or ``like``: the file has MindSpore's names and layouts,
             ``"mindspore"``, ``"mint"`` or a :class:`Convention`. Of a transposed tensor, too, only
             the boxes are read that a shard needs.
+        remove_redundancy: accepted for MindSpore's sake; ``strategy`` reads de-duplicated files as
+            it does others, because what a file holds is seen from the file.
 
     Returns:
         Without ``like`` and ``sharding`` a :class:`Parameters`, an ordered mutable mapping from
@@ -71,6 +75,7 @@ def load_checkpoint(
             dtype.
         TypeError, ValueError: an argument of the wrong type or value.
     """
+    del remove_redundancy
     if sum(given is not None for given in (net, like, sharding)) > 1:
         raise ValueError("pass only one of net, like and sharding")
     _check_types(strict_load, crc_check, sharding)

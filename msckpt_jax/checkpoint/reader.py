@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -36,7 +35,7 @@ def open_checkpoint(
         ckpt_file_name: path, local or any that ``etils.epath`` knows.
         dec_key: the key of an encrypted file, bytes.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
-        crc_check: verify the check sum (reads the whole file; warns when there is none).
+        crc_check: verify the check sum (reads the whole file); a file without one is refused.
         format: ``"ckpt"`` or ``"safetensors"``; None looks at the content.
 
     Raises:
@@ -228,14 +227,17 @@ class CheckpointFile(Mapping[str, Any]):
     # Checks
 
     def check_crc(self) -> None:
-        """Compare the stored check sum with the bytes; warns when the file has none.
+        """Compare the stored check sum with the bytes.
 
         Raises:
-            CheckpointError: they differ.
+            CheckpointError: they differ, or there is none: a file that is cut off between two
+            records lacks it, too.
         """
         if self.crc is None:
-            warnings.warn(f"{self.path} holds no check sum to verify", stacklevel=3)
-            return
+            raise CheckpointError(
+                "it holds no check sum to verify: saved without crc_check, or cut off",
+                file=self.path,
+            )
         found = self.compute_crc()
         if found != self.crc:
             raise CheckpointError(

@@ -117,7 +117,8 @@ def rank_list_for_transform(
 ) -> list[int]:
     """The source ranks whose files destination rank ``rank_id`` needs, in descending order.
 
-    Of replicas the rank itself is taken where it is one, else the lowest.
+    Of replicas one that is needed anyway is taken, else the rank itself, else the lowest. The list
+    may be shorter than MindSpore's, which also names ranks that its operators pass through.
 
     Raises:
         CheckpointError: a strategy file is damaged. ValueError: no such rank. TypeError: no int.
@@ -126,23 +127,31 @@ def rank_list_for_transform(
     check_rank(rank_id, target)
     if source is None:
         return [0]
-    needed: set[int] = set()
+    holders = _holders_of_parts(rank_id, source, target)
+    needed = {ranks[0] for ranks in holders if len(ranks) == 1}
+    for ranks in holders:
+        if needed.isdisjoint(ranks):
+            needed.add(rank_id if rank_id in ranks else ranks[0])
+    return sorted(needed, reverse=True)
+
+
+def _holders_of_parts(rank: int, source: Plan, target: Plan | None) -> list[list[int]]:
+    """For each part of each parameter that ``rank`` of ``target`` needs the ranks that hold it."""
+    out = []
     for name, staged in source.parameters.items():
         other = target.parameters.get(name) if target else None
         if target is not None and other is None:
             continue
         splits = [staged.layout.splits, *([other.layout.splits] if other else [])]
         shape = tuple(math.lcm(*sides) for sides in zip(*splits, strict=True))
-        box = target.box(name, rank_id, shape) if target else boxes.whole(shape)
+        box = target.box(name, rank, shape) if target else boxes.whole(shape)
         if box is None:
             continue
-        parts: dict[boxes.Box, int] = {}
-        for rank, local in staged.ranks():
-            part = staged.layout.box(local, shape)
-            if part not in parts or rank == rank_id:
-                parts[part] = rank
-        needed |= {rank for part, rank in parts.items() if boxes.intersect(part, box) is not None}
-    return sorted(needed, reverse=True)
+        parts: dict[boxes.Box, list[int]] = {}
+        for holder, local in staged.ranks():
+            parts.setdefault(staged.layout.box(local, shape), []).append(holder)
+        out += [ranks for part, ranks in parts.items() if boxes.intersect(part, box) is not None]
+    return out
 
 
 def merge_pipeline_strategys(src_strategy_dirs: Any, dst_strategy_file: Any) -> None:

@@ -162,6 +162,18 @@ def test_sharded_arrays_are_merged(
     assert found["h"] == ("BFloat16", (16, 24), array.astype(ml_dtypes.bfloat16).tobytes())
 
 
+@pytest.mark.parametrize("spec", SPECS)
+def test_sharded_arrays_in_safetensors(
+    mindspore: Any, tmp_path: Path, mesh: Any, spec: str
+) -> None:
+    array = np.arange(16 * 24, dtype=np.float32).reshape(16, 24)
+    sharded = jax.device_put(array, jax.NamedSharding(mesh, SPECS[spec]))
+    path = tmp_path / "a.safetensors"
+    ms.save_checkpoint({"w": sharded, "n": np.arange(3)}, path, format="safetensors")
+    found = mindspore.load(path, format="safetensors")
+    assert found["w"] == ("Float32", (16, 24), array.tobytes())
+
+
 def test_transposed_mesh_and_vectors(mindspore: Any, tmp_path: Path) -> None:
     devices = np.array(jax.devices()).reshape(2, 4).T
     mesh = jax.sharding.Mesh(devices, ("a", "b"))

@@ -66,8 +66,10 @@ def load_into_dense(path: str) -> dict[str, Any]:
     return {"missing": missing, "unused": unused, "output": net(x).asnumpy().tolist()}
 
 
-def transform(src: str, dst: str, prefix: str, from_: str | None, to: str | None) -> None:
-    ms.transform_checkpoints(src, dst, prefix, from_, to)
+def transform(
+    src: str, dst: str, prefix: str, from_: str | None, to: str | None, form: str = "ckpt"
+) -> None:
+    ms.transform_checkpoints(src, dst, prefix, from_, to, output_format=form)
 
 
 def unify(src: str, strategy: str, dst: str, redundant: bool) -> None:
@@ -104,6 +106,46 @@ def split_unified(source: str, strategy: str, dst: str) -> None:
         network=None, predict_strategy=strategy, format="safetensors",
         unified_safetensors_dir=source, dst_safetensors_dir=dst,
     )  # fmt: skip
+
+
+def signatures(names: list[str]) -> dict[str, list[list[str]]]:
+    """For each function its parameters, with the text of their defaults."""
+    return {
+        name: [
+            [p.name, repr(p.default)]
+            for p in inspect.signature(getattr(ms, name)).parameters.values()
+            if p.kind is not p.VAR_KEYWORD
+        ]
+        for name in names
+    }
+
+
+def needed_ranks(rank: int, from_: str | None, to: str | None) -> list[int]:
+    return [int(r) for r in ms.rank_list_for_transform(rank, from_, to)]
+
+
+def transform_rank(
+    rank: int, files: dict[str, str], out: str, from_: str | None, to: str | None
+) -> None:
+    ms.transform_checkpoint_by_rank(rank, {int(r): f for r, f in files.items()}, out, from_, to)
+
+
+def merge_pipeline(src: str, dst: str) -> None:
+    ms.merge_pipeline_strategys(src, dst)
+
+
+def groups(path: str) -> list[int]:
+    return [int(rank) for rank in ms.restore_group_info_list(path)]
+
+
+def change_format(path: str, dst: str, to: str, name_map: dict[str, str] | None) -> None:
+    change = ms.ckpt_to_safetensors if to == "safetensors" else ms.safetensors_to_ckpt
+    change(path, dst, name_map=name_map)
+
+
+def segments(folder: str, out: str, kwargs: dict[str, Any]) -> list[dict[str, Any]]:
+    found = ms.load_segmented_checkpoints(folder, **kwargs)
+    return [describe(n, v, out, i) for i, (n, v) in enumerate(found.items())]
 
 
 class Ticking(ms.Callback):

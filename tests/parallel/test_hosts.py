@@ -112,6 +112,13 @@ def test_asynchronous_saves_of_many_processes(tmp_path: Path) -> None:
     assert not (tmp_path / "b.ckpt").exists()
 
 
+def test_the_manager_of_orbax_on_many_processes(tmp_path: Path) -> None:
+    check_ended_well(run("manager", 2, tmp_path))
+    (file,) = (tmp_path / "run" / "2").rglob("params.ckpt")
+    found = ms.load_checkpoint(file)
+    assert all(np.array_equal(found[n], WHOLE + 2) for n in NAMES)
+
+
 def test_local_arrays_are_saved_by_one_process_alone(tmp_path: Path) -> None:
     check_ended_well(run("local", 2, tmp_path))
     assert np.array_equal(ms.load_checkpoint(tmp_path / "a.ckpt")["a"], WHOLE)
