@@ -45,10 +45,19 @@ def _normalised(
             f"{name}: mean and std have {len(mean)} values, and the image {image.shape} has "
             f"{channels} channels"
         )
-    shape = (-1,) if is_hwc or image.ndim == 2 else (-1, 1, 1)
-    centre, width = (np.array(v, np.float32).reshape(shape) for v in (mean, std))
+    centre, width = np.array(mean, np.float32), np.array(std, np.float32)
+    found = image.astype(np.float32, order="C")
+    if not is_hwc and image.ndim > 2:
+        planes = found
+        centre, width = centre[:, None, None], width[:, None, None]
+    else:  # whole rows at a time: NumPy is slow where the last axis is short
+        length = image.shape[-1] if image.ndim == 2 else image.shape[-2] * channels
+        planes = found.reshape(found.size // max(length, 1), length)
+        centre, width = (np.resize(v, length) for v in (centre, width))
     with np.errstate(all="ignore"):
-        return (image.astype(np.float32) - centre) / width
+        planes -= centre
+        planes /= width
+    return found
 
 
 class NormalizePad(base.Transform):

@@ -67,6 +67,7 @@ def images() -> dict[str, np.ndarray]:
         "two channels": odd[..., :2],
         "five channels": np.dstack([odd, odd[..., :2]]),
         "chw": odd.transpose(2, 0, 1),
+        "columns first": np.asfortranarray(odd),
         "frames": np.stack([odd, odd[::-1]]),
         "more frames": odd[None, None],
         "narrow": odd[:66, :29],
