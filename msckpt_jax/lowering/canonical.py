@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import numpy as np
 
 from msckpt_jax import _compat
 from msckpt_jax._compat import Atom, Aval, ClosedJaxpr, Equation, Literal, SourceInfo, Var
 from msckpt_jax.errors import RewriteError
 from msckpt_jax.lowering import folding, forms
-from msckpt_jax.lowering.rewrites import REWRITES, Rewrite, calls, random
+from msckpt_jax.lowering.rewrites import ALWAYS, REWRITES, Declined, Rewrite, calls, random
 from msckpt_jax.lowering.settling import settle
 
 
@@ -110,10 +111,15 @@ class _Builder:
             return known
         if (call := calls.callee(eqn)) is not None:
             operands = operands[len(operands) - len(call[0].invars) :]
-            made = scope.made and name not in calls.OF_THE_USER
+            made = scope.made and eqn.primitive is not calls.call_of_user_p
             return self.inline(*call, operands, _Scope(source, made, scope.rules))
-        if (rewrite := _rewrite_of(eqn)) is not None:
-            return self.rewrite(rewrite, eqn, operands, _Scope(source, True, scope.rules))
+        if (rewrite := _rewrite_of(eqn, scope)) is not None:
+            final = name in ALWAYS and rewrite is REWRITES[name]
+            rules = scope.rules | {name} if final else scope.rules
+            try:
+                return self.rewrite(rewrite, eqn, operands, _Scope(source, True, rules))
+            except Declined:
+                pass
         return self.emit(eqn, operands, source)
 
     def rewrite(
@@ -157,11 +163,12 @@ class _Builder:
         return self.seen[key]
 
 
-def _rewrite_of(eqn: Equation) -> Rewrite | None:
+def _rewrite_of(eqn: Equation, scope: _Scope) -> Rewrite | None:
     name = eqn.primitive.name
-    if random.takes_keys(eqn) and name not in REWRITES and name not in forms.BODIES:
+    if random.takes_keys(eqn) and name not in random.REWRITES and name not in forms.BODIES:
         return random.moved(eqn.primitive)
-    return None if forms.canonical(eqn) else REWRITES.get(name)
+    final = name in scope.rules if name in ALWAYS else forms.canonical(eqn)
+    return None if final else REWRITES.get(name)
 
 
 def _trace(rewrite: Rewrite, eqn: Equation, known: Sequence[Any]) -> ClosedJaxpr:
@@ -220,7 +227,7 @@ def _key(what: Any, atoms: Sequence[Any], avals: Sequence[Aval], params: Any) ->
 
 def _is_wide(jaxpr: ClosedJaxpr) -> bool:
     """Whether the jaxpr was traced with 64-bit types."""
-    return any(
-        getattr(getattr(aval, "dtype", None), "itemsize", 0) == 8 and aval.dtype.kind != "c"
-        for aval in _compat.avals(jaxpr)
-    )
+    return any(getattr(aval, "dtype", None) in _WIDE for aval in _compat.avals(jaxpr))
+
+
+_WIDE = tuple(map(np.dtype, ("int64", "uint64", "float64", "complex128")))

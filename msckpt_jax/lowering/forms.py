@@ -5,12 +5,14 @@ A form is a predicate over an equation. A primitive that is not in the table has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
+import jax.numpy as jnp
 import numpy as np
+from jax.lax import GatherScatterMode as Mode
 
-from msckpt_jax._compat import ClosedJaxpr, Equation, opened
+from msckpt_jax._compat import Aval, ClosedJaxpr, Equation, opened
 
 Form: TypeAlias = Callable[[Equation], bool]
 
@@ -60,10 +62,110 @@ def _select(eqn: Equation) -> bool:
     return len(eqn.invars) == 3 and eqn.invars[0].aval.dtype == np.bool_
 
 
+def _pad(eqn: Equation) -> bool:
+    config = eqn.params["padding_config"]
+    return all(low >= 0 and high >= 0 and not interior for low, high, interior in config)
+
+
+def _conv(eqn: Equation) -> bool:
+    params, (lhs, rhs) = eqn.params, (v.aval for v in eqn.invars)
+    return (
+        lhs.ndim in (4, 5)
+        and all(_is_axes(spec, range(lhs.ndim)) for spec in params["dimension_numbers"])
+        and _ones(params["lhs_dilation"])
+        and params["batch_group_count"] == 1
+        and all(n >= 0 for pair in params["padding"] for n in pair)
+        and lhs.dtype == rhs.dtype == eqn.outvars[0].aval.dtype
+        and not jnp.issubdtype(lhs.dtype, np.complexfloating)
+    )
+
+
+def _pool(eqn: Equation) -> bool:
+    params, x = eqn.params, eqn.invars[0].aval
+    return (
+        x.ndim == 4
+        and jnp.issubdtype(x.dtype, np.floating)
+        and _ones(params["window_dimensions"][:2])
+        and _ones(params["window_strides"][:2])
+        and _ones((*params["base_dilation"], *params["window_dilation"]))
+        and all(n >= 0 for pair in params["padding"] for n in pair)
+        and not any(n for pair in params["padding"][:2] for n in pair)
+    )
+
+
+def _sort(eqn: Equation) -> bool:
+    key, *carried = (v.aval for v in eqn.invars)
+    return (
+        eqn.params["dimension"] == key.ndim - 1
+        and eqn.params["num_keys"] == 1
+        and eqn.params["is_stable"]
+        and [aval.dtype for aval in carried] in ([], [np.int32])  # one counts from 0
+    )
+
+
+def _top_k(eqn: Equation) -> bool:
+    return eqn.params["axis"] == eqn.invars[0].aval.ndim - 1
+
+
+def _of_bools(eqn: Equation) -> bool:
+    return eqn.invars[0].aval.dtype == np.bool_
+
+
+def _ones(sizes: Sequence[int]) -> bool:
+    return all(n == 1 for n in sizes)
+
+
+def _gather(eqn: Equation) -> bool:
+    dims = eqn.params["dimension_numbers"]
+    operand, indices = (v.aval for v in eqn.invars)
+    leading, rest = _leading(operand, indices)
+    batch = indices.ndim - 1
+    return (
+        _is_axes(dims.start_index_map, leading)
+        and _is_axes(dims.collapsed_slice_dims, leading)
+        and _is_axes(dims.offset_dims, range(batch, batch + len(rest)))
+        and not dims.operand_batching_dims
+        and tuple(eqn.params["slice_sizes"][len(leading) :]) == rest
+        and eqn.params["mode"] == Mode.PROMISE_IN_BOUNDS
+        and indices.dtype in (np.int32, np.int64)
+    )
+
+
+def _scatter(eqn: Equation) -> bool:
+    dims = eqn.params["dimension_numbers"]
+    operand, indices, updates = (v.aval for v in eqn.invars)
+    leading, rest = _leading(operand, indices)
+    batch = indices.ndim - 1
+    return (
+        _is_axes(dims.scatter_dims_to_operand_dims, leading)
+        and _is_axes(dims.inserted_window_dims, leading)
+        and _is_axes(dims.update_window_dims, range(batch, batch + len(rest)))
+        and not dims.operand_batching_dims
+        and updates.shape[batch:] == rest
+        and eqn.params["mode"] == Mode.PROMISE_IN_BOUNDS
+        and indices.dtype in (np.int32, np.int64)
+        and (eqn.primitive.name != "scatter" or eqn.params["update_jaxpr"] is None)
+    )
+
+
+def _leading(operand: Aval, indices: Aval) -> tuple[range, tuple]:
+    """The axes that indices point into, and the sizes of the others."""
+    count = indices.shape[-1]
+    return range(count), operand.shape[count:]
+
+
+def _is_axes(found: Sequence[int], expected: range) -> bool:
+    return tuple(found) == tuple(expected)
+
+
+def _forwards(eqn: Equation) -> bool:
+    return not eqn.params["reverse"]
+
+
 _ELEMENTWISE = """
-abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp clz complex conj
-convert_element_type cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt igamma
-igammac imag is_finite le lgamma log log1p logistic lt max min mul ne neg not or population_count
+abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp complex conj
+convert_element_type cos cosh digamma div eq erf erfc exp exp2 expm1 floor ge gt igamma
+igammac imag is_finite le lgamma log log1p logistic lt max min ne neg not or population_count
 pow real rem round rsqrt shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt
 square sub tan tanh xor zeta polygamma bessel_i0e bessel_i1e regularized_incomplete_beta integer_pow
 """
@@ -72,8 +174,10 @@ reshape transpose broadcast_in_dim squeeze expand_dims concatenate rev slice iot
 unstack tile dynamic_slice dynamic_update_slice
 """
 _REDUCTIONS = """
-reduce_sum reduce_prod reduce_max reduce_min reduce_and reduce_or reduce_xor argmax argmin
+reduce_sum reduce_prod reduce_max reduce_min argmax argmin
 """
+_POOLS = "reduce_window_max reduce_window_min reduce_window_sum"
+_SCATTERS = "scatter scatter-add scatter-sub scatter-mul scatter-min scatter-max"
 _LINALG = """
 cholesky lu qr householder_product eig eigh svd triangular_solve fft
 """
@@ -82,8 +186,22 @@ _AS_THEY_ARE = _ELEMENTWISE + _SHAPE + _REDUCTIONS + _LINALG
 FORMS: dict[str, Form] = dict.fromkeys(_AS_THEY_ARE.split(), _always)
 FORMS |= {
     "ms_op": _always,
+    "mul": lambda eqn: eqn.params.get("out_dtype") in (None, eqn.invars[0].aval.dtype),
+    "erf_inv": lambda eqn: eqn.invars[0].aval.dtype == np.float64,
+    "nextafter": lambda eqn: eqn.invars[0].aval.dtype in (np.float32, np.float64),
+    **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin"), _forwards),
     "select_n": _select,
     "dot_general": _dot,
+    "conv_general_dilated": _conv,
+    **dict.fromkeys(_POOLS.split(), _pool),
+    "pad": _pad,
+    "sort": _sort,
+    "top_k": _top_k,
+    "reduce_and": _of_bools,
+    "reduce_or": _of_bools,
+    "gather": _gather,
+    **dict.fromkeys(_SCATTERS.split(), _scatter),
+    "cond": lambda eqn: len(eqn.params["branches"]) == 2,  # the index is 0 or 1, int32
     "while": _always,
     "dimension_as_value": _always,  # the size of a dynamic dimension
 }

@@ -12,6 +12,9 @@ from msckpt_jax._compat import ClosedJaxpr
 from msckpt_jax.lowering import forms
 from msckpt_jax.lowering.canonical import canonicalise
 
+#: Small programs: the compiler is the time that a test takes.
+FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
 
 def canonical(function: Callable, *args: Any, **options: Any) -> ClosedJaxpr:
     """The canonical jaxpr, in canonical forms only."""
@@ -33,8 +36,10 @@ def check(function: Callable, *args: Any, rtol: float | None = None, **options: 
     """Both give the same arrays: the same bits, or where ``rtol`` is given, close ones."""
     jaxpr = canonical(function, *args, **options)
     inputs = [data(leaf) for leaf in map(jax.numpy.asarray, jax.tree.leaves(args))]
-    found = jax.jit(jax.extend.core.jaxpr_as_fun(jaxpr))(*inputs)
-    expected = jax.tree.leaves(jax.jit(function)(*args))
+    compute = jax.extend.core.jaxpr_as_fun(jaxpr)
+    both = jax.jit(lambda xs, args: (compute(*xs), function(*args)), compiler_options=FAST)
+    found, expected = both(inputs, args)
+    expected = jax.tree.leaves(expected)
     assert len(found) == len(expected)
     for got, want in zip(map(data, found), map(data, expected), strict=True):
         assert got.dtype == want.dtype

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
@@ -34,6 +34,7 @@ def numbers(shape, dtype=np.float32):
     return (np.arange(np.prod(shape, dtype=int)) % 7 - 3).reshape(shape).astype(dtype)
 
 
+@settings(max_examples=20)
 @given(dots(), st.sampled_from(["float32", "int32", "int8", "bfloat16"]))
 def test_dimension_numbers(case, dtype):
     lhs, rhs, dims = case

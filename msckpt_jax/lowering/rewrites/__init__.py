@@ -11,8 +11,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from msckpt_jax.lowering.rewrites import dot
+from msckpt_jax.lowering.rewrites import (
+    control,
+    conv,
+    dot,
+    index,
+    numeric,
+    random,
+    shape,
+    sort,
+    window,
+)
 
 Rewrite: TypeAlias = Callable[..., Any]
 
-REWRITES: dict[str, Rewrite] = {**dot.REWRITES}
+REWRITES: dict[str, Rewrite] = {
+    **control.REWRITES,
+    **conv.REWRITES,
+    **dot.REWRITES,
+    **index.REWRITES,
+    **numeric.REWRITES,
+    **random.REWRITES,
+    **shape.REWRITES,
+    **sort.REWRITES,
+    **window.REWRITES,
+}
+
+#: Rewritten even where they look canonical, but not those that their own rewrite consists of:
+#: indices come in bounds, and a sort carries nothing along but the order.
+ALWAYS = frozenset({"sort", *index.REWRITES})
+
+
+class Declined(Exception):  # noqa: N818 (no error: the equation is left as it is)
+    """Raised by a rewrite that does not cover these operands or parameters."""

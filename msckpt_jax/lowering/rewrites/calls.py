@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+from jax.extend import core
 
-from msckpt_jax._compat import Equation, opened
+from msckpt_jax._compat import ClosedJaxpr, Equation, opened
 
 #: Primitive -> the parameter that holds the jaxpr it stands for.
 _CALLEE: dict[str, str] = {
@@ -24,9 +25,18 @@ _CALLEE: dict[str, str] = {
     "composite": "jaxpr",
     "linear_call": "callee",
     "xla_metadata_call": "jaxpr",
+    "call_of_user": "jaxpr",
 }
-#: The call by which rewrites run jaxprs of the user: source lines inside are the user's.
-OF_THE_USER = frozenset({"closed_call"})
+#: The call by which rewrites run jaxprs of the user: the source lines inside are the user's.
+call_of_user_p = core.Primitive("call_of_user")
+call_of_user_p.multiple_results = True
+call_of_user_p.def_abstract_eval(lambda *_, jaxpr: [v.aval for v in opened(jaxpr)[0].outvars])
+
+
+def call_of_user(jaxpr: ClosedJaxpr, *operands: Any) -> list[Any]:
+    """What a jaxpr of the user computes. For rewrites only: the call is inlined at once."""
+    return call_of_user_p.bind(*operands, jaxpr=jaxpr)
+
 
 _NEVER = """
 stop_gradient copy copy_p optimization_barrier sharding_constraint layout_constraint name pvary

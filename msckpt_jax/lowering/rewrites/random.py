@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend import random
 
 from msckpt_jax._compat import Aval, Equation, ShapedArray
 
@@ -58,4 +63,68 @@ def moved(primitive: Any) -> Callable[..., Any]:
     return rewrite
 
 
-REWRITES: dict[str, Callable[..., Any]] = {}
+def _each(keys: Any, function: Callable[..., Any], *operands: Any) -> Any:
+    """A function of one key's data, for all keys of an array."""
+    for _ in range(keys.ndim):
+        function = jax.vmap(function)
+    return function(jax.random.key_data(keys), *operands)
+
+
+def _scheme(name: str) -> Any:
+    """JAX's own definition, in terms of ``threefry2x32`` or ``rng_bit_generator``."""
+    schemes = (random.threefry_prng_impl, random.rbg_prng_impl, random.unsafe_rbg_prng_impl)
+    return next(scheme for scheme in schemes if scheme.name == name)
+
+
+def random_bits(keys: Any, *, bit_width: int, shape: Any) -> Any:
+    scheme = _scheme(implementation(keys))
+    return _each(keys, lambda key: scheme.random_bits(key, bit_width, shape))
+
+
+def random_split(keys: Any, *, shape: Any) -> Any:
+    name = implementation(keys)
+    words = _each(keys, lambda key: _scheme(name).split(key, shape))
+    return jax.random.wrap_key_data(words, impl=name)
+
+
+def random_fold_in(keys: Any, data: Any) -> Any:
+    name = implementation(keys)
+    words = _each(keys, _scheme(name).fold_in, data.astype(np.uint32))
+    return jax.random.wrap_key_data(words, impl=name)
+
+
+def random_seed(seeds: Any, *, impl: Any) -> Any:
+    seed = impl.seed
+    for _ in range(seeds.ndim):
+        seed = jax.vmap(seed)
+    return jax.random.wrap_key_data(seed(seeds), impl=impl.name)
+
+
+def threefry2x32(k0: Any, k1: Any, x0: Any, x1: Any) -> Any:
+    """Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 20 rounds."""
+    keys = (k0, k1, k0 ^ k1 ^ np.uint32(0x1BD11BDA))
+    rotations = ((13, 15, 26, 6), (17, 29, 16, 24))
+    x0, x1 = x0 + keys[0], x1 + keys[1]
+    for i in range(5):
+        for left in rotations[i % 2]:
+            x0 = x0 + x1
+            turned = (x1 << np.uint32(left)) | (x1 >> np.uint32(32 - left))
+            x1 = turned ^ x0
+        x0, x1 = x0 + keys[(i + 1) % 3], x1 + keys[(i + 2) % 3] + np.uint32(i + 1)
+    return [x0, x1]
+
+
+def iota_2x32_shape(*, shape: Any) -> Any:
+    """Counters of 64 bits; the upper half is 0 below 2**32 elements."""
+    low = lax.reshape(lax.iota(np.uint32, math.prod(shape)), shape)
+    return [jnp.zeros(shape, np.uint32), low]
+
+
+REWRITES: dict[str, Callable[..., Any]] = {
+    "iota_2x32_shape": iota_2x32_shape,
+    "random_bits": random_bits,
+    "random_fold_in": random_fold_in,
+    "random_seed": random_seed,
+    "random_split": random_split,
+    "threefry2x32": threefry2x32,
+}

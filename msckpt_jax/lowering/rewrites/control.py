@@ -1,0 +1,113 @@
+"""Control flow: ``cond`` of two branches and ``while`` are what targets have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend import core
+
+from msckpt_jax._compat import ClosedJaxpr, opened
+from msckpt_jax.lowering.rewrites.calls import call_of_user
+
+#: Equations up to which a scan is written out: a loop costs targets more than a few operators.
+UNROLLED = 128
+
+
+def cond(index: Any, *operands: Any, branches: Sequence[ClosedJaxpr], **_: Any) -> Any:
+    """Any number of branches, one after the other; JAX has put the index in range."""
+    first, *others = branches
+    if not others:
+        return call_of_user(first, *operands)
+
+    def otherwise(*operands: Any) -> Any:
+        if len(others) == 1:
+            return call_of_user(others[0], *operands)
+        return cond(index - np.int32(1), *operands, branches=others)
+
+    return lax.cond(index == 0, lambda *xs: call_of_user(first, *xs), otherwise, *operands)
+
+
+def scan(
+    *operands: Any,
+    jaxpr: ClosedJaxpr,
+    length: int,
+    reverse: bool,
+    num_consts: int,
+    num_carry: int,
+    unroll: int = 1,
+    **_: Any,
+) -> Any:
+    """``while`` over a counter, which cuts the inputs and fills the outputs; or written out."""
+    consts, carry = operands[:num_consts], operands[num_consts : num_consts + num_carry]
+    xs = operands[num_consts + num_carry :]
+    if length * _equations(jaxpr) <= UNROLLED or unroll == length:
+        return _written_out(jaxpr, length, reverse, consts, carry, xs)
+    types = [v.aval for v in opened(jaxpr)[0].outvars[num_carry:]]
+
+    def step(state: Any) -> Any:
+        count, carry, ys = state
+        at = np.int32(length - 1) - count if reverse else count
+        inputs = [lax.squeeze(_row(x, at), (0,)) for x in xs]
+        out = call_of_user(jaxpr, *consts, *carry, *inputs)
+        ys = [_with_row(y, new, at) for y, new in zip(ys, out[num_carry:], strict=True)]
+        return count + np.int32(1), out[:num_carry], ys
+
+    ys = [_blank((length, *aval.shape), aval.dtype) for aval in types]
+    start = (jnp.zeros((), np.int32), list(carry), ys)
+    _, carry, ys = lax.while_loop(lambda state: state[0] < length, step, start)
+    return [*carry, *ys]
+
+
+def _written_out(
+    jaxpr: ClosedJaxpr, length: int, reverse: bool, consts: Any, carry: Any, xs: Any
+) -> Any:
+    rows: list[Any] = [None] * length
+    for i in reversed(range(length)) if reverse else range(length):
+        inputs = [lax.index_in_dim(x, i, keepdims=False) for x in xs]
+        out = call_of_user(jaxpr, *consts, *carry, *inputs)
+        carry, rows[i] = out[: len(carry)], out[len(carry) :]
+    types = [v.aval for v in opened(jaxpr)[0].outvars[len(carry) :]]
+    ys = [
+        jnp.stack([row[k] for row in rows]) if rows else _blank((0, *aval.shape), aval.dtype)
+        for k, aval in enumerate(types)
+    ]
+    return [*carry, *ys]
+
+
+def _equations(jaxpr: Any) -> int:
+    eqns = opened(jaxpr)[0].eqns
+    return sum(1 + sum(map(_equations, core.jaxprs_in_params(eqn.params))) for eqn in eqns)
+
+
+def _row(x: Any, at: Any) -> Any:
+    starts = [at] + [np.int32(0)] * (x.ndim - 1)
+    return lax.dynamic_slice(x, starts, (1, *x.shape[1:]), allow_negative_indices=False)
+
+
+def _with_row(x: Any, row: Any, at: Any) -> Any:
+    starts = [at] + [np.int32(0)] * (x.ndim - 1)
+    row = lax.expand_dims(row, (0,))
+    return lax.dynamic_update_slice(x, row, starts, allow_negative_indices=False)
+
+
+def _blank(shape: Any, dtype: Any) -> Any:
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        words = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(shape, dtype))
+        return lax.bitcast_convert_type(jnp.zeros(words.shape, words.dtype), dtype)
+    return jnp.zeros(shape, dtype)
+
+
+def custom_linear_solve(*operands: Any, const_lengths: Any, jaxprs: Any) -> Any:
+    """The solution, by the user's solver; what it solves matters to derivatives only."""
+    before = const_lengths.matvec + const_lengths.vecmat
+    consts = operands[before : before + const_lengths.solve]
+    right_sides = operands[sum(const_lengths) :]
+    return call_of_user(jaxprs.solve, *consts, *right_sides)
+
+
+REWRITES = {"cond": cond, "scan": scan, "custom_linear_solve": custom_linear_solve}

@@ -1,0 +1,81 @@
+"""Convolutions: any is one of images, batch and channels first, without input dilation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+
+def conv_general_dilated(lhs: Any, rhs: Any, **window: Any) -> Any:
+    preferred = window.pop("preferred_element_type")
+    dtype = jnp.promote_types(lhs.dtype, rhs.dtype)
+    result = dtype if preferred is None else preferred
+    dtype = jnp.promote_types(dtype, result)
+    lhs, rhs = lhs.astype(dtype), rhs.astype(dtype)
+    if jnp.issubdtype(dtype, np.complexfloating):
+        return _of_complex(lhs, rhs, window)
+    lhs_spec, rhs_spec, out_spec = window["dimension_numbers"]
+    out = _of_images(lax.transpose(lhs, lhs_spec), lax.transpose(rhs, rhs_spec), **window)
+    return lax.transpose(out, np.argsort(out_spec)).astype(result)
+
+
+def _of_complex(lhs: Any, rhs: Any, window: Any) -> Any:
+    def conv(x: Any, y: Any) -> Any:
+        return lax.conv_general_dilated_p.bind(x, y, **window, preferred_element_type=None)
+
+    real = conv(lhs.real, rhs.real) - conv(lhs.imag, rhs.imag)
+    return lax.complex(real, conv(lhs.real, rhs.imag) + conv(lhs.imag, rhs.real))
+
+
+def _of_images(
+    lhs: Any,
+    rhs: Any,
+    *,
+    window_strides: Any,
+    padding: Any,
+    lhs_dilation: Any,
+    rhs_dilation: Any,
+    feature_group_count: int,
+    batch_group_count: int,
+    precision: Any,
+    **_: Any,
+) -> Any:
+    """Batch and channels come first; one axis becomes two."""
+    lhs, padding = _dilated(lhs, padding, lhs_dilation)
+    if batch_group_count > 1:
+        lhs = _batches_to_channels(lhs, batch_group_count)
+        feature_group_count = batch_group_count
+    missing = max(2 - len(padding), 0)
+    axes = range(2, 2 + missing)
+    out = lax.conv_general_dilated(
+        lax.expand_dims(lhs, axes),
+        lax.expand_dims(rhs, axes),
+        (1,) * missing + tuple(window_strides),
+        ((0, 0),) * missing + tuple(padding),
+        rhs_dilation=(1,) * missing + tuple(rhs_dilation),
+        feature_group_count=feature_group_count,
+        precision=precision,
+    )
+    return lax.squeeze(out, axes)
+
+
+def _dilated(lhs: Any, padding: Any, dilation: Any) -> tuple[Any, Any]:
+    """Zeros between the elements, and what padding is negative, before the convolution."""
+    if all(n == 1 for n in dilation) and all(n >= 0 for pair in padding for n in pair):
+        return lhs, padding
+    config = [(low, high, n - 1) for (low, high), n in zip(padding, dilation, strict=True)]
+    lhs = lax.pad(lhs, np.zeros((), lhs.dtype), [(0, 0, 0), (0, 0, 0), *config])
+    return lhs, [(0, 0)] * len(padding)
+
+
+def _batches_to_channels(lhs: Any, groups: int) -> Any:
+    batch, channels, *image = lhs.shape
+    lhs = lax.reshape(lhs, (groups, batch // groups, channels, *image))
+    lhs = lax.transpose(lhs, (1, 0, *range(2, lhs.ndim)))
+    return lax.reshape(lhs, (batch // groups, groups * channels, *image))
+
+
+REWRITES = {"conv_general_dilated": conv_general_dilated}

@@ -1,0 +1,260 @@
+"""Gather and scatter: any of JAX's is one along the leading axes, with indices in bounds.
+
+The leading axes are those that indices point into (``operand_batching_dims`` included, with
+counting indices). An axis from which a window of several elements is cut is pointed into too,
+element by element. All other axes are taken whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.lax import GatherScatterMode as Mode
+
+
+class _Axes(NamedTuple):
+    """How the axes of an operand take part, each in the operand's order."""
+
+    pointed: list[int]  # pointed into by indices or counting
+    windows: list[int]  # of these, the ones from which several elements are cut
+    whole: list[int]
+
+
+def _axes(shape: Any, sizes: Any, batching: Sequence[int]) -> _Axes:
+    """An axis of which all is cut is whole: there is one place for the window, 0."""
+    ranks = range(len(shape))
+    pointed = [axis for axis in ranks if axis in batching or sizes[axis] != shape[axis]]
+    windows = [axis for axis in pointed if sizes[axis] != 1]
+    return _Axes(pointed, windows, [axis for axis in ranks if axis not in pointed])
+
+
+def _indices(
+    starts: dict[int, Any], batch: Any, axes: _Axes, sizes: Any, batching: dict[int, int]
+) -> Any:
+    """Indices of shape [batch..., windows..., len(pointed)]."""
+    shape = (*batch, *(sizes[axis] for axis in axes.windows))
+    parts = []
+    for axis in axes.pointed:
+        if axis in batching:
+            part = lax.broadcasted_iota(np.int32, shape, batching[axis])
+        elif axis in starts:
+            part = lax.broadcast_in_dim(starts[axis], shape, tuple(range(len(batch))))
+        else:
+            part = jnp.zeros(shape, np.int32)
+        if axis in axes.windows:
+            place = len(batch) + axes.windows.index(axis)
+            part = part + lax.broadcasted_iota(np.int32, shape, place)
+        parts.append(lax.expand_dims(part, (len(shape),)))
+    return lax.concatenate(parts, len(shape)) if parts else None
+
+
+def _starts(indices: Any, mapped: Sequence[int], limits: Sequence[Any]) -> tuple[dict, Any]:
+    """The start on each axis in bounds, as int32, and whether all of them were."""
+    starts: dict[int, Any] = {}
+    valid = None
+    known = isinstance(indices, np.ndarray)
+    if indices.dtype.itemsize < 4:
+        indices = indices.astype(np.int32)
+    for place, axis in enumerate(mapped):
+        if known:
+            start, limit = indices[..., place], indices.dtype.type(limits[axis])
+        else:
+            start = lax.index_in_dim(indices, place, axis=indices.ndim - 1, keepdims=False)
+            limit = jnp.asarray(limits[axis], indices.dtype)
+        inside = (start >= 0) & (start <= limit)
+        valid = inside if valid is None else valid & inside
+        clip = np.clip if known else lambda x, low, high: lax.clamp(low, x, high)
+        starts[axis] = clip(start, indices.dtype.type(0), limit).astype(np.int32)
+    return starts, valid
+
+
+def gather(
+    operand: Any,
+    indices: Any,
+    *,
+    dimension_numbers: Any,
+    slice_sizes: Any,
+    mode: Any,
+    fill_value: Any = None,
+    **_: Any,
+) -> Any:
+    """Out of bounds is JAX's for each mode; promised to be in bounds is clipped, as XLA does."""
+    dims = dimension_numbers
+    mapped = [int(axis) for axis in dims.start_index_map]
+    batching = [int(axis) for axis in dims.operand_batching_dims]
+    for axis, size in enumerate(slice_sizes):
+        if axis not in mapped and axis not in batching:
+            operand = lax.slice_in_dim(operand, 0, size, axis=axis)
+    limits = [n - size for n, size in zip(operand.shape, slice_sizes, strict=True)]
+    starts, valid = _starts(indices, mapped, limits)
+    batch = indices.shape[:-1]
+    axes = _axes(operand.shape, slice_sizes, batching)
+    counted = dict(zip(batching, map(int, dims.start_indices_batching_dims), strict=True))
+    if axes.pointed:
+        out = lax.transpose(operand, (*axes.pointed, *axes.whole))
+        out = take(out, _indices(starts, batch, axes, slice_sizes, counted))
+    else:
+        out = lax.broadcast(operand, batch)
+    out = _arranged(out, len(batch), axes, slice_sizes, dims)
+    if mode != Mode.FILL_OR_DROP or valid is None or _all(valid):
+        return out
+    where = [axis for axis in range(out.ndim) if axis not in dims.offset_dims]
+    valid = lax.broadcast_in_dim(valid, out.shape, where)
+    return lax.select(valid, out, jnp.full(out.shape, _fill(fill_value, out.dtype), out.dtype))
+
+
+def _arranged(out: Any, batch: int, axes: _Axes, sizes: Any, dims: Any) -> Any:
+    """From [batch..., windows..., whole...] to the order that the dimension numbers ask for."""
+    removed = {*map(int, dims.collapsed_slice_dims), *map(int, dims.operand_batching_dims)}
+    place = {axis: batch + i for i, axis in enumerate((*axes.windows, *axes.whole))}
+    left = [axis for axis in range(len(sizes)) if axis not in removed]
+    offsets = dict(zip(map(int, dims.offset_dims), left, strict=True))
+    batches = iter(range(batch))
+    rank = batch + len(left)
+    order = [place.get(offsets[i]) if i in offsets else next(batches) for i in range(rank)]
+    shape = [sizes[offsets[i]] if i in offsets else out.shape[k] for i, k in enumerate(order)]
+    # axes of size 1 are either pointed into, and gone, or whole and to be removed
+    kept = [k for k in order if k is not None]
+    gone = [k for k in range(out.ndim) if k not in kept]
+    out = lax.squeeze(out, gone)
+    kept = [k - sum(g < k for g in gone) for k in kept]
+    return lax.reshape(lax.transpose(out, kept), shape)
+
+
+def take(operand: Any, indices: Any) -> Any:
+    """``operand[indices[..., 0], indices[..., 1], ...]``: the canonical gather."""
+    count, batch = indices.shape[-1], indices.ndim - 1
+    leading = tuple(range(count))
+    rest = operand.shape[count:]
+    dims = lax.GatherDimensionNumbers(
+        offset_dims=tuple(range(batch, batch + len(rest))),
+        collapsed_slice_dims=leading,
+        start_index_map=leading,
+    )
+    sizes = (1,) * count + rest
+    return lax.gather(operand, indices, dims, sizes, mode=Mode.PROMISE_IN_BOUNDS)
+
+
+def _fill(value: Any, dtype: Any) -> Any:
+    """JAX's defaults: NaN, the lowest signed, the highest unsigned number, True."""
+    if value is not None:
+        return value
+    if jnp.issubdtype(dtype, np.inexact):
+        return np.nan
+    if dtype == np.bool_:
+        return True
+    info = jnp.iinfo(dtype)
+    return info.min if jnp.issubdtype(dtype, np.signedinteger) else info.max
+
+
+def _scatter(name: str) -> Any:
+    put = getattr(lax, name)
+
+    def rewrite(operand: Any, indices: Any, updates: Any, *, mode: Any, **params: Any) -> Any:
+        dims = params["dimension_numbers"]
+        if name == "scatter" and params["update_jaxpr"] is not None:
+            return _applied(operand, indices, updates, mode, params)
+        mapped = [int(axis) for axis in dims.scatter_dims_to_operand_dims]
+        batching = [int(axis) for axis in dims.operand_batching_dims]
+        removed = {*map(int, dims.inserted_window_dims), *batching}
+        left = [axis for axis in range(operand.ndim) if axis not in removed]
+        sizes = [1] * operand.ndim
+        for axis, place in zip(left, dims.update_window_dims, strict=True):
+            sizes[axis] = updates.shape[place]
+        limits = [n - size for n, size in zip(operand.shape, sizes, strict=True)]
+        starts, valid = _starts(indices, mapped, limits)
+        batch = indices.shape[:-1]
+        axes = _axes(operand.shape, sizes, batching)
+        counted = dict(zip(batching, map(int, dims.scatter_indices_batching_dims), strict=True))
+        updates = _ordered(updates, axes, left, dims)
+        order = (*axes.pointed, *axes.whole)
+        out = lax.transpose(operand, order)
+        where = _indices(starts, batch, axes, sizes, counted)
+        if not axes.pointed:  # there is one place to put all
+            out, where = lax.expand_dims(out, (0,)), jnp.zeros((*batch, 1), np.int32)
+        slots = out.shape[0]
+        if mode != Mode.CLIP and valid is not None and not _all(valid):
+            out, where = _with_slot(out, where, valid)
+        out = lax.slice_in_dim(_put(put, out, where, updates), 0, slots)
+        if not axes.pointed:
+            out = lax.squeeze(out, (0,))
+        return lax.transpose(out, np.argsort(order))
+
+    return rewrite
+
+
+def _ordered(updates: Any, axes: _Axes, left: list[int], dims: Any) -> Any:
+    """The updates as [batch..., windows..., whole...]."""
+    windows = dict(zip(left, map(int, dims.update_window_dims), strict=True))
+    batch = [k for k in range(updates.ndim) if k not in windows.values()]
+    kept = [windows[a] for a in (*axes.windows, *axes.whole) if a in windows]
+    gone = [k for k in range(updates.ndim) if k not in (*batch, *kept)]
+    updates = lax.transpose(updates, (*batch, *kept, *gone))
+    updates = lax.squeeze(updates, range(updates.ndim - len(gone), updates.ndim))
+    first = len(batch) + len(axes.windows)
+    inserted = [first + i for i, a in enumerate(axes.whole) if a not in windows]
+    return lax.expand_dims(updates, inserted)
+
+
+def _all(valid: Any) -> bool:
+    return isinstance(valid, np.ndarray) and bool(valid.all())
+
+
+def _with_slot(operand: Any, where: Any, valid: Any) -> tuple[Any, Any]:
+    """One more slot on the first axis, to which the updates out of bounds go."""
+    slot = operand.shape[0]
+    padding = [(0, 1, 0)] + [(0, 0, 0)] * (operand.ndim - 1)
+    operand = lax.pad(operand, np.zeros((), operand.dtype), padding)
+    first, rest = where[..., :1], where[..., 1:]
+    valid = lax.broadcast_in_dim(valid, first.shape, tuple(range(valid.ndim)))
+    first = lax.select(valid, first, jnp.full(first.shape, slot, first.dtype))
+    return operand, lax.concatenate([first, rest], first.ndim - 1)
+
+
+def _put(scatter: Any, operand: Any, indices: Any, updates: Any) -> Any:
+    count, batch = indices.shape[-1], indices.ndim - 1
+    leading = tuple(range(count))
+    dims = lax.ScatterDimensionNumbers(
+        update_window_dims=tuple(range(batch, batch + operand.ndim - count)),
+        inserted_window_dims=leading,
+        scatter_dims_to_operand_dims=leading,
+    )
+    return scatter(operand, indices, updates, dims, mode=Mode.PROMISE_IN_BOUNDS)
+
+
+def _applied(operand: Any, indices: Any, updates: Any, mode: Any, params: Any) -> Any:
+    """A function of the elements that are pointed to, as often as they are pointed to."""
+    ones = jnp.ones(updates.shape, np.int32)
+    counts = jnp.zeros(operand.shape, np.int32)
+    counts = lax.scatter_add(counts, indices, ones, params["dimension_numbers"], mode=mode)
+    scalar = jaxpr_as_fun(ClosedJaxpr(params["update_jaxpr"], params["update_consts"]))
+
+    def function(x: Any) -> Any:
+        flat = jax.vmap(lambda x: scalar(x, x)[0])(x.reshape(-1))
+        return flat.reshape(x.shape)
+
+    def step(state: Any) -> Any:
+        count, x = state
+        return count + np.int32(1), lax.select(counts > count, function(x), x)
+
+    if params["unique_indices"]:
+        return step((np.int32(0), operand))[1]
+    start = (jnp.zeros((), np.int32), operand)
+    return lax.while_loop(lambda state: state[0] < jnp.max(counts), step, start)[1]
+
+
+REWRITES = {
+    "gather": gather,
+    "scatter": _scatter("scatter"),
+    "scatter-add": _scatter("scatter_add"),
+    "scatter-sub": _scatter("scatter_sub"),
+    "scatter-mul": _scatter("scatter_mul"),
+    "scatter-min": _scatter("scatter_min"),
+    "scatter-max": _scatter("scatter_max"),
+}

@@ -1,0 +1,31 @@
+"""Padding: outwards only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jax import lax
+
+
+def pad(x: Any, value: Any, *, padding_config: Any) -> Any:
+    """Between elements: behind each one on an axis of its own. Less than nothing: cut off."""
+    for axis, (_, _, interior) in enumerate(padding_config):
+        if interior and x.shape[axis]:
+            x = _spread(x, value, axis, interior)
+    outwards = [(max(low, 0), max(high, 0), 0) for low, high, _ in padding_config]
+    x = lax.pad(x, value, outwards)
+    starts = [max(-low, 0) for low, _, _ in padding_config]
+    ends = [n - max(-high, 0) for n, (_, high, _) in zip(x.shape, padding_config, strict=True)]
+    return lax.slice(x, starts, ends)
+
+
+def _spread(x: Any, value: Any, axis: int, gap: int) -> Any:
+    shape = x.shape
+    apart = [(0, 0, 0)] * (x.ndim + 1)
+    apart[axis + 1] = (0, gap, 0)
+    x = lax.pad(lax.expand_dims(x, (axis + 1,)), value, apart)
+    x = lax.reshape(x, (*shape[:axis], shape[axis] * (gap + 1), *shape[axis + 1 :]))
+    return lax.slice_in_dim(x, 0, shape[axis] * (gap + 1) - gap, axis=axis)
+
+
+REWRITES = {"pad": pad}
