@@ -7,6 +7,7 @@ code between or after them is found out.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -32,6 +33,11 @@ class Described(NamedTuple):
     input: jax.ShapeDtypeStruct
 
 
+class _Seen(NamedTuple):
+    step: Step
+    checksum: int  # of the resulting image, before anything else got hold of it
+
+
 def describe(dataset: Any) -> Described:
     """The preprocessing and the network's input that ``dataset`` stands for.
 
@@ -45,20 +51,24 @@ def describe(dataset: Any) -> Described:
         PreprocessorError: no element, no column "image", no transform of ours, or other code
             between or after them.
     """
-    steps: list[Step] = []
-    observers.append(steps.append)
+    seen: list[_Seen] = []
+
+    def see(step: Step) -> None:
+        seen.append(_Seen(step, _checksum(step.result)))
+
+    observers.append(see)
     try:
         element = _first(dataset)
     finally:
-        observers.remove(steps.append)
+        observers.remove(see)
     image = np.asarray(_image(element))
-    if not steps:
+    if not seen:
         raise PreprocessorError(
             "no transform of msckpt_jax.transforms ran in this process: map the data set with "
             "them, and export it without worker processes (worker_count=0, before mp_prefetch); "
             "without preprocessing, export with a jax.ShapeDtypeStruct"
         )
-    section = preprocessor.section_of(_nodes(steps, image))
+    section = preprocessor.section_of(_nodes(seen, image))
     return Described(section, jax.ShapeDtypeStruct(image.shape, image.dtype))
 
 
@@ -76,44 +86,58 @@ def _elements(dataset: Any) -> Iterator[Any]:
 
 
 def _image(element: Any) -> Any:
-    if not isinstance(element, dict):
-        return element
-    if _COLUMN not in element:
+    if isinstance(element, tuple | list):
+        raise PreprocessorError(
+            f"the data set's elements are {type(element).__name__}s: make them dicts with the "
+            f"column {_COLUMN!r}, or images alone"
+        )
+    if isinstance(element, dict) and _COLUMN not in element:
         raise PreprocessorError(
             f"the data set has no column {_COLUMN!r}, which is the network's input, only "
             f"{sorted(element)}"
         )
-    return element[_COLUMN]
+    return _image_or_none(element)
 
 
-def _nodes(steps: list[Step], image: np.ndarray) -> list[MapNode]:
+def _image_or_none(element: Any) -> Any:
+    return element.get(_COLUMN) if isinstance(element, dict) else element
+
+
+def _checksum(element: Any) -> int:
+    return zlib.crc32(np.asarray(_image_or_none(element)).tobytes())
+
+
+def _nodes(seen: list[_Seen], image: np.ndarray) -> list[MapNode]:
     """The maps that led to ``image``, or to the first of the batch that it is, in order."""
-    chain = _chain(steps, image)
+    chain = _chain(seen, image)
     if not chain:
         raise PreprocessorError(
             "the data set's element is not what the last transform of msckpt_jax.transforms made: "
             "other code follows, which a MindIR cannot hold; apply it before, or in the network"
         )
-    threads, mapped = {step.thread for step in chain}, [step.mapped for step in chain]
-    for step in steps:
+    for step, checksum in chain:
+        if _checksum(step.result) != checksum:
+            raise PreprocessorError(f"other code changed the image in place after {step.mapped!r}")
+    threads, mapped = {s.step.thread for s in chain}, [s.step.mapped for s in chain]
+    for step, _ in seen:
         if step.thread in threads and not any(step.mapped is m for m in mapped):
             raise PreprocessorError(
-                f"other code stands between {step.mapped!r} and {chain[0].mapped!r}, which a "
-                "MindIR cannot hold; apply it before them, or in the network"
+                f"other code stands between {step.mapped!r} and {mapped[0]!r}, which a MindIR "
+                "cannot hold; apply it before them, or in the network"
             )
     return [node for m in mapped for node in m.nodes]
 
 
-def _chain(steps: list[Step], image: np.ndarray) -> list[Step]:
+def _chain(seen: list[_Seen], image: np.ndarray) -> list[_Seen]:
     """The longest run of steps, each mapping the one before's result, that ends in ``image``."""
-    last: dict[int, list[Step]] = {}  # by the identity of results, which ``steps`` keeps alive
+    last: dict[int, list[_Seen]] = {}  # by the identity of results, which ``seen`` keeps alive
     chains = []
-    for step in steps:
-        chain = [*last.get(id(step.source), []), step]
-        last[id(step.result)] = chain
+    for one in seen:
+        chain = [*last.get(id(one.step.source), []), one]
+        last[id(one.step.result)] = chain
         chains.append(chain)
     while True:
-        found = [c for c in chains if _equal(_image(c[-1].result), image)]
+        found = [c for c in chains if _equal(_image_or_none(c[-1].step.result), image)]
         if found or not image.ndim:
             return max(found, key=len, default=[])
         if not len(image):

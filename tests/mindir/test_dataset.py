@@ -170,12 +170,20 @@ def test_other_code_is_found_out() -> None:
     with pytest.raises(PreprocessorError, match=r"other code stands between Decode\(\)"):
         describe(halved.map(transforms.HWC2CHW()).batch(2))
 
+    def halve(element):
+        element["image"] //= 2
+        return element
+
+    with pytest.raises(PreprocessorError, match=r"in place after Decode\(\)"):
+        describe(decoded.map(halve).map(transforms.HWC2CHW()))
+
 
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
         (grain.MapDataset.source(SOURCE), "no transform"),
         (grain.MapDataset.source([{"pixels": PHOTO}]), "no column 'image'"),
+        (grain.MapDataset.source([(PHOTO, 1)]), "elements are tuples"),
         (grain.MapDataset.source(SOURCE).filter(lambda e: False).map(PIPELINE), "no element"),
     ],
 )
