@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from msckpt_jax.checkpoint.reader import open_checkpoint as open_checkpoint
     from msckpt_jax.checkpoint.save import save_checkpoint as save_checkpoint
     from msckpt_jax.conventions.convention import Convention as Convention
+    from msckpt_jax.conventions.explain import explain as explain
     from msckpt_jax.errors import AmbiguousLeafError as AmbiguousLeafError
     from msckpt_jax.errors import AsyncSaveError as AsyncSaveError
     from msckpt_jax.errors import CheckpointError as CheckpointError
@@ -70,6 +71,7 @@ _HOME = {
     "filter_parameters": "checkpoint.filtering",
     "latest_checkpoint": "training.resume",
     "export": "export",
+    "explain": "conventions.explain",
     "load_checkpoint": "checkpoint.load",
     "load_checkpoint_async": "checkpoint.load",
     "load_distributed_checkpoint": "parallel.unified",

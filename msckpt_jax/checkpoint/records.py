@@ -233,7 +233,7 @@ class DeviceShard:
     """A shard in accelerator memory: indexing it copies just that part to the host."""
 
     def __init__(self, data: jax.Array):
-        self.data = data
+        self.data, self.shape, self.dtype = data, data.shape, data.dtype
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
         sizes = tuple(s.stop - s.start for s in index)

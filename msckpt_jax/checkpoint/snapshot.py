@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msckpt_jax.checkpoint import boxes, writer
-from msckpt_jax.checkpoint.records import DeviceShard, File, Record, Tensor
+from msckpt_jax.checkpoint.records import File, Record, Tensor
 
 _BLOCK = 16 << 20
 _ALIGN = 64
@@ -36,8 +36,7 @@ def frozen(files: list[File]) -> list[File]:
 
 
 def _layout(source: Any) -> tuple[tuple[int, ...], np.dtype]:
-    data = source.data if isinstance(source, DeviceShard) else source
-    return data.shape, data.dtype
+    return source.shape, source.dtype
 
 
 def _map_arrays(record: Record, change: Any) -> Record:

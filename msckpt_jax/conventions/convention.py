@@ -5,12 +5,19 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from msckpt_jax import names
 from msckpt_jax.conventions import layers, mapping, modules
 from msckpt_jax.conventions.mapping import Target
-from msckpt_jax.errors import CheckpointError
+from msckpt_jax.errors import AmbiguousLeafError, CheckpointError
+
+
+class Resolved(NamedTuple):
+    """MindSpore's parameters, and leaves that could be several things."""
+
+    targets: list[Target]
+    unclear: dict[str, list[str]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +56,15 @@ class Convention:
             except re.error as error:
                 raise ValueError(f"{regex!r} is no regular expression: {error}") from None
 
+    def resolve(self, tree: Any) -> Resolved:
+        """As :meth:`targets`, with what is unclear beside what is not."""
+        found = self._known()
+        located = modules.locate(tree, names.named_leaves(tree), found)
+        found, unclear = mapping.with_guesses(located, found, self.layers)
+        clear = [one for one in located if one.leaf.name not in unclear]
+        made = mapping.build(mapping.claims(clear, found), found, self.base)
+        return Resolved(_unique([t._replace(name=self._renamed(t.name)) for t in made]), unclear)
+
     def targets(self, tree: Any) -> list[Target]:
         """MindSpore's parameters for ``tree``, in the order of its leaves.
 
@@ -56,11 +72,10 @@ class Convention:
             AmbiguousLeafError: leaves that can be read in several ways.
             CheckpointError: leaves that do not make up a layer; two parameters with one name.
         """
-        found = self._known()
-        located = modules.locate(tree, names.named_leaves(tree), found)
-        found = mapping.with_guesses(located, found, self.layers)
-        made = mapping.build(mapping.claims(located, found), found, self.base)
-        return _unique([t._replace(name=self._renamed(t.name)) for t in made])
+        found = self.resolve(tree)
+        if found.unclear:
+            raise _ambiguous(found.unclear)
+        return found.targets
 
     def _known(self) -> modules.Layers:
         if self.module is None:
@@ -99,3 +114,16 @@ def _unique(found: list[Target]) -> list[Target]:
                 name=target.name,
             )
     return found
+
+
+def _ambiguous(unclear: dict[str, list[str]]) -> AmbiguousLeafError:
+    lines = [f"  {name}: either {', or '.join(reads)}" for name, reads in unclear.items()]
+    more = [f"  and {len(lines) - 10} more"] if len(lines) > 10 else []
+    text = "\n".join([*lines[:10], *more])
+    return AmbiguousLeafError(
+        f"{len(unclear)} leaves can be read in several ways:\n{text}\n"
+        "Pass Convention(module=...) with the nnx module, or with the linen module and example "
+        "inputs=(...), or say which layer it is: "
+        "Convention(layers={'regex of the path': 'Conv'}), 'other' for one of your own",
+        unclear,
+    )

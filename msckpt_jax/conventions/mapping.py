@@ -13,7 +13,7 @@ from msckpt_jax.conventions import layers, pattern, siblings
 from msckpt_jax.conventions.layers import LAYERS, RECURRENT, Layer
 from msckpt_jax.conventions.modules import Layers, Located, Segments, parents
 from msckpt_jax.conventions.pattern import Pattern
-from msckpt_jax.errors import AmbiguousLeafError, CheckpointError
+from msckpt_jax.errors import CheckpointError
 
 KEPT = "kept"
 
@@ -63,11 +63,12 @@ def shape_of(value: Any) -> tuple[int, ...]:
     return tuple(getattr(value, "shape", ()))
 
 
-def with_guesses(located: Sequence[Located], found: Layers, table: Mapping[str, str]) -> Layers:
+def with_guesses(
+    located: Sequence[Located], found: Layers, table: Mapping[str, str]
+) -> tuple[Layers, dict[str, list[str]]]:
     """``found``, and what ``table`` and the leaves' names say about all other places.
 
-    Raises:
-        AmbiguousLeafError: some leaves can be read in several ways.
+    The second are leaves that can be read in several ways.
     """
     groups: dict[Segments, dict[str, Located]] = {}
     for one in located:
@@ -86,9 +87,7 @@ def with_guesses(located: Sequence[Located], found: Layers, table: Mapping[str, 
                 out[prefix] = guess
             elif guess is not None:
                 unclear[group[guess[0]].leaf.name] = guess[1]
-    if unclear:
-        raise _ambiguous(unclear)
-    return out
+    return out, unclear
 
 
 def _told(prefix: Segments, table: Mapping[str, str]) -> Layer | None:
@@ -102,19 +101,6 @@ def _inside(prefix: Segments, found: Layers) -> bool:
     last = prefix[-1] if prefix else ""
     return bool(prefix) and any(
         rel.startswith(f"{last}.") for rel in LAYERS[found.get(prefix[:-1], Layer("other")).kind]
-    )
-
-
-def _ambiguous(unclear: dict[str, list[str]]) -> AmbiguousLeafError:
-    lines = [f"  {name}: either {', or '.join(reads)}" for name, reads in unclear.items()]
-    more = [f"  and {len(lines) - 10} more"] if len(lines) > 10 else []
-    text = "\n".join([*lines[:10], *more])
-    return AmbiguousLeafError(
-        f"{len(unclear)} leaves can be read in several ways:\n{text}\n"
-        "Pass Convention(module=...) with the nnx module, or with the linen module and example "
-        "inputs=(...), or say which layer it is: "
-        "Convention(layers={'regex of the path': 'Conv'}), 'other' for one of your own",
-        unclear,
     )
 
 
@@ -141,7 +127,7 @@ def build(claimed: Sequence[Claim | Located], found: Layers, base: str) -> list[
             groups.setdefault(one.prefix, []).append(one)
     for one in claimed:
         if isinstance(one, Located):
-            prefix, _ = prefix_of(one.segments, found)
+            prefix, _ = prefix_of(one.segments, found, of_cell=False)
             out.append(kept(one.leaf, ".".join(prefix)))
         elif group := groups.pop(one.prefix, []):
             out += _layer(group, found, base)
@@ -165,7 +151,7 @@ class _Slot(NamedTuple):
 def _layer(group: list[Claim], found: Layers, base: str) -> list[Target]:
     """The parameters of one layer."""
     prefix, layer = group[0].prefix, _variant(group)
-    place, level = prefix_of(prefix, found)
+    place, level = prefix_of(prefix, found, of_cell=layer.kind in RECURRENT)
     slots: dict[str, _Slot] = {}
     for claim in group:
         row, shape = LAYERS[layer.kind][claim.rel], shape_of(claim.leaf.value)
@@ -231,8 +217,11 @@ def _variant(group: list[Claim]) -> Layer:
     return layer
 
 
-def prefix_of(prefix: Segments, found: Layers) -> tuple[Segments, str]:
-    """A place in MindSpore's network, and what a recurrent layer's names end with."""
+def prefix_of(prefix: Segments, found: Layers, of_cell: bool) -> tuple[Segments, str]:
+    """A place in MindSpore's network, and what a recurrent layer's names end with.
+
+    ``of_cell``: it is the place of a cell, which MindSpore's recurrent layer does not name.
+    """
     out: list[str] = []
     level = ""
     for index, segment in enumerate(prefix):
@@ -242,9 +231,9 @@ def prefix_of(prefix: Segments, found: Layers) -> tuple[Segments, str]:
             continue
         if kind == "Sequential" and (match := re.fullmatch(r"layers_(\d+)", segment)):
             out.append(match[1])
-        elif segment == "cell" and inner in RECURRENT:
+        elif of_cell and segment == "cell" and inner in RECURRENT:
             level = level or "_l0"
-        elif kind == "Bidirectional" and segment in _DIRECTIONS:
+        elif of_cell and kind == "Bidirectional" and segment in _DIRECTIONS:
             level = _DIRECTIONS[segment]
         else:
             out.append(segment)

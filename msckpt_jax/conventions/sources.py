@@ -9,6 +9,7 @@ import numpy as np
 
 from msckpt_jax.checkpoint import boxes
 from msckpt_jax.checkpoint.boxes import Box, Piece
+from msckpt_jax.conventions import tiles
 from msckpt_jax.conventions.pattern import Pattern
 
 
@@ -20,27 +21,15 @@ class Arranged:
     ):
         self.source, self.origin, self.corner = source, origin, corner
         self.pattern, self.leaf = pattern, leaf
-        self.shape = boxes.shape_of(corner)
-
-    @property
-    def dtype(self) -> np.dtype:
-        # A DeviceShard has its dtype in the array that it stands for.
-        return getattr(self.source, "data", self.source).dtype if not isinstance(
-            self.source, np.ndarray) else self.source.dtype  # fmt: skip
+        self.shape, self.dtype = boxes.shape_of(corner), source.dtype
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
         box = _absolute(index, self.corner)
-        pairs = list(self.pattern.back(box, self.leaf))
-        parts = [self._part(mine) for mine, _ in pairs]
-        if len(pairs) == 1:
-            return parts[0]
-        out = np.empty(boxes.shape_of(box), parts[0].dtype)
-        for part, (_, where) in zip(parts, pairs, strict=True):
-            out[boxes.slices(where, box)] = part
+        out = np.empty(boxes.shape_of(box), self.dtype)
+        for mine, where in self.pattern.back(box, self.leaf):
+            part = np.asarray(self.source[boxes.slices(mine, self.origin)])
+            tiles.copy(out[(*boxes.slices(where, box), ...)], self.pattern.arrange(part))
         return out
-
-    def _part(self, box: Box) -> np.ndarray:
-        return self.pattern.arrange(np.asarray(self.source[boxes.slices(box, self.origin)]))
 
 
 def arrange(pieces: Sequence[Piece], pattern: Pattern, leaf: tuple[int, ...]) -> list[Piece]:
@@ -91,7 +80,8 @@ class Restored:
             if part is None:
                 part = np.empty(boxes.shape_of(theirs), self.dtype)
                 boxes.gather(place.pieces, theirs, part)
-            out[boxes.slices(mine, box)] = place.pattern.restore(part, boxes.shape_of(mine))
+            restored = place.pattern.restore(part, boxes.shape_of(mine))
+            tiles.copy(out[(*boxes.slices(mine, box), ...)], restored)
         return out
 
 

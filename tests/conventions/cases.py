@@ -59,11 +59,7 @@ def _both(
 
 
 _EPS = 1e-5  # MindSpore and Flax have different defaults
-_LAST = "lambda net, x: net(x)[0]"
-_CELL = "lambda net, x, h, c: net(x, (h, c))[0]"
-_SELF = "lambda net, x: net(x, x, x)[0]"
-_CROSS = "lambda net, x, y: net(x, y, y)[0]"
-_MS_CONV = "lambda net, x: ms.ops.conv{}d(x, net.weight, net.bias)"
+_LAST = "lambda net, x: net(x)[0]"  # of (outputs, states)
 _MEAN_VAR = (
     "lambda net, x: (x - x.mean((2, 3), True)) / (x.var((2, 3), keepdims=True) + 1e-5) ** 0.5"
     " * net.gamma[None, :, None, None] + net.beta[None, :, None, None]"
@@ -156,6 +152,93 @@ def _layers() -> list[Case]:
             ((3, 4),),
         ),
         *_both(
+            "Embed",
+            lambda r: nnx.Embed(5, 4, rngs=r),
+            lambda: linen.Embed(5, 4),
+            "nn.Embedding(5, 4)",
+            ((2, 3),),
+            "lambda net, x: net(x.astype(ms.int32))",
+            run=lambda net, x: net(x.astype(int)),
+        ),
+        *_both(
+            "LSTM",
+            lambda r: nnx.RNN(nnx.LSTMCell(3, 4, rngs=r), rngs=r),
+            lambda: linen.RNN(linen.LSTMCell(4)),
+            "nn.LSTM(3, 4, batch_first=True)",
+            ((2, 5, 3),),
+            _LAST,
+        ),
+        *_both(
+            "optimized LSTM in both directions",
+            lambda r: nnx.Bidirectional(
+                *[nnx.RNN(nnx.OptimizedLSTMCell(3, 4, rngs=r), rngs=r) for _ in range(2)], rngs=r
+            ),
+            lambda: linen.Bidirectional(
+                *[
+                    linen.RNN(linen.OptimizedLSTMCell(4), name=n)
+                    for n in ("forward_rnn", "backward_rnn")
+                ]
+            ),
+            "nn.LSTM(3, 4, batch_first=True, bidirectional=True)",
+            ((2, 5, 3),),
+            _LAST,
+        ),
+        *_both(
+            "LSTM cell",
+            lambda r: nnx.LSTMCell(3, 4, rngs=r),
+            lambda: linen.LSTMCell(4),
+            "nn.LSTMCell(3, 4)",
+            ((2, 3), (2, 4), (2, 4)),
+            "lambda net, x, h, c: net(x, (h, c))[0]",
+            run=lambda net, x, h, c: net((c, h), x)[1],
+        ),
+        Case(
+            "GRU-nnx",
+            lambda r: nnx.RNN(nnx.GRUCell(3, 4, rngs=r), rngs=r),
+            "nn.GRU(3, 4, batch_first=True)",
+            ((2, 5, 3),),
+            _LAST,
+            patch="p['layer.bias_hh_l0'][8:] = 0",  # its cell lacks that bias
+        ),
+        Case(
+            "GRU-linen",
+            lambda r: linen.RNN(linen.GRUCell(4)),
+            "nn.GRU(3, 4, batch_first=True)",
+            ((2, 5, 3),),
+            _LAST,
+        ),
+        Case(
+            "GRU cell-linen",
+            lambda r: linen.GRUCell(4),
+            "nn.GRUCell(3, 4)",
+            ((2, 3), (2, 4)),
+            run=lambda net, x, h: net(h, x)[1],
+        ),
+        *_both(
+            "RNN",
+            lambda r: nnx.RNN(nnx.SimpleCell(3, 4, rngs=r), rngs=r),
+            lambda: linen.RNN(linen.SimpleCell(4)),
+            "nn.RNN(3, 4, batch_first=True)",
+            ((2, 5, 3),),
+            _LAST,
+        ),
+        *_both(
+            "Attention",
+            lambda r: nnx.MultiHeadAttention(2, 6, decode=False, rngs=r),
+            lambda: linen.MultiHeadDotProductAttention(2),
+            "nn.MultiheadAttention(6, 2, batch_first=True)",
+            ((2, 5, 6),),
+            "lambda net, x: net(x, x, x)[0]",
+        ),
+        *_both(
+            "Attention to other features",
+            lambda r: nnx.MultiHeadAttention(2, 6, in_kv_features=4, decode=False, rngs=r),
+            lambda: linen.MultiHeadDotProductAttention(2),
+            "nn.MultiheadAttention(6, 2, kdim=4, vdim=4, batch_first=True)",
+            ((2, 5, 6), (2, 3, 4)),
+            "lambda net, x, y: net(x, y, y)[0]",
+        ),
+        *_both(
             "Sequential",
             lambda r: nnx.Sequential(nnx.Linear(3, 4, rngs=r), nnx.relu, nnx.Linear(4, 2, rngs=r)),
             lambda: linen.Sequential([linen.Dense(4), linen.relu, linen.Dense(2)]),
@@ -165,11 +248,86 @@ def _layers() -> list[Case]:
     ]
 
 
-CASES = _layers()
+# Where mindspore.mint.nn has no kernel for CPUs, mindspore.ops stands in, with its parameters.
+_MINT_CONV = "lambda net, x: ms.ops.conv{}d(x, net.weight, net.bias)"
+_MINT = [
+    Case("mint Linear", lambda r: nnx.Linear(3, 4, rngs=r), "mint.nn.Linear(3, 4)", ((2, 3),)),
+    Case(
+        "mint Conv1d",
+        lambda r: nnx.Conv(4, 6, (3,), padding="VALID", rngs=r),
+        "mint.nn.Conv1d(4, 6, 3)",
+        ((2, 6, 4),),
+        _MINT_CONV.format(1),
+        first=True,
+    ),
+    Case(
+        "mint Conv2d",
+        lambda r: nnx.Conv(4, 6, (3, 2), padding="VALID", rngs=r),
+        "mint.nn.Conv2d(4, 6, (3, 2))",
+        ((2, 6, 5, 4),),
+        _MINT_CONV.format(2),
+        first=True,
+    ),
+    Case(
+        "mint Conv3d",
+        lambda r: nnx.Conv(4, 6, (3, 2, 2), padding="VALID", rngs=r),
+        "mint.nn.Conv3d(4, 6, (3, 2, 2))",
+        ((2, 6, 5, 4, 4),),
+        _MINT_CONV.format(3),
+        first=True,
+    ),
+    Case(
+        "mint ConvTranspose2d",
+        lambda r: nnx.ConvTranspose(4, 6, (3, 2), padding="VALID", rngs=r),
+        "mint.nn.ConvTranspose2d(4, 6, (3, 2))",
+        ((2, 6, 5, 4),),
+        "lambda net, x: ms.ops.Conv2DTranspose(6, (3, 2), 'valid')"
+        "(x, net.weight, (2, 6, 8, 6)) + net.bias[None, :, None, None]",
+        first=True,
+    ),
+    Case(
+        "mint BatchNorm2d",
+        lambda r: nnx.BatchNorm(4, use_running_average=True, rngs=r),
+        "mint.nn.BatchNorm2d(4)",
+        ((3, 5, 2, 4),),
+        "lambda net, x: ms.ops.batch_norm("
+        "x, net.running_mean, net.running_var, net.weight, net.bias, False)",
+        first=True,
+    ),
+    Case(
+        "mint LayerNorm",
+        lambda r: nnx.LayerNorm(4, epsilon=_EPS, rngs=r),
+        "mint.nn.LayerNorm((4,))",
+        ((3, 4),),
+        "lambda net, x: nn.LayerNorm("
+        "(4,), gamma_init=net.weight, beta_init=net.bias, epsilon=1e-5)(x)",
+    ),
+    Case(
+        "mint GroupNorm",
+        lambda r: nnx.GroupNorm(6, 2, epsilon=_EPS, rngs=r),
+        "mint.nn.GroupNorm(2, 6)",
+        ((3, 5, 2, 6),),
+        "lambda net, x: nn.GroupNorm(2, 6, gamma_init=net.weight, beta_init=net.bias)(x)",
+        first=True,
+    ),
+    Case(
+        "mint Embedding",
+        lambda r: nnx.Embed(5, 4, rngs=r),
+        "mint.nn.Embedding(5, 4)",
+        ((2, 3),),
+        "lambda net, x: net.weight[x.astype(ms.int32)]",
+        run=lambda net, x: net(x.astype(int)),
+    ),
+    Case("mint PReLU", lambda r: nnx.PReLU(), "mint.nn.PReLU(1)", ((3, 4),)),
+]
+
+CASES = [*_layers(), *(case._replace(base="mint") for case in _MINT)]
 
 
 def random_inputs(case: Case) -> list[np.ndarray]:
     rng = np.random.default_rng(2)
+    if "Embed" in case.name:
+        return [rng.integers(0, 5, shape).astype(np.float32) for shape in case.inputs]
     return [rng.normal(size=shape).astype(np.float32) for shape in case.inputs]
 
 

@@ -14,6 +14,9 @@ import msckpt_jax as ms
 from msckpt_jax.conventions.convention import Convention
 from tests.conventions.cases import CASES, Case, random_inputs, randomised
 
+#: MindSpore's tanh is that far from XLA's after five steps of a recurrent layer.
+TOLERANCE: dict[str, Any] = {"rtol": 0, "atol": 1e-4}
+
 
 class Nest(nnx.Module):
     def __init__(self, layer: Any):
@@ -89,9 +92,9 @@ def test_same_output(mindspore: Any, tmp_path: Path, case: Case) -> None:
     flax.save(tmp_path / "flax.ckpt")
     found, y = in_mindspore(load=str(tmp_path / "flax.ckpt"))
     assert found == {"missing": [], "unused": []}
-    np.testing.assert_allclose(y, flax.output(), rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(y, flax.output(), **TOLERANCE)
 
     _, y = in_mindspore(save=str(tmp_path / "mindspore.ckpt"))
     assert not np.allclose(y, flax.output(), atol=1e-3)
     assert flax.load(tmp_path / "mindspore.ckpt") == ([], [])
-    np.testing.assert_allclose(y, flax.output(), rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(y, flax.output(), **TOLERANCE)

@@ -1,0 +1,91 @@
+"""``explain``: which leaf of a Flax tree becomes which parameter of MindSpore, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from msckpt_jax.conventions import convention as conventions
+from msckpt_jax.conventions.convention import Convention
+from msckpt_jax.conventions.mapping import KEPT, Part, Target
+
+_SHOWN = 60
+
+
+class Row(NamedTuple):
+    """One leaf in one parameter.
+
+    ``leaf`` is empty for a parameter that Flax has no leaf for.
+    """
+
+    leaf: str
+    leaf_shape: tuple[int, ...]
+    name: str
+    shape: tuple[int, ...]
+    how: str
+    layer: str
+
+
+class Report(Sequence[Row]):
+    """The rows of a table; its text is the table.
+
+    Attributes:
+        kept: leaves that belong to no known layer, and keep their names and layouts.
+        unmapped: leaves that can be read in several ways, and what they could be.
+    """
+
+    def __init__(self, rows: list[Row], unmapped: dict[str, list[str]]):
+        self._rows, self.unmapped = rows, unmapped
+        self.kept = [row.leaf for row in rows if row.layer == KEPT]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._rows[index]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        table = [("Flax", "shape", "MindSpore", "shape", "how", "layer")]
+        table += [tuple(map(_text, row)) for row in self._rows]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = [
+            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+            for row in table
+        ]
+        if len(lines) > _SHOWN:
+            half = _SHOWN // 2
+            lines[half:-half] = [f"... {len(lines) - _SHOWN} more"]
+        unclear = [f"{leaf}: either {', or '.join(r)}" for leaf, r in self.unmapped.items()]
+        return "\n".join([*lines, *(["not mapped:", *unclear] if unclear else [])])
+
+
+def explain(tree: Any, convention: str | Convention = "mindspore") -> Report:
+    """What ``save_checkpoint`` and ``load_checkpoint`` make of ``tree`` with this convention.
+
+    Leaves may be abstract (``nnx.eval_shape``, ``jax.ShapeDtypeStruct``). Leaves that can be read
+    in several ways are shown instead of refused.
+    """
+    found = conventions.of(convention).resolve(tree)
+    rows = [row for target in found.targets for row in _rows(target)]
+    return Report(rows, found.unclear)
+
+
+def _rows(target: Target) -> Iterator[Row]:
+    if not target.parts:
+        yield Row("", (), target.name, target.shape, "constant", target.layer)
+    for part in target.parts:
+        yield Row(
+            part.leaf, part.shape, target.name, target.shape, _how(target, part), target.layer
+        )
+
+
+def _how(target: Target, part: Part) -> str:
+    out = part.pattern.text
+    if len(target.parts) > 1:
+        rows = part.pattern.shape(part.shape)[0]
+        out += f", rows {part.start} to {part.start + rows}"
+    return out if part.written else f"zeros, added when loaded{out.removeprefix(part.pattern.text)}"
+
+
+def _text(value: Any) -> str:
+    return str(list(value)) if isinstance(value, tuple) else value
