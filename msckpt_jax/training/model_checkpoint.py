@@ -113,6 +113,12 @@ class ModelCheckpoint:
         """The newest complete CheckPoint of this run; of rank files the first of this process."""
         return self._latest
 
+    @property
+    def best_ckpt_file_name(self) -> str | None:
+        """The best complete CheckPoint of this run by ``keep_best``."""
+        best = self._retention.best
+        return None if best is None else str(best.files[0])
+
     def step(
         self,
         state: Any,
@@ -123,7 +129,7 @@ class ModelCheckpoint:
         """Tell of a finished step; saves if the policy says so.
 
         A step that is not saved costs a few integer operations: nothing waits for a device. Only
-        references are kept. Steps are counted by calls.
+        references are kept. A call counts as one step, or as many as the given numbers say.
 
         Args:
             state: what :func:`save_checkpoint` takes, or a function that gives it, which is called
@@ -134,6 +140,7 @@ class ModelCheckpoint:
             epoch: its number. Default: counted by ``batches_per_epoch``, else the last one.
             step: its number within the epoch; without ``epoch`` the number in all. With
                 ``batches_per_epoch`` numbers beyond an epoch are taken modulo it. Default: counted.
+                Pass ints: a number on a device would be waited for.
             metric: a number, or several by name, for ``keep_best``. It is read (and waited for)
                 only when the step is saved; NaN and None are never among the best.
 
@@ -143,8 +150,9 @@ class ModelCheckpoint:
             SystemExit: SIGTERM came during this step, with ``exception_save``.
         """
         self._state, self._metric = state, metric
-        self._count += 1
-        self._position = self._position.after(epoch, step, self._per_epoch)
+        position = self._position.after(epoch, step, self._per_epoch)
+        self._count += max(1, position.total - self._position.total)
+        self._position = position
         if self._preemption.received is not None:
             self._preemption.exit()
         if self._schedule.due(self._count):

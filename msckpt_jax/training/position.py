@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Position(NamedTuple):
-    """Numbers count from 1; ``step`` counts within the epoch, ``total`` from the run's start."""
+    """Numbers count from 1; ``step`` within the epoch, ``total`` from the start of the training."""
 
     epoch: int = 1
     step: int = 0
@@ -23,8 +23,8 @@ class Position(NamedTuple):
         As MindSpore 2.10 does (train/callback/_checkpoint.py, _save_ckpt), a number of steps is
         taken modulo the batches per epoch where these are known.
         """
-        total = self.total + 1
         if step is None:
+            total = self.total + 1
             if epoch is None and per_epoch:
                 return _of_total(total, per_epoch)
             epoch = self.epoch if epoch is None else epoch
@@ -33,7 +33,13 @@ class Position(NamedTuple):
             return _of_total(step, per_epoch) if per_epoch else Position(self.epoch, step, step)
         if per_epoch and step > per_epoch:
             step = (step - 1) % per_epoch + 1
-        return Position(epoch, step, total)
+        return Position(epoch, step, self.total + self._distance(epoch, step, per_epoch))
+
+    def _distance(self, epoch: int, step: int, per_epoch: int | None) -> int:
+        """The steps from here, at least one: a loop may tell of several at once."""
+        if per_epoch:
+            return max(1, (epoch - self.epoch) * per_epoch + step - self.step)
+        return max(1, step - self.step if epoch == self.epoch else step)
 
 
 def _of_total(total: int, per_epoch: int) -> Position:

@@ -32,6 +32,10 @@ class Retention:
         self._recent: list[Saved] = []
         self._best: list[Saved] = []
 
+    @property
+    def best(self) -> Saved | None:
+        return self._best[0] if self._best else None
+
     def add(self, new: Saved) -> list[Saved]:
         """Take in a CheckPoint that is complete; returns those that are to be deleted."""
         before = {id(s): s for s in (*self._recent, *self._best)}

@@ -215,7 +215,7 @@ def test_breakpoint_on_a_mesh(tmp_path: Path, mesh: Any, integrated: bool) -> No
     assert np.array_equal(found.state["w"], state["w"])
 
 
-# SIGTERM
+# Signals
 
 _PREEMPTED = """
 import os, signal, sys, time
@@ -232,13 +232,16 @@ with ModelCheckpoint("m", folder, config) as ckpt:
         if case == "last":
             ckpt.step({"w": state})
         if number == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
+            if case != "ctrl-c":
+                os.kill(os.getpid(), signal.SIGTERM)
             if case == "twice":
                 os.kill(os.getpid(), signal.SIGTERM)
             if case == "last":
                 break
+            if case == "ctrl-c":
+                os.kill(os.getpid(), signal.SIGINT)
         if case != "last":
-            ckpt.step({"w": state})
+            ckpt.step((lambda: {"w": state}) if case == "ctrl-c" else {"w": state})
 assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 print("not reached")
 """
@@ -251,9 +254,10 @@ print("not reached")
         ("twice", 143, []),  # at once: the state of step 2 is donated
         ("last", -signal.SIGTERM, ["m-1_3.ckpt"]),  # no step came: a normal end, then the signal
         ("off", -signal.SIGTERM, []),
+        ("ctrl-c", -signal.SIGINT, ["m-1_2_breakpoint.ckpt"]),
     ],
 )
-def test_sigterm(tmp_path: Path, case: str, status: int, files: list[str]) -> None:
+def test_signals(tmp_path: Path, case: str, status: int, files: list[str]) -> None:
     out = subprocess.run(
         [sys.executable, "-c", _PREEMPTED, str(tmp_path), case], capture_output=True, text=True
     )

@@ -166,6 +166,33 @@ def test_when_it_saves(
     assert names(tmp_path) == sorted(f"m-1_{step}.ckpt" for step in expected)
 
 
+@pytest.mark.parametrize(
+    ("per_epoch", "steps", "expected", "total"),
+    [
+        # several steps a call (a scan over batches): saved at the first number that is due
+        (None, [{"step": n} for n in range(30, 301, 30)], ["1_120", "1_240", "1_300"], 300),
+        (100, [{"step": n} for n in range(30, 301, 30)], ["2_20", "3_40", "3_100"], 300),
+        (None, [{"epoch": e, "step": n} for e in (1, 2) for n in (40, 80, 120)],
+         ["1_120", "2_120"], 240),
+        (120, [{"epoch": e, "step": n} for e in (1, 2) for n in (40, 80, 120)],
+         ["1_120", "2_120"], 240),
+        # numbers that start again, or from 0, count as one
+        (None, [{"step": n % 60} for n in range(150)], ["1_39", "1_29"], 29),
+        (None, [{"epoch": n // 60, "step": n % 60} for n in range(150)],
+         ["1_39", "2_29"], 150),
+    ],
+)  # fmt: skip
+def test_steps_by_given_numbers(
+    tmp_path: Path, per_epoch: int | None, steps: list[Any], expected: list[str], total: int
+) -> None:
+    config = CheckpointConfig(100, append_info=["step_num"])
+    with ModelCheckpoint("m", tmp_path, config, batches_per_epoch=per_epoch) as ckpt:
+        for kwargs in steps:
+            ckpt.step({"w": 1}, **kwargs)
+    assert names(tmp_path) == sorted(f"m-{name}.ckpt" for name in expected)
+    assert ms.load_checkpoint(tmp_path / f"m-{expected[-1]}.ckpt")["step_num"] == total
+
+
 def test_a_step_that_is_not_saved_touches_nothing(tmp_path: Path) -> None:
     """Neither the state nor the metric is looked at, and the clock not read."""
 
@@ -231,8 +258,12 @@ METRICS = [5.0, 1.0, 4.0, float("nan"), 2.0, None, 3.0, 6.0]
 def test_the_best_are_kept_as_well(
     tmp_path: Path, best: Any, metrics: list[Any], expected: list[int]
 ) -> None:
-    run(tmp_path, CheckpointConfig(keep_checkpoint_max=1, keep_best=best), 8, metrics=metrics)
+    config = CheckpointConfig(keep_checkpoint_max=1, keep_best=best)
+    ckpt = run(tmp_path, config, 8, metrics=metrics)
     assert names(tmp_path) == [f"m-1_{step}.ckpt" for step in expected]
+    chosen = {("min", 2): 2, ("max", 1): 8, ("max", 2): 8}[best[1:]]
+    found = None if metrics[0] is None else str(tmp_path / f"m-1_{chosen}.ckpt")
+    assert ckpt.best_ckpt_file_name == found
 
 
 def test_a_metric_of_another_name(tmp_path: Path) -> None:
