@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,9 @@ from msckpt_jax.mindir import evaluate, listing, reader
 from msckpt_jax.mindir.evaluate import Rule
 from msckpt_jax.mindir.reader import Program
 from msckpt_jax.mindir.source import DecMode
+
+if TYPE_CHECKING:
+    from msckpt_jax.transforms import Pipeline
 
 
 def load(
@@ -69,6 +73,20 @@ class MindIRFunction:
         self.inputs = tuple(_nested(argument, _struct) for argument in program.arguments)
         self._program, self._rules = program, rules
         self._on_device: dict[str, Any] | None = None
+
+    @functools.cached_property
+    def preprocess(self) -> Pipeline | None:
+        """What the file has to prepare an image, or None: a callable, and a Grain ``Map``.
+
+        ``f(f.preprocess(image_bytes)[None])`` is the result for a batch of one image.
+
+        Raises:
+            PreprocessorError: the section is damaged, or has an operator without a counterpart.
+        """
+        from msckpt_jax.mindir import preprocessor
+
+        source = self._program.source
+        return preprocessor.pipeline_of(source.model, source.path)
 
     def __call__(self, *inputs: Any) -> Any:
         """The model's result, with its own weights.
