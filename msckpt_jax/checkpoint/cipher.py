@@ -1,6 +1,7 @@
 """Encryption of CheckPoints: MindSpore's block layout, with ``cryptography`` for the ciphers.
 
-The plain stream is cut into pieces of 64 MiB; each becomes one block. Integers are little-endian
+The plain stream is cut into pieces of 64 MiB (MindSpore reads any size: what goes to a stream is
+cut into smaller ones); each becomes one block. Integers are little-endian
 uint32 (MindSpore core, utils/crypto.cc)::
 
     magic [16 bytes GCM tag] block_len iv_len=16 iv[16] cipher_len cipher

@@ -25,7 +25,8 @@ class Contender:
     ``run`` returns None to have its wall time measured, or the seconds that count (for work in
     another process, or when only a part of it blocks the caller). ``unit`` names the contender
     that the time is divided by; ``goal`` is the ratio to reach, or the milliseconds when
-    ``absolute`` (more than those of the contender ``beyond``). ``rounds`` limits how often a slow one runs.
+    ``absolute`` (more than those of the contender ``beyond``). ``rounds`` limits how often a slow
+    one runs.
     """
 
     name: str
