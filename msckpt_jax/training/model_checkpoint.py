@@ -8,14 +8,15 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from msckpt_jax import names
 from msckpt_jax.checkpoint import save as saving
 from msckpt_jax.checkpoint import writer
 from msckpt_jax.checkpoint.background import AsyncSave
 from msckpt_jax.parallel import ranks
-from msckpt_jax.training import filenames, retention, selection
+from msckpt_jax.training import filenames, selection
+from msckpt_jax.training.completion import Completion
 from msckpt_jax.training.config import CheckpointConfig
 from msckpt_jax.training.position import Position
 from msckpt_jax.training.preemption import Preemption
@@ -24,13 +25,6 @@ from msckpt_jax.training.retention import Saved
 from msckpt_jax.training.schedule import Schedule
 
 log = logging.getLogger("msckpt_jax")
-
-
-class _Pending(NamedTuple):
-    """A save that was begun; ``handle`` is None when it is complete already."""
-
-    saved: Saved
-    handle: AsyncSave | None
 
 
 class ModelCheckpoint:
@@ -96,7 +90,7 @@ class ModelCheckpoint:
         self._schedule = Schedule(
             self.config.save_checkpoint_steps, self.config.save_checkpoint_seconds, clock
         )
-        self._retention = retention.Retention(self.config)
+        self._completion = Completion(self.config)
         self._preemption = Preemption()
         self._position = Position()
         if resumed is not None:
@@ -105,19 +99,16 @@ class ModelCheckpoint:
         self._count = self._saved = 0
         self._state: Any = None
         self._metric: Any = None
-        self._pending: _Pending | None = None
-        self._latest: str | None = None
 
     @property
     def latest_ckpt_file_name(self) -> str | None:
         """The newest complete CheckPoint of this run; of rank files the first of this process."""
-        return self._latest
+        return self._completion.latest
 
     @property
     def best_ckpt_file_name(self) -> str | None:
         """The best complete CheckPoint of this run by ``keep_best``."""
-        best = self._retention.best
-        return None if best is None else str(best.files[0])
+        return self._completion.best
 
     def step(
         self,
@@ -162,7 +153,7 @@ class ModelCheckpoint:
         """Save the last step now, unless it has been. Raises as :meth:`step` does."""
         if self._saved == self._count:
             return
-        self._settle()
+        self._completion.settle()
         tree = selection.selected(self._state, self.config.saved_network)
         if self._saved == 0:
             self._agree(tree)
@@ -172,9 +163,7 @@ class ModelCheckpoint:
         files = self._files(path, tree)
         self._saved = self._count
         self._schedule.saved(self._count)
-        self._pending = _Pending(Saved(files, now, metric), handle)
-        if handle is None:
-            self._settle()
+        self._completion.begun(Saved(files, now, metric), handle)
 
     def close(self) -> None:
         """Save the last step unless it has been, and wait for saves under way.
@@ -182,10 +171,10 @@ class ModelCheckpoint:
         The ``with`` block does it at a normal end. Raises as :meth:`step` does.
         """
         try:
-            self._settle()
+            self._completion.settle()
         finally:  # an earlier failure is no reason to lose the last step
             self.save()
-            self._settle()
+            self._completion.finish()
 
     def __enter__(self) -> ModelCheckpoint:
         if self.config.exception_save:
@@ -209,36 +198,15 @@ class ModelCheckpoint:
             self._preemption.pass_on()
 
     def _interrupted(self, error: BaseException) -> None:
-        if self._pending is not None:
-            with _noted(error, f"the save of {self._pending.saved.files[0]}"):
-                self._settle()
+        with _noted(error, f"the save of {self._completion.under_way}"):
+            self._completion.finish()
         if not self.config.exception_save or self._count == 0:
             return
         path = self.directory / self._name(breakpoint=True)
         with _noted(error, f"the breakpoint {path}"):
             tree = selection.selected(self._state, self.config.saved_network)
             self._write(tree, path, async_save=False)
-            self._complete(self._files(path, tree))
-
-    def _settle(self) -> None:
-        """Wait for the save under way; when the new file is complete, delete what has had its time.
-
-        Raises:
-            AsyncSaveError: it failed, and nobody has been told.
-        """
-        pending, self._pending = self._pending, None
-        if pending is None:
-            return
-        if pending.handle is not None:
-            pending.handle.settle()
-            pending.handle.result()  # an error that somebody else was told is one nevertheless
-        self._complete(pending.saved.files)
-        for old in self._retention.add(pending.saved):
-            retention.delete(old)
-
-    def _complete(self, files: tuple[Any, ...]) -> None:
-        retention.protect(files)
-        self._latest = str(files[0])
+            self._completion.protect(self._files(path, tree))
 
     def _name(self, breakpoint: bool = False) -> str:
         epoch, step, _ = self._position

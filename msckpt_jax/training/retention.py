@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import math
-import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from msckpt_jax.training.config import Best, CheckpointConfig
-
-log = logging.getLogger("msckpt_jax")
 
 
 class Saved(NamedTuple):
@@ -60,24 +55,3 @@ class Retention:
         sign = 1 if self._order.mode == "min" else -1
         found = sorted([*self._best, new], key=lambda s: sign * (s.metric or 0.0))
         return found[: self._order.number]
-
-
-def protect(files: tuple[Path | Any, ...]) -> None:
-    """Make complete files read-only for their owner, and for nobody else, as MindSpore's."""
-    for path in files:
-        if isinstance(path, Path):
-            with contextlib.suppress(FileNotFoundError):  # it lies where process 0 has written it
-                path.chmod(stat.S_IRUSR)
-
-
-def delete(old: Saved) -> None:
-    """Delete what is no longer kept; what cannot be deleted is no reason to end a run."""
-    for path in old.files:
-        try:
-            if isinstance(path, Path):
-                path.chmod(stat.S_IRUSR | stat.S_IWUSR)  # Windows removes no read-only files
-            path.unlink()
-        except FileNotFoundError:
-            pass  # another process was quicker
-        except OSError as error:
-            log.warning("%s could not be deleted: %s", path, error)

@@ -167,8 +167,8 @@ def test_an_asynchronous_error_comes_when_the_run_ends(
         broken.setattr(writer, "write", fail)
         ckpt.step({"step": 1})
         ckpt.step({"step": 2})
-        assert ckpt._pending is not None
-        ckpt._pending.handle.wait()  # type: ignore[union-attr]
+        assert ckpt._completion._pending is not None
+        ckpt._completion._pending[1].wait()
     ckpt.step({"step": 3})
     with pytest.raises(ms.AsyncSaveError, match="disk on fire"):
         ckpt.close()

@@ -1,0 +1,99 @@
+"""What follows when a save is complete: the file is protected, older ones are deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import stat
+import threading
+from pathlib import Path
+from typing import Any
+
+from msckpt_jax.checkpoint.background import AsyncSave
+from msckpt_jax.training.config import CheckpointConfig
+from msckpt_jax.training.retention import Retention, Saved
+
+log = logging.getLogger("msckpt_jax")
+
+
+class Completion:
+    """The save under way, if there is one, and the complete ones.
+
+    Attributes:
+        latest: the newest complete file, or None.
+    """
+
+    def __init__(self, config: CheckpointConfig):
+        self.latest: str | None = None
+        self._retention = Retention(config)
+        self._pending: tuple[Saved, AsyncSave] | None = None
+        self._deleting: threading.Thread | None = None
+
+    @property
+    def best(self) -> str | None:
+        best = self._retention.best
+        return None if best is None else str(best.files[0])
+
+    @property
+    def under_way(self) -> str | None:
+        return None if self._pending is None else str(self._pending[0].files[0])
+
+    def begun(self, saved: Saved, handle: AsyncSave | None) -> None:
+        """Take note of a save; without ``handle`` it is complete."""
+        if handle is not None:
+            self._pending = saved, handle
+        else:
+            self.protect(saved.files)
+            _delete(self._retention.add(saved))
+
+    def settle(self) -> None:
+        """Wait for the save under way. Only then older files go, while training goes on.
+
+        Raises:
+            AsyncSaveError: it failed, and nobody has been told; else its own error.
+        """
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        saved, handle = pending
+        handle.settle()
+        handle.result()  # an error that somebody else was told is one nevertheless
+        self.protect(saved.files)
+        self._join()
+        old = self._retention.add(saved)
+        if old:  # a large file takes longer to delete than to hand over
+            self._deleting = threading.Thread(target=_delete, args=(old,), name="msckpt delete")
+            self._deleting.start()
+
+    def finish(self) -> None:
+        """:meth:`settle`, and wait until deletions are done."""
+        try:
+            self.settle()
+        finally:
+            self._join()
+
+    def protect(self, files: tuple[Any, ...]) -> None:
+        """Make a complete CheckPoint read-only for its owner, and for nobody else: MindSpore's."""
+        for path in files:
+            if isinstance(path, Path):
+                with contextlib.suppress(FileNotFoundError):  # it lies where process 0 wrote it
+                    path.chmod(stat.S_IRUSR)
+        self.latest = str(files[0])
+
+    def _join(self) -> None:
+        if self._deleting is not None:
+            self._deleting.join()
+            self._deleting = None
+
+
+def _delete(old: list[Saved]) -> None:
+    """Delete what is no longer kept; what cannot be deleted is no reason to end a run."""
+    for path in (path for saved in old for path in saved.files):
+        try:
+            if isinstance(path, Path):
+                path.chmod(stat.S_IRUSR | stat.S_IWUSR)  # Windows removes no read-only files
+            path.unlink()
+        except FileNotFoundError:
+            pass  # another process was quicker
+        except OSError as error:
+            log.warning("%s could not be deleted: %s", path, error)
