@@ -8,7 +8,7 @@ Equations made by a rewrite say that they come from the line of the equation the
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -18,7 +18,15 @@ from msckpt_jax import _compat
 from msckpt_jax._compat import Atom, Aval, ClosedJaxpr, Equation, Literal, SourceInfo, Var
 from msckpt_jax.errors import RewriteError
 from msckpt_jax.lowering import folding, forms
-from msckpt_jax.lowering.rewrites import ALWAYS, REWRITES, Declined, Rewrite, calls, random
+from msckpt_jax.lowering.rewrites import (
+    ALWAYS,
+    PEEPHOLES,
+    REWRITES,
+    Declined,
+    Rewrite,
+    calls,
+    random,
+)
 from msckpt_jax.lowering.settling import settle
 
 
@@ -73,6 +81,7 @@ class _Builder:
         self.options = options
         self.eqns: list[Equation] = []
         self.seen: dict[Any, list[Atom]] = {}
+        self.made: dict[Atom, Equation] = {}
 
     def build(self, jaxpr: ClosedJaxpr, scope: _Scope) -> ClosedJaxpr:
         inputs = [Var(random.physical(aval)) for aval in jaxpr.in_avals]
@@ -99,11 +108,12 @@ class _Builder:
 
     def equation(self, eqn: Equation, operands: list[Atom], scope: _Scope) -> list[Atom]:
         name = eqn.primitive.name
-        source = scope.source if scope.made else _compat.within(scope.source, eqn.source_info)
+        if not scope.made:
+            scope = replace(scope, source=_compat.within(scope.source, eqn.source_info))
         if name in self.options.keep:
-            return self.emit(eqn, operands, source)
+            return self.emit(eqn, operands, scope)
         if name in self.options.rules and name not in scope.rules:
-            inner = _Scope(source, True, scope.rules | {name})
+            inner = replace(scope, made=True, rules=scope.rules | {name})
             return self.rewrite(self.options.rules[name], eqn, operands, inner)
         if calls.changes_nothing(eqn):
             return operands[: len(eqn.outvars)]
@@ -112,15 +122,17 @@ class _Builder:
         if (call := calls.callee(eqn)) is not None:
             operands = operands[len(operands) - len(call[0].invars) :]
             made = scope.made and eqn.primitive is not calls.call_of_user_p
-            return self.inline(*call, operands, _Scope(source, made, scope.rules))
-        if (rewrite := _rewrite_of(eqn, scope)) is not None:
+            return self.inline(*call, operands, replace(scope, made=made))
+        shorter = PEEPHOLES[name](eqn, operands, self.made) if name in PEEPHOLES else None
+        rewrite, operands = shorter or (_rewrite_of(eqn, scope), operands)
+        if rewrite is not None:
             final = name in ALWAYS and rewrite is REWRITES[name]
             rules = scope.rules | {name} if final else scope.rules
             try:
-                return self.rewrite(rewrite, eqn, operands, _Scope(source, True, rules))
+                return self.rewrite(rewrite, eqn, operands, replace(scope, made=True, rules=rules))
             except Declined:
                 pass
-        return self.emit(eqn, operands, source)
+        return self.emit(eqn, operands, scope)
 
     def rewrite(
         self, rewrite: Rewrite, eqn: Equation, operands: list[Atom], scope: _Scope
@@ -139,28 +151,31 @@ class _Builder:
         _check(eqn, results)
         return results
 
-    def emit(self, eqn: Equation, operands: list[Atom], source: SourceInfo | None) -> list[Atom]:
+    def emit(self, eqn: Equation, operands: list[Atom], scope: _Scope) -> list[Atom]:
         """Emit an equation as it is, or find the equal one that is there."""
-        params = dict(eqn.params)
-        for param in forms.BODIES.get(eqn.primitive.name, ()):
-            body = params[param]
-            several = isinstance(body, tuple)
-            built = [
-                _Builder(self.options).build(one, _Scope(source))
-                for one in (body if several else (body,))
-            ]
-            params[param] = tuple(built) if several else built[0]
+        params = self.with_canonical_bodies(eqn, scope)
         operands = _scalars(eqn, operands)
         key = None if eqn.effects else _key(eqn.primitive, operands, (), params)
-        if key is None or key not in self.seen:
-            outputs = [Var(random.physical(v.aval)) for v in eqn.outvars]
-            self.eqns.append(
-                eqn.replace(invars=operands, outvars=outputs, params=params, source_info=source)
-            )
-            if key is None:
-                return list(outputs)
-            self.seen[key] = list(outputs)
-        return self.seen[key]
+        if key is not None and key in self.seen:
+            return self.seen[key]
+        outputs = [Var(random.physical(v.aval)) for v in eqn.outvars]
+        made = eqn.replace(invars=operands, outvars=outputs, params=params)
+        made = made.replace(source_info=scope.source)
+        self.eqns.append(made)
+        self.made.update(dict.fromkeys(outputs, made))
+        if key is not None:
+            self.seen[key] = outputs
+        return outputs
+
+    def with_canonical_bodies(self, eqn: Equation, scope: _Scope) -> dict[str, Any]:
+        params = dict(eqn.params)
+        for name in forms.BODIES.get(eqn.primitive.name, ()):
+            body = params[name]
+            several = isinstance(body, tuple)
+            bodies = body if several else (body,)
+            built = [_Builder(self.options).build(one, scope) for one in bodies]
+            params[name] = tuple(built) if several else built[0]
+        return params
 
 
 def _rewrite_of(eqn: Equation, scope: _Scope) -> Rewrite | None:
@@ -188,7 +203,7 @@ def _trace(rewrite: Rewrite, eqn: Equation, known: Sequence[Any]) -> ClosedJaxpr
         for atom, aval in zip(known, avals, strict=True)
         if atom is None
     ]
-    with _compat.context_of(eqn):
+    with _compat.context_of(eqn), np.errstate(all="ignore"):  # known scalars wrap around
         return jax.make_jaxpr(of_unknown)(*types)
 
 
@@ -209,7 +224,9 @@ def _types(avals: Sequence[Aval]) -> str:
 
 def _scalars(eqn: Equation, operands: list[Atom]) -> list[Atom]:
     """A constant that repeats one number is that number where JAX takes it beside an array."""
-    if eqn.primitive.name not in forms.BROADCASTING or all(map(folding.is_known, operands)):
+    shape = eqn.outvars[0].aval.shape if eqn.outvars else None
+    arrays = [atom for atom in operands if folding.scalar(atom) is None]
+    if eqn.primitive.name not in forms.BROADCASTING or all(a.aval.shape != shape for a in arrays):
         return operands
     return [folding.scalar(atom) or atom for atom in operands]
 

@@ -41,7 +41,7 @@ def identity(atom: Atom) -> Any:
 def fold(eqn: Equation, operands: list[Atom]) -> list[Atom] | None:
     """The results of an equation of known operands, or None where it must be left."""
     name = eqn.primitive.name
-    if eqn.effects or name in _RUNS_LATER or not forms.canonical(eqn):
+    if eqn.effects or name in _RUNS_LATER or not (forms.canonical(eqn) or name in _AT_ONCE):
         return None
     avals = [v.aval for v in eqn.outvars]
     if not all(map(is_known, operands)) or not all(_bytes(aval) <= LIMIT for aval in avals):
@@ -135,4 +135,6 @@ _IN_NUMPY: dict[str, Callable[..., Any]] = {
     "squeeze": lambda x, *, dimensions: np.squeeze(x, dimensions),
     "transpose": lambda x, *, permutation: np.transpose(x, permutation),
 }
+#: Rewrites of these are long.
+_AT_ONCE = frozenset({"bitcast_convert_type"})
 _RUNS_LATER = frozenset({"ms_op", "cond", "while", "dimension_as_value"})

@@ -12,24 +12,29 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from msckpt_jax.lowering.rewrites import (
+    bits,
     control,
     conv,
     dot,
     index,
+    linalg,
     numeric,
     random,
     shape,
     sort,
     window,
 )
+from msckpt_jax.lowering.rewrites.declined import Declined as Declined
 
 Rewrite: TypeAlias = Callable[..., Any]
 
 REWRITES: dict[str, Rewrite] = {
+    **bits.REWRITES,
     **control.REWRITES,
     **conv.REWRITES,
     **dot.REWRITES,
     **index.REWRITES,
+    **linalg.REWRITES,
     **numeric.REWRITES,
     **random.REWRITES,
     **shape.REWRITES,
@@ -41,6 +46,6 @@ REWRITES: dict[str, Rewrite] = {
 #: indices come in bounds, and a sort carries nothing along but the order.
 ALWAYS = frozenset({"sort", *index.REWRITES})
 
-
-class Declined(Exception):  # noqa: N818 (no error: the equation is left as it is)
-    """Raised by a rewrite that does not cover these operands or parameters."""
+#: Shorter rewrites for what operands are made of: (equation, operands, equations by result) ->
+#: (rewrite, its operands) or None.
+PEEPHOLES = {"bitcast_convert_type": bits.mantissa_of_one}

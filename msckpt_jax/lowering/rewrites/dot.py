@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
+
+from msckpt_jax.lowering.rewrites.declined import Declined
 
 
 def dot_general(
@@ -39,4 +42,36 @@ def _others(array: Any, *taken: Any) -> list[int]:
     return [axis for axis in range(array.ndim) if not any(axis in axes for axes in taken)]
 
 
-REWRITES = {"dot_general": dot_general}
+def ragged_dot_general(
+    lhs: Any, rhs: Any, sizes: Any, *, ragged_dot_dimension_numbers: Any, **params: Any
+) -> Any:
+    """One product for each group, of an ``lhs`` that is zero outside the group."""
+    ragged = ragged_dot_dimension_numbers
+    dims = ragged.dot_dimension_numbers
+    (axis,), (lhs_contract, _), (lhs_batch, _) = ragged.lhs_ragged_dimensions, *dims
+    if params.pop("group_offset", None) is not None or sizes.ndim != 1:
+        raise Declined
+    params.pop("out_sharding", None)
+    groups = [int(axis) for axis in ragged.rhs_group_dimensions]
+    rhs_dims = [[a - sum(g < a for g in groups) for a in axes] for _, axes in dims]
+    dims = [(axes, mine) for (axes, _), mine in zip(dims, rhs_dims, strict=True)]
+    dot = functools.partial(lax.dot_general, dimension_numbers=dims, **params)
+    if axis in lhs_batch:
+        return dot(lhs, rhs)
+    ends = jnp.cumsum(sizes)
+    place = lax.broadcasted_iota(sizes.dtype, lhs.shape, axis)
+    parts = []
+    for group in range(sizes.shape[0]):
+        inside = (place >= ends[group] - sizes[group]) & (place < ends[group])
+        part = lax.select(inside, lhs, jnp.zeros_like(lhs))
+        parts.append(dot(part, _group(rhs, group, groups)))
+    return jnp.stack(parts) if axis in lhs_contract else functools.reduce(jnp.add, parts)
+
+
+def _group(rhs: Any, group: int, axes: Any) -> Any:
+    for axis in axes:
+        rhs = lax.index_in_dim(rhs, group, axis, keepdims=False)
+    return rhs
+
+
+REWRITES = {"dot_general": dot_general, "ragged_dot_general": ragged_dot_general}

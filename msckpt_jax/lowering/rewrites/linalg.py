@@ -1,0 +1,89 @@
+"""Linear algebra that targets have no kernel for, in terms of what they have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from msckpt_jax.lowering.rewrites.declined import Declined
+
+
+def symmetric_product(a: Any, c: Any, *, alpha: float, beta: float) -> Any:
+    return alpha * (a @ jnp.swapaxes(a, -1, -2)) + beta * c
+
+
+def cholesky_update(r: Any, w: Any) -> Any:
+    """The upper factor of ``r.T @ r + w @ w.T``."""
+    return lax.linalg.cholesky(r.T @ r + w[:, None] * w[None, :], symmetrize_input=False).T
+
+
+def lu_pivots_to_permutation(pivots: Any, *, permutation_size: int) -> Any:
+    """Position ``i`` and position ``pivots[i]`` change places, one ``i`` after the other."""
+    *batch, count = pivots.shape
+    shape = (*batch, permutation_size)
+    place = lax.broadcasted_iota(np.int32, shape, len(batch))
+
+    def swap(order: Any, step: Any) -> Any:
+        i, j = step[0], step[1][..., None]
+        here, there = place == i, place == j
+        at_i, at_j = (_only(order, at) for at in (here, there))
+        return jnp.where(here, at_j, jnp.where(there, at_i, order)), ()
+
+    steps = (jnp.arange(count, dtype=np.int32), jnp.moveaxis(pivots, -1, 0))
+    return lax.scan(swap, place, steps)[0]
+
+
+def _only(numbers: Any, where: Any) -> Any:
+    return jnp.sum(jnp.where(where, numbers, 0), -1, np.int32, keepdims=True)
+
+
+def ormqr(a: Any, taus: Any, c: Any, *, left: bool, transpose: bool) -> Any:
+    """One Householder reflector after the other, on the left or on the right of ``c``."""
+    count = taus.shape[-1]
+    columns = jnp.tril(a[..., :count], -1) + jnp.eye(a.shape[-2], count, dtype=a.dtype)
+    taus = jnp.conj(taus) if transpose else taus
+
+    def reflect(c: Any, step: Any) -> Any:
+        v, tau = step
+        v, tau = v[..., None], tau[..., None, None]
+        row = jnp.conj(jnp.swapaxes(v, -1, -2))
+        return c - tau * (v @ (row @ c) if left else (c @ v) @ row), ()
+
+    steps = (jnp.moveaxis(columns, -1, 0), jnp.moveaxis(taus, -1, 0))
+    return lax.scan(reflect, c, steps, reverse=left != transpose)[0]
+
+
+def tridiagonal_solve(dl: Any, d: Any, du: Any, b: Any, *, perturb_singular: bool) -> Any:
+    """Thomas's algorithm: no pivoting."""
+    if perturb_singular:
+        raise Declined
+    rows = [jnp.moveaxis(x, -1, 0)[..., None] for x in (dl, d, du)]
+
+    def down(above: Any, row: Any) -> Any:
+        upper, right = above
+        dl, d, du, b = row
+        pivot = d - dl * upper
+        return (now := (du / pivot, (b - dl * right) / pivot)), now
+
+    def up(below: Any, row: Any) -> Any:
+        upper, right = row
+        return (x := right - upper * below), x
+
+    b = jnp.moveaxis(b, -2, 0)
+    rows[0] = rows[0].at[0].set(0)
+    nothing = (jnp.zeros_like(rows[0][0]), jnp.zeros_like(b[0]))
+    _, eliminated = lax.scan(down, nothing, (*rows, b))
+    _, x = lax.scan(up, jnp.zeros_like(b[0]), eliminated, reverse=True)
+    return jnp.moveaxis(x, 0, -2)
+
+
+REWRITES = {
+    "cholesky_update": cholesky_update,
+    "lu_pivots_to_permutation": lu_pivots_to_permutation,
+    "ormqr": ormqr,
+    "symmetric_product": symmetric_product,
+    "tridiagonal_solve": tridiagonal_solve,
+}
