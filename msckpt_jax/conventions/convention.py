@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from msckpt_jax import names
-from msckpt_jax.conventions import layers, mapping, modules
+from msckpt_jax.conventions import layers, mapping, modules, optimizers
 from msckpt_jax.conventions.mapping import Target
 from msckpt_jax.errors import AmbiguousLeafError, CheckpointError
 
@@ -33,9 +33,15 @@ class Convention:
         inputs: example arguments (arrays or ``jax.ShapeDtypeStruct``) of a linen module.
         layers: regular expression of a layer's whole path (``"conv\d"``) to its kind: a key of
             :data:`msckpt_jax.conventions.layers.LAYERS`, ``"other"`` for layers of your own.
+        optimizer: the class of MindSpore that goes on with the states of optax, a key of
+            :data:`msckpt_jax.conventions.optimizers.OPTIMIZERS`. None: ``Momentum``, ``Adam``,
+            ``RMSProp``, ``Adagrad`` or ``Adadelta`` by the states. ``optax.adam``, ``adamw``,
+            ``lamb`` and others have one kind of state: say which one it is, if not ``adam``.
+        hyperparameters: ``b1`` and ``b2`` of adam if they are not 0.9 and 0.999: MindSpore keeps
+            their powers, optax computes them.
 
     Raises:
-        ValueError: an unknown base or kind, a faulty regular expression.
+        ValueError: an unknown base, kind or optimizer, a faulty regular expression.
     """
 
     base: str = "mindspore"
@@ -43,6 +49,8 @@ class Convention:
     module: Any = None
     inputs: tuple[Any, ...] = ()
     layers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    optimizer: str | None = None
+    hyperparameters: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.base not in layers.BASES:
@@ -50,6 +58,11 @@ class Convention:
         for kind in self.layers.values():
             if kind not in layers.LAYERS:
                 raise ValueError(f"{kind!r} is no kind of layer; known: {', '.join(layers.LAYERS)}")
+        if self.optimizer is not None and self.optimizer not in optimizers.OPTIMIZERS:
+            known = ", ".join(optimizers.OPTIMIZERS)
+            raise ValueError(f"{self.optimizer!r} is no optimizer of MindSpore; known: {known}")
+        if unknown := self.hyperparameters.keys() - optimizers.BETAS.keys():
+            raise ValueError(f"hyperparameters may be b1 and b2, not {', '.join(sorted(unknown))}")
         for regex in (*self.rename, *self.layers):
             try:
                 re.compile(regex)
@@ -60,9 +73,13 @@ class Convention:
         """As :meth:`targets`, with what is unclear beside what is not."""
         found = self._known()
         located = modules.locate(tree, names.named_leaves(tree), found)
-        found, unclear = mapping.with_guesses(located, found, self.layers)
-        clear = [one for one in located if one.leaf.name not in unclear]
-        made = mapping.build(mapping.claims(clear, found), found, self.base)
+        states = optimizers.find(located, self.optimizer)
+        network = [one for one in located if one.slot is None]
+        moments = [one for some in states.moments.values() for one in some]
+        found, unclear = mapping.with_guesses(network or moments, found, self.layers)
+        clear = [one for one in network if one.leaf.name not in unclear]
+        made = mapping.build(mapping.claims(clear, found), found, self.base, states.root)
+        made += optimizers.targets(states, found, self.base, self.hyperparameters)
         return Resolved(_unique([t._replace(name=self._renamed(t.name)) for t in made]), unclear)
 
     def targets(self, tree: Any) -> list[Target]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions.convention import Convention
-from msckpt_jax.conventions.mapping import KEPT, Part, Target
+from msckpt_jax.conventions.mapping import KEPT, Derived, Part, Target
 
 _SHOWN = 60
 
@@ -72,15 +72,22 @@ def explain(tree: Any, convention: str | Convention = "mindspore") -> Report:
 
 def _rows(target: Target) -> Iterator[Row]:
     if not target.parts:
-        yield Row("", (), target.name, target.shape, "constant", target.layer)
+        how = "constant" if target.derived is None else _derived(target.derived)
+        yield Row("", (), target.name, target.shape, how, target.layer)
     for part in target.parts:
         yield Row(
             part.leaf, part.shape, target.name, target.shape, _how(target, part), target.layer
         )
 
 
+def _derived(made: Derived) -> str:
+    return made.steps if made.base is None else f"{made.base} ** {made.steps}"
+
+
 def _how(target: Target, part: Part) -> str:
-    out = part.pattern.text
+    if target.copy_of:
+        return f"where it is not {target.copy_of}"
+    out = part.pattern.text + (", negated" if part.pattern.negated else "")
     if len(target.parts) > 1:
         rows = part.pattern.shape(part.shape)[0]
         out += f", rows {part.start} to {part.start + rows}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -36,16 +37,23 @@ class Translated(Mapping[str, Any]):
     ):
         self.file = getattr(parameters, "file", None)
         self.parameters = parameters
+        self._dtypes = {leaf.name: leaf.value.dtype for leaf in leaves
+                        if isinstance(getattr(leaf.value, "dtype", None), np.dtype)}  # fmt: skip
         targets = conventions.of(convention).targets(tree)
         self.leaves = {t.name: [p.leaf for p in t.parts] for t in targets}
         self.source = {t.name: t.name for t in targets if t.name in parameters}
         missing = [t.name for t in targets if t.name not in parameters]
         if repair:
             self.source |= stored.repair(missing, parameters)
+        for target in targets:  # optax has several counts of steps, MindSpore has one
+            if target.copy_of in self.source and target.name not in self.source:
+                self.source[target.name] = self.source[target.copy_of]
         self.absent: dict[str, str] = {}
         for target in targets:
             if target.parts:
                 self._check(target, skip_mismatch)
+            elif target.derived and isinstance(target.derived.base, float):
+                self._check_power(target, target.derived.base)
         lost = {leaf for name in self.absent for leaf in self.leaves[name]}
         self._places: dict[str, list[tuple[Target, Part]]] = {}
         for target in targets:
@@ -72,6 +80,20 @@ class Translated(Mapping[str, Any]):
                 raise
             self.absent[target.name] = str(error)
 
+    def _check_power(self, target: Target, base: float) -> None:
+        """Refuse to go on with another hyperparameter: nothing else would tell."""
+        key, step = self.source.get(target.name), self.source.get("global_step")
+        if key is None or step is None:
+            return
+        found = float(np.asarray(self.parameters[key]).reshape(()))
+        expected = base ** int(np.asarray(self.parameters[step]).reshape(()))
+        if not math.isclose(found, expected, rel_tol=1e-3, abs_tol=1e-30):
+            raise CheckpointError(
+                f"it is no power of {base}: say Convention(hyperparameters={{'b1': ...}}), or b2",
+                name=target.name, file=stored.file_of(self.parameters),
+                expected=expected, found=found,
+            )  # fmt: skip
+
     def _check_zeros(self, target: Target, key: str) -> None:
         start, stop = target.zero_rows
         if stop and np.asarray(self.parameters[key])[start:stop].any():
@@ -97,6 +119,9 @@ class Translated(Mapping[str, Any]):
         shape, dtype = stored.found(key, self.parameters)
         if not isinstance(dtype, np.dtype):
             return self.parameters[key]
+        if key != target.name and target.copy_of:
+            count = np.asarray(self.parameters[key]).reshape(part.shape)
+            return count.astype(self._dtypes.get(leaf, np.int64))  # a Python int
         if len(places) == 1 and part.pattern.is_identity and target.shape == part.shape:
             if not stored.in_file(key, self.parameters):
                 return self.parameters[key]

@@ -31,15 +31,26 @@ class Part(NamedTuple):
     written: bool = True
 
 
+class Derived(NamedTuple):
+    """A parameter made from a count of steps, the leaf ``steps``: itself, or ``base ** steps``.
+
+    ``base`` is a number or the leaf that holds it.
+    """
+
+    steps: str
+    base: float | str | None = None
+
+
 class Target(NamedTuple):
     """A parameter of MindSpore and what it is made of.
 
     Attributes:
         name, shape: MindSpore's.
-        parts: the leaves in it; none for a ``constant``.
+        parts: the leaves in it; none when it is ``constant`` or ``derived``.
         layer: the layer that it belongs to, for the report.
         constant: what is written when Flax has no such value.
         zero_rows: must be zero in a file, because Flax has no counterpart.
+        copy_of: a derived parameter of the same value: this one is written only where it differs.
     """
 
     name: str
@@ -48,6 +59,8 @@ class Target(NamedTuple):
     layer: str
     constant: np.ndarray | None = None
     zero_rows: tuple[int, int] = (0, 0)
+    derived: Derived | None = None
+    copy_of: str | None = None
 
 
 class Claim(NamedTuple):
@@ -118,8 +131,10 @@ def claims(located: Sequence[Located], found: Layers) -> list[Claim | Located]:
     return out
 
 
-def build(claimed: Sequence[Claim | Located], found: Layers, base: str) -> list[Target]:
-    """The parameters of MindSpore in the order of the leaves."""
+def build(
+    claimed: Sequence[Claim | Located], found: Layers, base: str, root: Segments = ()
+) -> list[Target]:
+    """The parameters of MindSpore in the order of the leaves; their names begin after ``root``."""
     out: list[Target] = []
     groups: dict[Segments, list[Claim]] = {}
     for one in claimed:
@@ -127,10 +142,10 @@ def build(claimed: Sequence[Claim | Located], found: Layers, base: str) -> list[
             groups.setdefault(one.prefix, []).append(one)
     for one in claimed:
         if isinstance(one, Located):
-            prefix, _ = prefix_of(one.segments, found, of_cell=False)
+            prefix, _ = prefix_of(one.segments, found, root, of_cell=False)
             out.append(kept(one.leaf, ".".join(prefix)))
         elif group := groups.pop(one.prefix, []):
-            out += _layer(group, found, base)
+            out += _layer(group, found, base, root)
     return out
 
 
@@ -148,10 +163,16 @@ class _Slot(NamedTuple):
     zero_rows: tuple[int, int]
 
 
-def _layer(group: list[Claim], found: Layers, base: str) -> list[Target]:
+def negated(target: Target) -> Target:
+    """The same with the other sign."""
+    parts = tuple(p._replace(pattern=p.pattern._replace(negated=True)) for p in target.parts)
+    return target._replace(parts=parts)
+
+
+def _layer(group: list[Claim], found: Layers, base: str, root: Segments) -> list[Target]:
     """The parameters of one layer."""
     prefix, layer = group[0].prefix, _variant(group)
-    place, level = prefix_of(prefix, found, of_cell=layer.kind in RECURRENT)
+    place, level = prefix_of(prefix, found, root, of_cell=layer.kind in RECURRENT)
     slots: dict[str, _Slot] = {}
     for claim in group:
         row, shape = LAYERS[layer.kind][claim.rel], shape_of(claim.leaf.value)
@@ -217,14 +238,17 @@ def _variant(group: list[Claim]) -> Layer:
     return layer
 
 
-def prefix_of(prefix: Segments, found: Layers, of_cell: bool) -> tuple[Segments, str]:
+def prefix_of(
+    prefix: Segments, found: Layers, root: Segments, of_cell: bool
+) -> tuple[Segments, str]:
     """A place in MindSpore's network, and what a recurrent layer's names end with.
 
     ``of_cell``: it is the place of a cell, which MindSpore's recurrent layer does not name.
     """
     out: list[str] = []
     level = ""
-    for index, segment in enumerate(prefix):
+    begin = len(root) if prefix[: len(root)] == root else 0
+    for index, segment in enumerate(prefix[begin:], begin):
         kind = found.get(prefix[:index], Layer("other")).kind
         inner = found.get(prefix[: index + 1], Layer("other")).kind
         if kind == "Sequential" and segment == "layers":

@@ -15,8 +15,18 @@ Segments: TypeAlias = tuple[str, ...]
 Layers: TypeAlias = dict[Segments, Layer]
 
 OTHER = Layer("other")
+#: Classes of Flax that hold the states of optax, and a step.
+_TRAINERS = ("TrainState", "Optimizer", "ModelAndOptimizer")
 #: Collections of linen whose leaves are a layer's parameters.
 COLLECTIONS = ("params", "batch_stats")
+
+
+class Slot(NamedTuple):
+    """A leaf of an optimizer: in which state of optax, in which field, and where in that."""
+
+    state: str
+    field: str
+    rest: Segments
 
 
 class Located(NamedTuple):
@@ -25,6 +35,7 @@ class Located(NamedTuple):
     leaf: names.Leaf
     segments: Segments
     of_flax: bool
+    slot: Slot | None = None
 
 
 def locate(tree: Any, leaves: list[names.Leaf], found: Layers) -> list[Located]:
@@ -35,7 +46,10 @@ def locate(tree: Any, leaves: list[names.Leaf], found: Layers) -> list[Located]:
 def _locate(tree: Any, leaf: names.Leaf, found: Layers) -> Located:
     segments: list[str] = []
     of_flax, node = False, tree
+    state: tuple[str, int] | None = None
     for key in leaf.path:
+        if (kind := _optimizer_state(node)) is not None:
+            state = kind, len(segments)
         module = is_module(node)
         if module:
             found.setdefault(tuple(segments), layer_of(node))
@@ -47,7 +61,20 @@ def _locate(tree: Any, leaf: names.Leaf, found: Layers) -> Located:
         node = _child(node, key, name)
     if names.is_variable(node):
         of_flax = True
-    return Located(leaf, tuple(segments), of_flax)
+    slot = None
+    if state is not None and (inner := tuple(segments[state[1] :])):
+        slot = Slot(state[0], inner[0], inner[1:])
+        if state[0] in _TRAINERS and slot != Slot(state[0], "step", ()):
+            slot = None  # of the network
+    return Located(leaf, tuple(segments), of_flax, slot)
+
+
+def _optimizer_state(node: Any) -> str | None:
+    """The class of a state of optax, or of what counts its steps."""
+    cls = type(node)
+    if cls.__name__ in _TRAINERS and cls.__module__.startswith("flax."):
+        return cls.__name__
+    return cls.__name__ if cls.__module__.startswith("optax.") else None
 
 
 def is_module(node: Any) -> bool:

@@ -30,15 +30,19 @@ class Pattern(NamedTuple):
         text: the notation.
         groups: for each axis of the parameter the leaf's axes in it, the slowest first.
         flipped: the leaf's axes that run backwards in the parameter.
+        negated: the parameter has the other sign.
     """
 
     text: str
     groups: tuple[tuple[int, ...], ...]
     flipped: frozenset[int] = frozenset()
+    negated: bool = False
 
     @property
     def is_identity(self) -> bool:
-        return not self.flipped and self.groups == tuple((i,) for i in range(len(self.groups)))
+        if self.flipped or self.negated:
+            return False
+        return self.groups == tuple((i,) for i in range(len(self.groups)))
 
     def shape(self, leaf: Sequence[int]) -> tuple[int, ...]:
         """The shape of the parameter for a leaf of shape ``leaf``."""
@@ -84,7 +88,8 @@ class Pattern(NamedTuple):
         )
 
     def _turned(self, part: np.ndarray) -> np.ndarray:
-        return np.flip(part, tuple(self.flipped)) if self.flipped else part
+        turned = np.flip(part, tuple(self.flipped)) if self.flipped else part
+        return -turned if self.negated else turned
 
 
 def _merged(ranges: Sequence[tuple[int, int]], sizes: Sequence[int]) -> list[tuple[Box, Any]]:

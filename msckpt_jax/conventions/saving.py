@@ -33,12 +33,30 @@ def from_tree(
             :func:`msckpt_jax.checkpoint.records.from_tree`; leaves of one parameter differ in
             dtype; arrays span processes in a way that the parameter's parts cannot be told.
     """
-    targets = [t for t in conventions.of(convention).targets(tree) if chosen(t.name)]
+    values = {leaf.name: leaf.value for leaf in names.named_leaves(tree)}
+    targets, derived = [], {}
+    for target in conventions.of(convention).targets(tree):
+        if target.derived is not None:
+            value = derived[target.name] = _derived(target, values)
+            target = target._replace(constant=value)
+        elif target.copy_of and int(values[target.parts[0].leaf]) == derived[target.copy_of]:
+            continue
+        if chosen(target.name):
+            targets.append(target)
     wanted = {part.leaf for target in targets for part in target.parts}
-    leaves = [leaf.name for leaf in names.named_leaves(tree) if leaf.name in wanted]
     found = records.from_tree(tree, wanted.__contains__)
-    by_leaf = dict(zip(leaves, found, strict=True))
+    by_leaf = dict(zip((name for name in values if name in wanted), found, strict=True))
     return [_record(target, by_leaf) for target in targets]
+
+
+def _derived(target: Target, values: Mapping[str, Any]) -> np.ndarray:
+    """A count of steps, or a hyperparameter to the power of it."""
+    assert target.derived is not None
+    count, base = int(values[target.derived.steps]), target.derived.base
+    if base is None:
+        return np.full(target.shape, count, np.int32)
+    base = float(values[base]) if isinstance(base, str) else base
+    return np.full(target.shape, base**count, np.float32)
 
 
 def _record(target: Target, by_leaf: Mapping[str, Record]) -> Record:

@@ -195,7 +195,7 @@ def test_train_state_and_boxes() -> None:
     tree = module.init(jax.random.key(0), jnp.ones((1, 3)))
     assert mapped(tree) == {"weight": (4, 3), "bias": (4,)}
     state = TrainState(0, module.apply, tree["params"], tx=None, opt_state=())  # type: ignore[arg-type]
-    assert mapped(state) == {"step": (), "weight": (4, 3), "bias": (4,)}
+    assert mapped(state) == {"global_step": (1,), "step": (), "weight": (4, 3), "bias": (4,)}
 
 
 def test_refused(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ os.dup2(2, 1)
 import mindspore as ms
 import numpy as np
 from mindspore import mint, nn  # noqa: F401 (what tests evaluate)
+from mindspore.experimental import optim  # noqa: F401
 from mindspore.train import serialization
 from mindspore.train.callback import _checkpoint
 
@@ -231,6 +232,20 @@ def run_layer(
         ms.save_checkpoint(net, save)
     arrays = [ms.Tensor(array) for array in np.load(inputs).values()]
     np.save(output, eval(forward)(net.layer, *arrays).asnumpy())
+    return {"missing": missing, "unused": unused}
+
+
+def run_optimizer(
+    make: str, optimizer: str, gradients: list[str], load: str, save: str
+) -> dict[str, Any]:
+    """Go on from a file with these gradients (files, too), and save network and optimizer."""
+    net = Nest(eval(make))
+    update = eval(optimizer)(net.trainable_params())
+    missing, unused = ms.load_param_into_net(update, ms.load_checkpoint(load))
+    for file in gradients:
+        found = ms.load_checkpoint(file)
+        update(tuple(ms.Tensor(found[p.name]) for p in net.trainable_params()))
+    ms.save_checkpoint(update, save)
     return {"missing": missing, "unused": unused}
 
 
