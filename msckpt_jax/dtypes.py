@@ -1,4 +1,4 @@
-"""The one dtype table: JAX/NumPy <-> MindSpore CheckPoint <-> safetensors <-> MindIR <-> AIR.
+"""The one dtype table: JAX/NumPy <-> MindSpore CheckPoint <-> safetensors <-> model files.
 
 Sources: ``tensor_to_ms_type`` in MindSpore 2.10 train/serialization.py for the names that it
 loads; the safetensors format description for its names; ``TensorProto.DataType`` of mind_ir.proto
@@ -32,6 +32,7 @@ class DType:
         type_id: the number that a dtype argument of a MindSpore operator is, or None.
         ge: the ``dtype`` of a tensor in an AIR file, or None.
         ge_type: the number that a dtype attribute of a GE operator is, or None.
+        onnx: ``TensorProto.DataType`` of ONNX, or None.
     """
 
     name: str
@@ -44,6 +45,7 @@ class DType:
     type_id: int | None = None
     ge: int | None = None
     ge_type: int | None = None
+    onnx: int | None = None
 
 
 def _row(
@@ -55,6 +57,7 @@ def _row(
     type_id: int | None = None,
     ge: int | None = None,
     ge_type: int | None = None,
+    onnx: int | None = None,
     *,
     stored: object = None,
     loads: bool = True,
@@ -62,28 +65,29 @@ def _row(
     dtype = np.dtype(array)  # type: ignore[arg-type]
     on_disk = dtype if stored is None else np.dtype(stored)  # type: ignore[arg-type]
     little = on_disk.newbyteorder("<")
-    return DType(name, dtype, little, safetensors, loads, short, mindir, type_id, ge, ge_type)
+    numbers = (mindir, type_id, ge, ge_type, onnx)
+    return DType(name, dtype, little, safetensors, loads, short, *numbers)
 
 
 TABLE = (
-    _row("Bool", np.bool_, "BOOL", "bool", 9, 30, 11, 12),
-    _row("Int8", np.int8, "I8", "i8", 3, 32, 3, 2),
-    _row("Int16", np.int16, "I16", "i16", 5, 33, 5, 6),
-    _row("Int32", np.int32, "I32", "i32", 6, 34, 7, 3),
-    _row("Int64", np.int64, "I64", "i64", 7, 35, 8, 9),
-    _row("UInt8", np.uint8, "U8", "u8", 2, 37, 4, 4),
-    _row("UInt16", np.uint16, "U16", "u16", 4, 38, 6, 7),
-    _row("UInt32", np.uint32, "U32", "u32", 12, 39, 9, 8),
-    _row("UInt64", np.uint64, "U64", "u64", 13, 40, 10, 10),
-    _row("Float16", np.float16, "F16", "f16", 10, 42, 2, 1),
-    _row("Float32", np.float32, "F32", "f32", 1, 43, 1, 0),
-    _row("Float64", np.float64, "F64", "f64", 11, 44, 12, 11),
-    _row("BFloat16", ml_dtypes.bfloat16, "BF16", "bf16", 16, 45, 27, 27),
+    _row("Bool", np.bool_, "BOOL", "bool", 9, 30, 11, 12, 9),
+    _row("Int8", np.int8, "I8", "i8", 3, 32, 3, 2, 3),
+    _row("Int16", np.int16, "I16", "i16", 5, 33, 5, 6, 5),
+    _row("Int32", np.int32, "I32", "i32", 6, 34, 7, 3, 6),
+    _row("Int64", np.int64, "I64", "i64", 7, 35, 8, 9, 7),
+    _row("UInt8", np.uint8, "U8", "u8", 2, 37, 4, 4, 2),
+    _row("UInt16", np.uint16, "U16", "u16", 4, 38, 6, 7, 4),
+    _row("UInt32", np.uint32, "U32", "u32", 12, 39, 9, 8, 12),
+    _row("UInt64", np.uint64, "U64", "u64", 13, 40, 10, 10, 13),
+    _row("Float16", np.float16, "F16", "f16", 10, 42, 2, 1, 10),
+    _row("Float32", np.float32, "F32", "f32", 1, 43, 1, 0, 1),
+    _row("Float64", np.float64, "F64", "f64", 11, 44, 12, 11, 11),
+    _row("BFloat16", ml_dtypes.bfloat16, "BF16", "bf16", 16, 45, 27, 27, 16),
     # MindSpore keeps one byte an element here; safetensors gets I8 plus a metadata entry.
     _row("Int4", ml_dtypes.int4, "I8", "i4", stored=np.int8),
     # MindSpore writes complex without complaint and then refuses to load it: read, never written.
-    _row("Complex64", np.complex64, "C64", "c64", 14, 51, 16, 16, loads=False),
-    _row("Complex128", np.complex128, None, "c128", 15, 52, 17, 17, loads=False),
+    _row("Complex64", np.complex64, "C64", "c64", 14, 51, 16, 16, 14, loads=False),
+    _row("Complex128", np.complex128, None, "c128", 15, 52, 17, 17, 15, loads=False),
     _row("Float8E4M3FN", ml_dtypes.float8_e4m3fn, "F8_E4M3", "f8_e4m3fn", loads=False),
     _row("Float8E5M2", ml_dtypes.float8_e5m2, "F8_E5M2", "f8_e5m2", loads=False),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import sys
@@ -20,8 +21,8 @@ from msckpt_jax.lowering.lower import Options, Rule
 
 #: Suffix of the file by format.
 SUFFIXES = {"MINDIR": ".mindir", "AIR": ".air", "ONNX": ".onnx"}
-#: Those that are there.
-FORMATS = ("MINDIR",)
+#: The module that writes a format: ``write(graph, path, wanted)``, ``difference(path, …)``.
+_WRITERS = {name: f"msckpt_jax.{name.lower()}.exporting" for name in SUFFIXES}
 _OTHER_SUFFIXES = {*SUFFIXES.values(), ".ckpt", ".safetensors"}
 TARGETS = (None, "cpu")
 
@@ -33,11 +34,29 @@ class Exported(NamedTuple):
         file: the file to load.
         graph: what is in it; weights are those that were given.
         difference: with ``verify`` the largest difference to JAX's results, else None.
+        notes: what to know about the file, and the command that compiles an AIR file.
     """
 
     file: Path
     graph: Graph
     difference: float | None
+    notes: tuple[str, ...] = ()
+
+
+class Wanted(NamedTuple):
+    """How a file is to be written: the arguments of ``export`` that a format may heed."""
+
+    encrypt: cipher.Mode | Callable[[bytes, bytes], bytes] | None
+    key: bytes
+    custom_func: Callable[[Any], Any] | None
+    user_info: Mapping[str, str] | None
+    split_bytes: int | None
+    durable: bool
+    preprocessor: Any
+    soc: str | None
+    narrow: bool
+    opset: int
+    load: Mapping[str, Any]
 
 
 class Traced(NamedTuple):
@@ -67,10 +86,13 @@ def export(
     exact: bool = False,
     target: str | None = None,
     rules: Mapping[str, Rule] | None = None,
-    split_bytes: int = 1 << 30,
+    split_bytes: int | None = None,
     durable: bool = True,
+    soc: str | None = None,
+    narrow: bool = False,
+    opset: int = 21,
 ) -> Exported:
-    """Export a network as a MindIR that MindSpore loads and runs with JAX's numbers.
+    """Export a network: a MindIR for MindSpore, an AIR for Ascend, or an ONNX file.
 
     All of it is refused before a byte is written when a part of it cannot be expressed: every
     such part is named with the line of the user's code that it comes from.
@@ -86,14 +108,17 @@ def export(
             leaves in order, its results the leaves of the result. Or one Grain data set whose maps
             are ``msckpt_jax.transforms``: the network's input is its column "image", a batch, and
             the file also holds the preprocessing, for MindSpore's ``Model::Preprocess``.
-        file_name: path; ``.mindir`` is appended unless it is there. The folder must exist.
-        file_format: ``"MINDIR"``.
+        file_name: path; the format's suffix is appended unless it is there. The folder must exist.
+        file_format: ``"MINDIR"``, ``"AIR"`` (GE's representation, for Ascend's ``atc``) or
+            ``"ONNX"``.
         enc_key: encrypt with this key of 16, 24 or 32 bytes (SM4-CBC: 16).
-        enc_mode: ``"AES-GCM"``, ``"AES-CBC"``, ``"SM4-CBC"``, or a function of bytes and key.
+        enc_mode: ``"AES-GCM"``, ``"AES-CBC"``, ``"SM4-CBC"``, or a function of bytes and key:
+            AIR and ONNX know no ciphers, there it must be a function.
         custom_func: called with the ``ModelProto``, weights left out, before it is written.
         user_info: notes kept in the file.
-        verify: run the file in MindSpore (in another process, if it is installed) and compare
-            with JAX: on the inputs given, on random numbers where only a shape was given.
+        verify: run the file and compare with JAX: on the inputs given, on random numbers where
+            only a shape was given. A MindIR runs in MindSpore (in another process), an ONNX file
+            in onnxruntime, an AIR file in JAX by the definitions of GE's operators.
         fuse: use MindSpore's own operators (Softmax, LayerNorm, ...) for what equals them.
         exact: follow JAX on special values, too: NaN in max, min, sign, sort and argmax, shifts
             past the width, integer division by zero, floats out of an integer's range. The
@@ -101,9 +126,14 @@ def export(
         target: ``"cpu"`` lowers convolutions to Im2Col and MatMul, many times faster there; the
             default keeps Conv2D, which Ascend and MindSpore Lite know best.
         rules: further lowering rules, primitive name to ``rule(context, equation, *operands)``.
-        split_bytes: larger weights go to ``<name>_variables/``, the graph to
-            ``<name>_graph.mindir``, as MindSpore does it.
+        split_bytes: more weights go to ``<name>_variables/`` and the graph to
+            ``<name>_graph.mindir``, or to ``<name>.onnx.data``: by default where there are more
+            than 1 GiB, as MindSpore does it. AIR: to ``air_weight/``, by default past 2 GiB.
         durable: fsync before a new file replaces an old one.
+        soc: AIR: ``"Ascend910B"``, ``"Ascend310P"`` or ``"Ascend910"``: ``notes`` tell what the
+            chip has no kernel for.
+        narrow: AIR: float64 becomes float32 and int64 becomes int32.
+        opset: ONNX: the version of its operators.
 
     Returns:
         The file to load, the graph that is in it, and what ``verify`` found.
@@ -121,18 +151,17 @@ def export(
     encrypt, key = _encryption(enc_key, enc_mode)
     inputs, preprocessor = _preprocessed(inputs)
     traced = trace(net, inputs)
-    graph = lowered(traced, fuse=fuse, exact=exact, target=target, rules=rules)
-    from msckpt_jax.mindir import writer as mindir
-
-    how = mindir.Options(split_bytes, encrypt, key, custom_func, user_info, durable, preprocessor)
-    file = mindir.write(graph, path, how)
-    difference = None
-    if verify:
-        from msckpt_jax.mindir import verification
-
-        load = {} if enc_key is None else {"dec_key": enc_key, "dec_mode": enc_mode}
-        difference = verification.difference(file, traced, load)
-    return Exported(file, graph, difference)
+    mindspore = file_format == "MINDIR"
+    graph = lowered(traced, fuse=fuse, exact=exact, target=target, rules=rules, kernels=mindspore)
+    load = {} if enc_key is None else {"dec_key": enc_key, "dec_mode": enc_mode}
+    wanted = Wanted(
+        encrypt, key, custom_func, user_info, split_bytes, durable, preprocessor, soc, narrow,
+        opset, load,
+    )  # fmt: skip
+    writer = importlib.import_module(_WRITERS[file_format])
+    file, notes = writer.write(graph, path, wanted)
+    difference = writer.difference(file, traced, wanted) if verify else None
+    return Exported(file, graph, difference, tuple(notes))
 
 
 def lowered(
@@ -142,17 +171,21 @@ def lowered(
     exact: bool = False,
     target: str | None = None,
     rules: Mapping[str, Rule] | None = None,
+    kernels: bool = True,
 ) -> Graph:
-    """The graph of a network, checked against MindSpore's operators."""
+    """The graph of a network, checked against MindSpore's operators.
+
+    ``kernels``: MindSpore's CPU must have kernels for it; there are casts around some nodes.
+    """
     from msckpt_jax.lowering.canonical import canonicalise
     from msckpt_jax.lowering.lower import lower
     from msckpt_jax.mindir import check, ops
 
     mine = dict(rules or {})
     jaxpr = canonicalise(traced.jaxpr, fuse=fuse, exact=exact, keep=tuple(mine))
-    options = Options({**ops.RULES, **mine}, exact, target)
+    options = Options({**ops.RULES, **mine}, exact, target, kernels)
     graph = lower(jaxpr, traced.weights, list(traced.inputs), options)
-    check.check(graph)
+    check.check(graph, kernels=kernels)
     return graph
 
 
@@ -290,8 +323,6 @@ def _target(file_name: Any, file_format: str) -> Path:
     """The path to write to, checked before anything else is done."""
     if file_format not in SUFFIXES:
         raise ValueError(f"file_format must be one of {', '.join(SUFFIXES)}, not {file_format!r}")
-    if file_format not in FORMATS:
-        raise ValueError(f"file_format {file_format!r} is not there yet: {', '.join(FORMATS)} is")
     if not isinstance(file_name, str | os.PathLike):
         raise TypeError(f"file_name must be a path, not {type(file_name).__name__}")
     path = writer.path_of(file_name)

@@ -83,7 +83,7 @@ class AirFunction:
     ) -> tuple[Any, ...]:
         values: dict[str, tuple[Any, ...]] = {}
         for op, value in zip(_data(graph), inputs, strict=True):
-            values[op.name] = (value,)
+            values[op.name] = (jnp.asarray(value),)
         for op in self._orders[graph.name]:
             if op.type in DATA or op.type == "NetOutput":
                 continue

@@ -238,19 +238,19 @@ def _gather(a: Any, x: Any, indices: Any, axis: Any) -> Any:
 
 
 def _gather_nd(a: Any, x: Any, indices: Any) -> Any:
-    return x[tuple(jnp.moveaxis(indices, -1, 0))]
+    return jnp.asarray(x)[tuple(jnp.moveaxis(indices, -1, 0))]
 
 
 def _gather_elements(a: Any, x: Any, index: Any) -> Any:
     axis = a["dim"] % x.ndim
     grid = list(jnp.indices(index.shape, sparse=True))
     grid[axis] = index
-    return x[tuple(grid)]
+    return jnp.asarray(x)[tuple(grid)]
 
 
 def _scatter_nd(method: str) -> Meaning:
     def meaning(a: Any, x: Any, indices: Any, updates: Any) -> Any:
-        return getattr(x.at[tuple(jnp.moveaxis(indices, -1, 0))], method)(updates)
+        return getattr(jnp.asarray(x).at[tuple(jnp.moveaxis(indices, -1, 0))], method)(updates)
 
     return meaning
 
@@ -260,7 +260,7 @@ def _scatter_elements(a: Any, x: Any, indices: Any, updates: Any) -> Any:
     grid = list(jnp.indices(indices.shape, sparse=True))
     grid[axis] = indices
     method = {"none": "set", "add": "add", "mul": "multiply"}[a["reduction"]]
-    return getattr(x.at[tuple(grid)], method)(updates)
+    return getattr(jnp.asarray(x).at[tuple(grid)], method)(updates)
 
 
 def _slice(a: Any, x: Any, offsets: Any, size: Any) -> Any:

@@ -47,11 +47,13 @@ class Options:
         rules: primitive name to rule.
         exact: guard operators whose result differs from JAX's on special values.
         target: None, or ``"cpu"`` for the operators that are fastest there.
+        kernels: keep to the dtypes that MindSpore's CPU has kernels for, by casts.
     """
 
     rules: Mapping[str, Rule]
     exact: bool = False
     target: str | None = None
+    kernels: bool = True
 
 
 def lower(
@@ -148,7 +150,9 @@ class Context:
         attrs: Mapping[str, Any] | None = None,
     ) -> list[Value]:
         """Emit an operator with several results."""
-        wider = islands.wider(op, islands.tensor_dtypes(inputs), [t.dtype for t in types])
+        wider: Mapping[np.dtype, np.dtype] = {}
+        if self.options.kernels:
+            wider = islands.wider(op, islands.tensor_dtypes(inputs), [t.dtype for t in types])
         if not wider:
             return self._emit(op, inputs, types, attrs)
         widened = tuple(self._widen(operand, wider) for operand in inputs)

@@ -16,26 +16,31 @@ from msckpt_jax.lowering.graph import Const, Graph, Node, Operand, Size, Tensor,
 from msckpt_jax.mindir import operators
 
 
-def check(graph: Graph) -> None:
+def check(graph: Graph, *, kernels: bool = True) -> None:
     """Check arguments, kinds, dtypes and the order of all nodes.
+
+    Args:
+        graph: of MindSpore's operators.
+        kernels: MindSpore's CPU must have kernels, too; other formats go elsewhere.
 
     Raises:
         ExportError: all that is wrong, each with the line of the user's code.
     """
-    problems = tuple(_problems(graph, set(graph.parameters.values())))
+    problems = tuple(_problems(graph, set(graph.parameters.values()), kernels))
     if problems:
         raise ExportError("the graph is not what MindSpore takes:", problems=problems)
 
 
-def _problems(graph: Graph, everywhere: set[Value]) -> Iterator[str]:
+def _problems(graph: Graph, everywhere: set[Value], kernels: bool) -> Iterator[str]:
     known = everywhere | set(graph.inputs)
     for node in graph.nodes:
         early = any(value not in known for part in node.inputs for value in values_of(part))
         found = list(_body_problems(node) if node.bodies else _operator_problems(node))
+        found += [] if node.bodies or not kernels else _kernel_problems(node)
         found += ["uses a value before it is computed"] if early else []
         yield from (f"{node.source}: {node.op} {problem}" for problem in found)
         for body in node.bodies:
-            yield from _problems(body, everywhere)
+            yield from _problems(body, everywhere, kernels)
         known.update(node.outputs)
     if any(isinstance(value, Value) and value not in known for value in graph.outputs):
         yield f"a result of the graph {graph.name} is never computed"
@@ -50,6 +55,9 @@ def _operator_problems(node: Node) -> Iterator[str]:
             yield "takes tensors only, the rest are attributes"
     else:
         yield from _argument_problems(node, definition)
+
+
+def _kernel_problems(node: Node) -> Iterator[str]:
     try:
         if islands.wider(node.op, islands.tensor_dtypes(node.inputs),
                          [value.type.dtype for value in node.outputs]):  # fmt: skip

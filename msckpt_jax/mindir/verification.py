@@ -30,38 +30,46 @@ def difference(file: Path, traced: Traced, load: Mapping[str, Any]) -> float:
     """
     if not runner.available():
         raise ExportError("verify=True runs the file in MindSpore: pip install mindspore")
-    sizes: dict[Any, int] = {}
-    rng = np.random.default_rng(0)
-    inputs = [_sample(value, rng, sizes) for value in traced.inputs.values()]
-    weights = [np.asarray(value) for value in traced.weights.values()]
-    expected = jax.tree.leaves(traced.function(weights, *inputs))
+    inputs, expected = trial(traced)
     with runner.MindSpore() as mindspore:
         (outcome,) = mindspore.run([runner.Case(file, [inputs], load)])
     if outcome.error:
         raise ExportError(f"{file}: MindSpore fails on it: {outcome.error}")
-    return compare(file, [np.asarray(e) for e in expected], outcome.results[0])
+    return compare(file, expected, outcome.results[0])
 
 
-def compare(file: Path, expected: list[np.ndarray], found: list[np.ndarray]) -> float:
-    """The largest difference.
+def trial(traced: Traced) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Inputs, those given or random, and what JAX makes of them."""
+    sizes: dict[Any, int] = {}
+    rng = np.random.default_rng(0)
+    inputs = [_sample(value, rng, sizes) for value in traced.inputs.values()]
+    weights = [np.asarray(value) for value in traced.weights.values()]
+    expected = jax.tree.leaves(traced.function(weights, *map(jax.numpy.asarray, inputs)))
+    return inputs, [np.asarray(value) for value in expected]
+
+
+def compare(
+    file: Path, expected: list[np.ndarray], found: list[np.ndarray], where: str = "MindSpore"
+) -> float:
+    """The largest difference; ``where`` is what gave ``found``.
 
     Raises:
         ExportError: dtypes, shapes or numbers differ.
     """
     if len(expected) != len(found):
-        raise ExportError(f"{file}: MindSpore gives {len(found)} results, JAX {len(expected)}")
+        raise ExportError(f"{file}: {where} gives {len(found)} results, JAX {len(expected)}")
     worst = 0.0
     for number, (want, have) in enumerate(zip(expected, found, strict=True)):
         if (want.dtype, want.shape) != (have.dtype, have.shape):
             raise ExportError(
-                f"{file}: result {number} is {have.dtype}{have.shape} in MindSpore, "
+                f"{file}: result {number} is {have.dtype}{have.shape} in {where}, "
                 f"{want.dtype}{want.shape} in JAX"
             )
         largest, equal = distance(want, have)
         worst = max(worst, largest)
         if not equal:
             raise ExportError(
-                f"{file}: result {number} is off by {largest:.3g} in MindSpore (allowed are "
+                f"{file}: result {number} is off by {largest:.3g} in {where} (allowed are "
                 f"{RTOL} relative and {ATOL} absolute)"
             )
     return worst

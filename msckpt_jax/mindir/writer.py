@@ -6,19 +6,16 @@ shard by shard, as a CheckPoint's are.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from msckpt_jax._protos.mind_ir_pb2 import GraphProto, ModelProto, TensorProto
-from msckpt_jax.checkpoint import cipher, records, wire
+from msckpt_jax.checkpoint import cipher
 from msckpt_jax.checkpoint import plan as planning
-from msckpt_jax.checkpoint import writer as bytes_writer
-from msckpt_jax.checkpoint.plan import Part, Plan
-from msckpt_jax.lowering.graph import Graph, Parameter
+from msckpt_jax.checkpoint.plan import Part
+from msckpt_jax.lowering import payload
+from msckpt_jax.lowering.graph import Graph
 from msckpt_jax.mindir import model as messages
 
 #: MindSpore splits where the weights are larger (train/serialization.py, TOTAL_SAVE).
@@ -62,9 +59,9 @@ def write(graph: Graph, target: Path, options: Options) -> Path:
         model.preprocessor.CopyFrom(options.preprocessor)
     if options.custom_func is not None:
         options.custom_func(model)
-    weights = {name: _content(p) for name, p in graph.parameters.items()}
+    weights = {name: payload.content(p) for name, p in graph.parameters.items()}
     if sum(map(planning.size_of, weights.values())) <= options.split_bytes:
-        _put(target, _one_file(model, weights), options)
+        payload.write(target, _one_file(model, weights), options)
         return target
     stem = target.name.removesuffix(".mindir")
     target = target.with_name(f"{stem}_graph.mindir")
@@ -72,8 +69,8 @@ def write(graph: Graph, target: Path, options: Options) -> Path:
     data, stale = _places(target, folder)
     parts = _external(model, weights, f"{folder.name}/{data.name}")
     folder.mkdir(mode=0o700, exist_ok=True)
-    _put(data, parts, options)
-    _put(target, [model.SerializeToString(deterministic=True)], options)
+    payload.write(data, parts, options)
+    payload.write(target, [model.SerializeToString(deterministic=True)], options)
     stale.unlink(missing_ok=True)
     return target
 
@@ -82,17 +79,6 @@ def _places(target: Path, folder: Path) -> tuple[Path, Path]:
     """The file for new weights, and the one that the present graph file may refer to."""
     first, second = folder / "data_0", folder / "data_1"
     return (second, first) if target.exists() and first.exists() else (first, second)
-
-
-def _content(parameter: Parameter) -> Part:
-    """The bytes of a weight: an array, or a tensor that is gathered window by window."""
-    data = parameter.data
-    if parameter.type.dtype.kind == "c":  # no dtype of a CheckPoint
-        return np.ascontiguousarray(data)
-    content = records.of_value(parameter.name, data).content
-    if isinstance(content, records.Tensor):
-        return planning.Range(content, 0, math.prod(content.shape))
-    return content
 
 
 def _one_file(model: ModelProto, weights: Mapping[str, Part]) -> list[Part]:
@@ -108,14 +94,13 @@ def _one_file(model: ModelProto, weights: Mapping[str, Part]) -> list[Part]:
     for parameter in parameters:
         content = weights[parameter.ref_key]
         head = parameter.SerializeToString(deterministic=True)
-        head += _length(_RAW_DATA, planning.size_of(content))
-        size = len(head) + planning.size_of(content)
-        inner += [_length(_PARAMETER, size) + head, content]
+        data = payload.nested(_RAW_DATA, [content])
+        inner += payload.nested(_PARAMETER, [head, *data])
     shell = ModelProto()
     shell.CopyFrom(model)
     shell.ClearField("graph")
     outer = shell.SerializeToString(deterministic=True)
-    return [outer + _length(_GRAPH, sum(map(planning.size_of, inner))), *inner]
+    return [outer, *payload.nested(_GRAPH, inner)]
 
 
 def _external(model: ModelProto, weights: Mapping[str, Part], location: str) -> list[Part]:
@@ -131,28 +116,3 @@ def _external(model: ModelProto, weights: Mapping[str, Part], location: str) -> 
         parts += [weights[name], bytes(padding)]
         offset += size + padding
     return parts
-
-
-def _put(path: Path, parts: list[Part], options: Options) -> None:
-    parts = [part for part in parts if planning.size_of(part)]
-    mode = options.encrypt
-    if callable(mode):
-        plain = b"".join(b for c in planning.chunks(parts) for b in _buffers(c))
-        cipher_text = mode(plain, options.key)
-        if not isinstance(cipher_text, bytes | bytearray | memoryview):
-            raise TypeError(f"enc_mode gave {type(cipher_text).__name__}, not bytes")
-        parts = list[Part]([bytes(cipher_text)])
-        mode = None
-    plan = Plan(parts, sum(map(planning.size_of, parts)))
-    how = bytes_writer.Options(mode=mode, key=options.key, durable=options.durable)
-    bytes_writer.write(path, plan, how)
-
-
-def _buffers(chunk: planning.Chunk) -> list[bytes]:
-    staging = np.empty(planning.CHUNK_BYTES + 32 * 1024, np.uint8)
-    return [bytes(planning.as_bytes(b)) for b in planning.buffers(chunk, staging)]
-
-
-def _length(field: int, size: int) -> bytes:
-    """The tag of a length-delimited field, and the length."""
-    return wire.varint(field << 3 | 2) + wire.varint(size)

@@ -1,0 +1,260 @@
+"""A Graph of MindSpore's operators as GE's graphs: rows of ``adapters``, control flow, sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax.air.adapters import ADAPTERS, Ints, Row
+from msckpt_jax.air.builder import Builder
+from msckpt_jax.errors import ExportError, UnsupportedError
+from msckpt_jax.lowering.graph import (
+    Const,
+    Graph,
+    Node,
+    Operand,
+    Parameter,
+    Size,
+    Tensor,
+    Value,
+    values_of,
+)
+
+#: What ``narrow=True`` makes of the dtypes that Ascend's cores lack.
+NARROW = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.int64): np.dtype(np.int32)}
+
+
+@dataclass(slots=True)
+class Adapted:
+    """The graphs of a model, the main one first, and the weights of the main one."""
+
+    graphs: list[Any] = field(default_factory=list)
+    weights: dict[str, Parameter] = field(default_factory=dict)
+
+
+def adapt(graph: Graph, *, narrow: bool = False, rules: Mapping[str, Row] | None = None) -> Adapted:
+    """GE's graphs of a Graph.
+
+    Args:
+        graph: of MindSpore's operators.
+        narrow: float64 becomes float32 and int64 becomes int32, arguments and weights too.
+        rules: rows for more operators, or other ones.
+
+    Raises:
+        ExportError: operators without a row: all of them, each with the user's source line.
+    """
+    adapting = _Adapting(NARROW if narrow else {}, {**ADAPTERS, **(rules or {})})
+    adapting.main(graph)
+    if adapting.problems:
+        problems = tuple(adapting.problems)
+        text = f"{len(problems)} operators cannot become AIR, nothing was written:"
+        raise ExportError(text, problems=problems)
+    return adapting.out
+
+
+class _Adapting:
+    def __init__(self, dtypes: Mapping[np.dtype, np.dtype], rows: Mapping[str, Row]):
+        self.dtypes = dtypes
+        self.rows = rows
+        self.out = Adapted()
+        self.problems: dict[str, None] = {}
+        self._bodies = 0
+
+    def main(self, graph: Graph) -> None:
+        builder = Builder(graph.name, self.dtypes)
+        self.out.graphs.append(builder.message)
+        for value in graph.inputs:
+            builder.argument(value)
+        for parameter in graph.parameters.values():
+            builder.parameter(parameter)
+        self._fill(builder, graph.nodes, graph.outputs)
+        self.out.weights = builder.weights
+
+    def body(self, graph: Graph, inputs: Sequence[Value], results: Sequence[Any], kind: str) -> str:
+        """A graph of control flow; its name."""
+        name = f"{kind}_{self._bodies}"
+        self._bodies += 1
+        builder = Builder(name, self.dtypes)
+        self.out.graphs.append(builder.message)
+        for value in inputs:
+            builder.argument(value)
+        self._fill(builder, graph.nodes, results)
+        return name
+
+    def _fill(self, builder: Builder, nodes: Sequence[Node], results: Sequence[Any]) -> None:
+        emit = Emit(self, builder)
+        for node in nodes:
+            emit.node = node
+            try:
+                self._node(emit, node)
+            except UnsupportedError as error:
+                self.problems[str(error)] = None
+                for value in node.outputs:  # so that what follows is looked at, too
+                    builder.argument(value)
+        builder.results([r.value if isinstance(r, Const) else r for r in results])
+
+    def _node(self, emit: Emit, node: Node) -> None:
+        if node.op in _FLOW:
+            _FLOW[node.op](self, emit, node)
+        elif node.op in self.rows:
+            self.rows[node.op].adapt(emit, node)
+        else:
+            raise emit.refuse(node, "has no row in air/adapters.py")
+
+
+class Emit:
+    """What a row emits with: ``emit(kind, inputs, results, attributes)``."""
+
+    def __init__(self, adapting: _Adapting, builder: Builder):
+        self._adapting = adapting
+        self._builder = builder
+        self.node: Node | None = None
+
+    def __call__(
+        self,
+        kind: str,
+        inputs: Sequence[Any],
+        results: Sequence[Value],
+        attributes: Mapping[str, Any] | None = None,
+        subgraphs: Sequence[str] = (),
+    ) -> None:
+        operands = [self._input(operand) for operand in inputs]
+        self._builder.operator(kind, operands, results, attributes, subgraphs)
+
+    def operand(self, node: Node, what: Any) -> Any:
+        """An input of a row: an operand by its position, integers, or nothing."""
+        if what is None:
+            return None
+        if not isinstance(what, Ints):
+            return node.inputs[what]
+        given = node.inputs[what.position]
+        parts = given if isinstance(given, tuple) and not isinstance(given, Const | Size) else None
+        if parts is not None and any(isinstance(part, Size | Value) for part in parts):
+            return self._packed(parts, what.dtype)
+        if isinstance(given, Size):
+            return self._scalar(given, what.dtype)
+        if isinstance(given, Value):
+            return given
+        numbers = _numbers(given)
+        return (
+            np.array(numbers, what.dtype)
+            if what.rank is None
+            else np.atleast_1d(np.array(numbers, what.dtype))
+        )
+
+    def type(self, operand: Any) -> Tensor:
+        """The type of a tensor operand."""
+        if isinstance(operand, Const):
+            operand = operand.value
+        if isinstance(operand, np.ndarray):
+            return Tensor(operand.dtype, operand.shape)
+        return operand.type
+
+    def value(
+        self, kind: str, inputs: Sequence[Any], result: Any, shape: Any, **given: Any
+    ) -> Value:
+        """The result of an operator that has one."""
+        out = Value(Tensor(np.dtype(result), tuple(shape)))
+        self(kind, inputs, [out], given)
+        return out
+
+    def reshape(self, operand: Any, shape: tuple[int, ...]) -> Value:
+        dtype, old = self.type(operand)
+        known = tuple(prod(old) if size == -1 else size for size in shape)
+        return self.value("Reshape", [operand, np.array(shape, np.int64)], dtype, known)
+
+    def cast(self, operand: Any, dtype: Any) -> Value:
+        shape = self.type(operand).shape
+        return self.value("Cast", [operand], dtype, shape, dst_type=np.dtype(dtype))
+
+    def all(self, node: Node, count: int) -> list[Value]:
+        """The node's results, and ones that nobody uses where it has fewer than ``count``."""
+        rest = [Value(node.outputs[0].type) for _ in range(count - len(node.outputs))]
+        return [*node.outputs, *rest]
+
+    def refuse(self, node: Node, problem: str) -> UnsupportedError:
+        where = f"{node.source}: " if node.source else ""
+        return UnsupportedError(f"{where}{node.op} {problem}")
+
+    def _input(self, operand: Any) -> Any:
+        if isinstance(operand, Const):
+            return self._tensor(operand)
+        if isinstance(operand, list | tuple):
+            return [self._input(part) for part in operand]
+        return operand
+
+    def _tensor(self, operand: Const) -> np.ndarray:
+        if not isinstance(operand.value, np.ndarray):
+            assert self.node is not None
+            raise self.refuse(self.node, f"with the operand {operand.value!r}")
+        return operand.value
+
+    def _packed(self, parts: Sequence[Any], dtype: Any) -> Value:
+        """A shape with dynamic sizes: one tensor of all its parts."""
+        pieces = []
+        for part in parts:
+            if isinstance(part, Const):
+                pieces.append(np.array([part.value], dtype))
+            else:
+                pieces.append(self.reshape(self._scalar(part, dtype), (1,)))
+        axis = np.array(0, np.int64)
+        return self.value("ConcatV2", [pieces, axis], dtype, (len(parts),), N=len(pieces))
+
+    def _scalar(self, part: Any, dtype: Any) -> Value:
+        if not isinstance(part, Size):
+            return part
+        rank = len(part.of.type.shape)
+        shape = self.value("Shape", [part.of], dtype, (rank,), dtype=np.dtype(dtype))
+        where = np.array(part.axis, np.int64), np.array(0, np.int64)
+        return self.value("GatherV2", [shape, *where], dtype, (), batch_dims=0)
+
+
+def _numbers(operand: Operand) -> Any:
+    if isinstance(operand, tuple) and not isinstance(operand, Const | Size):
+        return [_numbers(part) for part in operand]
+    assert isinstance(operand, Const)
+    return operand.value
+
+
+def _captured(bodies: Sequence[Graph]) -> list[Parameter]:
+    """Weights that bodies refer to, which GE does not allow: they become arguments."""
+    found: dict[Parameter, None] = {}
+    for body in bodies:
+        used: Iterator[Any] = (
+            v for node in body.walk() for operand in node.inputs for v in values_of(operand)
+        )
+        found |= dict.fromkeys(v for v in used if isinstance(v, Parameter))
+        found |= dict.fromkeys(v for v in body.outputs if isinstance(v, Parameter))
+        for node in body.walk():
+            for inner in node.bodies:
+                found |= dict.fromkeys(v for v in inner.outputs if isinstance(v, Parameter))
+    return list(found)
+
+
+def _if(adapting: _Adapting, emit: Emit, node: Node) -> None:
+    predicate, *operands = node.inputs
+    extra = _captured(node.bodies)
+    names = [
+        adapting.body(body, [*body.inputs, *extra], body.outputs, kind)
+        for body, kind in zip(node.bodies, ("then", "else"), strict=True)
+    ]
+    emit("If", [predicate, [*operands, *extra]], node.outputs, {}, names)
+
+
+def _while(adapting: _Adapting, emit: Emit, node: Node) -> None:
+    extra = _captured(node.bodies)
+    test, step = node.bodies
+    names = [
+        adapting.body(test, [*test.inputs, *extra], test.outputs, "cond"),
+        adapting.body(step, [*step.inputs, *extra], [*step.outputs, *extra], "body"),
+    ]
+    rest = [Value(parameter.type) for parameter in extra]
+    carry, results = [*node.inputs, *extra], [*node.outputs, *rest]
+    emit("While", [carry], results, {"parallel_iterations": 10}, names)
+
+
+_FLOW = {"If": _if, "While": _while}

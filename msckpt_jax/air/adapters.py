@@ -1,0 +1,393 @@
+"""MindSpore's operators as GE's: one row each.
+
+A row says which GE operator it is, which of MindSpore's operands are its inputs, and what its
+attributes are. The evidence is MindSpore's own adapter of that operator (``REG_ADPT_DESC`` in its
+``op_declare`` files) unless the row says otherwise. Operands are meant by their position in
+MindSpore's definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax.lowering.graph import Const, Node, Tensor, Value
+
+#: MindSpore has an adapter to this GE operator.
+ADAPTER = "MindSpore's adapter"
+#: MindSpore 2.10 wrote this GE operator for it, though it has another adapter or none.
+WRITTEN = "a file that MindSpore wrote"
+#: GE's prototype has the definition that is needed; MindSpore has no adapter, or an unfit one.
+PROTOTYPE = "GE's prototype"
+
+#: ``adapt(emit, node)``: emit GE operators for a node. ``emit(kind, inputs, results, attributes)``.
+Adapt = Callable[[Any, Node], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How a node becomes GE operators, and what that rests on."""
+
+    adapt: Adapt
+    operators: tuple[str, ...]
+    evidence: str = ADAPTER
+    note: str = ""
+
+
+def given(node: Node, position: int) -> Any:
+    """A constant operand as Python has it: a number, a tuple of numbers, a dtype."""
+    return _plain(node.inputs[position])
+
+
+def _plain(operand: Any) -> Any:
+    if not isinstance(operand, Const):
+        return tuple(_plain(part) for part in operand)
+    value = operand.value
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
+@dataclass(frozen=True, slots=True)
+class Ints:
+    """The operand is a constant tensor of integers: rank 1, or rank 0 where it is a number."""
+
+    position: int
+    dtype: Any = np.int64
+    rank: int | None = None
+
+
+def row(kind: str, *inputs: Any, evidence: str = ADAPTER, note: str = "", **attributes: Any) -> Row:
+    """One GE operator.
+
+    Args:
+        kind: GE's name.
+        inputs: in the order of GE's prototype, each a position in MindSpore's definition, `Ints`,
+            or None for an optional one that is not given; all tensors of the node if left out.
+        evidence: what the row rests on.
+        note: what a reader should know.
+        attributes: values, or functions of the node.
+    """
+
+    def adapt(emit: Any, node: Node) -> None:
+        chosen = inputs or range(len(node.inputs))
+        operands = [emit.operand(node, what) for what in chosen]
+        values = {k: v(node) if callable(v) else v for k, v in attributes.items()}
+        emit(kind, operands, node.outputs, values)
+
+    return Row(adapt, (kind,), evidence, note)
+
+
+def arg(position: int, convert: Callable[[Any], Any] = lambda value: value) -> Any:
+    """An attribute that MindSpore has as an operand."""
+    return lambda node: convert(given(node, position))
+
+
+def attr(name: str, default: Any = None) -> Any:
+    """An attribute that MindSpore has as one, too."""
+    return lambda node: node.attrs.get(name, default)
+
+
+def _list(value: Any) -> list[int]:
+    return [value] if isinstance(value, int) else list(value)
+
+
+#: Element by element, or of all tensors: another name at most.
+_SAME = (
+    "Abs", "Acosh", "Add", "Asin", "Asinh", "Atan", "Atan2", "Atanh", "BesselI0e", "BesselI1e",
+    "Betainc", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Ceil", "Conj", "Cos", "Cosh",
+    "Digamma", "Equal", "Erf", "Erfc", "Erfinv", "Expm1", "Floor", "FloorDiv", "FloorMod",
+    "GatherNd", "Greater", "GreaterEqual", "Identity", "Igammac", "Invert", "IsFinite",
+    "LeftShift", "Less", "LessEqual", "Log1p", "LogicalAnd", "LogicalNot", "LogicalOr",
+    "Maximum", "Minimum", "Mish", "Mul", "Neg", "NextAfter", "NotEqual", "Pow", "RealDiv",
+    "Reciprocal", "RightShift", "Rint", "Rsqrt", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus",
+    "Sqrt", "Square", "Sub", "Tan", "Tanh", "TensorScatterAdd", "TensorScatterMax",
+    "TensorScatterMin", "TensorScatterSub", "TensorScatterUpdate", "TruncateDiv", "Zeta",
+)  # fmt: skip
+_RENAMED = {
+    **dict(zip(_SAME, _SAME, strict=True)),
+    "ACos": "Acos",
+    "GeLU": "Gelu",
+    "HSwish": "HardSwish",
+    "ReLU": "Relu",
+    "ReLU6": "Relu6",
+    "SeLUExt": "Selu",
+}
+
+
+def _reduction(kind: str) -> Row:
+    return row(kind, 0, Ints(1, rank=1), keep_dims=arg(2))
+
+
+def _cumulative(kind: str) -> Row:
+    return row(kind, 0, Ints(1), exclusive=arg(2), reverse=arg(3))
+
+
+#: ``pad_mode`` of MindSpore's pooling operators: a name, or a number where it is an operand.
+_PADDINGS = {1: "SAME", 2: "VALID"}
+_PADDINGS |= {name: name.upper() for name in ("same", "valid", "SAME", "VALID")}
+
+
+def _pool(kernel: Any, strides: Any, mode: Any) -> dict[str, Any]:
+    """GE's attributes of windows over the two last axes."""
+    spatial = ([1, 1, *_list(sizes)[-2:]] for sizes in (kernel, strides))
+    names = ("ksize", "strides")
+    return dict(zip(names, spatial, strict=True)) | {
+        "padding": _PADDINGS[mode],
+        "data_format": "NCHW",
+    }
+
+
+def _max_pool(emit: Any, node: Node) -> None:
+    attributes = _pool(*(node.attrs[key] for key in ("kernel_size", "strides", "pad_mode")))
+    emit("MaxPool", [node.inputs[0]], node.outputs, attributes)
+
+
+def _average_pool(emit: Any, node: Node) -> None:
+    attributes = _pool(*(given(node, at) for at in (1, 2, 3)))
+    emit("AvgPool", [node.inputs[0]], node.outputs, attributes)
+
+
+def _convolution(kind: str, rank: int) -> Adapt:
+    def adapt(emit: Any, node: Node) -> None:
+        if str(node.attrs.get("pad_mode", "pad")) not in ("pad", "0"):
+            raise emit.refuse(node, f"pad_mode {node.attrs['pad_mode']}, only explicit paddings")
+        spread = {2: lambda v: _list(v)[-2:], 3: lambda v: _list(v)[-3:]}[rank]
+        strides = node.attrs.get("stride", node.attrs.get("strides"))
+        dilations = node.attrs.get("dilation", node.attrs.get("dilations"))
+        attributes = {
+            "strides": [1, 1, *spread(strides)],
+            "pads": _list(node.attrs.get("pad_list", node.attrs.get("pad"))),
+            "dilations": [1, 1, *spread(dilations)],
+            "groups": node.attrs.get("group", node.attrs.get("groups", 1)),
+            "data_format": "NCHW" if rank == 2 else "NCDHW",
+            "offset_x": 0,
+        }
+        emit(kind, [*node.inputs[:2], None, None], node.outputs, attributes)
+
+    return adapt
+
+
+def _pad(emit: Any, node: Node) -> None:
+    """MindSpore's paddings begin with the last axis and may be fewer; GE's are all, in order."""
+    x, value = node.inputs[0], node.inputs[2]
+    if emit.type(x).dtype == bool:
+        raise emit.refuse(node, "of bools")
+    flat = [int(n) for n in np.ravel(given(node, 1))]
+    pairs = list(zip(flat[0::2], flat[1::2], strict=True))[::-1]
+    rank = len(emit.type(x).shape)
+    pairs = [(0, 0)] * (rank - len(pairs)) + pairs
+    emit(
+        "PadV3",
+        [x, np.array(pairs, np.int64).reshape(-1), value],
+        node.outputs,
+        {"mode": node.attrs.get("mode", "constant"), "paddings_contiguous": True},
+    )
+
+
+def _logical_xor(emit: Any, node: Node) -> None:
+    """CANN 8.1 has no LogicalXor; MindSpore writes an operator of its own package."""
+    halves = [emit.cast(x, np.int8) for x in node.inputs]
+    emit("NotEqual", halves, node.outputs)
+
+
+def _scatter_mul(emit: Any, node: Node) -> None:
+    """No TensorScatterMul: all is laid out in one line, where ScatterElements multiplies."""
+    x, indices, updates = node.inputs
+    dims, dtype = emit.type(x).shape, emit.type(indices).dtype
+    depth = emit.type(indices).shape[-1]
+    rows, rest = emit.type(indices).shape[:-1], prod(dims[depth:])
+    steps = np.array([prod(dims[axis + 1 :]) for axis in range(depth)], dtype)
+    parts = emit.value("Mul", [indices, steps], dtype, (*rows, depth))
+    begin = emit.value("ReduceSum", [parts, np.array([-1], np.int64)], dtype, rows)
+    column = emit.reshape(begin, (prod(rows), 1))
+    places = emit.value("Add", [column, np.arange(rest, dtype=dtype)], dtype, (prod(rows), rest))
+    line = Value(Tensor(emit.type(x).dtype, (prod(dims),)))
+    operands = [emit.reshape(part, (-1,)) for part in (x, places, updates)]
+    emit("ScatterElements", operands, [line], {"axis": 0, "reduction": "mul"})
+    emit("Reshape", [line, np.array(dims, np.int64)], node.outputs)
+
+
+def _parts(node: Node) -> list[Any]:
+    assert isinstance(node.inputs[0], tuple)
+    return list(node.inputs[0])
+
+
+def _add_n(emit: Any, node: Node) -> None:
+    parts = _parts(node)
+    emit("AddN", [parts], node.outputs, {"N": len(parts)})
+
+
+def _concat(emit: Any, node: Node) -> None:
+    parts = _parts(node)
+    axis = np.array(given(node, 1), np.int64)
+    emit("ConcatV2", [parts, axis], node.outputs, {"N": len(parts)})
+
+
+def _stack(emit: Any, node: Node) -> None:
+    parts = _parts(node)
+    emit("Pack", [parts], node.outputs, {"axis": node.attrs["axis"], "N": len(parts)})
+
+
+def _batch_norm(emit: Any, node: Node) -> None:
+    if given(node, 5):
+        raise emit.refuse(node, "in training")
+    rest = [Value(emit.type(node.inputs[3])) for _ in range(6 - len(node.outputs))]
+    attributes = {
+        "is_training": False,
+        "epsilon": given(node, 6),
+        "data_format": "NCHW",
+        "exponential_avg_factor": 1.0,
+    }
+    emit("BatchNorm", list(node.inputs[:5]), [*node.outputs, *rest], attributes)
+
+
+def _layer_norm(emit: Any, node: Node) -> None:
+    attributes = {
+        "begin_norm_axis": given(node, 3),
+        "begin_params_axis": given(node, 4),
+        "epsilon": given(node, 5),
+    }
+    emit("LayerNorm", list(node.inputs[:3]), emit.all(node, 3), attributes)
+
+
+def _dense(emit: Any, node: Node) -> None:
+    x, weight, bias = node.inputs
+    rank = len(emit.type(x).shape)
+    if rank != 2:
+        raise emit.refuse(node, f"of rank {rank}")
+    none = getattr(bias, "value", bias) is None
+    emit(
+        "MatMulV2",
+        [x, weight, None if none else bias, None],
+        node.outputs,
+        {"transpose_x1": False, "transpose_x2": True, "offset_x": 0},
+    )
+
+
+def _triangular_solve(emit: Any, node: Node) -> None:
+    if given(node, 4):
+        raise emit.refuse(node, "with a unit diagonal")
+    if given(node, 2) and np.issubdtype(emit.type(node.inputs[0]).dtype, np.complexfloating):
+        raise emit.refuse(node, "of complex matrices, transposed")
+    attributes = {"lower": given(node, 3), "adjoint": bool(given(node, 2))}
+    emit("MatrixTriangularSolve", list(node.inputs[:2]), node.outputs, attributes)
+
+
+def _cholesky(emit: Any, node: Node) -> None:
+    if given(node, 1):
+        raise emit.refuse(node, "upper")
+    emit("Cholesky", [node.inputs[0]], node.outputs)
+
+
+def _fft(kind: str) -> Adapt:
+    """GE's transform the last axis only."""
+
+    def adapt(emit: Any, node: Node) -> None:
+        lengths, axes = given(node, 1), given(node, 2)
+        if len(axes) > 1:
+            raise emit.refuse(node, f"over {len(axes)} axes")
+        real = kind in ("RFFT", "IRFFT")
+        operands = [node.inputs[0], *([np.array(lengths, np.int32)] if real else [])]
+        emit(kind, operands, node.outputs)
+
+    return adapt
+
+
+def _part(kind: str) -> Adapt:
+    def adapt(emit: Any, node: Node) -> None:
+        emit(kind, [node.inputs[0]], node.outputs, {"Tout": node.outputs[0].type.dtype})
+
+    return adapt
+
+
+def _top_k(emit: Any, node: Node) -> None:
+    k = np.array(given(node, 1), np.int32)
+    attributes = {"sorted": True, "dim": -1, "largest": True}
+    emit("TopKV2", [node.inputs[0], k], node.outputs, attributes)
+
+
+#: MindSpore's operator -> its row. Control flow is in ``adapt``.
+ADAPTERS: Mapping[str, Row] = {
+    **{name: row(kind) for name, kind in _RENAMED.items()},
+    "AddN": Row(_add_n, ("AddN",)),
+    "Argmax": row("ArgMaxV2", 0, Ints(1), dtype=arg(2)),
+    "Argmin": row("ArgMin", 0, Ints(1), dtype=arg(2)),
+    "AvgPool": Row(_average_pool, ("AvgPool",)),
+    "BatchMatMul": row("BatchMatMul", 0, 1, adj_x1=arg(2), adj_x2=arg(3)),
+    "BatchNorm": Row(_batch_norm, ("BatchNorm",)),
+    "BiasAdd": row("BiasAdd", 0, 1, data_format="NCHW"),
+    "BroadcastTo": row("BroadcastTo", 0, Ints(1, rank=1)),
+    "Cast": row("Cast", 0, dst_type=arg(1)),
+    "Cholesky": Row(_cholesky, ("Cholesky",), PROTOTYPE),
+    "ClampTensor": row("ClipByValueV2", 0, 1, 2, evidence=PROTOTYPE),
+    "Complex": row("Complex", 0, 1, Tout=lambda n: n.outputs[0].type.dtype),
+    "ComplexAbs": row("ComplexAbs", 0, Tout=lambda n: n.outputs[0].type.dtype),
+    "Concat": Row(_concat, ("ConcatV2",), PROTOTYPE, "Concat takes the axis as int32 only"),
+    "Conv2D": Row(_convolution("Conv2D", 2), ("Conv2D",)),
+    "Conv3D": Row(_convolution("Conv3D", 3), ("Conv3D",)),
+    "CumProd": _cumulative("Cumprod"),
+    "CumSum": _cumulative("Cumsum"),
+    "Cummax": row("Cummax", 0, dim=arg(1)),
+    "Cummin": row("Cummin", 0, axis=arg(1)),
+    "Dense": Row(_dense, ("MatMulV2",), PROTOTYPE),
+    "Div": Row(
+        lambda e, n: e("TruncateDiv" if n.outputs[0].type.dtype.kind in "iu" else "RealDiv",
+                       list(n.inputs), n.outputs),
+        ("RealDiv", "TruncateDiv"), PROTOTYPE, "Div leaves open how integers are divided",
+    ),
+    "Exp": row("Exp", base=-1.0, scale=1.0, shift=0.0),
+    "ExpandDims": row("ExpandDims", 0, Ints(1)),
+    **{f"{k}N": Row(_fft(k), (k,), PROTOTYPE) for k in ("FFT", "IFFT", "RFFT", "IRFFT")},
+    "FillScalar": row("Fill", Ints(0, rank=1), 1),
+    "Gather": row("GatherV2", 0, 1, Ints(2), batch_dims=arg(3)),
+    "GatherD": row("GatherElements", 0, 2, dim=arg(1)),
+    "Igamma": row("Igamma", evidence=PROTOTYPE),
+    "Imag": Row(_part("Imag"), ("Imag",)),
+    "LayerNorm": Row(_layer_norm, ("LayerNorm",)),
+    "Lgamma": row("Lgamma", evidence=PROTOTYPE, note="MindSpore writes CustLgamma of its own"),
+    "Log": row("Log", base=-1.0, scale=1.0, shift=0.0),
+    "LogSoftmax": row("LogSoftmaxV2", 0, axes=arg(1, _list)),
+    "LogicalXor": Row(_logical_xor, ("NotEqual",), PROTOTYPE),
+    "MatMul": row("MatMulV2", 0, 1, None, None, transpose_x1=arg(2), transpose_x2=arg(3),
+                  offset_x=0),
+    "MatrixDeterminant": row("MatrixDeterminant"),
+    "MatrixInverse": row("MatrixInverse", adjoint=attr("adjoint", default=False)),
+    "MaxPool": Row(_max_pool, ("MaxPool",)),
+    "Mod": row("TruncateMod", evidence=PROTOTYPE, note="the sign of the dividend, as MindSpore's"),
+    "OneHot": row("OneHot", 0, Ints(1, np.int32), 2, 3, axis=arg(4)),
+    "PadV3": Row(_pad, ("PadV3",), ADAPTER, "paddings of all axes, which infer-shape needs"),
+    "PopulationCount": row("PopulationCount"),
+    "Qr": row("Qr", 0, full_matrices=arg(1)),
+    "Range": row("Range", Ints(0), Ints(1), Ints(2), evidence=PROTOTYPE),
+    "Real": Row(_part("Real"), ("Real",), PROTOTYPE, "MindSpore writes CustReal of its own"),
+    **{name: _reduction(name) for name in (
+        "ReduceAll", "ReduceAny", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"
+    )},
+    "Reshape": row("Reshape", 0, Ints(1, rank=1)),
+    "ReverseV2": row("ReverseV2", 0, Ints(1, rank=1)),
+    "Round": row("Round", 0, decimals=arg(1)),
+    "Select": row("SelectV2", evidence=PROTOTYPE, note="Select does not broadcast"),
+    "SelfAdjointEig": row("SelfAdjointEig", 0, compute_v=attr("compute_v", default=True),
+                          evidence=PROTOTYPE),
+    "SiLU": row("Swish", 0, scale=1.0, evidence=WRITTEN),
+    "Slice": row("Slice", 0, Ints(1, rank=1), Ints(2, rank=1)),
+    "Softmax": row("SoftmaxV2", 0, axes=arg(1, _list)),
+    "SolveTriangular": Row(_triangular_solve, ("MatrixTriangularSolve",), PROTOTYPE),
+    "Sort": row("Sort", 0, axis=attr("axis"), descending=attr("descending"), stable=True),
+    "Split": row("Split", Ints(1, np.int32), 0, num_split=arg(2)),
+    "Squeeze": row("Squeeze", 0, axis=arg(1, _list)),
+    "Stack": Row(_stack, ("Pack",), WRITTEN),
+    "StridedSlice": row(
+        "StridedSlice", 0, Ints(1, rank=1), Ints(2, rank=1), Ints(3, rank=1), begin_mask=arg(4),
+        end_mask=arg(5), ellipsis_mask=arg(6), new_axis_mask=arg(7), shrink_axis_mask=arg(8),
+    ),
+    "Svd": row("Svd", 0, full_matrices=arg(1), compute_uv=arg(2)),
+    "TensorScatterMul": Row(_scatter_mul, ("ScatterElements",), PROTOTYPE),
+    "Tile": row("Tile", 0, Ints(1, rank=1)),
+    "TopK": Row(_top_k, ("TopKV2",), PROTOTYPE, "TopK takes k as float32 in MindSpore's files"),
+    "Transpose": row("Transpose", 0, Ints(1, rank=1)),
+    "Unstack": row("Unpack", 0, axis=attr("axis"), num=attr("num"), evidence=PROTOTYPE),
+}  # fmt: skip

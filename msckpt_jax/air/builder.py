@@ -1,0 +1,193 @@
+"""GE's messages, one operator at a time: names, edges, descriptions, constants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from msckpt_jax._protos import ge_ir_pb2
+from msckpt_jax.air.prototypes import Prototype, prototypes
+from msckpt_jax.dtypes import of_array
+from msckpt_jax.errors import UnsupportedError
+from msckpt_jax.lowering.graph import Parameter, Tensor, Value
+
+#: What an operator takes: a value, a constant, several (dynamic), nothing (an optional input).
+Input: TypeAlias = "Value | np.ndarray | Sequence[Input] | None"
+
+#: Operators whose tensors have a layout beyond "ND"; their filters are OIHW, which GE calls NCHW.
+_LAID_OUT = {
+    *("AvgPool", "AvgPool3D", "AvgPoolV2", "MaxPool", "MaxPool3D", "MaxPoolV3"),
+    *("BatchNorm", "BiasAdd", "Conv2D", "Conv3D"),
+}
+_LAYOUTS = {4: "NCHW", 5: "NCDHW"}
+
+
+class Builder:
+    """One graph under construction.
+
+    Attributes:
+        message: the ``GraphDef``.
+        weights: name of a Const whose value is not in its message -> the parameter it is.
+    """
+
+    def __init__(self, name: str, dtypes: Mapping[np.dtype, np.dtype]):
+        self.message = ge_ir_pb2.GraphDef(name=name)
+        self.weights: dict[str, Parameter] = {}
+        self._dtypes = dtypes
+        self._sources: dict[Value, tuple[str, int, Tensor]] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
+        self._names: set[str] = set()
+
+    def argument(self, value: Value) -> None:
+        """The next argument of the graph."""
+        index = sum(op.type == "Data" for op in self.message.op)
+        op = self._operator("Data", self._unique(value.name or f"Data_{index}"))
+        self._describe(op.input_desc.add(), value.type, _LAYOUTS.get(len(value.type.shape), "ND"))
+        self._set(op, "index", "Int", index)
+        self._outputs(op, [value], [_LAYOUTS.get(len(value.type.shape), "ND")])
+        self._bookkeeping(op, ["x"], ["y"])
+
+    def parameter(self, value: Parameter) -> None:
+        """A weight; its Const has its name, and no data yet."""
+        name = self._unique(value.name)
+        op = self._operator("Const", name)
+        self._describe(op.attr["value"].t.desc, value.type, "ND")
+        self._outputs(op, [value], ["ND"])
+        self._bookkeeping(op, [], ["y"])
+        self.weights[name] = value
+
+    def constant(self, array: np.ndarray) -> Value:
+        array = np.ascontiguousarray(array).reshape(array.shape)
+        array = array.astype(self._dtypes.get(array.dtype, array.dtype), copy=False)
+        key = array.dtype.str + array.dtype.name, array.shape, array.tobytes()
+        if key not in self._constants:
+            value = Value(Tensor(array.dtype, array.shape))
+            op = self._operator("Const", self._unique(f"Const_{len(self._constants)}"))
+            self._describe(op.attr["value"].t.desc, value.type, "ND")
+            op.attr["value"].t.data = key[2]
+            self._outputs(op, [value], ["ND"])
+            self._bookkeeping(op, [], ["y"])
+            self._constants[key] = value
+        return self._constants[key]
+
+    def operator(
+        self,
+        kind: str,
+        inputs: Sequence[Input],
+        results: Sequence[Value],
+        attributes: Mapping[str, Any] | None = None,
+        subgraphs: Sequence[str] = (),
+    ) -> None:
+        """Add an operator; ``inputs`` are in the order of the prototype, trailing ones may lack."""
+        prototype = prototypes()[kind]
+        named = list(_named(prototype, inputs))
+        values = [self._value(operand) for _, operand in named]
+        number = sum(op.type == kind for op in self.message.op)
+        op = self._operator(kind, self._unique(f"{kind}_{number}"))
+        layout = _LAYOUTS if kind in _LAID_OUT else {}
+        for value in values:
+            if value is None:
+                op.input.append("")
+                op.input_desc.add(layout="FORMAT_RESERVED")
+                continue
+            name, index, type_ = self._source(value)
+            op.input.append(f"{name}:{index}")
+            self._describe(op.input_desc.add(), type_, layout.get(len(type_.shape), "ND"))
+        self._outputs(op, results, [layout.get(len(v.type.shape), "ND") for v in results])
+        for name, attribute in prototype.attributes.items():
+            given = (attributes or {}).get(name)
+            if given is not None:
+                self._set(op, name, attribute.type, given)
+            elif attribute.default is None:
+                raise AssertionError(f"{kind} needs {name}")
+        op.subgraph_name.extend(subgraphs)
+        ports = [port.name for port in prototype.outputs]
+        if prototype.outputs and prototype.outputs[-1].dynamic:
+            ports = [f"{ports[0]}{index}" for index in range(len(results))]
+        self._bookkeeping(op, [name for name, _ in named], ports)
+
+    def results(self, values: Sequence[Value | np.ndarray]) -> None:
+        """What the graph gives. An explicit NetOutput, since GE drops outputs given twice."""
+        op = self._operator("NetOutput", self._unique("NetOutput"))
+        for value in values:
+            name, index, type_ = self._source(self._value(value))
+            op.input.append(f"{name}:{index}")
+            self._describe(op.input_desc.add(), type_, "ND")
+        self._bookkeeping(op, [f"input{index}" for index in range(len(values))], [])
+
+    def _value(self, operand: Any) -> Any:
+        return self.constant(operand) if isinstance(operand, np.ndarray) else operand
+
+    def _source(self, value: Value) -> tuple[str, int, Tensor]:
+        return self._sources[value]
+
+    def _operator(self, kind: str, name: str) -> Any:
+        return self.message.op.add(name=name, type=kind, id=len(self.message.op))
+
+    def _unique(self, name: str) -> str:
+        found, count = name, 0
+        while found in self._names:
+            count += 1
+            found = f"{name}_{count}"
+        self._names.add(found)
+        return found
+
+    def _outputs(self, op: Any, values: Sequence[Value], layouts: Sequence[str]) -> None:
+        for index, (value, layout) in enumerate(zip(values, layouts, strict=True)):
+            self._describe(op.output_desc.add(), value.type, layout)
+            self._sources[value] = op.name, index, value.type
+
+    def _describe(self, message: Any, type_: Tensor, layout: str) -> None:
+        row = of_array(self._dtypes.get(type_.dtype, type_.dtype))
+        if row is None or row.ge is None:
+            raise UnsupportedError(f"AIR has no dtype {type_.dtype.name}; cast it in the function")
+        message.dtype, message.layout = row.ge, layout
+        message.shape.dim[:] = [dim if isinstance(dim, int) else -1 for dim in type_.shape]
+
+    def _set(self, op: Any, name: str, kind: str, value: Any) -> None:
+        attribute = op.attr[name]
+        if kind.startswith("List"):
+            field, number = _LISTS[kind]
+            attribute.list.val_type = number
+            getattr(attribute.list, field).extend(_scalar(kind[4:], item) for item in value)
+        else:
+            setattr(attribute, _FIELDS[kind], _scalar(kind, value))
+
+    @staticmethod
+    def _bookkeeping(op: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        """The ports' names, which GE reads without an element type."""
+        for key, names in (("input", inputs), ("output", outputs)):
+            if names:
+                op.attr[f"_{key}_name_key"].list.s.extend(name.encode() for name in names)
+                op.attr[f"_{key}_name_value"].list.i.extend(range(len(names)))
+
+
+_FIELDS = {"String": "s", "Int": "i", "Float": "f", "Bool": "b", "Type": "dt"}
+_LISTS = {
+    "ListString": ("s", 1),
+    "ListInt": ("i", 2),
+    "ListFloat": ("f", 3),
+    "ListBool": ("b", 4),
+    "ListType": ("dt", 10),
+}
+
+
+def _scalar(kind: str, value: Any) -> Any:
+    if isinstance(value, np.dtype):  # ge::DataType in attributes, not the messages' numbers
+        row = of_array(value)
+        if row is None or row.ge_type is None:
+            raise UnsupportedError(f"AIR has no dtype {value.name}; cast it in the function")
+        return row.ge_type
+    return value.encode() if kind == "String" else value
+
+
+def _named(prototype: Prototype, inputs: Sequence[Input]) -> Any:
+    """Each input with the name of its port."""
+    for port, operand in zip(prototype.inputs, inputs, strict=False):
+        if port.dynamic:
+            assert isinstance(operand, Sequence)
+            yield from ((f"{port.name}{index}", part) for index, part in enumerate(operand))
+        else:
+            yield port.name, operand

@@ -1,0 +1,43 @@
+"""AIR as one of the formats of ``export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msckpt_jax.air import adapt, function, report, writer
+from msckpt_jax.air.check import MAXIMUM_BYTES
+from msckpt_jax.errors import ExportError
+from msckpt_jax.lowering import payload
+from msckpt_jax.lowering.graph import Graph
+from msckpt_jax.mindir import verification
+
+if TYPE_CHECKING:
+    from msckpt_jax.export import Traced, Wanted
+
+
+def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
+    """Write the file; it, what the chip lacks, and the command that compiles it."""
+    encrypt = payload.encryption(wanted, "AIR", "preprocessor", "custom_func", "user_info")
+    adapted = adapt.adapt(graph, narrow=wanted.narrow)
+    found = report.findings(adapted, wanted.soc)
+    faults = tuple(str(finding) for finding in found if finding.fault)
+    if faults:
+        chip = f" for {wanted.soc}" if wanted.soc else ""
+        raise ExportError(f"GE would refuse the file{chip}, nothing was written:", problems=faults)
+    split = min(wanted.split_bytes or MAXIMUM_BYTES, MAXIMUM_BYTES)
+    options = writer.Options(split, encrypt, wanted.key, wanted.durable)
+    writer.write(adapted, path, options)
+    return path, [*map(str, found), report.atc_command(str(path), wanted.soc)]
+
+
+def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
+    """The largest difference to JAX when the file runs by the meanings of GE's operators."""
+    if wanted.encrypt is not None:
+        raise ExportError("verify=True cannot read what your function has encrypted")
+    inputs, expected = verification.trial(traced)
+    found = function.load(file)(*inputs)
+    results = [np.asarray(r) for r in (found if isinstance(found, tuple) else (found,))]
+    return verification.compare(file, expected, results, "GE's operators")

@@ -1,0 +1,86 @@
+"""Weights in a model file: messages are written around their bytes, which are never copied."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from msckpt_jax.checkpoint import cipher, records, wire
+from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint import writer as bytes_writer
+from msckpt_jax.checkpoint.plan import Part, Plan
+from msckpt_jax.lowering.graph import Parameter
+
+if TYPE_CHECKING:
+    from msckpt_jax.export import Wanted
+
+
+class Options(Protocol):
+    """``encrypt`` is a cipher of MindSpore's, or a function of bytes and key that gives bytes."""
+
+    @property
+    def encrypt(self) -> cipher.Mode | Callable[[bytes, bytes], bytes] | None: ...
+    @property
+    def key(self) -> bytes: ...
+    @property
+    def durable(self) -> bool: ...
+
+
+def encryption(
+    wanted: Wanted, file_format: str, *absent: str
+) -> Callable[[bytes, bytes], bytes] | None:
+    """The user's function that encrypts, for formats that have no cipher of their own.
+
+    Raises:
+        ValueError: there is one of the arguments ``absent``, which the format has no place for,
+            or the name of a cipher.
+    """
+    given = [name for name in absent if getattr(wanted, name) is not None]
+    if given:
+        raise ValueError(f"{file_format} has no place for {', '.join(given)}: MINDIR has")
+    if wanted.encrypt is None or callable(wanted.encrypt):
+        return wanted.encrypt
+    raise ValueError(
+        f"{file_format} has no cipher of its own: enc_mode must be a function of bytes and key"
+    )
+
+
+def content(parameter: Parameter) -> Part:
+    """The bytes of a weight: an array, or a tensor that is gathered window by window."""
+    data = parameter.data
+    if parameter.type.dtype.kind == "c":  # no dtype of a CheckPoint
+        return np.ascontiguousarray(data)
+    found = records.of_value(parameter.name, data).content
+    if isinstance(found, records.Tensor):
+        return planning.Range(found, 0, math.prod(found.shape))
+    return found
+
+
+def nested(field: int, parts: Sequence[Part]) -> list[Part]:
+    """A length-delimited field of a protobuf message, made of ``parts``."""
+    size = sum(map(planning.size_of, parts))
+    return [wire.varint(field << 3 | 2) + wire.varint(size), *parts]
+
+
+def write(path: Path, parts: Sequence[Part], options: Options) -> None:
+    """Write a file, which replaces an older one when it is complete."""
+    parts = [part for part in parts if planning.size_of(part)]
+    mode = options.encrypt
+    if callable(mode):
+        plain = b"".join(b for chunk in planning.chunks(parts) for b in _buffers(chunk))
+        cipher_text = mode(plain, options.key)
+        if not isinstance(cipher_text, bytes | bytearray | memoryview):
+            raise TypeError(f"enc_mode gave {type(cipher_text).__name__}, not bytes")
+        parts, mode = [bytes(cipher_text)], None
+    plan = Plan(list(parts), sum(map(planning.size_of, parts)))
+    how = bytes_writer.Options(mode=mode, key=options.key, durable=options.durable)
+    bytes_writer.write(path, plan, how)
+
+
+def _buffers(chunk: planning.Chunk) -> list[bytes]:
+    staging = np.empty(planning.CHUNK_BYTES + 32 * 1024, np.uint8)
+    return [bytes(planning.as_bytes(b)) for b in planning.buffers(chunk, staging)]

@@ -1,0 +1,31 @@
+"""MindIR as one of the formats of ``export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msckpt_jax.lowering.graph import Graph
+from msckpt_jax.mindir import verification, writer
+
+if TYPE_CHECKING:
+    from msckpt_jax.export import Traced, Wanted
+
+
+def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
+    """Write the file; the one to load, and notes about it."""
+    how = writer.Options(
+        wanted.split_bytes or writer.SPLIT_BYTES,
+        wanted.encrypt,
+        wanted.key,
+        wanted.custom_func,
+        wanted.user_info,
+        wanted.durable,
+        wanted.preprocessor,
+    )
+    return writer.write(graph, path, how), []
+
+
+def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
+    """The largest difference to JAX when MindSpore runs the file."""
+    return verification.difference(file, traced, wanted.load)

@@ -1,0 +1,159 @@
+"""A Graph of MindSpore's operators as an ONNX model: rules of ``adapters``, control flow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from onnx import helper
+
+from msckpt_jax.errors import ExportError, UnsupportedError
+from msckpt_jax.lowering.graph import Graph, Node, Parameter, Tensor, Value
+from msckpt_jax.onnx.adapters import ADAPTERS, Rule
+from msckpt_jax.onnx.builder import Builder, Names, info, initializer
+
+#: The first opset in which all that the rules use has its present form, and what the checker knows.
+OPSETS = range(18, 27)
+OPSET = 21
+_BOOL, _I64 = np.dtype(bool), np.dtype(np.int64)
+
+
+@dataclass(slots=True)
+class Adapted:
+    """A ``ModelProto`` whose weights have no data yet, and the weights by name."""
+
+    model: Any
+    weights: dict[str, Parameter]
+
+
+def adapt(graph: Graph, *, opset: int = OPSET, rules: Mapping[str, Rule] | None = None) -> Adapted:
+    """The ONNX model of a Graph.
+
+    Args:
+        graph: of MindSpore's operators.
+        opset: of ONNX; every operator has the form that it has there.
+        rules: for more operators, or other ones.
+
+    Raises:
+        ExportError: operators that have no rule, no form in the opset, or no kernel in onnxruntime:
+            all of them, each with the user's source line.
+    """
+    if opset not in OPSETS:
+        raise ValueError(f"opset must be {OPSETS[0]} to {OPSETS[-1]}, not {opset}")
+    adapting = _Adapting({**ADAPTERS, **(rules or {})})
+    names = Names(opset)
+    builder = Builder(names)
+    # Names of inputs and weights come first: nothing else may take them.
+    inputs = [info(builder.define(value, "x"), value.type) for value in graph.inputs]
+    weights = {builder.define(p, p.name): p for p in graph.parameters.values()}
+    adapting.nodes(builder, graph.nodes)
+    results = adapting.results(builder, graph.outputs, "output")
+    if adapting.problems:
+        problems = tuple(adapting.problems)
+        text = f"{len(problems)} operators cannot become ONNX, nothing was written:"
+        raise ExportError(text, problems=problems)
+    made = helper.make_graph(
+        builder.nodes,
+        graph.name,
+        inputs,
+        results,
+        [*names.initializers, *(initializer(name, p) for name, p in weights.items())],
+        value_info=builder.infos,
+    )
+    model = helper.make_model(
+        made,
+        producer_name="msckpt_jax",
+        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=helper.find_min_ir_version_for([helper.make_opsetid("", opset)], True),
+    )
+    return Adapted(model, weights)
+
+
+class _Adapting:
+    def __init__(self, rules: Mapping[str, Rule]):
+        self.rules = rules
+        self.problems: dict[str, None] = {}
+
+    def nodes(self, builder: Builder, nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            try:
+                found = self._node(builder, node)
+            except UnsupportedError as error:
+                where = f"{node.source}: " if node.source else ""
+                self.problems[f"{where}{node.op}: {error}"] = None
+                for value in node.outputs:  # so that what follows is looked at, too
+                    builder.define(value, node.op)
+                continue
+            values = [found] if isinstance(found, Value) else list(found)
+            for value, computed in zip(node.outputs, values, strict=False):
+                builder.same(value, computed)
+
+    def results(self, builder: Builder, outputs: Sequence[Any], hint: str) -> list[Any]:
+        """What a graph gives, under names of its own: an input or constant may be among it."""
+        found = []
+        for output in outputs:
+            type_ = builder.type(output)
+            value = Value(type_, hint)
+            builder.node("Identity", [builder.name(output)], [value], {})
+            builder.infos.pop()
+            found.append(info(builder.name(value), type_))
+        return found
+
+    def _node(self, builder: Builder, node: Node) -> Any:
+        if node.op == "If":
+            return self._if(builder, node)
+        if node.op == "While":
+            return self._while(builder, node)
+        if node.op not in self.rules:
+            raise UnsupportedError("has no rule in onnx/adapters.py")
+        return self.rules[node.op](builder, node)
+
+    def _if(self, builder: Builder, node: Node) -> list[Value]:
+        """The branches see the values around them, so that operands need no passing."""
+        predicate, *operands = node.inputs
+        then, otherwise = (
+            self._body(builder, body, operands, kind)
+            for body, kind in zip(node.bodies, ("then", "else"), strict=True)
+        )
+        results = [Value(value.type) for value in node.outputs]
+        branches = {"then_branch": then, "else_branch": otherwise}
+        builder.node("If", [builder.name(predicate)], results, branches)
+        return results
+
+    def _body(self, builder: Builder, body: Graph, operands: Sequence[Any], kind: str) -> Any:
+        inner = Builder(builder.names, builder)
+        for value, operand in zip(body.inputs, operands, strict=True):
+            inner.same(value, operand)
+        self.nodes(inner, body.nodes)
+        results = self.results(inner, body.outputs, kind)
+        return helper.make_graph(inner.nodes, kind, [], results, value_info=inner.infos)
+
+    def _while(self, builder: Builder, node: Node) -> list[Value]:
+        """Loop asks after each step whether to go on, so the condition is there twice."""
+        test, step = node.bodies
+        first = self._condition(builder, test, node.inputs)
+        inner = Builder(builder.names, builder)
+        count, going = Value(Tensor(_I64, ()), "step"), Value(Tensor(_BOOL, ()), "going")
+        carry = [Value(value.type, "carry") for value in step.inputs]
+        inputs = [
+            info(inner.define(value, "carry"), value.type) for value in (count, going, *carry)
+        ]
+        for value, given in zip(step.inputs, carry, strict=True):
+            inner.same(value, given)
+        self.nodes(inner, step.nodes)
+        again = self._condition(inner, test, step.outputs)
+        results = self.results(inner, [again, *step.outputs], "next")
+        body = helper.make_graph(inner.nodes, "step", inputs, results, value_info=inner.infos)
+        values = [Value(value.type) for value in node.outputs]
+        operands = ["", builder.name(first), *map(builder.name, node.inputs)]
+        builder.node("Loop", operands, values, {"body": body})
+        return values
+
+    def _condition(self, builder: Builder, test: Graph, operands: Sequence[Any]) -> Any:
+        for value, operand in zip(test.inputs, operands, strict=True):
+            builder.same(value, operand)
+        self.nodes(builder, test.nodes)
+        (found,) = test.outputs
+        return found

@@ -1,0 +1,232 @@
+"""ONNX's nodes by the schemas of one opset, with casts where onnxruntime has no kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from msckpt_jax.dtypes import of_array
+from msckpt_jax.errors import UnsupportedError
+from msckpt_jax.lowering.graph import Const, Dim, Parameter, Size, Tensor, Value
+from msckpt_jax.onnx import kernels
+
+#: Operators whose result does not follow from the bits of their operands.
+_ORDERED = frozenset(
+    {"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Max", "Min", "Div", "Mod", "TopK"}
+    | {"ReduceMax", "ReduceMin", "ArgMax", "ArgMin", "Sign", "Abs"}
+)
+
+
+class Names:
+    """What all graphs of a model share: names, which ONNX wants unique across nested graphs."""
+
+    def __init__(self, opset: int):
+        self.opset = opset
+        self.taken: set[str] = set()
+        self.constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self.initializers: list[Any] = []
+
+    def unique(self, name: str) -> str:
+        found, count = name, 0
+        while found in self.taken:
+            count += 1
+            found = f"{name}_{count}"
+        self.taken.add(found)
+        return found
+
+
+class Builder:
+    """One graph under construction.
+
+    Attributes:
+        nodes: its ``NodeProto`` so far.
+        infos: types of the values that nodes compute.
+    """
+
+    def __init__(self, names: Names, outer: Builder | None = None):
+        self.names = names
+        self.nodes: list[Any] = []
+        self.infos: list[Any] = []
+        self._known: dict[Value, str] = {} if outer is None else dict(outer._known)
+
+    def __call__(self, op: str, *inputs: Any, type: Tensor, **attributes: Any) -> Value:
+        """Add a node with one result.
+
+        Args:
+            op: ONNX's operator.
+            inputs: values, arrays (become initializers), None where an optional one is not given.
+            type: of the result.
+            attributes: ONNX's.
+
+        Raises:
+            UnsupportedError: the opset lacks it, or onnxruntime a kernel for the dtypes.
+        """
+        return self.several(op, *inputs, types=[type], **attributes)[0]
+
+    def several(
+        self, op: str, *inputs: Any, types: Sequence[Tensor], **attributes: Any
+    ) -> list[Value]:
+        """Add a node with several results."""
+        schema = self._schema(op)
+        wider = self._wider(schema, inputs, types)
+        operands = [
+            self._as(operand, wider.get(letter))
+            for operand, letter in zip(inputs, _letters(schema.inputs, len(inputs)), strict=True)
+        ]
+        letters = _letters(schema.outputs, len(types))
+        inner = [
+            Value(Tensor(wider.get(letter, t.dtype), t.shape))
+            for t, letter in zip(types, letters, strict=True)
+        ]
+        self.node(op, [self.name(x) for x in operands], inner, attributes)
+        return [
+            value if value.type == t else self.cast(value, t.dtype)
+            for value, t in zip(inner, types, strict=True)
+        ]
+
+    def node(
+        self, op: str, inputs: Sequence[str], results: Sequence[Value], attributes: Any
+    ) -> None:
+        """Add a node as it is."""
+        outputs = [self.define(value, op) for value in results]
+        given = {k: v for k, v in attributes.items() if v is not None}
+        self.nodes.append(helper.make_node(op, list(inputs), outputs, name=outputs[0], **given))
+        self.infos += [info(n, v.type) for n, v in zip(outputs, results, strict=True)]
+
+    def define(self, value: Value, hint: str) -> str:
+        """Give a value a name of its own."""
+        self._known[value] = self.names.unique(value.name or hint)
+        return self._known[value]
+
+    def same(self, value: Value, other: Any) -> None:
+        """``value`` is what ``other`` is."""
+        self._known[value] = self.name(other)
+
+    def name(self, operand: Any) -> str:
+        if operand is None:
+            return ""
+        if isinstance(operand, Const):
+            operand = operand.value
+        if isinstance(operand, np.ndarray):
+            return self._constant(operand)
+        return self._known[operand]
+
+    def type(self, operand: Any) -> Tensor:
+        array = operand.value if isinstance(operand, Const) else operand
+        if isinstance(array, np.ndarray):
+            return Tensor(array.dtype, array.shape)
+        return array.type
+
+    def cast(self, operand: Any, dtype: Any) -> Value:
+        type_ = Tensor(np.dtype(dtype), self.type(operand).shape)
+        return self("Cast", operand, type=type_, to=number(type_.dtype))
+
+    def vector(self, operand: Any) -> Any:
+        """A shape-like operand as an int64 tensor: an array, or a value if sizes are dynamic."""
+        if isinstance(operand, Value):
+            return operand if operand.type.dtype == np.int64 else self.cast(operand, np.int64)
+        if isinstance(operand, Const):
+            return np.atleast_1d(np.asarray(operand.value, np.int64))
+        parts = [operand] if isinstance(operand, Size) else list(operand)
+        pieces = list(map(self._piece, parts))
+        if all(isinstance(piece, np.ndarray) for piece in pieces):
+            return np.array([piece.item() for piece in pieces], np.int64)
+        return self("Concat", *pieces, type=Tensor(np.dtype(np.int64), (len(pieces),)), axis=0)
+
+    def _piece(self, part: Any) -> Any:
+        """One number of a shape as a vector."""
+        if isinstance(part, Const):
+            return np.array([part.value], np.int64)
+        if isinstance(part, Size):
+            return self._size(part)
+        one = Tensor(np.dtype(np.int64), (1,))
+        return self("Reshape", self.vector(part), np.array([1], np.int64), type=one)
+
+    def _size(self, size: Size) -> Value:
+        """One dim of a value, as a vector of one number."""
+        i64 = np.dtype(np.int64)
+        one = Tensor(i64, (1,))
+        return self("Shape", size.of, type=one, start=size.axis, end=size.axis + 1)
+
+    def _schema(self, op: str) -> Any:
+        try:
+            return onnx.defs.get_schema(op, self.names.opset)
+        except onnx.defs.SchemaError:
+            raise UnsupportedError(f"opset {self.names.opset} has no {op}") from None
+
+    def _wider(self, schema: Any, inputs: Any, types: Sequence[Tensor]) -> dict[str, np.dtype]:
+        """Type letters whose dtype has to change for a kernel to exist, and to what."""
+        able = kernels.dtypes(schema.name, schema.since_version)
+        if able is None:
+            raise UnsupportedError(f"onnxruntime has no kernel of {schema.name}")
+        found: dict[str, np.dtype] = {}
+        pairs = [
+            *zip(_letters(schema.inputs, len(inputs)), map(self._dtype, inputs), strict=True),
+            *zip(_letters(schema.outputs, len(types)), (t.dtype for t in types), strict=True),
+        ]
+        for letter, dtype in pairs:
+            row = None if dtype is None else of_array(dtype)
+            if dtype is None or letter not in able or (row and row.short in able[letter]):
+                continue
+            to = kernels.wider(dtype, able[letter], ordered=schema.name in _ORDERED)
+            if to is None:
+                raise UnsupportedError(
+                    f"onnxruntime has no kernel of {schema.name} for {dtype.name}"
+                )
+            found[letter] = to
+        return found
+
+    def _dtype(self, operand: Any) -> np.dtype | None:
+        return None if operand is None else self.type(operand).dtype
+
+    def _as(self, operand: Any, dtype: np.dtype | None) -> Any:
+        if operand is None or dtype is None or self.type(operand).dtype == dtype:
+            return operand
+        array = operand.value if isinstance(operand, Const) else operand
+        return array.astype(dtype) if isinstance(array, np.ndarray) else self.cast(array, dtype)
+
+    def _constant(self, array: np.ndarray) -> str:
+        key = array.dtype.name, array.shape, array.tobytes()
+        known = self.names.constants
+        if key not in known:
+            known[key] = self.names.unique(f"constant_{len(known)}")
+            tensor = onnx.TensorProto(
+                name=known[key], data_type=number(array.dtype), dims=array.shape, raw_data=key[2]
+            )
+            self.names.initializers.append(tensor)
+        return known[key]
+
+
+def _letters(formal: Any, count: int) -> list[str]:
+    """The type constraint of each of ``count`` operands; the last one may repeat."""
+    return [formal[min(index, len(formal) - 1)].type_str for index in range(count)]
+
+
+def number(dtype: np.dtype) -> int:
+    """``TensorProto.DataType`` of a dtype."""
+    row = of_array(dtype)
+    if row is None or row.onnx is None:
+        raise UnsupportedError(f"ONNX has no dtype {dtype.name}; cast it in the function")
+    return row.onnx
+
+
+def info(name: str, type_: Tensor) -> Any:
+    """A ``ValueInfoProto``; dynamic sizes are named."""
+    return helper.make_tensor_value_info(name, number(type_.dtype), _dims(type_.shape))
+
+
+def _dims(shape: Sequence[Dim]) -> list[Any]:
+    """Sizes; those that nobody named (a reader's begin with ``?``) are unknown."""
+    named = (dim if isinstance(dim, str) else int(dim) for dim in shape)
+    return [None if isinstance(dim, str) and dim.startswith("?") else dim for dim in named]
+
+
+def initializer(name: str, parameter: Parameter) -> Any:
+    """A weight without its data."""
+    type_ = parameter.type
+    dims = [int(dim) for dim in type_.shape]
+    return onnx.TensorProto(name=name, data_type=number(type_.dtype), dims=dims)

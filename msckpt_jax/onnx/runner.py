@@ -1,0 +1,61 @@
+"""Run an ONNX file in onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+from onnx import external_data_helper, helper
+
+_BF16, _F32 = onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT
+
+
+def run(file: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The results of onnxruntime on the CPU."""
+    import onnxruntime
+
+    options: Any = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    model = onnx.load(file, load_external_data=False)
+    small = [value for value in (*model.graph.input, *model.graph.output) if _is_bfloat16(value)]
+    results = [_is_bfloat16(value) for value in model.graph.output]
+    if small:
+        _widen_ends(model.graph, small)
+        external_data_helper.load_external_data_for_model(model, str(file.parent))
+    what = model.SerializeToString() if small else file
+    session = onnxruntime.InferenceSession(what, options, providers=["CPUExecutionProvider"])
+    feed = {
+        spec.name: value.astype(np.float32) if value.dtype == ml_dtypes.bfloat16 else value
+        for spec, value in zip(session.get_inputs(), inputs, strict=True)
+    }
+    found = [np.asarray(result) for result in session.run(None, feed)]
+    return [r.astype(ml_dtypes.bfloat16) if s else r for r, s in zip(found, results, strict=True)]
+
+
+def _is_bfloat16(value: Any) -> bool:
+    return value.type.tensor_type.elem_type == _BF16
+
+
+def _widen_ends(graph: Any, values: Sequence[Any]) -> None:
+    """Cast at the graph's ends, since onnxruntime's Python cannot pass bfloat16."""
+    inner = {value.name: f"{value.name}__bfloat16" for value in values}
+    results = {value.name for value in graph.output}
+    for value in values:
+        value.type.tensor_type.elem_type = _F32
+    for node in graph.node:
+        node.input[:] = [inner.get(name, name) for name in node.input]
+        node.output[:] = [inner.get(name, name) for name in node.output]
+    casts = [
+        helper.make_node("Cast", [there], [name], to=_F32)
+        if name in results
+        else helper.make_node("Cast", [name], [there], to=_BF16)
+        for name, there in inner.items()
+    ]
+    nodes = [*(c for c in casts if c.output[0] not in results), *graph.node]
+    nodes += [c for c in casts if c.output[0] in results]
+    del graph.node[:]
+    graph.node.extend(nodes)

@@ -1,0 +1,95 @@
+"""Write an ONNX model, weights streamed into it or into one file beside it.
+
+The messages have no weights: these go from their own buffers to their places, shard by shard, as a
+CheckPoint's do. A file of weights is ``<name>.onnx.data`` or, while the present model refers to
+that, ``<name>.onnx.data_1``: a model never stands beside weights of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from onnx import GraphProto, ModelProto, StringStringEntryProto, TensorProto
+
+from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint.plan import Part
+from msckpt_jax.lowering import payload
+from msckpt_jax.onnx.adapt import Adapted
+
+#: protobuf's limit on a message; weights are kept apart well before that.
+MAXIMUM_BYTES = 2**31 - 1
+SPLIT_BYTES = 1 << 30
+#: Weights in a file of their own can be mapped where they begin on a page.
+_ALIGN = 4096
+
+_GRAPH, _INITIALIZER, _RAW_DATA = (
+    message.DESCRIPTOR.fields_by_name[field].number
+    for message, field in (
+        (ModelProto, "graph"), (GraphProto, "initializer"), (TensorProto, "raw_data"),
+    )
+)  # fmt: skip
+
+
+class Options(NamedTuple):
+    """How a file is written. ``encrypt`` is a function of bytes and key that gives bytes."""
+
+    split_bytes: int = SPLIT_BYTES
+    encrypt: Callable[[bytes, bytes], bytes] | None = None
+    key: bytes = b""
+    durable: bool = True
+
+
+def write(adapted: Adapted, target: Path, options: Options) -> None:
+    """Write the model; it replaces an older one when it is complete, with what lies beside it."""
+    weights = {name: payload.content(p) for name, p in adapted.weights.items()}
+    places = [target.with_name(f"{target.name}.data{mark}") for mark in ("", "_1")]
+    total = sum(map(planning.size_of, weights.values())) + adapted.model.ByteSize()
+    if total <= min(options.split_bytes, MAXIMUM_BYTES):
+        payload.write(target, list(_model(adapted.model, weights)), options)
+        kept = None
+    else:
+        kept = places[1] if places[0].exists() else places[0]
+        payload.write(kept, list(_apart(adapted.model, weights, kept.name)), options)
+        payload.write(target, [adapted.model.SerializeToString(deterministic=True)], options)
+    for place in places:
+        if place != kept:
+            place.unlink(missing_ok=True)
+
+
+def _model(model: Any, weights: Mapping[str, Part]) -> Iterator[Part]:
+    """The parts of a file that holds its weights; protobuf joins what is there in pieces."""
+    shell = ModelProto()
+    shell.CopyFrom(model)
+    tensors = [t for t in shell.graph.initializer if t.name in weights]
+    rest = [t for t in shell.graph.initializer if t.name not in weights]
+    del shell.graph.initializer[:]
+    shell.graph.initializer.extend(rest)
+    graph: list[Part] = [shell.graph.SerializeToString(deterministic=True)]
+    for tensor in tensors:
+        head = tensor.SerializeToString(deterministic=True)
+        data = payload.nested(_RAW_DATA, [weights[tensor.name]])
+        graph += payload.nested(_INITIALIZER, [head, *data])
+    shell.ClearField("graph")
+    yield shell.SerializeToString(deterministic=True)
+    yield from payload.nested(_GRAPH, graph)
+
+
+def _apart(model: Any, weights: Mapping[str, Part], location: str) -> Iterator[Part]:
+    """The parts of the file of weights; ``model`` is told where each one is."""
+    offset = 0
+    for tensor in model.graph.initializer:
+        content = weights.get(tensor.name)
+        if content is None:
+            continue
+        size = planning.size_of(content)
+        tensor.data_location = TensorProto.EXTERNAL
+        where = {"location": location, "offset": offset, "length": size}
+        tensor.external_data.extend(
+            StringStringEntryProto(key=key, value=str(value)) for key, value in where.items()
+        )
+        padding = -size % _ALIGN
+        yield content
+        yield bytes(padding)
+        offset += size + padding

@@ -1,0 +1,119 @@
+"""Functions exported as AIR: the file checks clean, and gives JAX's numbers by GE's definitions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import msckpt_jax as ms
+from msckpt_jax._protos import ge_ir_pb2
+from msckpt_jax.air import adapters, check, file, function
+from msckpt_jax.air.prototypes import prototypes
+from msckpt_jax.errors import ExportError
+from tests.exporting import CASES, Mlp
+
+
+@pytest.mark.parametrize(("net", "inputs"), CASES.values(), ids=CASES)
+def test_numbers(net: Any, inputs: Any, tmp_path: Path) -> None:
+    out = ms.export(net, *inputs, file_name=tmp_path / "a", file_format="AIR", verify=True)
+    assert out.file == tmp_path / "a.air"
+    assert [finding for finding in check.check(file.read(out.file)) if finding.fault] == []
+    assert out.difference is not None
+    assert out.difference < 1e-4
+
+
+def test_weights_are_constants_under_their_names(tmp_path: Path) -> None:
+    net = Mlp()
+    out = ms.export(net, np.zeros((2, 3), np.float32), file_name=tmp_path / "a", file_format="AIR")
+    ms.save_checkpoint(net, tmp_path / "a.ckpt")
+    saved = ms.load_checkpoint(tmp_path / "a.ckpt")
+    found = function.load(out.file).parameters
+    for name, value in saved.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+def test_large_weights_lie_beside_the_file(tmp_path: Path) -> None:
+    net, x = Mlp(), np.ones((2, 3), np.float32)
+    for _ in range(3):  # again and again: what is not needed any more goes
+        out = ms.export(net, x, file_name=tmp_path / "a", file_format="AIR", split_bytes=100)
+    (folder,) = (tmp_path / "air_weight").iterdir()
+    assert len(list(folder.iterdir())) == 4
+    np.testing.assert_allclose(function.load(out.file)(x), net(x), rtol=1e-6)
+    out = ms.export(net, x, file_name=tmp_path / "a", file_format="AIR")
+    assert not list((tmp_path / "air_weight").iterdir())
+    np.testing.assert_allclose(function.load(out.file)(x), net(x), rtol=1e-6)
+
+
+def test_bytes_are_the_same_each_time(tmp_path: Path) -> None:
+    paths = [tmp_path / "one", tmp_path / "two"]
+    for path in paths:
+        path.mkdir()
+        ms.export(Mlp(), np.ones((2, 3), np.float32), file_name=path / "a", file_format="AIR")
+    one, two = ((path / "a.air").read_bytes() for path in paths)
+    assert one == two
+
+
+def test_results_given_twice_stay_two(tmp_path: Path) -> None:
+    x = np.arange(3, dtype=np.float32)
+    out = ms.export(lambda x: (x, x, x + 1, x), x, file_name=tmp_path / "a", file_format="AIR")
+    results = function.load(out.file)(x)
+    assert [list(map(float, r)) for r in results] == [[0, 1, 2], [0, 1, 2], [1, 2, 3], [0, 1, 2]]
+
+
+def test_what_the_chip_lacks_is_told(tmp_path: Path) -> None:
+    x = np.ones((2, 3), np.float32)
+    out = ms.export(jnp.cumprod, x, file_name=tmp_path / "a", file_format="AIR", soc="Ascend910B")
+    assert any("only the CPU (tf_aicpu) of ascend910b" in note for note in out.notes)
+    assert "--soc_version=Ascend910B1 --precision_mode=must_keep_origin_dtype" in out.notes[-1]
+
+
+def test_narrow_leaves_no_wide_dtypes(tmp_path: Path) -> None:
+    with jax.enable_x64(True):
+        x = np.ones((2, 3), np.float64)
+        out = ms.export(lambda x: x @ x.T, x, file_name=tmp_path / "a", file_format="AIR",
+                        narrow=True)  # fmt: skip
+    wide = {"DT_DOUBLE", "DT_INT64"}
+    types = ge_ir_pb2.DESCRIPTOR.enum_types_by_name["DataType"].values_by_number
+    for op in file.read(out.file).graph[0].op:
+        for tensor in (*op.input_desc, *op.output_desc):
+            assert types[tensor.dtype].name not in wide, op.name
+
+
+def test_encryption_is_the_users_function(tmp_path: Path) -> None:
+    def flip(data: bytes, key: bytes) -> bytes:
+        return bytes(b ^ key[0] for b in data)
+
+    x = np.ones((2, 3), np.float32)
+    plain = ms.export(jnp.sin, x, file_name=tmp_path / "a", file_format="AIR").file
+    secret = ms.export(jnp.sin, x, file_name=tmp_path / "b", file_format="AIR", enc_key=b"\x55",
+                       enc_mode=flip).file  # fmt: skip
+    # The name of the model is the only difference.
+    assert len(secret.read_bytes()) == len(plain.read_bytes())
+    model = ge_ir_pb2.ModelDef.FromString(flip(secret.read_bytes(), b"\x55"))
+    assert model.graph[0].op[1].type == "Sin"
+    with pytest.raises(ValueError, match="AIR has no cipher of its own"):
+        ms.export(jnp.sin, x, file_name=tmp_path / "c", file_format="AIR", enc_key=bytes(16))
+
+
+def test_gaps_are_named_all_at_once(tmp_path: Path) -> None:
+    def net(x: Any) -> Any:
+        return jax.lax.linalg.lu(x)[0], jnp.fft.fft2(x)
+
+    x = np.eye(3, dtype=np.float32) + 1
+    with pytest.raises(ExportError, match="nothing was written") as caught:
+        ms.export(net, x, file_name=tmp_path / "a", file_format="AIR")
+    assert len(caught.value.problems) >= 2
+    assert all("test_export.py" in problem for problem in caught.value.problems)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "row"), adapters.ADAPTERS.items(), ids=adapters.ADAPTERS)
+def test_rows_name_operators_of_ge(name: str, row: adapters.Row) -> None:
+    assert row.operators
+    for operator in row.operators:
+        assert operator in prototypes(), name

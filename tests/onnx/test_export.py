@@ -1,0 +1,95 @@
+"""Functions exported as ONNX: checked, and JAX's numbers in onnxruntime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import pytest
+
+import msckpt_jax as ms
+from msckpt_jax.errors import ExportError
+from msckpt_jax.onnx import runner
+from tests.exporting import CASES, Mlp
+
+
+@pytest.mark.parametrize(("net", "inputs"), CASES.values(), ids=CASES)
+def test_numbers(net: Any, inputs: Any, tmp_path: Path) -> None:
+    out = ms.export(net, *inputs, file_name=tmp_path / "a", file_format="ONNX", verify=True)
+    onnx.checker.check_model(str(out.file), full_check=True)
+    assert out.difference is not None
+    assert out.difference < (1e-2 if "float16" in str(inputs[0].dtype) else 1e-4)
+
+
+@pytest.mark.parametrize("opset", [18, 20, 22, 23])
+def test_opsets(opset: int, tmp_path: Path) -> None:
+    out = ms.export(Mlp(), np.ones((2, 3), np.float32), file_name=tmp_path / "a",
+                    file_format="ONNX", opset=opset, verify=True, fuse=opset >= 20)  # fmt: skip
+    model = onnx.load(out.file)
+    assert [entry.version for entry in model.opset_import] == [opset]
+    onnx.checker.check_model(model, full_check=True)
+
+
+def test_an_operator_that_the_opset_lacks_is_refused(tmp_path: Path) -> None:
+    rule = {"sin": lambda ctx, eqn, x: ctx("GeLU", x)}
+    with pytest.raises(ExportError, match="opset 18 has no Gelu"):
+        ms.export(jnp.sin, np.ones((2, 3), np.float32), file_name=tmp_path / "a",
+                  file_format="ONNX", opset=18, rules=rule)  # fmt: skip
+    with pytest.raises(ValueError, match="opset must be 18 to 26, not 11"):
+        ms.export(jnp.sin, np.ones(3, np.float32), file_name=tmp_path / "a",
+                  file_format="ONNX", opset=11)  # fmt: skip
+    assert not list(tmp_path.iterdir())
+
+
+def test_initializers_have_the_checkpoints_names_and_bytes(tmp_path: Path) -> None:
+    net = Mlp()
+    out = ms.export(net, np.zeros((2, 3), np.float32), file_name=tmp_path / "a", file_format="ONNX")
+    ms.save_checkpoint(net, tmp_path / "a.ckpt")
+    found = {tensor.name: tensor for tensor in onnx.load(out.file).graph.initializer}
+    for name, value in ms.load_checkpoint(tmp_path / "a.ckpt").items():
+        assert found[name].raw_data == np.asarray(value).tobytes()
+
+
+def test_large_weights_lie_beside_the_file(tmp_path: Path) -> None:
+    net, x = Mlp(), np.ones((2, 3), np.float32)
+    for _ in range(3):
+        out = ms.export(net, x, file_name=tmp_path / "a", file_format="ONNX", split_bytes=100)
+        onnx.checker.check_model(str(out.file), full_check=True)
+        assert len(list(tmp_path.iterdir())) == 2
+        np.testing.assert_allclose(runner.run(out.file, [x])[0], net(x), rtol=1e-5)
+    out = ms.export(net, x, file_name=tmp_path / "a", file_format="ONNX")
+    assert list(tmp_path.iterdir()) == [out.file]
+
+
+def test_a_dynamic_batch_runs_at_several_sizes(tmp_path: Path) -> None:
+    net = Mlp()
+    x = jax.ShapeDtypeStruct((None, 3), jnp.float32)
+    out = ms.export(net, x, file_name=tmp_path / "a", file_format="ONNX", verify=True)
+    for size in (1, 5):
+        x = np.full((size, 3), size, np.float32)
+        np.testing.assert_allclose(runner.run(out.file, [x])[0], net(x), rtol=1e-5)
+
+
+def test_bytes_are_the_same_each_time(tmp_path: Path) -> None:
+    paths = [tmp_path / "one", tmp_path / "two"]
+    for path in paths:
+        path.mkdir()
+        ms.export(Mlp(), np.ones((2, 3), np.float32), file_name=path / "a", file_format="ONNX")
+    one, two = ((path / "a.onnx").read_bytes() for path in paths)
+    assert one == two
+
+
+def test_arguments_that_onnx_has_no_place_for(tmp_path: Path) -> None:
+    x = np.ones(3, np.float32)
+    with pytest.raises(ValueError, match="ONNX has no place for custom_func"):
+        ms.export(jnp.sin, x, file_name=tmp_path / "a", file_format="ONNX", custom_func=print)
+    with pytest.raises(ValueError, match="ONNX has no cipher of its own"):
+        ms.export(jnp.sin, x, file_name=tmp_path / "a", file_format="ONNX", enc_key=bytes(16))
+    out = ms.export(jnp.sin, x, file_name=tmp_path / "a", file_format="ONNX", user_info={"k": "v"})
+    assert [(entry.key, entry.value) for entry in onnx.load(out.file).metadata_props] == [
+        ("k", "v")
+    ]
