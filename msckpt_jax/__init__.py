@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from msckpt_jax.errors import AsyncSaveError as AsyncSaveError
     from msckpt_jax.errors import CheckpointError as CheckpointError
     from msckpt_jax.errors import ExportError as ExportError
-    from msckpt_jax.export import export as export
+    from msckpt_jax.exporter import export as export
     from msckpt_jax.parallel.layout import Layout as Layout
     from msckpt_jax.parallel.merged import MergedCheckpoint as MergedCheckpoint
     from msckpt_jax.parallel.strategy import build_searched_strategy as build_searched_strategy
@@ -70,7 +70,7 @@ _HOME = {
     "ckpt_to_safetensors": "parallel.unified",
     "filter_parameters": "checkpoint.filtering",
     "latest_checkpoint": "training.resume",
-    "export": "export",
+    "export": "exporter",
     "explain": "conventions.explain",
     "load_checkpoint": "checkpoint.load",
     "load_checkpoint_async": "checkpoint.load",

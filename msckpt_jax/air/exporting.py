@@ -15,7 +15,7 @@ from msckpt_jax.lowering.graph import Graph
 from msckpt_jax.mindir import verification
 
 if TYPE_CHECKING:
-    from msckpt_jax.export import Traced, Wanted
+    from msckpt_jax.exporter import Traced, Wanted
 
 
 def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:

@@ -16,7 +16,7 @@ from msckpt_jax.checkpoint.plan import Part, Plan
 from msckpt_jax.lowering.graph import Parameter
 
 if TYPE_CHECKING:
-    from msckpt_jax.export import Wanted
+    from msckpt_jax.exporter import Wanted
 
 
 class Options(Protocol):

@@ -13,7 +13,7 @@ from msckpt_jax.errors import ExportError
 from msckpt_jax.mindir import runner
 
 if TYPE_CHECKING:
-    from msckpt_jax.export import Traced
+    from msckpt_jax.exporter import Traced
 
 #: float32 kernels of MindSpore and XLA agree to this; smaller dtypes to their own precision.
 RTOL, ATOL = 1e-3, 1e-5

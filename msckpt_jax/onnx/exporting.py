@@ -12,7 +12,7 @@ from msckpt_jax.mindir import verification
 from msckpt_jax.onnx import adapt, runner, writer
 
 if TYPE_CHECKING:
-    from msckpt_jax.export import Traced, Wanted
+    from msckpt_jax.exporter import Traced, Wanted
 
 
 def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:

@@ -12,7 +12,7 @@ import pytest
 from msckpt_jax import transforms
 from msckpt_jax._protos import mind_ir_pb2
 from msckpt_jax.errors import PreprocessorError
-from msckpt_jax.export import export
+from msckpt_jax.exporter import export
 from msckpt_jax.mindir import preprocessor
 from msckpt_jax.mindir.dataset import describe
 from tests.transforms import cases, oracle

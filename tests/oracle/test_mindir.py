@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from msckpt_jax.export import export
+from msckpt_jax.exporter import export
 from msckpt_jax.mindir import runner
 from msckpt_jax.mindir.verification import compare
 

@@ -1,4 +1,7 @@
-"""``export``: a JAX function or a Flax network to a model file."""
+"""``export``: a JAX function or a Flax network to a model file.
+
+Not called ``export``: the module would hide the function once it is imported.
+"""
 
 from __future__ import annotations
 
