@@ -84,6 +84,21 @@ class Meetings:
             self._beats += 1
             _client().key_value_set(self._beat_key(self.me), str(self._beats), True)
 
+    def give_turn(self, process: int, go: bool) -> None:
+        """Let ``process`` go on, or tell it that it has nothing to do."""
+        _client().key_value_set(f"{self._prefix}/turn/{process}", json.dumps({"go": go}))
+
+    def wait_for_turn(self) -> bool:
+        """Wait until process 0 calls; whether there is something to do.
+
+        Raises:
+            CheckpointError: process 0 gave no sign of life, or is gone.
+        """
+        try:
+            return self._wait(f"{self._prefix}/turn/{self.me}", 0)["go"]
+        except jax.errors.JaxRuntimeError as gone:
+            raise self._error(f"process 0 is gone: {gone}") from gone
+
     def _exchange(self, note: dict[str, Any]) -> dict[str, Any]:
         key = f"{self._prefix}/{self._held}"
         self._held += 1

@@ -19,7 +19,7 @@ import numpy as np
 
 import msckpt_jax as ms
 from msckpt_jax.checkpoint import boxes
-from msckpt_jax.parallel import hosts, meeting
+from msckpt_jax.parallel import gathering, meeting, shares
 
 SPECS = {
     "rows": jax.P(("x", "y")),
@@ -90,13 +90,13 @@ def blind() -> None:
 
 def gather(mesh: Any) -> None:
     blind()
-    original, sent = hosts._from_owner, []
+    original, sent = gathering._meet_on_devices, []
 
-    def counting(window: np.ndarray, owner: bool) -> np.ndarray:
+    def counting(window: np.ndarray, owner: int) -> np.ndarray:
         sent.append(window.nbytes)
         return original(window, owner)
 
-    hosts._from_owner = counting
+    gathering._meet_on_devices = counting
     save(mesh)
     assert 0 < max(sent) <= 8 << 20
     sharding = jax.NamedSharding(mesh, jax.P("x", "y"))
@@ -211,12 +211,19 @@ def die(mesh: Any, victim: int = count - 1) -> None:
     """A process is killed while it writes; the others must not hang."""
     ms.save_checkpoint(tree(mesh, 1), f"{folder}/a", timeout=4)
     if me == victim:
-        hosts._write_runs = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+        shares.write_runs = shares.content = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
     try:
         ms.save_checkpoint(tree(mesh, 2), f"{folder}/a", timeout=4)
     except ms.CheckpointError as error:
         print(f"told: {error}", flush=True)
+        if me == 0:
+            time.sleep(3)  # JAX ends the others when process 0 is gone: they hear of it first
         os._exit(0)  # jax.distributed would wait for the dead one
+
+
+def die_gathering(mesh: Any) -> None:
+    blind()
+    die(mesh, 2)
 
 
 def die_first(mesh: Any) -> None:
@@ -225,14 +232,14 @@ def die_first(mesh: Any) -> None:
 
 def absent(mesh: Any) -> None:
     """A process never calls save_checkpoint; a slow one does, and is waited for."""
-    original = hosts._write_runs
+    original = shares.write_runs
 
     def slowly(*args: Any) -> None:
         time.sleep(0.5)
         original(*args)
 
     if me == 0:
-        hosts._write_runs = slowly  # 6 tensors and more: longer than the time-out in all
+        shares.write_runs = slowly  # 6 tensors and more: longer than the time-out in all
     ms.save_checkpoint(tree(mesh, 1), f"{folder}/a", timeout=2, threads=1)
     try:
         if me == 0:
@@ -254,7 +261,7 @@ def fail(mesh: Any, victim: int = 1) -> None:
         raise OSError(28, "No space left on device")
 
     if me == victim:
-        hosts._write_runs = full
+        shares.write_runs = full
     try:
         ms.save_checkpoint(tree(mesh, 2), f"{folder}/a")
     except (ms.CheckpointError, OSError) as error:

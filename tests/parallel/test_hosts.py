@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import msckpt_jax as ms
 from msckpt_jax.checkpoint import boxes
-from msckpt_jax.parallel import hosts, merged
+from msckpt_jax.parallel import merged, shares
 
 WHOLE = np.arange(64 * 48, dtype=np.float32).reshape(64, 48)
 NAMES = ("rows", "columns", "both", "swapped", "replicated", "half")
@@ -134,6 +134,16 @@ def test_a_process_is_killed_while_it_writes(tmp_path: Path, count: int) -> None
     assert os.listdir(tmp_path) == ["a.ckpt"]
 
 
+def test_a_process_is_killed_while_it_sends(tmp_path: Path) -> None:
+    """Also process 3, whose turn does not come, has to hear of it."""
+    ended = run("die_gathering", 4, tmp_path)
+    assert ended[2].status != 0
+    for one in (ended[0], ended[1], ended[3]):
+        assert "told: " in one.output, one.output
+    assert np.array_equal(ms.load_checkpoint(tmp_path / "a.ckpt")["rows"], WHOLE + 1)
+    assert os.listdir(tmp_path) == ["a.ckpt"]
+
+
 def test_process_0_is_killed_while_it_writes(tmp_path: Path) -> None:
     ended = run("die_first", 2, tmp_path)
     assert ended[0].status != 0
@@ -175,7 +185,7 @@ def test_runs_are_the_contiguous_stretches(data: Any) -> None:
     )
     array = np.arange(int(np.prod(shape))).reshape(shape)
     wanted = array[boxes.slices(box, boxes.whole(shape))].ravel()
-    found = [i for start, count in hosts.runs(shape, box) for i in range(start, start + count)]
+    found = [i for start, count in shares.runs(shape, box) for i in range(start, start + count)]
     assert found == wanted.tolist()
 
 
@@ -194,4 +204,4 @@ def test_runs_are_the_contiguous_stretches(data: Any) -> None:
     ],
 )
 def test_touching_boxes_are_joined(parts: Any, wanted: Any) -> None:
-    assert hosts.joined(parts) == wanted
+    assert shares.joined(parts) == wanted

@@ -16,7 +16,7 @@ import pytest
 from msckpt_jax.checkpoint import boxes
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.records import Record, Tensor
-from msckpt_jax.parallel import hosts
+from msckpt_jax.parallel import gathering, shares
 
 from .test_hosts import run
 
@@ -71,9 +71,9 @@ def record(kind: str, count: int) -> Record:
 
 def share_of_one(kind: str, count: int) -> tuple[int, int]:
     """Bytes and write calls of a host for one tensor: each host has the same."""
-    (share,) = hosts.shares_of([record(kind, count)], only=count // 2)
-    pieces = list(hosts._pieces([share]))
-    runs = (sum(1 for _ in hosts.runs((SIDE, SIDE), piece.box)) for piece in pieces)
+    (share,) = shares.shares_of([record(kind, count)], only=count // 2)
+    pieces = list(shares.pieces([share]))
+    runs = (sum(1 for _ in shares.runs((SIDE, SIDE), piece.box)) for piece in pieces)
     return sum(piece.nbytes for piece in pieces), sum(runs)
 
 
@@ -81,7 +81,7 @@ def most_replicated(count: int) -> int:
     """The bytes of the host that writes most, when all hosts hold the same."""
     one = record("replicated", count)
     load = np.zeros(count, np.int64)
-    for share in hosts.shares_of([one] * TENSORS):
+    for share in shares.shares_of([one] * TENSORS):
         load[share.owner] += sum(map(boxes.size_of, share.boxes)) * 4
     assert load.sum() == BYTES
     return int(load.max())
@@ -116,18 +116,37 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def gathered() -> str:
+    """Where only process 0 can write."""
+    lines = [
+        "| hosts | a host sends | operations of a host | host 0 receives | operations of host 0 |",
+        "|---|---|---|---|---|",
+    ]
+    for count in HOSTS:
+        one = shares.shares_of([record("rows", count)], only=1)
+        several = max(1, planning.CHUNK_BYTES // sum(piece.nbytes for piece in shares.pieces(one)))
+        windows = sum(1 for _ in gathering._batches(one * several)) * TENSORS // several
+        sent = BYTES // count
+        lines.append(
+            f"| {count:,} | {size(sent)} | {windows:,} | {size(sent * (count - 1))} "
+            f"| {windows * (count - 1):,} |"
+        )
+    return "\n".join(lines)
+
+
 def size(nbytes: float) -> str:
     return f"{nbytes / 1e9:,.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:,.1f} MB"
 
 
 def test_the_page_has_the_table() -> None:
     assert table() in PAGE.read_text(), table()
+    assert gathered() in PAGE.read_text(), gathered()
 
 
 def test_a_process_plans_no_more_than_its_own_shares() -> None:
     """Else 4,096 hosts would each make nine million shares for a tree like this."""
     one = record("rows", 4096)
-    found = hosts.shares_of([one] * 3, only=17)
+    found = shares.shares_of([one] * 3, only=17)
     assert [share.owner for share in found] == [17] * 3
     assert found[0].boxes == (((136, 144), (0, SIDE)),)
 
@@ -135,9 +154,9 @@ def test_a_process_plans_no_more_than_its_own_shares() -> None:
 @pytest.mark.parametrize("kind", ["rows", "columns", "replicated"])
 def test_own_shares_are_those_of_the_common_rule(kind: str) -> None:
     found = [record(kind, 8), record("replicated", 8), record(kind, 8)]
-    everyone = hosts.shares_of(found)
+    everyone = shares.shares_of(found)
     for host in range(8):
-        assert hosts.shares_of(found, only=host) == [s for s in everyone if s.owner == host]
+        assert shares.shares_of(found, only=host) == [s for s in everyone if s.owner == host]
 
 
 @pytest.mark.parametrize("count", [2, 4])
@@ -154,4 +173,4 @@ def test_the_window() -> None:
 
 
 if __name__ == "__main__":
-    print(table())
+    print(table(), gathered(), sep="\n\n")

@@ -1,0 +1,178 @@
+"""Send the shards to process 0, which alone can write the file.
+
+One process after the other has its turn and sends its shards in windows of 8 MiB, each by a
+collective operation of its own device and one of process 0; nobody else takes part. Whose turn it
+is process 0 says through the key-value store, and whoever waits asks for signs of life there.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint import writer
+from msckpt_jax.checkpoint.plan import Plan
+from msckpt_jax.checkpoint.records import Record
+from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel import shares
+from msckpt_jax.parallel.meeting import Meetings
+from msckpt_jax.parallel.shares import Piece, Share
+
+_T = TypeVar("_T")
+
+
+def gather(
+    path: Path, plan: Plan, found: Sequence[Record], options: writer.Options, meetings: Meetings
+) -> None:
+    """Write all shares on process 0, and send those of this process to it.
+
+    Raises:
+        CheckpointError: a process did not come to send or to receive.
+        OSError: process 0 cannot write; the others are told so when all meet.
+    """
+    if meetings.me != 0:
+        if meetings.wait_for_turn():
+            _send(shares.shares_of(found, meetings.me), options, meetings.me)
+        return
+    by_owner: dict[int, list[Share]] = {}
+    for share in shares.shares_of(found):
+        by_owner.setdefault(share.owner, []).append(share)
+    waiting = list(range(1, meetings.processes))
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        shares.write_others(fd, plan, found, threading.local())
+        own = _own(by_owner.get(0, []))
+        _write(fd, plan, by_owner.get(0, []), own, options, meetings)
+        while waiting:
+            owner = waiting.pop(0)
+            theirs = by_owner.get(owner, [])
+            meetings.give_turn(owner, bool(theirs))
+            _write(fd, plan, theirs, _received(theirs, owner, options), options, meetings)
+        if options.durable:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+        for owner in waiting:  # an error: nobody has to wait for a turn that does not come
+            meetings.give_turn(owner, False)
+
+
+def _write(
+    fd: int,
+    plan: Plan,
+    found: list[Share],
+    windows: Iterator[tuple[list[Piece], memoryview]],
+    options: writer.Options,
+    meetings: Meetings,
+) -> None:
+    """Write the windows of one owner. After an error the rest is received, and let go."""
+    places = shares.places(plan, found)
+    failure: OSError | None = None
+    for batch, data in windows:
+        meetings.alive()
+        if failure is not None:
+            continue
+        try:
+            for piece in batch:
+                shares.write_runs(fd, piece, data, places)
+                data = data[piece.nbytes :]
+                if options.progress is not None:
+                    options.progress(piece.nbytes)
+        except OSError as error:
+            failure = error
+    if failure is not None:
+        raise failure
+
+
+def _own(found: list[Share]) -> Iterator[tuple[list[Piece], memoryview]]:
+    local = threading.local()
+    for piece in shares.pieces(found):
+        yield [piece], shares.content(piece, local)
+
+
+def _send(found: list[Share], options: writer.Options, me: int) -> None:
+    local = threading.local()
+    for batch in _batches(found):
+        window, at = _window(batch), 0
+        for piece in batch:
+            window[at : at + piece.nbytes] = shares.content(piece, local)
+            at += piece.nbytes
+        in_time(options.timeout, functools.partial(_meet_on_devices, window, me))
+
+
+def _received(
+    found: list[Share], owner: int, options: writer.Options
+) -> Iterator[tuple[list[Piece], memoryview]]:
+    for batch in _batches(found):
+        receive = functools.partial(_meet_on_devices, _window(batch), owner)
+        yield batch, in_time(options.timeout, receive).data
+
+
+def _batches(found: list[Share]) -> Iterator[list[Piece]]:
+    """The pieces of one owner, as many at a time as fit in a window."""
+    batch: list[Piece] = []
+    size = 0
+    for piece in shares.pieces(found):
+        if batch and size + piece.nbytes > planning.CHUNK_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(piece)
+        size += piece.nbytes
+    if batch:
+        yield batch
+
+
+def _window(batch: list[Piece]) -> np.ndarray:
+    """Zeros; their number is a power of two, because each size is compiled once."""
+    size = sum(piece.nbytes for piece in batch)
+    return np.zeros(1 << max(12, (size - 1).bit_length()), np.uint8)
+
+
+def _meet_on_devices(window: np.ndarray, owner: int) -> np.ndarray:
+    """The owner's window on it and on process 0: the sum of theirs, and process 0 has zeros."""
+    pair = [_first_device(0), _first_device(owner)]
+    mesh = jax.sharding.Mesh(np.array(pair), ("pair",))
+    mine = jax.device_put(window[None], pair[0 if jax.process_index() == 0 else 1])
+    both = jax.make_array_from_single_device_arrays(
+        (2, window.size), jax.NamedSharding(mesh, jax.P("pair")), [mine]
+    )
+    return np.asarray(_sum(mesh)(both).addressable_data(0))
+
+
+@functools.lru_cache(8)
+def _sum(mesh: jax.sharding.Mesh) -> Any:
+    whole = jax.NamedSharding(mesh, jax.P())
+    return jax.jit(lambda windows: windows.sum(0, dtype=windows.dtype), out_shardings=whole)
+
+
+@functools.cache
+def _first_device(process: int) -> Any:
+    return next(d for d in jax.devices() if d.process_index == process)
+
+
+def in_time(timeout: float, work: Callable[[], _T]) -> _T:
+    """The result of a collective operation, or an error when a process does not come to it."""
+    out: queue.Queue[tuple[bool, Any]] = queue.Queue()
+
+    def run() -> None:
+        try:
+            out.put((True, work()))
+        except BaseException as error:
+            out.put((False, error))
+
+    threading.Thread(target=run, daemon=True, name="msckpt gather").start()
+    try:
+        good, value = out.get(timeout=timeout)
+    except queue.Empty:
+        raise CheckpointError(f"no process sent a window for {timeout:g} seconds") from None
+    if not good:
+        raise CheckpointError(f"another process is gone: {value}") from value
+    return value
