@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from msckpt_jax.errors import AsyncSaveError as AsyncSaveError
     from msckpt_jax.errors import CheckpointError as CheckpointError
     from msckpt_jax.errors import ExportError as ExportError
+    from msckpt_jax.errors import MindIRError as MindIRError
     from msckpt_jax.exporter import export as export
+    from msckpt_jax.mindir.function import MindIRFunction as MindIRFunction
+    from msckpt_jax.mindir.function import load as load
     from msckpt_jax.parallel.layout import Layout as Layout
     from msckpt_jax.parallel.merged import MergedCheckpoint as MergedCheckpoint
     from msckpt_jax.parallel.strategy import build_searched_strategy as build_searched_strategy
@@ -59,19 +62,22 @@ _HOME = {
     "CheckpointConfig": "training.config",
     "CheckpointError": "errors",
     "CheckpointFile": "checkpoint.reader",
-    "ExportError": "errors",
     "Convention": "conventions.convention",
+    "ExportError": "errors",
     "Layout": "parallel.layout",
     "MergedCheckpoint": "parallel.merged",
+    "MindIRError": "errors",
+    "MindIRFunction": "mindir.function",
     "ModelCheckpoint": "training.model_checkpoint",
     "Parameters": "checkpoint.load",
     "Resumed": "training.resume",
     "build_searched_strategy": "parallel.strategy",
     "ckpt_to_safetensors": "parallel.unified",
+    "explain": "conventions.explain",
+    "export": "exporter",
     "filter_parameters": "checkpoint.filtering",
     "latest_checkpoint": "training.resume",
-    "export": "exporter",
-    "explain": "conventions.explain",
+    "load": "mindir.function",
     "load_checkpoint": "checkpoint.load",
     "load_checkpoint_async": "checkpoint.load",
     "load_distributed_checkpoint": "parallel.unified",

@@ -50,6 +50,10 @@ class AirError(FileError):
     """An AIR file is not what it has to be."""
 
 
+class MindIRError(FileError):
+    """A MindIR file is not what it has to be, or holds what has no counterpart in JAX."""
+
+
 class PreprocessorError(FileError):
     """A data set, or the section of a MindIR made of one, is not MindSpore's transforms."""
 

@@ -1,6 +1,7 @@
 """Encryption of CheckPoints: MindSpore's block layout, with ``cryptography`` for the ciphers.
 
-The plain stream is cut into pieces of 64 MiB; each becomes one block. Integers are little-endian
+The plain stream is cut into pieces of 64 MiB (MindSpore reads any size: what goes to a stream is
+cut into smaller ones); each becomes one block. Integers are little-endian
 uint32 (MindSpore core, utils/crypto.cc)::
 
     magic [16 bytes GCM tag] block_len iv_len=16 iv[16] cipher_len cipher
@@ -21,6 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 BLOCK_BYTES = 64 << 20
+NONCE = 12
 _IV = 16
 _TAG = 16
 _PAD = 16
@@ -37,9 +39,10 @@ class Mode:
     def head_bytes(self) -> int:
         return 4 + (_TAG if self.authenticated else 0) + 4 + 4 + _IV + 4
 
-    def cipher(self, key: bytes, iv: bytes, tag: bytes | None = None) -> Cipher:
+    def cipher(self, key: bytes, iv: bytes, tag: bytes | None = None, nonce: int = NONCE) -> Cipher:
         algorithm = algorithms.SM4(key) if self.name == "SM4-CBC" else algorithms.AES(key)
-        return Cipher(algorithm, modes.GCM(iv[:12], tag) if self.authenticated else modes.CBC(iv))
+        gcm = self.authenticated
+        return Cipher(algorithm, modes.GCM(iv[:nonce], tag) if gcm else modes.CBC(iv))
 
     def cipher_bytes(self, plain: int) -> int:
         return plain if self.authenticated else plain + _PAD - plain % _PAD
@@ -159,8 +162,14 @@ def blocks(data: memoryview, mode: Mode) -> Iterator[Block]:
         offset = start + size
 
 
-def decrypt(data: memoryview, mode: Mode, key: bytes) -> memoryview:
+def decrypt(data: memoryview, mode: Mode, key: bytes, nonce: int = NONCE) -> memoryview:
     """The plain stream of an encrypted file; it takes as much memory as the file.
+
+    Args:
+        data: the file.
+        mode: how it was encrypted.
+        key: with what.
+        nonce: how many bytes of the IV are the nonce of AES-GCM.
 
     Raises:
         CipherError: damaged, or another key; AES-GCM notices every changed bit.
@@ -169,7 +178,7 @@ def decrypt(data: memoryview, mode: Mode, key: bytes) -> memoryview:
     out = bytearray(sum(b.stop - b.start for b in found) + _PAD)
     view, used = memoryview(out), 0
     for block in found:
-        decryptor = mode.cipher(key, block.iv, block.tag).decryptor()
+        decryptor = mode.cipher(key, block.iv, block.tag, nonce).decryptor()
         try:
             size = decryptor.update_into(data[block.start : block.stop], view[used:])
             decryptor.finalize()

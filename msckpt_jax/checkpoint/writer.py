@@ -182,15 +182,15 @@ def _encrypted(fd: int, plan: Plan, options: Options, threads: int) -> None:
         os.pwrite(fd, encryptor.head, head)  # only now is the tag known
 
     reserve(fd, cipher.encrypted_bytes(mode, plan.nbytes))
-    for _ in in_threads(one, _blocks(plan), threads):
+    for _ in in_threads(one, _blocks(plan, cipher.BLOCK_BYTES), threads):
         pass
 
 
 def _stream(plan: Plan, options: Options, put: Callable[[Any], Any]) -> None:
-    """Write in order. An encrypted block is held back until its tag is known: 64 MiB."""
+    """Write in order. An encrypted block is held back until its tag is known, so it is small."""
     local = threading.local()
     if options.mode is not None:
-        for block in _blocks(plan):
+        for block in _blocks(plan, min(cipher.BLOCK_BYTES, planning.CHUNK_BYTES)):
             encryptor = cipher.BlockEncryptor(options.mode, options.key, block.stop - block.start)
             held = bytearray()
             for data in _encrypt(encryptor, block, options, local):
@@ -230,12 +230,12 @@ class _Block(NamedTuple):
     chunks: list[Chunk]
 
 
-def _blocks(plan: Plan) -> Iterator[_Block]:
+def _blocks(plan: Plan, size: int) -> Iterator[_Block]:
     """Cut the plan into cipher blocks. A chunk that straddles two belongs to both."""
     stream = planning.chunks(plan.parts)
     held: list[Chunk] = []
-    for start in range(0, plan.nbytes, cipher.BLOCK_BYTES):
-        stop = min(start + cipher.BLOCK_BYTES, plan.nbytes)
+    for start in range(0, plan.nbytes, size):
+        stop = min(start + size, plan.nbytes)
         held = [c for c in held if c.offset + c.nbytes > start]
         while not held or held[-1].offset + held[-1].nbytes < stop:
             held.append(next(stream))

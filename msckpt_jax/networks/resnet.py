@@ -2,7 +2,7 @@
 
 With the MindSpore convention the attribute tree gives the names of MindSpore Vision's classifiers
 (``mindvision.classification.models``: ``backbone.layer1.0.conv1.features.0.weight``, ...,
-``head.dense.bias``); :data:`MINDCV_NAMES` gives those of mindcv (``mindcv/models/resnet.py``).
+``head.dense.bias``); :data:`MINDCV` gives those of mindcv (``mindcv/models/resnet.py``).
 Images are ``[batch, height, width, channels]``, as Flax has them.
 """
 
@@ -14,15 +14,19 @@ from typing import Any, Literal
 import jax
 from flax import nnx
 
+from msckpt_jax.conventions.convention import Convention
+
 MaxPool = Literal["same", "symmetric"]
 
-#: Rename table (regex to template) from MindSpore Vision's names to mindcv's.
-MINDCV_NAMES = {
-    r"^head\.dense\.": "classifier.",
-    r"^backbone\.(.*down_sample)\.features\.": r"\1.",
-    r"^backbone\.(.*)conv(\d)\.features\.0\.": r"\1conv\2.",
-    r"^backbone\.(.*)conv(\d)\.features\.1\.": r"\1bn\2.",
-}
+#: The convention of mindcv's names: MindSpore Vision's renamed, regular expression to template.
+MINDCV = Convention(
+    rename={
+        r"^head\.dense\.": "classifier.",
+        r"^backbone\.(.*down_sample)\.features\.": r"\1.",
+        r"^backbone\.(.*)conv(\d)\.features\.0\.": r"\1conv\2.",
+        r"^backbone\.(.*)conv(\d)\.features\.1\.": r"\1bn\2.",
+    }
+)
 
 
 class ConvNorm(nnx.Module):

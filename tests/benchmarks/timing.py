@@ -25,7 +25,8 @@ class Contender:
     ``run`` returns None to have its wall time measured, or the seconds that count (for work in
     another process, or when only a part of it blocks the caller). ``unit`` names the contender
     that the time is divided by; ``goal`` is the ratio to reach, or the milliseconds when
-    ``absolute``. ``rounds`` limits how often a slow one runs.
+    ``absolute`` (more than those of the contender ``beyond``). ``rounds`` limits how often a slow
+    one runs.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Contender:
     goal: float | None = None
     rounds: int | None = None
     absolute: bool = False
+    beyond: str | None = None
     memory: bool = True
     at_least: dict[str, float] = field(default_factory=dict)
 
@@ -159,9 +161,10 @@ def show(title: str, results: list[Result], console: Console) -> list[dict[str, 
 def goals_of(result: Result, ratio: float | None, others: dict[str, Result]) -> Iterator[str]:
     c = result.contender
     if c.goal is not None:
-        value = result.median * 1e3 if c.absolute else ratio
+        base = others[c.beyond].median if c.beyond else 0.0
+        value = (result.median - base) * 1e3 if c.absolute else ratio
         assert value is not None
-        unit = " ms" if c.absolute else "x"
+        unit = f" ms{f' beyond {c.beyond}' if c.beyond else ''}" if c.absolute else "x"
         yield f"<= {c.goal:g}{unit}: {_word(value <= c.goal)}"
     for name, factor in c.at_least.items():
         if name in others:

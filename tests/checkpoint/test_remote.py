@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import fsspec
 import jax
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 import msckpt_jax as ms
 from msckpt_jax.checkpoint import source, writer
 
 FILES: dict[str, bytes] = {}
+_PATH_OF = writer.path_of
 
 
 class MemoryPath:
@@ -120,6 +123,38 @@ def test_loading_fetches_only_what_is_needed(mesh: Any, kwargs: dict[str, Any]) 
     like = {"w": jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)}
     assert np.array_equal(ms.load_checkpoint(name, like=like)["w"], array)
     file.close()
+
+
+def test_paths_of_etils_itself(monkeypatch: pytest.MonkeyPatch, mesh: Any) -> None:
+    """Google's paths, with an fsspec file system in memory in the place of Google's."""
+
+    class Store(MemoryFileSystem):
+        protocol = ("gs", "gcs")
+        store: ClassVar[dict[str, Any]] = {}
+        pseudo_dirs: ClassVar[list[str]] = [""]
+
+    for name in Store.protocol:
+        fsspec.register_implementation(name, Store, clobber=True)
+    monkeypatch.setattr(writer, "path_of", _PATH_OF)
+    array = np.arange(1 << 20, dtype=np.float32).reshape(1024, 1024)
+    tree = {"w": jax.device_put(array, jax.NamedSharding(mesh, jax.P(None, "y"))), "s": "text"}
+    name = "gs://bucket/dir/model.ckpt"
+    for kwargs in ({"async_save": True}, {}, {"crc_check": True}):
+        save = ms.save_checkpoint(tree, name, **kwargs)
+        if save is not None:
+            save.result()
+        assert list(Store.store) == [name]
+        found = ms.load_checkpoint(name, **{k: v for k, v in kwargs.items() if k != "async_save"})
+        assert np.array_equal(found["w"], array)
+    sharding = jax.NamedSharding(mesh, jax.P("x", "y"))
+    like = {"w": jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)}
+    assert np.array_equal(ms.load_checkpoint(name, like=like)["w"], array)
+    ms.save_checkpoint(tree, name, enc_key=bytes(16))
+    assert ms.load_checkpoint(name, dec_key=bytes(16))["s"] == "text"
+    with pytest.raises(FileNotFoundError, match=r"none\.ckpt"):
+        ms.load_checkpoint("gs://bucket/dir/none.ckpt")
+    with pytest.raises(ms.CheckpointError, match="folder"):
+        ms.load_checkpoint("gs://bucket/dir")
 
 
 def test_a_failed_upload_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from msckpt_jax.errors import PreprocessorError
 from msckpt_jax.exporter import export
 from msckpt_jax.mindir import preprocessor
 from msckpt_jax.mindir.dataset import describe
+from msckpt_jax.mindir.function import load
 from tests.transforms import cases, oracle
 
 PHOTO = (cases.PHOTOS / "china.jpg").read_bytes()
@@ -26,6 +27,10 @@ def dataset_of(maps, batch) -> grain.MapDataset:
         operations = [eval(e, vars(transforms)) for e in expressions]
         dataset = dataset.map(transforms.Pipeline(operations, input_columns=[column]))
     return dataset.batch(batch)
+
+
+def flat(x):
+    return (x * 2).reshape(-1)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +72,18 @@ def test_reading_mindspores_file_gives_its_numbers(name, theirs) -> None:
     assert section == model(theirs, name).preprocessor
 
 
-def test_no_section_is_no_pipeline() -> None:
+def test_load_gives_the_preprocessing_of_mindspores_file(theirs) -> None:
+    loaded = load(theirs / "tutorial.mindir")
+    assert loaded.preprocess is not None
+    with np.load(theirs / "tutorial.npz") as batch:
+        found = loaded(loaded.preprocess(PHOTO)[None])
+        assert np.asarray(found).tobytes() == batch["image"].tobytes()
+
+
+def test_no_section_is_no_pipeline(tmp_path) -> None:
     assert preprocessor.pipeline_of(mind_ir_pb2.ModelProto()) is None
+    file = export(flat, np.zeros((2, 3)), file_name=tmp_path / "x", durable=False).file
+    assert load(file).preprocess is None
 
 
 PIPELINE = transforms.Pipeline(
@@ -123,10 +138,6 @@ def test_any_grain_data_set(name) -> None:
     assert operations == [transforms.Decode(), transforms.Resize((8, 6)), transforms.ToTensor()]
 
 
-def flat(x):
-    return (x * 2).reshape(-1)
-
-
 @pytest.mark.parametrize("kind", ["maps", "iterator", "loader"])
 def test_export_of_a_data_set(kind, tmp_path) -> None:
     file = export(flat, DATASETS[kind](), file_name=tmp_path / "x", durable=False).file
@@ -134,6 +145,10 @@ def test_export_of_a_data_set(kind, tmp_path) -> None:
     read = preprocessor.pipeline_of(model)
     assert read is not None
     assert read(PHOTO).tobytes() == PIPELINE(PHOTO).tobytes()
+    loaded = load(file)
+    assert loaded.preprocess is not None
+    batch = np.stack([loaded.preprocess(PHOTO)] * 2)
+    assert (loaded(batch) == flat(batch)).all()
     (parameter,) = model.graph.input
     assert list(parameter.tensor[0].dims) == [2, 3, 8, 6]
 

@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 from msckpt_jax import names
-from msckpt_jax.networks import bert, resnet, yolo, yolov3, yolov4
+from msckpt_jax.networks import bert, resnet, yolo, yolov3
 
 SMALL_BERT = functools.partial(
     bert.Bert, 100, 32, 2, 4, 64, max_position_embeddings=16, rngs=nnx.Rngs(0)
@@ -40,26 +40,13 @@ def test_how_many_parameters(make: Callable[..., nnx.Module], count: int) -> Non
     assert sum(math.prod(leaf.value.shape) for leaf in leaves) == count
 
 
-@pytest.mark.parametrize("max_pool", ["same", "symmetric"])
 @pytest.mark.parametrize("dtype", [None, jnp.bfloat16])
-def test_resnet_logits(max_pool: resnet.MaxPool, dtype: Any) -> None:
+def test_dtype_of_the_logits(dtype: Any) -> None:
     def logits(x: jax.Array) -> jax.Array:
-        return resnet.resnet50(7, max_pool=max_pool, dtype=dtype, rngs=nnx.Rngs(0))(x)
+        return resnet.resnet18(7, dtype=dtype, rngs=nnx.Rngs(0))(x)
 
     found = jax.eval_shape(logits, jax.ShapeDtypeStruct((2, 65, 96, 3), jnp.float32))
     assert (found.shape, found.dtype) == ((2, 7), dtype or jnp.float32)
-
-
-@pytest.mark.parametrize("make", [yolov3.yolov3, yolov4.yolov4])
-def test_yolo_outputs(make: Callable[..., Any]) -> None:
-    def outputs(x: jax.Array) -> Any:
-        net = make(4, rngs=nnx.Rngs(0))
-        return net(x), net.boxes(x)
-
-    image = jax.ShapeDtypeStruct((2, 64, 96, 3), jnp.float32)
-    raw, boxes = jax.eval_shape(outputs, image)
-    assert [x.shape for x in raw] == [(2, 2, 3, 27), (2, 4, 6, 27), (2, 8, 12, 27)]
-    assert [x.shape for x in boxes] == [(2, 2, 3, 3, 9), (2, 4, 6, 3, 9), (2, 8, 12, 3, 9)]
 
 
 def test_boxes_of_an_empty_output() -> None:

@@ -15,7 +15,7 @@ from flax import linen, nnx
 from flax.training.train_state import TrainState
 
 import msckpt_jax as ms
-from msckpt_jax.checkpoint import cipher
+from msckpt_jax.checkpoint import cipher, reader
 
 DTYPES = {
     "Bool": np.bool_,
@@ -131,6 +131,17 @@ def test_ciphers(
     ms.save_checkpoint(tree, str(tmp_path / "a.ckpt"), enc_key=key, enc_mode=mode)
     found = mindspore.load(tmp_path / "a.ckpt", dec_key=key, dec_mode=mode)
     assert {n: p.data for n, p in found.items()} == {n: a.tobytes() for n, a in tree.items()}
+
+
+@pytest.mark.parametrize("mode", ["AES-GCM", "AES-CBC", "SM4-CBC"])
+def test_encrypted_streams(mindspore: Any, tmp_path: Path, mode: str) -> None:
+    """What cannot be written at offsets has smaller blocks."""
+    array = np.arange(5 << 20, dtype=np.float32)
+    with open(tmp_path / "a.ckpt", "wb") as file:
+        ms.save_checkpoint({"w": array}, file, enc_key=bytes(16), enc_mode=mode)
+    assert reader.encryption(tmp_path / "a.ckpt") == (mode, 3)
+    found = mindspore.load(tmp_path / "a.ckpt", dec_key=bytes(16), dec_mode=mode)
+    assert found["w"].data == array.tobytes()
 
 
 @pytest.mark.parametrize("crc", [False, True])

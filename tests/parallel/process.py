@@ -105,10 +105,26 @@ def gather(mesh: Any) -> None:
     )
     ms.save_checkpoint({"large": large}, f"{folder}/large")  # 128 MiB in windows
     assert max(sent) == 8 << 20
+    bucket(mesh)
     os.chdir(folder)
     if me != 0:
         os.chdir("/")  # nor does the folder exist there
     ms.save_checkpoint({"rows": tree(mesh)["rows"]}, "relative")
+
+
+def bucket(mesh: Any) -> None:
+    """An object store, which process 0 uploads to."""
+    import fsspec
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    MemoryFileSystem.protocol = ("gs", "gcs")  # type: ignore[assignment]
+    for name in ("gs", "gcs"):
+        fsspec.register_implementation(name, MemoryFileSystem, clobber=True)
+    ms.save_checkpoint(tree(mesh), "gs://bucket/a.ckpt", crc_check=True)
+    assert list(MemoryFileSystem.store) == (["gs://bucket/a.ckpt"] if me == 0 else [])
+    if me == 0:
+        found = ms.load_checkpoint("gs://bucket/a.ckpt", crc_check=True)
+        assert all(np.array_equal(found[name], whole()) for name in SPECS)
 
 
 def asynchronous(mesh: Any) -> None:

@@ -1,0 +1,220 @@
+"""Graphs while they are made: which values a body takes from around it, and dropping dead nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax.errors import MindIRError
+from msckpt_jax.lowering.graph import (
+    Const,
+    Graph,
+    Node,
+    Operand,
+    Parameter,
+    Size,
+    Tensor,
+    Value,
+    values_of,
+)
+from msckpt_jax.mindir.attributes import MONAD, pack
+
+
+@dataclass(frozen=True)
+class Closure:
+    """A function of the file and its first arguments."""
+
+    function: str
+    args: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What Switch gives: one of two closures."""
+
+    condition: Any
+    then: Closure | Choice
+    other: Closure | Choice
+
+
+class Block:
+    """Nodes being made for one graph.
+
+    ``imports``: the values of the graph around that it uses, and what they are in here.
+    """
+
+    def __init__(self, outer: Block | None = None):
+        self.outer = outer
+        self.nodes: list[Node] = []
+        self.own: set[Value] = set()
+        self.imports: dict[Value, Value] = {}
+
+    def fresh(self, type: Tensor, name: str = "") -> Value:
+        value = Value(type, name)
+        self.own.add(value)
+        return value
+
+    def value(self, value: Value) -> Value:
+        """The value as this block's nodes may use it."""
+        if isinstance(value, Parameter) or value in self.own:
+            return value
+        if self.outer is None:
+            raise MindIRError(f"the value {value.name!r} is used where it is not computed")
+        outer = self.outer.value(value)
+        if outer not in self.imports:
+            self.imports[outer] = self.fresh(outer.type, outer.name)
+        return self.imports[outer]
+
+    def operand(self, binding: Any) -> Operand:
+        if isinstance(binding, Const):
+            return binding
+        if isinstance(binding, Value):
+            return self.value(binding)
+        if isinstance(binding, Size):
+            return Size(self.value(binding.of), binding.axis)
+        if isinstance(binding, tuple):
+            return pack(tuple(self.operand(part) for part in binding if part is not MONAD))
+        raise MindIRError(f"a function is used as data: {binding}")
+
+    def output(self, binding: Any) -> Value | Const:
+        """The operand as a result of the graph."""
+        operand = self.operand(binding)
+        if isinstance(operand, Size):
+            return self.add("ScalarToTensor", (operand, Const(np.dtype(np.int64))), _SCALAR)
+        assert isinstance(operand, Value | Const)
+        return operand
+
+    def add(self, op: str, inputs: tuple[Operand, ...], type: Tensor, **attrs: Any) -> Value:
+        """Append a node of one result."""
+        out = self.fresh(type)
+        self.nodes.append(Node(op, inputs, (out,), attrs))
+        return out
+
+
+_SCALAR = Tensor(np.dtype(np.int64), ())
+
+
+def leaves(binding: Any) -> Iterator[Any]:
+    """The parts of tuples and of what closures hold."""
+    if isinstance(binding, Closure):
+        binding = binding.args
+    if is_tuple(binding):
+        for part in binding:
+            yield from leaves(part)
+    else:
+        yield binding
+
+
+def rebuilt(binding: Any, parts: Iterator[Any]) -> Any:
+    """The same structure with other leaves."""
+    if isinstance(binding, Closure):
+        return Closure(binding.function, tuple(rebuilt(part, parts) for part in binding.args))
+    if is_tuple(binding):
+        return tuple(rebuilt(part, parts) for part in binding)
+    return next(parts)
+
+
+def structure(binding: Any) -> Any:
+    """What two bindings have in common when their leaves correspond."""
+    if isinstance(binding, Closure):
+        return binding.function, tuple(map(structure, binding.args))
+    return tuple(map(structure, binding)) if is_tuple(binding) else None
+
+
+def is_tuple(binding: Any) -> bool:
+    return isinstance(binding, tuple) and not isinstance(binding, Const | Size)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two leaves are the same value whatever the inputs are."""
+    if a is b:
+        return True
+    if isinstance(a, Const) and isinstance(b, Const):
+        x, y = a.value, b.value
+        if isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
+            return x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
+        return type(x) is type(y) and not isinstance(x, np.ndarray) and x == y
+    return isinstance(a, Size) and isinstance(b, Size) and a == b
+
+
+def prune(graph: Graph) -> None:
+    """Drop what the outputs do not need: nodes, results and operands of control flow."""
+    needed = {value for value in graph.outputs if isinstance(value, Value)}
+    kept = []
+    for node in reversed(graph.nodes):
+        if needed.isdisjoint(node.outputs):
+            continue
+        if node.op == "If":
+            _prune_if(node, needed)
+        elif node.op == "While":
+            _prune_while(node, needed)
+        needed.update(value for operand in node.inputs for value in values_of(operand))
+        kept.append(node)
+    graph.nodes = kept[::-1]
+
+
+def _used(graph: Graph) -> set[int]:
+    """The positions of the inputs that a body reads."""
+    used = {value for value in graph.outputs if isinstance(value, Value)}
+    for node in graph.nodes:
+        used.update(value for operand in node.inputs for value in values_of(operand))
+    return {k for k, value in enumerate(graph.inputs) if value in used}
+
+
+def _select(items: Any, kept: list[int]) -> Any:
+    return type(items)(items[k] for k in kept)
+
+
+def _prune_if(node: Node, needed: set[Value]) -> None:
+    results = [k for k, value in enumerate(node.outputs) if value in needed]
+    node.outputs = _select(node.outputs, results)
+    for body in node.bodies:
+        body.outputs = _select(body.outputs, results)
+        prune(body)
+    kept = sorted(set().union(*map(_used, node.bodies)))
+    node.inputs = (node.inputs[0], *(node.inputs[k + 1] for k in kept))
+    for body in node.bodies:
+        body.inputs = _select(body.inputs, kept)
+
+
+def _prune_while(node: Node, needed: set[Value]) -> None:
+    condition, step = node.bodies
+    prune(condition)
+    prune(step)
+    kept = _used(condition) | {k for k, value in enumerate(node.outputs) if value in needed}
+    sources = _sources(step)
+    todo = list(kept)
+    while todo:
+        for k in sources(todo.pop()) - kept:
+            kept.add(k)
+            todo.append(k)
+    order = sorted(kept)
+    node.inputs, node.outputs = _select(node.inputs, order), _select(node.outputs, order)
+    step.outputs = _select(step.outputs, order)
+    for body in node.bodies:
+        body.inputs = _select(body.inputs, order)
+    prune(step)
+
+
+def _sources(step: Graph) -> Any:
+    """A function from an output's position to the inputs that it depends on."""
+    made = {value: node for node in step.nodes for value in node.outputs}
+    position = {value: k for k, value in enumerate(step.inputs)}
+
+    def sources(output: int) -> set[int]:
+        found, seen, todo = set(), set(), [step.outputs[output]]
+        while todo:
+            value = todo.pop()
+            if not isinstance(value, Value) or value in seen:
+                continue
+            seen.add(value)
+            if value in position:
+                found.add(position[value])
+            elif value in made:
+                todo += [v for operand in made[value].inputs for v in values_of(operand)]
+        return found
+
+    return sources

@@ -1,0 +1,228 @@
+"""Sums, means, extremes, cumulative operators and sorting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+
+def axes(axis: Any) -> Any:
+    """MindSpore's axes as JAX's: none given means all of them."""
+    if axis is None:
+        return None
+    axis = tuple(int(a) for a in np.ravel(np.asarray(axis)))
+    return axis or None
+
+
+def _reduce(fn: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, axis=(), keep_dims=False: fn(x, axis=axes(axis), keepdims=keep_dims)
+
+
+def _reduce_sum(x: Any, axis: Any = (), keep_dims: bool = False, skip_mode: bool = False) -> Any:
+    if skip_mode and axes(axis) is None:
+        return x
+    return jnp.sum(x, axis=axes(axis), keepdims=keep_dims, dtype=x.dtype)
+
+
+def _reduce_prod(x: Any, axis: Any = (), keep_dims: bool = False) -> Any:
+    return jnp.prod(x, axis=axes(axis), keepdims=keep_dims, dtype=x.dtype)
+
+
+def _reduce_ext(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """PyTorch's form: a dtype to compute in, and small ints summed in the widest."""
+    return lambda x, dim=None, keepdim=False, dtype=None: fn(
+        x, axis=axes(dim), keepdims=keepdim, dtype=dtype
+    )
+
+
+def _spread(fn: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, dim=None, correction=1, keepdim=False: fn(
+        x, axis=axes(dim), ddof=correction, keepdims=keepdim
+    )
+
+
+def _reduce_std(x: Any, axis: Any = (), unbiased: bool = True, keep_dims: bool = False) -> Any:
+    keep = {"axis": axes(axis), "keepdims": keep_dims}
+    return jnp.std(x, ddof=int(unbiased), **keep), jnp.mean(x, **keep)
+
+
+def _arg(fn: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, axis=-1, output_type=jnp.int32: fn(x, axis).astype(output_type)
+
+
+def _arg_ext(fn: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, dim=None, keepdim=False: fn(x, dim, keepdims=keepdim).astype(_int64())
+
+
+def _int64() -> Any:
+    return jax.dtypes.canonicalize_dtype(np.int64)
+
+
+def _with_value(arg: Callable[..., Any], value: Callable[..., Any]) -> Callable[..., Any]:
+    def pair(x: Any, axis: Any = 0, keep_dims: bool = False) -> Any:
+        index = arg(x, axis, keepdims=keep_dims).astype(jnp.int32)
+        return index, value(x, axis, keepdims=keep_dims)
+
+    return pair
+
+
+def _extreme(arg: Callable[..., Any], value: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, dim, keepdim=False: (
+        value(x, dim, keepdims=keepdim),
+        arg(x, dim, keepdims=keepdim).astype(_int64()),
+    )
+
+
+def _cumulative(fn: Callable[..., Any], start: int) -> Callable[..., Any]:
+    def run(x: Any, axis: Any, exclusive: bool = False, reverse: bool = False) -> Any:
+        axis = int(axis) % x.ndim
+        if exclusive:
+            x = jnp.roll(x, -1 if reverse else 1, axis)
+            edge = x.shape[axis] - 1 if reverse else 0
+            x = jnp.where(lax.broadcasted_iota(jnp.int32, x.shape, axis) == edge, start, x)
+        return fn(x, axis, reverse=reverse)
+
+    return run
+
+
+def _cumsum_ext(x: Any, dim: int, dtype: Any = None) -> Any:
+    return jnp.cumsum(x, dim, dtype)
+
+
+def _running(fn: Callable[..., Any], wins: Callable[..., Any]) -> Callable[..., Any]:
+    """Running extremes and where they were last met."""
+
+    def run(x: Any, axis: int) -> Any:
+        axis = axis % x.ndim
+        best = fn(x, axis)
+        place = lax.broadcasted_iota(jnp.int32, x.shape, axis)
+        index = lax.cummax(jnp.where(wins(x, best), place, 0), axis)
+        return best, index.astype(_int64())
+
+    return run
+
+
+def _cumulative_logsumexp(x: Any, axis: Any, *, exclusive: bool = False, reverse: bool = False):
+    if exclusive:
+        raise NotImplementedError("CumulativeLogsumexp with exclusive=True")
+    return lax.cumlogsumexp(x, int(axis) % x.ndim, reverse=reverse)
+
+
+def _sort(x: Any, *, axis: int = -1, descending: bool = False) -> Any:
+    order = jnp.argsort(x, axis, stable=True, descending=descending)
+    return jnp.take_along_axis(x, order, axis), order.astype(jnp.int32)
+
+
+def _sort_ext(x: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    order = jnp.argsort(x, dim, stable=True, descending=descending)
+    return jnp.take_along_axis(x, order, dim), order.astype(_int64())
+
+
+def _arg_sort(x: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    return jnp.argsort(x, dim, stable=True, descending=descending).astype(_int64())
+
+
+def _top_k(x: Any, k: Any, *, sorted: bool = True) -> Any:
+    return tuple(lax.top_k(x, int(k)))
+
+
+def _topk_ext(x: Any, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    moved = jnp.moveaxis(x, dim, -1)
+    values, index = lax.top_k(moved, int(k)) if largest else _smallest(moved, int(k))
+    return jnp.moveaxis(values, -1, dim), jnp.moveaxis(index, -1, dim).astype(_int64())
+
+
+def _smallest(x: Any, k: int) -> Any:
+    order = jnp.argsort(x, -1, stable=True)[..., :k]
+    return jnp.take_along_axis(x, order, -1), order
+
+
+def _norm(x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    x = x if dtype is None else x.astype(dtype)
+    axis = axes(dim)
+    if p == float("inf"):
+        return jnp.max(jnp.abs(x), axis=axis, keepdims=keepdim)
+    if p == 0:
+        return jnp.sum(x != 0, axis=axis, keepdims=keepdim).astype(x.dtype)
+    return jnp.sum(jnp.abs(x) ** p, axis=axis, keepdims=keepdim) ** (1 / p)
+
+
+def _lp_norm(x: Any, *, axis: Any, p: Any = 2, keep_dims: bool = False, epsilon: float = 1e-12):
+    return _norm(x, p, axis, keep_dims)
+
+
+def _l2_normalize(x: Any, *, axis: Any = 0, epsilon: float = 1e-4) -> Any:
+    squares = jnp.sum(jnp.square(x), axis=axes(axis), keepdims=True)
+    return x / jnp.sqrt(jnp.maximum(squares, epsilon))
+
+
+def _logsumexp(x: Any, dim: Any, keepdim: bool = False) -> Any:
+    return jax.nn.logsumexp(x, axes(dim), keepdims=keepdim)
+
+
+def _count_nonzero(x: Any, dim: Any = None, *_: Any) -> Any:
+    return jnp.count_nonzero(x, axes(dim)).astype(_int64())
+
+
+TABLE: dict[str, Callable[..., Any]] = {
+    "ReduceSum": _reduce_sum,
+    "ReduceProd": _reduce_prod,
+    "ReduceMean": _reduce(jnp.mean),
+    "ReduceMax": _reduce(jnp.max),
+    "ReduceMin": _reduce(jnp.min),
+    "ReduceAll": _reduce(jnp.all),
+    "ReduceAny": _reduce(jnp.any),
+    "ReduceStd": _reduce_std,
+    "SumExt": _reduce_ext(jnp.sum),
+    "MeanExt": _reduce_ext(jnp.mean),
+    "ProdExt": _reduce_ext(jnp.prod),
+    "Nansum": _reduce_ext(jnp.nansum),
+    "Any": jnp.any,
+    "AnyExt": lambda x, dim=None, keepdim=False: jnp.any(x, dim, keepdims=keepdim),
+    "Max": jnp.max,
+    "Min": jnp.min,
+    "MaxDim": _extreme(jnp.argmax, jnp.max),
+    "MinDim": _extreme(jnp.argmin, jnp.min),
+    "Var": _spread(jnp.var),
+    "Std": _spread(jnp.std),
+    "VarMean": lambda x, dim=None, correction=1, keepdim=False: (
+        jnp.var(x, axes(dim), ddof=correction, keepdims=keepdim),
+        jnp.mean(x, axes(dim), keepdims=keepdim),
+    ),
+    "StdMean": lambda x, dim=None, correction=1, keepdim=False: (
+        jnp.std(x, axes(dim), ddof=correction, keepdims=keepdim),
+        jnp.mean(x, axes(dim), keepdims=keepdim),
+    ),
+    "Argmax": _arg(jnp.argmax),
+    "Argmin": _arg(jnp.argmin),
+    "ArgMaxExt": _arg_ext(jnp.argmax),
+    "ArgMinExt": _arg_ext(jnp.argmin),
+    "ArgMaxWithValue": _with_value(jnp.argmax, jnp.max),
+    "ArgMinWithValue": _with_value(jnp.argmin, jnp.min),
+    "CumSum": _cumulative(lax.cumsum, 0),
+    "CumProd": _cumulative(lax.cumprod, 1),
+    "CumsumExt": _cumsum_ext,
+    "Cummax": _running(lax.cummax, jnp.greater_equal),
+    "Cummin": _running(lax.cummin, jnp.less_equal),
+    "CumminExt": _running(lax.cummin, jnp.less_equal),
+    "CumulativeLogsumexp": _cumulative_logsumexp,
+    "LogSumExp": _logsumexp,
+    "Sort": _sort,
+    "SortExt": _sort_ext,
+    "ArgSort": _arg_sort,
+    "TopK": _top_k,
+    "TopkExt": _topk_ext,
+    "Norm": _norm,
+    "LinalgVectorNorm": _norm,
+    "LpNormV2": lambda x, p=2, dim=None, keepdim=False, epsilon=1e-12: _norm(x, p, dim, keepdim),
+    "LpNorm": _lp_norm,
+    "L2Normalize": _l2_normalize,
+    "L2Loss": lambda x: jnp.sum(jnp.square(x)) / 2,
+    "SquareSumAll": lambda x, y: (jnp.sum(jnp.square(x)), jnp.sum(jnp.square(y))),
+    "CountNonZero": _count_nonzero,
+}

@@ -1,0 +1,224 @@
+"""The nodes of a MindIR graph: types, attributes, and the operators that are structure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax import dtypes
+from msckpt_jax._protos import mind_ir_pb2 as pb
+from msckpt_jax.errors import MindIRError
+from msckpt_jax.lowering.graph import Const, Node, Operand, Size, Tensor, Value
+from msckpt_jax.mindir import attributes, operators
+from msckpt_jax.mindir.attributes import MONAD, Type, pack
+from msckpt_jax.mindir.blocks import Block, Choice, Closure, is_tuple
+
+BOOL = Tensor(np.dtype(np.bool_), ())
+#: The type of a result of which the file says nothing.
+UNKNOWN = Tensor(np.dtype(np.void), ())
+#: Attributes that MindSpore adds to any operator, for its compiler.
+_NOISE = {
+    "shape", "input_names", "output_names", "visited", "primitive_target", "is_load", "checkpoint",
+    "recompute", "IsFeatureMapInputList", "IsFeatureMapOutput", "cust_aicpu", "side_effect_mem",
+    "side_effect_io", "side_effect_hidden", "side_effect_propagate", "side_effect_backprop",
+    "random_cache", "io_format", "func_name",
+}  # fmt: skip
+#: The numbers of enumerations that old files spell out (MindSpore core, ops/op_enum.h).
+_ENUMERATIONS = {
+    "pad_mode": {"pad": 0, "same": 1, "valid": 2},
+    "padding": {"pad": 0, "same": 1, "valid": 2},
+    "data_format": {"nchw": 0, "nhwc": 1, "ncdhw": 4},
+    "format": {"nchw": 0, "nhwc": 1, "ncdhw": 4},
+    "reduction": {"sum": 0, "mean": 1, "none": 2},
+}
+
+
+class Types:
+    """Types as the file describes them; each dynamic dimension gets a name of its own."""
+
+    def __init__(self) -> None:
+        self.dynamic = 0
+
+    def _fresh(self) -> str:
+        self.dynamic += 1
+        return f"?{self.dynamic - 1}"
+
+    def of_node(self, node: pb.NodeProto) -> Type:
+        for attribute in node.attribute:
+            if attribute.name == "shape":
+                return attributes.abstract(attribute, self._fresh)
+        return None
+
+    def of_value(self, value: pb.ValueInfoProto) -> Type:
+        if value.tensor:
+            return attributes.tensor_type(value.tensor[0], self._fresh)
+        found = attributes.abstract(value.attr_info, self._fresh)
+        return Tensor(*_SCALARS[value.denotation]) if found is None and (
+            value.denotation in _SCALARS
+        ) else found  # fmt: skip
+
+
+_SCALARS = {
+    "Int": (np.dtype(np.int64), ()),
+    "Int64": (np.dtype(np.int64), ()),
+    "Float": (np.dtype(np.float32), ()),
+    "Float32": (np.dtype(np.float32), ()),
+    "Bool": (np.dtype(np.bool_), ()),
+}
+
+
+def attributes_of(node: pb.NodeProto, primitive: pb.PrimitiveProto | None) -> dict[str, Any]:
+    """The attributes of an operator: of its primitive, and in old files of the node."""
+    found = [*(primitive.attribute if primitive is not None else ()), *node.attribute]
+    out = {}
+    for attribute in found:
+        if attribute.name not in _NOISE:
+            out[attribute.name] = attributes.python(attribute)
+    return out
+
+
+def plain(
+    block: Block, op: str, args: list[Any], attrs: dict[str, Any], types: Type
+) -> Value | tuple[Any, ...]:
+    """A node of an operator that computes."""
+    inputs = [block.operand(arg) for arg in args if arg is not MONAD]
+    definition = operators.definition(op)
+    if definition is not None:
+        inputs = _arguments(definition, inputs, attrs)
+        attrs = {}
+    outputs: list[Value] = []
+
+    def made(type: Type) -> Any:
+        if isinstance(type, tuple) and not isinstance(type, Tensor):
+            return tuple(made(part) for part in type)
+        outputs.append(block.fresh(UNKNOWN if type is None else type))
+        return outputs[-1]
+
+    result = made(types)
+    block.nodes.append(Node(op, tuple(inputs), tuple(outputs), attrs))
+    return result
+
+
+def _arguments(
+    definition: operators.Definition, inputs: list[Operand], attrs: dict[str, Any]
+) -> list[Operand]:
+    """All arguments in order: old files have some of them as attributes."""
+    rest = iter(inputs)
+    out: list[Operand] = []
+    by_name = len(inputs) < len(definition.arguments)
+    for argument in definition.arguments:
+        if by_name and argument.name in attrs:
+            operand: Operand | None = Const(_old_value(argument, attrs[argument.name]))
+        else:
+            operand = next(rest, None)
+        if operand is None:
+            break
+        out.append(_typed(argument, operand))
+    return [*out, *rest]
+
+
+def _old_value(argument: operators.Argument, value: Any) -> Any:
+    if argument.handler == "str_to_enum" and isinstance(value, str):
+        return _ENUMERATIONS.get(argument.name, {}).get(value.lower(), value)
+    if argument.kind.startswith("T_") and isinstance(value, int | float):
+        return (value,)
+    return value
+
+
+def _typed(argument: operators.Argument, operand: Operand) -> Operand:
+    """A dtype argument is the number of the dtype in the file."""
+    if argument.handler == "dtype_to_type_id" and isinstance(operand, Const):
+        row = dtypes.BY_TYPE_ID.get(operand.value) if isinstance(operand.value, int) else None
+        return operand if row is None else Const(row.array)
+    return operand
+
+
+def type_of(*leaves: Any) -> Tensor:
+    """The type that all of these values have; UNKNOWN when they differ."""
+    found = {_type(leaf) for leaf in leaves} - {UNKNOWN}
+    return found.pop() if len(found) == 1 else UNKNOWN
+
+
+def _type(leaf: Any) -> Tensor:
+    if isinstance(leaf, Value):
+        return leaf.type
+    if isinstance(leaf, Const) and isinstance(leaf.value, np.ndarray):
+        return Tensor(leaf.value.dtype.newbyteorder("="), leaf.value.shape)
+    if isinstance(leaf, Const) and isinstance(leaf.value, bool | int | float):
+        row = {bool: np.bool_, int: np.int64, float: np.float32}[type(leaf.value)]
+        return Tensor(np.dtype(row), ())
+    return Tensor(np.dtype(np.int64), ()) if isinstance(leaf, Size) else UNKNOWN
+
+
+def as_bool(block: Block, condition: Operand) -> Operand:
+    """MindSpore takes bool (), bool (1,) and int32 () alike."""
+    if isinstance(condition, Value) and condition.type not in (BOOL, UNKNOWN):
+        if condition.type.dtype != np.bool_:
+            inputs = (condition, Const(np.dtype(np.bool_)))
+            condition = block.add("Cast", inputs, Tensor(BOOL.dtype, condition.type.shape))
+        if condition.type.shape:
+            condition = block.add("Reshape", (condition, Const(())), BOOL)
+    return condition
+
+
+def _parts(binding: Any) -> tuple[Any, ...] | None:
+    if isinstance(binding, Const) and isinstance(binding.value, tuple):
+        return tuple(Const(value) for value in binding.value)
+    return binding if is_tuple(binding) else None
+
+
+def _item(block: Block, whole: Any, index: Any) -> Any:
+    parts = _parts(whole)
+    if parts is None or not isinstance(index, Const):  # a tuple of unknown length
+        return block.add("TupleGetItem", (block.operand(whole), block.operand(index)), UNKNOWN)
+    if not isinstance(index.value, int) or not -len(parts) <= index.value < len(parts):
+        raise MindIRError(f"TupleGetItem asks for part {index.value} of {len(parts)}")
+    return parts[index.value]
+
+
+def _shape(block: Block, of: Any) -> Any:
+    if isinstance(of, Const) and isinstance(of.value, np.ndarray):
+        return Const(of.value.shape)
+    if not isinstance(of, Value):
+        raise MindIRError("Shape of a value that is no tensor")
+    if of.type is UNKNOWN:
+        return block.add("Shape", (block.operand(of),), UNKNOWN)
+    return pack(tuple(
+        Const(dim) if isinstance(dim, int) else Size(of, axis)
+        for axis, dim in enumerate(of.type.shape)
+    ))  # fmt: skip
+
+
+def _switch(block: Block, condition: Any, then: Any, other: Any) -> Choice:
+    if not all(isinstance(side, Closure | Choice) for side in (then, other)):
+        raise MindIRError("Switch chooses between values that are no functions")
+    return Choice(condition, then, other)
+
+
+def _partial(block: Block, function: Any, *args: Any) -> Closure:
+    if not isinstance(function, Closure):
+        raise MindIRError("Partial of a value that is no function")
+    return Closure(function.function, function.args + args)
+
+
+def _tuple(block: Block, *parts: Any) -> Any:
+    return pack(parts)
+
+
+#: Operators that are structure: from the block and the operands to a binding.
+SPECIAL: dict[str, Callable[..., Any]] = {
+    "Load": lambda block, value: value,
+    "Depend": lambda block, value: value,
+    "UpdateState": lambda block, *args: MONAD,
+    "MakeTuple": _tuple,
+    "MakeList": _tuple,
+    "make_list": _tuple,
+    "TupleGetItem": _item,
+    "ListGetItem": _item,
+    "Partial": _partial,
+    "Switch": _switch,
+    "Shape": _shape,
+    "Return": lambda block, value: value,
+}

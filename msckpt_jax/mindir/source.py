@@ -1,0 +1,171 @@
+"""A MindIR file on disk: decrypted, parsed, with its weights as views of where they lie."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from msckpt_jax._protos import mind_ir_pb2 as pb
+from msckpt_jax.checkpoint import cipher
+from msckpt_jax.checkpoint.source import open_source
+from msckpt_jax.errors import MindIRError
+from msckpt_jax.mindir import attributes
+
+#: A cipher mode's name, or a function of the file's path and the key that gives the plain bytes.
+DecMode: TypeAlias = "str | Callable[[str, bytes], bytes]"
+
+_OLD_NONCE = 16  # before the 12 bytes of 2.10, MindSpore took the whole IV
+
+
+@dataclass
+class Source:
+    """A parsed file.
+
+    Attributes:
+        path: the file. model: the message, without the weights' bytes. weights: name to read-only
+        array, over the parsed bytes or the mapped data files. cipher: the cipher mode, or None.
+        data_files: the files that hold weights of a split model.
+    """
+
+    path: str
+    model: Any
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    cipher: str | None = None
+    data_files: list[str] = field(default_factory=list)
+
+
+def open_mindir(
+    file_name: Any, dec_key: bytes | None = None, dec_mode: DecMode = "AES-GCM"
+) -> Source:
+    """Open a MindIR file: one file or split, plain or encrypted.
+
+    Args:
+        file_name: path of the ``.mindir`` file; of a split model, the ``_graph.mindir``.
+        dec_key: key of an encrypted file.
+        dec_mode: ``"AES-GCM"``, ``"AES-CBC"``, ``"SM4-CBC"``, or a function of path and key.
+
+    Raises:
+        MindIRError: damaged, no MindIR, encrypted otherwise, or a data file is missing or short.
+        FileNotFoundError: there is no such file.
+    """
+    opener = _Opener(str(file_name), dec_key, dec_mode)
+    data, mode = opener.plain(file_name)
+    model = _parse(data, opener.path, mode)
+    out = Source(opener.path, model, cipher=mode)
+    files: dict[str, Any] = {}
+    for parameter in model.graph.parameter:
+        name = parameter_name(parameter)
+        if name in out.weights:
+            raise MindIRError("two parameters have this name", file=out.path, name=name)
+        try:
+            out.weights[name] = _weight(parameter, opener, files)
+        except MindIRError as error:
+            raise MindIRError(
+                error.problem,
+                file=error.file or out.path,
+                name=name,
+                expected=error.expected,
+                found=error.found,
+            ) from None
+        parameter.ClearField("raw_data")
+    out.data_files = sorted(files)
+    return out
+
+
+def parameter_name(parameter: pb.TensorProto) -> str:
+    """The name in the CheckPoint: what follows the graph's name, as MindSpore's loader has it."""
+    graph, colon, name = parameter.name.partition(":")
+    return parameter.ref_key or (name if colon else graph)
+
+
+def _parse(data: Any, path: str, mode: str | None) -> pb.ModelProto:
+    hint = "; wrong key or mode?" if mode else ""
+    try:
+        model = pb.ModelProto.FromString(bytes(data))
+    except DecodeError:
+        raise MindIRError(f"damaged, or no MindIR{hint}", file=path) from None
+    if not model.HasField("graph") or not (model.graph.node or model.graph.output):
+        raise MindIRError(f"no MindIR: it holds no graph{hint}", file=path)
+    if model.HasField("little_endian") and not model.little_endian:
+        raise MindIRError("written on a big-endian machine", file=path)
+    return model
+
+
+class _Opener:
+    def __init__(self, path: str, key: Any, mode: Any):
+        self.path, self.key, self.custom = path, key, None
+        if callable(mode):
+            self.custom = mode
+            return
+        self.mode = cipher.mode_named(mode, "dec_mode")
+        if key is not None:
+            self.key = self.mode.check_key(key, "dec_key")
+
+    def plain(self, file_name: Any) -> tuple[Any, str | None]:
+        """The plain bytes of a file and the name of its cipher."""
+        if self.custom is not None:
+            return self.custom(str(file_name), self.key), "custom"
+        data = open_source(file_name)
+        found = cipher.detect(data[:4])
+        if found is None:
+            if self.key is not None:
+                raise MindIRError("dec_key was given, but it is not encrypted", file=file_name)
+            return data[:], None
+        if self.key is None:
+            raise MindIRError(f"encrypted with {found.name}: pass dec_key", file=file_name)
+        if found is not self.mode:
+            raise MindIRError(
+                "encrypted in another mode: pass dec_mode",
+                file=file_name,
+                expected=self.mode.name,
+                found=found.name,
+            )
+        return self._decrypt(memoryview(data[:]), file_name), found.name
+
+    def _decrypt(self, data: memoryview, file_name: Any) -> memoryview:
+        try:
+            return cipher.decrypt(data, self.mode, self.key)
+        except cipher.CipherError as error:
+            first = error
+        try:
+            if self.mode.authenticated:
+                return cipher.decrypt(data, self.mode, self.key, _OLD_NONCE)
+        except cipher.CipherError:
+            pass  # the first error tells it
+        raise MindIRError(first.problem, file=file_name, offset=first.offset)
+
+
+def _weight(parameter: pb.TensorProto, opener: _Opener, files: dict[str, Any]) -> np.ndarray:
+    if not parameter.HasField("external_data"):
+        return attributes.array(parameter)
+    where = parameter.external_data
+    if where.location not in files:
+        files[where.location] = _data_file(where.location, opener)
+    data = files[where.location]
+    if where.offset < 0 or where.length < 0 or where.offset + where.length > len(data):
+        raise MindIRError(
+            f"bytes {where.offset} to {where.offset + where.length} are not in {where.location!r}",
+            expected=f"at most {len(data)}",
+            found=where.offset + where.length,
+        )
+    return attributes.array(parameter, data[where.offset : where.offset + where.length])
+
+
+def _data_file(location: str, opener: _Opener) -> memoryview:
+    folder = Path(opener.path).resolve().parent
+    path = folder / location
+    outside = os.path.isabs(location) or "\0" in location or ".." in Path(location).parts
+    if outside or not path.resolve().is_relative_to(folder):
+        raise MindIRError(f"the data file {location!r} is outside of the model's folder")
+    if not path.is_file():
+        raise MindIRError(f"the data file {location!r} is missing", file=opener.path)
+    data = memoryview(opener.plain(path)[0])
+    if data[0] != 1:  # the header: whether the numbers are little-endian
+        raise MindIRError("the data file does not begin with MindSpore's header", file=path)
+    return data
