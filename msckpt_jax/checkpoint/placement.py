@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -110,11 +110,20 @@ def _read_box(request: Request, box: boxes.Box, pool: ThreadPoolExecutor) -> np.
     limit = max(1, _BLOCK // out.itemsize)
 
     def one(part: boxes.Box) -> None:
-        shifted = tuple((a + o, b + o) for (a, b), (o, _) in zip(part, box, strict=True))
-        boxes.gather(request.pieces, shifted, out[boxes.slices(part, boxes.whole(out.shape))])
+        boxes.gather(request.pieces, part, out[boxes.slices(part, box)])
 
-    list(pool.map(one, boxes.of_range(out.shape, 0, out.size, limit)))
+    list(pool.map(one, _windows(request.pieces, box, limit)))
     return out
+
+
+def _windows(pieces: Sequence[boxes.Piece], box: boxes.Box, limit: int) -> Iterator[boxes.Box]:
+    """``box`` in parts of at most ``limit`` elements, as its source wants them, or by rows."""
+    own = getattr(pieces[0][1], "windows", None) if len(pieces) == 1 else None
+    if own is not None:
+        yield from own(box, limit)
+        return
+    for part in boxes.of_range(boxes.shape_of(box), 0, boxes.size_of(box), limit):
+        yield tuple((a + o, b + o) for (a, b), (o, _) in zip(part, box, strict=True))
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

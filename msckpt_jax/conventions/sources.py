@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,6 +69,15 @@ class Restored:
             if more.any():  # -0.0 + 0.0 would change the sign
                 out = (out + more).astype(self.dtype)
         return out
+
+    def windows(self, box: Box, limit: int) -> Iterator[Box]:
+        """``box`` in parts of at most ``limit`` elements, cut along the rows of the file."""
+        how = self.places[0].pattern
+        for _, theirs in how.forth(box, self.leaf):
+            shape = boxes.shape_of(theirs)
+            for part in boxes.of_range(shape, 0, boxes.size_of(theirs), limit):
+                moved = tuple((a + o, b + o) for (a, b), (o, _) in zip(part, theirs, strict=True))
+                yield from (mine for mine, _ in how.back(moved, self.leaf))
 
     def _read(self, place: Place, box: Box) -> np.ndarray:
         out = np.empty(boxes.shape_of(box), self.dtype)
