@@ -130,7 +130,9 @@ def abstract(attribute: pb.AttributeProto, fresh: Callable[[], str]) -> Type:
         if attribute.seq_info.is_dyn_len:
             return None
         return tuple(abstract(part, fresh) for part in attribute.values)
-    if attribute.type in (_Kind.Value("TENSORS"), _Kind.Value("SCALAR")) and attribute.tensors:
+    if attribute.type == _Kind.Value("SCALAR") and attribute.tensors:
+        return Tensor(dtype(attribute.tensors[0]), ())
+    if attribute.type == _Kind.Value("TENSORS") and attribute.tensors:
         return tensor_type(attribute.tensors[0], fresh)
     return None
 

@@ -118,6 +118,11 @@ class Function:
         node = self.nodes.get(name)
         return name if node is not None and self.model.is_call(node, self) else None
 
+    @functools.cached_property
+    def raises(self) -> bool:
+        """Whether all that it does is to raise an error."""
+        return any(self.model.operator(node) == "raise" for node in self.live)
+
     def targets(self) -> Iterator[str]:
         """The functions that the tail call may go to, as far as the file tells."""
         if self.tail is not None:
@@ -203,7 +208,7 @@ class Model:
         while todo:
             function = self.functions[todo.pop()]
             targets = list(function.targets())
-            if not targets:
+            if not targets and not function.raises:
                 found.add(RETURN)
             for target in targets:
                 if target in stops:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -207,18 +207,25 @@ def _tuple(block: Block, *parts: Any) -> Any:
     return pack(parts)
 
 
-#: Operators that are structure: from the block and the operands to a binding.
-SPECIAL: dict[str, Callable[..., Any]] = {
-    "Load": lambda block, value: value,
-    "Depend": lambda block, value: value,
-    "UpdateState": lambda block, *args: MONAD,
-    "MakeTuple": _tuple,
-    "MakeList": _tuple,
-    "make_list": _tuple,
-    "TupleGetItem": _item,
-    "ListGetItem": _item,
-    "Partial": _partial,
-    "Switch": _switch,
-    "Shape": _shape,
-    "Return": lambda block, value: value,
+class Special(NamedTuple):
+    """An operator that is structure: from the block and the operands to a binding."""
+
+    fn: Callable[..., Any]
+    operands: range
+
+
+_ANY = range(1 << 31)
+SPECIAL = {
+    "Load": Special(lambda block, value: value, range(1, 2)),
+    "Depend": Special(lambda block, value: value, range(1, 2)),
+    "UpdateState": Special(lambda block, *args: MONAD, _ANY),
+    "MakeTuple": Special(_tuple, _ANY),
+    "MakeList": Special(_tuple, _ANY),
+    "make_list": Special(_tuple, _ANY),
+    "TupleGetItem": Special(_item, range(2, 3)),
+    "ListGetItem": Special(_item, range(2, 3)),
+    "Partial": Special(_partial, range(1, 1 << 31)),
+    "Switch": Special(_switch, range(3, 4)),
+    "Shape": Special(_shape, range(1, 2)),
+    "Return": Special(lambda block, value: value, range(1, 2)),
 }

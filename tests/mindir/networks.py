@@ -7,6 +7,7 @@ FOLDER/name.txt with the error.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 import zlib
 from pathlib import Path
@@ -16,8 +17,13 @@ import cases
 import mindspore as ms
 import numpy as np
 from mindspore import mint, nn, ops
+from mindspore.train import serialization
+
+LIMIT = serialization.TOTAL_SAVE
 
 rng = np.random.default_rng(0)
+#: What the tables may use.
+NAMES: dict[str, Any] = globals()
 
 
 def f(*shape: int, dtype: Any = np.float32) -> ms.Tensor:
@@ -28,29 +34,197 @@ def p(*shape: int) -> ms.Tensor:
     return ms.Tensor(rng.uniform(0.05, 0.95, shape).astype(np.float32))
 
 
+def c(*shape: int) -> ms.Tensor:
+    return ms.Tensor((rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype("c8"))
+
+
 def i(high: int, *shape: int, dtype: Any = np.int32) -> ms.Tensor:
     return ms.Tensor(rng.integers(0, high, shape).astype(dtype))
 
 
+class Branch(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.Dense(4, 4)
+
+    def construct(self, x):
+        if x.sum() > 0:
+            y = self.dense(x)
+            z = x
+        else:
+            y = x * 2
+            z = x + y
+        return y + 1, z
+
+
+class EarlyReturn(nn.Cell):
+    def construct(self, x):
+        if x.sum() > 100:
+            return x
+        x = x + 1
+        if x.max() > 1:
+            return x * 3
+        return x - 1
+
+
+class Chain(nn.Cell):
+    def construct(self, x, k):
+        if k == 0:
+            x = x + 1
+        elif k == 1:
+            x = x * 2
+        elif k == 2:
+            x = x - 3
+        else:
+            x = x / 4
+        return x
+
+
+class Loop(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.w = ms.Parameter(ms.Tensor([1.0, 2.0, 3.0, 4.0]), name="w")
+        self.dense = nn.Dense(4, 4)
+
+    def construct(self, x, n):
+        i = ms.Tensor(0, ms.int32)
+        while i < n:
+            if x.sum() > 3:
+                x = x - self.w
+            else:
+                x = self.dense(x) + 1
+            i = i + 1
+        return x, (i, x * 2)
+
+
+class Break(nn.Cell):
+    def construct(self, x, n):
+        i = ms.Tensor(0, ms.int32)
+        while i < n:
+            x = x * 2
+            if x.max() > 5:
+                x = x - 1
+                break
+            x = x + 0.5
+            i = i + 1
+        return x + i
+
+
+class ReturnInLoop(nn.Cell):
+    def construct(self, x, n):
+        i = ms.Tensor(0, ms.int32)
+        while i < n:
+            x = x * 2
+            if x.max() > 5:
+                return x - 1
+            i = i + 1
+        return x + 7
+
+
+class Continue(nn.Cell):
+    def construct(self, x, n):
+        i = ms.Tensor(0, ms.int32)
+        while i < n:
+            i = i + 1
+            if i % 2 == 0:
+                continue
+            x = x * 1.5 + i
+        return x
+
+
+class Nested(nn.Cell):
+    def construct(self, x, n):
+        i = ms.Tensor(0, ms.int32)
+        while i < n:
+            j = ms.Tensor(0, ms.int32)
+            while j < i:
+                x = x * 0.5 + j
+                j = j + 1
+            x = x + i
+            i = i + 1
+        return x
+
+
+class Twice(nn.Cell):
+    def step(self, x, n):
+        i = ms.Tensor(0, ms.int32)
+        while i < n:
+            x = x * 0.5 + i
+            i = i + 1
+        return x
+
+    def construct(self, x, n):
+        y = self.step(x, n)
+        return self.step(y.sum(1, keepdims=True), n + 1) + y
+
+
+class LoopInBranch(nn.Cell):
+    def construct(self, x, n):
+        y = x
+        if n > 2:
+            i = ms.Tensor(0, ms.int32)
+            while i < n:
+                y = y + x
+                i = i + 1
+        else:
+            y = x * 2
+        return y.sum(), y
+
+
+class Unrolled(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.CellList([nn.Dense(4, 4) for _ in range(3)])
+
+    def construct(self, x):
+        for k, layer in enumerate(self.layers):
+            x = layer(x) + k
+        return x
+
+
+def expressions(folder: Path) -> Any:
+    """The module of a network for each expression: MindSpore reads the source of what it runs."""
+    lines = ["import mindspore as ms", "import numpy as np", "from mindspore import nn, ops"]
+    for name, (expression, inputs) in cases.EXPRESSION_CASES.items():
+        arguments = ["x", "y", "z"][: len(eval(f"({inputs},)", NAMES))]
+        lines += [
+            f"class {name}(nn.Cell):",
+            f"    def construct(self, {', '.join(arguments)}):",
+            f"        return {expression}",
+        ]
+    (folder / "expressions.py").write_text("\n".join(lines))
+    sys.path.insert(0, str(folder))
+    return importlib.import_module("expressions")
+
+
 def flat(value: Any) -> list[np.ndarray]:
+    if value is None:
+        return []
     if isinstance(value, tuple | list):
         return [array for part in value for array in flat(part)]
     return [value.asnumpy() if isinstance(value, ms.Tensor) else np.asarray(value)]
 
 
-def export(name: str, network: str, inputs: str, folder: Path) -> None:
+def export(
+    name: str, network: str, inputs: str, folder: Path, dynamic: Any = (), split: bool = False,
+    **encryption: Any,
+) -> None:  # fmt: skip
     global rng
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     ms.set_seed(1)
-    names = {**globals(), "mint": mint, "nn": nn, "ops": ops}
-    net = eval(network, names).set_train(False)
-    args = eval(f"({inputs},)", names)
-    ms.export(net, *args, file_name=str(folder / name), file_format="MINDIR")
-    results = flat(net(*args))
+    net = eval(network, NAMES).set_train(False)
+    args = list(eval(f"({inputs},)", NAMES))
+    declared = list(args)
+    for number, axis in dynamic:
+        shape = list(declared[number].shape)
+        shape[axis] = None
+        declared[number] = ms.Tensor(shape=shape, dtype=args[number].dtype)
+    serialization.TOTAL_SAVE = 0 if split else LIMIT
+    ms.export(net, *declared, file_name=str(folder / name), file_format="MINDIR", **encryption)
     np.savez(
         folder / f"{name}.npz",
         **{f"input{k}": a for k, a in enumerate(flat(args))},
-        **{f"output{k}": a for k, a in enumerate(results)},
+        **{f"output{k}": a for k, a in enumerate(flat(net(*args)))},
     )
 
 
@@ -63,9 +237,16 @@ def warm_up() -> None:
 def main() -> None:
     folder = Path(sys.argv[1])
     warm_up()
-    for name, (network, inputs) in cases.CASES.items():
+    NAMES["mint"], NAMES["expressions"] = mint, expressions(folder)
+    made = {n: (f"expressions.{n}()", inputs) for n, (_, inputs) in cases.EXPRESSION_CASES.items()}
+    every = cases.CASES | made
+    todo = [(name, case, {}) for name, case in every.items()]
+    todo += [(name, every[case], options) for name, (case, options) in cases.VARIANTS.items()]
+    for name, (network, inputs), options in todo:
+        if len(sys.argv) > 2 and name not in sys.argv[2:]:
+            continue
         try:
-            export(name, network, inputs, folder)
+            export(name, network, inputs, folder, **options)
         except Exception as error:
             (folder / f"{name}.txt").write_text(f"{type(error).__name__}: {error}")
 

@@ -141,7 +141,7 @@ def _like(value: int) -> Callable[..., Any]:
 
 
 def _filled(value: int) -> Callable[..., Any]:
-    return lambda shape, dtype=jnp.float32: jnp.full(ints(shape), value, dtype)
+    return lambda shape, dtype=None: jnp.full(ints(shape), value, dtype or jnp.float32)
 
 
 def _new(value: int) -> Callable[..., Any]:
@@ -339,7 +339,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "OnesLikeExt": _like(1),
     "NewZeros": _new(0),
     "NewOnes": _new(1),
-    "Eye": lambda n, m=None, dtype=jnp.float32: jnp.eye(n, m, dtype=dtype),
+    "Eye": lambda n, m=None, dtype=None: jnp.eye(n, m, dtype=dtype or jnp.float32),
     "Range": _range,
     "Arange": _arange,
     "LinSpace": _linspace,

@@ -18,6 +18,11 @@ def cast(x: Any, dtype: Any, *_: Any) -> Any:
     return jnp.asarray(x).astype(dtype)
 
 
+def _abs(x: Any) -> Any:
+    # MindSpore's Abs of complex numbers is complex, too; ComplexAbs is real.
+    return jnp.abs(x) + 0j if jnp.iscomplexobj(x) else jnp.abs(x)
+
+
 def _trunc_div(x: Any, y: Any) -> Any:
     x, y = jnp.broadcast_arrays(x, y)
     return lax.div(x, y) if jnp.issubdtype(x.dtype, jnp.integer) else jnp.trunc(x / y)
@@ -103,7 +108,7 @@ def _truncated(x: Any, y: Any) -> Any:
 
 
 _UNARY: dict[str, Callable[..., Any]] = {
-    "Abs": jnp.abs, "ComplexAbs": jnp.abs, "Neg": jnp.negative, "Sign": jnp.sign,
+    "Abs": _abs, "ComplexAbs": jnp.abs, "Neg": jnp.negative, "Sign": jnp.sign,
     "Square": jnp.square, "Sqrt": jnp.sqrt, "Rsqrt": lax.rsqrt, "Reciprocal": jnp.reciprocal,
     "Inv": jnp.reciprocal, "Exp": jnp.exp, "Exp2": jnp.exp2, "Expm1": jnp.expm1,
     "Log": jnp.log, "Log1p": jnp.log1p, "Log2": jnp.log2, "Log10": jnp.log10,
@@ -173,7 +178,9 @@ _SCALARS: dict[str, Callable[..., Any]] = {
     "TensorToScalar": lambda x: x.item() if isinstance(x, np.ndarray) else x,
     "TupleToTensor": lambda x, dtype=None: jnp.asarray(x, dtype),
     "TensorToTuple": lambda x: tuple(x.tolist()), "shape_mul": lambda x: reduce(operator.mul, x, 1),
-    "TupleGetItem": lambda x, index: x[index], "Shape": jnp.shape,
+    "BoolNot": operator.not_, "bool_and": lambda x, y: x and y, "bool_or": lambda x, y: x or y,
+    "bool_eq": operator.eq, "tuple_equal": operator.eq, "list_equal": operator.eq,
+    "sequence_len": len, "TupleGetItem": lambda x, index: x[index], "Shape": jnp.shape,
 }  # fmt: skip
 
 TABLE: dict[str, Callable[..., Any]] = {

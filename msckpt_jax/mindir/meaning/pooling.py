@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -152,6 +153,15 @@ def _with_argmax_3d(
     return _with_argmax(x, ksize, strides, pads, dilation, ceil_mode)
 
 
+def _with_argmax_v2(
+    x: Any, *, kernel_size: Any, strides: Any, pads: Any = 0, dilation: Any = 1,
+    ceil_mode: bool = False, argmax_type: int = 4,
+) -> Any:  # fmt: skip
+    out, index = _with_argmax(x, kernel_size, strides, pads, dilation, ceil_mode)
+    wanted = np.int32 if argmax_type == 3 else np.int64  # MindSpore's own two numbers
+    return out, index.astype(jax.dtypes.canonicalize_dtype(wanted))
+
+
 def _func_max_pool(
     x: Any, kernel: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = False,
@@ -242,7 +252,12 @@ def _patches(
     return jnp.reshape(out, (*out.shape[:2], -1))
 
 
-def _im2col(x: Any, *, ksizes: Any, strides: Any = 1, dilations: Any = 1, pads: Any = 0) -> Any:
+def _im2col(
+    x: Any, *, ksizes: Any, strides: Any = 1, dilations: Any = 1, pads: Any = 0,
+    padding_mode: str = "CALCULATED",
+) -> Any:  # fmt: skip
+    if padding_mode != "CALCULATED":
+        raise MindIRError(f"Im2Col with padding_mode {padding_mode}: CALCULATED is supported")
     out = _patches(x, ksizes, strides, _symmetric(pads, 2), dilations)
     return jnp.reshape(out, (x.shape[0], x.shape[1], -1, out.shape[-1]))
 
@@ -256,6 +271,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "MaxPool3D": _max_pool,
     "MaxPoolWithMask": _with_argmax,
     "MaxPoolWithIndices": _with_argmax,
+    "MaxPoolWithArgmaxV2": _with_argmax_v2,
     "MaxPool3DWithArgmax": _with_argmax_3d,
     "FuncMaxPool2D": _func_max_pool,
     "AvgPool": _avg_pool,

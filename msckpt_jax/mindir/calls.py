@@ -1,0 +1,291 @@
+"""Calls and control flow of a MindIR model, followed into one structured graph.
+
+Functions are inlined where they are called. A function that reaches itself by tail calls is a
+loop, and becomes a ``While``: what decides whether it goes round, what it passes on, and what it
+gives at the end are three views of the same functions, translated one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from msckpt_jax._protos import mind_ir_pb2 as pb
+from msckpt_jax.errors import MindIRError
+from msckpt_jax.lowering.graph import Const, Graph, Node, Parameter, Value
+from msckpt_jax.mindir import attributes, nodes
+from msckpt_jax.mindir.blocks import Block, Choice, Closure, leaves, rebuilt, same, structure
+from msckpt_jax.mindir.functions import REF, RETURN, Function, Model
+
+_DEPTH = 60
+_NODES = 200_000  # a few lines of mutual calls can stand for more nodes than there is memory
+
+#: What becomes of a value (RETURN), or of the arguments of a call of a loop's header: a Const, or
+#: a function of it. What is missing is not reached.
+Ends: TypeAlias = "Mapping[str, Const | Callable[[Any], Any]]"
+
+
+class _Ended(NamedTuple):
+    result: Any
+
+
+def identity(binding: Any) -> Any:
+    return binding
+
+
+class Translation:
+    def __init__(self, model: Model, types: nodes.Types, parameters: dict[str, Parameter]):
+        self.model, self.types, self.parameters = model, types, parameters
+        self.left = _NODES + 4 * sum(len(f.nodes) for f in model.functions.values())
+        self.constants: dict[str, Any] = {}
+        self.active: list[str] = []  # functions that wait for the result of a call, or ""
+
+    def run(
+        self,
+        block: Block,
+        target: Closure | Choice,
+        ends: Ends,
+        stops: frozenset[str],
+        entered: bool = False,
+    ) -> Any:
+        """What a call leads to.
+
+        Args:
+            block: where nodes go.
+            target: the function and its arguments.
+            ends: what becomes of it.
+            stops: the headers of all loops around, where following calls ends.
+            entered: the function itself is neither an end nor a loop.
+        """
+        if len(self.active) > _DEPTH:
+            raise MindIRError(f"calls and control flow nest deeper than {_DEPTH}")
+        while True:
+            found = target if entered else self._choose(block, target, ends, stops)
+            if isinstance(found, _Ended):
+                return found.result
+            assert isinstance(found, Closure)
+            args = found.args
+            if not entered and self._is_loop(found.function, stops):
+                args = self.loop(block, found, stops)
+                stops = stops | {found.function}
+            entered = False
+            function = self._function(found.function)
+            env = _environment(function, args)
+            for node in function.live:
+                if node.output[0] == function.tail:
+                    target = self._target(node, env)
+                    break
+                env[node.output[0]] = self.node(block, function, node, env)
+            else:
+                return _end(ends[RETURN], self.lookup(function.output, env))
+
+    def _choose(
+        self, block: Block, target: Closure | Choice, ends: Ends, stops: frozenset[str]
+    ) -> Closure | _Ended:
+        """The function that is called, or the result where that needs no more calls."""
+        while isinstance(target, Choice):
+            sides, condition = (target.then, target.other), target.condition
+            live = [side for side in sides if self._reached(side, ends, stops)]
+            constant = self._constant_end(live, ends, stops)
+            if constant is not None:
+                return _Ended(constant)
+            if not live:
+                raise MindIRError("a loop never ends, or the network always raises an error")
+            if len(live) == 2 and not isinstance(condition, Const):
+                return _Ended(self.branch(block, target, ends, stops))
+            if len(live) == 2:
+                live = [sides[0 if np.all(condition.value) else 1]]
+            target = live[0]
+        constant = self._constant_end([target], ends, stops)
+        if constant is not None:
+            return _Ended(constant)
+        if target.function in ends:
+            return _Ended(_end(ends[target.function], target.args))
+        if target.function in self.active:
+            raise MindIRError(f"{target.function!r} calls itself other than as a loop")
+        return target
+
+    def _is_loop(self, name: str, stops: frozenset[str]) -> bool:
+        return name not in stops and name in self.model.ends_after(name, stops | {name})
+
+    def _function(self, name: str) -> Function:
+        if name not in self.model.functions:
+            raise MindIRError(f"there is no function {name!r}")
+        return self.model.functions[name]
+
+    def _target(self, node: pb.NodeProto, env: dict[str, Any]) -> Closure | Choice:
+        """The closure that a node calls, its arguments added."""
+        name = node.op_type.removeprefix(REF)
+        callee = Closure(name) if name in self.model.functions else env.get(name)
+        return _applied(callee, tuple(self.lookup(arg, env) for arg in node.input), name)
+
+    def _reached(self, target: Closure | Choice, ends: Ends, stops: frozenset[str]) -> set[str]:
+        if isinstance(target, Choice):
+            then = self._reached(target.then, ends, stops)
+            return then | self._reached(target.other, ends, stops)
+        self._function(target.function)
+        return set(self.model.ends(target.function, stops)) & set(ends)
+
+    def _constant_end(self, targets: list[Any], ends: Ends, stops: frozenset[str]) -> Const | None:
+        """The one constant that all of these calls end with."""
+        reached = set().union(*(self._reached(target, ends, stops) for target in targets))
+        found = [ends[name] for name in reached]
+        first = found[0] if found else None
+        return first if isinstance(first, Const) and all(end == first for end in found) else None
+
+    def branch(self, block: Block, choice: Choice, ends: Ends, stops: frozenset[str]) -> Any:
+        """An If node, unless the results are constant."""
+        sides = (Block(block), Block(block))
+        self.active.append("")
+        results = [
+            self.run(side, target, ends, stops)
+            for side, target in zip(sides, (choice.then, choice.other), strict=True)
+        ]
+        self.active.pop()
+        if structure(results[0]) != structure(results[1]):
+            raise MindIRError("the branches of a Switch give results of different structure")
+        pairs = list(zip(leaves(results[0]), leaves(results[1]), strict=True))
+        condition = nodes.as_bool(block, block.operand(choice.condition))
+        if len(pairs) == 1 and all(isinstance(part, Const) for part in pairs[0]):
+            values = tuple(part.value for part in pairs[0])
+            if values == (True, False):
+                return condition
+            if values == (False, True):
+                return block.add("LogicalNot", (condition,), nodes.BOOL)
+        # What both sides take from outside as it is needs no result.
+        own = sides[0].own
+        differ = [k for k, (a, b) in enumerate(pairs) if not same(a, b) or a in own]
+        outs = [[side.output(pairs[k][n]) for k in differ] for n, side in enumerate(sides)]
+        made = [block.fresh(nodes.type_of(a, b)) for a, b in zip(*outs, strict=True)]
+        outer = list(dict.fromkeys([*sides[0].imports, *sides[1].imports]))
+        bodies = tuple(
+            Graph(name, [side.value(v) for v in outer], side.nodes, out)
+            for name, side, out in zip(("then", "else"), sides, outs, strict=True)
+        )
+        block.nodes.append(Node("If", (condition, *outer), tuple(made), {}, bodies))
+        merged = dict(zip(differ, made, strict=True))
+        return rebuilt(results[0], iter([merged.get(k, a) for k, (a, _) in enumerate(pairs)]))
+
+    def loop(self, block: Block, entry: Closure, stops: frozenset[str]) -> tuple[Any, ...]:
+        """A While node; gives the header's arguments when the loop is left."""
+        header, args = entry.function, entry.args
+        inside = stops | {header}
+        given = list(leaves(args))
+        carried: set[int] = set()
+
+        def body(ends: Ends) -> tuple[Block, list[Any], Any]:
+            inner = Block(block)
+            own = _inner(inner, given, carried)
+            call = Closure(header, rebuilt(args, iter(own)))
+            return inner, own, self.run(inner, call, ends, inside, entered=True)
+
+        self.active.append("")
+        while True:  # what comes back unchanged needs no place in the carry
+            step, own, result = body({header: identity})
+            if structure(result) != structure(args):
+                raise MindIRError(f"the loop {header!r} changes the structure of its carry")
+            new = list(leaves(result))
+            pairs = enumerate(zip(own, new, strict=True))
+            changed = {k for k, pair in pairs if not same(*pair)} - carried
+            if not changed:
+                break
+            carried |= changed
+        decide = {name: Const(name == header) for name in (*inside, RETURN)}
+        condition, tested, go_on = body(decide)
+        self.active.pop()
+        if isinstance(go_on, Const):
+            raise MindIRError(f"the loop {header!r} never ends")
+        order = sorted(carried)
+        outs, test = [step.output(new[k]) for k in order], condition.output(go_on)
+        outer = list(dict.fromkeys([*step.imports, *condition.imports]))
+        bodies = (
+            Graph("condition", _inputs(condition, tested, order, outer), condition.nodes, [test]),
+            Graph("step", _inputs(step, own, order, outer), step.nodes,
+                  [*outs, *map(step.value, outer)]),
+        )  # fmt: skip
+        inputs = (*(block.operand(given[k]) for k in order), *outer)
+        made = tuple(block.fresh(value.type) for value in bodies[1].inputs)
+        block.nodes.append(Node("While", inputs, made, {}, bodies))
+        left = dict(zip(order, made, strict=False))
+        return rebuilt(args, iter([left.get(k, leaf) for k, leaf in enumerate(given)]))
+
+    def lookup(self, name: str, env: dict[str, Any]) -> Any:
+        if name in env:
+            return env[name]
+        if name in self.constants:
+            return self.constants[name]
+        if name in self.parameters:
+            return self.parameters[name]
+        node = self.model.constants.get(name)
+        if node is not None:
+            if len(node.attribute) != 1:
+                raise MindIRError(f"the constant {name!r} has {len(node.attribute)} values")
+            self.constants[name] = attributes.constant(node.attribute[0])
+            return self.constants[name]
+        plain = name.removeprefix(REF)
+        if plain in self.model.functions:
+            return Closure(plain)
+        raise MindIRError(f"{name!r} is used before it is computed, or nothing computes it")
+
+    def node(
+        self, block: Block, function: Function, node: pb.NodeProto, env: dict[str, Any]
+    ) -> Any:
+        """The value of a node, which becomes a node of the graph unless it only is structure."""
+        self.left -= 1
+        if self.left < 0:
+            raise MindIRError("inlining its functions gives too many nodes: no honest file")
+        if self.model.is_call(node, function):
+            self.active.append(function.name)
+            ends = {RETURN: identity}
+            result = self.run(block, self._target(node, env), ends, frozenset())
+            self.active.pop()
+            return result
+        op = self.model.operator(node)
+        args = [self.lookup(name, env) for name in function.data_inputs(node)]
+        special = nodes.SPECIAL.get(op)
+        if special is not None:
+            if len(args) not in special.operands:
+                raise MindIRError(f"{op} has {len(args)} operands: {node.output[0]!r}")
+            return special.fn(block, *args)
+        primitive = self.model.primitives.get(node.op_type.removeprefix(REF))
+        types = self.types.of_node(node)
+        if types is None and function.items[node.output[0]]:
+            types = (None,) * max(2, function.items[node.output[0]])  # a tuple, in any case
+        return nodes.plain(block, op, args, nodes.attributes_of(node, primitive), types)
+
+
+def _environment(function: Function, args: tuple[Any, ...]) -> dict[str, Any]:
+    if len(args) != len(function.inputs):
+        raise MindIRError(
+            f"{function.name!r} is called with another number of arguments",
+            expected=len(function.inputs),
+            found=len(args),
+        )
+    return dict(zip(function.inputs, args, strict=True))
+
+
+def _end(end: Const | Callable[[Any], Any], binding: Any) -> Any:
+    return end if isinstance(end, Const) else end(binding)
+
+
+def _applied(callee: Any, args: tuple[Any, ...], name: str) -> Closure | Choice:
+    if isinstance(callee, Choice):
+        then = _applied(callee.then, args, name)
+        return Choice(callee.condition, then, _applied(callee.other, args, name))
+    if isinstance(callee, Closure):
+        return Closure(callee.function, callee.args + args)
+    raise MindIRError(f"{name!r} is called, but is no function of the file")
+
+
+def _inner(block: Block, given: list[Any], carried: set[int]) -> list[Any]:
+    """The arguments as a body of the loop has them: those that change are its inputs."""
+    return [
+        block.fresh(nodes.type_of(leaf), getattr(leaf, "name", "")) if k in carried else leaf
+        for k, leaf in enumerate(given)
+    ]
+
+
+def _inputs(block: Block, own: list[Any], order: list[int], outer: list[Value]) -> list[Value]:
+    return [*(own[k] for k in order), *map(block.value, outer)]
