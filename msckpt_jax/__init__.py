@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from msckpt_jax.exporter import export as export
     from msckpt_jax.mindir.function import MindIRFunction as MindIRFunction
     from msckpt_jax.mindir.function import load as load
+    from msckpt_jax.parallel.formats import ckpt_to_safetensors as ckpt_to_safetensors
+    from msckpt_jax.parallel.formats import safetensors_to_ckpt as safetensors_to_ckpt
     from msckpt_jax.parallel.layout import Layout as Layout
     from msckpt_jax.parallel.merged import MergedCheckpoint as MergedCheckpoint
     from msckpt_jax.parallel.strategy import build_searched_strategy as build_searched_strategy
@@ -38,14 +40,12 @@ if TYPE_CHECKING:
         transform_checkpoint_by_rank as transform_checkpoint_by_rank,
     )
     from msckpt_jax.parallel.transform import transform_checkpoints as transform_checkpoints
-    from msckpt_jax.parallel.unified import ckpt_to_safetensors as ckpt_to_safetensors
     from msckpt_jax.parallel.unified import (
         load_distributed_checkpoint as load_distributed_checkpoint,
     )
     from msckpt_jax.parallel.unified import load_segmented_checkpoints as load_segmented_checkpoints
     from msckpt_jax.parallel.unified import merge_sliced_parameter as merge_sliced_parameter
     from msckpt_jax.parallel.unified import restore_group_info_list as restore_group_info_list
-    from msckpt_jax.parallel.unified import safetensors_to_ckpt as safetensors_to_ckpt
     from msckpt_jax.parallel.unified import unified_safetensors as unified_safetensors
     from msckpt_jax.training.config import CheckpointConfig as CheckpointConfig
     from msckpt_jax.training.model_checkpoint import ModelCheckpoint as ModelCheckpoint
@@ -72,7 +72,7 @@ _HOME = {
     "Parameters": "checkpoint.load",
     "Resumed": "training.resume",
     "build_searched_strategy": "parallel.strategy",
-    "ckpt_to_safetensors": "parallel.unified",
+    "ckpt_to_safetensors": "parallel.formats",
     "explain": "conventions.explain",
     "export": "exporter",
     "filter_parameters": "checkpoint.filtering",
@@ -90,7 +90,7 @@ _HOME = {
     "rank_list_for_transform": "parallel.transform",
     "restore_group_info_list": "parallel.unified",
     "resume": "training.resume",
-    "safetensors_to_ckpt": "parallel.unified",
+    "safetensors_to_ckpt": "parallel.formats",
     "save_checkpoint": "checkpoint.save",
     "transform_checkpoint_by_rank": "parallel.transform",
     "transform_checkpoints": "parallel.transform",

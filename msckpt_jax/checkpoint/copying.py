@@ -48,6 +48,12 @@ def record_of(file: Readable, name: str, dtype: np.dtype | None = None) -> Recor
     return part_of(entry, row, file.pieces(name), boxes.whole(entry.tensors[0].shape))
 
 
+def renamed(file: Readable, name: str, to: str) -> Record:
+    """The record that copies one entry under another name."""
+    record = record_of(file, name)
+    return record if to == name else record._replace(tag=to)
+
+
 def part_of(
     entry: Entry, row: dtypes.DType, pieces: Sequence[boxes.Piece], box: boxes.Box
 ) -> Record:

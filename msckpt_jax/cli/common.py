@@ -78,6 +78,13 @@ def key_of(file_name: str | None) -> bytes | None:
         raise ValueError(f"{KEY_VARIABLE} must hold hex digits") from None
 
 
+def rank_secrets(args: argparse.Namespace) -> dict[str, Any]:
+    """How encrypted rank files are opened, by the arguments of :func:`key_arguments`."""
+    if args.dec_key_file is None:
+        return {}
+    return {"dec_key": key_of(args.dec_key_file), "dec_mode": args.dec_mode or _MODES[0]}
+
+
 def open_file(args: argparse.Namespace, name: str) -> CheckpointFile:
     """Open a file, with the key if it is encrypted; problems are not raised."""
     found = reader.encryption(name)

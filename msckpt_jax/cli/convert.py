@@ -116,7 +116,7 @@ def _source(args: argparse.Namespace) -> Any:
     if args.strategy is not None or any(Path(args.source).glob("rank_*")):
         if args.strategy is None:
             raise ValueError(f"{args.source} holds rank files: give their --strategy")
-        return merged.open_ranks(args.source, args.strategy)
+        return merged.open_ranks(args.source, args.strategy, **common.rank_secrets(args))
     return orbax_directory.OrbaxDirectory(args.source)
 
 

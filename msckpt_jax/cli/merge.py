@@ -31,10 +31,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=common.count, default=writer.THREADS, metavar="N",
                         help=f"pieces copied at a time (default {writer.THREADS})")  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="only show what would be done")
+    common.key_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    source = merged.open_ranks(args.folder, args.strategy)
+    source = merged.open_ranks(args.folder, args.strategy, **common.rank_secrets(args))
     target = Path(args.output)
     if target.suffix.removeprefix(".") not in transform.FORMATS:
         raise ValueError(f"{args.output} must end with .ckpt or .safetensors")

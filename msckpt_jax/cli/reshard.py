@@ -42,13 +42,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=common.count, default=1, metavar="N",
                         help="files written at a time (default 1)")  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="only show what would be done")
+    common.key_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     if not args.to:
         raise ValueError("--to must name a strategy file, or be a mesh specification")
     transform.check_prefix(args.prefix, "--prefix")
-    source = merged.open_ranks(args.folder, args.source)
+    source = merged.open_ranks(args.folder, args.source, **common.rank_secrets(args))
     layouts = None if "=" not in args.to else meshspec.parse(args.to, source.entries)
     target = merged.plan_of(layouts if layouts is not None else args.to)
     assert target is not None

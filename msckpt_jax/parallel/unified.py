@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +66,13 @@ def unified_safetensors(
     sharded = [name for name in names if source.plan and name in source.plan.parameters]
     groups = _groups({name: source.entries[name].nbytes for name in sharded})
     files = [
-        File(folder / f"part{i}.safetensors", [_renamed(source, n, names[n]) for n in group])
+        File(folder / f"part{i}.safetensors", [copying.renamed(source, n, names[n]) for n in group])
         for i, group in enumerate(groups)
         if i * shares // len(groups) == share - 1
     ]
     hyper = [name for name in names if name not in sharded and source.entries[name].type != "str"]
     if share == 1 and hyper:
-        found = [_renamed(source, name, names[name]) for name in hyper]
+        found = [copying.renamed(source, name, names[name]) for name in hyper]
         files.append(File(folder / _HYPER_FILE, found))
     transform.write_files(files, min(max_process_num, 4))
     if share == 1:
@@ -124,11 +122,6 @@ def _groups(sizes: Mapping[str, int]) -> list[list[str]]:
         groups[lightest].append(name)
         weights[lightest] += sizes[name]
     return groups
-
-
-def _renamed(source: copying.Readable, name: str, to: str) -> Any:
-    record = copying.record_of(source, name)
-    return record if to == name else record._replace(tag=to)
 
 
 def load_distributed_checkpoint(
@@ -357,70 +350,3 @@ def restore_group_info_list(group_info_file_name: Any) -> list[int]:
     if not ranks:
         raise CheckpointError("no group info with a list of ranks", file=group_info_file_name)
     return ranks
-
-
-def ckpt_to_safetensors(
-    file_path: Any,
-    save_path: Any = None,
-    name_map: Mapping[str, str] | None = None,
-    file_name_regex: str | None = None,
-    processes_num: int = 1,
-) -> None:
-    """Convert a ``.ckpt`` file, or those in the ``rank*`` folders of a folder, to safetensors.
-
-    Args:
-        file_path: the file or the folder.
-        save_path: folder to write to; None writes beside the source.
-        name_map: old to new names of parameters.
-        file_name_regex: only files in whose name it is found.
-        processes_num: how many files are converted at a time.
-
-    Raises:
-        CheckpointError: a file holds strings or is damaged. ValueError: wrong paths.
-    """
-    _convert(file_path, save_path, name_map, file_name_regex, processes_num, "ckpt", "safetensors")
-
-
-def safetensors_to_ckpt(
-    file_path: Any,
-    save_path: Any = None,
-    name_map: Mapping[str, str] | None = None,
-    file_name_regex: str | None = None,
-    processes_num: int = 1,
-) -> None:
-    """The other way round of :func:`ckpt_to_safetensors`, with the same arguments."""
-    _convert(file_path, save_path, name_map, file_name_regex, processes_num, "safetensors", "ckpt")
-
-
-def _convert(
-    file_path: Any,
-    save_path: Any,
-    name_map: Any,
-    regex: str | None,
-    jobs: int,
-    old: str,
-    new: str,
-) -> None:
-    if name_map is not None and not isinstance(name_map, Mapping):
-        raise ValueError(f"name_map must be a dict, not {type(name_map).__name__}")
-    transform.check_count(jobs, "processes_num")
-    if save_path is not None and Path(save_path).suffix:
-        raise ValueError(f"save_path must be a folder, not {save_path}")
-    source = Path(file_path)
-    if source.is_dir():
-        root = source
-        files = sorted(f for d in source.glob("rank*") if d.is_dir() for f in d.glob(f"*.{old}"))
-    else:
-        root, files = source.parent, [source]
-    files = [f for f in files if regex is None or re.search(regex, f.name)]
-    if not files or any(f.suffix != f".{old}" for f in files):
-        raise ValueError(f"{file_path} is no .{old} file and holds none in rank* folders")
-
-    def one(path: Path) -> None:
-        file = reader.open_checkpoint(path)
-        found = [_renamed(file, name, (name_map or {}).get(name, name)) for name in file]
-        folder = Path(save_path or root) / path.parent.relative_to(root)
-        transform.write_files([File(folder / f"{path.stem}.{new}", found)])
-
-    with ThreadPoolExecutor(max(1, jobs)) as pool:
-        list(pool.map(one, files))

@@ -104,6 +104,21 @@ def test_the_plan_of_a_merge(ranks: Path, tmp_path: Path, capsys: Any) -> None:
     assert np.array_equal(ms.load_checkpoint(out)["w"], ARRAY)
 
 
+def test_encrypted_rank_files(tmp_path: Path, mesh: Any, capsys: Any) -> None:
+    folder, key = tmp_path / "src", tmp_path / "key"
+    folder.mkdir()
+    key.write_bytes(bytes(16))
+    sharding = jax.NamedSharding(mesh, jax.P("x"))
+    ms.save_checkpoint({"w": jax.device_put(ARRAY, sharding)}, folder / "net",
+                       integrated_save=False, enc_key=bytes(16), enc_mode="SM4-CBC")  # fmt: skip
+    args = ["merge", str(folder), "--strategy", str(folder / "strategy.ckpt"), "-o",
+            str(tmp_path / "m.ckpt")]  # fmt: skip
+    assert main(args) == 2
+    assert "encrypted with SM4-CBC" in capsys.readouterr().err
+    assert main([*args, "--dec-key-file", str(key), "--dec-mode", "SM4-CBC"]) == 0
+    assert np.array_equal(ms.load_checkpoint(tmp_path / "m.ckpt")["w"], ARRAY)
+
+
 def test_a_file_becomes_rank_files(ranks: Path, tmp_path: Path, capsys: Any) -> None:
     ms.save_checkpoint({"w": ARRAY, "note": "x"}, tmp_path / "a.ckpt")
     for name, to in (("one", "a=2; w=,a"), ("two", str(ranks / "strategy.ckpt"))):
