@@ -8,10 +8,14 @@ _DEVICES = "--xla_force_host_platform_device_count=8"
 if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}"
 
+from typing import Any, ClassVar
+
+import fsspec
 import hypothesis
 import jax
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=60)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=60, derandomize=True)
@@ -31,3 +35,20 @@ def other_mesh() -> jax.sharding.Mesh:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+class Store(MemoryFileSystem):
+    """A file system in memory in the place of Google's."""
+
+    protocol = ("gs", "gcs")
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+
+
+@pytest.fixture
+def object_store() -> dict[str, Any]:
+    """What ``gs://`` paths hold: contents by name. One class for all, for etils keeps the first."""
+    for name in Store.protocol:
+        fsspec.register_implementation(name, Store, clobber=True)
+    Store.store.clear()
+    return Store.store

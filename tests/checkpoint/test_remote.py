@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import fsspec
 import jax
 import numpy as np
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 
 import msckpt_jax as ms
 from msckpt_jax.checkpoint import source, writer
@@ -125,16 +123,9 @@ def test_loading_fetches_only_what_is_needed(mesh: Any, kwargs: dict[str, Any]) 
     file.close()
 
 
-def test_paths_of_etils_itself(monkeypatch: pytest.MonkeyPatch, mesh: Any) -> None:
-    """Google's paths, with an fsspec file system in memory in the place of Google's."""
-
-    class Store(MemoryFileSystem):
-        protocol = ("gs", "gcs")
-        store: ClassVar[dict[str, Any]] = {}
-        pseudo_dirs: ClassVar[list[str]] = [""]
-
-    for name in Store.protocol:
-        fsspec.register_implementation(name, Store, clobber=True)
+def test_paths_of_etils_itself(
+    monkeypatch: pytest.MonkeyPatch, mesh: Any, object_store: dict[str, Any]
+) -> None:
     monkeypatch.setattr(writer, "path_of", _PATH_OF)
     array = np.arange(1 << 20, dtype=np.float32).reshape(1024, 1024)
     tree = {"w": jax.device_put(array, jax.NamedSharding(mesh, jax.P(None, "y"))), "s": "text"}
@@ -143,7 +134,7 @@ def test_paths_of_etils_itself(monkeypatch: pytest.MonkeyPatch, mesh: Any) -> No
         save = ms.save_checkpoint(tree, name, **kwargs)
         if save is not None:
             save.result()
-        assert list(Store.store) == [name]
+        assert list(object_store) == [name]
         found = ms.load_checkpoint(name, **{k: v for k, v in kwargs.items() if k != "async_save"})
         assert np.array_equal(found["w"], array)
     sharding = jax.NamedSharding(mesh, jax.P("x", "y"))
