@@ -37,8 +37,10 @@ class FileError(ValueError):
             *([f"parameter {name!r}"] if name is not None else []),
         ]
         text = f"{', '.join(where)}: {problem}" if where else problem
-        if expected is not None or found is not None:
-            text += f" (expected {expected}, found {found})"
+        sides = {"expected": expected, "found": found}
+        told = [f"{side} {value}" for side, value in sides.items() if value is not None]
+        if told:
+            text += f" ({', '.join(told)})"
         super().__init__(text)
 
 

@@ -21,6 +21,10 @@ _MAP_TYPES = {
 }
 
 
+#: ``tensor_type`` of MindSpore 2.0's snapshot of random states; its bytes are read as they are.
+_RANDOM_STATE = "random_op"
+
+
 class Stored(NamedTuple):
     """A tensor in a file: its bytes are the concatenation of ``spans`` (start, stop)."""
 
@@ -148,6 +152,8 @@ def _named(tag: str, offset: int, tensors: tuple[Stored, ...]) -> Entry:
 
 def _stored(raw: wire.RawTensor, spans: tuple[tuple[int, int], ...]) -> Stored:
     shape = raw.dims
+    if raw.type == _RANDOM_STATE:
+        return Stored("UInt8", (sum(b - a for a, b in spans),), spans)
     # Up to about version 2.0 MindSpore wrote scalars as dims [0].
     if shape == (0,) and raw.type != dtypes.STRING and sum(b - a for a, b in spans):
         shape = ()

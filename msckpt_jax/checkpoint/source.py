@@ -25,7 +25,9 @@ def open_source(name: Any) -> memoryview | RemoteBytes:
         raise TypeError(f"ckpt_file_name must be a path, not {type(name).__name__}")
     path = writer.path_of(name)
     if path.is_dir():
-        raise CheckpointError("this is a folder, not a CheckPoint file", file=path)
+        ranks = any(path.glob("rank_*"))
+        hint = "; load_checkpoint reads its rank files with strategy=FILE" if ranks else ""
+        raise CheckpointError(f"this is a folder, not a CheckPoint file{hint}", file=path)
     if not isinstance(path, Path):
         remote = RemoteBytes(path)
         if not len(remote):

@@ -272,6 +272,10 @@ TOLERATED = {
         record(body=tensor((1,), b"Complex64", struct.pack("<2f", 1, 2))),
         np.array([1 + 2j], "c8"),
     ),
+    "random states": (
+        record(body=tensor((0,), b"random_op", b"\x01\x02\x03")),
+        np.array([1, 2, 3], "u1"),
+    ),
     "repeated tag, the last wins": (
         record() + record(b"x") + record(body=tensor((1,), content=bytes(4))),
         np.zeros(1, "f4"),

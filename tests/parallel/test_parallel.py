@@ -90,6 +90,8 @@ def test_a_rank_set_loads_onto_any_mesh(ranks: Path, other_mesh: Any) -> None:
     found = ms.load_checkpoint(ranks, strategy=ranks / "strategy.ckpt", like=like)["w"]
     assert found.sharding == sharding
     assert np.array_equal(found, np.arange(128).reshape(8, 16))
+    with pytest.raises(ms.CheckpointError, match=r"rank files with strategy="):
+        ms.load_checkpoint(ranks)
     plain = ms.load_checkpoint(ranks, strategy=ranks / "strategy.ckpt")
     assert plain["w"].shape == (8, 16)
     assert plain["n"] == 3
