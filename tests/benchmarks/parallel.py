@@ -38,9 +38,10 @@ import msckpt_jax as ms
 
 
 def processes(count: int, spec: str, rounds: int, side: int, console: Console) -> None:
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
+    with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
+    with tempfile.TemporaryDirectory() as folder:
         script = str(Path(__file__).with_name("process.py"))
         args = [port, folder, spec, str(rounds), str(side)]
         started = [
@@ -53,6 +54,8 @@ def processes(count: int, spec: str, rounds: int, side: int, console: Console) -
             for i in range(count)
         ]
         outputs = [process.communicate()[0] for process in started]
+    if any(process.returncode for process in started):
+        raise RuntimeError(f"a process failed; by hand: {script} {count} RANK {' '.join(args)}")
     found = json.loads(outputs[0].splitlines()[-1])
     unit = "process_allgather + write"
     results = []
