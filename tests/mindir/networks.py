@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 import zlib
 from pathlib import Path
@@ -236,6 +237,7 @@ def warm_up() -> None:
 
 def main() -> None:
     folder = Path(sys.argv[1])
+    os.chdir(folder)  # MindSpore leaves files where it fails
     warm_up()
     NAMES["mint"], NAMES["expressions"] = mint, expressions(folder)
     made = {n: (f"expressions.{n}()", inputs) for n, (_, inputs) in cases.EXPRESSION_CASES.items()}
