@@ -34,6 +34,8 @@ class Function:
     def __init__(self, proto: pb.GraphProto, model: Model):
         self.name, self.proto, self.model = proto.name, proto, model
         self.inputs = [value.name for value in proto.input]
+        if len(set(self.inputs)) < len(self.inputs):
+            raise MindIRError(f"two inputs of {self.name!r} have one name")
         self.nodes = {}
         for node in proto.node:
             if len(node.output) != 1:

@@ -11,7 +11,7 @@ from msckpt_jax.errors import MindIRError
 from msckpt_jax.lowering.graph import Graph, Operand, Parameter, Tensor
 from msckpt_jax.mindir import blocks, calls, nodes, source
 from msckpt_jax.mindir.attributes import MONAD
-from msckpt_jax.mindir.blocks import Block, Closure, leaves, rebuilt
+from msckpt_jax.mindir.blocks import Block, Choice, Closure, leaves, rebuilt
 from msckpt_jax.mindir.functions import RETURN, Model
 from msckpt_jax.mindir.source import DecMode, Source
 
@@ -79,12 +79,13 @@ def _program(opened: Source) -> Program:
     translation = calls.Translation(model, types, by_name)
     root = Closure(model.root.name, arguments)
     result = translation.run(block, root, {RETURN: calls.identity}, frozenset(), entered=True)
-    outputs = [block.output(leaf) for leaf in leaves(result) if leaf is not MONAD]
+    result = _data(result)
+    outputs = [block.output(leaf) for leaf in leaves(result)]
     inputs = [value for value in leaves(arguments) if value is not MONAD]
     graph = Graph(model.root.name, inputs, block.nodes, outputs, parameters)
     blocks.prune(graph)
     kept = tuple(argument for argument in arguments if argument is not MONAD)
-    return Program(graph, kept, rebuilt(_without_monads(result), iter(outputs)), opened)
+    return Program(graph, kept, rebuilt(result, iter(outputs)), opened)
 
 
 def _parameters(opened: Source) -> Iterator[tuple[str, Parameter]]:
@@ -108,7 +109,10 @@ def _argument(block: Block, value: pb.ValueInfoProto, model: Model, types: nodes
     return made(types.of_value(value), name)
 
 
-def _without_monads(binding: Any) -> Any:
+def _data(binding: Any) -> Any:
+    """The result without monads."""
     if blocks.is_tuple(binding):
-        return tuple(_without_monads(part) for part in binding if part is not MONAD)
+        return tuple(_data(part) for part in binding if part is not MONAD)
+    if isinstance(binding, Closure | Choice):
+        raise MindIRError("the result is a function, which cannot be used as data")
     return binding

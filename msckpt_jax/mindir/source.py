@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -90,11 +91,36 @@ def _parse(data: Any, path: str, mode: str | None) -> pb.ModelProto:
         model = pb.ModelProto.FromString(bytes(data))
     except DecodeError:
         raise MindIRError(f"damaged, or no MindIR{hint}", file=path) from None
+    if not _is_text(model):
+        raise MindIRError(f"damaged: a name is not UTF-8 text{hint}", file=path)
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
         raise MindIRError(f"no MindIR: it holds no graph{hint}", file=path)
     if model.HasField("little_endian") and not model.little_endian:
         raise MindIRError("written on a big-endian machine", file=path)
     return model
+
+
+def _is_text(message: Any) -> bool:
+    """Whether all strings are UTF-8: protobuf gives those that are not as bytes."""
+    strings, lists, messages, message_lists = _fields(message.DESCRIPTOR)
+    return (
+        not any(isinstance(getattr(message, name), bytes) for name in strings)
+        and not any(isinstance(v, bytes) for name in lists for v in getattr(message, name))
+        and all(_is_text(getattr(message, n)) for n in messages if message.HasField(n))
+        and all(_is_text(part) for name in message_lists for part in getattr(message, name))
+    )
+
+
+@functools.cache
+def _fields(descriptor: Any) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Fields of text and of messages, single and repeated."""
+    out: tuple[list[str], ...] = ([], [], [], [])
+    for one in descriptor.fields:
+        entries = one.message_type is not None and one.message_type.GetOptions().map_entry
+        if one.type in (one.TYPE_STRING, one.TYPE_MESSAGE) and not entries:
+            repeated = isinstance(one.default_value, list)
+            out[2 * (one.type == one.TYPE_MESSAGE) + repeated].append(one.name)
+    return out  # type: ignore[return-value]
 
 
 class _Opener:
@@ -110,7 +136,10 @@ class _Opener:
     def plain(self, file_name: Any) -> tuple[Any, str | None]:
         """The plain bytes of a file and the name of its cipher."""
         if self.custom is not None:
-            return self.custom(str(file_name), self.key), "custom"
+            data = self.custom(str(file_name), self.key)
+            if not isinstance(data, bytes | bytearray | memoryview):
+                raise TypeError(f"dec_mode must return bytes, not {type(data).__name__}")
+            return data, "custom"
         data = open_source(file_name)
         found = cipher.detect(data[:4])
         if found is None:
