@@ -139,11 +139,12 @@ def digest(state: Any) -> dict[str, str]:
 
 def run(folder: Path, kind: str, stop: int) -> dict[str, Any]:
     state, step = KINDS[kind]()
-    found = ms.resume(folder, like=state)
+    options = {"convention": "mindspore"} if kind == "mindspore" else {}
+    found = ms.resume(folder, like=state, **options)
     state, done = (state, 0) if found is None else (found.state, found.append["step_num"])
     merged = kind != "mesh" or stop == 9
     config = ms.CheckpointConfig(
-        4, exception_save=True, append_info=["step_num"], integrated_save=merged
+        4, exception_save=True, append_info=["step_num"], integrated_save=merged, **options
     )
     losses = []
     with (
@@ -160,6 +161,12 @@ def run(folder: Path, kind: str, stop: int) -> dict[str, Any]:
     return {"losses": losses, "state": digest(state), "files": files}
 
 
-KINDS = {"nnx": with_nnx, "linen": with_linen, "pytree": with_pytree, "mesh": on_mesh}
+KINDS = {
+    "nnx": with_nnx,
+    "linen": with_linen,
+    "pytree": with_pytree,
+    "mesh": on_mesh,
+    "mindspore": with_nnx,  # under MindSpore's names, the optimizer's, too
+}
 folder, stop = Path(sys.argv[1]), int(sys.argv[2])
 print(json.dumps({kind: run(folder / kind, kind, stop) for kind in KINDS}))
