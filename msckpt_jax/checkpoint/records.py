@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -29,6 +29,13 @@ class Tensor(NamedTuple):
     pieces: tuple[boxes.Piece, ...]
 
 
+class Spread(NamedTuple):
+    """How a tensor lies on processes when no sharding says so: its boxes, and who holds each."""
+
+    holders: tuple[tuple[boxes.Box, int], ...]
+    is_fully_addressable: bool = False
+
+
 #: Bytes ready to be written, or a tensor from which they are gathered window by window.
 Content: TypeAlias = bytes | np.ndarray | Tensor
 
@@ -39,7 +46,7 @@ class Record(NamedTuple):
     ``tag`` is the name in the file, ``type`` the ``tensor_type``, ``dims`` as they are written.
     ``frozen`` says that nobody can change the content: views of a ``jax.Array`` in host memory
     (while one is held, XLA does not reuse the buffer for a donated argument). ``sharding`` is
-    that of a ``jax.Array``.
+    that of a ``jax.Array``, or a :class:`Spread` where a tensor is made of several.
     """
 
     tag: str
@@ -47,7 +54,7 @@ class Record(NamedTuple):
     dims: tuple[int, ...]
     content: Content
     frozen: bool = False
-    sharding: jax.sharding.Sharding | None = None
+    sharding: jax.sharding.Sharding | Spread | None = None
 
     @property
     def nbytes(self) -> int:
@@ -221,6 +228,12 @@ def _encode_string(name: str, value: str) -> bytes:
         return (value or "\0").encode("utf-32-le")
     except UnicodeEncodeError:
         raise CheckpointError("the string holds lone surrogates", name=name) from None
+
+
+def placed(sharding: jax.sharding.Sharding, shape: tuple[int, ...]) -> Iterator[tuple[Any, int]]:
+    """The box that each device holds, and the device's process."""
+    for device, index in sharding.devices_indices_map(shape).items():
+        yield boxes.from_index(index or (), shape), device.process_index
 
 
 @functools.lru_cache(maxsize=1024)

@@ -71,8 +71,9 @@ class Convention:
 
     def resolve(self, tree: Any) -> Resolved:
         """As :meth:`targets`, with what is unclear beside what is not."""
-        found = self._known()
+        found: modules.Layers = {}
         located = modules.locate(tree, names.named_leaves(tree), found)
+        found |= modules.everywhere(self._known(), located)
         states = optimizers.find(located, self.optimizer)
         network = [one for one in located if one.slot is None]
         moments = [one for some in states.moments.values() for one in some]

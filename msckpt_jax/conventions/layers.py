@@ -18,10 +18,17 @@ BASES = ("mindspore", "mint")
 
 
 class Layer(NamedTuple):
-    """A layer of Flax: its row of :data:`LAYERS`, and of a dense layer how many axes it reads."""
+    """A layer of Flax.
+
+    Attributes:
+        kind: its row of :data:`LAYERS`.
+        inputs: of a dense layer, how many axes it reads.
+        rank: of a convolution's kernel, when it is known.
+    """
 
     kind: str
     inputs: int = 1
+    rank: int | None = None
 
 
 class Row(NamedTuple):
@@ -199,6 +206,8 @@ def name_of(row_name: str, base: str, at_root: bool) -> str:
 def pattern_of(layer: Layer, leaf: str, ndim: int, base: str) -> Pattern | None:
     """How a leaf of rank ``ndim`` lies in the parameter; None when it can have no such rank."""
     row = LAYERS[layer.kind][leaf]
+    if leaf == "kernel" and layer.rank not in (None, ndim):
+        return None
     if layer.kind == "DenseGeneral":
         inputs = layer.inputs if leaf == "kernel" else 0
         return pattern.general(inputs, ndim - inputs) if ndim > inputs else None

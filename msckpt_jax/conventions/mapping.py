@@ -179,7 +179,9 @@ def _layer(group: list[Claim], found: Layers, base: str, root: Segments) -> list
         how = layers.pattern_of(layer, claim.rel, len(shape), base)
         if how is None:
             raise CheckpointError(
-                f"a {layer.kind} has no {claim.rel} of this rank", name=claim.leaf.name,
+                f"a {layer.kind} has no {claim.rel} of this rank; if vmap or scan stacked several "
+                "layers, save each by itself",
+                name=claim.leaf.name,
                 found=f"shape {list(shape)}",
             )  # fmt: skip
         index, count = row.part

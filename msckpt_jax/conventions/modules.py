@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 
 from msckpt_jax import names
-from msckpt_jax.conventions.layers import CLASSES, Layer
+from msckpt_jax.conventions.layers import CLASSES, LAYERS, Layer
 
 #: A path in a network, without collections and boxes: ``("conv1", "kernel")``.
 Segments: TypeAlias = tuple[str, ...]
@@ -82,6 +82,18 @@ def is_module(node: Any) -> bool:
     return names.is_module(node) and not isinstance(node, Mapping)
 
 
+def everywhere(known: Layers, located: Sequence[Located]) -> Layers:
+    """The layers of a network at each place of a tree that has all of them."""
+    there: set[Segments] = set()
+    for one in located:
+        there.update(parents(one.segments))
+    full = [prefix for prefix, layer in known.items() if LAYERS[layer.kind]]
+    last = max(full, key=len, default=())
+    roots = [at[: len(at) - len(last)] for at in there if at[len(at) - len(last) :] == last]
+    whole = [root for root in roots if all(root + prefix in there for prefix in full)]
+    return {root + prefix: layer for root in whole or [()] for prefix, layer in known.items()}
+
+
 def of_nnx(module: Any) -> Layers:
     """The layers of an ``nnx`` module."""
     found: Layers = {}
@@ -113,7 +125,9 @@ def layer_of(module: Any) -> Layer:
                 return _dense_general(module)
             if getattr(module, "transpose_kernel", False):
                 kind += "(transpose_kernel=True)"
-            return Layer(kind)
+            window = getattr(module, "kernel_size", None)
+            rank = 1 if isinstance(window, int) else len(window or ())
+            return Layer(kind, rank=rank + 2 if rank else None)
     return OTHER
 
 

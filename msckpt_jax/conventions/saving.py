@@ -6,7 +6,7 @@ is rearranged when it is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -31,7 +31,7 @@ def from_tree(
     Raises:
         AmbiguousLeafError, CheckpointError: as :meth:`Convention.targets` and
             :func:`msckpt_jax.checkpoint.records.from_tree`; leaves of one parameter differ in
-            dtype; arrays span processes in a way that the parameter's parts cannot be told.
+            dtype.
     """
     values = {leaf.name: leaf.value for leaf in names.named_leaves(tree)}
     targets, derived = [], {}
@@ -100,8 +100,10 @@ def _pieces(record: Record, part: Part) -> list[boxes.Piece]:
     return sources.shifted(own, part.start) if part.start else list(own)
 
 
-def _joined(target: Target, found: Sequence[Record]) -> jax.sharding.Sharding | None:
-    """The sharding of the parameter; None where no sharding says how its parts lie."""
+def _joined(
+    target: Target, found: Sequence[Record]
+) -> jax.sharding.Sharding | records.Spread | None:
+    """The sharding of the parameter; of many processes, where none fits, which boxes each has."""
     ways = [_arranged(r.sharding, part) for r, part in zip(found, target.parts, strict=True)]
     first = ways[0]
     if len(ways) == 1 and first is not None:
@@ -110,17 +112,26 @@ def _joined(target: Target, found: Sequence[Record]) -> jax.sharding.Sharding | 
         rows_together = not first.spec or first.spec[0] is None  # the parts follow on axis 0
         if rows_together:
             return first
-    for record in found:
-        if record.sharding is not None and not record.sharding.is_fully_addressable:
-            raise CheckpointError(
-                f"{record.tag} spans processes, split along an axis that is mirrored, or a part of "
-                "an axis in MindSpore; replicate that axis, or save without convention",
-                name=target.name,
-            )
-    return None
+    shardings = [record.sharding for record in found]
+    if all(sharding is None or sharding.is_fully_addressable for sharding in shardings):
+        return None
+    pairs = zip(shardings, target.parts, strict=True)
+    return records.Spread(tuple(dict.fromkeys(held for s, p in pairs for held in _held(s, p))))
 
 
-def _arranged(sharding: jax.sharding.Sharding | None, part: Part) -> jax.sharding.Sharding | None:
+def _held(sharding: Any, part: Part) -> Iterator[tuple[boxes.Box, int]]:
+    """The boxes of the parameter that a part is, and the processes that hold them."""
+    if sharding is None:
+        everywhere = range(jax.process_count())
+        held = [(boxes.whole(part.shape), process) for process in everywhere]
+    else:
+        held = records.placed(sharding, part.shape)
+    for box, process in held:
+        for _, theirs in part.pattern.forth(box, part.shape):
+            yield sources.down(theirs, part.start), process
+
+
+def _arranged(sharding: Any, part: Part) -> jax.sharding.Sharding | None:
     if not isinstance(sharding, NamedSharding):
         return sharding if part.pattern.is_identity else None
     spec = (*sharding.spec, *(None,) * (len(part.shape) - len(sharding.spec)))

@@ -43,7 +43,12 @@ def arrange(pieces: Sequence[Piece], pattern: Pattern, leaf: tuple[int, ...]) ->
 
 def shifted(pieces: Sequence[Piece], rows: int) -> list[Piece]:
     """The pieces ``rows`` further down axis 0."""
-    return [(((a + rows, b + rows), *rest), source) for ((a, b), *rest), source in pieces]
+    return [(down(box, rows), source) for box, source in pieces]
+
+
+def down(box: Box, rows: int) -> Box:
+    """A box ``rows`` further down axis 0."""
+    return ((box[0][0] + rows, box[0][1] + rows), *box[1:]) if rows else box
 
 
 class Place(NamedTuple):
@@ -82,13 +87,11 @@ class Restored:
     def _read(self, place: Place, box: Box) -> np.ndarray:
         out = np.empty(boxes.shape_of(box), self.dtype)
         for mine, theirs in place.pattern.forth(box, self.leaf):
-            if place.start:
-                (a, b), *rest = theirs
-                theirs = ((a + place.start, b + place.start), *rest)
-            part = boxes.view(place.pieces, theirs)
+            wanted = down(theirs, place.start)
+            part = boxes.view(place.pieces, wanted)
             if part is None:
-                part = np.empty(boxes.shape_of(theirs), self.dtype)
-                boxes.gather(place.pieces, theirs, part)
+                part = np.empty(boxes.shape_of(wanted), self.dtype)
+                boxes.gather(place.pieces, wanted, part)
             restored = place.pattern.restore(part, boxes.shape_of(mine))
             tiles.copy(out[(*boxes.slices(mine, box), ...)], restored)
         return out

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msckpt_jax.checkpoint import boxes, writer
+from msckpt_jax.checkpoint import boxes, records, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Plan, Range
-from msckpt_jax.checkpoint.records import Record, Tensor
+from msckpt_jax.checkpoint.records import Record, Spread, Tensor
 
 
 class Share(NamedTuple):
@@ -85,9 +85,10 @@ class _Holders(NamedTuple):
 @functools.lru_cache(64)  # the layers of a model are alike
 def _holders(sharding: Any, shape: tuple[int, ...]) -> _Holders:
     found: dict[boxes.Box, set[int]] = {}
-    for device, index in sharding.devices_indices_map(shape).items():
-        box = boxes.from_index(index or (), shape)
-        found.setdefault(box, set()).add(device.process_index)
+    spread = isinstance(sharding, Spread)
+    placed = sharding.holders if spread else records.placed(sharding, shape)
+    for box, process in placed:
+        found.setdefault(box, set()).add(process)
     count = 1 + max(max(processes) for processes in found.values())
     out = _Holders(count, {}, np.zeros(count, np.int64), [])
     for box, processes in sorted(found.items()):

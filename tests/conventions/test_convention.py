@@ -138,6 +138,26 @@ def test_a_state_needs_its_module() -> None:
         Convention().targets(nnx.state(net))
 
 
+def test_the_module_of_a_part() -> None:
+    """Wherever the tree has all layers of the module: the network, and an average of it."""
+    net = nnx.eval_shape(lambda: Net(nnx.Rngs(0)))
+    tree = {"now": nnx.state(net), "average": {"of": nnx.state(net)}, "fc": {"scale": jnp.ones(3)}}
+    found = mapped(tree, Convention(module=net))
+    names = mapped(net)
+    for prefix in ("now", "average.of"):
+        assert {f"{prefix}.{name}": shape for name, shape in names.items()}.items() <= found.items()
+    assert found["fc.gamma"] == (3,)
+
+
+def test_stacked_layers() -> None:
+    """A stack of kernels has the rank of another layer's kernel."""
+    stack = nnx.eval_shape(
+        lambda: nnx.vmap(lambda r: nnx.Conv(4, 4, (3,), rngs=r))(nnx.Rngs(0).split(5))
+    )
+    with pytest.raises(ms.CheckpointError, match=r"of this rank; if vmap .* \[5, 3, 4, 4\]"):
+        Convention().targets(stack)
+
+
 @pytest.mark.parametrize(
     ("leaves", "readings"),
     [

@@ -165,6 +165,35 @@ def requests(mesh: Any) -> None:
     print(json.dumps({"calls": len(calls), "largest": max(sizes)}), flush=True)
 
 
+def layers(mesh: Any) -> None:
+    """MindSpore's layouts: transposed, mirrored, heads and projections in one."""
+    from flax import nnx
+
+    rngs = nnx.Rngs(0)
+    net = nnx.Dict(
+        attention=nnx.MultiHeadAttention(4, 16, decode=False, rngs=rngs),
+        up=nnx.ConvTranspose(8, 8, (2, 2), rngs=rngs),
+        lstm=nnx.LSTMCell(8, 4, rngs=rngs),
+    )
+    whole = jax.tree.map(np.asarray, nnx.state(net, nnx.Param))
+
+    def put(x: np.ndarray) -> jax.Array:
+        axes = ["x", "y"]
+        spec = [axes.pop() if axes and n % mesh.shape[axes[-1]] == 0 else None for n in x.shape]
+        sharding = jax.NamedSharding(mesh, jax.P(*spec))
+        return jax.make_array_from_callback(x.shape, sharding, lambda i: x[i])
+
+    spread = jax.tree.map(put, whole)
+    how = ms.Convention(module=net)
+    ms.save_checkpoint(spread, f"{folder}/spread", convention=how)
+    if me == 0:
+        ms.save_checkpoint(whole, f"{folder}/whole", convention=how)
+    back = ms.load_checkpoint(f"{folder}/spread.ckpt", like=spread, convention=how)
+    for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(whole), strict=True):
+        for shard in a.addressable_shards:
+            assert np.array_equal(shard.data, b[shard.index])
+
+
 def manager(mesh: Any) -> None:
     """Orbax on many processes, both APIs: retention, asynchrony, each reads its own boxes."""
     import orbax.checkpoint as ocp

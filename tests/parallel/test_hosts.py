@@ -112,6 +112,13 @@ def test_asynchronous_saves_of_many_processes(tmp_path: Path) -> None:
     assert not (tmp_path / "b.ckpt").exists()
 
 
+@pytest.mark.parametrize("count", [2, 4])
+def test_layouts_of_mindspore(tmp_path: Path, count: int) -> None:
+    check_ended_well(run("layers", count, tmp_path))
+    spread, whole = [(tmp_path / f"{name}.ckpt").read_bytes() for name in ("spread", "whole")]
+    assert spread == whole
+
+
 def test_the_manager_of_orbax_on_many_processes(tmp_path: Path) -> None:
     check_ended_well(run("manager", 2, tmp_path))
     (file,) = (tmp_path / "run" / "2").rglob("params.ckpt")
