@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 import jax
 from jax.core import ShapedArray as ShapedArray
 from jax.extend import core, source_info_util
-from jax.extend.core import ClosedJaxpr, Jaxpr, Var
+from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import Var as Var
 
 #: ShapedArray; the avals of tokens and references have no shape.
 Aval: TypeAlias = Any
@@ -76,8 +77,8 @@ def avals(jaxpr: Any) -> Iterator[Aval]:
             yield from avals(body)
 
 
-def broadcast(x: Atom, aval: Aval, axes: tuple[int, ...], source: SourceInfo | None) -> Equation:
-    """The equation that repeats ``x`` along the axes that are not in ``axes``."""
-    params = {"shape": aval.shape, "broadcast_dimensions": axes, "sharding": None}
-    primitive = core.primitives.broadcast_in_dim_p
-    return core.new_jaxpr_eqn([x], [Var(aval)], primitive, params, core.no_effects, source)
+def equation(
+    primitive: Any, operands: list, results: list, params: dict, source: SourceInfo | None
+) -> Equation:
+    """A new equation without effects."""
+    return core.new_jaxpr_eqn(operands, results, primitive, params, core.no_effects, source)

@@ -17,7 +17,7 @@ import numpy as np
 from msckpt_jax import _compat
 from msckpt_jax._compat import Atom, Aval, ClosedJaxpr, Equation, Literal, SourceInfo, Var
 from msckpt_jax.errors import RewriteError
-from msckpt_jax.lowering import folding, forms
+from msckpt_jax.lowering import folding, forms, fusions
 from msckpt_jax.lowering.rewrites import (
     ALWAYS,
     PEEPHOLES,
@@ -54,7 +54,12 @@ def canonicalise(
         the ``uint32`` arrays of ``jax.random.key_data``.
     """
     with _compat.wide(_is_wide(jaxpr)), jax.numpy_dtype_promotion("standard"):
-        return _Builder(_Options(rules, frozenset(keep))).build(jaxpr, _Scope())
+        result = _Builder(_Options(rules, frozenset(keep))).build(jaxpr, _Scope())
+        return fusions.fuse(result, _without_operators, exact=exact) if fuse else result
+
+
+def _without_operators(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
+    return canonicalise(jaxpr, fuse=False)
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ class _Builder:
 
     def emit(self, eqn: Equation, operands: list[Atom], scope: _Scope) -> list[Atom]:
         """Emit an equation as it is, or find the equal one that is there."""
-        params = self.with_canonical_bodies(eqn, scope)
+        params = forms.with_bodies(eqn, lambda body: _Builder(self.options).build(body, scope))
         operands = _scalars(eqn, operands)
         key = None if eqn.effects else _key(eqn.primitive, operands, (), params)
         if key is not None and key in self.seen:
@@ -166,16 +171,6 @@ class _Builder:
         if key is not None:
             self.seen[key] = outputs
         return outputs
-
-    def with_canonical_bodies(self, eqn: Equation, scope: _Scope) -> dict[str, Any]:
-        params = dict(eqn.params)
-        for name in forms.BODIES.get(eqn.primitive.name, ()):
-            body = params[name]
-            several = isinstance(body, tuple)
-            bodies = body if several else (body,)
-            built = [_Builder(self.options).build(one, scope) for one in bodies]
-            params[name] = tuple(built) if several else built[0]
-        return params
 
 
 def _rewrite_of(eqn: Equation, scope: _Scope) -> Rewrite | None:

@@ -6,7 +6,7 @@ A form is a predicate over an equation. A primitive that is not in the table has
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -41,6 +41,15 @@ def bodies(eqn: Equation) -> Iterator[ClosedJaxpr]:
         yield from body if isinstance(body, tuple) else (body,)
 
 
+def with_bodies(eqn: Equation, function: Callable[[ClosedJaxpr], ClosedJaxpr]) -> dict[str, Any]:
+    """The parameters of an equation, the bodies replaced by what a function makes of them."""
+    params = dict(eqn.params)
+    for param in BODIES.get(eqn.primitive.name, ()):
+        body = params[param]
+        params[param] = tuple(map(function, body)) if isinstance(body, tuple) else function(body)
+    return params
+
+
 def _always(eqn: Equation) -> bool:
     return True
 
@@ -60,6 +69,12 @@ def _dot(eqn: Equation) -> bool:
 
 def _select(eqn: Equation) -> bool:
     return len(eqn.invars) == 3 and eqn.invars[0].aval.dtype == np.bool_
+
+
+def _broadcast(eqn: Equation) -> bool:
+    """Axes of size 1 alone are added by a reshape."""
+    before, after = (tuple(n for n in v.aval.shape if n != 1) for v in (*eqn.invars, *eqn.outvars))
+    return before != after
 
 
 def _pad(eqn: Equation) -> bool:
@@ -170,7 +185,7 @@ pow real rem round rsqrt shift_left shift_right_arithmetic shift_right_logical s
 square sub tan tanh xor zeta polygamma bessel_i0e bessel_i1e regularized_incomplete_beta integer_pow
 """
 _SHAPE = """
-reshape transpose broadcast_in_dim squeeze expand_dims concatenate rev slice iota split stack
+reshape transpose squeeze expand_dims concatenate rev slice iota split stack
 unstack tile dynamic_slice dynamic_update_slice
 """
 _REDUCTIONS = """
@@ -186,6 +201,7 @@ _AS_THEY_ARE = _ELEMENTWISE + _SHAPE + _REDUCTIONS + _LINALG
 FORMS: dict[str, Form] = dict.fromkeys(_AS_THEY_ARE.split(), _always)
 FORMS |= {
     "ms_op": _always,
+    "broadcast_in_dim": _broadcast,
     "mul": lambda eqn: eqn.params.get("out_dtype") in (None, eqn.invars[0].aval.dtype),
     "erf_inv": lambda eqn: eqn.invars[0].aval.dtype == np.float64,
     "nextafter": lambda eqn: eqn.invars[0].aval.dtype in (np.float32, np.float64),

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from jax.extend.core import primitives
 
-from msckpt_jax._compat import Atom, Equation, Literal, ShapedArray, SourceInfo, Var, broadcast
+from msckpt_jax._compat import Atom, Aval, Equation, Literal, ShapedArray, SourceInfo, Var, equation
 
 #: Constants of so few elements are stored even if they repeat themselves.
 _SHORT = 64
@@ -33,12 +34,12 @@ def settle(inputs: list[Var], eqns: Sequence[Equation], outputs: Sequence[Atom])
                 placed[key] = Var(atom.aval)
                 constants[key] = placed[key], atom.val
             else:
-                eqn = broadcast(place(base, source), atom.aval, axes, source)
+                eqn = _broadcast(place(base, source), atom.aval, axes, source)
                 kept.append(eqn)
                 placed[key] = eqn.outvars[0]
         return placed[key]
 
-    for eqn in _live(eqns, outputs):
+    for eqn in live(eqns, outputs):
         atoms = [place(atom, eqn.source_info) for atom in eqn.invars]
         kept.append(eqn.replace(invars=atoms))
     results = [place(atom, None) for atom in outputs]
@@ -59,13 +60,18 @@ def _repeated(atom: Atom) -> tuple[Atom, tuple[int, ...] | None]:
     return Literal(base, ShapedArray(base.shape, base.dtype)), axes
 
 
+def _broadcast(base: Atom, aval: Aval, axes: Any, source: SourceInfo | None) -> Equation:
+    params = {"shape": aval.shape, "broadcast_dimensions": axes, "sharding": None}
+    return equation(primitives.broadcast_in_dim_p, [base], [Var(aval)], params, source)
+
+
 def _content(atom: Atom) -> Any:
     if isinstance(atom.val, np.ndarray):
         return (atom.aval.shape, atom.aval.dtype, atom.val.tobytes())
     return id(atom.val)  # a weight
 
 
-def _live(eqns: Sequence[Equation], outputs: Iterable[Atom]) -> list[Equation]:
+def live(eqns: Sequence[Equation], outputs: Iterable[Atom]) -> list[Equation]:
     """Without the equations whose results nobody uses and that have no effect."""
     used = {atom for atom in outputs if isinstance(atom, Var)}
     kept = []

@@ -49,6 +49,12 @@ CALLS = {
     "linear_call": lambda x: jax.custom_derivatives.linear_call(
         lambda r, x: jnp.sin(x), lambda r, x: x, (), x
     ),
+    "shard_map": jax.shard_map(
+        lambda x: jax.lax.psum(jnp.sin(x), "x"),
+        mesh=jax.make_mesh((1,), ("x",), devices=jax.devices()[:1]),
+        in_specs=jax.P(),
+        out_specs=jax.P(),
+    ),
     "dead": lambda x: (jnp.cos(x), jnp.sin(x))[1],
 }
 

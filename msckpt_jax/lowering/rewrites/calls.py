@@ -25,6 +25,7 @@ _CALLEE: dict[str, str] = {
     "composite": "jaxpr",
     "linear_call": "callee",
     "xla_metadata_call": "jaxpr",
+    "shard_map": "jaxpr",  # of one device
     "call_of_user": "jaxpr",
 }
 #: The call by which rewrites run jaxprs of the user: the source lines inside are the user's.
@@ -40,15 +41,17 @@ def call_of_user(jaxpr: ClosedJaxpr, *operands: Any) -> list[Any]:
 
 _NEVER = """
 stop_gradient copy copy_p optimization_barrier sharding_constraint layout_constraint name pvary
-device_put reshard mesh_cast pcast random_wrap random_unwrap random_clone tie_in psum_invariant
+device_put reshard mesh_cast pcast random_wrap random_unwrap random_clone tie_in
 """
+#: Collectives occur in a shard_map of one device only.
+_ALONE = "psum psum_invariant pmax pmin"
 #: Only where the result has the operand's type.
 _WHERE_EQUAL = """
 convert_element_type reshape broadcast_in_dim squeeze expand_dims slice dynamic_slice concatenate
 split reduce_sum reduce_prod reduce_max reduce_min reduce_and reduce_or reduce_xor
 """
 _CHANGES_NOTHING: dict[str, Callable[[Equation], bool]] = {
-    **dict.fromkeys(_NEVER.split(), lambda eqn: True),
+    **dict.fromkeys((*_NEVER.split(), *_ALONE.split()), lambda eqn: True),
     **dict.fromkeys(_WHERE_EQUAL.split(), lambda eqn: _same_type(eqn)),
     "transpose": lambda eqn: _in_order(eqn.params["permutation"]),
     "rev": lambda eqn: not eqn.params["dimensions"],
@@ -65,6 +68,8 @@ def changes_nothing(eqn: Equation) -> bool:
 
 def callee(eqn: Equation) -> tuple[Any, Sequence[Any]] | None:
     """The jaxpr (and its constants) that an equation only calls, with its last operands."""
+    if eqn.primitive.name == "shard_map" and eqn.params["mesh"].size > 1:
+        return None
     param = _CALLEE.get(eqn.primitive.name)
     jaxpr = eqn.params.get(param) if param else None
     return None if jaxpr is None else opened(jaxpr)

@@ -1,4 +1,4 @@
-"""Padding: outwards only."""
+"""Padding outwards only, broadcasts that repeat something."""
 
 from __future__ import annotations
 
@@ -28,4 +28,9 @@ def _spread(x: Any, value: Any, axis: int, gap: int) -> Any:
     return lax.slice_in_dim(x, 0, shape[axis] * (gap + 1) - gap, axis=axis)
 
 
-REWRITES = {"pad": pad}
+def broadcast_in_dim(x: Any, *, shape: Any, **_: Any) -> Any:
+    """Axes of size 1 are added: nothing is repeated."""
+    return lax.reshape(x, shape)
+
+
+REWRITES = {"broadcast_in_dim": broadcast_in_dim, "pad": pad}
