@@ -119,11 +119,13 @@ def _latest(directory: Any, prefix: str | None) -> _Found | None:
             f"CheckPoints of several runs are there, pass prefix=: one of {', '.join(prefixes)}",
             file=folder,
         )
-    ranks = {path.parent.name for f in files for path in listed[f.name] if path.parent != folder}
+    ranks: dict[int, set[str]] = {}  # of each run: the next one may have another mesh
+    for file in files:
+        ranks.setdefault(file.run, set()).update(path.parent.name for path in listed[file.name])
     for file in reversed(files):
         paths = listed[file.name]
         found = _Found(file, paths, paths[0].parent != folder)
-        problem = _problem(found, len(ranks))
+        problem = _problem(found, len(ranks[file.run]))
         if problem is None:
             return found
         warnings.warn(f"passed over, not sound: {problem}", stacklevel=3)
