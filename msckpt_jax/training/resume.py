@@ -90,6 +90,10 @@ def resume(
         run = f"_{found.file.run}" if found.file.run else ""
         default = where.parent.parent / f"{found.file.prefix}{run}_strategy.ckpt"
         where = {int(path.parent.name.removeprefix("rank_")): path for path in found.paths}
+        if strategy is None and not default.exists():
+            raise CheckpointError(
+                "the strategy file of these rank files is missing; pass strategy=", file=default
+            )
         options |= {"strategy": strategy or default}
     state = load.load_checkpoint(where, like=like, **options)
     known = _names(like, options.pop("convention", None))
