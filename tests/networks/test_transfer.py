@@ -102,3 +102,16 @@ def test_fine_tuned_on_a_mesh(answers: Any, folder: Path, tmp_path: Path) -> Non
     with np.load(tmp_path / "outputs.npz") as outputs:
         theirs = outputs["arr_0"]
     np.testing.assert_allclose(net(jnp.asarray(images[:4])), theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_a_pretrained_bert_has_more_in_front(answers: Any, folder: Path) -> None:
+    """The zoo saves the network in its loss: ``bert.bert.``, and heads of pre-training."""
+    saved = ms.load_checkpoint(folder / "bert" / "theirs.ckpt")
+    parameters = {f"bert.bert.{name}": value for name, value in saved.items()}
+    parameters["bert.cls2.dense.weight"] = np.zeros((2, 32), np.float32)
+    net = filled(CASES["bert"].make)
+    not_loaded, unused = ms.load_param_into_net(net, parameters, convention="mindspore")
+    assert (not_loaded, unused) == ([], ["bert.cls2.dense.weight"])
+    kernel = net.bert_encoder.layers[1].attention.attention.value_layer.kernel[...]
+    name = "bert_encoder.layers.1.attention.attention.value_layer.weight"
+    np.testing.assert_array_equal(kernel, saved[name].T)
