@@ -56,8 +56,9 @@ def own_prefix(directory: Path | Any, prefix: str) -> str:
     """``prefix``, or ``prefix_1``, ``prefix_2``, ... when the folder holds files of other runs.
 
     MindSpore's rule: one more than the largest number there, gaps are not filled
-    (train/callback/_checkpoint.py, _chg_ckpt_file_name_if_same_exist). Unlike there breakpoint
-    files count, too: a run and its breakpoint share a prefix that no other run has.
+    (train/callback/_checkpoint.py, _chg_ckpt_file_name_if_same_exist). There breakpoint files are
+    numbered by themselves; here they count, too, so that a run and its breakpoint share a prefix
+    that no other run has, and the newest file can be told by its name.
     """
     base = re.compile(_BASE.format(prefix=re.escape(prefix)) + r".*\.(?:ckpt|safetensors)")
     found = [base.fullmatch(name) for name in listing(directory)]

@@ -90,6 +90,10 @@ def resume(
         run = f"_{found.file.run}" if found.file.run else ""
         default = where.parent.parent / f"{found.file.prefix}{run}_strategy.ckpt"
         where = {int(path.parent.name.removeprefix("rank_")): path for path in found.paths}
+        if strategy is None and not default.exists():
+            raise CheckpointError(
+                "the strategy file of these rank files is missing; pass strategy=", file=default
+            )
         options |= {"strategy": strategy or default}
     state = load.load_checkpoint(where, like=like, **options)
     known = _names(like, options.pop("convention", None))
@@ -119,11 +123,13 @@ def _latest(directory: Any, prefix: str | None) -> _Found | None:
             f"CheckPoints of several runs are there, pass prefix=: one of {', '.join(prefixes)}",
             file=folder,
         )
-    ranks = {path.parent.name for f in files for path in listed[f.name] if path.parent != folder}
+    ranks: dict[int, set[str]] = {}  # of each run: the next one may have another mesh
+    for file in files:
+        ranks.setdefault(file.run, set()).update(path.parent.name for path in listed[file.name])
     for file in reversed(files):
         paths = listed[file.name]
         found = _Found(file, paths, paths[0].parent != folder)
-        problem = _problem(found, len(ranks))
+        problem = _problem(found, len(ranks[file.run]))
         if problem is None:
             return found
         warnings.warn(f"passed over, not sound: {problem}", stacklevel=3)

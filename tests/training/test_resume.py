@@ -128,6 +128,18 @@ def test_an_incomplete_set_of_rank_files_is_passed_over(tmp_path: Path) -> None:
         assert ms.latest_checkpoint(tmp_path) == str(tmp_path / "rank_0" / "m-1_1.ckpt")
 
 
+def test_runs_of_different_meshes(tmp_path: Path) -> None:
+    for prefix, count in (("m", 3), ("m_1", 2)):
+        write(tmp_path, *(f"rank_{rank}/{prefix}-1_1.ckpt" for rank in range(count)))
+    assert ms.latest_checkpoint(tmp_path) == str(tmp_path / "rank_0" / "m_1-1_1.ckpt")
+
+
+def test_rank_files_need_their_strategy(tmp_path: Path) -> None:
+    write(tmp_path, "rank_0/m-1_1.ckpt", "rank_1/m-1_1.ckpt")
+    with pytest.raises(ms.CheckpointError, match=r"m_strategy\.ckpt: .* pass strategy="):
+        ms.resume(tmp_path, like={"w": np.zeros(100)})
+
+
 # Going on
 
 _TRAIN = Path(__file__).with_name("train.py")
