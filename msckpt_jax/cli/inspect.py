@@ -11,18 +11,20 @@ from msckpt_jax import dtypes
 from msckpt_jax.checkpoint import reader
 from msckpt_jax.checkpoint.index import Entry
 from msckpt_jax.checkpoint.reader import CheckpointFile
-from msckpt_jax.cli import common
+from msckpt_jax.cli import common, inspect_mindir
 
 DESCRIPTION = """\
 Show the entries of a .ckpt or .safetensors file: names, dtypes, shapes, sizes, in how many slices
 they are stored, and the values of strings and scalars. Totals tell the model's parameters from
-the optimizer's. Only the headers are read, so it is quick for files of any size.
+the optimizer's. Only the headers are read, so it is quick for files of any size. Of a .mindir
+file its inputs, outputs, operators (and whether load knows them), parameters and notes.
 """
 EXAMPLES = """\
   msckpt inspect model.ckpt
   msckpt inspect model.ckpt --filter 'conv1|bn1'
   msckpt inspect model.ckpt --json | jq '.entries[].name'
   msckpt inspect secret.ckpt --dec-key-file key.bin
+  msckpt inspect model.mindir
 """
 
 #: Prefixes (MindSpore) and path components (optax) of what an optimizer keeps.
@@ -47,6 +49,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if inspect_mindir.detect(args.file):
+        return inspect_mindir.run(args)
     encrypted = reader.encryption(args.file)
     if encrypted is not None and common.key_of(args.dec_key_file) is None:
         return _without_key(args, *encrypted)

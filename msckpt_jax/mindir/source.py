@@ -79,6 +79,12 @@ def open_mindir(
     return out
 
 
+def encryption(file_name: Any) -> str | None:
+    """The cipher mode of an encrypted file."""
+    mode = cipher.detect(open_source(file_name)[:4])
+    return None if mode is None else mode.name
+
+
 def parameter_name(parameter: pb.TensorProto) -> str:
     """The name in the CheckPoint: what follows the graph's name, as MindSpore's loader has it."""
     graph, colon, name = parameter.name.partition(":")

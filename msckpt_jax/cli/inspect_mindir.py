@@ -1,0 +1,152 @@
+"""``msckpt inspect`` of a MindIR file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from msckpt_jax import dtypes
+from msckpt_jax.cli import common
+from msckpt_jax.lowering.graph import Tensor
+from msckpt_jax.mindir import meaning, nodes, source
+from msckpt_jax.mindir.functions import Model
+from msckpt_jax.mindir.source import Source
+
+#: Calls, tuples and the order of effects: what is left of the Python program.
+_STRUCTURE = {*nodes.SPECIAL, "Constant", ""}
+
+
+def detect(file_name: str) -> bool:
+    """Whether a file is a MindIR, by its suffix or its first two fields."""
+    path = Path(file_name)
+    if path.suffix == ".mindir" or not path.is_file():
+        return path.suffix == ".mindir"
+    with open(path, "rb") as file:
+        head = file.read(40)
+    # ModelProto: a short text (field 1, ir_version), then field 2. In a CheckPoint field 1 recurs.
+    return len(head) == 40 and head[0] == 10 and head[1] < 32 and head[2 + head[1]] == 18
+
+
+def run(args: argparse.Namespace) -> int:
+    mode = source.encryption(args.file)
+    key = common.key_of(args.dec_key_file) if mode else None
+    if mode is not None and key is None:
+        return _without_key(args, mode)
+    opened = source.open_mindir(args.file, key, args.dec_mode or mode or "AES-GCM")
+    found = as_json(opened, common.choose(args.filter))
+    if args.json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        _print(found)
+    return 0
+
+
+def as_json(opened: Source, chosen: Any = lambda name: True) -> dict[str, Any]:
+    """What is in a MindIR file; ``chosen`` tells which parameters to list."""
+    proto, model, types = opened.model, Model(opened.model), nodes.Types()
+    ops = Counter(
+        op
+        for function in model.functions.values()
+        for node in function.nodes.values()
+        if (op := model.operator(node)) not in _STRUCTURE
+    )
+    known = meaning.table()
+    inputs = [v for v in proto.graph.input if not model.is_monad(v.name, model.root)]
+    return {
+        "file": opened.path,
+        "format": "mindir",
+        "bytes": Path(opened.path).stat().st_size,
+        "cipher": opened.cipher,
+        "data_files": opened.data_files,
+        "producer": f"{proto.producer_name} {proto.model_version}".strip(),
+        "mind_ir_version": proto.mind_ir_version,
+        "functions": len(model.functions),
+        "inputs": [
+            row
+            for v in inputs
+            for row in _rows(v.name.partition(":")[2] or v.name, types.of_value(v))
+        ],
+        "outputs": [
+            row
+            for v in proto.graph.output
+            for row in _rows(v.name.partition(":")[2] or v.name, types.of_value(v))
+        ],
+        "operators": [
+            {"name": op, "count": count, "loads": op in known} for op, count in ops.most_common()
+        ],
+        "parameters": [
+            {
+                **next(_rows(name, Tensor(data.dtype.newbyteorder("="), data.shape))),
+                "bytes": data.nbytes,
+            }
+            for name, data in opened.weights.items()
+            if chosen(name)
+        ],
+        "user_info": dict(proto.user_info),
+        "preprocessor": [op.operations for op in proto.preprocessor.op],
+    }
+
+
+def _rows(name: str, type: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(type, Tensor):
+        row = dtypes.of_array(type.dtype)
+        shape = [dim if isinstance(dim, int) else None for dim in type.shape]
+        yield {"name": name, "dtype": row.name if row else type.dtype.name, "shape": shape}
+    elif type is None:
+        yield {"name": name, "dtype": None, "shape": None}
+    else:
+        for k, part in enumerate(type):
+            yield from _rows(f"{name}.{k}", part)
+
+
+def _print(found: dict[str, Any]) -> None:
+    console = common.console()
+    for kind in ("inputs", "outputs"):
+        table = common.table(kind[:-1], "dtype", "shape")
+        for row in found[kind]:
+            cells = (row["name"], row["dtype"] or "?", _shape(row["shape"]))
+            table.add_row(*map(common.plain, cells))
+        console.print(table)
+        console.print()
+    table = common.table("operator", ">count", "in JAX")
+    for row in found["operators"]:
+        cells = (row["name"], f"{row['count']:,}", "yes" if row["loads"] else "no meaning")
+        table.add_row(*map(common.plain, cells))
+    console.print(table)
+    console.print()
+    table = common.table("parameter", "dtype", "shape", ">bytes")
+    for row in found["parameters"]:
+        cells = (row["name"], row["dtype"], _shape(row["shape"]), f"{row['bytes']:,}")
+        table.add_row(*map(common.plain, cells))
+    console.print(table)
+    console.print()
+    for key, value in found["user_info"].items():
+        console.print(common.plain(f"{key}: {value}"))
+    total = common.size(sum(row["bytes"] for row in found["parameters"]))
+    facts = [
+        f"mindir {found['mind_ir_version']} of {found['producer']}",
+        common.size(found["bytes"]),
+        f"{len(found['parameters']):,} parameters of {total}",
+        f"{found['functions']:,} functions",
+        f"cipher {found['cipher'] or 'none'}",
+        f"split over {', '.join(found['data_files'])}" if found["data_files"] else "not split",
+        f"{len(found['preprocessor'])} preprocessing maps",
+    ]
+    console.print(common.plain(f"file: {', '.join(facts)}"))
+
+
+def _shape(shape: list[int | None] | None) -> str:
+    return "?" if shape is None else f"[{', '.join('?' if d is None else str(d) for d in shape)}]"
+
+
+def _without_key(args: argparse.Namespace, mode: str) -> int:
+    if args.json:
+        print(json.dumps({"file": args.file, "format": "mindir", "cipher": mode}))
+        return 0
+    print(f"{args.file}: a MindIR encrypted with {mode}")
+    print(f"give --dec-key-file, or the key as hex digits in {common.KEY_VARIABLE}")
+    return 0
