@@ -16,7 +16,7 @@ from jax import lax
 
 from msckpt_jax.errors import MindIRError
 from msckpt_jax.lowering.graph import Const, Graph, Node, Operand, Parameter, Size, Value
-from msckpt_jax.mindir import meaning
+from msckpt_jax.mindir import meaning, trips
 
 #: The meaning of an operator: a function of its inputs; attributes come by keyword.
 Rule: TypeAlias = Callable[..., Any]
@@ -118,6 +118,9 @@ class _Run:
             return [jnp.asarray(new[k], c.dtype) for k, c in zip(moving, carry, strict=True)]
 
         start = [jnp.asarray(args[k]) for k in moving]
+        rounds = trips.count(node, args, _static)
+        if rounds is not None:
+            return full(lax.scan(lambda carry, _: (once(carry), None), start, length=rounds)[0])
         return full(lax.while_loop(go_on, once, start))
 
 

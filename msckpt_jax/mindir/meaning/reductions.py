@@ -94,7 +94,9 @@ def _cumsum_ext(x: Any, dim: int, dtype: Any = None) -> Any:
     return jnp.cumsum(x, dim, dtype)
 
 
-def _running(fn: Callable[..., Any], wins: Callable[..., Any]) -> Callable[..., Any]:
+def _running(
+    fn: Callable[..., Any], wins: Callable[..., Any], dtype: Any = np.int64
+) -> Callable[..., Any]:
     """Running extremes and where they were last met."""
 
     def run(x: Any, axis: int) -> Any:
@@ -102,7 +104,7 @@ def _running(fn: Callable[..., Any], wins: Callable[..., Any]) -> Callable[..., 
         best = fn(x, axis)
         place = lax.broadcasted_iota(jnp.int32, x.shape, axis)
         index = lax.cummax(jnp.where(wins(x, best), place, 0), axis)
-        return best, index.astype(_int64())
+        return best, index.astype(jax.dtypes.canonicalize_dtype(dtype))
 
     return run
 
@@ -208,7 +210,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "CumProd": _cumulative(lax.cumprod, 1),
     "CumsumExt": _cumsum_ext,
     "Cummax": _running(lax.cummax, jnp.greater_equal),
-    "Cummin": _running(lax.cummin, jnp.less_equal),
+    "Cummin": _running(lax.cummin, jnp.less_equal, np.int32),
     "CumminExt": _running(lax.cummin, jnp.less_equal),
     "CumulativeLogsumexp": _cumulative_logsumexp,
     "LogSumExp": _logsumexp,
