@@ -64,16 +64,17 @@ def _locate(tree: Any, leaf: names.Leaf, found: Layers) -> Located:
     slot = None
     if state is not None and (inner := tuple(segments[state[1] :])):
         slot = Slot(state[0], inner[0], inner[1:])
-        if state[0] in _TRAINERS and slot != Slot(state[0], "step", ()):
+        if state[0] in _TRAINERS and slot.field not in ("step", "opt_state"):
             slot = None  # of the network
     return Located(leaf, tuple(segments), of_flax, slot)
 
 
 def _optimizer_state(node: Any) -> str | None:
     """The class of a state of optax, or of what counts its steps."""
+    for cls in type(node).__mro__:
+        if cls.__name__ in _TRAINERS and cls.__module__.startswith("flax."):
+            return cls.__name__
     cls = type(node)
-    if cls.__name__ in _TRAINERS and cls.__module__.startswith("flax."):
-        return cls.__name__
     return cls.__name__ if cls.__module__.startswith("optax.") else None
 
 
@@ -119,7 +120,11 @@ def of_linen(module: Any, inputs: tuple[Any, ...]) -> Layers:
 def layer_of(module: Any) -> Layer:
     """The layer that a module is: by its class, or the class of Flax that it derives from."""
     for cls in type(module).__mro__:
-        if cls.__module__.startswith("flax.") and cls.__name__ in CLASSES:
+        if not cls.__module__.startswith("flax."):
+            continue
+        if cls.__name__ == "ToNNX":  # a linen module in an nnx module
+            return layer_of(getattr(module, "to_nnx__module", None) or module.module)
+        if cls.__name__ in CLASSES:
             kind = CLASSES[cls.__name__]
             if kind == "DenseGeneral":
                 return _dense_general(module)

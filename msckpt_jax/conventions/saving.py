@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from msckpt_jax import names
-from msckpt_jax.checkpoint import boxes, records
+from msckpt_jax.checkpoint import boxes, collector, records
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import sources
@@ -23,6 +23,7 @@ from msckpt_jax.conventions.mapping import Part, Target
 from msckpt_jax.errors import CheckpointError
 
 
+@collector.paused()
 def from_tree(
     tree: Any, convention: str | Convention, chosen: Callable[[str], bool]
 ) -> list[Record]:

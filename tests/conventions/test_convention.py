@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen, nnx
 from flax.training.train_state import TrainState
@@ -216,6 +217,59 @@ def test_train_state_and_boxes() -> None:
     assert mapped(tree) == {"weight": (4, 3), "bias": (4,)}
     state = TrainState(0, module.apply, tree["params"], tx=None, opt_state=())  # type: ignore[arg-type]
     assert mapped(state) == {"global_step": (1,), "step": (), "weight": (4, 3), "bias": (4,)}
+
+
+class Training(TrainState):
+    batch_stats: Any = None
+
+
+class Own(NamedTuple):
+    """The state of a gradient transformation of one's own."""
+
+    slow: Any
+
+
+def test_training_in_linen(tmp_path: Path) -> None:
+    module = Auto()
+    tree = module.init(jax.random.key(0), jnp.ones(IMAGE.shape))
+    own = optax.GradientTransformation(lambda p: Own(p), lambda g, s, p: (g, s))
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.1), own)
+    state = Training.create(
+        apply_fn=module.apply, params=tree["params"], tx=tx, batch_stats=tree["batch_stats"]
+    )
+    grads = jax.tree.map(jnp.ones_like, state.params)
+    state = state.apply_gradients(grads=grads).apply_gradients(grads=grads)
+    ms.save_checkpoint(state, tmp_path / "a.ckpt", convention="mindspore")
+    found = ms.load_checkpoint(tmp_path / "a.ckpt")
+    network = mapped(tree)
+    moments = [n for n in network if "moving" not in n]
+    assert {*network, *(f"moment{i}.{n}" for i in (1, 2) for n in moments)} < set(found)
+    assert found["global_step"].tolist() == [2]
+    # a state of one's own keeps its names and layouts
+    assert found["opt_state.2.slow.fc.kernel"].shape == (6, 6)
+    begun = Training.create(
+        apply_fn=module.apply, params=tree["params"], tx=tx, batch_stats=tree["batch_stats"]
+    )
+    back = ms.load_checkpoint(tmp_path / "a.ckpt", like=begun, convention="mindspore")
+    assert back.step == 2
+    assert leaf_bytes(back.opt_state) == leaf_bytes(state.opt_state)
+    assert leaf_bytes(back.params) == leaf_bytes(state.params)
+
+
+def test_linen_in_nnx() -> None:
+    class Mixed(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs):
+            self.one = nnx.bridge.lazy_init(
+                nnx.bridge.ToNNX(linen.Dense(4), rngs=rngs), jnp.ones((1, 3))
+            )
+            self.many = nnx.bridge.lazy_init(
+                nnx.bridge.ToNNX(Auto(), rngs=rngs), jnp.ones(IMAGE.shape)
+            )
+
+    found = mapped(Mixed(nnx.Rngs(0)))
+    assert found["one.weight"] == (4, 3)
+    assert found["many.Conv_0.weight"] == (4, 3, 3, 3)
+    assert found["many.BatchNorm_0.moving_mean"] == (4,)
 
 
 def test_refused(tmp_path: Path) -> None:
