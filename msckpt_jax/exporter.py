@@ -15,12 +15,16 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.extend import source_info_util
 
 from msckpt_jax import names
 from msckpt_jax.checkpoint import cipher, records, writer
 from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering.graph import Graph
 from msckpt_jax.lowering.lower import Options, Rule
+
+# Our own frames are none of the user's: messages name the line that called JAX.
+source_info_util.register_exclusion(__file__)
 
 #: Suffix of the file by format.
 SUFFIXES = {"MINDIR": ".mindir", "AIR": ".air", "ONNX": ".onnx"}

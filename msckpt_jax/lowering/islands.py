@@ -94,12 +94,21 @@ def _mapped(
 
 
 def _has_kernel(op: str, inputs: Sequence[np.dtype], results: Sequence[np.dtype]) -> bool:
-    """Whether a kernel begins with these tensors (its further inputs are scalars and tuples)."""
+    """Whether a kernel begins with these tensors (its further inputs are scalars and tuples).
+
+    What one dtype stands for all inputs or results of, MindSpore lists once.
+    """
     have, give = tuple(map(_short, inputs)), tuple(map(_short, results))
     return any(
-        kernel.inputs[: len(have)] == have and kernel.results[: len(give)] == give
+        _begins(kernel.inputs, have) and _begins(kernel.results, give)
         for kernel in operators.kernels(op)
     )
+
+
+def _begins(kernel: tuple[str, ...], dtypes_: tuple[str, ...]) -> bool:
+    if len(kernel) == 1:
+        kernel *= len(dtypes_)
+    return kernel[: len(dtypes_)] == dtypes_
 
 
 def _short(dtype: np.dtype) -> str:

@@ -177,6 +177,10 @@ def _extreme(ctx: Context, op: str, logical: str, x: Array, y: Array) -> Array:
     return result
 
 
+def _polygamma(ctx: Context, eqn: Any, order: Array, x: Array) -> Array:
+    return ctx("Polygamma", ctx.cast(order, np.int64), x)
+
+
 def _pow(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
     return ctx("Pow", x, ctx.cast(y, ctx.result.dtype))
 
@@ -292,6 +296,7 @@ RULES: dict[str, Rule] = {
     "max": _maximum,
     "min": _minimum,
     "population_count": _population_count,
+    "polygamma": _polygamma,
     "pow": _pow,
     "reduce_precision": _reduce_precision,
     "rem": _rem,

@@ -116,12 +116,12 @@ def _cumulative(op: str) -> Rule:
     return rule
 
 
-def _cumulative_extreme(op: str) -> Rule:
+def _cumulative_extreme(op: str, index: np.dtype) -> Rule:
     def rule(ctx: Context, eqn: Any, x: Array) -> Array:
         axis = int(eqn.params["axis"])
         if eqn.params["reverse"]:
             x = ctx("ReverseV2", x, ints(axis))
-        types = [ctx.result, Tensor(_I64, ctx.result.shape)]
+        types = [ctx.result, Tensor(index, ctx.result.shape)]
         found = ctx.several(op, x, Const(axis), types=types)[0]
         return ctx("ReverseV2", found, ints(axis)) if eqn.params["reverse"] else found
 
@@ -165,7 +165,7 @@ def _sort(ctx: Context, eqn: Any, key: Array, *rest: Array) -> list[Array]:
     if axis != last or eqn.params["num_keys"] != 1 or len(rest) > 1:
         raise UnsupportedError("only one key along the last axis")
     found = sorted_last(ctx, key, descending=False)
-    return list(found[: 1 + len(rest)])
+    return [ctx.cast(x, t.dtype) for x, t in zip(found, ctx.results, strict=False)]
 
 
 def _top_k(ctx: Context, eqn: Any, x: Array) -> list[Array]:
@@ -184,8 +184,8 @@ def _top_k(ctx: Context, eqn: Any, x: Array) -> list[Array]:
 RULES: dict[str, Rule] = {
     "argmax": _arg("Argmax"),
     "argmin": _arg("Argmin"),
-    "cummax": _cumulative_extreme("Cummax"),
-    "cummin": _cumulative_extreme("Cummin"),
+    "cummax": _cumulative_extreme("Cummax", _I64),
+    "cummin": _cumulative_extreme("Cummin", _I32),
     "cumprod": _cumulative("CumProd"),
     "cumsum": _cumulative("CumSum"),
     "reduce_and": _reduce("", "ReduceAll", empty=lambda d: True if d == _BOOL else -1),
