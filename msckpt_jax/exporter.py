@@ -261,7 +261,10 @@ def _is_linen(net: Any) -> bool:
 def _weight(name: str, value: Any) -> Any:
     if isinstance(value, jax.ShapeDtypeStruct):
         raise TypeError(f"the weight {name!r} has a shape and no values: initialise the network")
-    return value if isinstance(value, jax.Array | np.ndarray) else np.asarray(value)
+    if isinstance(value, jax.Array):
+        return value
+    value = np.asarray(value)
+    return value.astype(jax.dtypes.canonicalize_dtype(value.dtype), copy=False)
 
 
 def _tagged(name: str, value: Any) -> str:
@@ -278,8 +281,7 @@ def _data(value: Any) -> Any:
 
 
 def _abstract(value: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(value.shape, jax.dtypes.canonicalize_dtype(value.dtype) if not (
-        isinstance(value, jax.Array)) else value.dtype)  # fmt: skip
+    return jax.ShapeDtypeStruct(value.shape, value.dtype)
 
 
 def _input_names(function: Callable[..., Any], bare: bool, inputs: Sequence[Any]) -> list[str]:

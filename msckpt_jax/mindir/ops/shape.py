@@ -195,6 +195,16 @@ def _tile(ctx: Context, eqn: Any, x: Array) -> Array:
     return ctx("Tile", x, ints(*eqn.params["reps"]))
 
 
+def _dimension(ctx: Context, eqn: Any) -> Array:
+    """The size of a dynamic axis as a tensor."""
+    size = ctx.size(str(eqn.params["dim"]))
+    if isinstance(size, Const):
+        return ctx.constant(np.array(size.value, ctx.result.dtype))
+    i64 = np.dtype(np.int64)
+    whole = ctx("TensorShape", size.of, type=Tensor(i64, (len(size.of.type.shape),)))
+    return ctx.cast(reshaped(ctx, sliced(ctx, whole, (size.axis,), (1,)), ()), ctx.result.dtype)
+
+
 def _same(ctx: Context, eqn: Any, x: Array) -> Array:
     return x
 
@@ -202,6 +212,7 @@ def _same(ctx: Context, eqn: Any, x: Array) -> Array:
 RULES: dict[str, Rule] = {
     "broadcast_in_dim": _broadcast_in_dim,
     "concatenate": _concatenate,
+    "dimension_as_value": _dimension,
     "copy": _same,
     "copy_p": _same,
     "expand_dims": lambda ctx, eqn, x: reshaped(ctx, x, ctx.result.shape),
