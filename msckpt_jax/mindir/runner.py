@@ -76,14 +76,21 @@ class MindSpore:
         with tempfile.TemporaryDirectory(dir=self._folder.name) as folder:
             sent = [_request(c, Path(folder), i) for i, c in enumerate(cases)]
             try:
-                print(json.dumps({"cases": sent, "timeout": timeout}),
-                      file=self._process.stdin, flush=True)  # fmt: skip
-                line = self._process.stdout.readline()
+                request = json.dumps({"cases": sent, "timeout": timeout})
+                print(request, file=self._process.stdin, flush=True)
             except BrokenPipeError:
-                line = ""
-            if not line:
-                raise RuntimeError(f"the MindSpore process ended with {self._process.wait()}")
-            return [_outcome(answer) for answer in json.loads(line)]
+                raise self._death() from None
+            return [self._answer() for _ in sent]
+
+    def _answer(self) -> Outcome:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise self._death()
+        return _outcome(json.loads(line))
+
+    def _death(self) -> RuntimeError:
+        return RuntimeError(f"the MindSpore process ended with {self._process.wait()}")
 
     def close(self) -> None:
         assert self._process.stdin is not None

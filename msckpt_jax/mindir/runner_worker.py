@@ -69,33 +69,38 @@ def child(cases: list[dict[str, Any]], pipe: int, timeout: int) -> None:
     os._exit(0)
 
 
-def forked(cases: list[dict[str, Any]], timeout: int) -> list[dict[str, Any]]:
-    """The answers of one child: as many as it lived to give."""
+def forked(cases: list[dict[str, Any]], timeout: int) -> int:
+    """Pass on the answers of one child, and how it died if it did; the number of them."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
         child(cases, writing, timeout)
     os.close(writing)
+    count = 0
     with os.fdopen(reading) as lines:
-        found = [json.loads(line) for line in lines if line.endswith("\n")]
+        for line in lines:
+            if line.endswith("\n"):
+                count += 1
+                print(line, end="", file=answers, flush=True)
     status = os.waitpid(pid, 0)[1]
-    if len(found) < len(cases):
-        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        if number == signal.SIGALRM:
-            found.append({"timeout": timeout})
-        else:
-            found.append({"crash": signal.Signals(number).name if number else "exit"})
-    return found
+    if count == len(cases):
+        return count
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    if number == signal.SIGALRM:
+        answer: dict[str, Any] = {"timeout": timeout}
+    else:
+        answer = {"crash": signal.Signals(number).name if number else "exit"}
+    print(json.dumps(answer), file=answers, flush=True)
+    return count + 1
 
 
 def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
-        cases, found = request["cases"], []
-        while len(found) < len(cases):
-            found += forked(cases[len(found) :], request["timeout"])
-        print(json.dumps(found), file=answers, flush=True)
+        cases, done = request["cases"], 0
+        while done < len(cases):
+            done += forked(cases[done:], request["timeout"])
 
 
 if __name__ == "__main__":
