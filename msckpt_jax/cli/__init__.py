@@ -22,6 +22,7 @@ COMMANDS = {
     "diff": "compare two files: missing, extra, dtype, shape, largest difference",
     "convert": "between .ckpt, .safetensors, rank files and Orbax, with other dtypes and names",
     "export": "a JAX function or Flax network as a MindIR that MindSpore runs",
+    "ops": "which JAX primitives can be exported",
     "merge": "rank files and their strategy into one file of full tensors",
     "reshard": "rank files of one layout into those of another",
 }

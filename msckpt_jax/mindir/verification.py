@@ -95,10 +95,10 @@ def _epsilon(dtype: np.dtype) -> float:
 
 
 def _sample(value: Any, rng: np.random.Generator, sizes: dict[Any, int]) -> np.ndarray:
-    if not isinstance(value, jax.ShapeDtypeStruct):
-        return np.asarray(value)
-    shape = tuple(d if isinstance(d, int) else _DYNAMIC for d in value.shape)
     dtype = jax.dtypes.canonicalize_dtype(value.dtype)
+    if not isinstance(value, jax.ShapeDtypeStruct):
+        return np.asarray(value, dtype)
+    shape = tuple(d if isinstance(d, int) else _DYNAMIC for d in value.shape)
     if dtype.kind == "b":
         return rng.random(shape) < 0.5
     if dtype.kind in "iu":

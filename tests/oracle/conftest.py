@@ -7,13 +7,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 import pytest
+
+from msckpt_jax.mindir import runner
 
 _NUMPY = {"BFloat16": np.dtype(ml_dtypes.bfloat16), "Int4": np.dtype(np.int8)}
 
@@ -107,13 +109,25 @@ def _hex(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {k: v.hex() if isinstance(v, bytes) else v for k, v in kwargs.items()}
 
 
-@pytest.fixture(scope="session")
-def mindspore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MindSpore]:
+def _installed() -> None:
     if importlib.util.find_spec("mindspore") is None:
         message = "real MindSpore is not installed: pip install 'msckpt_jax[test]'"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def runs() -> Iterator[Callable[..., list[runner.Outcome]]]:
+    """Runs MindIR files in real MindSpore."""
+    _installed()
+    with runner.MindSpore() as process:
+        yield process.run
+
+
+@pytest.fixture(scope="session")
+def mindspore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MindSpore]:
+    _installed()
     oracle = MindSpore(tmp_path_factory.mktemp("mindspore"))
     yield oracle
     oracle.close()

@@ -1,14 +1,16 @@
-"""MindIR files of ours in real MindSpore: JAX's numbers."""
+"""MindIR files of ours in real MindSpore: networks, dynamic sizes, split and encrypted files."""
 
 from __future__ import annotations
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from msckpt_jax.exporter import export
+from msckpt_jax.errors import ExportError
+from msckpt_jax.export import export
 from msckpt_jax.mindir import runner
 from msckpt_jax.mindir.verification import compare
 
@@ -17,26 +19,145 @@ class MLP(nnx.Module):
     def __init__(self):
         rngs = nnx.Rngs(0)
         self.hidden = nnx.Linear(8, 16, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs, deterministic=True)
         self.out = nnx.Linear(16, 4, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return jax.nn.softmax(self.out(jnp.tanh(jax.nn.relu(self.hidden(x)))))
+        return jax.nn.softmax(self.out(self.dropout(jnp.tanh(jax.nn.relu(self.hidden(x))))))
 
 
-@pytest.fixture(scope="session")
-def runs():
-    with runner.MindSpore() as mindspore:
-        yield mindspore.run
+class CNN(nnx.Module):
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.conv = nnx.Conv(3, 8, (3, 3), strides=2, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, use_running_average=True, rngs=rngs)
+        self.deep = nnx.Conv(8, 8, (3, 3), feature_group_count=8, padding="VALID", rngs=rngs)
+        self.up = nnx.ConvTranspose(8, 4, (2, 2), strides=(2, 2), rngs=rngs)
+        self.out = nnx.Linear(4, 5, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nnx.max_pool(nnx.relu(self.norm(self.conv(x))), (3, 3), (2, 2), "SAME")
+        x = nnx.avg_pool(nnx.silu(self.up(self.deep(x))), (2, 2), (1, 1), "SAME")
+        return self.out(x.mean((1, 2)))
 
 
-def test_a_network_of_any_batch_size(runs, tmp_path):
-    model = MLP()
-    done = export(
-        model, jax.ShapeDtypeStruct((None, 8), jnp.float32), file_name=tmp_path / "mlp.mindir"
-    )
-    assert list(done.graph.parameters) == ["hidden.bias", "hidden.kernel", "out.bias", "out.kernel"]
-    inputs = [np.linspace(-1, 1, 8 * n, dtype=np.float32).reshape(n, 8) for n in (2, 5)]
-    (outcome,) = runs([runner.Case(done.file, [[x] for x in inputs])])
+class Attention(nnx.Module):
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.embed = nnx.Embed(11, 16, rngs=rngs)
+        self.norm = nnx.LayerNorm(16, rngs=rngs)
+        self.attention = nnx.MultiHeadAttention(4, 16, decode=False, rngs=rngs)
+        self.out = nnx.Linear(16, 16, rngs=rngs)
+
+    def __call__(self, ids: jax.Array) -> jax.Array:
+        x = self.embed(ids)
+        mask = nnx.make_causal_mask(ids)
+        x = x + self.attention(self.norm(x), mask=mask)
+        return x + jax.nn.gelu(self.out(x))
+
+
+class LSTM(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return nn.RNN(nn.OptimizedLSTMCell(6))(x)
+
+
+def linen(module: nn.Module, x: np.ndarray):
+    return module, module.init(jax.random.key(0), x)
+
+
+IMAGE = np.linspace(-1, 1, 2 * 17 * 16 * 3, dtype=np.float32).reshape(2, 17, 16, 3)
+SEQUENCE = np.linspace(-1, 1, 2 * 7 * 4, dtype=np.float32).reshape(2, 7, 4)
+IDS = np.arange(14, dtype=np.int32).reshape(2, 7) % 11
+NETWORKS = {
+    "MLP": lambda: (MLP(), np.linspace(-1, 1, 24, dtype=np.float32).reshape(3, 8)),
+    "CNN": lambda: (CNN(), IMAGE),
+    "attention": lambda: (Attention(), IDS),
+    "LSTM": lambda: (linen(LSTM(), SEQUENCE), SEQUENCE),
+}
+
+
+def call(net, x):
+    return net[0].apply(net[1], x) if isinstance(net, tuple) else net(x)
+
+
+@pytest.mark.parametrize("target", [None, "cpu"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks(name, target, runs, tmp_path):
+    net, x = NETWORKS[name]()
+    done = export(net, x, file_name=tmp_path / name, target=target)
+    (outcome,) = runs([runner.Case(done.file, [[x]])])
     assert not outcome.error
-    for x, results in zip(inputs, outcome.results, strict=True):
-        compare(done.file, [np.asarray(model(x))], results)
+    compare(done.file, [np.asarray(call(net, x))], outcome.results[0])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_batch_of_any_size(name, runs, tmp_path):
+    net, x = NETWORKS[name]()
+    dynamic = jax.ShapeDtypeStruct((None, *x.shape[1:]), x.dtype)
+    done = export(net, dynamic, file_name=tmp_path / name)
+    batches = [x, np.concatenate([x, x, x])]
+    (outcome,) = runs([runner.Case(done.file, [[b] for b in batches])])
+    assert not outcome.error
+    for batch, results in zip(batches, outcome.results, strict=True):
+        compare(done.file, [np.asarray(call(net, batch))], results)
+
+
+def test_names_are_those_of_the_checkpoint(tmp_path):
+    done = export(MLP(), np.ones((1, 8), np.float32), file_name=tmp_path / "mlp")
+    assert list(done.graph.parameters) == ["hidden.bias", "hidden.kernel", "out.bias", "out.kernel"]
+
+
+KEY = b"0123456789abcdef"
+
+
+@pytest.mark.parametrize("split_bytes", [0, 1 << 30])
+@pytest.mark.parametrize("mode", [None, "AES-GCM", "AES-CBC", "SM4-CBC"])
+def test_split_and_encrypted(mode, split_bytes, runs, tmp_path):
+    net, x = NETWORKS["MLP"]()
+    keys = {} if mode is None else {"enc_key": KEY, "enc_mode": mode}
+    done = export(net, x, file_name=tmp_path / "net", split_bytes=split_bytes, **keys)
+    load = {} if mode is None else {"dec_key": KEY, "dec_mode": mode}
+    right, wrong = runs([runner.Case(done.file, [[x]], load), runner.Case(done.file, [[x]],
+                        {"dec_key": KEY[::-1], "dec_mode": mode or "AES-GCM"})])  # fmt: skip
+    assert not right.error
+    compare(done.file, [np.asarray(net(x))], right.results[0])
+    assert bool(wrong.error) == (mode is not None)
+
+
+def test_trees_of_arguments_and_results(runs, tmp_path):
+    def function(pair, scale):
+        return {"sum": pair["a"] + pair["b"] * scale, "same": [pair["a"]]}
+
+    pair = {"a": np.ones(3, np.float32), "b": np.arange(3, dtype=np.float32)}
+    done = export(function, pair, 2.0, file_name=tmp_path / "net")
+    assert [value.name for value in done.graph.inputs] == ["pair.a", "pair.b", "scale"]
+    inputs = [pair["a"], pair["b"], np.float32(2)]
+    (outcome,) = runs([runner.Case(done.file, [inputs])])
+    expected = jax.tree.leaves(function(pair, np.float32(2)))
+    compare(done.file, [np.asarray(x) for x in expected], outcome.results[0])
+
+
+def test_verify(tmp_path):
+    net, x = NETWORKS["MLP"]()
+    dynamic = jax.ShapeDtypeStruct((None, 8), jnp.float32)
+    done = export(net, dynamic, file_name=tmp_path / "net", verify=True, enc_key=KEY)
+    assert done.difference is not None
+    assert done.difference < 1e-5
+
+
+def test_verify_finds_a_wrong_rule(tmp_path):
+    def wrong(context, equation, x):
+        return context("Cos", x)
+
+    with pytest.raises(ExportError, match="result 0 is off by"):
+        export(jnp.sin, np.ones(3, np.float32), file_name=tmp_path / "net", verify=True,
+               rules={"sin": wrong})  # fmt: skip
+
+
+def test_a_crash_is_that_of_its_case(runs, tmp_path):
+    net, x = NETWORKS["MLP"]()
+    done = export(net, x, file_name=tmp_path / "net")
+    (tmp_path / "cut.mindir").write_bytes(done.file.read_bytes()[:100])
+    good, bad = runner.Case(done.file, [[x]]), runner.Case(tmp_path / "cut.mindir", [[x]])
+    assert [bool(outcome.error) for outcome in runs([good, bad, good])] == [False, True, False]

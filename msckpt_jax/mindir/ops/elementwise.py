@@ -133,12 +133,15 @@ def _full(ctx: Context, x: Array) -> Array:
 
 
 def _rem(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
-    if ctx.result.dtype == np.uint64:  # Mod has no such kernel
-        return ctx("Sub", x, ctx("Mul", ctx("TruncateDiv", x, y), y))
-    if ctx.result.dtype.kind in "iu" and ctx.options.exact:  # JAX: x for a divisor of 0
-        safe, zero = _without_zero(ctx, y)
-        return ctx("Select", zero, _full(ctx, x), ctx("Mod", x, safe))
-    return ctx("Mod", x, y)
+    dtype, zero = ctx.result.dtype, None
+    if dtype.kind in "iu" and ctx.options.exact:  # JAX: x for a divisor of 0
+        y, zero = _without_zero(ctx, y)
+    if dtype.kind in "iu" and dtype.itemsize == 8:
+        # Mod has no kernel for uint64, and computes that for int64 in float64.
+        result = ctx("Sub", x, ctx("Mul", ctx("TruncateDiv", x, y), y))
+    else:
+        result = ctx("Mod", x, y)
+    return result if zero is None else ctx("Select", zero, _full(ctx, x), result)
 
 
 def _exp2(ctx: Context, eqn: Any, x: Array) -> Array:
@@ -205,10 +208,11 @@ def _select_n(ctx: Context, eqn: Any, which: Array, *cases: Array) -> Array:
 def _shift(op: str, sign_fills: bool = False) -> Rule:
     def rule(ctx: Context, eqn: Any, x: Array, count: Array) -> Array:
         dtype = ctx.result.dtype
-        if op == "RightShift" and not sign_fills and dtype.kind == "i":
-            unsigned = Tensor(np.dtype(f"u{dtype.itemsize}"), ctx.result.shape)
-            operands = ctx.cast(x, unsigned.dtype), ctx.cast(count, unsigned.dtype)
-            result = ctx.cast(ctx(op, *operands, type=unsigned), dtype)
+        kind = "i" if sign_fills else "u"
+        if op == "RightShift" and dtype.kind != kind:  # the operator goes by the dtype
+            other = Tensor(np.dtype(f"{kind}{dtype.itemsize}"), ctx.result.shape)
+            operands = ctx.cast(x, other.dtype), ctx.cast(count, other.dtype)
+            result = ctx.cast(ctx(op, *operands, type=other), dtype)
         else:
             result = ctx(op, x, count)
         return _guarded(ctx, x, count, result, sign_fills) if ctx.options.exact else result
@@ -224,8 +228,11 @@ def _guarded(ctx: Context, x: Array, count: Array, result: Array, sign_fills: bo
     inside = ctx("Less", ctx.cast(count, unsigned), ctx.constant(np.array(bits, unsigned)),
                  type=_shaped(ctx))  # fmt: skip
     past: Array = ctx.like(0, x)
-    if sign_fills and dtype.kind == "i":
-        past = ctx("RightShift", x, ctx.like(bits - 1, x))
+    if sign_fills:
+        signed = Tensor(np.dtype(f"i{dtype.itemsize}"), ctx.type(x).shape)
+        whole = ctx.cast(x, signed.dtype)
+        sign = ctx("RightShift", whole, ctx.like(bits - 1, whole), type=signed)
+        past = ctx.cast(sign, dtype)
     return ctx("Select", inside, result, _full(ctx, past))
 
 

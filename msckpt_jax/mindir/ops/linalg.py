@@ -50,12 +50,12 @@ def _eigh(ctx: Context, eqn: Any, x: Array) -> list[Array]:
 
 
 def _lu(ctx: Context, eqn: Any, x: Array) -> list[Array]:
-    """MindSpore's permutation is a matrix; its columns times 0, 1, 2, ... are JAX's vector."""
+    """MindSpore's permutation is a matrix; where its columns have their ones is JAX's vector."""
     packed, pivots, permutation = ctx.results
     *batch, rows = permutation.shape
     matrix = Tensor(_I32, (*batch, rows, rows))
     found = ctx.several("LU", x, types=[packed, Tensor(_I32, pivots.shape), matrix])
-    order = ctx("Argmax", found[2], Const(-1), Const(_I32), type=Tensor(_I32, permutation.shape))
+    order = ctx("Argmax", found[2], Const(-2), Const(_I32), type=Tensor(_I32, permutation.shape))
     return [found[0], ctx.cast(found[1], pivots.dtype), ctx.cast(order, permutation.dtype)]
 
 

@@ -10,7 +10,7 @@ from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.lowering.graph import Const, Tensor
 from msckpt_jax.lowering.lower import Array, Context, Rule
 from msckpt_jax.mindir.ops.elementwise import kind_of
-from msckpt_jax.mindir.ops.shape import ints, sliced
+from msckpt_jax.mindir.ops.shape import broadcast, ints, sliced
 
 _I32, _I64, _BOOL = (np.dtype(d) for d in (np.int32, np.int64, bool))
 _LONGER = {"ReduceSum": (Const(False), Const(False))}  # keep_dims, skip_mode
@@ -131,12 +131,33 @@ def _cumulative_extreme(op: str, index: np.dtype) -> Rule:
 def sorted_last(ctx: Context, x: Array, descending: bool) -> tuple[Array, Array]:
     """Values and indices (int32) along the last axis; stable."""
     type = ctx.type(x)
+    if ctx.options.exact and kind_of(type.dtype) == "f":
+        return _sorted_with_nan(ctx, x, descending)
+    return _sort_op(ctx, x, descending)
+
+
+def _sort_op(ctx: Context, x: Array, descending: bool) -> tuple[Array, Array]:
+    type = ctx.type(x)
     if type.dtype in (np.dtype(np.float64), np.dtype(np.uint64)):
         return _sorted_by_top_k(ctx, x, descending)
     types = [type, Tensor(_I32, type.shape)]
     attrs = {"axis": -1, "descending": descending}
     values, indices = ctx.several("Sort", x, types=types, attrs=attrs)
     return values, indices
+
+
+def _sorted_with_nan(ctx: Context, x: Array, descending: bool) -> tuple[Array, Array]:
+    """NaN is larger than infinity: sort by the numbers, then stably by which of them are NaN."""
+    type = ctx.type(x)
+    order, marks = Tensor(_I32, type.shape), Tensor(np.dtype(np.uint8), type.shape)
+    is_nan = ctx("NotEqual", x, x, type=Tensor(_BOOL, type.shape))
+    top = broadcast(ctx, ctx.like(np.inf, x), type.shape)
+    first = _sort_op(ctx, ctx("Select", is_nan, top, x, type=type), descending)[1]
+    last = Const(len(type.shape) - 1)
+    is_nan = ctx("GatherD", ctx.cast(is_nan, np.uint8), last, first, type=marks)
+    second = _sort_op(ctx, is_nan, descending)[1]
+    indices = ctx("GatherD", first, last, second, type=order)
+    return ctx("GatherD", x, last, indices, type=type), indices
 
 
 def _sorted_by_top_k(ctx: Context, x: Array, descending: bool) -> tuple[Array, Array]:

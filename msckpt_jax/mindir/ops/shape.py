@@ -205,16 +205,10 @@ def _dimension(ctx: Context, eqn: Any) -> Array:
     return ctx.cast(reshaped(ctx, sliced(ctx, whole, (size.axis,), (1,)), ()), ctx.result.dtype)
 
 
-def _same(ctx: Context, eqn: Any, x: Array) -> Array:
-    return x
-
-
 RULES: dict[str, Rule] = {
     "broadcast_in_dim": _broadcast_in_dim,
     "concatenate": _concatenate,
     "dimension_as_value": _dimension,
-    "copy": _same,
-    "copy_p": _same,
     "expand_dims": lambda ctx, eqn, x: reshaped(ctx, x, ctx.result.shape),
     "iota": _iota,
     "pad": _pad,

@@ -1,0 +1,144 @@
+"""``export``: what it refuses, and how it says so. Nothing here needs MindSpore."""
+
+from __future__ import annotations
+
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import io_callback
+
+from msckpt_jax.errors import ExportError
+from msckpt_jax.export import export
+
+X = np.ones((2, 3), np.float32)
+
+
+def refused(error, match, net=jnp.tanh, inputs=(X,), **kwargs):
+    with pytest.raises(error, match=match):
+        export(net, *inputs, **kwargs)
+
+
+def two_that_are_missing(x):
+    y = jax.lax.linalg.schur(x @ x.T)[0]
+    return jax.lax.linalg.hessenberg(y)[0]
+
+
+def test_all_missing_primitives_with_the_users_lines(tmp_path):
+    with pytest.raises(ExportError) as caught:
+        export(two_that_are_missing, X, file_name=tmp_path / "net")
+    first, second = caught.value.problems
+    line = two_that_are_missing.__code__.co_firstlineno
+    assert f"test_export.py:{line + 1}:" in first
+    assert "rules={'schur': rule}" in first
+    assert f"test_export.py:{line + 2}:" in second
+    assert "rules={'hessenberg': rule}" in second
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_rule_of_the_user(tmp_path):
+    def hessenberg(context, equation, x):
+        a, taus = context.results
+        return [context("Neg", x), context("ReduceSum", x, (), *FLAGS, type=taus)]
+
+    from msckpt_jax.lowering.graph import Const
+
+    FLAGS = Const(False), Const(False)  # noqa: N806
+    function = lambda x: jax.lax.linalg.hessenberg(x @ x.T)[0]
+    refused(ExportError, "hessenberg", function, file_name=tmp_path / "net")
+    done = export(function, X, file_name=tmp_path / "net", rules={"hessenberg": hessenberg})
+    assert "Neg" in [node.op for node in done.graph.nodes]
+    refused(ExportError, "hessenberg", function, file_name=tmp_path / "net")
+
+
+def test_a_rule_that_breaks_its_promise(tmp_path):
+    rule = lambda context, equation, x: context.cast(x, np.int32)
+    refused(ExportError, "rule for tanh gives", file_name=tmp_path / "net", rules={"tanh": rule})
+
+
+def test_a_rule_that_MindSpore_would_crash_on(tmp_path):  # noqa: N802
+    rule = lambda context, equation, x: context("Gather", x, x)
+    refused(ExportError, "Gather", file_name=tmp_path / "net", rules={"tanh": rule})
+
+
+def test_effects(tmp_path):
+    def function(x):
+        io_callback(lambda y: None, None, x)
+        return x
+
+    refused(ExportError, r"test_export.py:\d+.*io_callback", function, file_name=tmp_path / "net")
+
+
+@pytest.mark.parametrize(
+    ("error", "match", "changes"),
+    [
+        (ValueError, "ends with .onnx", {"file_name": "net.onnx"}),
+        (ValueError, "ends with .ckpt", {"file_name": "net.ckpt"}),
+        (FileNotFoundError, "no such folder", {"file_name": "missing/net"}),
+        (TypeError, "file_name must be a path, not BytesIO", {"file_name": io.BytesIO()}),
+        (ValueError, "'AIR' is not there yet: MINDIR is", {"file_format": "AIR"}),
+        (ValueError, "'ONNX' is not there yet: MINDIR is", {"file_format": "ONNX"}),
+        (ValueError, "must be one of MINDIR, AIR, ONNX, not 'GEIR'", {"file_format": "GEIR"}),
+        (ValueError, "target must be one of", {"target": "tpu"}),
+        (ValueError, "enc_mode must be one of", {"enc_key": b"k" * 16, "enc_mode": "ROT13"}),
+        (ValueError, "must have 16 bytes", {"enc_key": b"k" * 24, "enc_mode": "SM4-CBC"}),
+        (TypeError, "net must be a function", {"net": 3}),
+        (TypeError, "the input x0? is a str", {"inputs": ("hello",)}),
+        (TypeError, "the input x.a is a str", {"inputs": ({"a": "b"},)}),
+        (ExportError, "returns no arrays", {"net": lambda x: None}),
+    ],
+)
+def test_bad_input(error, match, changes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(error, match, **{"file_name": "net", **changes})
+    assert not list(tmp_path.iterdir())
+
+
+def test_jit_and_partial_are_functions(tmp_path):
+    import functools
+
+    done = export(jax.jit(jnp.tanh), X, file_name=tmp_path / "a")
+    assert [value.name for value in done.graph.inputs] == ["x"]
+    done = export(functools.partial(jnp.add, X), X, file_name=tmp_path / "b")
+    assert not done.graph.parameters
+
+
+def test_weights_without_values(tmp_path):
+    weights = {"w": jax.ShapeDtypeStruct((3,), jnp.float32)}
+    refused(TypeError, "'w' has a shape and no values", (lambda w, x: x * w["w"], weights),
+            file_name=tmp_path / "net")  # fmt: skip
+
+
+def test_closed_over_arrays_become_parameters(tmp_path):
+    table = jnp.arange(1000.0)
+    done = export(lambda x: x + table, table, file_name=tmp_path / "net")
+    assert list(done.graph.parameters) == ["constant_0"]
+
+
+def test_exact_guards_special_values(tmp_path):
+    plain = export(jnp.maximum, X, X, file_name=tmp_path / "a")
+    exact = export(jnp.maximum, X, X, file_name=tmp_path / "b", exact=True)
+    assert [node.op for node in plain.graph.nodes] == ["Maximum"]
+    assert "Select" in [node.op for node in exact.graph.nodes]
+
+
+def test_bfloat16_is_computed_in_float32(tmp_path):
+    x = jnp.ones((2, 2), jnp.bfloat16)
+    done = export(lambda x: jnp.sin(x) + x, x, file_name=tmp_path / "a")
+    assert [node.op for node in done.graph.nodes] == ["Cast", "Sin", "Cast", "Add"]
+
+
+def test_convolutions_by_target(tmp_path):
+    x, kernel = np.ones((1, 5, 5, 3), np.float32), np.ones((3, 3, 3, 4), np.float32)
+    conv = lambda x, k: jax.lax.conv_general_dilated(
+        x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    ops = {
+        target: {n.op for n in export(conv, x, kernel, file_name=tmp_path / "n", target=target)
+                 .graph.nodes}
+        for target in (None, "cpu")
+    }  # fmt: skip
+    assert "Conv2D" in ops[None]
+    assert {"Im2Col", "MatMul"} <= ops["cpu"]

@@ -1,0 +1,205 @@
+"""Run jax2onnx's cases through MindIR and real MindSpore, and write the table of results.
+
+``python -m tests.peer.run [--part K/N] [--only TEXT] LOG`` appends a JSON line a case to LOG, and
+goes on where the log ends; ``--table`` makes ``results.md`` of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import itertools
+import json
+import random
+import re
+import signal
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from msckpt_jax.errors import ExportError
+from msckpt_jax.export import export
+from msckpt_jax.mindir import runner
+from msckpt_jax.mindir.verification import distance
+from tests.peer.cases import PeerCase, peer_cases, widened
+
+#: Cases that MindSpore gets at a time.
+CHUNK = 40
+#: Seconds for each step of a case.
+PATIENCE = 90
+
+RESULTS = Path(__file__).with_name("results.md")
+
+STATES = {
+    "equal": "JAX's numbers",
+    "refused": "refused by `export`, nothing written",
+    "wrong": "other numbers, dtypes or shapes",
+    "failed": "MindSpore raised an exception",
+    "crashed": "MindSpore crashed",
+    "slow": "no result within the time limit",
+    "bug": "an exception in `export` that is no refusal",
+    "jax": "JAX itself does not run it",
+}
+
+
+class Result(NamedTuple):
+    name: str
+    state: str
+    detail: str = ""
+
+
+class _Exported(NamedTuple):
+    case: PeerCase
+    file: Path
+    inputs: list[np.ndarray]
+    expected: list[np.ndarray]
+
+
+class _SlowError(Exception):
+    pass
+
+
+def run(cases: Sequence[PeerCase], mindspore: runner.MindSpore) -> Iterator[Result]:
+    """The result of each case, in chunks."""
+    for start in range(0, len(cases), CHUNK):
+        with tempfile.TemporaryDirectory() as folder:
+            made = [
+                _exported(case, Path(folder) / f"{i}.mindir")
+                for i, case in enumerate(cases[start : start + CHUNK])
+            ]
+            yield from (found for found in made if isinstance(found, Result))
+            there = [found for found in made if isinstance(found, _Exported)]
+            asked = [runner.Case(found.file, [found.inputs]) for found in there]
+            for found, outcome in zip(there, mindspore.run(asked, PATIENCE), strict=True):
+                yield _judged(found, outcome)
+        jax.clear_caches()
+
+
+def _exported(case: PeerCase, file: Path) -> Result | _Exported:
+    state = "jax"
+    try:
+        with _patience(), widened(case), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            function, inputs = case.function(), case.arguments()
+            with jax.default_matmul_precision("float32"):
+                expected = jax.tree.leaves(jax.jit(function)(*inputs))
+            inputs = [np.asarray(jnp.asarray(x)) for x in inputs]
+            state = "bug"
+            done = export(function, *inputs, file_name=file, durable=False)
+            return _Exported(case, done.file, inputs, [np.asarray(x) for x in expected])
+    except _SlowError:
+        return Result(case.name, "slow", "JAX" if state == "jax" else "export")
+    except ExportError as error:
+        return Result(case.name, "refused", " | ".join(map(_reason, error.problems)))
+    except Exception as error:
+        return Result(case.name, state, f"{type(error).__name__}: {error}"[:300])
+
+
+def _reason(problem: str) -> str:
+    """The problem without its source line."""
+    return re.sub(r"^\S*:\d+(:\d+)? (\([^)]*\))?: ?", "", problem)
+
+
+def _judged(found: _Exported, outcome: runner.Outcome) -> Result:
+    name = found.case.name
+    if outcome.error:
+        state = "crashed" if outcome.crashed else "failed"
+        state = "slow" if outcome.error.startswith("no result") else state
+        return Result(name, state, outcome.error[:300])
+    have = outcome.results[0]
+    if [(x.dtype, x.shape) for x in have] != [(x.dtype, x.shape) for x in found.expected]:
+        return Result(name, "wrong", "dtypes or shapes")
+    pairs = [distance(want, one) for want, one in zip(found.expected, have, strict=True)]
+    if all(equal for _, equal in pairs):
+        return Result(name, "equal")
+    return Result(name, "wrong", f"off by {max(largest for largest, _ in pairs):.3g}")
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    def stop(*_: Any) -> None:
+        raise _SlowError
+
+    old = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(PATIENCE)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, old)
+
+
+def table(results: Sequence[Result]) -> str:
+    """The results as Markdown."""
+    states = collections.Counter(r.state for r in results)
+    judged = len(results) - states["jax"]
+    lines = [
+        "# jax2onnx's export cases in MindIR and real MindSpore",
+        "",
+        f"{len(results)} cases with static shapes that the wheel of jax2onnx ships; JAX runs "
+        f"{judged} of them. Equal means rtol 1e-3 and atol 1e-5 in float32 and float64. Made by "
+        "`python -m tests.peer.run`.",
+        "",
+        "| result | cases | share |",
+        "|---|---|---|",
+    ]
+    for state, meaning in STATES.items():
+        share = f"{states[state] / judged:.1%}" if state != "jax" else ""
+        lines.append(f"| {meaning} | {states[state]} | {share} |")
+    for state in STATES:
+        if state in ("equal", "jax") or not states[state]:
+            continue
+        lines += ["", f"## {STATES[state][0].upper()}{STATES[state][1:]}", ""]
+        lines += _by_reason([r for r in results if r.state == state])
+    return "\n".join([*lines, ""])
+
+
+def _by_reason(results: Sequence[Result]) -> list[str]:
+    key = lambda result: result.detail
+    groups = [(k, list(g)) for k, g in itertools.groupby(sorted(results, key=key), key)]
+    groups.sort(key=lambda group: -len(group[1]))
+    out = ["| cases | reason | for example |", "|---|---|---|"]
+    for reason, found in groups:
+        text = " ".join(reason.replace("|", ";").split())
+        out.append(f"| {len(found)} | {text[:200]} | `{found[0].name}` |")
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("log", type=Path)
+    parser.add_argument("--part", default="0/1")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--again", default="", help="states to run again, such as wrong,failed")
+    parser.add_argument("--table", action="store_true")
+    args = parser.parse_args()
+    known = {r.name: r for r in _logged(args.log)}
+    if args.table:
+        RESULTS.write_text(table(list(known.values())))
+        return
+    again = set(args.again.split(","))
+    number, parts = map(int, args.part.split("/"))
+    cases = [c for c in peer_cases() if args.only in c.name][number::parts]
+    cases = [c for c in cases if c.name not in known or known[c.name].state in again]
+    random.Random(0).shuffle(cases)  # an unfinished run is a fair sample
+    cases.sort(key=lambda case: case.wide)
+    with runner.MindSpore() as mindspore, args.log.open("a") as log:
+        for result in run(cases, mindspore):
+            print(json.dumps(result), file=log, flush=True)
+
+
+def _logged(log: Path) -> list[Result]:
+    if not log.exists():
+        return []
+    return [Result(*json.loads(line)) for line in log.read_text().splitlines()]
+
+
+if __name__ == "__main__":
+    main()
