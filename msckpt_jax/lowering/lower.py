@@ -134,7 +134,7 @@ class Context:
         *inputs: Operand,
         type: Tensor | None = None,
         attrs: Mapping[str, Any] | None = None,
-    ) -> Value:
+    ) -> Array:
         """Emit an operator with one result, of the equation's first result type unless given.
 
         Where MindSpore's CPU has no kernel for the dtypes, the operands are cast to wider ones and
@@ -148,19 +148,20 @@ class Context:
         *inputs: Operand,
         types: Sequence[Tensor],
         attrs: Mapping[str, Any] | None = None,
-    ) -> list[Value]:
-        """Emit an operator with several results."""
+    ) -> list[Array]:
+        """Emit an operator with several results; those without elements need none."""
+        if all(0 in t.shape and all(isinstance(d, int) for d in t.shape) for t in types):
+            return [Const(np.zeros(t.shape, t.dtype)) for t in types]  # type: ignore[arg-type]
         wider: Mapping[np.dtype, np.dtype] = {}
         if self.options.kernels:
             wider = islands.wider(op, islands.tensor_dtypes(inputs), [t.dtype for t in types])
         if not wider:
-            return self._emit(op, inputs, types, attrs)
+            return [*self._emit(op, inputs, types, attrs)]
         widened = tuple(self._widen(operand, wider) for operand in inputs)
         inner = [Tensor(wider.get(t.dtype, t.dtype), t.shape) for t in types]
         found = self._emit(op, widened, inner, attrs)
         return [
-            v if v.type == t else self.cast(v, t.dtype)  # type: ignore[misc]
-            for v, t in zip(found, types, strict=True)
+            v if v.type == t else self.cast(v, t.dtype) for v, t in zip(found, types, strict=True)
         ]
 
     def cast(self, x: Array, dtype: Any) -> Array:

@@ -40,13 +40,16 @@ def test_all_missing_primitives_with_the_users_lines(tmp_path):
 
 def test_a_rule_of_the_user(tmp_path):
     def hessenberg(context, equation, x):
-        a, taus = context.results
+        _, taus = context.results
         return [context("Neg", x), context("ReduceSum", x, (), *FLAGS, type=taus)]
 
     from msckpt_jax.lowering.graph import Const
 
     FLAGS = Const(False), Const(False)  # noqa: N806
-    function = lambda x: jax.lax.linalg.hessenberg(x @ x.T)[0]
+
+    def function(x):
+        return jax.lax.linalg.hessenberg(x @ x.T)[0]
+
     refused(ExportError, "hessenberg", function, file_name=tmp_path / "net")
     done = export(function, X, file_name=tmp_path / "net", rules={"hessenberg": hessenberg})
     assert "Neg" in [node.op for node in done.graph.nodes]
@@ -54,12 +57,16 @@ def test_a_rule_of_the_user(tmp_path):
 
 
 def test_a_rule_that_breaks_its_promise(tmp_path):
-    rule = lambda context, equation, x: context.cast(x, np.int32)
+    def rule(context, equation, x):
+        return context.cast(x, np.int32)
+
     refused(ExportError, "rule for tanh gives", file_name=tmp_path / "net", rules={"tanh": rule})
 
 
 def test_a_rule_that_MindSpore_would_crash_on(tmp_path):  # noqa: N802
-    rule = lambda context, equation, x: context("Gather", x, x)
+    def rule(context, equation, x):
+        return context("Gather", x, x)
+
     refused(ExportError, "Gather", file_name=tmp_path / "net", rules={"tanh": rule})
 
 
@@ -132,9 +139,12 @@ def test_bfloat16_is_computed_in_float32(tmp_path):
 
 def test_convolutions_by_target(tmp_path):
     x, kernel = np.ones((1, 5, 5, 3), np.float32), np.ones((3, 3, 3, 4), np.float32)
-    conv = lambda x, k: jax.lax.conv_general_dilated(
-        x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+
+    def conv(x, k):
+        return jax.lax.conv_general_dilated(
+            x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
     ops = {
         target: {n.op for n in export(conv, x, kernel, file_name=tmp_path / "n", target=target)
                  .graph.nodes}

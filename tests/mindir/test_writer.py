@@ -105,9 +105,7 @@ def test_custom_func_sees_the_message(tmp_path):
 def test_sharded_weights(tmp_path, mesh):
     spread = jax.NamedSharding(mesh, jax.P("x", "y"))
     weights = {"w": jax.device_put(jnp.arange(32.0).reshape(4, 8), spread)}
-    done = export(
-        (lambda w, x: x @ w["w"], weights), jnp.ones((2, 4)), file_name=tmp_path / "net"
-    )
+    done = export((lambda w, x: x @ w["w"], weights), jnp.ones((2, 4)), file_name=tmp_path / "net")
     (parameter,) = parsed(done.file).graph.parameter
     found = np.frombuffer(parameter.raw_data, np.float32).reshape(4, 8)
     np.testing.assert_array_equal(found, np.asarray(weights["w"]))

@@ -37,7 +37,7 @@ def numbers(dtype: Any, shape: tuple[int, ...], low: float = -3, high: float = 3
     """Numbers in a range; for unsigned dtypes the positive part of it."""
     rng = np.random.default_rng(seed)
     dtype = np.dtype(dtype)
-    if dtype == bool:
+    if dtype == np.bool_:
         return rng.random(shape) < 0.5
     if dtype.kind == "c":
         parts = rng.uniform(low, high, (2, *shape))
@@ -91,7 +91,10 @@ def _unary() -> Iterator[Case]:
         yield Case(function.__name__, function, _wide(_A), INTS)
     yield Case("not of bools", lax.bitwise_not, _of(_A), ("bool",))
     for way in lax.RoundingMethod:
-        half = lambda dtype: (np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 0.3, -0.7], dtype),)
+
+        def half(dtype):
+            return (np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 0.3, -0.7], dtype),)
+
         yield Case(f"round {way.name}", functools.partial(lax.round, rounding_method=way), half)
     for power in (-3, -1, 0, 1, 2, 5):
         low = functools.partial(lax.integer_pow, y=power)
@@ -105,7 +108,9 @@ def _unary() -> Iterator[Case]:
 def _binary() -> Iterator[Case]:
     for function in (lax.add, lax.sub, lax.mul, lax.max, lax.min):
         yield Case(function.__name__, function, _of(_A, _B), NUMBERS)
-        yield Case(f"{function.__name__} scalar", lambda x, f=function: f(x, x[0, 0]), _of(_A), MAIN)
+        yield Case(
+            f"{function.__name__} scalar", lambda x, f=function: f(x, x[0, 0]), _of(_A), MAIN
+        )
     for function in (lax.add, lax.sub, lax.mul):
         yield Case(f"{function.__name__} wraps", function, _wide(_A, _B), INTS)
         yield Case(f"{function.__name__} of complex", function, _of(_A, _B), COMPLEX)
@@ -136,7 +141,10 @@ def _binary() -> Iterator[Case]:
     yield Case("zeta", lax.zeta, _of(_A, _B, low=1.5), MAIN)
     yield Case("betainc", lax.betainc, _of(_A, _A, _A, low=0.1, high=0.9), MAIN)
     for function in (lax.shift_left, lax.shift_right_arithmetic, lax.shift_right_logical):
-        within = lambda x, y, f=function: f(x, y & (jnp.iinfo(y.dtype).bits - 1))
+
+        def within(x, y, f=function):
+            return f(x, y & (jnp.iinfo(y.dtype).bits - 1))
+
         yield Case(function.__name__, within, _wide(_A, _B), INTS)
         yield Case(f"{function.__name__} past the width", function, _wide(_A, _B), INTS, True)
     yield Case("select_n", lambda x, y: lax.select_n(x < y, x, y), _of(_A, _B), MOST)
@@ -279,7 +287,10 @@ def _indexing() -> Iterator[Case]:
     for name, function in gathers.items():
         yield Case(f"gather {name}", function, at, (*MOST, "complex64"))
     for name in ("set", "add", "multiply", "min", "max"):
-        update = lambda x, i, n=name: getattr(x.at[i], n)(jnp.ones_like(x[0, 0]) * 2)
+
+        def update(x, i, n=name):
+            return getattr(x.at[i], n)(jnp.ones_like(x[0, 0]) * 2)
+
         yield Case(f"scatter {name}", update, at, MOST if name == "set" else NUMBERS)
     yield Case("scatter elements", lambda x, i: x.at[i % 5, i % 4].add(1), at, NUMBERS)
     yield Case("scatter with drop", lambda x, i: x.at[i].set(1, mode="drop"), at, NUMBERS)
@@ -287,12 +298,15 @@ def _indexing() -> Iterator[Case]:
     def starts(dtype):
         return numbers(dtype, (5, 4)), np.int32(9), np.int32(-2)
 
-    sliced = lambda x, i, j: lax.dynamic_slice(x, (i, j), (2, 3))
+    def sliced(x, i, j):
+        return lax.dynamic_slice(x, (i, j), (2, 3))
+
     yield Case("dynamic_slice", sliced, starts, (*MOST, "complex64"))
     for shape in ((2, 3), (1, 4), (5, 2)):
-        update = lambda x, i, j, s=shape: lax.dynamic_update_slice(
-            x, jnp.ones(s, x.dtype), (i, j)
-        )
+
+        def update(x, i, j, s=shape):
+            return lax.dynamic_update_slice(x, jnp.ones(s, x.dtype), (i, j))
+
         yield Case(f"dynamic_update_slice {shape}", update, starts, (*MOST, "complex64"))
 
 
@@ -311,10 +325,14 @@ def _control() -> Iterator[Case]:
         return lax.scan(lambda c, y: (c + y, c * y), jnp.zeros_like(x[0]), x)
 
     def nested(x):
-        body = lambda i, c: lax.cond(i % 2 == 0, lambda: c + i, lambda: c * 2)
+        def body(i, c):
+            return lax.cond(i % 2 == 0, lambda: c + i, lambda: c * 2)
+
         return lax.fori_loop(0, 6, body, x)
 
-    long = lambda x: lax.scan(lambda c, y: (c * 0.5 + y, c), x[0, 0], jnp.tile(x.ravel(), 30))
+    def long(x):
+        return lax.scan(lambda c, y: (c * 0.5 + y, c), x[0, 0], jnp.tile(x.ravel(), 30))
+
     table = {
         "cond": branches, "switch": switch, "while": loop, "scan": scan, "nested": nested,
         "long scan": long,
@@ -356,9 +374,10 @@ def _nn() -> Iterator[Case]:
     }  # fmt: skip
     for name, (operation, start) in pools.items():
         for padding in ("VALID", "SAME"):
-            pooled = lambda x, o=operation, s=start, p=padding: lax.reduce_window(
-                x, s, o, (1, 3, 2, 1), (1, 2, 2, 1), p
-            )
+
+            def pooled(x, o=operation, s=start, p=padding):
+                return lax.reduce_window(x, s, o, (1, 3, 2, 1), (1, 2, 2, 1), p)
+
             dtypes = ("float32", "float16", "float64")
             yield Case(f"{name} pool {padding}", pooled, _of((2, 7, 8, 3)), dtypes)
     yield Case("1D max pool", lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 1),
@@ -376,7 +395,9 @@ def _nn() -> Iterator[Case]:
 
 
 def _random() -> Iterator[Case]:
-    key = lambda dtype: (np.array([3, 7], np.uint32),)
+    def key(dtype):
+        return (np.array([3, 7], np.uint32),)
+
     draws = {
         "uniform": lambda k: jax.random.uniform(k, (3, 5)),
         "normal": lambda k: jax.random.normal(k, (3, 5)),
@@ -388,14 +409,20 @@ def _random() -> Iterator[Case]:
         "permutation": lambda k: jax.random.permutation(k, 9),
     }
     for name, function in draws.items():
-        drawn = lambda data, f=function: f(jax.random.wrap_key_data(data))
+
+        def drawn(data, f=function):
+            return f(jax.random.wrap_key_data(data))
+
         yield Case(f"random {name}", drawn, key, ("uint32",))
 
 
 def _special() -> Iterator[Case]:
     """Special values: with ``exact`` as in JAX."""
     odd = np.array([[1, np.nan, -2, np.inf], [np.inf, 3, -np.inf, 0], [1, 5, 2, 5]])
-    args = lambda dtype: (odd.astype(dtype), odd[::-1].astype(dtype))
+
+    def args(dtype):
+        return (odd.astype(dtype), odd[::-1].astype(dtype))
+
     dtypes = ("float32", "float64")
     functions = {
         "max": lax.max, "min": lax.min, "sign": lambda x, y: lax.sign(x),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
-import itertools
 import json
 import random
 import re
@@ -162,11 +161,11 @@ def table(results: Sequence[Result]) -> str:
 
 
 def _by_reason(results: Sequence[Result]) -> list[str]:
-    key = lambda result: result.detail
-    groups = [(k, list(g)) for k, g in itertools.groupby(sorted(results, key=key), key)]
-    groups.sort(key=lambda group: -len(group[1]))
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.detail, []).append(result)
     out = ["| cases | reason | for example |", "|---|---|---|"]
-    for reason, found in groups:
+    for reason, found in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])):
         text = " ".join(reason.replace("|", ";").split())
         out.append(f"| {len(found)} | {text[:200]} | `{found[0].name}` |")
     return out

@@ -65,6 +65,12 @@ def _cbrt(ctx: Context, eqn: Any, x: Array) -> Array:
     return ctx("Mul", ctx("Sign", x), ctx("Pow", ctx("Abs", x), ctx.like(1 / 3, x)))
 
 
+def _conj(ctx: Context, eqn: Any, x: Array) -> Array:
+    if ctx.type(x).dtype.kind == "c":
+        return ctx("Conj", x)
+    return ctx("Complex", x, _full(ctx, ctx.like(0, x)))
+
+
 def _clamp(ctx: Context, eqn: Any, low: Array, x: Array, high: Array) -> Array:
     return _minimum(ctx, eqn, _maximum(ctx, eqn, x, low), high)
 
@@ -96,15 +102,13 @@ def _convert(ctx: Context, eqn: Any, x: Array) -> Array:
 
 def _saturating(ctx: Context, x: Array, dtype: np.dtype) -> Array:
     """XLA's conversion: values out of range become the nearest one, NaN becomes 0."""
-    info, floats = np.iinfo(dtype), Tensor(np.dtype(np.float64), ctx.result.shape)
+    info = np.iinfo(dtype)
     wide = ctx.cast(x, np.float64)
     result = ctx.cast(wide, dtype)
     for op, limit in (("LessEqual", info.min), ("GreaterEqual", info.max)):
         beyond = ctx(op, wide, ctx.like(limit, wide), type=_shaped(ctx))
-        full = ctx("BroadcastTo", ctx.like(limit, result), ctx.sizes(floats.shape, infer=False))
-        result = ctx("Select", beyond, full, result)
-    zero = ctx("BroadcastTo", ctx.like(0, result), ctx.sizes(floats.shape, infer=False))
-    return ctx("Select", _is_nan(ctx, wide), zero, result)
+        result = ctx("Select", beyond, _full(ctx, ctx.like(limit, result)), result)
+    return ctx("Select", _is_nan(ctx, wide), _full(ctx, ctx.like(0, result)), result)
 
 
 def _div(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
@@ -279,7 +283,7 @@ _SAME = {
     "acos": "ACos", "acosh": "Acosh", "add": "Add", "add_any": "Add", "asin": "Asin",
     "asinh": "Asinh", "atan": "Atan", "atan2": "Atan2", "atanh": "Atanh",
     "bessel_i0e": "BesselI0e", "bessel_i1e": "BesselI1e", "ceil": "Ceil", "complex": "Complex",
-    "conj": "Conj", "cos": "Cos", "cosh": "Cosh", "digamma": "Digamma", "eq": "Equal",
+    "cos": "Cos", "cosh": "Cosh", "digamma": "Digamma", "eq": "Equal",
     "erf": "Erf", "erf_inv": "Erfinv", "erfc": "Erfc", "exp": "Exp", "expm1": "Expm1",
     "floor": "Floor", "ge": "GreaterEqual", "gt": "Greater", "igamma": "Igamma",
     "igammac": "Igammac", "imag": "Imag", "is_finite": "IsFinite", "le": "LessEqual",
@@ -296,6 +300,7 @@ RULES: dict[str, Rule] = {
     "cbrt": _cbrt,
     "clamp": _clamp,
     "clz": _clz,
+    "conj": _conj,
     "convert_element_type": _convert,
     "div": _div,
     "exp2": _exp2,

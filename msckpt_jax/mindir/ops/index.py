@@ -20,7 +20,7 @@ from msckpt_jax.mindir.ops.shape import (
     transposed,
 )  # fmt: skip
 
-_I64 = np.dtype(np.int64)
+_I32, _I64 = np.dtype(np.int32), np.dtype(np.int64)
 
 
 def _gather(ctx: Context, eqn: Any, x: Array, indices: Array) -> Array:
@@ -28,10 +28,8 @@ def _gather(ctx: Context, eqn: Any, x: Array, indices: Array) -> Array:
     index = ctx.type(indices)
     depth = index.shape[-1]
     _check_gather(eqn, ctx.type(x), index, len(ctx.result.shape))
-    if index.dtype not in (np.dtype(np.int32), _I64):
-        indices = ctx.cast(indices, _I64)
     if depth == 1:
-        rows = reshaped(ctx, indices, index.shape[:-1])
+        rows = reshaped(ctx, ctx.cast(indices, _I32), index.shape[:-1])
         return ctx("Gather", x, rows, Const(0), Const(0))
     return ctx("GatherNd", x, indices)
 
@@ -63,9 +61,10 @@ def _scatter(op: str) -> Rule:
         )
         if not canonical:
             raise UnsupportedError("only as ScatterNd does it")
-        if index.dtype not in (np.dtype(np.int32), _I64):
-            indices = ctx.cast(indices, _I64)
-        return ctx(op, x, indices, updates)
+        if len(index.shape) == 1:  # MindSpore wants a list of places
+            indices = reshaped(ctx, indices, (1, *index.shape))
+            updates = reshaped(ctx, updates, (1, *ctx.type(updates).shape))
+        return x if 0 in ctx.type(updates).shape else ctx(op, x, indices, updates)
 
     return rule
 
@@ -83,9 +82,23 @@ def _dynamic_slice(ctx: Context, eqn: Any, x: Array, *starts: Array) -> Array:
             begin[axis] = min(max(int(start.value), 0), _room(old, new, axis))
         return sliced(ctx, x, tuple(begin), new)
     if not all(isinstance(dim, int) for dim in new):
-        raise UnsupportedError("a part of a dynamic size")
+        return _gathered(ctx, x, starts, moving)
     begin = _clamped(ctx, starts, [_room(old, new, axis) for axis in range(len(old))])
     return ctx("Slice", x, begin, Const(np.array(new, _I64)))
+
+
+def _gathered(ctx: Context, x: Array, starts: Sequence[Array], moving: list[int]) -> Array:
+    """A part of an array whose other axes are dynamic, which Slice does not take."""
+    old, new = ctx.type(x).shape, ctx.result.shape
+    for axis in moving:
+        begin = _clamped(ctx, [starts[axis]], [_room(old, new, axis)])
+        size = int(new[axis])
+        rows = ctx("Add", ctx.constant(np.arange(size)), begin, type=Tensor(_I64, (size,)))
+        rows = ctx.cast(rows, _I32)
+        shape = tuple(new[a] if a <= axis else old[a] for a in range(len(old)))
+        type = Tensor(ctx.result.dtype, shape)
+        x = ctx("Gather", x, rows, Const(axis), Const(0), type=type)
+    return x
 
 
 def _room(old: Sequence[Any], new: Sequence[Any], axis: int) -> int:

@@ -60,6 +60,7 @@ def sliced(ctx: Context, x: Array, begin: tuple[int, ...], shape: tuple[Dim, ...
 
 
 def concatenated(ctx: Context, parts: list[Array], axis: int, type: Tensor) -> Array:
+    parts = [x for x in parts if 0 not in ctx.type(x).shape] or parts[:1]
     if len(parts) == 1:
         return parts[0]
     return ctx("Concat", tuple(parts), Const(axis), type=type)
