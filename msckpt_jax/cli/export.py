@@ -14,7 +14,8 @@ from msckpt_jax.cli import common
 
 DESCRIPTION = """\
 Export a function, an nnx.Module or a pair (function, weights) that a Python module has, as a model
-file that MindSpore runs with JAX's numbers. The module is looked for in the current folder, too.
+file: a MindIR that MindSpore runs with JAX's numbers, an AIR or an ONNX file. The module is looked
+for in the current folder, too.
 """
 EXAMPLES = """\
   msckpt export my.model:predict --input f32[1,3,224,224] -f MINDIR -o net.mindir
@@ -29,7 +30,13 @@ _INPUT = re.compile(r"(?P<dtype>\w+)\[(?P<shape>[^\]]*)\]")
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("net", metavar="MODULE:NAME")
     parser.add_argument("-o", "--output", required=True, metavar="FILE")
-    parser.add_argument("-f", "--format", default="MINDIR", metavar="FORMAT", help="MINDIR")
+    parser.add_argument(
+        "-f",
+        "--format",
+        default="MINDIR",
+        help="default: MINDIR",
+        choices=["MINDIR", "AIR", "ONNX"],
+    )
     parser.add_argument(
         "--input", action="append", default=[], metavar="DTYPE[SHAPE]",
         help="dtype and shape of an argument, such as f32[1,3,224,224]; once for each",
@@ -42,7 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from msckpt_jax.export import export
+    from msckpt_jax.exporter import export
 
     inputs = [input_of(text) for text in args.input]
     key = common.key_of(args.enc_key_file) if args.enc_key_file else None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
     """Write the file; the one to load, and notes about it."""
     how = writer.Options(
-        wanted.split_bytes or writer.SPLIT_BYTES,
+        writer.SPLIT_BYTES if wanted.split_bytes is None else wanted.split_bytes,
         wanted.encrypt,
         wanted.key,
         wanted.custom_func,

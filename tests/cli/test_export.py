@@ -42,7 +42,6 @@ def test_export(name, module, capsys):
         (["exported_here:f", "-o", "n"], "exported_here has no f"),
         (["exported_here:double", "-o", "n", "--input", "q8[3]"], "is not DTYPE[SHAPE]"),
         (["exported_here:double", "-o", "no/n", "--input", "f32[3]"], "no such folder"),
-        (["exported_here:double", "-o", "n", "-f", "AIR"], "'AIR' is not there yet"),
     ],
 )
 def test_wrong_arguments(arguments, message, capsys):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from msckpt_jax.errors import ExportError
-from msckpt_jax.export import export
+from msckpt_jax.exporter import export
 from msckpt_jax.mindir import runner
 from msckpt_jax.mindir.verification import compare
 from tests.oracle.mindir_cases import Case, cases, dtype_of

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax.errors import ExportError
-from msckpt_jax.export import export
+from msckpt_jax.exporter import export
 from msckpt_jax.mindir import runner
 from msckpt_jax.mindir.verification import distance
 from tests.peer.cases import PeerCase, peer_cases, widened
