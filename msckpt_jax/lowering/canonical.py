@@ -17,7 +17,7 @@ import numpy as np
 from msckpt_jax import _compat
 from msckpt_jax._compat import Atom, Aval, ClosedJaxpr, Equation, Literal, SourceInfo, Var
 from msckpt_jax.errors import RewriteError
-from msckpt_jax.lowering import folding, forms, fusions
+from msckpt_jax.lowering import folding, forms, fusions, layouts
 from msckpt_jax.lowering.rewrites import (
     ALWAYS,
     PEEPHOLES,
@@ -55,6 +55,7 @@ def canonicalise(
     """
     with _compat.wide(_is_wide(jaxpr)), jax.numpy_dtype_promotion("standard"):
         result = _Builder(_Options(rules, frozenset(keep))).build(jaxpr, _Scope())
+        result = layouts.sink(result)
         return fusions.fuse(result, _without_operators, exact=exact) if fuse else result
 
 

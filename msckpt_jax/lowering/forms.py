@@ -182,8 +182,9 @@ abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp compl
 convert_element_type cos cosh digamma div eq erf erfc exp exp2 expm1 floor ge gt igamma
 igammac imag is_finite le lgamma log log1p logistic lt max min ne neg not or population_count
 pow real rem round rsqrt shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt
-square sub tan tanh xor zeta polygamma bessel_i0e bessel_i1e regularized_incomplete_beta integer_pow
+square sub tan tanh xor zeta bessel_i0e bessel_i1e regularized_incomplete_beta integer_pow
 """
+ELEMENTWISE = frozenset((*_ELEMENTWISE.split(), "mul", "select_n", "nextafter"))
 _SHAPE = """
 reshape transpose squeeze expand_dims concatenate rev slice iota split stack
 unstack tile dynamic_slice dynamic_update_slice

@@ -91,6 +91,13 @@ def erf_inv(x: Any) -> Any:
     return lax.select(jnp.abs(wide) == 1, ends, p * wide).astype(x.dtype)
 
 
+def polygamma(n: Any, x: Any) -> Any:
+    """Digamma for 0, else ``(-1)**(n + 1) * n! * zeta(n + 1, x)``."""
+    sign = jnp.where(n % 2 == 1, 1, -1).astype(x.dtype)
+    derivative = sign * jnp.exp(lax.lgamma(n + 1)) * lax.zeta(n + 1, x)
+    return jnp.where(n == 0, lax.digamma(x), derivative)
+
+
 def mul(x: Any, y: Any, *, out_dtype: Any) -> Any:
     return x.astype(out_dtype) * y.astype(out_dtype)
 
@@ -109,6 +116,7 @@ REWRITES = {
     "le_to": le_to,
     "lt_to": lt_to,
     "mul": mul,
+    "polygamma": polygamma,
     "reduce_precision": reduce_precision,
     "select_n": select_n,
 }

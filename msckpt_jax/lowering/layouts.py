@@ -1,0 +1,165 @@
+"""Transposes move towards the end, where most of them meet their inverse.
+
+JAX's networks have channels last, targets convolve with channels first. What stands between two
+convolutions then works on channels first, too:
+
+    b = transpose a; c = sub b m; d = max c 0.0; e = transpose d; f = conv e w
+    c = sub a n; d = max c 0.0; f = conv d w
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jax.extend.core import primitives
+
+from msckpt_jax import _compat
+from msckpt_jax._compat import Atom, ClosedJaxpr, Equation, Literal, ShapedArray, SourceInfo, Var
+from msckpt_jax.lowering import forms, settling
+
+_Order = tuple[int, ...]
+_REDUCTIONS = ("reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "reduce_and", "reduce_or")
+
+
+def sink(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
+    """The canonical jaxpr with fewer elements transposed, if there is a way; bodies too."""
+    eqns = [eqn.replace(params=forms.with_bodies(eqn, sink)) for eqn in jaxpr.eqns]
+    walk = _Walk()
+    for eqn in eqns:
+        walk.equation(eqn)
+    results = [walk.plain(atom, None) for atom in jaxpr.jaxpr.outvars]
+    moved = settling.live(walk.eqns, results)
+    if _transposed(moved) >= _transposed(eqns):
+        moved, results = eqns, jaxpr.jaxpr.outvars
+    inner = jaxpr.jaxpr
+    return _compat.closed(jaxpr, inner.constvars, jaxpr.consts, inner.invars, moved, results)
+
+
+def _transposed(eqns: Sequence[Equation]) -> Any:
+    """How many elements are transposed, of arrays of static shape."""
+    shapes = [e.outvars[0].aval.shape for e in eqns if e.primitive is primitives.transpose_p]
+    return sum(math.prod(n for n in shape if isinstance(n, int)) for shape in shapes)
+
+
+class _Walk:
+    """Equations under construction. Of a value may be known that it is another one transposed."""
+
+    def __init__(self) -> None:
+        self.eqns: list[Equation] = []
+        self.views: dict[Atom, tuple[Atom, _Order]] = {}
+        self.made: dict[Atom, Equation] = {}
+        self.done: dict[Any, Atom] = {}
+
+    def equation(self, eqn: Equation) -> None:
+        name = eqn.primitive.name
+        views = [self.view(atom) for atom in eqn.invars]
+        orders = {order for _, order in views if not _in_order(order)}
+        if name == "transpose":
+            source, order = views[0]
+            self.views[eqn.outvars[0]] = source, tuple(order[i] for i in eqn.params["permutation"])
+        elif len(orders) == 1 and (moved := self.moved(eqn, orders.pop())):
+            self.views[eqn.outvars[0]] = moved
+        else:
+            source = eqn.source_info
+            self.emit(eqn.replace(invars=[self.plain(atom, source) for atom in eqn.invars]))
+
+    def view(self, atom: Atom) -> tuple[Atom, _Order]:
+        known = None if isinstance(atom, Literal) else self.views.get(atom)
+        return known or (atom, tuple(range(getattr(atom.aval, "ndim", 0))))
+
+    def plain(self, atom: Atom, source: SourceInfo | None) -> Atom:
+        """The value itself; its transpose is emitted once."""
+        seen, order = self.view(atom)
+        if _in_order(order):
+            return seen
+        if atom not in self.done:
+            self.done[atom] = self.transposed(seen, order, source)
+        return self.done[atom]
+
+    def moved(self, eqn: Equation, order: _Order) -> tuple[Atom, _Order] | None:
+        """The result as a transpose of what is computed from the operands before theirs."""
+        name, params = eqn.primitive.name, dict(eqn.params)
+        out = eqn.outvars[0].aval
+        left = order
+        if name in _REDUCTIONS:
+            params["axes"] = tuple(sorted(order[axis] for axis in params["axes"]))
+            kept = [k for k in order if k not in params["axes"]]
+            left = tuple(sorted(kept).index(k) for k in kept)
+        elif name == "concatenate":
+            params["dimension"] = order[params["dimension"]]
+        elif name == "pad":
+            params["padding_config"] = tuple(params["padding_config"][i] for i in np.argsort(order))
+        elif name not in forms.ELEMENTWISE:
+            return None
+        operands = [self.operand(eqn, atom, order) for atom in eqn.invars]
+        if any(operand is None for operand in operands):
+            return None
+        shape = tuple(out.shape[i] for i in np.argsort(left))
+        result = Var(ShapedArray(shape, out.dtype))
+        self.emit(eqn.replace(invars=operands, outvars=[result], params=params))
+        return result, left
+
+    def operand(self, eqn: Equation, atom: Atom, order: _Order) -> Atom | None:
+        """The operand before its transposition by ``order``, or None."""
+        seen, found = self.view(atom)
+        if atom.aval.shape == () or (found == order and not _in_order(found)):
+            return seen
+        small = atom.aval.ndim == len(order) and atom.aval.shape != eqn.outvars[0].aval.shape
+        if eqn.primitive.name in forms.BROADCASTING and small and seen is atom:
+            return self.turned(atom, order, eqn.source_info)
+        return None
+
+    def turned(self, atom: Atom, order: _Order, source: SourceInfo | None) -> Atom:
+        """A value whose transpose by ``order`` is a small one, computed as that is."""
+        if (atom, order) in self.done:
+            return self.done[atom, order]
+        maker = self.made.get(atom)
+        shape = tuple(atom.aval.shape[i] for i in np.argsort(order))
+        operands = [] if maker is None else maker.invars
+        if maker is not None and _is_elementwise(maker):
+            turned = [x if x.aval.shape == () else self.turned(x, order, source) for x in operands]
+            result = Var(ShapedArray(shape, atom.aval.dtype))
+            self.emit(maker.replace(invars=turned, outvars=[result]))
+        elif _long(atom.aval.shape) == _long(shape):
+            vector = operands[0] if maker is not None and _adds_axes(maker) else atom
+            params = {"new_sizes": shape, "dimensions": None, "sharding": None}
+            result = self.new(primitives.reshape_p, [vector], shape, source, **params)
+        else:
+            result = self.transposed(atom, tuple(np.argsort(order).tolist()), source)
+        self.done[atom, order] = result
+        return result
+
+    def transposed(self, atom: Atom, order: _Order, source: SourceInfo | None) -> Atom:
+        shape = [atom.aval.shape[axis] for axis in order]
+        return self.new(primitives.transpose_p, [atom], shape, source, permutation=order)
+
+    def new(self, primitive: Any, operands: list, shape: Any, source: Any, **params: Any) -> Atom:
+        result = Var(ShapedArray(tuple(shape), operands[0].aval.dtype))
+        self.emit(_compat.equation(primitive, operands, [result], params, source))
+        return result
+
+    def emit(self, eqn: Equation) -> None:
+        self.eqns.append(eqn)
+        self.made.update(dict.fromkeys(eqn.outvars, eqn))
+
+
+def _in_order(order: _Order) -> bool:
+    return order == tuple(range(len(order)))
+
+
+def _long(shape: Sequence[Any]) -> list[Any]:
+    return [n for n in shape if n != 1]
+
+
+def _adds_axes(eqn: Equation) -> bool:
+    before, after = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
+    return eqn.primitive is primitives.reshape_p and _long(before) == _long(after)
+
+
+def _is_elementwise(eqn: Equation) -> bool:
+    """And without operands of other shapes than scalars and the result's."""
+    shapes = {atom.aval.shape for atom in eqn.invars}
+    return eqn.primitive.name in forms.ELEMENTWISE and shapes <= {(), eqn.outvars[0].aval.shape}
