@@ -40,14 +40,15 @@ class Row(NamedTuple):
         part: the leaf is part ``part[0]`` of ``part[1]`` equal ones along axis 0.
         zeros: a second parameter that MindSpore adds to this one. It is written as zeros, and
             added to the leaf when a file is loaded.
-        zero_part: the part of ``zeros`` that Flax has no counterpart of: it must be zero.
+        zero_from: from part ``zero_from[0]`` of ``zero_from[1]`` on, ``zeros`` has no counterpart
+            in Flax, and must be zero in a file.
     """
 
     name: str
     patterns: Mapping[int, str] = {}
     part: tuple[int, int] = (0, 1)
     zeros: str | None = None
-    zero_part: tuple[int, int] | None = None
+    zero_from: tuple[int, int] | None = None
 
 
 _T = {2: "i o -> o i"}
@@ -96,7 +97,7 @@ def _gru() -> dict[str, Row]:
         "in.bias": Row("bias_ih{}", part=(2, 3)),
         "hn.bias": Row("bias_hh{}", part=(2, 3)),
         # The cell of nnx has no bias inside of the reset gate's product.
-        "dense_i.bias": Row("bias_ih{}", zeros="bias_hh{}", zero_part=(2, 3)),
+        "dense_i.bias": Row("bias_ih{}", zeros="bias_hh{}", zero_from=(2, 3)),
     }
 
 

@@ -96,7 +96,7 @@ class Translated(Mapping[str, Any]):
 
     def _check_zeros(self, target: Target, key: str) -> None:
         start, stop = target.zero_rows
-        if stop and np.asarray(self.parameters[key])[start:stop].any():
+        if start < stop and np.asarray(self.parameters[key])[start:stop].any():
             raise CheckpointError(
                 f"Flax's layer has no counterpart of rows {start} to {stop}, which must be zero",
                 name=target.name, file=stored.file_of(self.parameters),

@@ -160,7 +160,7 @@ class _Slot(NamedTuple):
 
     parts: dict[int, Part]
     total: int
-    zero_rows: tuple[int, int]
+    zero_rows: tuple[int, int] = (0, 0)
 
 
 def negated(target: Target) -> Target:
@@ -173,6 +173,21 @@ def _layer(group: list[Claim], found: Layers, base: str, root: Segments) -> list
     """The parameters of one layer."""
     prefix, layer = group[0].prefix, _variant(group)
     place, level = prefix_of(prefix, found, root, of_cell=layer.kind in RECURRENT)
+
+    def named(row_name: str) -> str:
+        name = layers.name_of(row_name, base, at_root=not place).replace("{}", level)
+        return ".".join((*place, name))
+
+    slots = _slots(group, layer, base)
+    out = [_target(named(name), slot, layer, prefix) for name, slot in slots.items()]
+    shapes = {claim.rel: shape_of(claim.leaf.value) for claim in group}
+    for name, value in layers.constants(layer, base, shapes).items():
+        out.append(Target(named(name), value.shape, (), layer.kind, value))
+    return out
+
+
+def _slots(group: list[Claim], layer: Layer, base: str) -> dict[str, _Slot]:
+    """What each parameter of a layer is made of, by the names of the layer's rows."""
     slots: dict[str, _Slot] = {}
     for claim in group:
         row, shape = LAYERS[layer.kind][claim.rel], shape_of(claim.leaf.value)
@@ -183,26 +198,16 @@ def _layer(group: list[Claim], found: Layers, base: str, root: Segments) -> list
                 "layers, save each by itself",
                 name=claim.leaf.name,
                 found=f"shape {list(shape)}",
-            )  # fmt: skip
-        index, count = row.part
-        rows = how.shape(shape)[0] if how.shape(shape) else 0
+            )
+        index, total = row.part
+        rows = how.shape(shape)[0] if total > 1 or row.zeros else 0
         part = Part(claim.leaf.name, shape, how, index * rows)
-        slots.setdefault(row.name, _Slot({}, count, (0, 0))).parts[index] = part
+        slots.setdefault(row.name, _Slot({}, total)).parts[index] = part
         if row.zeros:
-            which, of = row.zero_part or (0, 0), rows
-            zero = (which[0] * of // which[1], of) if row.zero_part else (0, 0)
-            slot = slots.setdefault(row.zeros, _Slot({}, count, zero))
+            begin, of = row.zero_from or (1, 1)
+            slot = slots.setdefault(row.zeros, _Slot({}, total, (begin * rows // of, rows)))
             slot.parts[index] = part._replace(written=False)
-
-    def named(row_name: str) -> str:
-        name = layers.name_of(row_name, base, at_root=not place).replace("{}", level)
-        return ".".join((*place, name))
-
-    out = [_target(named(name), slot, layer, prefix) for name, slot in slots.items()]
-    shapes = {claim.rel: shape_of(claim.leaf.value) for claim in group}
-    for name, value in layers.constants(layer, base, shapes).items():
-        out.append(Target(named(name), value.shape, (), layer.kind, value))
-    return out
+    return slots
 
 
 def _target(name: str, slot: _Slot, layer: Layer, prefix: Segments) -> Target:
