@@ -183,6 +183,115 @@ dynamic_views    | x.reshape(x.shape[0] * 2, -1), ops.zeros(x.shape), x.view(-1,
 normalizing      | ops.group_norm(x, 3), ops.L2Normalize(1)(x) | f(2, 3, 4)
 """
 
+#: Single expressions, of which a network returns several; the inputs are MORE_INPUTS.
+MORE = """
+mint.add(x, y, alpha=2)
+mint.sub(x, y, alpha=2)
+mint.add(x, 2, alpha=3)
+ops.addn((x, y, z))
+ops.addcmul(x, y, z, 0.5)
+ops.addcdiv(x, y, z, 0.5)
+ops.addmm(x, y, b[0].T @ b[1])
+ops.addbmm(x[:, :3], b, b.swapaxes(1, 2))
+ops.addmv(x[:, 0], y, z[0])
+ops.baddbmm(b[:, :, :3], b, b.swapaxes(1, 2))
+mint.any(x > 0), mint.any(x > 0, 1), mint.all(x > 0, 1)
+mint.bmm(b, b.swapaxes(1, 2))
+ops.bitwise_and(i, 3)
+mint.chunk(x, 2, 1)
+mint.clamp(x, -0.5, 0.5)
+mint.clamp(x, y, y + 1)
+mint.clamp(x, 0.5)
+ops.diag(x[0])
+ops.diagonal(x, 1)
+ops.div(x, y, rounding_mode='trunc')
+ops.DivNoNan()(x, y), ops.MulNoNan()(x, y), ops.Xdivy()(x, y)
+x.expand_as(b)
+mint.eye(3, 4)
+ops.fftshift(x), ops.ifftshift(x, 1)
+ops.fftn(x).abs(), ops.hfft(x), ops.ihfft(x).abs(), ops.ifft2(x).abs(), ops.rfft2(x).abs(), ops.rfftn(x).abs(), ops.irfftn(ops.rfftn(x)), ops.irfft2(ops.rfft2(x))
+mint.flatten(b, 1)
+mint.flip(x, (1,))
+ops.floor_mod(x, y), ops.fmod(x, y), ops.remainder(x, y), mint.remainder(x, y), mint.remainder(x, 2.0), mint.fmod(x, 2.0)
+ops.floor_mod(j, i + 1), ops.TruncateMod()(j - 5, i + 1), ops.TruncateDiv()(j - 5, i + 1), ops.Mod()(j - 5, i + 1)
+ops.ones_like(x), ops.zeros_like(i)
+mint.gather(x, 1, i)
+ops.gcd(i, j), ops.lcm(i, j)
+ops.ger(x[0], y[0])
+mint.greater(x, 0.5), mint.ge(x, y), x >= 0.5, x <= 0.5, x > 0.5, x != 0.5
+ops.heaviside(x, y)
+ops.fmax(x, y)
+ops.index_select(x, 1, i[0])
+ops.index_fill(x, 0, i[0, :1], 5.0)
+mint.isclose(x, y), ops.isclose(x, x)
+ops.L2Loss()(x), ops.SquareSumAll()(x, y)
+mint.lerp(x, y, 0.3), mint.lerp(x, y, z)
+ops.vector_norm(x, 3, axis=1)
+ops.logit(z), ops.logit(z, 0.1)
+mint.max(x), mint.max(x, 1), mint.min(x, 0, True)
+mint.mean(x), mint.mean(x, 1), mint.mean(x, (0, 1), True)
+mint.sum(i), mint.sum(x, 1), mint.prod(x, 1), mint.prod(x)
+ops.mvlgamma(z + 3, 2)
+mint.nan_to_num(ops.log(x))
+ops.nan_to_num(ops.log(x), 1.0, 2.0, 3.0)
+ops.nansum(ops.log(x), 1)
+mint.narrow(x, 1, 1, 2), ops.narrow(x, 1, 1, 2)
+x.new_ones((2, 3)), x.new_zeros((2, 3))
+ops.Pad(((1, 2), (0, 1)))(x)
+ops.polar(z, y).abs()
+ops.polygamma(ms.Tensor(1), z), ops.zeta(z + 2, z + 1)
+ops.pow(2.0, x), ops.pow(x, 2), mint.pow(z, 1.5), mint.pow(2, x)
+ops.rank(x), ops.size(x)
+ops.ReduceStd(1)(x)
+mint.reshape(x, (2, 6)), x.view(2, 6), x.view_as(y)
+ops.ResizeNearestNeighbor((5, 7))(b[None])
+ops.reverse_sequence(x, i[:, 0] + 1, 1)
+ops.scatter(x, 1, i, y)
+ops.searchsorted(ops.sort(x, 1)[0], y)
+mint.select(x, 1, 2)
+ops.SigmoidCrossEntropyWithLogits()(x, z)
+ops.sinc(x)
+mint.nn.functional.softplus(x), mint.nn.functional.softplus(x, 2, 1)
+ops.Softplus()(x), ops.softplus(x)
+mint.split(x, 2, 1), mint.split(x, [1, 3], 1)
+mint.squeeze(x[None], 0), mint.unsqueeze(x, 1)
+ops.std(x, 1), ops.std_mean(x, 1), ops.var_mean(x, 1)
+ops.stop_gradient(x)
+ops.tensor_scatter_div(x, ops.stack((i, i), -1)[0], y[0]), ops.tensor_scatter_mul(x, ops.stack((i, i), -1)[0], y[0]), ops.tensor_scatter_min(x, ops.stack((i, i), -1)[0], y[0])
+ops.TensorShape()(x)
+mint.transpose(x, 0, 1), mint.permute(b, (2, 0, 1)), mint.t(x), x.T
+ops.unsorted_segment_sum(x, i[:, 0], 3), ops.unsorted_segment_max(x, i[:, 0], 3), ops.unsorted_segment_min(x, i[:, 0], 3), ops.unsorted_segment_prod(x, i[:, 0], 3)
+mint.where(x > 0, x, y), mint.where(x > 0, x, 0.0)
+mint.nn.functional.interpolate(b[None, None], (5, 6, 7), mode='nearest')
+mint.nn.functional.binary_cross_entropy(z, z)
+ops.meshgrid(x[0], y[1])
+ops.cdist(x, y)
+ops.cross(x[:, :3], y[:, :3])
+ops.range(1, 9, 2)
+ops.qr(x[:, :3])[1].abs()
+ops.deepcopy(x)
+ops.floor_divide(x, y), x // 2
+"""
+MORE_INPUTS = "f(3, 4), f(3, 4), p(3, 4), i(3, 3, 4), i(9, 3, 4), f(2, 3, 4)"
+
+#: Operators without CPU kernels: what is exported, and an expression that has its numbers.
+EXPRESSION_PAIRS = """
+extremes_ext   | mint.argmax(x), mint.argmin(x, 0), mint.argsort(x, 1, True) | x.reshape(-1).argmax(), x.argmin(0), ops.argsort(x, 1, True)
+unary_ext      | mint.asin(z), mint.acos(z), mint.atan(x), mint.asinh(x), mint.acosh(z + 1), mint.atan2(x, y), mint.log2(z), mint.frac(x), mint.clone(x), mint.exp2(x) | ops.asin(z), ops.acos(z), ops.atan(x), ops.asinh(x), ops.acosh(z + 1), ops.atan2(x, y), ops.log(z) / 0.69314718, x - ops.trunc(x), x, ops.pow(2.0, x)
+bits_ext       | mint.bitwise_or(i, 3), mint.bitwise_not(i) | ops.bitwise_or(i, ms.Tensor(3, ms.int32)), -i - 1
+sums_ext       | mint.cumsum(x, 1), mint.cummin(x, 1), mint.logsumexp(x, 1), mint.norm(x, 3.0, 1), mint.dot(x[0], y[0]), mint.trace(x[:, :3]) | ops.cumsum(x, 1), ops.cummin(x, 1), ops.logsumexp(x, 1), ops.norm(x, 3.0, 1), (x[0] * y[0]).sum(), x[0, 0] + x[1, 1] + x[2, 2]
+quotients_ext  | mint.div(x, y, rounding_mode='floor'), mint.div(x, y, rounding_mode='trunc'), mint.div(x, 2, rounding_mode='trunc') | ops.floor(x / y), ops.trunc(x / y), ops.trunc(x / 2)
+making_ext     | mint.arange(2, 9, 2), mint.linspace(0, 1, 5), mint.full((2, 3), 1.5), mint.full_like(x, 2.0), mint.ones((2,)), mint.zeros_like(x) | ops.range(2, 9, 2), ops.linspace(0, 1, 5), ops.ones((2, 3)) * 1.5, x * 0 + 2, ops.ones((2,)), x * 0
+moving_ext     | mint.index_select(x, 1, i[0]), mint.nn.functional.one_hot(i, 5), mint.repeat_interleave(x, 2, 1), mint.roll(x, 1, 1), mint.stack((x, y), 1), mint.tril(x, 1) | ops.gather(x, i[0], 1), ops.one_hot(i, 5).astype(ms.int64), ops.repeat_elements(x, 2, 1), ops.cat((x[:, 3:], x[:, :3]), 1), ops.stack((x, y), 1), ops.tril(x, 1)
+scatters_ext   | mint.scatter_add(x, 1, i, y), mint.sort(x, dim=1, descending=True), mint.topk(x, 2, 1) | ops.tensor_scatter_elements(x, i, y, 1, 'add'), ops.sort(x, 1, True), ops.topk(x, 2, 1)
+matrices_ext   | mint.mm(x, y.T), mint.mv(x, y[0]), mint.inverse(x[:, :3]) | ops.matmul(x, y.T), ops.matmul(x, y[0]), ops.inverse(x[:, :3])
+spread_ext     | mint.std(x, 1), mint.var(x, 1), mint.var_mean(x, 1), mint.std_mean(x, 0, correction=0) | ops.std(x, 1, ddof=1), ops.var(x, 1, ddof=1), ops.var_mean(x, 1, ddof=1), ops.std_mean(x, 0, ddof=0)
+resizing_ext   | mint.nn.functional.interpolate(b[None], (5, 7), mode='bilinear'), mint.nn.functional.interpolate(b[None], (5, 7), mode='bilinear', align_corners=True), mint.nn.functional.interpolate(b, 7, mode='linear'), mint.nn.functional.interpolate(b, 7, mode='nearest') | ops.interpolate(b[None], (5, 7), mode='bilinear'), ops.interpolate(b[None], (5, 7), mode='bilinear', align_corners=True), ops.interpolate(b, 7, mode='linear'), ops.interpolate(b, 7, mode='nearest')
+paddings_ext   | mint.nn.functional.pad(x, (1, 2)), mint.nn.functional.pad(b, (1, 2), mode='reflect'), mint.nn.functional.pad(b, (1, 2), mode='replicate') | ops.pad(x, (1, 2)), ops.pad(b, (1, 2), mode='reflect'), ops.pad(b, (1, 2), mode='replicate')
+windows_ext    | mint.nn.functional.avg_pool1d(b, 2), mint.nn.functional.adaptive_avg_pool1d(b, 2), mint.nn.functional.unfold(b[None], 2) | ops.avg_pool1d(b, 2, 2), ops.adaptive_avg_pool1d(b, 2), ops.unfold(b[None], 2)
+leaky_ext      | mint.nn.functional.leaky_relu(x, 0.2) | ops.leaky_relu(x, 0.2)
+"""
+
 #: Classes of networks.py.
 CONTROL_FLOW = """
 if_else          | Branch()                                                  | f(2, 4)
@@ -200,6 +309,35 @@ while_in_if      | LoopInBranch()                                            | f
 for_unrolled     | Unrolled()                                                | f(2, 4)
 """
 
+
+#: Layers without CPU kernels: they are exported, the numbers come from a layer that has them.
+PAIRS = """
+mint_conv2d      | mint.nn.Conv2d(4, 6, 3, 2, 1, groups=2)  | nn.Conv2d(4, 6, 3, 2, 'pad', 1, 1, 2, True) | f(2, 4, 9, 8)
+mint_conv3d      | mint.nn.Conv3d(4, 6, 3)                  | nn.Conv3d(4, 6, 3, pad_mode='valid', has_bias=True) | f(2, 4, 5, 6, 7)
+mint_conv2d_t    | mint.nn.ConvTranspose2d(4, 6, 3, 2, 1)   | nn.Conv2dTranspose(4, 6, 3, 2, 'pad', 1, has_bias=True) | f(2, 4, 9, 8)
+mint_batchnorm2d | mint.nn.BatchNorm2d(4)                   | nn.BatchNorm2d(4)             | f(2, 4, 9, 8)
+mint_layernorm   | mint.nn.LayerNorm(8)                     | nn.LayerNorm((8,), epsilon=1e-5) | f(2, 4, 8)
+mint_gelu        | mint.nn.GELU()                           | nn.GELU(False)                | f(3, 4)
+mint_mish        | mint.nn.Mish()                           | nn.Mish()                     | f(3, 4)
+mint_elu         | mint.nn.ELU()                            | nn.ELU()                      | f(3, 4)
+mint_selu        | mint.nn.SELU()                           | nn.SeLU()                     | f(3, 4)
+mint_log_softmax | mint.nn.LogSoftmax(-1)                   | nn.LogSoftmax(-1)             | f(3, 4)
+mint_log_sigmoid | mint.nn.LogSigmoid()                     | nn.LogSigmoid()               | f(3, 4)
+mint_relu6       | mint.nn.ReLU6()                          | nn.ReLU6()                    | f(3, 4) * 6
+mint_hardtanh    | mint.nn.Hardtanh(-2, 1)                  | nn.Hardtanh(-2, 1)            | f(3, 4)
+mint_threshold   | mint.nn.Threshold(0.1, 20.0)             | nn.Threshold(0.1, 20.0)       | f(3, 4)
+mint_avgpool2d   | mint.nn.AvgPool2d(3, 2, 1, True, False)  | nn.AvgPool2d(3, 2, 'pad', 1, True, False) | f(2, 4, 9, 8)
+mint_maxpool2d   | mint.nn.MaxPool2d(3, 2, 1)               | nn.MaxPool2d(3, 2, 'pad', 1)  | f(2, 4, 9, 8)
+mint_adaptive    | mint.nn.AdaptiveAvgPool2d((4, 3))        | nn.AdaptiveAvgPool2d((4, 3))  | f(2, 4, 9, 8)
+mint_zero_pad    | mint.nn.ZeroPad2d((1, 2, 0, 1))          | nn.ZeroPad2d((1, 2, 0, 1))    | f(2, 4, 9, 8)
+mint_reflect     | mint.nn.ReflectionPad2d((1, 2, 0, 1))    | nn.ReflectionPad2d((1, 2, 0, 1)) | f(2, 4, 9, 8)
+mint_replicate   | mint.nn.ReplicationPad2d((1, 2, 0, 1))   | nn.ReplicationPad2d((1, 2, 0, 1)) | f(2, 4, 9, 8)
+mint_embedding   | mint.nn.Embedding(10, 5)                 | nn.Embedding(10, 5)           | i(10, 3, 4)
+mint_mse         | mint.nn.MSELoss()                        | nn.MSELoss()                  | f(3, 4), f(3, 4)
+mint_l1          | mint.nn.L1Loss('sum')                    | nn.L1Loss('sum')              | f(3, 4), f(3, 4)
+mint_kl_div      | mint.nn.KLDivLoss(reduction='sum')       | nn.KLDivLoss('sum')           | f(3, 4), p(3, 4)
+mint_ce          | mint.nn.CrossEntropyLoss()               | nn.CrossEntropyLoss()         | f(3, 5), i(5, 3)
+"""
 
 #: How a case is exported differently: dynamic axes of inputs, encrypted, split at a low limit.
 VARIANTS: dict[str, tuple[str, dict]] = {
@@ -219,21 +357,27 @@ VARIANTS: dict[str, tuple[str, dict]] = {
 }
 
 
-def rows(table: str) -> dict[str, tuple[str, str]]:
+def rows(table: str) -> dict[str, tuple[str, ...]]:
     """Name to network and inputs."""
     found = {}
     for line in table.strip().splitlines():
-        name, network, inputs = (part.strip() for part in line.split(" | "))
+        name, *row = (part.strip() for part in line.split(" | "))
         assert name not in found, name
-        found[name] = (network, inputs)
+        found[name] = tuple(row)
     return found
 
 
 CASES = (
     rows(LAYERS)
     | {re.sub(r"\W+", "_", n).strip("_"): (f"nn.{n}", "f(2, 4, 9, 8)") for n in ACTIVATIONS.split()}
-    | rows(LOSSES)
+    | {f"loss_{name}": row for name, row in rows(LOSSES).items()}
     | rows(MINT)
     | rows(CONTROL_FLOW)
 )
-EXPRESSION_CASES = rows(EXPRESSIONS)
+_MORE = MORE.strip().splitlines()
+EXPRESSION_CASES = rows(EXPRESSIONS) | {
+    f"more_{k}": (", ".join(f"({line})" for line in _MORE[k : k + 6]), MORE_INPUTS)
+    for k in range(0, len(_MORE), 6)
+}
+EXPRESSION_PAIR_CASES = rows(EXPRESSION_PAIRS)
+PAIR_CASES = rows(PAIRS)

@@ -185,9 +185,12 @@ class Unrolled(nn.Cell):
 
 def expressions(folder: Path) -> Any:
     """The module of a network for each expression: MindSpore reads the source of what it runs."""
-    lines = ["import mindspore as ms", "import numpy as np", "from mindspore import nn, ops"]
-    for name, (expression, inputs) in cases.EXPRESSION_CASES.items():
-        arguments = ["x", "y", "z"][: len(eval(f"({inputs},)", NAMES))]
+    wanted = dict(cases.EXPRESSION_CASES)
+    for name, (exported, runs) in cases.EXPRESSION_PAIR_CASES.items():
+        wanted |= {name: (exported, cases.MORE_INPUTS), f"{name}_runs": (runs, cases.MORE_INPUTS)}
+    lines = ["import mindspore as ms", "import numpy as np", "from mindspore import mint, nn, ops"]
+    for name, (expression, inputs) in wanted.items():
+        arguments = "xyzijb"[: len(eval(f"({inputs},)", NAMES))]
         lines += [
             f"class {name}(nn.Cell):",
             f"    def construct(self, {', '.join(arguments)}):",
@@ -196,6 +199,11 @@ def expressions(folder: Path) -> Any:
     (folder / "expressions.py").write_text("\n".join(lines))
     sys.path.insert(0, str(folder))
     return importlib.import_module("expressions")
+
+
+#: Names of parameters that mint changed.
+MINT_NAMES = {"gamma": "weight", "beta": "bias", "mean": "running_mean",
+              "variance": "running_var", "embedding_table": "weight"}  # fmt: skip
 
 
 def flat(value: Any) -> list[np.ndarray]:
@@ -207,8 +215,8 @@ def flat(value: Any) -> list[np.ndarray]:
 
 
 def export(
-    name: str, network: str, inputs: str, folder: Path, dynamic: Any = (), split: bool = False,
-    **encryption: Any,
+    name: str, network: str, inputs: str, folder: Path, runs: str = "", dynamic: Any = (),
+    split: bool = False, **encryption: Any,
 ) -> None:  # fmt: skip
     global rng
     rng = np.random.default_rng(zlib.crc32(name.encode()))
@@ -222,6 +230,12 @@ def export(
         declared[number] = ms.Tensor(shape=shape, dtype=args[number].dtype)
     serialization.TOTAL_SAVE = 0 if split else LIMIT
     ms.export(net, *declared, file_name=str(folder / name), file_format="MINDIR", **encryption)
+    if runs:
+        net, made = eval(runs, NAMES).set_train(False), net
+        weights = made.parameters_dict()
+        for own, target in net.parameters_dict().items():
+            source = weights[own] if own in weights else weights[MINT_NAMES[own]]
+            target.set_data(source.reshape(target.shape))
     np.savez(
         folder / f"{name}.npz",
         **{f"input{k}": a for k, a in enumerate(flat(args))},
@@ -243,6 +257,11 @@ def main() -> None:
     made = {n: (f"expressions.{n}()", inputs) for n, (_, inputs) in cases.EXPRESSION_CASES.items()}
     every = cases.CASES | made
     todo = [(name, case, {}) for name, case in every.items()]
+    todo += [(n, (a, inputs), {"runs": b}) for n, (a, b, inputs) in cases.PAIR_CASES.items()]
+    todo += [
+        (n, (f"expressions.{n}()", cases.MORE_INPUTS), {"runs": f"expressions.{n}_runs()"})
+        for n in cases.EXPRESSION_PAIR_CASES
+    ]
     todo += [(name, every[case], options) for name, (case, options) in cases.VARIANTS.items()]
     for name, (network, inputs), options in todo:
         if len(sys.argv) > 2 and name not in sys.argv[2:]:

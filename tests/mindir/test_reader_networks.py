@@ -16,7 +16,7 @@ import pytest
 
 import msckpt_jax as ms
 
-from .cases import CASES, EXPRESSION_CASES, VARIANTS
+from .cases import CASES, EXPRESSION_CASES, EXPRESSION_PAIR_CASES, PAIR_CASES, VARIANTS
 
 #: MindSpore's CPU kernels are no better: Tanh, and GeLU by it, err by 1e-4.
 ROUGH = {"Tanh", "GELU", "Tanhshrink", "Mish", "dense", "encoder", "transformer", "encoder_batch"}
@@ -55,7 +55,7 @@ def check(name: str, found: Any, wanted: list[np.ndarray]) -> None:
         np.testing.assert_allclose(got, want, tolerance, tolerance)
 
 
-@pytest.mark.parametrize("name", CASES | EXPRESSION_CASES)
+@pytest.mark.parametrize("name", [*CASES, *EXPRESSION_CASES, *PAIR_CASES, *EXPRESSION_PAIR_CASES])
 def test_mindspores_numbers(exported: Path, name: str) -> None:
     inputs, wanted = arrays(exported, name)
     function = ms.load(exported / f"{name}.mindir")

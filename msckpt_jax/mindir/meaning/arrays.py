@@ -60,7 +60,7 @@ def _split(x: Any, axis: int = 0, output_num: int = 1) -> Any:
 
 
 def _split_tensor(x: Any, split_size: int, dim: int = 0) -> Any:
-    return tuple(jnp.split(x, range(split_size, x.shape[dim], split_size), dim))
+    return tuple(jnp.split(x, list(range(split_size, x.shape[dim], split_size)), dim))
 
 
 def _split_sizes(x: Any, sizes: Any, dim: int = 0) -> Any:

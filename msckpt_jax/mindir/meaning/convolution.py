@@ -16,7 +16,8 @@ _FORMATS = (None, "NCHW", "NCDHW", "NCL")
 
 def _last(value: Any, rank: int) -> tuple[int, ...]:
     """An attribute for each spatial axis; of longer ones the last entries."""
-    return (value,) * rank if isinstance(value, int) else tuple(value)[-rank:]
+    value = (value,) if isinstance(value, int) else tuple(value)
+    return value * rank if len(value) == 1 else value[-rank:]
 
 
 def _numbers(rank: int, transposed: bool) -> tuple[str, str, str]:

@@ -98,8 +98,16 @@ def _index_fill(x: Any, dim: int, index: Any, value: Any) -> Any:
     return x.at[tuple(place)].set(value)
 
 
-def _segment(fn: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, ids, count: fn(x, ids, int(count))
+def _segment(fn: Callable[..., Any], empty: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """``empty``: what MindSpore gives where JAX gives an infinity, in segments of nothing."""
+
+    def run(x: Any, ids: Any, count: Any) -> Any:
+        out = fn(x, ids, int(count))
+        if empty is None or not jnp.issubdtype(x.dtype, jnp.floating):
+            return out
+        return jnp.where(jnp.isinf(out), empty(jnp.finfo(x.dtype)), out)
+
+    return run
 
 
 def _reverse_sequence(x: Any, lengths: Any, *, seq_dim: int, batch_dim: int = 0) -> Any:
@@ -140,6 +148,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "EmbeddingLookup": lambda x, index, offset=0: jnp.take(x, index - offset, 0, mode="clip"),
     "Embedding": _embedding,
     "Index": _index,
+    "IndexAdd": lambda x, index, source, *, axis, **_: _index_add(x, axis, index, source),
     "IndexAddExt": _index_add,
     "IndexFill": _index_fill,
     "IndexFillScalar": _index_fill,
@@ -159,8 +168,8 @@ TABLE: dict[str, Callable[..., Any]] = {
     "OneHot": _one_hot,
     "OneHotExt": _one_hot,
     "UnsortedSegmentSum": _segment(jax.ops.segment_sum),
-    "UnsortedSegmentMax": _segment(jax.ops.segment_max),
-    "UnsortedSegmentMin": _segment(jax.ops.segment_min),
+    "UnsortedSegmentMax": _segment(jax.ops.segment_max, lambda info: info.min),
+    "UnsortedSegmentMin": _segment(jax.ops.segment_min, lambda info: info.max),
     "UnsortedSegmentProd": _segment(jax.ops.segment_prod),
     "ReverseSequence": _reverse_sequence,
     "SearchSorted": _search_sorted,

@@ -120,6 +120,11 @@ def _band(x: Any, lower: Any, upper: Any) -> Any:
     return jnp.where(keep, x, jnp.zeros_like(x))
 
 
+def _cdist(x: Any, y: Any, p: float = 2.0) -> Any:
+    far = jnp.abs(x[..., :, None, :] - y[..., None, :, :])
+    return jnp.max(far, -1) if p == float("inf") else jnp.sum(far**p, -1) ** (1 / p)
+
+
 def _cross(x: Any, y: Any, dim: Any = None) -> Any:
     if dim is None or dim == -65530:  # MindSpore's mark for "the first axis of size 3"
         dim = x.shape.index(3)
@@ -145,6 +150,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "Addbmm": _addbmm,
     "EinsumExt": lambda equation, operands: jnp.einsum(equation, *operands),
     "Einsum": lambda operands, *, equation: jnp.einsum(equation, *operands),
+    "Cdist": _cdist,
     "Cross": _cross,
     "Cholesky": _cholesky,
     "Qr": lambda x, full_matrices=False: tuple(
