@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax.errors import UnsupportedError
-from msckpt_jax.lowering.graph import Tensor
+from msckpt_jax.lowering.graph import Const, Tensor
 from msckpt_jax.lowering.lower import Array, Context, Rule
 
 
@@ -17,6 +17,15 @@ def operator(op: str) -> Rule:
 
     def rule(ctx: Context, eqn: Any, *operands: Array) -> Array:
         return ctx(op, *operands)
+
+    return rule
+
+
+def of_full_shapes(op: str) -> Rule:
+    """A rule that is one operator which does not take a scalar beside an array."""
+
+    def rule(ctx: Context, eqn: Any, *operands: Array) -> Array:
+        return ctx(op, *(_full(ctx, x) for x in operands))
 
     return rule
 
@@ -184,8 +193,18 @@ def _extreme(ctx: Context, op: str, logical: str, x: Array, y: Array) -> Array:
     return result
 
 
+def _nextafter(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
+    if ctx.options.exact:
+        raise UnsupportedError("MindSpore's operator is wrong on infinities and subnormal numbers")
+    return ctx("NextAfter", _full(ctx, x), _full(ctx, y))
+
+
 def _polygamma(ctx: Context, eqn: Any, order: Array, x: Array) -> Array:
-    return ctx("Polygamma", ctx.cast(order, np.int64), x)
+    """MindSpore takes one order for all elements: the first of those that it is given."""
+    if not isinstance(order, Const) or not np.all(order.value == order.value.ravel()[:1]):
+        raise UnsupportedError("only of one order that is a constant")
+    one = Const(np.full((), order.value.ravel()[0], np.int64))
+    return ctx("Polygamma", one, _full(ctx, x))
 
 
 def _pow(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
@@ -279,22 +298,26 @@ _LOGICAL = {
     "not": ("LogicalNot", "Invert"),
 }
 
+_FULL = {
+    "igamma": "Igamma", "igammac": "Igammac", "regularized_incomplete_beta": "Betainc",
+    "zeta": "Zeta",
+}  # fmt: skip
+
 _SAME = {
     "acos": "ACos", "acosh": "Acosh", "add": "Add", "add_any": "Add", "asin": "Asin",
-    "asinh": "Asinh", "atan": "Atan", "atan2": "Atan2", "atanh": "Atanh",
-    "bessel_i0e": "BesselI0e", "bessel_i1e": "BesselI1e", "ceil": "Ceil", "complex": "Complex",
-    "cos": "Cos", "cosh": "Cosh", "digamma": "Digamma", "eq": "Equal",
-    "erf": "Erf", "erf_inv": "Erfinv", "erfc": "Erfc", "exp": "Exp", "expm1": "Expm1",
-    "floor": "Floor", "ge": "GreaterEqual", "gt": "Greater", "igamma": "Igamma",
-    "igammac": "Igammac", "imag": "Imag", "is_finite": "IsFinite", "le": "LessEqual",
-    "lgamma": "Lgamma", "log": "Log", "log1p": "Log1p", "logistic": "Sigmoid", "lt": "Less",
-    "mul": "Mul", "ne": "NotEqual", "neg": "Neg", "nextafter": "NextAfter", "real": "Real",
-    "regularized_incomplete_beta": "Betainc", "rsqrt": "Rsqrt", "sin": "Sin", "sinh": "Sinh",
-    "sqrt": "Sqrt", "square": "Square", "sub": "Sub", "tan": "Tan", "zeta": "Zeta",
+    "asinh": "Asinh", "atan": "Atan", "atan2": "Atan2", "atanh": "Atanh", "bessel_i0e": "BesselI0e",
+    "bessel_i1e": "BesselI1e", "ceil": "Ceil", "complex": "Complex", "cos": "Cos", "cosh": "Cosh",
+    "digamma": "Digamma", "eq": "Equal", "erf": "Erf", "erf_inv": "Erfinv", "erfc": "Erfc",
+    "exp": "Exp", "expm1": "Expm1", "floor": "Floor", "ge": "GreaterEqual", "gt": "Greater",
+    "imag": "Imag", "is_finite": "IsFinite", "le": "LessEqual", "lgamma": "Lgamma", "log": "Log",
+    "log1p": "Log1p", "logistic": "Sigmoid", "lt": "Less", "mul": "Mul", "ne": "NotEqual",
+    "neg": "Neg", "real": "Real", "rsqrt": "Rsqrt", "sin": "Sin", "sinh": "Sinh", "sqrt": "Sqrt",
+    "square": "Square", "sub": "Sub", "tan": "Tan",
 }  # fmt: skip
 
 RULES: dict[str, Rule] = {
     **{name: operator(op) for name, op in _SAME.items()},
+    **{name: of_full_shapes(op) for name, op in _FULL.items()},
     **{name: by_kind(b=b, i=i, u=i) for name, (b, i) in _LOGICAL.items()},
     "abs": _abs,
     "cbrt": _cbrt,
@@ -308,6 +331,7 @@ RULES: dict[str, Rule] = {
     "max": _maximum,
     "min": _minimum,
     "population_count": _population_count,
+    "nextafter": _nextafter,
     "polygamma": _polygamma,
     "pow": _pow,
     "reduce_precision": _reduce_precision,

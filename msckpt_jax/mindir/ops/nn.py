@@ -23,7 +23,7 @@ def _conv(ctx: Context, eqn: Any, x: Array, kernel: Array) -> Array:
     groups = int(params["feature_group_count"])
     if rank == 4 and ctx.options.target == "cpu" and groups == 1 and math.prod(sizes) > 1:
         return _im2col(ctx, x, kernel, params, pads)
-    strides, dilations = tuple(params["window_strides"]), tuple(params["rhs_dilation"])
+    strides, dilations = _ints(params["window_strides"]), _ints(params["rhs_dilation"])
     more = {
         "out_channel": int(ctx.type(kernel).shape[0]), "kernel_size": sizes, "mode": 1,
         "pad_mode": "pad", "pad": tuple(n for pad in pads for n in pad),
@@ -70,8 +70,8 @@ def _im2col(
     if not isinstance(high, int) or not isinstance(wide, int):
         raise UnsupportedError("an image of dynamic size")
     attrs = {
-        "ksizes": tuple(sizes), "strides": tuple(params["window_strides"]),
-        "dilations": tuple(params["rhs_dilation"]), "pads": tuple(low for low, _ in pads),
+        "ksizes": tuple(sizes), "strides": _ints(params["window_strides"]),
+        "dilations": _ints(params["rhs_dilation"]), "pads": tuple(low for low, _ in pads),
     }  # fmt: skip
     spots, dtype = high * wide, given.dtype
     columns = ctx("Im2Col", x, attrs=attrs, type=Tensor(dtype, (batch, channels, taps, spots)))
@@ -96,8 +96,8 @@ def _zero_padded(ctx: Context, x: Array, pads: Sequence[tuple[int, int]]) -> Arr
 def _window(ctx: Context, eqn: Any) -> tuple[tuple[int, ...], tuple[int, ...], list]:
     """Sizes, strides and padding of the window on the last two axes."""
     params = eqn.params
-    sizes, strides = tuple(params["window_dimensions"]), tuple(params["window_strides"])
-    pads = [tuple(pad) for pad in params["padding"]]
+    sizes, strides = _ints(params["window_dimensions"]), _ints(params["window_strides"])
+    pads = [_ints(pad) for pad in params["padding"]]
     ones = (*params["base_dilation"], *params["window_dilation"], *sizes[:2], *strides[:2])
     if len(sizes) != 4 or any(n != 1 for n in ones) or any(pads[0] + pads[1]):
         raise UnsupportedError("only on the last two of four axes, without dilation")
@@ -125,6 +125,10 @@ def _sum_pool(ctx: Context, eqn: Any, x: Array) -> Array:
     valid, nchw = Const(2), Const(0)
     mean = ctx("AvgPool", x, ints(*sizes), ints(*strides), valid, nchw)
     return ctx("Mul", mean, ctx.like(math.prod(sizes), x))
+
+
+def _ints(numbers: Sequence[Any]) -> tuple[int, ...]:
+    return tuple(map(int, numbers))
 
 
 def _ms_op(ctx: Context, eqn: Any, *operands: Array) -> list[Array]:

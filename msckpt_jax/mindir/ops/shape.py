@@ -63,7 +63,7 @@ def concatenated(ctx: Context, parts: list[Array], axis: int, type: Tensor) -> A
     parts = [x for x in parts if 0 not in ctx.type(x).shape] or parts[:1]
     if len(parts) == 1:
         return parts[0]
-    return ctx("Concat", tuple(parts), Const(axis), type=type)
+    return ctx("Concat", tuple(parts), Const(int(axis)), type=type)
 
 
 def _few_axes(shape: tuple[Dim, ...]) -> None:
@@ -165,7 +165,7 @@ def _iota(ctx: Context, eqn: Any, *sizes: Array) -> Array:
 
 
 def _split(ctx: Context, eqn: Any, x: Array) -> list[Array]:
-    sizes, axis = eqn.params["sizes"], eqn.params["axis"]
+    sizes, axis = eqn.params["sizes"], int(eqn.params["axis"])
     if len(sizes) == 1:
         return [x]
     if len(set(sizes)) == 1 and sizes[0]:
