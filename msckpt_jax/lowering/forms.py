@@ -67,6 +67,10 @@ def _dot(eqn: Equation) -> bool:
     )
 
 
+def _of_one_predicate(eqn: Equation) -> bool:
+    return not opened(eqn.params["cond_jaxpr"])[0].outvars[0].aval.shape
+
+
 def _select(eqn: Equation) -> bool:
     return len(eqn.invars) == 3 and eqn.invars[0].aval.dtype == np.bool_
 
@@ -219,7 +223,7 @@ FORMS |= {
     "gather": _gather,
     **dict.fromkeys(_SCATTERS.split(), _scatter),
     "cond": lambda eqn: len(eqn.params["branches"]) == 2,  # the index is 0 or 1, int32
-    "while": _always,
+    "while": _of_one_predicate,
     "dimension_as_value": _always,  # the size of a dynamic dimension
 }
 

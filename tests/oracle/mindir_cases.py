@@ -333,7 +333,11 @@ def _control() -> Iterator[Case]:
     def long(x):
         return lax.scan(lambda c, y: (c * 0.5 + y, c), x[0, 0], jnp.tile(x.ravel(), 30))
 
+    def each(x):
+        return lax.while_loop(lambda c: c.sum() < 9, lambda c: c + 1, x)
+
     table = {
+        "while of a batch": jax.vmap(each),
         "cond": branches, "switch": switch, "while": loop, "scan": scan, "nested": nested,
         "long scan": long,
     }  # fmt: skip

@@ -110,4 +110,32 @@ def custom_linear_solve(*operands: Any, const_lengths: Any, jaxprs: Any) -> Any:
     return call_of_user(jaxprs.solve, *consts, *right_sides)
 
 
-REWRITES = {"cond": cond, "scan": scan, "custom_linear_solve": custom_linear_solve}
+def while_of_batches(
+    *operands: Any,
+    cond_jaxpr: ClosedJaxpr,
+    cond_nconsts: int,
+    body_jaxpr: ClosedJaxpr,
+    body_nconsts: int,
+    **_: Any,
+) -> Any:
+    """A loop with a predicate for each element of a batch: those that are done stay."""
+    first, second = cond_nconsts, cond_nconsts + body_nconsts
+
+    def goes_on(carry: Any) -> Any:
+        return call_of_user(cond_jaxpr, *operands[:first], *carry)[0]
+
+    def step(carry: Any) -> Any:
+        more = goes_on(carry)
+        new = call_of_user(body_jaxpr, *operands[first:second], *carry)
+        masks = [lax.broadcast_in_dim(more, x.shape, range(more.ndim)) for x in new]
+        return list(map(lax.select, masks, new, carry))
+
+    return lax.while_loop(lambda carry: goes_on(carry).any(), step, list(operands[second:]))
+
+
+REWRITES = {
+    "cond": cond,
+    "custom_linear_solve": custom_linear_solve,
+    "scan": scan,
+    "while": while_of_batches,
+}
