@@ -165,10 +165,15 @@ def export(
         encrypt, key, custom_func, user_info, split_bytes, durable, preprocessor, soc, narrow,
         opset, load,
     )  # fmt: skip
-    writer = importlib.import_module(_WRITERS[file_format])
+    writer = writer_of(file_format)
     file, notes = writer.write(graph, path, wanted)
     difference = writer.difference(file, traced, wanted) if verify else None
     return Exported(file, graph, difference, tuple(notes))
+
+
+def writer_of(file_format: str) -> Any:
+    """The module that writes a format."""
+    return importlib.import_module(_WRITERS[file_format])
 
 
 def lowered(
@@ -204,7 +209,7 @@ def trace(net: Any, inputs: Sequence[Any]) -> Traced:
     examples, structure = jax.tree.flatten(tuple(inputs))
     flat_names = _input_names(function, tree is None, inputs)
     examples = [_example(n, x) for n, x in zip(flat_names, examples, strict=True)]
-    abstract = _with_symbols(examples)
+    abstract = with_symbols(examples)
 
     def flat(values: Sequence[Any], *flat_inputs: Any) -> Any:
         arguments = structure.unflatten(flat_inputs)
@@ -311,7 +316,7 @@ def _example(name: str, value: Any) -> Any:
     )
 
 
-def _with_symbols(examples: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
+def with_symbols(examples: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
     """The types of the inputs; sizes that are None or a name become symbolic dimensions."""
     scope, unnamed = jax.export.SymbolicScope(), 0
     out = []

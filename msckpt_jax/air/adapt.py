@@ -24,6 +24,13 @@ from msckpt_jax.lowering.graph import (
     values_of,
 )
 
+#: Operators of numbers that MindSpore promotes.
+_PROMOTED = frozenset(
+    {"Add", "Atan2", "Div", "FloorDiv", "FloorMod", "Maximum", "Minimum", "Mul", "Pow", "RealDiv"}
+    | {"Sub", "TruncateDiv", "TruncateMod", "Equal", "NotEqual", "Greater", "GreaterEqual", "Less"}
+    | {"LessEqual"}
+)
+
 #: What ``narrow=True`` makes of the dtypes that Ascend's cores lack.
 NARROW = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.int64): np.dtype(np.int32)}
 
@@ -123,6 +130,8 @@ class Emit:
         subgraphs: Sequence[str] = (),
     ) -> None:
         operands = [self._input(operand) for operand in inputs]
+        if kind in _PROMOTED:
+            operands = self._promoted(operands, results)
         self._builder.operator(kind, operands, results, attributes, subgraphs)
 
     def operand(self, node: Node, what: Any) -> Any:
@@ -175,6 +184,17 @@ class Emit:
         """The node's results, and ones that nobody uses where it has fewer than ``count``."""
         rest = [Value(node.outputs[0].type) for _ in range(count - len(node.outputs))]
         return [*node.outputs, *rest]
+
+    def _promoted(self, operands: list[Any], results: Sequence[Value]) -> list[Any]:
+        """Operands of one dtype: MindSpore promotes, GE does not."""
+        dtypes = [self.type(operand).dtype for operand in operands]
+        wanted = results[0].type.dtype
+        if wanted.kind == "b":
+            wanted = np.result_type(*dtypes)
+        return [
+            x if d == wanted else self.cast(x, wanted)
+            for x, d in zip(operands, dtypes, strict=True)
+        ]
 
     def refuse(self, node: Node, problem: str) -> UnsupportedError:
         where = f"{node.source}: " if node.source else ""

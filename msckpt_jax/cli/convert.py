@@ -1,4 +1,4 @@
-"""``msckpt convert``: the same parameters in another format, with other dtypes or names."""
+"""``msckpt convert``: the same parameters, or the same model, in another format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import ml_dtypes
 import numpy as np
 
 from msckpt_jax import dtypes
-from msckpt_jax.checkpoint import cipher, copying, records, save, writer
+from msckpt_jax.air.prototypes import SOCS
+from msckpt_jax.checkpoint import cipher, copying, reader, records, save, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.reader import CheckpointFile
 from msckpt_jax.checkpoint.records import File, Record
@@ -36,6 +37,10 @@ of Orbax become metadata of safetensors, or entries named `metadata.KEY` of a .c
 safetensors and rank files hold neither strings nor encryption: strings are left out with a
 warning. The `value` that Orbax writes below every nnx.Variable is left out of the names.
 
+A MindIR, ours or MindSpore's, becomes an AIR file for Ascend's atc, or an ONNX file:
+
+  MODEL.mindir to MODEL.air or MODEL.onnx
+
 --to names a strategy file, `saved` (the shardings with which Orbax saved), or a mesh:
 """
     + meshspec.DESCRIPTION
@@ -51,6 +56,8 @@ EXAMPLES = """\
   msckpt convert run/1000 ranks/ --to 'x=2,y=4; kernel$=x,y'
   msckpt convert ranks/ orbax/ --strategy ranks/strategy.ckpt
   msckpt convert model.ckpt for_nnx/ --rename '$=.value'
+  msckpt convert model.mindir model.air --soc Ascend910B
+  msckpt convert model.mindir model.onnx --opset 22
 """
 _METADATA = "metadata."
 _FLOATS = {
@@ -77,6 +84,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crc", action="store_true", help="write a check sum")
     parser.add_argument("--strategy", metavar="FILE", help="strategy of a source of rank files")
     parser.add_argument("--to", metavar="FILE|saved|MESHSPEC", help="write rank files so laid out")
+    parser.add_argument("--soc", choices=SOCS, help="of an AIR file: the chip that it is for")
+    parser.add_argument("--narrow", action="store_true", help="of an AIR file: no 64-bit dtypes")
+    parser.add_argument("--opset", type=int, default=21, help="of an ONNX file (default: 21)")
     common.key_arguments(parser)
     common.key_arguments(parser, "enc")
 
@@ -95,6 +105,8 @@ class Work(NamedTuple):
 def run(args: argparse.Namespace) -> int:
     if os.path.exists(args.target) and os.path.samefile(args.source, args.target):
         raise ValueError(f"{args.target} is the source itself; convert to another name")
+    if args.source.endswith(".mindir"):
+        return _model(args)
     source = _source(args)
     if args.to is not None:
         return _to_ranks(args, source)
@@ -104,6 +116,23 @@ def run(args: argparse.Namespace) -> int:
     (_to_file if to_file else _to_orbax)(args, work)
     what = format if to_file else "an Orbax checkpoint"
     print(f"{args.target}: {what}, {len(work.records)} entries, {common.size(work.nbytes)}")
+    return 0
+
+
+def _model(args: argparse.Namespace) -> int:
+    """A model file to another."""
+    from msckpt_jax.mindir import conversion
+
+    cipher_found = reader.encryption(args.source)
+    secret: dict[str, Any] = {}
+    if cipher_found is not None:
+        secret["dec_key"] = common.key_of(args.dec_key_file)
+        secret["dec_mode"] = args.dec_mode or cipher_found[0]
+    how = {"soc": args.soc, "narrow": args.narrow, "opset": args.opset}
+    file, notes = conversion.convert(args.source, args.target, **secret, **how)
+    for note in notes:
+        print(note)
+    print(f"{file}: {common.size(file.stat().st_size)}")
     return 0
 
 

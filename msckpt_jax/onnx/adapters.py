@@ -477,14 +477,16 @@ def _scatter(reduction: str, negate: bool = False) -> Rule:
 
 
 def _one_hot(b: Builder, node: Node) -> Value:
+    """By comparison: onnxruntime's OneHot has kernels for few combinations of dtypes."""
     index, _, on, off = node.inputs[:4]
-    t = _type(node)
-    one, two = Tensor(t.dtype, (1,)), Tensor(t.dtype, (2,))
-    values = b(
-        "Concat", *(b("Reshape", v, _ints(1), type=one) for v in (off, on)), type=two, axis=0
-    )
-    depth = _ints(given(node, 1))
-    return b("OneHot", index, depth, values, type=t, axis=given(node, 4))
+    t, old = _type(node), b.type(node.inputs[0])
+    axis = given(node, 4) % len(t.shape)
+    shape = (*old.shape[:axis], 1, *old.shape[axis:])
+    column = b("Unsqueeze", index, _ints(axis), type=Tensor(old.dtype, shape))
+    line = [-1 if i == axis else 1 for i in range(len(t.shape))]
+    numbers = np.arange(given(node, 1), dtype=old.dtype).reshape(line)
+    hot = b("Equal", column, numbers, type=Tensor(_BOOL, t.shape))
+    return b("Where", hot, on, off, type=t)
 
 
 # Networks.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,9 +72,10 @@ class Builder:
     ) -> list[Value]:
         """Add a node with several results."""
         schema = self._schema(op)
-        wider = self._wider(schema, inputs, types)
+        dtypes = self._dtypes(schema, inputs, types)
+        wider = self._wider(schema, dtypes)
         operands = [
-            self._as(operand, wider.get(letter))
+            self._as(operand, wider.get(letter, dtypes.get(letter)))
             for operand, letter in zip(inputs, _letters(schema.inputs, len(inputs)), strict=True)
         ]
         letters = _letters(schema.outputs, len(types))
@@ -158,19 +159,15 @@ class Builder:
         except onnx.defs.SchemaError:
             raise UnsupportedError(f"opset {self.names.opset} has no {op}") from None
 
-    def _wider(self, schema: Any, inputs: Any, types: Sequence[Tensor]) -> dict[str, np.dtype]:
+    def _wider(self, schema: Any, dtypes: Mapping[str, np.dtype]) -> dict[str, np.dtype]:
         """Type letters whose dtype has to change for a kernel to exist, and to what."""
         able = kernels.dtypes(schema.name, schema.since_version)
         if able is None:
             raise UnsupportedError(f"onnxruntime has no kernel of {schema.name}")
         found: dict[str, np.dtype] = {}
-        pairs = [
-            *zip(_letters(schema.inputs, len(inputs)), map(self._dtype, inputs), strict=True),
-            *zip(_letters(schema.outputs, len(types)), (t.dtype for t in types), strict=True),
-        ]
-        for letter, dtype in pairs:
-            row = None if dtype is None else of_array(dtype)
-            if dtype is None or letter not in able or (row and row.short in able[letter]):
+        for letter, dtype in dtypes.items():
+            row = of_array(dtype)
+            if letter not in able or (row and row.short in able[letter]):
                 continue
             to = kernels.wider(dtype, able[letter], ordered=schema.name in _ORDERED)
             if to is None:
@@ -180,8 +177,17 @@ class Builder:
             found[letter] = to
         return found
 
-    def _dtype(self, operand: Any) -> np.dtype | None:
-        return None if operand is None else self.type(operand).dtype
+    def _dtypes(self, schema: Any, inputs: Any, types: Sequence[Tensor]) -> dict[str, np.dtype]:
+        """Type letter -> dtype, the result's: MindSpore promotes operands, ONNX does not."""
+        found: dict[str, np.dtype] = {}
+        for operand, letter in zip(inputs, _letters(schema.inputs, len(inputs)), strict=True):
+            if operand is not None:
+                dtype = self.type(operand).dtype
+                found[letter] = np.result_type(found.get(letter, dtype), dtype)
+        return found | {
+            letter: t.dtype
+            for letter, t in zip(_letters(schema.outputs, len(types)), types, strict=True)
+        }
 
     def _as(self, operand: Any, dtype: np.dtype | None) -> Any:
         if operand is None or dtype is None or self.type(operand).dtype == dtype:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +16,6 @@ from .cases import CASES, EXPRESSION_CASES, EXPRESSION_PAIR_CASES, PAIR_CASES, V
 
 #: MindSpore's CPU kernels are no better: Tanh, and GeLU by it, err by 1e-4.
 ROUGH = {"Tanh", "GELU", "Tanhshrink", "Mish", "dense", "encoder", "transformer", "encoder_batch"}
-
-
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if importlib.util.find_spec("mindspore") is None:
-        message = "real MindSpore is not installed: pip install 'msckpt_jax[test]'"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    folder = tmp_path_factory.mktemp("networks")
-    script = Path(__file__).with_name("networks.py")
-    environment = os.environ | {"GLOG_v": "4"}
-    subprocess.run([sys.executable, script, folder], check=True, env=environment, timeout=280,
-                   capture_output=True)  # fmt: skip
-    return folder
 
 
 def arrays(exported: Path, name: str) -> tuple[list[np.ndarray], list[np.ndarray]]:

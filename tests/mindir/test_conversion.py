@@ -1,0 +1,76 @@
+"""MindIR files of real MindSpore's own layers become AIR and ONNX with MindSpore's numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import pytest
+
+import msckpt_jax as ms
+from msckpt_jax.air import check, file, function
+from msckpt_jax.cli import main
+from msckpt_jax.mindir import conversion
+from msckpt_jax.onnx import runner
+from tests.exporting import Cnn
+from tests.mindir import cases
+
+KEY = bytes(range(16))
+
+
+def _run(path: Path, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    if path.suffix == ".onnx":
+        onnx.checker.check_model(str(path), full_check=True)
+        return runner.run(path, inputs)
+    assert [finding for finding in check.check(file.read(path)) if finding.fault] == []
+    found = function.load(path)(*inputs)
+    return [np.asarray(r) for r in (found if isinstance(found, tuple) else (found,))]
+
+
+@pytest.mark.parametrize("suffix", [".air", ".onnx"])
+@pytest.mark.parametrize("name", cases.CASES)
+def test_layers_of_mindspore(name: str, suffix: str, exported: Path, tmp_path: Path) -> None:
+    target = tmp_path / f"a{suffix}"
+    path, _ = conversion.convert(exported / f"{name}.mindir", target, durable=False)
+    with np.load(exported / f"{name}.npz") as saved:
+        inputs = [saved[key] for key in saved if key.startswith("input")]
+        expected = [saved[key] for key in saved if key.startswith("output")]
+    found = _run(path, inputs)
+    assert [r.shape for r in found] == [e.shape for e in expected]
+    for have, want in zip(found, expected, strict=True):
+        np.testing.assert_allclose(have, want, 1e-3, 1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".air", ".onnx"])
+def test_command_line(suffix: str, tmp_path: Path, capsys: Any) -> None:
+    net, x = Cnn(), np.ones((1, 8, 8, 3), np.float32)
+    model = ms.export(net, x, file_name=tmp_path / "a", enc_key=KEY).file
+    (tmp_path / "key").write_bytes(KEY)
+    target = tmp_path / f"b{suffix}"
+    assert main(["convert", str(model), str(target)]) == 2
+    assert "key" in capsys.readouterr().err
+    key = ["--dec-key-file", str(tmp_path / "key")]
+    assert main(["convert", str(model), str(target), *key]) == 0
+    out = capsys.readouterr().out
+    assert str(target) in out
+    assert ("atc --framework=1" in out) == (suffix == ".air")
+    np.testing.assert_allclose(_run(target, [x])[0], net(x), 1e-4, 1e-5)
+
+
+def test_a_dynamic_batch(tmp_path: Path) -> None:
+    spec = jax.ShapeDtypeStruct((None, 8, 8, 3), jnp.float32)
+    net = Cnn()
+    model = ms.export(net, spec, file_name=tmp_path / "a").file
+    path, _ = conversion.convert(model, tmp_path / "b.onnx")
+    for size in (1, 3):
+        x = np.full((size, 8, 8, 3), size, np.float32)
+        np.testing.assert_allclose(_run(path, [x])[0], net(x), 1e-4, 1e-5)
+
+
+def test_other_suffixes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must end with \.air or \.onnx"):
+        conversion.convert(tmp_path / "a.mindir", tmp_path / "b.pb")
