@@ -102,7 +102,7 @@ class _Adapting:
                 self.problems[str(error)] = None
                 for value in node.outputs:  # so that what follows is looked at, too
                     builder.argument(value)
-        builder.results([r.value if isinstance(r, Const) else r for r in results])
+        builder.results([r.array if isinstance(r, Const) else r for r in results])
 
     def _node(self, emit: Emit, node: Node) -> None:
         if node.op in _FLOW:
@@ -157,8 +157,7 @@ class Emit:
 
     def type(self, operand: Any) -> Tensor:
         """The type of a tensor operand."""
-        if isinstance(operand, Const):
-            operand = operand.value
+        operand = self._input(operand)
         if isinstance(operand, np.ndarray):
             return Tensor(operand.dtype, operand.shape)
         return operand.type
@@ -208,10 +207,11 @@ class Emit:
         return operand
 
     def _tensor(self, operand: Const) -> np.ndarray:
-        if not isinstance(operand.value, np.ndarray):
+        try:
+            return operand.array
+        except TypeError as error:
             assert self.node is not None
-            raise self.refuse(self.node, f"with the operand {operand.value!r}")
-        return operand.value
+            raise self.refuse(self.node, f"where {error}") from None
 
     def _packed(self, parts: Sequence[Any], dtype: Any) -> Value:
         """A shape with dynamic sizes: one tensor of all its parts."""

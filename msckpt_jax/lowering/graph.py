@@ -41,6 +41,9 @@ class Parameter(Value):
     data: Any = None
 
 
+_SCALARS = {bool: np.bool_, int: np.int64, float: np.float32}
+
+
 class Const(NamedTuple):
     """A constant argument.
 
@@ -49,6 +52,19 @@ class Const(NamedTuple):
     """
 
     value: Any
+
+    @property
+    def array(self) -> np.ndarray:
+        """It as a tensor: MindSpore's scalars are bool, int64 and float32.
+
+        Raises:
+            TypeError: it is no number.
+        """
+        if isinstance(self.value, np.ndarray):
+            return self.value
+        if type(self.value) not in _SCALARS:
+            raise TypeError(f"{self.value!r} is no tensor")
+        return np.array(self.value, _SCALARS[type(self.value)])
 
 
 class Size(NamedTuple):

@@ -110,14 +110,13 @@ class Builder:
     def name(self, operand: Any) -> str:
         if operand is None:
             return ""
-        if isinstance(operand, Const):
-            operand = operand.value
+        operand = _known(operand)
         if isinstance(operand, np.ndarray):
             return self._constant(operand)
         return self._known[operand]
 
     def type(self, operand: Any) -> Tensor:
-        array = operand.value if isinstance(operand, Const) else operand
+        array = _known(operand)
         if isinstance(array, np.ndarray):
             return Tensor(array.dtype, array.shape)
         return array.type
@@ -192,7 +191,7 @@ class Builder:
     def _as(self, operand: Any, dtype: np.dtype | None) -> Any:
         if operand is None or dtype is None or self.type(operand).dtype == dtype:
             return operand
-        array = operand.value if isinstance(operand, Const) else operand
+        array = _known(operand)
         return array.astype(dtype) if isinstance(array, np.ndarray) else self.cast(array, dtype)
 
     def _constant(self, array: np.ndarray) -> str:
@@ -205,6 +204,16 @@ class Builder:
             )
             self.names.initializers.append(tensor)
         return known[key]
+
+
+def _known(operand: Any) -> Any:
+    """A constant operand as an array, others as they are."""
+    if not isinstance(operand, Const):
+        return operand
+    try:
+        return operand.array
+    except TypeError as error:
+        raise UnsupportedError(f"where a tensor has to be, {error}") from None
 
 
 def _letters(formal: Any, count: int) -> list[str]:
