@@ -84,6 +84,9 @@ def boxes(
 ) -> jax.Array:
     """Boxes from a head's output ``[N, h, w, 3 * (5 + classes)]``.
 
+    For square images they are the zoo's. Its YOLOv3 divides a box's width by the image's height
+    and the height by the width (``src/yolo.py``, DetectionBlock); here each has its own side.
+
     Args:
         output: of the network, for one feature map.
         anchors: of that feature map, in pixels.
