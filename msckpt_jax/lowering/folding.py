@@ -137,4 +137,4 @@ _IN_NUMPY: dict[str, Callable[..., Any]] = {
 }
 #: Rewrites of these are long.
 _AT_ONCE = frozenset({"bitcast_convert_type"})
-_RUNS_LATER = frozenset({"ms_op", "cond", "while", "dimension_as_value"})
+_RUNS_LATER = frozenset({"ms_op", "cond", "while", "dim_as_value"})

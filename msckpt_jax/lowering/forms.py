@@ -224,7 +224,7 @@ FORMS |= {
     **dict.fromkeys(_SCATTERS.split(), _scatter),
     "cond": lambda eqn: len(eqn.params["branches"]) == 2,  # the index is 0 or 1, int32
     "while": _of_one_predicate,
-    "dimension_as_value": _always,  # the size of a dynamic dimension
+    "dim_as_value": _always,  # the size of a dynamic dimension
 }
 
 _BINARY = """

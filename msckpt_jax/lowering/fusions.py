@@ -80,11 +80,14 @@ def _log_softmaxes(shape: _Shape) -> Iterator[Pattern]:
         yield Pattern(partial(jax.nn.log_softmax, axis=axis), (shape,), (("axis", axis),))
 
 
-def _layer_norms(shape: _Shape) -> Iterator[Pattern]:
+def _layer_norms(function: Callable[..., Any]) -> Callable[[_Shape], Iterator[Pattern]]:
     attrs = (("begin_norm_axis", -1), ("begin_params_axis", -1), ("epsilon", None))
-    if len(shape) > 1:
-        for function in (_layer_norm, _layer_norm_in_two_passes):
+
+    def patterns(shape: _Shape) -> Iterator[Pattern]:
+        if len(shape) > 1:
             yield Pattern(function, (shape, shape[-1:], shape[-1:]), attrs, "epsilon")
+
+    return patterns
 
 
 def _batch_norms(shape: _Shape) -> Iterator[Pattern]:
@@ -122,15 +125,16 @@ def _along(vector: Any, x: Any, axis: int) -> Any:
     return lax.reshape(vector, shape)
 
 
-_NORM = ("add", "mul", "mul", "rsqrt")
+_NORM = ("add", "mul", "mul", "rsqrt", "add")
 FUSIONS = (
     Fusion("Softmax", ("div", "exp", "sub"), _softmaxes),
     Fusion("LogSoftmax", ("sub", "log"), _log_softmaxes),
     Fusion("GeLU", ("mul", "mul", "add", "tanh"), _elementwise(jax.nn.gelu), exact=True),
     Fusion("SiLU", ("mul", "logistic"), _elementwise(jax.nn.silu), exact=True),
     Fusion("ReLU", ("max",), _elementwise(jax.nn.relu)),
-    Fusion("LayerNorm", _NORM, _layer_norms, exact=True),
-    Fusion("BatchNorm", _NORM, _batch_norms, exact=True),
+    Fusion("LayerNorm", (*_NORM, "reshape", "max"), _layer_norms(_layer_norm), exact=True),
+    Fusion("LayerNorm", (*_NORM, "div"), _layer_norms(_layer_norm_in_two_passes), exact=True),
+    Fusion("BatchNorm", (*_NORM, "reshape"), _batch_norms, exact=True),
 )
 
 #: A function that makes the jaxpr of a pattern canonical.

@@ -39,6 +39,8 @@ CASES = {
         lax.switch(i + x[0, 0].astype(int), [lambda x: x, jnp.sin, jnp.cos, lambda x: -x], x)
         for i in (-1, 0, 1, 2, 3, 9)
     ],
+    "switch_known": lambda x: lax.switch(2, [jnp.sin, jnp.cos, jnp.tanh], x),
+    "platform": lambda x: lax.platform_dependent(x, tpu=jnp.sin, default=jnp.cos),
     "switch_of_one": lambda x: lax.switch(x[0, 0].astype(int), [jnp.sin], x),
     "while": lambda x: lax.while_loop(lambda c: c[0] < 5, lambda c: (c[0] + 1, c[1] * 2), (0, x)),
     "while_with_constants": lambda x: lax.while_loop(

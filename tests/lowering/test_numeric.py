@@ -111,6 +111,13 @@ def test_functions_of_bits(name):
     check(FUNCTIONS[name], X)
 
 
+@pytest.mark.parametrize("bits", [(8, 10), (5, 2), (4, 3), (6, 30)])
+def test_reduce_precision_to_formats_that_are_no_dtypes(bits):
+    x = np.concatenate([X.reshape(-1) * 2.0**k for k in range(-20, 20, 3)]).astype(np.float32)
+    special = SPECIAL.astype(np.float32)
+    check(lambda x: lax.reduce_precision(x, *bits), np.concatenate([x, special]))
+
+
 def test_reduce_precision_at_the_edges():
     x = np.float32(2.0**-14) * (1 + np.arange(-64, 64) * np.float32(2.0**-14))
     check(lambda x: lax.reduce_precision(x, 5, 10), np.concatenate([x, -x, x * 2**29]))

@@ -48,4 +48,8 @@ ALWAYS = frozenset({"sort", *index.REWRITES})
 
 #: Shorter rewrites for what operands are made of: (equation, operands, equations by result) ->
 #: (rewrite, its operands) or None.
-PEEPHOLES = {"bitcast_convert_type": bits.mantissa_of_one}
+PEEPHOLES = {
+    "bitcast_convert_type": bits.mantissa_of_one,
+    "cond": control.known_branch,
+    "select_n": numeric.known_case,
+}

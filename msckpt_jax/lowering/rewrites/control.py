@@ -11,8 +11,9 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
-from msckpt_jax._compat import ClosedJaxpr, opened
+from msckpt_jax._compat import Atom, ClosedJaxpr, Equation, Literal, opened
 from msckpt_jax.lowering.rewrites.calls import call_of_user
+from msckpt_jax.lowering.rewrites.declined import Declined
 
 #: Equations up to which a scan is written out: a loop costs targets more than a few operators.
 UNROLLED = 128
@@ -20,6 +21,8 @@ UNROLLED = 128
 
 def cond(index: Any, *operands: Any, branches: Sequence[ClosedJaxpr], **_: Any) -> Any:
     """Any number of branches, one after the other; JAX has put the index in range."""
+    if isinstance(index, np.ndarray):
+        return call_of_user(branches[min(max(int(index), 0), len(branches) - 1)], *operands)
     first, *others = branches
     if not others:
         return call_of_user(first, *operands)
@@ -30,6 +33,20 @@ def cond(index: Any, *operands: Any, branches: Sequence[ClosedJaxpr], **_: Any) 
         return cond(index - np.int32(1), *operands, branches=others)
 
     return lax.cond(index == 0, lambda *xs: call_of_user(first, *xs), otherwise, *operands)
+
+
+def known_branch(eqn: Equation, operands: Sequence[Atom], made: Any) -> Any:
+    """A branch that is known is a call."""
+    return (cond, operands) if isinstance(operands[0], Literal) else None
+
+
+def platform_index(*, platforms: Sequence[Any]) -> Any:
+    """Which of the implementations of ``lax.platform_dependent``: the one for CPU or any."""
+    for name in ("cpu", None):
+        for index, names in enumerate(platforms):
+            if name == names or (names is not None and name in names):
+                return np.int32(index)
+    raise Declined
 
 
 def scan(
@@ -45,13 +62,14 @@ def scan(
     """``while`` over a counter, which cuts the inputs and fills the outputs; or written out."""
     consts, carry = operands[:num_consts], operands[num_consts : num_consts + num_carry]
     xs = operands[num_consts + num_carry :]
-    if length * _equations(jaxpr) <= UNROLLED or unroll == length:
+    static = isinstance(length, int)
+    if static and (length * _equations(jaxpr) <= UNROLLED or unroll == length):
         return _written_out(jaxpr, length, reverse, consts, carry, xs)
     types = [v.aval for v in opened(jaxpr)[0].outvars[num_carry:]]
 
     def step(state: Any) -> Any:
         count, carry, ys = state
-        at = np.int32(length - 1) - count if reverse else count
+        at = _number(length - 1) - count if reverse else count
         inputs = [lax.squeeze(_row(x, at), (0,)) for x in xs]
         out = call_of_user(jaxpr, *consts, *carry, *inputs)
         ys = [_with_row(y, new, at) for y, new in zip(ys, out[num_carry:], strict=True)]
@@ -59,7 +77,7 @@ def scan(
 
     ys = [_blank((length, *aval.shape), aval.dtype) for aval in types]
     start = (jnp.zeros((), np.int32), list(carry), ys)
-    _, carry, ys = lax.while_loop(lambda state: state[0] < length, step, start)
+    _, carry, ys = lax.while_loop(lambda state: state[0] < _number(length), step, start)
     return [*carry, *ys]
 
 
@@ -82,6 +100,10 @@ def _written_out(
 def _equations(jaxpr: Any) -> int:
     eqns = opened(jaxpr)[0].eqns
     return sum(1 + sum(map(_equations, core.jaxprs_in_params(eqn.params))) for eqn in eqns)
+
+
+def _number(size: Any) -> Any:
+    return np.int32(size) if isinstance(size, int) else jnp.asarray(size, np.int32)
 
 
 def _row(x: Any, at: Any) -> Any:
@@ -136,6 +158,7 @@ def while_of_batches(
 REWRITES = {
     "cond": cond,
     "custom_linear_solve": custom_linear_solve,
+    "platform_index": platform_index,
     "scan": scan,
     "while": while_of_batches,
 }

@@ -58,7 +58,8 @@ def _starts(indices: Any, mapped: Sequence[int], limits: Sequence[Any]) -> tuple
     """The start on each axis in bounds, as int32, and whether all of them were."""
     starts: dict[int, Any] = {}
     valid = None
-    known = isinstance(indices, np.ndarray)
+    static = all(isinstance(limits[axis], int) for axis in mapped)
+    known = isinstance(indices, np.ndarray) and static
     if indices.dtype.itemsize < 4:
         indices = indices.astype(np.int32)
     for place, axis in enumerate(mapped):

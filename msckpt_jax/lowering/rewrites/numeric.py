@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from msckpt_jax._compat import Atom, Equation, Literal
+
 
 def select_n(which: Any, *cases: Any) -> Any:
     """``lax.select_n`` of any number of cases: two at a time."""
+    if isinstance(which, np.ndarray) and which.ndim == 0:
+        return cases[min(max(int(which), 0), len(cases) - 1)]
     first, *others = cases
     if not others:
         return first
     if which.dtype == np.bool_:
         return lax.select_n(which, *cases)
     return lax.select(which <= 0, first, select_n(which - which.dtype.type(1), *others))
+
+
+def known_case(eqn: Equation, operands: Sequence[Atom], made: Any) -> Any:
+    known = isinstance(operands[0], Literal) and operands[0].aval.shape == ()
+    return (select_n, operands) if known else None
 
 
 def clz(x: Any) -> Any:
@@ -45,13 +55,33 @@ _FORMATS = {(8, 7): jnp.bfloat16, (5, 10): np.float16, (8, 23): np.float32}
 
 def reduce_precision(x: Any, *, exponent_bits: int, mantissa_bits: int) -> Any:
     """To a narrower type and back; what would be subnormal there becomes zero, as in XLA."""
-    narrow = _FORMATS[exponent_bits, mantissa_bits]
+    narrow = _FORMATS.get((exponent_bits, mantissa_bits))
+    if narrow is None:
+        return _rounded(x, exponent_bits, mantissa_bits)
     result = x.astype(narrow).astype(x.dtype)
     if exponent_bits == jnp.finfo(x.dtype).nexp:
         return result
     # the smallest number that rounds to the smallest normal one
     least = float(jnp.finfo(narrow).tiny) * (1 - 2.0 ** -(mantissa_bits + 2))
     return lax.select(jnp.abs(x) < least, x * x.dtype.type(0), result)
+
+
+def _rounded(x: Any, exponent_bits: int, mantissa_bits: int) -> Any:
+    """To a format that is no dtype: the mantissa as a whole number, rounded half to even."""
+    info = jnp.finfo(x.dtype)
+    out, drop = x, info.nmant - mantissa_bits
+    if drop > 0:
+        one = np.dtype(f"uint{info.bits}").type(1)
+        bits = lax.bitcast_convert_type(x, one.dtype)
+        even = (bits >> (one * drop)) & one
+        bits = bits + even + ((one << (drop - 1)) - one)
+        out = lax.bitcast_convert_type(bits & ~((one << drop) - one), x.dtype)
+    if exponent_bits < info.nexp:
+        bias = 2 ** (exponent_bits - 1) - 1
+        size = jnp.abs(out)
+        out = jnp.where(size >= 2.0 ** (bias + 1), out * np.inf, out)
+        out = jnp.where(size < 2.0 ** (1 - bias), out * 0, out)
+    return jnp.where(jnp.isfinite(x), out, x)
 
 
 def lt_to(x: Any, y: Any) -> Any:
