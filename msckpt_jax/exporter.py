@@ -211,11 +211,14 @@ def trace(net: Any, inputs: Sequence[Any]) -> Traced:
     examples = [_example(n, x) for n, x in zip(flat_names, examples, strict=True)]
     abstract = with_symbols(examples)
 
+    kinds = [_key_kind(value) for value in weights.values()]
+
     def flat(values: Sequence[Any], *flat_inputs: Any) -> Any:
+        values = [_as_key(value, kind) for value, kind in zip(values, kinds, strict=True)]
         arguments = structure.unflatten(flat_inputs)
         if tree is None:
             return function(*arguments)
-        return function(leaves.rebuild(list(values)), *arguments)
+        return function(leaves.rebuild(values), *arguments)
 
     shapes = [_abstract(value) for value in weights.values()]
     jaxpr = jax.make_jaxpr(flat)(shapes, *abstract)
@@ -272,17 +275,27 @@ def _weight(name: str, value: Any) -> Any:
     return value.astype(jax.dtypes.canonicalize_dtype(value.dtype), copy=False)
 
 
+def _key_kind(value: Any) -> str | None:
+    """The implementation of PRNG keys, or None for other arrays."""
+    is_key = isinstance(value, jax.Array) and records.is_key(value.dtype)
+    return str(jax.random.key_impl(value)) if is_key else None
+
+
+def _as_key(value: Any, kind: str | None) -> Any:
+    """A weight as the network has it, made of its data in the file if that is what there is."""
+    if kind is None or records.is_key(value.dtype):
+        return value
+    return jax.random.wrap_key_data(value, impl=kind)
+
+
 def _tagged(name: str, value: Any) -> str:
     """The name in a CheckPoint."""
-    if isinstance(value, jax.Array) and records.is_key(value.dtype):
-        return names.key_tag(name, str(jax.random.key_impl(value)))
-    return name
+    kind = _key_kind(value)
+    return name if kind is None else names.key_tag(name, kind)
 
 
 def _data(value: Any) -> Any:
-    if isinstance(value, jax.Array) and records.is_key(value.dtype):
-        return jax.random.key_data(value)
-    return value
+    return value if _key_kind(value) is None else jax.random.key_data(value)
 
 
 def _abstract(value: Any) -> jax.ShapeDtypeStruct:

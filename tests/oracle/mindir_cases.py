@@ -85,7 +85,9 @@ def _unary() -> Iterator[Case]:
     yield Case("erf_inv", lax.erf_inv, _of(_A, low=-0.9, high=0.9))
     yield Case("bessel_i0e", lax.bessel_i0e, _of(_A), MAIN)
     yield Case("bessel_i1e", lax.bessel_i1e, _of(_A), MAIN)
-    for function in (lax.abs, lax.neg, lax.sign, lax.square):
+    signed = tuple(dtype for dtype in NUMBERS if not dtype.startswith("u"))
+    yield Case("abs", lax.abs, _of(_A), signed)
+    for function in (lax.neg, lax.sign, lax.square):
         yield Case(function.__name__, function, _of(_A), NUMBERS)
     for function in (lax.bitwise_not, lax.population_count, lax.clz):
         yield Case(function.__name__, function, _wide(_A), INTS)
@@ -367,7 +369,8 @@ def _nn() -> Iterator[Case]:
     yield _conv(nchw, image, (8, 1, 3, 3), "groups", feature_group_count=4)
     yield _conv(nchw, image, (8, 2, 3, 3), "2 groups", feature_group_count=2)
     yield _conv(nhwc, (2, 9, 8, 4), (3, 3, 4, 6))
-    yield _conv(nhwc, (2, 9, 8, 4), (3, 3, 4, 6), "transposed", lhs_dilation=(2, 2))
+    yield _conv(nhwc, (2, 9, 8, 4), (3, 3, 4, 6), "transposed", lhs_dilation=(2, 2),
+                padding=[(1, 2), (1, 2)])  # fmt: skip
     yield _conv(nhwc, (2, 9, 8, 4), (3, 3, 4, 6), "cropped", padding=[(-1, 0), (2, -2)])
     yield _conv("NHC,HIO,NHC", (2, 9, 4), (3, 4, 6), "1D")
     yield _conv("NDHWC,DHWIO,NDHWC", (2, 5, 6, 7, 3), (3, 3, 2, 3, 4), "3D")

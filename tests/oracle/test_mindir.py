@@ -148,6 +148,41 @@ def test_verify(tmp_path):
     assert done.difference < 1e-5
 
 
+def test_verify_without_mindspore(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "available", lambda: False)
+    net, x = NETWORKS["CNN"]()
+    done = export(net, x, file_name=tmp_path / "net", verify=True, enc_key=KEY)
+    assert done.difference is not None
+    assert done.difference < 1e-5
+
+
+class Noisy(nnx.Module):
+    def __init__(self):
+        self.key = nnx.Variable(jax.random.key(3))
+
+    def __call__(self, x):
+        return x + jax.random.uniform(self.key.get_value(), x.shape)
+
+
+def test_a_key_among_the_weights(tmp_path):
+    done = export(Noisy(), np.ones(5, np.float32), file_name=tmp_path / "net", verify=True)
+    assert list(done.graph.parameters) == ["key@threefry2x32"]
+    assert done.difference is not None
+
+
+def test_a_cipher_of_the_user(runs, tmp_path):
+    net, x = NETWORKS["MLP"]()
+
+    def flipped(plain, key):
+        return bytes(byte ^ key[0] for byte in plain)
+
+    done = export(net, x, file_name=tmp_path / "net", enc_key=b"x", enc_mode=flipped)
+    plain = tmp_path / "plain.mindir"
+    plain.write_bytes(flipped(done.file.read_bytes(), b"x"))
+    (outcome,) = runs([runner.Case(plain, [[x]])])
+    compare(done.file, [np.asarray(net(x))], outcome.results[0])
+
+
 def test_verify_finds_a_wrong_rule(tmp_path):
     def wrong(context, equation, x):
         return context("Cos", x)
