@@ -171,8 +171,8 @@ class Meetings:
 def _client() -> Any:
     """The client of the key-value store that ``jax.distributed.initialize`` has started.
 
-    JAX has no public name for it; Orbax and Flax use it by this one.
+    JAX has no public name for it, Orbax has.
     """
-    from jax._src import distributed
+    from orbax.checkpoint import multihost
 
-    return distributed.global_state.client
+    return multihost.get_jax_distributed_client()
