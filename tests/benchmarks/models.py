@@ -1,0 +1,96 @@
+"""Real MindSpore with its own networks, and jax2onnx, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+NETWORKS = Path(__file__).parents[1] / "networks"
+
+_MINDSPORE = """
+import json, os, sys, time
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+import mindspore_nets
+ms.set_context(mode=ms.GRAPH_MODE)
+nets, cells = {}, {}
+for line in sys.stdin:
+    r = json.loads(line)
+    if "inputs" in r:
+        with np.load(r["inputs"]) as file:
+            inputs = [ms.Tensor(array) for array in file.values()]
+    if r["do"] == "build":
+        nets[r["net"]] = getattr(mindspore_nets, r["net"])(*r["args"]).set_train(False)
+    begin = time.perf_counter()
+    if r["do"] == "export":
+        ms.export(nets[r["net"]], *inputs, file_name=r["file"], file_format="MINDIR")
+    elif r["do"] == "load":
+        cells[r["file"]] = nn.GraphCell(ms.load(r["file"]))
+    elif r["do"] == "run":
+        found = cells[r["file"]](*inputs)
+        for x in found if isinstance(found, tuple) else (found,):
+            x.asnumpy()
+    print(json.dumps(time.perf_counter() - begin), file=answers, flush=True)
+"""
+
+_JAX2ONNX = """
+import json, os, sys, time
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+import networks, jax, jax2onnx
+from flax import nnx
+for line in sys.stdin:
+    r = json.loads(line)
+    net, inputs = networks.ours(r["net"])
+    inputs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in inputs]
+    for _, module in nnx.iter_modules(net):  # its Dropout takes no rngs
+        for name, value in list(vars(module).items()):
+            if isinstance(value, nnx.Dropout):
+                setattr(module, name, lambda x, **_: x)
+    begin = time.perf_counter()
+    jax2onnx.to_onnx(net, inputs, return_mode="file", output_path=r["file"])
+    print(json.dumps(time.perf_counter() - begin), file=answers, flush=True)
+"""
+
+
+class Peer:
+    """A process that answers each request with the seconds it took, measured inside of it."""
+
+    def __init__(self, code: str, folder: Path):
+        paths = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=os.environ | {"GLOG_v": "4", "PYTHONPATH": paths},
+        )
+
+    def ask(self, do: str, **request: Any) -> float:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps({"do": do} | request), file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the peer died while it had to {do} {request}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+def mindspore() -> Peer:
+    return Peer(_MINDSPORE, NETWORKS)
+
+
+def jax2onnx() -> Peer:
+    return Peer(_JAX2ONNX, Path(__file__).parent)
