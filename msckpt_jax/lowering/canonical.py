@@ -160,6 +160,7 @@ class _Builder:
     def emit(self, eqn: Equation, operands: list[Atom], scope: _Scope) -> list[Atom]:
         """Emit an equation as it is, or find the equal one that is there."""
         params = forms.with_bodies(eqn, lambda body: _Builder(self.options).build(body, scope))
+        params = {name: _plain(value) for name, value in params.items()}
         operands = _scalars(eqn, operands)
         key = None if eqn.effects else _key(eqn.primitive, operands, (), params)
         if key is not None and key in self.seen:
@@ -225,6 +226,13 @@ def _scalars(eqn: Equation, operands: list[Atom]) -> list[Atom]:
     if eqn.primitive.name not in forms.BROADCASTING or all(a.aval.shape != shape for a in arrays):
         return operands
     return [folding.scalar(atom) or atom for atom in operands]
+
+
+def _plain(value: Any) -> Any:
+    """Sizes and axes as Python's numbers, whatever the user computed them with."""
+    if isinstance(value, np.integer):
+        return int(value)
+    return type(value)(map(_plain, value)) if type(value) in (tuple, list) else value
 
 
 def _key(what: Any, atoms: Sequence[Any], avals: Sequence[Aval], params: Any) -> Any:

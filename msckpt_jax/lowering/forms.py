@@ -182,7 +182,7 @@ def _forwards(eqn: Equation) -> bool:
 
 
 _ELEMENTWISE = """
-abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp complex conj
+abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp complex
 convert_element_type cos cosh digamma div eq erf erfc exp exp2 expm1 floor ge gt igamma
 igammac imag is_finite le lgamma log log1p logistic lt max min ne neg not or population_count
 pow real rem round rsqrt shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt
@@ -190,7 +190,7 @@ square sub tan tanh xor zeta bessel_i0e bessel_i1e regularized_incomplete_beta i
 """
 ELEMENTWISE = frozenset((*_ELEMENTWISE.split(), "mul", "select_n", "nextafter"))
 _SHAPE = """
-reshape transpose squeeze expand_dims concatenate rev slice iota split stack
+transpose squeeze expand_dims concatenate rev slice iota split stack
 unstack tile dynamic_slice dynamic_update_slice
 """
 _REDUCTIONS = """
@@ -199,7 +199,7 @@ reduce_sum reduce_prod reduce_max reduce_min argmax argmin
 _POOLS = "reduce_window_max reduce_window_min reduce_window_sum"
 _SCATTERS = "scatter scatter-add scatter-sub scatter-mul scatter-min scatter-max"
 _LINALG = """
-cholesky lu qr householder_product eig eigh svd triangular_solve fft
+cholesky lu qr householder_product svd triangular_solve fft
 """
 
 _AS_THEY_ARE = _ELEMENTWISE + _SHAPE + _REDUCTIONS + _LINALG
@@ -208,6 +208,9 @@ FORMS |= {
     "ms_op": _always,
     "broadcast_in_dim": _broadcast,
     "mul": lambda eqn: eqn.params.get("out_dtype") in (None, eqn.invars[0].aval.dtype),
+    "conj": lambda eqn: jnp.issubdtype(eqn.invars[0].aval.dtype, np.complexfloating),
+    "eigh": lambda eqn: eqn.params["lower"] and eqn.params["subset_by_index"] is None,
+    "reshape": lambda eqn: eqn.params["dimensions"] is None,
     "erf_inv": lambda eqn: eqn.invars[0].aval.dtype == np.float64,
     "nextafter": lambda eqn: eqn.invars[0].aval.dtype in (np.float32, np.float64),
     **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin"), _forwards),

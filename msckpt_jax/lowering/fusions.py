@@ -57,12 +57,14 @@ class Fusion:
         path: primitives that lead from the last equation to an early one.
         patterns: of the shape of the result.
         exact: whether infinities and NaN come out as in JAX.
+        wide: whether MindSpore's CPU has a kernel for float64.
     """
 
     op: str
     path: tuple[str, ...]
     patterns: Callable[[_Shape], Iterator[Pattern]]
     exact: bool = False
+    wide: bool = True
 
 
 def _elementwise(function: Callable[..., Any]) -> Callable[[_Shape], Iterator[Pattern]]:
@@ -128,13 +130,13 @@ def _along(vector: Any, x: Any, axis: int) -> Any:
 _NORM = ("add", "mul", "mul", "rsqrt", "add")
 FUSIONS = (
     Fusion("Softmax", ("div", "exp", "sub"), _softmaxes),
-    Fusion("LogSoftmax", ("sub", "log"), _log_softmaxes),
+    Fusion("LogSoftmax", ("sub", "log"), _log_softmaxes, wide=False),
     Fusion("GeLU", ("mul", "mul", "add", "tanh"), _elementwise(jax.nn.gelu), exact=True),
     Fusion("SiLU", ("mul", "logistic"), _elementwise(jax.nn.silu), exact=True),
     Fusion("ReLU", ("max",), _elementwise(jax.nn.relu)),
     Fusion("LayerNorm", (*_NORM, "reshape", "max"), _layer_norms(_layer_norm), exact=True),
     Fusion("LayerNorm", (*_NORM, "div"), _layer_norms(_layer_norm_in_two_passes), exact=True),
-    Fusion("BatchNorm", (*_NORM, "reshape"), _batch_norms, exact=True),
+    Fusion("BatchNorm", (*_NORM, "reshape"), _batch_norms, exact=True, wide=False),
 )
 
 #: A function that makes the jaxpr of a pattern canonical.
@@ -184,7 +186,7 @@ def _leads(eqn: Equation | None, path: tuple[str, ...], made: Mapping[Var, Equat
 @lru_cache(maxsize=512)
 def _instances(fusion: Fusion, shape: _Shape, dtype: Any, canonical: Canonical) -> tuple:
     """The patterns and their canonical jaxprs."""
-    if not jnp.issubdtype(dtype, np.floating):
+    if not jnp.issubdtype(dtype, np.floating) or (dtype == np.float64 and not fusion.wide):
         return ()
     found = []
     for pattern in fusion.patterns(shape):

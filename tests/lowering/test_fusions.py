@@ -112,6 +112,11 @@ def test_off():
     assert not operators(canonical(jax.nn.softmax, X, fuse=False))
 
 
+def test_no_operator_without_a_kernel():
+    with jax.enable_x64(True):
+        assert not operators(canonical(jax.nn.log_softmax, X.astype(np.float64)))
+
+
 def test_exact_leaves_out_what_treats_nan_in_another_way():
     def function(x):
         return jax.nn.softmax(jax.nn.silu(jax.nn.relu(x)))

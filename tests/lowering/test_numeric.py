@@ -36,6 +36,12 @@ CASES = {
         primitive.bind(*jnp.broadcast_arrays(specials(x)[:, None], specials(x)))
         for primitive in (primitives.lt_to_p, primitives.le_to_p, primitives.eq_to_p)
     ],
+    "shifted_out": lambda x: [
+        lax.shift_right_logical(INTS, np.int32(32)) + x.astype(np.int32)[0, 0],
+        lax.shift_left(x.astype(np.int32), np.int32(40)),
+    ],
+    "conjugate_of_real": lax.conj,
+    "reshape_in_order": lambda x: lax.reshape(x, (2, 10), (1, 0)),
     "wide_product": lambda x: lax.mul(x.astype(jnp.bfloat16), x.astype(jnp.bfloat16)),
     "empty": lambda x: jnp.zeros_like(lax.empty((3,), np.float32)),
 }
@@ -61,6 +67,7 @@ CLOSE = {
         np.array([[2, 1, 3], [0, 3, 2]], np.int32), 5
     ),
     "tridiagonal": lambda x: linalg.tridiagonal_solve(x[0, :4], x[1, :4] + 5, x[2, :4], x[:, :2]),
+    "eigh_upper": lambda x: lax.linalg.eigh(x[:, :4], lower=False, symmetrize_input=False)[1],
     "polygamma": lambda x: lax.polygamma(jnp.round(x % 4), jnp.abs(x) + 1),
     "ormqr": lambda x: [
         linalg.ormqr(

@@ -52,4 +52,6 @@ PEEPHOLES = {
     "bitcast_convert_type": bits.mantissa_of_one,
     "cond": control.known_branch,
     "select_n": numeric.known_case,
+    "shift_left": numeric.known_shift,
+    "shift_right_logical": numeric.known_shift,
 }

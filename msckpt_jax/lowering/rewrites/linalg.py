@@ -40,6 +40,13 @@ def _only(numbers: Any, where: Any) -> Any:
     return jnp.sum(jnp.where(where, numbers, 0), -1, np.int32, keepdims=True)
 
 
+def eigh(x: Any, **params: Any) -> Any:
+    """From the upper triangle: from the lower one of the adjoint."""
+    if params["lower"]:
+        raise Declined
+    return lax.linalg.eigh_p.bind(jnp.conj(jnp.swapaxes(x, -1, -2)), **{**params, "lower": True})
+
+
 def ormqr(a: Any, taus: Any, c: Any, *, left: bool, transpose: bool) -> Any:
     """One Householder reflector after the other, on the left or on the right of ``c``."""
     count = taus.shape[-1]
@@ -82,6 +89,7 @@ def tridiagonal_solve(dl: Any, d: Any, du: Any, b: Any, *, perturb_singular: boo
 
 REWRITES = {
     "cholesky_update": cholesky_update,
+    "eigh": eigh,
     "lu_pivots_to_permutation": lu_pivots_to_permutation,
     "ormqr": ormqr,
     "symmetric_product": symmetric_product,

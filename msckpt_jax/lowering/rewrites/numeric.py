@@ -29,6 +29,23 @@ def known_case(eqn: Equation, operands: Sequence[Atom], made: Any) -> Any:
     return (select_n, operands) if known else None
 
 
+def _shifted_out(x: Any, count: Any) -> Any:
+    return jnp.zeros(jnp.broadcast_shapes(x.shape, count.shape), x.dtype)
+
+
+def known_shift(eqn: Equation, operands: Sequence[Atom], made: Any) -> Any:
+    """All bits are shifted out: targets leave open what comes then."""
+    x, count = operands
+    if not isinstance(count, Literal) or not isinstance(count.val, np.ndarray):
+        return None
+    return (_shifted_out, operands) if (count.val >= x.aval.dtype.itemsize * 8).all() else None
+
+
+def conj(x: Any, **_: Any) -> Any:
+    """Of real numbers: complex ones."""
+    return lax.complex(x, jnp.zeros_like(x))
+
+
 def clz(x: Any) -> Any:
     """Leading zeros: set all bits below the highest one, count the others."""
     bits = x.dtype.itemsize * 8
@@ -134,6 +151,7 @@ def mul(x: Any, y: Any, *, out_dtype: Any) -> Any:
 
 REWRITES = {
     "clz": clz,
+    "conj": conj,
     "cumlogsumexp": cumlogsumexp,
     "cummax": _reversed(lax.cummax),
     "cummin": _reversed(lax.cummin),

@@ -33,4 +33,8 @@ def broadcast_in_dim(x: Any, *, shape: Any, **_: Any) -> Any:
     return lax.reshape(x, shape)
 
 
-REWRITES = {"broadcast_in_dim": broadcast_in_dim, "pad": pad}
+def reshape(x: Any, *, new_sizes: Any, dimensions: Any, **_: Any) -> Any:
+    return lax.reshape(lax.transpose(x, dimensions), new_sizes)
+
+
+REWRITES = {"broadcast_in_dim": broadcast_in_dim, "pad": pad, "reshape": reshape}
