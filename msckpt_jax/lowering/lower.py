@@ -164,6 +164,14 @@ class Context:
             v if v.type == t else self.cast(v, t.dtype) for v, t in zip(found, types, strict=True)
         ]
 
+    def can(self, op: str, inputs: Sequence[Operand], results: Sequence[Tensor]) -> bool:
+        """Whether the operator has a kernel for these operands, or for wider ones."""
+        try:
+            islands.wider(op, islands.tensor_dtypes(inputs), [t.dtype for t in results])
+        except UnsupportedError:
+            return not self.options.kernels
+        return True
+
     def cast(self, x: Array, dtype: Any) -> Array:
         """``x`` in another dtype, by MindSpore's Cast; known values are cast at once."""
         dtype = np.dtype(dtype)

@@ -238,7 +238,12 @@ def _shift(op: str, sign_fills: bool = False) -> Rule:
             result = ctx.cast(ctx(op, *operands, type=other), dtype)
         else:
             result = ctx(op, x, count)
-        return _guarded(ctx, x, count, result, sign_fills) if ctx.options.exact else result
+        bits = dtype.itemsize * 8
+        if isinstance(count, Const):  # seeds of PRNG keys are shifted past their width
+            inside = np.all((count.value >= 0) & (count.value < bits))
+        else:
+            inside = not ctx.options.exact
+        return result if inside else _guarded(ctx, x, count, result, sign_fills)
 
     return rule
 

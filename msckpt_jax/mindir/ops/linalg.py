@@ -40,8 +40,11 @@ def _cholesky(ctx: Context, eqn: Any, x: Array) -> Array:
 def _eigh(ctx: Context, eqn: Any, x: Array) -> list[Array]:
     """JAX gives the vectors first, MindSpore the values."""
     vectors, values = ctx.results
-    if not eqn.params["lower"] or values.shape[-1] != vectors.shape[-1]:
-        raise UnsupportedError("only of all eigenvalues, from the lower triangle")
+    if values.shape[-1] != vectors.shape[-1]:
+        raise UnsupportedError("only of all eigenvalues")
+    if not eqn.params["lower"]:
+        x = transposed(ctx, x, _swap(len(vectors.shape)))
+        x = ctx("Conj", x, type=ctx.type(x)) if vectors.dtype.kind == "c" else x
     found = ctx.several(
         "SelfAdjointEig", x, types=[Tensor(vectors.dtype, values.shape), vectors],
         attrs={"compute_v": True},
@@ -53,6 +56,8 @@ def _lu(ctx: Context, eqn: Any, x: Array) -> list[Array]:
     """MindSpore's permutation is a matrix; where its columns have their ones is JAX's vector."""
     packed, pivots, permutation = ctx.results
     *batch, rows = permutation.shape
+    if packed.shape[-1] != rows:
+        raise UnsupportedError("only of square matrices")
     matrix = Tensor(_I32, (*batch, rows, rows))
     found = ctx.several("LU", x, types=[packed, Tensor(_I32, pivots.shape), matrix])
     order = ctx("Argmax", found[2], Const(-2), Const(_I32), type=Tensor(_I32, permutation.shape))

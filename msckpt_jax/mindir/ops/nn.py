@@ -6,9 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
+from msckpt_jax import _compat
 from msckpt_jax.errors import UnsupportedError
+from msckpt_jax.lowering.canonical import canonicalise
 from msckpt_jax.lowering.graph import Const, Operand, Tensor
 from msckpt_jax.lowering.lower import Array, Context, Rule
 from msckpt_jax.mindir import operators
@@ -141,8 +144,18 @@ def _ms_op(ctx: Context, eqn: Any, *operands: Array) -> list[Array]:
     if len(inputs) != len(found.arguments):
         names = [argument.name for argument in found.arguments]
         raise UnsupportedError(f"{op} takes {names}")
+    if not ctx.can(op, inputs, ctx.results[:1]):
+        return _spelt_out(ctx, eqn, operands)
     types = [*ctx.results, *_MORE.get(op, lambda *_: [])(ctx.result, *map(ctx.type, operands))]
     return [*ctx.several(op, *inputs, types=types)[: len(ctx.results)]]
+
+
+def _spelt_out(ctx: Context, eqn: Any, operands: Sequence[Array]) -> list[Array]:
+    """The equations that the operator stands for, where it has no kernel for the dtypes."""
+    types = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
+    with _compat.wide(any(t.dtype.itemsize == 8 for t in types)):
+        jaxpr = jax.make_jaxpr(eqn.params["reference"])(*types)
+    return ctx.run(canonicalise(jaxpr, fuse=False, exact=ctx.options.exact), operands)
 
 
 def _argument(value: Any) -> Operand:

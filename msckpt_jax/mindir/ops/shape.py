@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def broadcast(ctx: Context, x: Array, shape: tuple[Dim, ...]) -> Array:
     return ctx("BroadcastTo", x, sizes, type=Tensor(type.dtype, shape))
 
 
-def sliced(ctx: Context, x: Array, begin: tuple[int, ...], shape: tuple[Dim, ...]) -> Array:
+def sliced(ctx: Context, x: Array, begin: Sequence[Any], shape: tuple[Dim, ...]) -> Array:
     """The part of ``x`` that begins there and has that shape; a dynamic size runs to the end."""
     type = ctx.type(x)
     if type.shape == shape:
@@ -82,8 +83,9 @@ def _broadcast_in_dim(ctx: Context, eqn: Any, x: Array, *sizes: Array) -> Array:
 
 
 def _reshape(ctx: Context, eqn: Any, x: Array, *sizes: Array) -> Array:
-    if eqn.params.get("dimensions") is not None:
-        raise UnsupportedError("dimensions are not None")
+    order = eqn.params.get("dimensions")
+    if order is not None:
+        x = transposed(ctx, x, tuple(map(int, order)))
     return reshaped(ctx, x, ctx.result.shape)
 
 
@@ -130,16 +132,17 @@ def _rev(ctx: Context, eqn: Any, x: Array) -> Array:
 
 
 def _slice(ctx: Context, eqn: Any, x: Array) -> Array:
-    begin, strides = eqn.params["start_indices"], eqn.params["strides"]
+    begin, strides = dims_of(eqn.params["start_indices"]), eqn.params["strides"]
     old = ctx.type(x).shape
-    if not all(isinstance(n, int) for n in begin):
+    begin = [n for n in begin if isinstance(n, int)]
+    if len(begin) < len(old):
         raise UnsupportedError("it begins at a dynamic index")
     if strides is None or all(s == 1 for s in strides):
         limits = dims_of(eqn.params["limit_indices"])
         for dim, size, limit in zip(ctx.result.shape, old, limits, strict=True):
             if isinstance(dim, str) and limit != size:
                 raise UnsupportedError(f"it ends at {limit} of {size}")
-        return sliced(ctx, x, tuple(begin), ctx.result.shape)
+        return sliced(ctx, x, begin, ctx.result.shape)
     _few_axes(old)
     ends = []
     for limit, size in zip(dims_of(eqn.params["limit_indices"]), old, strict=True):
