@@ -98,7 +98,8 @@ def latency(name: str, folder: Path, rounds: int, console: Console) -> Rows:
     compiled = jax.jit(lambda *x: net(*x))
     slow = 3 if name == "ResNet-50" else rounds
     contenders = [
-        Contender("MindSpore's own file", lambda: peer.ask("run", **own), None, slow, memory=False),
+        Contender("MindSpore's own file", lambda: peer.ask("run", **own), None, rounds=slow,
+                  memory=False),
         Contender("ours", runs(files["default"]), "MindSpore's own file", 1.05, slow, memory=False),
         Contender("ours, target='cpu'", runs(files["cpu"]), "MindSpore's own file",
                   0.2 if name == "ResNet-50" else 1.05, memory=False),
