@@ -56,9 +56,8 @@ def compare(case: PeerCase) -> list[str]:
     return sorted({eqn.primitive.name for eqn in forms.leftovers(found)})
 
 
-#: Not JAX's own, or in no target.
-FOREIGN = {"unvmap_any", "unvmap_all", "unvmap_max", "select_if_vmap", "nonbatchable"}
-FOREIGN |= {"eig", "hessenberg", "schur", "tridiagonal", "igamma_grad_a", "rng_uniform"}
+#: In no target.
+FOREIGN = {"eig", "hessenberg", "schur", "tridiagonal", "igamma_grad_a", "rng_uniform"}
 
 
 def run(cases: Sequence[PeerCase]) -> collections.Counter[str]:

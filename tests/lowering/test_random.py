@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 from msckpt_jax.lowering.canonical import canonicalise
 from tests.lowering.equal import check
@@ -69,6 +70,24 @@ def test_distributions(name):
 def test_both_ways_to_split_bits(partitionable):
     with jax.threefry_partitionable(partitionable):
         check(lambda k: random.bits(key(k), (7,)), KEY)
+
+
+STATE = np.array([1, 2, 2**32 - 2, 2**32 - 1], np.uint32)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64"])
+def test_philox(dtype):
+    with jax.enable_x64(dtype == "uint64"):
+        check(lambda state: lax.rng_bit_generator(state, (3, 5), dtype=np.dtype(dtype)), STATE)
+
+
+def test_keys_of_philox():
+    def function(state):
+        key = random.wrap_key_data(state, impl="rbg")
+        one, other = random.split(key)
+        return random.uniform(one, (5,)), random.fold_in(other, 7), random.bits(key, (3,))
+
+    check(function, STATE)
 
 
 def test_64_bits():
