@@ -37,6 +37,7 @@ Rule: TypeAlias = Callable[..., Any]
 
 #: Known tensors that are larger become parameters: MindSpore keeps other constants in each graph.
 LITERAL_BYTES = 1024
+LARGE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,9 @@ class Context:
         if array.nbytes <= LITERAL_BYTES:
             return Const(array)
         known = self.root.constants
-        key = array.dtype, array.shape, hash(array.tobytes())
+        # Large ones by their place in memory: they are closed over, and not worth a comparison.
+        content = array.ctypes.data if array.nbytes > LARGE_BYTES else array.tobytes()
+        key = array.dtype, array.shape, content
         if key not in known:
             name = f"constant_{len(known)}"
             known[key] = Parameter(Tensor(array.dtype, array.shape), name, array)

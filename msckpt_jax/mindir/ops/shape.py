@@ -212,7 +212,7 @@ def _dimension(ctx: Context, eqn: Any) -> Array:
 RULES: dict[str, Rule] = {
     "broadcast_in_dim": _broadcast_in_dim,
     "concatenate": _concatenate,
-    "dimension_as_value": _dimension,
+    "dim_as_value": _dimension,
     "expand_dims": lambda ctx, eqn, x: reshaped(ctx, x, ctx.result.shape),
     "iota": _iota,
     "pad": _pad,
