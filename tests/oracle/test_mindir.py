@@ -105,6 +105,50 @@ def test_a_batch_of_any_size(name, runs, tmp_path):
         compare(done.file, [np.asarray(call(net, batch))], outcome.results[0])
 
 
+def _causal(x):
+    size = x.shape[1]
+    scores = x @ x.transpose(0, 2, 1)
+    return jnp.where(jnp.tril(jnp.ones((size, size), bool)), scores, -1e9)
+
+
+#: Functions of an array of shape (b, t, 8).
+DYNAMIC = {
+    "flatten": lambda x: (x.reshape(-1, 8) * 2).reshape(x.shape),
+    "heads": lambda x: x.reshape(*x.shape[:2], 2, 4).transpose(0, 2, 1, 3),
+    "softmax": lambda x: jax.nn.softmax(x @ x.transpose(0, 2, 1)),
+    "mean": lambda x: x.mean(1),
+    "mean of both": lambda x: x.mean((0, 1)),
+    "arange": lambda x: x + jnp.arange(x.shape[1])[:, None],
+    "causal": _causal,
+    "concatenate": lambda x: jnp.concatenate([x, x], 1),
+    "pad": lambda x: jnp.pad(x, ((0, 0), (1, 0), (0, 0))),
+    "last": lambda x: x[:, -1],
+    "size": lambda x: x * x.shape[0],
+    "broadcast": lambda x: jnp.broadcast_to(jnp.arange(8.0), (x.shape[0], 8)),
+    "argmax": lambda x: jax.nn.one_hot(jnp.argmax(x, -1), 8),
+    "scan": lambda x: jax.lax.scan(lambda c, y: (c + y, c * y), x[:, 0], jnp.ones((3, 8)))[1],
+    "attention": lambda x: jax.nn.dot_product_attention(*[x[:, :, None]] * 3, is_causal=True),
+    "cond": lambda x: jax.lax.cond(x.sum() > 0, lambda y: y.mean(0), lambda y: y[0], x),
+    "while": lambda x: jax.lax.fori_loop(0, 3, lambda i, y: y * 2 + i, x),
+}
+
+
+def test_dynamic_sizes(runs, tmp_path):
+    shape = jax.ShapeDtypeStruct(("b", "t", 8), jnp.float32)
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((b, t, 8)).astype(np.float32) for b, t in ((2, 3), (4, 5))]
+    files = [
+        export(function, shape, file_name=tmp_path / name).file
+        for name, function in DYNAMIC.items()
+    ]
+    asked = [(function, file, x) for function, file in zip(DYNAMIC.values(), files, strict=True)
+             for x in inputs]  # fmt: skip
+    outcomes = runs([runner.Case(file, [[x]]) for _, file, x in asked])
+    for (function, file, x), outcome in zip(asked, outcomes, strict=True):
+        assert not outcome.error, file
+        compare(file, [np.asarray(function(x))], outcome.results[0])
+
+
 def test_names_are_those_of_the_checkpoint(tmp_path):
     done = export(MLP(), np.ones((1, 8), np.float32), file_name=tmp_path / "mlp")
     assert list(done.graph.parameters) == ["hidden.bias", "hidden.kernel", "out.bias", "out.kernel"]

@@ -202,16 +202,6 @@ def _top_k(ctx: Context, eqn: Any, x: Array) -> list[Array]:
     return [ctx.cast(v, t.dtype) for v, t in zip(found, ctx.results, strict=True)]
 
 
-def _all(op: str, logical: str) -> Rule:
-    """Equinox's reductions over all axes, those of ``vmap`` too."""
-    reduction = _reduce(op, logical)
-
-    def rule(ctx: Context, eqn: Any, x: Array) -> Array:
-        return reduction(ctx, eqn.replace(params={"axes": range(len(ctx.type(x).shape))}), x)
-
-    return rule
-
-
 RULES: dict[str, Rule] = {
     "argmax": _arg("Argmax"),
     "argmin": _arg("Argmin"),
@@ -228,7 +218,4 @@ RULES: dict[str, Rule] = {
     "reduce_xor": _reduce_xor,
     "sort": _sort,
     "top_k": _top_k,
-    "unvmap_all": _all("", "ReduceAll"),
-    "unvmap_any": _all("", "ReduceAny"),
-    "unvmap_max": _all("ReduceMax", "ReduceAny"),
 }

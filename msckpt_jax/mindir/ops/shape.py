@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from msckpt_jax.errors import UnsupportedError
-from msckpt_jax.lowering.graph import Const, Dim, Tensor
+from msckpt_jax.lowering.graph import Const, Dim, Size, Tensor
 from msckpt_jax.lowering.lower import Array, Context, Rule, dims_of
 
 #: BroadcastTo, Slice, StridedSlice and ReverseV2 take no more axes on the CPU.
@@ -200,13 +201,43 @@ def _tile(ctx: Context, eqn: Any, x: Array) -> Array:
 
 
 def _dimension(ctx: Context, eqn: Any) -> Array:
-    """The size of a dynamic axis as a tensor."""
-    size = ctx.size(str(eqn.params["dim"]))
-    if isinstance(size, Const):
-        return ctx.constant(np.array(size.value, ctx.result.dtype))
-    i64 = np.dtype(np.int64)
-    whole = ctx("TensorShape", size.of, type=Tensor(i64, (len(size.of.type.shape),)))
-    return ctx.cast(reshaped(ctx, sliced(ctx, whole, (size.axis,), (1,)), ()), ctx.result.dtype)
+    """A dynamic size, or what is computed of some, as a tensor of rank 0."""
+    text = str(eqn.params["dim"]).replace("^", "**")
+    return ctx.cast(_computed(ctx, ast.parse(text, mode="eval").body), ctx.result.dtype)
+
+
+#: How jax.export writes what is computed of dynamic sizes.
+_ARITHMETIC = {
+    ast.Add: "Add", ast.Sub: "Sub", ast.Mult: "Mul", ast.Pow: "Pow",
+    "floordiv": "FloorDiv", "mod": "FloorMod", "max": "Maximum", "min": "Minimum",
+}  # fmt: skip
+
+
+def _computed(ctx: Context, tree: ast.expr) -> Array:
+    scalar = Tensor(np.dtype(np.int64), ())
+    match tree:
+        case ast.Constant():
+            return Const(np.array(tree.value, np.int64))
+        case ast.Name():
+            return _size_of(ctx, tree.id)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return ctx("Neg", _computed(ctx, operand), type=scalar)
+        case ast.BinOp(left=left, op=op, right=right):
+            operands = _computed(ctx, left), _computed(ctx, right)
+            return ctx(_ARITHMETIC[type(op)], *operands, type=scalar)
+        case ast.Call(func=ast.Name(id=name), args=[left, right]) if name in _ARITHMETIC:
+            operands = _computed(ctx, left), _computed(ctx, right)
+            return ctx(_ARITHMETIC[name], *operands, type=scalar)
+    raise UnsupportedError(f"the size {ast.unparse(tree)}")
+
+
+def _size_of(ctx: Context, dim: str) -> Array:
+    """The size of a dynamic axis."""
+    size = ctx.size(dim)
+    assert isinstance(size, Size)
+    rank, i64 = len(size.of.type.shape), np.dtype(np.int64)
+    whole = ctx("TensorShape", size.of, type=Tensor(i64, (rank,)))
+    return reshaped(ctx, sliced(ctx, whole, (size.axis,), (1,)), ())
 
 
 RULES: dict[str, Rule] = {
