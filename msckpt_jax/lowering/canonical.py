@@ -129,8 +129,10 @@ class _Builder:
             operands = operands[len(operands) - len(call[0].invars) :]
             made = scope.made and eqn.primitive is not calls.call_of_user_p
             return self.inline(*call, operands, replace(scope, made=made))
-        shorter = PEEPHOLES[name](eqn, operands, self.made) if name in PEEPHOLES else None
-        rewrite, operands = shorter or (_rewrite_of(eqn, scope), operands)
+        rewrite = _rewrite_of(eqn, scope)
+        if name in PEEPHOLES and not random.takes_keys(eqn):
+            rewrite, operands = PEEPHOLES[name](eqn, operands, self.made) or (rewrite, operands)
+            eqn = eqn.replace(invars=operands)
         if rewrite is not None:
             final = name in ALWAYS and rewrite is REWRITES[name]
             rules = scope.rules | {name} if final else scope.rules

@@ -118,7 +118,8 @@ def _batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, *, epsi
 
 
 def _scaled(x: Any, mean: Any, variance: Any, gamma: Any, beta: Any, epsilon: Any) -> Any:
-    return (x - mean) * (lax.rsqrt(variance + epsilon) * gamma) + beta
+    factor = lax.mul(lax.rsqrt(lax.add(variance, epsilon)), gamma)
+    return lax.add(lax.mul(lax.sub(x, mean), factor), beta)
 
 
 def _along(vector: Any, x: Any, axis: int) -> Any:

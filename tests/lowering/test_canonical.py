@@ -64,6 +64,11 @@ def test_one_equation_is_left(name):
     assert names(check(CALLS[name], X)) == ["sin"]
 
 
+def test_of_several_reshapes_one_is_left():
+    assert names(check(lambda x: x.reshape(12)[None].reshape(2, 6)[..., None], X)) == ["reshape"]
+    assert names(check(lambda x: jnp.sin(x).reshape(2, 6).reshape(3, 4), X)) == ["sin"]
+
+
 def test_equal_equations_are_one():
     assert names(check(lambda x: jnp.sin(x) * (jnp.sin(x) + 1), X)) == ["sin", "add", "mul"]
 

@@ -55,6 +55,7 @@ ALWAYS = frozenset({"sort", *index.REWRITES})
 PEEPHOLES = {
     "bitcast_convert_type": bits.mantissa_of_one,
     "cond": control.known_branch,
+    "reshape": shape.of_reshape,
     "select_n": numeric.known_case,
     "shift_left": numeric.known_shift,
     "shift_right_logical": numeric.known_shift,

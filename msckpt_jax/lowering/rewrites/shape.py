@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax import lax
+
+from msckpt_jax._compat import Atom, Equation, Literal
 
 
 def pad(x: Any, value: Any, *, padding_config: Any) -> Any:
@@ -34,7 +37,17 @@ def broadcast_in_dim(x: Any, *, shape: Any, **_: Any) -> Any:
 
 
 def reshape(x: Any, *, new_sizes: Any, dimensions: Any, **_: Any) -> Any:
-    return lax.reshape(lax.transpose(x, dimensions), new_sizes)
+    return lax.reshape(x if dimensions is None else lax.transpose(x, dimensions), new_sizes)
+
+
+def of_reshape(eqn: Equation, operands: Sequence[Atom], made: Mapping[Atom, Equation]) -> Any:
+    """Of several reshapes the last one counts."""
+    if isinstance(operands[0], Literal) or eqn.params["dimensions"] is not None:
+        return None
+    maker = made.get(operands[0])
+    if maker is None or maker.primitive.name not in ("reshape", "squeeze", "expand_dims"):
+        return None
+    return reshape, maker.invars
 
 
 REWRITES = {"broadcast_in_dim": broadcast_in_dim, "pad": pad, "reshape": reshape}
