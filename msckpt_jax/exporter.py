@@ -20,8 +20,8 @@ from jax.extend import source_info_util
 from msckpt_jax import names
 from msckpt_jax.checkpoint import cipher, records, writer
 from msckpt_jax.errors import ExportError
+from msckpt_jax.lowering.context import Options, Rule
 from msckpt_jax.lowering.graph import Graph
-from msckpt_jax.lowering.lower import Options, Rule
 
 # Our own frames are none of the user's: messages name the line that called JAX.
 source_info_util.register_exclusion(__file__)

@@ -1,7 +1,7 @@
 """The rules: JAX primitive to MindSpore operators, a flat table.
 
-A rule is ``rule(context, equation, *operands)``; see :mod:`msckpt_jax.lowering.lower`. What a rule
-relies on in MindSpore was measured with MindSpore 2.10.0 on its CPU.
+A rule is ``rule(context, equation, *operands)``, see :mod:`msckpt_jax.lowering.context`. What rules
+rely on in MindSpore was measured with MindSpore 2.10.0 on its CPU.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from msckpt_jax.lowering.lower import Rule
-from msckpt_jax.mindir.ops import control, elementwise, index, linalg, nn, reduce, shape
+from msckpt_jax.lowering.context import Rule
+from msckpt_jax.mindir.ops import bits, control, elementwise, index, linalg, nn, reduce, shape
 
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         **elementwise.RULES,
+        **bits.RULES,
         **shape.RULES,
         **reduce.RULES,
         **index.RULES,

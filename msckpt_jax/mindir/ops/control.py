@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from msckpt_jax.lowering.context import Array, Context, Rule
 from msckpt_jax.lowering.graph import Const, Graph, Parameter
-from msckpt_jax.lowering.lower import Array, Context, Rule
 
 
 def _cond(ctx: Context, eqn: Any, index: Array, *operands: Array) -> list[Array]:

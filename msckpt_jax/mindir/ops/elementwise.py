@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax.errors import UnsupportedError
+from msckpt_jax.lowering.context import Array, Context, Rule
 from msckpt_jax.lowering.graph import Const, Tensor
-from msckpt_jax.lowering.lower import Array, Context, Rule
 
 
 def operator(op: str) -> Rule:
@@ -25,7 +25,7 @@ def of_full_shapes(op: str) -> Rule:
     """A rule that is one operator which does not take a scalar beside an array."""
 
     def rule(ctx: Context, eqn: Any, *operands: Array) -> Array:
-        return ctx(op, *(_full(ctx, x) for x in operands))
+        return ctx(op, *(full(ctx, x) for x in operands))
 
     return rule
 
@@ -55,7 +55,8 @@ def _is_nan(ctx: Context, x: Array) -> Array:
     return ctx("NotEqual", x, x, type=_bool_like(ctx, x))
 
 
-def _shaped(ctx: Context) -> Tensor:
+def shaped(ctx: Context) -> Tensor:
+    """Bools in the shape of the result."""
     return Tensor(np.dtype(bool), ctx.result.shape)
 
 
@@ -77,26 +78,11 @@ def _cbrt(ctx: Context, eqn: Any, x: Array) -> Array:
 def _conj(ctx: Context, eqn: Any, x: Array) -> Array:
     if ctx.type(x).dtype.kind == "c":
         return ctx("Conj", x)
-    return ctx("Complex", x, _full(ctx, ctx.like(0, x)))
+    return ctx("Complex", x, full(ctx, ctx.like(0, x)))
 
 
 def _clamp(ctx: Context, eqn: Any, low: Array, x: Array, high: Array) -> Array:
     return _minimum(ctx, eqn, _maximum(ctx, eqn, x, low), high)
-
-
-def _clz(ctx: Context, eqn: Any, x: Array) -> Array:
-    """Spread the highest bit to the right, count the rest."""
-    type = ctx.type(x)
-    bits = type.dtype.itemsize * 8
-    unsigned = np.dtype(f"u{type.dtype.itemsize}")
-    inner = Tensor(unsigned, type.shape)
-    y = ctx.cast(x, unsigned)
-    for shift in (1, 2, 4, 8, 16, 32):
-        if shift < bits:
-            moved = ctx("RightShift", y, ctx.like(shift, y), type=inner)
-            y = ctx("BitwiseOr", y, moved, type=inner)
-    ones = ctx("PopulationCount", y, type=Tensor(np.dtype(np.uint8), type.shape))
-    return ctx("Sub", ctx.like(bits, x), ctx.cast(ones, type.dtype))
 
 
 def _convert(ctx: Context, eqn: Any, x: Array) -> Array:
@@ -115,9 +101,9 @@ def _saturating(ctx: Context, x: Array, dtype: np.dtype) -> Array:
     wide = ctx.cast(x, np.float64)
     result = ctx.cast(wide, dtype)
     for op, limit in (("LessEqual", info.min), ("GreaterEqual", info.max)):
-        beyond = ctx(op, wide, ctx.like(limit, wide), type=_shaped(ctx))
-        result = ctx("Select", beyond, _full(ctx, ctx.like(limit, result)), result)
-    return ctx("Select", _is_nan(ctx, wide), _full(ctx, ctx.like(0, result)), result)
+        beyond = ctx(op, wide, ctx.like(limit, wide), type=shaped(ctx))
+        result = ctx("Select", beyond, full(ctx, ctx.like(limit, result)), result)
+    return ctx("Select", _is_nan(ctx, wide), full(ctx, ctx.like(0, result)), result)
 
 
 def _div(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
@@ -128,16 +114,16 @@ def _div(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
     # JAX: -1 (all bits set) for a divisor of 0, and the lowest number stays itself over -1.
     safe, zero = _without_zero(ctx, y)
     least = ctx.like(-1 if ctx.result.dtype.kind == "i" else np.iinfo(ctx.result.dtype).max, x)
-    return ctx("Select", zero, _full(ctx, least), ctx("TruncateDiv", x, safe))
+    return ctx("Select", zero, full(ctx, least), ctx("TruncateDiv", x, safe))
 
 
 def _without_zero(ctx: Context, y: Array) -> tuple[Array, Array]:
-    y = _full(ctx, y)
-    zero = ctx("Equal", y, ctx.like(0, y), type=_shaped(ctx))
-    return ctx("Select", zero, _full(ctx, ctx.like(1, y)), y), zero
+    y = full(ctx, y)
+    zero = ctx("Equal", y, ctx.like(0, y), type=shaped(ctx))
+    return ctx("Select", zero, full(ctx, ctx.like(1, y)), y), zero
 
 
-def _full(ctx: Context, x: Array) -> Array:
+def full(ctx: Context, x: Array) -> Array:
     """``x`` in the shape of the result."""
     if ctx.type(x).shape == ctx.result.shape:
         return x
@@ -154,7 +140,7 @@ def _rem(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
         result = ctx("Sub", x, ctx("Mul", ctx("TruncateDiv", x, y), y))
     else:
         result = ctx("Mod", x, y)
-    return result if zero is None else ctx("Select", zero, _full(ctx, x), result)
+    return result if zero is None else ctx("Select", zero, full(ctx, x), result)
 
 
 def _exp2(ctx: Context, eqn: Any, x: Array) -> Array:
@@ -164,7 +150,7 @@ def _exp2(ctx: Context, eqn: Any, x: Array) -> Array:
 def _integer_pow(ctx: Context, eqn: Any, x: Array) -> Array:
     power = eqn.params["y"]
     if power == 0:
-        return _full(ctx, ctx.like(1, x))
+        return full(ctx, ctx.like(1, x))
     result, square, rest = None, x, abs(power)
     while rest:
         if rest & 1:
@@ -188,7 +174,7 @@ def _extreme(ctx: Context, op: str, logical: str, x: Array, y: Array) -> Array:
         return ctx(logical, x, y)
     result = ctx(op, x, y)
     if ctx.options.exact and _is_float(ctx, x):  # MindSpore's do not propagate NaN
-        for operand in (_full(ctx, y), _full(ctx, x)):
+        for operand in (full(ctx, y), full(ctx, x)):
             result = ctx("Select", _is_nan(ctx, operand), operand, result)
     return result
 
@@ -196,7 +182,7 @@ def _extreme(ctx: Context, op: str, logical: str, x: Array, y: Array) -> Array:
 def _nextafter(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
     if ctx.options.exact:
         raise UnsupportedError("MindSpore's operator is wrong on infinities and subnormal numbers")
-    return ctx("NextAfter", _full(ctx, x), _full(ctx, y))
+    return ctx("NextAfter", full(ctx, x), full(ctx, y))
 
 
 def _polygamma(ctx: Context, eqn: Any, order: Array, x: Array) -> Array:
@@ -204,7 +190,7 @@ def _polygamma(ctx: Context, eqn: Any, order: Array, x: Array) -> Array:
     if not isinstance(order, Const) or not np.all(order.value == order.value.ravel()[:1]):
         raise UnsupportedError("only of one order that is a constant")
     one = Const(np.full((), order.value.ravel()[0], np.int64))
-    return ctx("Polygamma", one, _full(ctx, x))
+    return ctx("Polygamma", one, full(ctx, x))
 
 
 def _pow(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
@@ -217,7 +203,7 @@ def _round(ctx: Context, eqn: Any, x: Array) -> Array:
     # Away from zero. Floor(|x| + 0.5) would be wrong for the number below 0.5.
     size = ctx("Abs", x)
     whole = ctx("Floor", size)
-    rest = ctx("GreaterEqual", ctx("Sub", size, whole), ctx.like(0.5, x), type=_shaped(ctx))
+    rest = ctx("GreaterEqual", ctx("Sub", size, whole), ctx.like(0.5, x), type=shaped(ctx))
     return ctx("Mul", ctx("Sign", x), ctx("Add", whole, ctx.cast(rest, ctx.result.dtype)))
 
 
@@ -228,42 +214,6 @@ def _select_n(ctx: Context, eqn: Any, which: Array, *cases: Array) -> Array:
     return ctx("Select", which, then, otherwise)
 
 
-def _shift(op: str, sign_fills: bool = False) -> Rule:
-    def rule(ctx: Context, eqn: Any, x: Array, count: Array) -> Array:
-        dtype = ctx.result.dtype
-        kind = "i" if sign_fills else "u"
-        if op == "RightShift" and dtype.kind != kind:  # the operator goes by the dtype
-            other = Tensor(np.dtype(f"{kind}{dtype.itemsize}"), ctx.result.shape)
-            operands = ctx.cast(x, other.dtype), ctx.cast(count, other.dtype)
-            result = ctx.cast(ctx(op, *operands, type=other), dtype)
-        else:
-            result = ctx(op, x, count)
-        bits = dtype.itemsize * 8
-        if isinstance(count, Const):  # seeds of PRNG keys are shifted past their width
-            inside = np.all((count.value >= 0) & (count.value < bits))
-        else:
-            inside = not ctx.options.exact
-        return result if inside else _guarded(ctx, x, count, result, sign_fills)
-
-    return rule
-
-
-def _guarded(ctx: Context, x: Array, count: Array, result: Array, sign_fills: bool) -> Array:
-    """JAX defines shifts past the width; MindSpore leaves them to the processor."""
-    dtype = ctx.result.dtype
-    bits, unsigned = dtype.itemsize * 8, np.dtype(f"u{dtype.itemsize}")
-    count = _full(ctx, count)
-    inside = ctx("Less", ctx.cast(count, unsigned), ctx.constant(np.array(bits, unsigned)),
-                 type=_shaped(ctx))  # fmt: skip
-    past: Array = ctx.like(0, x)
-    if sign_fills:
-        signed = Tensor(np.dtype(f"i{dtype.itemsize}"), ctx.type(x).shape)
-        whole = ctx.cast(x, signed.dtype)
-        sign = ctx("RightShift", whole, ctx.like(bits - 1, whole), type=signed)
-        past = ctx.cast(sign, dtype)
-    return ctx("Select", inside, result, _full(ctx, past))
-
-
 def _sign(ctx: Context, eqn: Any, x: Array) -> Array:
     if ctx.result.dtype.kind == "u":
         return ctx("Minimum", x, ctx.like(1, x))
@@ -271,11 +221,6 @@ def _sign(ctx: Context, eqn: Any, x: Array) -> Array:
     if ctx.options.exact and _is_float(ctx, x):
         return ctx("Select", _is_nan(ctx, x), x, result)
     return result
-
-
-def _population_count(ctx: Context, eqn: Any, x: Array) -> Array:
-    count = ctx("PopulationCount", x, type=Tensor(np.dtype(np.uint8), ctx.result.shape))
-    return ctx.cast(count, ctx.result.dtype)
 
 
 def _tanh(ctx: Context, eqn: Any, x: Array) -> Array:
@@ -295,13 +240,6 @@ def _reduce_precision(ctx: Context, eqn: Any, x: Array) -> Array:
 
 
 _FLOATS = jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64
-
-_LOGICAL = {
-    "and": ("LogicalAnd", "BitwiseAnd"),
-    "or": ("LogicalOr", "BitwiseOr"),
-    "xor": ("LogicalXor", "BitwiseXor"),
-    "not": ("LogicalNot", "Invert"),
-}
 
 _FULL = {
     "igamma": "Igamma", "igammac": "Igammac", "regularized_incomplete_beta": "Betainc",
@@ -323,11 +261,9 @@ _SAME = {
 RULES: dict[str, Rule] = {
     **{name: operator(op) for name, op in _SAME.items()},
     **{name: of_full_shapes(op) for name, op in _FULL.items()},
-    **{name: by_kind(b=b, i=i, u=i) for name, (b, i) in _LOGICAL.items()},
     "abs": _abs,
     "cbrt": _cbrt,
     "clamp": _clamp,
-    "clz": _clz,
     "conj": _conj,
     "convert_element_type": _convert,
     "div": _div,
@@ -335,7 +271,6 @@ RULES: dict[str, Rule] = {
     "integer_pow": _integer_pow,
     "max": _maximum,
     "min": _minimum,
-    "population_count": _population_count,
     "nextafter": _nextafter,
     "polygamma": _polygamma,
     "pow": _pow,
@@ -343,9 +278,6 @@ RULES: dict[str, Rule] = {
     "rem": _rem,
     "round": _round,
     "select_n": _select_n,
-    "shift_left": _shift("LeftShift"),
-    "shift_right_arithmetic": _shift("RightShift", sign_fills=True),
-    "shift_right_logical": _shift("RightShift"),
     "sign": _sign,
     "tanh": _tanh,
 }

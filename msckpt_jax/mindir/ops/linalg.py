@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax.errors import UnsupportedError
+from msckpt_jax.lowering.context import Array, Context, Rule
 from msckpt_jax.lowering.graph import Const, Tensor
-from msckpt_jax.lowering.lower import Array, Context, Rule
 from msckpt_jax.mindir.ops.shape import ints, reshaped, sliced, transposed
 
 _I32 = np.dtype(np.int32)

@@ -12,8 +12,8 @@ import numpy as np
 from msckpt_jax import _compat
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.lowering.canonical import canonicalise
+from msckpt_jax.lowering.context import Array, Context, Rule
 from msckpt_jax.lowering.graph import Const, Operand, Tensor
-from msckpt_jax.lowering.lower import Array, Context, Rule
 from msckpt_jax.mindir import operators
 from msckpt_jax.mindir.ops.shape import broadcast, ints, padded, reshaped
 

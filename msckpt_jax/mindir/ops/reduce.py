@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax.errors import UnsupportedError
+from msckpt_jax.lowering.context import Array, Context, Rule
 from msckpt_jax.lowering.graph import Const, Tensor
-from msckpt_jax.lowering.lower import Array, Context, Rule
 from msckpt_jax.mindir.ops.elementwise import kind_of
 from msckpt_jax.mindir.ops.shape import broadcast, ints, sliced
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax.errors import UnsupportedError
+from msckpt_jax.lowering.context import Array, Context, Rule, dims_of
 from msckpt_jax.lowering.graph import Const, Dim, Size, Tensor
-from msckpt_jax.lowering.lower import Array, Context, Rule, dims_of
 
 #: BroadcastTo, Slice, StridedSlice and ReverseV2 take no more axes on the CPU.
 MOST_AXES = 8

@@ -1,0 +1,307 @@
+"""What rules emit nodes with: one graph under construction.
+
+A rule is ``rule(context, equation, *operands)`` and returns the operand, or the operands, that the
+equation computes. It emits nodes by calling the context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from jax.extend import source_info_util
+
+from msckpt_jax import _compat
+from msckpt_jax.errors import ExportError, UnsupportedError
+from msckpt_jax.lowering import islands
+from msckpt_jax.lowering.graph import (
+    Const,
+    Dim,
+    Graph,
+    Node,
+    Operand,
+    Parameter,
+    Size,
+    Tensor,
+    Value,
+)
+
+#: What an equation takes and gives: a tensor that is computed, or one that is known.
+Array: TypeAlias = Value | Const
+
+Rule: TypeAlias = Callable[..., Any]
+
+#: Known tensors that are larger become parameters: MindSpore keeps other constants in each graph.
+LITERAL_BYTES = 1024
+LARGE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all graphs of one export share.
+
+    Attributes:
+        rules: primitive name to rule.
+        exact: guard operators whose result differs from JAX's on special values.
+        target: None, or ``"cpu"`` for the operators that are fastest there.
+        kernels: keep to the dtypes that MindSpore's CPU has kernels for, by casts.
+    """
+
+    rules: Mapping[str, Rule]
+    exact: bool = False
+    target: str | None = None
+    kernels: bool = True
+
+
+@dataclass
+class Root:
+    """What the graphs of one export share while they are built."""
+
+    options: Options
+    graph: Graph
+    problems: list[str] = field(default_factory=list)
+    constants: dict[Any, Parameter] = field(default_factory=dict)
+
+
+class Context:
+    """One graph under construction; calling it emits a node.
+
+    Attributes:
+        options: how the export is done.
+        result: the type of the first result of the equation whose rule runs.
+        results: the types of all its results.
+    """
+
+    def __init__(self, root: Root, graph: Graph):
+        self.root = root
+        self.graph = graph
+        self.options = root.options
+        self.results: tuple[Tensor, ...] = ()
+        self._source = ""
+        self._sizes: dict[Dim, Size] = {}
+
+    @property
+    def result(self) -> Tensor:
+        return self.results[0]
+
+    def __call__(
+        self,
+        op: str,
+        *inputs: Operand,
+        type: Tensor | None = None,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> Array:
+        """Emit an operator with one result, of the equation's first result type unless given.
+
+        Where MindSpore's CPU has no kernel for the dtypes, the operands are cast to wider ones and
+        the result back.
+        """
+        return self.several(op, *inputs, types=[type or self.result], attrs=attrs)[0]
+
+    def several(
+        self,
+        op: str,
+        *inputs: Operand,
+        types: Sequence[Tensor],
+        attrs: Mapping[str, Any] | None = None,
+    ) -> list[Array]:
+        """Emit an operator with several results; those without elements need none."""
+        if all(0 in t.shape and all(isinstance(d, int) for d in t.shape) for t in types):
+            return [Const(np.zeros(t.shape, t.dtype)) for t in types]  # type: ignore[arg-type]
+        wider: Mapping[np.dtype, np.dtype] = {}
+        if self.options.kernels:
+            wider = islands.wider(op, islands.tensor_dtypes(inputs), [t.dtype for t in types])
+        if not wider:
+            return [*self._emit(op, inputs, types, attrs)]
+        widened = tuple(self._widen(operand, wider) for operand in inputs)
+        inner = [Tensor(wider.get(t.dtype, t.dtype), t.shape) for t in types]
+        found = self._emit(op, widened, inner, attrs)
+        return [
+            v if v.type == t else self.cast(v, t.dtype) for v, t in zip(found, types, strict=True)
+        ]
+
+    def can(self, op: str, inputs: Sequence[Operand], results: Sequence[Tensor]) -> bool:
+        """Whether the operator has a kernel for these operands, or for wider ones."""
+        try:
+            islands.wider(op, islands.tensor_dtypes(inputs), [t.dtype for t in results])
+        except UnsupportedError:
+            return not self.options.kernels
+        return True
+
+    def cast(self, x: Array, dtype: Any) -> Array:
+        """``x`` in another dtype, by MindSpore's Cast; known values are cast at once."""
+        dtype = np.dtype(dtype)
+        type = self.type(x)
+        if type.dtype == dtype:
+            return x
+        if isinstance(x, Const):
+            with np.errstate(all="ignore"):
+                return Const(x.value.astype(dtype))
+        return self._emit("Cast", (x, Const(dtype)), [Tensor(dtype, type.shape)], None)[0]
+
+    def like(self, value: Any, x: Array) -> Const:
+        """A rank-0 constant of the dtype of ``x``."""
+        return Const(np.array(value, self.type(x).dtype))
+
+    def constant(self, array: Any) -> Array:
+        """A known tensor; a large one becomes a parameter, once."""
+        array = np.asarray(array)
+        if array.nbytes <= LITERAL_BYTES:
+            return Const(array)
+        known = self.root.constants
+        # Large ones by their place in memory: they are closed over, and not worth a comparison.
+        content = array.ctypes.data if array.nbytes > LARGE_BYTES else array.tobytes()
+        key = array.dtype, array.shape, content
+        if key not in known:
+            name = f"constant_{len(known)}"
+            known[key] = Parameter(Tensor(array.dtype, array.shape), name, array)
+        return known[key]
+
+    def type(self, x: Array) -> Tensor:
+        return Tensor(x.value.dtype, x.value.shape) if isinstance(x, Const) else x.type
+
+    def size(self, dim: Dim) -> Const | Size:
+        """A size as an argument.
+
+        Raises:
+            UnsupportedError: a dynamic size that is not the size of an axis of anything here.
+        """
+        if isinstance(dim, int):
+            return Const(dim)
+        if dim not in self._sizes:
+            raise UnsupportedError(f"no tensor in this graph has an axis of size {dim}")
+        return self._sizes[dim]
+
+    def sizes(self, shape: Sequence[Dim], infer: bool = True) -> tuple[Const | Size, ...]:
+        """A shape as an argument; with ``infer`` a single dynamic size is -1."""
+        if infer and sum(isinstance(dim, str) for dim in shape) == 1:
+            return tuple(Const(dim if isinstance(dim, int) else -1) for dim in shape)
+        return tuple(map(self.size, shape))
+
+    def body(
+        self,
+        name: str,
+        jaxpr: _compat.ClosedJaxpr,
+        inputs: Sequence[Tensor],
+        arguments: Sequence[Array | int],
+    ) -> Graph:
+        """The graph of a body of control flow.
+
+        Args:
+            name: of the graph.
+            jaxpr: the body.
+            inputs: types of the inputs of the graph.
+            arguments: what each argument of the body is: the number of an input, or something that
+                is known everywhere (a constant, a parameter).
+        """
+        graph = Graph(name, [Value(type) for type in inputs])
+        inner = Context(self.root, graph)
+        inner._source = self._source
+        for value in graph.inputs:
+            inner._note(value)
+        given = [graph.inputs[a] if isinstance(a, int) else a for a in arguments]
+        graph.outputs = list(inner.run(jaxpr, given))
+        return graph
+
+    def control(
+        self, op: str, inputs: Sequence[Array], types: Sequence[Tensor], bodies: tuple[Graph, ...]
+    ) -> list[Value]:
+        """Emit an ``If`` or a ``While``."""
+        outputs = tuple(self._note(Value(t)) for t in types)
+        self.graph.nodes.append(Node(op, tuple(inputs), outputs, {}, bodies, self._source))
+        return list(outputs)
+
+    def run(self, jaxpr: _compat.ClosedJaxpr, arguments: Sequence[Array]) -> list[Array]:
+        """Lower all equations; what cannot be lowered is noted, and its results are made up."""
+        env: dict[Any, Array] = {}
+        opened, consts = _compat.opened(jaxpr)
+        env.update(zip(opened.constvars, map(self.constant, consts), strict=True))
+        env.update(zip(opened.invars, arguments, strict=True))
+        for value in arguments:
+            if isinstance(value, Value):
+                self._note(value)
+        for eqn in opened.eqns:
+            operands = [self._read(env, atom) for atom in eqn.invars]
+            env.update(zip(eqn.outvars, self._equation(eqn, operands), strict=True))
+        return [self._read(env, atom) for atom in opened.outvars]
+
+    def _read(self, env: Mapping[Any, Array], atom: Any) -> Array:
+        if isinstance(atom, _compat.Literal):
+            return self.constant(np.asarray(atom.val, atom.aval.dtype))
+        return env[atom]
+
+    def _equation(self, eqn: Any, operands: list[Array]) -> Sequence[Array]:
+        outer, name = self._source, eqn.primitive.name
+        self._source = source_info_util.summarize(eqn.source_info) or outer
+        self.results = tuple(tensor_of(v.aval) for v in eqn.outvars)
+        promised = self.results
+        try:
+            rule = self.options.rules.get(name)
+            if rule is None:
+                raise UnsupportedError(
+                    f"no rule for it; add one: export(..., rules={{{name!r}: rule}})"
+                )
+            found = rule(self, eqn, *operands)
+            found = (
+                list(found)
+                if isinstance(found, list | tuple) and not isinstance(found, Const)
+                else [found]
+            )
+            self._check(name, found, promised)
+        except UnsupportedError as error:
+            self.root.problems.append(f"{self._source}: {name}: {error}")
+            found = [Value(t) for t in promised]
+        finally:
+            self._source = outer
+        return found
+
+    def _check(self, name: str, found: Sequence[Array], promised: Sequence[Tensor]) -> None:
+        """Every value must be what the jaxpr promised: MindSpore would crash, not complain."""
+        types = [self.type(x) for x in found]
+        if types != list(promised):
+            raise ExportError(
+                f"{self._source}: the rule for {name} gives {types}, the function {list(promised)}"
+            )
+
+    def _emit(
+        self,
+        op: str,
+        inputs: Sequence[Operand],
+        types: Sequence[Tensor],
+        attrs: Mapping[str, Any] | None,
+    ) -> list[Value]:
+        outputs = tuple(self._note(Value(t)) for t in types)
+        self.graph.nodes.append(Node(op, tuple(inputs), outputs, attrs or {}, (), self._source))
+        return list(outputs)
+
+    def _widen(self, operand: Operand, wider: Mapping[np.dtype, np.dtype]) -> Operand:
+        if isinstance(operand, tuple) and not isinstance(operand, Const | Size):
+            return tuple(self._widen(part, wider) for part in operand)
+        if isinstance(operand, Size) or not _is_tensor(operand):
+            return operand
+        dtype = self.type(operand).dtype  # type: ignore[arg-type]
+        return self.cast(operand, wider.get(dtype, dtype))  # type: ignore[arg-type]
+
+    def _note(self, value: Value) -> Value:
+        """Remember where dynamic sizes can be read."""
+        for axis, dim in enumerate(value.type.shape):
+            if isinstance(dim, str):
+                self._sizes.setdefault(dim, Size(value, axis))
+        return value
+
+
+def tensor_of(aval: Any) -> Tensor:
+    """The type of a value of a jaxpr; symbolic sizes by their text."""
+    return Tensor(np.dtype(aval.dtype), dims_of(aval.shape))
+
+
+def dims_of(shape: Sequence[Any]) -> tuple[Dim, ...]:
+    return tuple(int(d) if isinstance(d, int | np.integer) else str(d) for d in shape)
+
+
+def _is_tensor(operand: Operand) -> bool:
+    return isinstance(operand, Value) or (
+        isinstance(operand, Const) and isinstance(operand.value, np.ndarray)
+    )
