@@ -156,6 +156,8 @@ def export(
     if target not in TARGETS:
         raise ValueError(f"target must be one of {TARGETS}, not {target!r}")
     encrypt, key = _encryption(enc_key, enc_mode)
+    if verify and callable(encrypt):
+        raise ValueError("verify=True cannot read what a function of yours has encrypted")
     inputs, preprocessor = _preprocessed(inputs)
     traced = trace(net, inputs)
     mindspore = file_format == "MINDIR"

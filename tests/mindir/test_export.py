@@ -88,6 +88,7 @@ def test_effects(tmp_path):
         (ValueError, "must be one of MINDIR, AIR, ONNX, not 'GEIR'", {"file_format": "GEIR"}),
         (ValueError, "target must be one of", {"target": "tpu"}),
         (ValueError, "enc_mode must be one of", {"enc_key": b"k" * 16, "enc_mode": "ROT13"}),
+        (ValueError, "cannot read what", {"enc_key": b"k", "enc_mode": bytes.join, "verify": True}),
         (ValueError, "must have 16 bytes", {"enc_key": b"k" * 24, "enc_mode": "SM4-CBC"}),
         (TypeError, "net must be a function", {"net": 3}),
         (TypeError, "the input x0? is a str", {"inputs": ("hello",)}),

@@ -6,6 +6,7 @@ import pytest
 
 from msckpt_jax.mindir import operators
 from msckpt_jax.mindir.operators import Kernel
+from msckpt_jax.mindir.ops import elementwise
 
 
 def test_a_definition():
@@ -29,6 +30,11 @@ def test_kernels():
     assert Kernel(("bool", "u8", "u8"), ("u8",)) in operators.kernels("Select")
     assert not [k for k in operators.kernels("Reshape") if "bf16" in k.inputs]
     assert operators.kernels("Partial") == ()
+
+
+def test_what_rules_emit_by_name_is_there():
+    names = [*elementwise._SAME.values(), *elementwise._FULL.values()]
+    assert all(operators.kernels(op) for op in names)
 
 
 def test_every_row_can_be_read():
