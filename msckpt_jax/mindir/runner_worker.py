@@ -29,7 +29,8 @@ def tensor(spec: dict[str, Any]) -> Any:
     data = Path(spec["file"]).read_bytes()
     if spec["dtype"] == "BFloat16":
         kind = serialization.tensor_to_ms_type["BFloat16"]
-        return serialization.Tensor_.convert_bytes_to_tensor(data, tuple(spec["shape"]), kind)
+        made = serialization.Tensor_.convert_bytes_to_tensor(data, tuple(spec["shape"]), kind)
+        return ms.Tensor(made)
     return ms.Tensor(np.frombuffer(data, spec["dtype"].lower()).reshape(spec["shape"]))
 
 
