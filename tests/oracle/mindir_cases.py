@@ -447,7 +447,8 @@ def _special() -> Iterator[Case]:
         return x, np.array([0, 2, 0, 0]).astype(dtype)
 
     for function in (lax.div, lax.rem):
-        yield Case(f"exact {function.__name__} by 0", function, zeros, INTS, True)
+        narrow = tuple(dtype for dtype in INTS if "64" not in dtype)
+        yield Case(f"exact {function.__name__} by 0", function, zeros, narrow, True)
 
 
 GROUPS = (

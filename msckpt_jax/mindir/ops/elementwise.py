@@ -109,12 +109,19 @@ def _saturating(ctx: Context, x: Array, dtype: np.dtype) -> Array:
 def _div(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
     if ctx.result.dtype.kind not in "iu":
         return ctx("Div", x, y)
+    _refuse_wide(ctx)
     if not ctx.options.exact:
         return ctx("TruncateDiv", x, y)
     # JAX: -1 (all bits set) for a divisor of 0, and the lowest number stays itself over -1.
     safe, zero = _without_zero(ctx, y)
     least = ctx.like(-1 if ctx.result.dtype.kind == "i" else np.iinfo(ctx.result.dtype).max, x)
     return ctx("Select", zero, full(ctx, least), ctx("TruncateDiv", x, safe))
+
+
+def _refuse_wide(ctx: Context) -> None:
+    """MindSpore divides 64-bit integers in float64: right up to 2**53."""
+    if ctx.options.exact and ctx.result.dtype.kind in "iu" and ctx.result.dtype.itemsize == 8:
+        raise UnsupportedError("MindSpore divides 64-bit integers in float64; use int32")
 
 
 def _without_zero(ctx: Context, y: Array) -> tuple[Array, Array]:
@@ -133,6 +140,7 @@ def full(ctx: Context, x: Array) -> Array:
 
 def _rem(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
     dtype, zero = ctx.result.dtype, None
+    _refuse_wide(ctx)
     if dtype.kind in "iu" and ctx.options.exact:  # JAX: x for a divisor of 0
         y, zero = _without_zero(ctx, y)
     if dtype.kind in "iu" and dtype.itemsize == 8:
