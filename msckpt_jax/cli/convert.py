@@ -53,7 +53,7 @@ EXAMPLES = """\
   msckpt convert plain.ckpt secret.ckpt --enc-key-file key.bin --enc-mode AES-GCM
   msckpt convert run/1000 model.ckpt --filter '^params'
   msckpt convert run/1000 ranks/ --to saved
-  msckpt convert run/1000 ranks/ --to 'x=2,y=4; kernel$=x,y'
+  msckpt convert run/1000 mesh/ --to 'x=2,y=4; kernel$=x,y'
   msckpt convert ranks/ orbax/ --strategy ranks/strategy.ckpt
   msckpt convert model.ckpt for_nnx/ --rename '$=.value'
   msckpt convert model.mindir model.air --soc Ascend910B

@@ -22,7 +22,7 @@ is a strategy file or a mesh specification, whose strategy is then written besid
 )
 EXAMPLES = """\
   msckpt reshard old/ --from old/strategy.ckpt --to new_strategy.ckpt -o new/
-  msckpt reshard old/ --from old/strategy.ckpt --to 'x=2,y=2; kernel$=x,y; embed=x+y' -o new/
+  msckpt reshard old/ --from old/strategy.ckpt --to 'x=2,y=2; kernel$=x,y; embed=x+y' -o cut/
   msckpt reshard old/ --from old/strategy.ckpt --to 'x=4; kernel$=,x' -o new/ --plan
 
 Interrupted work is taken up where it was left when the command is given again.
