@@ -124,8 +124,9 @@ def export(
         custom_func: called with the ``ModelProto``, weights left out, before it is written.
         user_info: notes kept in the file.
         verify: run the file and compare with JAX: on the inputs given, on random numbers where
-            only a shape was given. A MindIR runs in MindSpore (in another process), an ONNX file
-            in onnxruntime, an AIR file in JAX by the definitions of GE's operators.
+            only a shape was given. A MindIR runs in MindSpore (in another process), where that is
+            missing by what ``load`` makes of it; an ONNX file in onnxruntime, an AIR file in JAX
+            by the definitions of GE's operators.
         fuse: use MindSpore's own operators (Softmax, LayerNorm, ...) for what equals them.
         exact: follow JAX on special values, too: NaN in max, min, sign, sort and argmax, shifts
             past the width, integer division by zero, floats out of an integer's range. The

@@ -19,6 +19,7 @@ import msckpt_jax as ms
 from msckpt_jax import cli
 
 ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in ROOT.glob("docs/*.md"))]
 #: A block of Python, and the reason in a comment before it why it is compiled only.
 BLOCK = re.compile(
     r"(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```python\n(?P<code>.*?)^```", re.M | re.S
@@ -65,14 +66,20 @@ def test_readme_runs(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr[-3000:]
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
-)
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
     missing = [link for link in links if not (ROOT / page).parent.joinpath(link).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_names_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    missing = {name for name in re.findall(r"\bms\.(\w+)", text) if not hasattr(ms, name)}
+    commands = set(re.findall(r"\bmsckpt ([a-z]+)\b", text)) - set(cli.COMMANDS)
+    assert (missing, commands) == (set(), set())
 
 
 def examples() -> dict[str, str]:
