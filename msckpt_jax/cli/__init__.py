@@ -18,10 +18,10 @@ from msckpt_jax.errors import FileError
 COMMANDS = {
     "demo": "train on a mesh, save one merged CheckPoint, load it on other meshes, compare",
     "inspect": "names, dtypes, shapes and sizes of what is in a file",
-    "verify": "check every record's size, the check sum, and for truncation",
+    "verify": "check every record's size, the check sum, and for truncation; an AIR file",
     "diff": "compare two files: missing, extra, dtype, shape, largest difference",
-    "convert": "between .ckpt, .safetensors, rank files and Orbax, with other dtypes and names",
-    "export": "a JAX function or Flax network as a MindIR that MindSpore runs",
+    "convert": "between .ckpt, .safetensors, rank files and Orbax; a MindIR to AIR or ONNX",
+    "export": "a JAX function or Flax network as a MindIR, an AIR or an ONNX file",
     "ops": "which JAX primitives can be exported",
     "merge": "rank files and their strategy into one file of full tensors",
     "reshard": "rank files of one layout into those of another",
