@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -39,10 +40,11 @@ class Builder:
         self._sources: dict[Value, tuple[str, int, Tensor]] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
         self._names: set[str] = set()
+        self._counts: Counter[str] = Counter()
 
     def argument(self, value: Value) -> None:
         """The next argument of the graph."""
-        index = sum(op.type == "Data" for op in self.message.op)
+        index = self._count("Data")
         op = self._operator("Data", self._unique(value.name or f"Data_{index}"))
         self._describe(op.input_desc.add(), value.type, _LAYOUTS.get(len(value.type.shape), "ND"))
         self._set(op, "index", "Int", index)
@@ -84,8 +86,7 @@ class Builder:
         prototype = prototypes()[kind]
         named = list(_named(prototype, inputs))
         values = [self._value(operand) for _, operand in named]
-        number = sum(op.type == kind for op in self.message.op)
-        op = self._operator(kind, self._unique(f"{kind}_{number}"))
+        op = self._operator(kind, self._unique(f"{kind}_{self._count(kind)}"))
         layout = _LAYOUTS if kind in _LAID_OUT else {}
         for value in values:
             if value is None:
@@ -125,6 +126,11 @@ class Builder:
 
     def _operator(self, kind: str, name: str) -> Any:
         return self.message.op.add(name=name, type=kind, id=len(self.message.op))
+
+    def _count(self, kind: str) -> int:
+        """How many operators of a kind there were before this one."""
+        self._counts[kind] += 1
+        return self._counts[kind] - 1
 
     def _unique(self, name: str) -> str:
         found, count = name, 0

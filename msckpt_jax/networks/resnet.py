@@ -110,7 +110,7 @@ class Backbone(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = nnx.relu(self.conv1(x))
-        x = nnx.max_pool(x, (3, 3), (2, 2), self.padding)
+        x = nnx.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=self.padding)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in stage:
                 x = block(x)

@@ -20,17 +20,17 @@ import numpy as np
 from mindspore import nn
 import mindspore_nets
 ms.set_context(mode=ms.GRAPH_MODE)
-nets, cells = {}, {}
+cells = {}
 for line in sys.stdin:
     r = json.loads(line)
     if "inputs" in r:
         with np.load(r["inputs"]) as file:
             inputs = [ms.Tensor(array) for array in file.values()]
-    if r["do"] == "build":
-        nets[r["net"]] = getattr(mindspore_nets, r["net"])(*r["args"]).set_train(False)
+    if r["do"] == "export":
+        net = getattr(mindspore_nets, r["net"])(*r["args"]).set_train(False)
     begin = time.perf_counter()
     if r["do"] == "export":
-        ms.export(nets[r["net"]], *inputs, file_name=r["file"], file_format="MINDIR")
+        ms.export(net, *inputs, file_name=r["file"], file_format="MINDIR")
     elif r["do"] == "load":
         cells[r["file"]] = nn.GraphCell(ms.load(r["file"]))
     elif r["do"] == "run":
