@@ -8,6 +8,7 @@ _DEVICES = "--xla_force_host_platform_device_count=8"
 if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}"
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import fsspec
@@ -30,6 +31,13 @@ def mesh() -> jax.sharding.Mesh:
 @pytest.fixture(scope="session")
 def other_mesh() -> jax.sharding.Mesh:
     return jax.make_mesh((4, 2), ("a", "b"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled() -> Iterator[None]:
+    """Thousands of small compiled functions would add up to gigabytes."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture
