@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
+from types import CodeType, FunctionType
+from typing import Any
 
 from msckpt_jax.cli import common
 
@@ -33,22 +36,59 @@ def run(args: argparse.Namespace) -> int:
 
 
 #: A column each.
-TARGETS = ("MINDIR",)
+TARGETS = ("MINDIR", "AIR", "ONNX")
 
 
 def coverage() -> dict[str, tuple[str, ...]]:
     """How each target has a primitive, by the primitive's name."""
+    from msckpt_jax.air import adapters as air
     from msckpt_jax.lowering.rewrites import REWRITES
     from msckpt_jax.mindir.ops import RULES
+    from msckpt_jax.onnx import adapters as onnx
 
-    names = sorted({*RULES, *REWRITES} - {"ms_op"})
-    return {name: (_how(name in RULES, name in REWRITES),) for name in names}
+    found = {}
+    for name in sorted({*RULES, *REWRITES} - {"ms_op"}):
+        how = _how(name in RULES, name in REWRITES)
+        used = _operators(RULES[name]) if name in RULES else set()
+        rows = (_adapted(how, used, rows) for rows in (air.ADAPTERS, onnx.ADAPTERS))
+        found[name] = (how, *rows)
+    return found
 
 
 def _how(has_rule: bool, is_rewritten: bool) -> str:
     if has_rule and is_rewritten:
         return "rule, other forms rewritten"
     return "rule" if has_rule else "rewritten"
+
+
+def _adapted(how: str, used: set[str], rows: Collection[str]) -> str:
+    """How a format has it that takes MindSpore's operators by rows of its own."""
+    if used <= set(rows):
+        return how
+    return "in part" if used & set(rows) else "no"
+
+
+def _operators(rule: Any) -> set[str]:
+    """MindSpore's operators that a rule names, in its code and in what it closes over."""
+    from msckpt_jax.mindir import operators
+
+    found: set[str] = set()
+    waiting: list[Any] = [rule]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            found |= {item} if operators.known(item) else set()
+        elif isinstance(item, dict):
+            waiting += item.values()
+        elif isinstance(item, tuple | list | set | frozenset):
+            waiting += item
+        elif isinstance(item, CodeType):
+            waiting += [*item.co_consts, *({"cast": "Cast"}.get(n) for n in item.co_names)]
+        elif isinstance(item, FunctionType):
+            named = (item.__globals__.get(name) for name in item.__code__.co_names)
+            waiting += [item.__code__, *(cell.cell_contents for cell in item.__closure__ or ())]
+            waiting += [table for table in named if isinstance(table, dict)]
+    return found - {"If", "While", "Any"}  # control flow all formats have; an annotation
 
 
 def markdown() -> str:
@@ -58,7 +98,9 @@ def markdown() -> str:
         "",
         "Made by `msckpt ops --markdown`. Calls (`jit`, `custom_jvp_call`, `remat`, ...) are "
         "inlined. A primitive that is missing is refused with the line of your code; give it a "
-        "rule with `export(..., rules={...})`.",
+        "rule with `export(..., rules={...})`. AIR and ONNX take MindSpore's operators by rows of "
+        'their own; "in part" is where some of those that a rule uses have none, so that some '
+        "dtypes or forms are refused.",
         "",
         f"| primitive | {' | '.join(TARGETS)} |",
         "|---" * (1 + len(TARGETS)) + "|",

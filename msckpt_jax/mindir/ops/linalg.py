@@ -138,14 +138,19 @@ def _lu_pivots_to_permutation(ctx: Context, eqn: Any, pivots: Array) -> Array:
     return ctx.cast(order, ctx.result.dtype)
 
 
+#: By the name or the number of ``lax.FftType``.
+_FOURIER = {"FFT": "FFTN", "IFFT": "IFFTN", "RFFT": "RFFTN", "IRFFT": "IRFFTN"}
+_FOURIER |= {str(number): op for number, op in enumerate(list(_FOURIER.values()))}
+
+
 def _fft(ctx: Context, eqn: Any, x: Array) -> Array:
     kind = str(eqn.params["fft_type"]).rpartition(".")[2]
-    kind = {"0": "FFT", "1": "IFFT", "2": "RFFT", "3": "IRFFT"}.get(kind, kind)
+    op = _FOURIER[kind]
     lengths = eqn.params["fft_lengths"]
     axes = range(len(ctx.result.shape) - len(lengths), len(ctx.result.shape))
     if not all(isinstance(n, int) for n in lengths):
         raise UnsupportedError("of dynamic length")
-    return ctx(f"{kind}N", x, ints(*lengths), ints(*axes), Const(None))
+    return ctx(op, x, ints(*lengths), ints(*axes), Const(None))
 
 
 RULES: dict[str, Rule] = {
