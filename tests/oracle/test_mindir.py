@@ -242,3 +242,22 @@ def test_a_crash_is_that_of_its_case(runs, tmp_path):
     (tmp_path / "cut.mindir").write_bytes(done.file.read_bytes()[:100])
     good, bad = runner.Case(done.file, [[x]]), runner.Case(tmp_path / "cut.mindir", [[x]])
     assert [bool(outcome.error) for outcome in runs([good, bad, good])] == [False, True, False]
+
+
+def test_exact_division_of_wide_integers(runs, tmp_path):
+    """MindSpore's own division is right up to 2**53, and the lowest number over -1 kills it."""
+    rng, info = np.random.default_rng(0), np.iinfo(np.int64)
+    sizes = [rng.integers(-high, high, 200) for high in (1000, 2**40, 2**54, info.max)]
+    x = np.concatenate([rng.integers(info.min, info.max, 800), [info.min, info.max, -5, 2**62, 0]])
+    y = np.concatenate([*sizes, [-1, 1, 0, 2**62 - 1, info.max]])
+
+    def both(x, y):
+        return jax.lax.div(x, y), jax.lax.rem(x, y)
+
+    with jax.enable_x64(True):
+        done = export(both, x, y, file_name=tmp_path / "net", exact=True)
+        expected = [np.asarray(r) for r in both(jnp.asarray(x), jnp.asarray(y))]
+    (outcome,) = runs([runner.Case(done.file, [[x, y]])])
+    assert not outcome.error
+    for want, have in zip(expected, outcome.results[0], strict=True):
+        np.testing.assert_array_equal(have, want)

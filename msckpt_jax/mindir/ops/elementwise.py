@@ -109,19 +109,44 @@ def _saturating(ctx: Context, x: Array, dtype: np.dtype) -> Array:
 def _div(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
     if ctx.result.dtype.kind not in "iu":
         return ctx("Div", x, y)
-    _refuse_wide(ctx)
     if not ctx.options.exact:
         return ctx("TruncateDiv", x, y)
     # JAX: -1 (all bits set) for a divisor of 0, and the lowest number stays itself over -1.
     safe, zero = _without_zero(ctx, y)
     least = ctx.like(-1 if ctx.result.dtype.kind == "i" else np.iinfo(ctx.result.dtype).max, x)
-    return ctx("Select", zero, full(ctx, least), ctx("TruncateDiv", x, safe))
+    return ctx("Select", zero, full(ctx, least), _quotient(ctx, x, safe))
 
 
-def _refuse_wide(ctx: Context) -> None:
-    """MindSpore divides 64-bit integers in float64: right up to 2**53."""
-    if ctx.options.exact and ctx.result.dtype.kind in "iu" and ctx.result.dtype.itemsize == 8:
-        raise UnsupportedError("MindSpore divides 64-bit integers in float64; use int32")
+def _quotient(ctx: Context, x: Array, y: Array) -> Array:
+    """The whole number of times that ``y``, which is nowhere 0, is in ``x``."""
+    if ctx.result.dtype.itemsize < 8 or not ctx.options.exact:
+        return ctx("TruncateDiv", x, y)
+    if ctx.result.dtype.kind == "u":
+        raise UnsupportedError("MindSpore divides uint64 in float64; use int64")
+    # The lowest number over -1 would kill MindSpore (SIGFPE); in JAX it stays itself.
+    turned = ctx("Equal", y, ctx.like(-1, y), type=shaped(ctx))
+    found = _wide_quotient(ctx, x, ctx("Select", turned, full(ctx, ctx.like(1, y)), y))
+    return ctx("Select", turned, ctx("Neg", full(ctx, x)), found)
+
+
+def _wide_quotient(ctx: Context, x: Array, y: Array) -> Array:
+    """MindSpore divides 64-bit integers in float64, right up to 2**53: divide the rest, too.
+
+    After that the quotient is off by one at most, which the sign or the size of the rest tells.
+    """
+
+    def rest(quotient: Array) -> Array:
+        return ctx("Sub", x, ctx("Mul", quotient, y))
+
+    quotient = ctx("TruncateDiv", x, y)
+    quotient = ctx("Add", quotient, ctx("TruncateDiv", rest(quotient), y))
+    step = ctx("Mul", ctx("Sign", x), ctx("Sign", y))
+    turned = ctx("Mul", ctx("Sign", rest(quotient)), ctx("Sign", x))
+    beyond = ctx("Less", turned, ctx.like(0, x), type=shaped(ctx))
+    quotient = ctx("Sub", quotient, ctx("Mul", step, ctx.cast(beyond, ctx.result.dtype)))
+    sizes = ctx("Abs", rest(quotient)), ctx("Abs", y)
+    short = ctx("GreaterEqual", *sizes, type=shaped(ctx))
+    return ctx("Add", quotient, ctx("Mul", step, ctx.cast(short, ctx.result.dtype)))
 
 
 def _without_zero(ctx: Context, y: Array) -> tuple[Array, Array]:
@@ -140,12 +165,11 @@ def full(ctx: Context, x: Array) -> Array:
 
 def _rem(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
     dtype, zero = ctx.result.dtype, None
-    _refuse_wide(ctx)
     if dtype.kind in "iu" and ctx.options.exact:  # JAX: x for a divisor of 0
         y, zero = _without_zero(ctx, y)
     if dtype.kind in "iu" and dtype.itemsize == 8:
         # Mod has no kernel for uint64, and computes that for int64 in float64.
-        result = ctx("Sub", x, ctx("Mul", ctx("TruncateDiv", x, y), y))
+        result = ctx("Sub", x, ctx("Mul", _quotient(ctx, x, y), y))
     else:
         result = ctx("Mod", x, y)
     return result if zero is None else ctx("Select", zero, full(ctx, x), result)
