@@ -10,6 +10,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ SUFFIXES = {"MINDIR": ".mindir", "AIR": ".air", "ONNX": ".onnx"}
 _WRITERS = {name: f"msckpt_jax.{name.lower()}.exporting" for name in SUFFIXES}
 _OTHER_SUFFIXES = {*SUFFIXES.values(), ".ckpt", ".safetensors"}
 TARGETS = (None, "cpu")
+ENGINES = ("auto", "native", "jax2onnx")
 
 
 class Exported(NamedTuple):
@@ -39,13 +41,13 @@ class Exported(NamedTuple):
 
     Attributes:
         file: the file to load.
-        graph: what is in it; weights are those that were given.
+        graph: what is in it; weights are those that were given. None if jax2onnx made the file.
         difference: with ``verify`` the largest difference to JAX's results, else None.
         notes: what to know about the file, and the command that compiles an AIR file.
     """
 
     file: Path
-    graph: Graph
+    graph: Graph | None
     difference: float | None
     notes: tuple[str, ...] = ()
 
@@ -63,6 +65,7 @@ class Wanted(NamedTuple):
     soc: str | None
     narrow: bool
     opset: int
+    engine: str
     load: Mapping[str, Any]
 
 
@@ -98,6 +101,7 @@ def export(
     soc: str | None = None,
     narrow: bool = False,
     opset: int = 21,
+    engine: str = "auto",
 ) -> Exported:
     """Export a network: a MindIR for MindSpore, an AIR for Ascend, or an ONNX file.
 
@@ -143,6 +147,10 @@ def export(
             chip has no kernel for.
         narrow: AIR: float64 becomes float32 and int64 becomes int32.
         opset: ONNX: the version of its operators.
+        engine: ONNX: ``"native"`` uses rules of this library only, ``"jax2onnx"`` that package
+            only, in a process of its own; ``"auto"`` goes to jax2onnx for what the rules lack,
+            with its reasons in ``notes``. A file by jax2onnx is kept only if onnxruntime gives
+            JAX's numbers with it, whether ``verify`` or not.
 
     Returns:
         The file to load, the graph that is in it, and what ``verify`` found.
@@ -157,20 +165,36 @@ def export(
     path = _target(file_name, file_format)
     if target not in TARGETS:
         raise ValueError(f"target must be one of {TARGETS}, not {target!r}")
+    if engine not in ENGINES or (engine == "jax2onnx" and file_format != "ONNX"):
+        raise ValueError(f"engine must be one of {ENGINES}, the last for ONNX, not {engine!r}")
     encrypt, key = _encryption(enc_key, enc_mode)
     if verify and callable(encrypt):
         raise ValueError("verify=True cannot read what a function of yours has encrypted")
     inputs, preprocessor = _preprocessed(inputs)
     traced = trace(net, inputs)
     mindspore = file_format == "MINDIR"
-    graph = lowered(traced, fuse=fuse, exact=exact, target=target, rules=rules, kernels=mindspore)
+    lower = partial(
+        lowered, traced, fuse=fuse, exact=exact, target=target, rules=rules, kernels=mindspore
+    )
     load = {} if enc_key is None else {"dec_key": enc_key, "dec_mode": enc_mode}
     wanted = Wanted(
         encrypt, key, custom_func, user_info, split_bytes, durable, preprocessor, soc, narrow,
-        opset, load,
+        opset, engine, load,
     )  # fmt: skip
     writer = writer_of(file_format)
-    file, notes = writer.write(graph, path, wanted)
+    graph: Graph | None = None
+    try:
+        if engine != "jax2onnx":
+            graph = lower()
+            file, notes = writer.write(graph, path, wanted)
+    except ExportError as error:
+        if file_format != "ONNX" or engine == "native":
+            raise
+        graph, first = None, error.problems
+    else:
+        first = ()
+    if graph is None:
+        file, notes = writer.write_by_jax2onnx(traced, path, wanted, first)
     difference = writer.difference(file, traced, wanted) if verify else None
     return Exported(file, graph, difference, tuple(notes))
 

@@ -55,7 +55,7 @@ def convert(
     if target.suffix not in FORMATS:
         raise ValueError(f"{target} must end with {' or '.join(FORMATS)}")
     wanted = Wanted(
-        None, b"", None, None, None, durable, None, soc, narrow, opset, {},
+        None, b"", None, None, None, durable, None, soc, narrow, opset, "native", {},
     )  # fmt: skip
     model = load(source, dec_key=dec_key, dec_mode=dec_mode)
     writer = exporter.writer_of(FORMATS[target.suffix])

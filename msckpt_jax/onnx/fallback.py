@@ -1,0 +1,126 @@
+"""jax2onnx behind our own rules: what these lack, it may have.
+
+It gets the canonical jaxpr as a plain function of weights and inputs, in a process of its own. Its
+file is kept if the checker takes it and onnxruntime gives JAX's numbers.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from msckpt_jax import _compat
+from msckpt_jax.errors import ExportError, UnsupportedError
+from msckpt_jax.lowering.canonical import canonicalise
+from msckpt_jax.lowering.graph import Parameter
+from msckpt_jax.lowering.lower import LITERAL_BYTES, tensor_of
+from msckpt_jax.mindir import verification
+from msckpt_jax.onnx import jaxprs, runner, writer
+from msckpt_jax.onnx.adapt import Adapted
+from msckpt_jax.onnx.builder import initializer
+
+if TYPE_CHECKING:
+    from msckpt_jax.exporter import Traced
+
+#: Seconds for jax2onnx 0.17, which takes 30 for YOLOv4.
+_PATIENCE = 600
+
+
+def adapt(traced: Traced, opset: int, folder: Path) -> Adapted:
+    """The ONNX model that jax2onnx makes of a network, found right.
+
+    Args:
+        traced: the network.
+        opset: of ONNX.
+        folder: where the file is tried out, in a folder that is removed.
+
+    Raises:
+        UnsupportedError: jax2onnx refuses the network, or its file is no valid model or gives
+            other numbers than JAX.
+    """
+    jaxpr, weights = _function(traced)
+    adapted = _adapted(_converted(jaxpr, [*weights, *traced.inputs], opset), weights)
+    with tempfile.TemporaryDirectory(prefix=".msckpt-", dir=folder) as trial:
+        file = Path(trial) / "model.onnx"
+        tried = Adapted(onnx.ModelProto(), adapted.weights)
+        tried.model.CopyFrom(adapted.model)
+        writer.write(tried, file, writer.Options(durable=False))
+        _check(file, traced)
+    return adapted
+
+
+def _function(traced: Traced) -> tuple[_compat.ClosedJaxpr, dict[str, Parameter]]:
+    """The canonical jaxpr, with large constants as further arguments, and what these are."""
+    jaxpr = canonicalise(traced.jaxpr, fuse=False)
+    inner, consts = _compat.opened(jaxpr)
+    pairs = list(zip(inner.constvars, consts, strict=True))
+    large = [(var, const) for var, const in pairs if const.nbytes > LITERAL_BYTES]
+    small = [(var, const) for var, const in pairs if const.nbytes <= LITERAL_BYTES]
+    count = len(traced.weights)
+    arguments = [*(var for var, _ in large), *inner.invars]
+    made = _compat.closed(
+        jaxpr, [v for v, _ in small], [c for _, c in small], arguments, inner.eqns, inner.outvars
+    )
+    data = {f"constant_{i}": const for i, (_, const) in enumerate(large)} | dict(traced.weights)
+    variables = arguments[: len(large) + count]
+    weights = {
+        name: Parameter(tensor_of(var.aval), name, value)
+        for var, (name, value) in zip(variables, data.items(), strict=True)
+    }
+    return made, weights
+
+
+def _converted(jaxpr: _compat.ClosedJaxpr, names: list[str], opset: int) -> Any:
+    wide = any(np.dtype(aval.dtype).itemsize == 8 for aval in _compat.avals(jaxpr))
+    request = {"jaxpr": jaxprs.dumps(jaxpr), "names": names, "opset": opset, "wide": wide}
+    with tempfile.TemporaryDirectory(prefix="msckpt-") as folder:
+        (Path(folder) / "request").write_bytes(pickle.dumps(request))
+        command = [sys.executable, "-m", "msckpt_jax.onnx.fallback_worker", folder]
+        path = os.pathsep.join(filter(None, sys.path))
+        environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
+        try:
+            done = subprocess.run(
+                command, env=environment, capture_output=True, timeout=_PATIENCE, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise UnsupportedError(f"jax2onnx: no result after {_PATIENCE} s") from None
+        model, error = Path(folder) / "model", Path(folder) / "error"
+        if error.exists():
+            raise UnsupportedError(f"jax2onnx: {error.read_text(encoding='utf-8')}")
+        if not model.exists():
+            last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            raise UnsupportedError(f"jax2onnx ended with {done.returncode}: {last}")
+        return onnx.load_model_from_string(model.read_bytes())
+
+
+def _adapted(model: Any, weights: dict[str, Parameter]) -> Adapted:
+    """Weights are initializers instead of inputs."""
+    used = {value.name for value in model.graph.input} & weights.keys()
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    kept = {name: parameter for name, parameter in weights.items() if name in used}
+    model.graph.initializer.extend(initializer(name, p) for name, p in kept.items())
+    return Adapted(model, kept)
+
+
+def _check(file: Path, traced: Traced) -> None:
+    inputs, expected = verification.trial(traced)
+    try:
+        onnx.checker.check_model(str(file), full_check=True)
+        found = runner.run(file, inputs)
+    except Exception as error:  # onnxruntime's and the checker's have no class in common
+        reason = str(error).strip().partition("\n")[0]
+        raise UnsupportedError(f"jax2onnx's file is invalid: {reason}") from error
+    try:
+        verification.compare(file, expected, found, "onnxruntime")
+    except ExportError as error:
+        raise UnsupportedError(f"jax2onnx's file: {str(error).partition(': ')[2]}") from error
