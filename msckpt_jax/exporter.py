@@ -149,7 +149,8 @@ def export(
         opset: ONNX: the version of its operators.
         engine: ONNX: ``"native"`` uses rules of this library only, ``"jax2onnx"`` that package
             only, in a process of its own; ``"auto"`` goes to jax2onnx for what the rules lack,
-            with its reasons in ``notes``. A file by jax2onnx is kept only if onnxruntime gives
+            with its reasons in ``notes``, unless there are ``rules`` or it is to be ``exact``,
+            which jax2onnx does not heed. A file by jax2onnx is kept only if onnxruntime gives
             JAX's numbers with it, whether ``verify`` or not.
 
     Returns:
@@ -167,6 +168,8 @@ def export(
         raise ValueError(f"target must be one of {TARGETS}, not {target!r}")
     if engine not in ENGINES or (engine == "jax2onnx" and file_format != "ONNX"):
         raise ValueError(f"engine must be one of {ENGINES}, the last for ONNX, not {engine!r}")
+    if engine == "jax2onnx" and (rules or exact):
+        raise ValueError("jax2onnx heeds neither rules nor exact")
     encrypt, key = _encryption(enc_key, enc_mode)
     if verify and callable(encrypt):
         raise ValueError("verify=True cannot read what a function of yours has encrypted")
@@ -182,19 +185,16 @@ def export(
         opset, engine, load,
     )  # fmt: skip
     writer = writer_of(file_format)
-    graph: Graph | None = None
     try:
-        if engine != "jax2onnx":
-            graph = lower()
-            file, notes = writer.write(graph, path, wanted)
+        if engine == "jax2onnx":
+            raise ExportError("our own rules were not asked")
+        graph: Graph | None = lower()
+        file, notes = writer.write(graph, path, wanted)
     except ExportError as error:
-        if file_format != "ONNX" or engine == "native":
+        if file_format != "ONNX" or engine == "native" or rules or exact:
             raise
-        graph, first = None, error.problems
-    else:
-        first = ()
-    if graph is None:
-        file, notes = writer.write_by_jax2onnx(traced, path, wanted, first)
+        graph = None
+        file, notes = writer.write_by_jax2onnx(traced, path, wanted, error.problems)
     difference = writer.difference(file, traced, wanted) if verify else None
     return Exported(file, graph, difference, tuple(notes))
 

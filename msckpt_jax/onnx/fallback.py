@@ -20,8 +20,8 @@ import onnx
 from msckpt_jax import _compat
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.lowering.canonical import canonicalise
+from msckpt_jax.lowering.context import LITERAL_BYTES, tensor_of
 from msckpt_jax.lowering.graph import Parameter
-from msckpt_jax.lowering.lower import LITERAL_BYTES, tensor_of
 from msckpt_jax.mindir import verification
 from msckpt_jax.onnx import jaxprs, runner, writer
 from msckpt_jax.onnx.adapt import Adapted

@@ -1,5 +1,6 @@
-"""jax2onnx, in a process of its own: it replaces hundreds of functions of jnp, jax.nn and Flax, and
-leaves some replaced.
+"""jax2onnx, in a process of its own.
+
+It replaces hundreds of functions of jnp, jax.nn and Flax while it traces, and leaves some replaced.
 
 ``python -m msckpt_jax.onnx.fallback_worker FOLDER`` reads the request that ``fallback`` has put
 into the folder, and puts the model or the error beside it.
