@@ -108,6 +108,26 @@ def leaves(binding: Any) -> Iterator[Any]:
         yield binding
 
 
+def measured(binding: Any) -> Any:
+    """The binding, unless it stands for more parts than a file could hold one by one."""
+    count, todo = 0, [(binding, 0)]
+    while todo:
+        part, depth = todo.pop()
+        count += 1
+        if count > _PARTS or depth > _DEPTH:
+            raise MindIRError(f"tuples of more than {_PARTS} parts, or nested deeper than {_DEPTH}")
+        if isinstance(part, Closure):
+            part = part.args
+        elif isinstance(part, Choice):
+            part = (part.then, part.other)
+        if is_tuple(part):
+            todo += [(inner, depth + 1) for inner in part]
+    return binding
+
+
+_PARTS, _DEPTH = 20_000, 60
+
+
 def rebuilt(binding: Any, parts: Iterator[Any]) -> Any:
     """The same structure with other leaves."""
     if isinstance(binding, Closure):

@@ -147,14 +147,14 @@ def _accepted(rule: Rule, attrs: Mapping[str, Any], given: int) -> Mapping[str, 
     """The attributes that a rule names; what else is there serves MindSpore's compiler."""
     if not attrs:
         return attrs
-    positional, by_name = _arguments(rule)
+    positional, by_name = arguments_of(rule)
     if by_name is None:
         return attrs
     return {name: v for name, v in attrs.items() if name in by_name or name in positional[given:]}
 
 
 @functools.lru_cache(maxsize=4096)
-def _arguments(rule: Rule) -> tuple[tuple[str, ...], frozenset[str] | None]:
+def arguments_of(rule: Rule) -> tuple[tuple[str, ...], frozenset[str] | None]:
     """A rule's arguments: those by position, and those by name only (None: any)."""
     try:
         found = inspect.signature(rule).parameters.values()

@@ -111,11 +111,12 @@ class Function:
         for node in self.live:
             for name in self.data_inputs(node):
                 users[name].append(node.output[0])
-        name = self.output
+        name, passed = self.output, set()
         while name in self.nodes and self.model.operator(self.nodes[name]) == "Depend":
-            before = self.nodes[name].input[0]
-            if users[before] != [name]:
+            before = (*self.nodes[name].input, "")[0]
+            if users[before] != [name] or before in passed:
                 return None
+            passed.add(before)
             name = before
         node = self.nodes.get(name)
         return name if node is not None and self.model.is_call(node, self) else None
@@ -128,20 +129,26 @@ class Function:
     def targets(self) -> Iterator[str]:
         """The functions that the tail call may go to, as far as the file tells."""
         if self.tail is not None:
-            callee = self.nodes[self.tail].op_type.removeprefix(REF)
-            yield from self._targets(callee)
+            todo = [self.nodes[self.tail].op_type.removeprefix(REF)]
+            seen = set(todo)
+            while todo:
+                name = todo.pop()
+                if name in self.model.functions:
+                    yield name
+                    continue
+                for choice in self._chosen(name):
+                    if choice not in seen:
+                        seen.add(choice)
+                        todo.append(choice)
 
-    def _targets(self, name: str) -> Iterator[str]:
-        name = name.removeprefix(REF)
-        if name in self.model.functions:
-            yield name
-            return
+    def _chosen(self, name: str) -> list[str]:
+        """What a function value is made of."""
         node = self.nodes.get(name)
         op = "" if node is None else self.model.operator(node)
-        if node is not None and op in ("Partial", "Switch"):
-            for choice in node.input[:1] if op == "Partial" else node.input[1:]:
-                if self.model.names_function(choice, self):
-                    yield from self._targets(choice)
+        if node is None or op not in ("Partial", "Switch"):
+            return []
+        choices = node.input[:1] if op == "Partial" else node.input[1:]
+        return [choice.removeprefix(REF) for choice in choices]
 
 
 class Model:

@@ -13,7 +13,7 @@ from msckpt_jax.errors import MindIRError
 from msckpt_jax.lowering.graph import Const, Node, Operand, Size, Tensor, Value
 from msckpt_jax.mindir import attributes, operators
 from msckpt_jax.mindir.attributes import MONAD, Type, pack
-from msckpt_jax.mindir.blocks import Block, Choice, Closure, is_tuple
+from msckpt_jax.mindir.blocks import Block, Choice, Closure, is_tuple, measured
 
 BOOL = Tensor(np.dtype(np.bool_), ())
 #: The type of a result of which the file says nothing.
@@ -194,17 +194,17 @@ def _shape(block: Block, of: Any) -> Any:
 def _switch(block: Block, condition: Any, then: Any, other: Any) -> Choice:
     if not all(isinstance(side, Closure | Choice) for side in (then, other)):
         raise MindIRError("Switch chooses between values that are no functions")
-    return Choice(condition, then, other)
+    return measured(Choice(condition, then, other))
 
 
 def _partial(block: Block, function: Any, *args: Any) -> Closure:
     if not isinstance(function, Closure):
         raise MindIRError("Partial of a value that is no function")
-    return Closure(function.function, function.args + args)
+    return measured(Closure(function.function, function.args + args))
 
 
 def _tuple(block: Block, *parts: Any) -> Any:
-    return pack(parts)
+    return pack(measured(parts))
 
 
 class Special(NamedTuple):

@@ -13,10 +13,10 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from msckpt_jax._protos import mind_ir_pb2 as pb
-from msckpt_jax.checkpoint import cipher
+from msckpt_jax.checkpoint import cipher, wire
 from msckpt_jax.checkpoint.source import open_source
 from msckpt_jax.errors import MindIRError
-from msckpt_jax.mindir import attributes
+from msckpt_jax.mindir import attributes, weights
 
 #: A cipher mode's name, or a function of the file's path and the key that gives the plain bytes.
 DecMode: TypeAlias = "str | Callable[[str, bytes], bytes]"
@@ -57,15 +57,16 @@ def open_mindir(
     """
     opener = _Opener(str(file_name), dec_key, dec_mode)
     data, mode = opener.plain(file_name)
-    model = _parse(data, opener.path, mode)
+    data = memoryview(data)
+    model, ranges = _parse(data, opener.path, mode)
     out = Source(opener.path, model, cipher=mode)
     files: dict[str, Any] = {}
-    for parameter in model.graph.parameter:
+    for parameter, (start, stop) in zip(model.graph.parameter, ranges, strict=True):
         name = parameter_name(parameter)
         if name in out.weights:
             raise MindIRError("two parameters have this name", file=out.path, name=name)
         try:
-            out.weights[name] = _weight(parameter, opener, files)
+            out.weights[name] = _weight(parameter, data[start:stop], opener, files)
         except MindIRError as error:
             raise MindIRError(
                 error.problem,
@@ -74,7 +75,6 @@ def open_mindir(
                 expected=error.expected,
                 found=error.found,
             ) from None
-        parameter.ClearField("raw_data")
     out.data_files = sorted(files)
     return out
 
@@ -91,11 +91,15 @@ def parameter_name(parameter: pb.TensorProto) -> str:
     return parameter.ref_key or (name if colon else graph)
 
 
-def _parse(data: Any, path: str, mode: str | None) -> pb.ModelProto:
+def _parse(
+    data: memoryview, path: str, mode: str | None
+) -> tuple[pb.ModelProto, list[tuple[int, int]]]:
+    """The message without weights, and where these are."""
     hint = "; wrong key or mode?" if mode else ""
     try:
-        model = pb.ModelProto.FromString(bytes(data))
-    except DecodeError:
+        message, ranges = weights.without_weights(data)
+        model = pb.ModelProto.FromString(message)
+    except (DecodeError, wire.WireError):
         raise MindIRError(f"damaged, or no MindIR{hint}", file=path) from None
     if not _is_text(model):
         raise MindIRError(f"damaged: a name is not UTF-8 text{hint}", file=path)
@@ -103,7 +107,7 @@ def _parse(data: Any, path: str, mode: str | None) -> pb.ModelProto:
         raise MindIRError(f"no MindIR: it holds no graph{hint}", file=path)
     if model.HasField("little_endian") and not model.little_endian:
         raise MindIRError("written on a big-endian machine", file=path)
-    return model
+    return model, ranges
 
 
 def _is_text(message: Any) -> bool:
@@ -176,9 +180,11 @@ class _Opener:
         raise MindIRError(first.problem, file=file_name, offset=first.offset)
 
 
-def _weight(parameter: pb.TensorProto, opener: _Opener, files: dict[str, Any]) -> np.ndarray:
+def _weight(
+    parameter: pb.TensorProto, own: memoryview, opener: _Opener, files: dict[str, Any]
+) -> np.ndarray:
     if not parameter.HasField("external_data"):
-        return attributes.array(parameter)
+        return attributes.array(parameter, own)
     where = parameter.external_data
     if where.location not in files:
         files[where.location] = _data_file(where.location, opener)

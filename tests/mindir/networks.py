@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
+import json
 import os
 import sys
 import zlib
@@ -18,6 +20,8 @@ import cases
 import mindspore as ms
 import numpy as np
 from mindspore import mint, nn, ops
+from mindspore.ops.operations import _inner_ops as inner
+from mindspore.scipy import ops as linear_algebra
 from mindspore.train import serialization
 
 LIMIT = serialization.TOTAL_SAVE
@@ -243,6 +247,16 @@ def export(
     )
 
 
+def signatures() -> dict[str, list[str]]:
+    """The attributes of MindSpore's primitives: the arguments that make one."""
+    found = {}
+    for module in (ops.operations, ops.auto_generate, inner, linear_algebra):
+        for name, cls in vars(module).items():
+            if isinstance(cls, type) and issubclass(cls, ops.Primitive):
+                found[name] = [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
+    return found
+
+
 def warm_up() -> None:
     """MindSpore 2.10's first operator of a process fails where NumPy 2 warns while importing."""
     with contextlib.suppress(SystemError):
@@ -253,6 +267,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     os.chdir(folder)  # MindSpore leaves files where it fails
     warm_up()
+    (folder / "signatures.json").write_text(json.dumps(signatures()))
     NAMES["mint"], NAMES["expressions"] = mint, expressions(folder)
     made = {n: (f"expressions.{n}()", inputs) for n, (_, inputs) in cases.EXPRESSION_CASES.items()}
     every = cases.CASES | made

@@ -118,6 +118,26 @@ def deep(model: pb.ModelProto) -> None:
     add(lambda g: call(g, "y", "f0", "main:x"))(model)
 
 
+def doubled(op: str, *first: str) -> Callable[[pb.ModelProto], None]:
+    """40 nodes that each take the one before twice."""
+
+    def change(model: pb.ModelProto) -> None:
+        last = "main:x" if op == "MakeTuple" else "f"
+        function(model, "f", "x").output.add(name="f:x")
+        for k in range(40):
+            last = node(model.graph, f"t{k}", op, *first, last, last)
+        model.graph.output[0].name = last
+
+    return change
+
+
+def nested(model: pb.ModelProto) -> None:
+    last = "main:x"
+    for k in range(5000):
+        last = node(model.graph, f"t{k}", "MakeTuple", last)
+    model.graph.output[0].name = last
+
+
 def recursion(model: pb.ModelProto) -> None:
     for name, other in (("f", "g"), ("g", "f")):
         f = function(model, name, "x")
@@ -180,6 +200,13 @@ MODELS: dict[str, tuple[Callable[[pb.ModelProto], None], str]] = {
     "partial of a tensor": (add(lambda g: node(g, "y", "Partial", "main:x")), "no function"),
     "function as result": (lambda m: [function(m, "f", "x").output.add(name="f:x"),
                                       setattr(m.graph.output[0], "name", "f")], "used as data"),
+    "tuples of tuples": (doubled("MakeTuple"), "more than 20000 parts"),
+    "functions of functions": (doubled("Partial"), "more than 20000 parts"),
+    "choices of choices": (doubled("Switch", "main:x"), "more than 20000 parts"),
+    "nested tuples": (nested, "nested deeper than 60"),
+    "circle of order": (add(lambda g: node(g, "d", "Depend", "e", "main:x"),
+                            lambda g: node(g, "e", "Depend", "d", "main:x")), "used before"),
+    "order of nothing": (add(lambda g: node(g, "d", "Depend")), "0 operands"),
     "effect": (effect, "changes its parameters .*: Assign"),
     "input without type": (input_without_type, "neither dtype nor shape"),
     "exponential": (exponential, "too many nodes"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import msckpt_jax as ms
+from msckpt_jax.mindir import evaluate, meaning, operators
 
 from .cases import CASES, EXPRESSION_CASES, EXPRESSION_PAIR_CASES, PAIR_CASES, VARIANTS
 
@@ -121,3 +123,21 @@ def test_operators_without_meaning_are_all_named(exported: Path) -> None:
     rules = {"Nonsense": lambda x, w, *, stride, **_: x, "Nothing": lambda x, *_: x + 1}
     x = np.ones((2, 4, 9, 8), np.float32)
     np.testing.assert_array_equal(ms.load(path, rules=rules)(x), x + 1)
+
+
+#: Attributes that a rule need not look at: they follow from the weights, or have another name.
+FOLLOWS = {
+    "out_channel", "in_channel", "kernel_size", "pad_list", "data_format", "dtype",
+}  # fmt: skip
+
+
+def test_no_rule_ignores_an_attribute(exported: Path) -> None:
+    signatures = json.loads((exported / "signatures.json").read_text())
+    ignored = {}
+    for op, rule in meaning.table().items():
+        positional, named = evaluate.arguments_of(rule)
+        if op in signatures and operators.definition(op) is None and named is not None:
+            rest = set(signatures[op]) - named - set(positional) - FOLLOWS
+            ignored |= {op: rest} if rest else {}
+    assert not ignored
+    assert len(signatures) > 1000

@@ -20,6 +20,13 @@ def _last(value: Any, rank: int) -> tuple[int, ...]:
     return value * rank if len(value) == 1 else value[-rank:]
 
 
+def _check(format: Any, mode: int) -> None:
+    if format not in _FORMATS:
+        raise MindIRError(f"a convolution in the format {format}: NCHW is supported")
+    if mode != 1:
+        raise MindIRError(f"a convolution in mode {mode}: 1, cross-correlation, is supported")
+
+
 def _numbers(rank: int, transposed: bool) -> tuple[str, str, str]:
     axes = _SPATIAL[rank - 1]
     return f"NC{axes}", f"{'IO' if transposed else 'OI'}{axes}", f"NC{axes}"
@@ -51,8 +58,7 @@ def conv(
     dilation: Any = 1, group: int = 1, format: Any = None, mode: int = 1, data_format: Any = None,
 ) -> Any:  # fmt: skip
     """Conv2D and Conv3D; ``pad`` has two entries an axis."""
-    if (format or data_format) not in _FORMATS:
-        raise MindIRError(f"a convolution in the format {format or data_format}: NCHW is supported")
+    _check(format or data_format, mode)
     return convolve(x, weight, None, stride, _padding(pad_mode, pad, x.ndim - 2), dilation, group)
 
 
@@ -87,8 +93,7 @@ def _back(
     dilation: Any = 1, group: int = 1, format: Any = None, mode: int = 1,
 ) -> Any:  # fmt: skip
     """Conv2DTranspose, also named Conv2DBackpropInput: ``size`` is the shape of the result."""
-    if format not in _FORMATS:
-        raise MindIRError(f"a convolution in the format {format}: NCHW is supported")
+    _check(format, mode)
     rank = x.ndim - 2
     sizes = tuple(int(s) for s in size)[-rank:]
     steps, spread = _last(stride, rank), _last(dilation, rank)
@@ -110,6 +115,7 @@ def _transpose_3d(
     pad: Any = 0, dilation: Any = 1, group: int = 1, output_padding: Any = 0, format: Any = None,
     mode: int = 1,
 ) -> Any:  # fmt: skip
+    _check(format, mode)
     rank = x.ndim - 2
     steps, spread, extra = (_last(v, rank) for v in (stride, dilation, output_padding))
     padding = _padding(pad_mode, pad, rank)
