@@ -17,7 +17,7 @@ import msckpt_jax as ms
 from ..exporting import CASES, Mlp
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "cumulative"])
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("options", [{}, {"exact": True, "fuse": False, "target": "cpu"}])
 def test_same_numbers(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
     net, inputs = CASES[name]
