@@ -11,6 +11,7 @@ import inspect
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,10 @@ def load(path: str, folder: str, kwargs: dict[str, Any]) -> list[dict[str, Any]]
 def save(path: str, params: list[dict[str, Any]], kwargs: dict[str, Any]) -> None:
     append = {s["name"]: s["value"] for s in params if "value" in s}
     items = [{"name": s["name"], "data": tensor(s)} for s in params if "value" not in s]
+    before = threading.enumerate()
     ms.save_checkpoint(items, path, append_dict=append or None, **kwargs)
+    for thread in set(threading.enumerate()) - set(before):
+        thread.join()  # it reads the options of this request, which the next one changes
 
 
 def load_into_dense(path: str) -> dict[str, Any]:
