@@ -58,10 +58,15 @@ def run(args: argparse.Namespace) -> int:
         enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, target=args.target,
         fuse=not args.no_fuse,
     )  # fmt: skip
-    nodes, weights = sum(1 for _ in done.graph.walk()), len(done.graph.parameters)
-    print(f"{done.file}: {nodes} operators, {weights} parameters")
+    for note in done.notes:
+        print(note)
+    what = common.size(done.file.stat().st_size)
+    if done.graph is not None:
+        nodes = sum(1 for _ in done.graph.walk())
+        what = f"{nodes} operators, {len(done.graph.parameters)} parameters, {what}"
+    print(f"{done.file}: {what}")
     if done.difference is not None:
-        print(f"MindSpore's results differ from JAX's by {done.difference:.3g} at most")
+        print(f"the file's results differ from JAX's by {done.difference:.3g} at most")
     return 0
 
 
