@@ -20,6 +20,8 @@ Literal: Any = core.Literal
 #: core.JaxprEqn
 Equation: TypeAlias = Any
 SourceInfo: TypeAlias = source_info_util.SourceInfo
+#: Calls between a user's line and the primitive, in packages.
+_FRAMES = 30
 
 
 def opened(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
@@ -82,3 +84,13 @@ def equation(
 ) -> Equation:
     """A new equation without effects."""
     return core.new_jaxpr_eqn(operands, results, primitive, params, core.no_effects, source)
+
+
+def user_line(source: SourceInfo) -> str:
+    """``file:line:column (function)`` of the user's code, not of a package that it calls.
+
+    Of Flax's layers it is the line that calls them; empty where JAX knows no line.
+    """
+    frames = source_info_util.summarize(source, num_frames=_FRAMES).splitlines()
+    own = [frame for frame in frames if "site-packages" not in frame]
+    return (own or frames or [""])[0].strip()

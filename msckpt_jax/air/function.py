@@ -1,4 +1,4 @@
-"""An AIR file as a JAX function: ``msckpt_jax.load("model.air")``."""
+"""An AIR file as a JAX function: ``msckpt_jax.air.function.load("model.air")``."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
-from jax.extend import source_info_util
 
 from msckpt_jax import _compat
 from msckpt_jax.errors import ExportError, UnsupportedError
@@ -234,7 +233,7 @@ class Context:
 
     def _equation(self, eqn: Any, operands: list[Array]) -> Sequence[Array]:
         outer, name = self._source, eqn.primitive.name
-        self._source = source_info_util.summarize(eqn.source_info) or outer
+        self._source = _compat.user_line(eqn.source_info) or outer
         self.results = tuple(tensor_of(v.aval) for v in eqn.outvars)
         promised = self.results
         try:

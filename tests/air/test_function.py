@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+import msckpt_jax as ms
 from msckpt_jax._protos import ge_ir_pb2
 from msckpt_jax.air.function import load
 from msckpt_jax.errors import AirError
@@ -142,3 +143,8 @@ def test_rules_of_the_user() -> None:
 def test_wrong_number_of_arguments() -> None:
     with pytest.raises(TypeError, match=r"takes 1 arguments \['x'\], not 2"):
         load(SAMPLES / "ms_dense_w.air")(array(2, 3), array(2, 3))
+
+
+def test_the_other_load_says_where_to_go() -> None:
+    with pytest.raises(ValueError, match=r"msckpt_jax\.air\.function\.load"):
+        ms.load(SAMPLES / "ms_dense_w.air")

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax.experimental import io_callback
 
-from msckpt_jax.errors import ExportError
+from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.exporter import export
 
 X = np.ones((2, 3), np.float32)
@@ -159,3 +160,14 @@ def test_convolutions_by_target(tmp_path):
     }  # fmt: skip
     assert "Conv2D" in ops[None]
     assert {"Im2Col", "MatMul"} <= ops["cpu"]
+
+
+def test_a_layers_line_is_the_users(tmp_path):
+    layer = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+
+    def no(ctx, eqn, *operands):
+        raise UnsupportedError("not today")
+
+    with pytest.raises(ExportError, match=r"test_export\.py:\d+.*dot_general: not today"):
+        export(lambda x: layer(x), np.ones((3, 2), np.float32), file_name=tmp_path / "net",
+               rules={"dot_general": no})  # fmt: skip
