@@ -60,7 +60,10 @@ class Convention:
                 raise ValueError(f"{kind!r} is no kind of layer; known: {', '.join(layers.LAYERS)}")
         if self.optimizer is not None and self.optimizer not in optimizers.OPTIMIZERS:
             known = ", ".join(optimizers.OPTIMIZERS)
-            raise ValueError(f"{self.optimizer!r} is no optimizer of MindSpore; known: {known}")
+            raise ValueError(
+                f"{self.optimizer!r} is no optimizer that goes on with a state of optax; known: "
+                f"{known}. Without optimizer= states that none of them keeps have their own names"
+            )
         if unknown := self.hyperparameters.keys() - optimizers.BETAS.keys():
             raise ValueError(f"hyperparameters may be b1 and b2, not {', '.join(sorted(unknown))}")
         for regex in (*self.rename, *self.layers):

@@ -14,6 +14,7 @@ import numpy as np
 from msckpt_jax.conventions import mapping
 from msckpt_jax.conventions.mapping import Derived, Target
 from msckpt_jax.conventions.modules import Layers, Located, Segments
+from msckpt_jax.errors import CheckpointError
 
 
 class Optimizer(NamedTuple):
@@ -39,14 +40,23 @@ def _adam(first: str, second: str) -> dict[tuple[str, str], str]:
     return {("ScaleByAdamState", "mu"): first, ("ScaleByAdamState", "nu"): second}
 
 
+def _amsgrad(first: str, second: str, largest: str) -> dict[tuple[str, str], str]:
+    """Those of adam, and of its variant with one more."""
+    fields = {"mu": first, "nu": second, "nu_max": largest}
+    return _adam(first, second) | {("ScaleByAmsgradState", f): p for f, p in fields.items()}
+
+
 _TRACE = ("TraceState", "trace")
+_POWERS = {"beta1_power": "b1", "beta2_power": "b2"}
 #: MindSpore's class to what it keeps: of ``mindspore.nn``, ``AdamW`` of ``experimental.optim``.
 OPTIMIZERS = {
-    "Adam": Optimizer(
-        _adam("moment1.", "moment2."), powers={"beta1_power": "b1", "beta2_power": "b2"}
-    ),
+    "Adam": Optimizer(_amsgrad("moment1.", "moment2.", "vhat."), powers=_POWERS),
+    "LazyAdam": Optimizer(_adam("moment1.", "moment2."), powers=_POWERS, power_shape=(1,)),
+    "AdamOffload": Optimizer(_adam("moment1.", "moment2."), powers=_POWERS, power_shape=(1,)),
     "AdamW": Optimizer(
-        _adam("exp_avg.", "exp_avg_sq."), step=("state_step", ()), zeros=("max_exp_avg_sq.",)
+        _amsgrad("exp_avg.", "exp_avg_sq.", "max_exp_avg_sq."),
+        step=("state_step", ()),
+        zeros=("max_exp_avg_sq.",),
     ),
     "AdamWeightDecay": Optimizer(_adam("adam_m.", "adam_v.")),
     "Lamb": Optimizer(_adam("lamb_m.", "lamb_v.")),
@@ -79,6 +89,7 @@ _USUAL = {
     "ScaleByRmsState": "RMSProp",
     "ScaleByRStdDevState": "RMSProp",
     "ScaleByAdamState": "Adam",
+    "ScaleByAmsgradState": "Adam",
     "ScaleByRssState": "Adagrad",
     "ScaleByAdaDeltaState": "Adadelta",
     "TraceState": "Momentum",
@@ -108,12 +119,23 @@ class States(NamedTuple):
 
 
 def find(located: Sequence[Located], asked: str | None) -> States:
-    """Sort the leaves of optimizers among ``located``."""
+    """Sort the leaves of optimizers among ``located``.
+
+    Raises:
+        CheckpointError: MindSpore's class that was asked for keeps none of these states.
+    """
     slots = [one for one in located if one.slot is not None]
     present = {one.slot.state for one in slots if one.slot}
     usual = [kind for state, kind in _USUAL.items() if state in present]
     optimizer = asked or (usual[0] if usual else "Momentum")
     table = OPTIMIZERS[optimizer].states
+    own_states = {state for state, _ in table}
+    if usual and not own_states & present:
+        raise CheckpointError(
+            f"MindSpore's {optimizer} goes on with {' or '.join(sorted(own_states))}, which the "
+            f"tree does not hold; optimizer={usual[0]!r} fits what it holds",
+            found=", ".join(sorted(present & _USUAL.keys())),
+        )
     network = [one.segments for one in located if one.slot is None]
     moments: dict[str, list[Located]] = {}
     counts, rest, roots = [], [], set()
@@ -129,7 +151,6 @@ def find(located: Sequence[Located], asked: str | None) -> States:
             counts.append(one)
         else:
             rest.append(one)
-    own_states = {state for state, _ in table}
     counts.sort(key=lambda one: one.slot is not None and one.slot.state not in own_states)
     only = roots.pop() if len(roots) == 1 else None
     return States(moments, counts, rest, optimizer, only or ())

@@ -100,6 +100,8 @@ class Backbone(nnx.Module):
         dtype: Any,
         rngs: nnx.Rngs,
     ):
+        if max_pool not in _POOL_PADDING:
+            raise ValueError(f"max_pool must be 'same' or 'symmetric', not {max_pool!r}")
         self.padding = _POOL_PADDING[max_pool]
         self.conv1 = ConvNorm(3, 64, 7, 2, dtype=dtype, rngs=rngs)
         make = functools.partial(_stage, block, dtype=dtype, rngs=rngs)
@@ -140,6 +142,9 @@ class ResNet(nnx.Module):
             on each side, as MindSpore Vision's video models and PyTorch do.
         dtype: of the computation; parameters are float32. None: that of the images.
         rngs: for the initial weights.
+
+    Raises:
+        ValueError: an unknown ``max_pool``.
     """
 
     def __init__(

@@ -80,6 +80,8 @@ class ModelCheckpoint:
         clock: Callable[[], float] = time.monotonic,
     ):
         _check(prefix, directory, config, batches_per_epoch)
+        if resumed is not None and not isinstance(resumed, Resumed):
+            raise TypeError(f"resumed must be what resume() gave, not {type(resumed).__name__}")
         self.config = CheckpointConfig() if config is None else config
         self.directory = writer.path_of("." if directory is None else directory)
         self.directory.mkdir(parents=True, exist_ok=True)

@@ -208,6 +208,14 @@ def _layers() -> list[Case]:
             _LAST,
         ),
         Case(
+            "GRU cell-nnx",
+            lambda r: nnx.GRUCell(3, 4, rngs=r),
+            "nn.GRUCell(3, 4)",
+            ((2, 3), (2, 4)),
+            run=lambda net, x, h: net(h, x)[1],
+            patch="p['layer.bias_hh'][8:] = 0",
+        ),
+        Case(
             "GRU cell-linen",
             lambda r: linen.GRUCell(4),
             "nn.GRUCell(3, 4)",

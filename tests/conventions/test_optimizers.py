@@ -65,6 +65,29 @@ CASES = [
         "lambda p: nn.Adam(p, 0.5, 0.8, 0.95)",
         missing=(),
     ),
+    *[
+        Case(
+            f"adam as {name}",
+            optax.adam(0.01),
+            f"lambda p: nn.{name}(p, 0.01)",
+            Convention(optimizer=name),
+        )
+        for name in ("LazyAdam", "AdamOffload")
+    ],
+    Case(
+        "amsgrad",  # MindSpore corrects the largest second moment, optax each before
+        optax.amsgrad(0.01),
+        "lambda p: nn.Adam(p, 0.01, use_amsgrad=True)",
+        runs=False,
+    ),
+    Case(
+        "amsgrad of experimental.optim",
+        optax.amsgrad(0.01),
+        "lambda p: optim.Adam(p, 0.01, amsgrad=True)",
+        Convention(optimizer="AdamW"),
+        missing=(),
+        runs=False,
+    ),
     Case(
         "adam with L2",
         optax.chain(optax.add_decayed_weights(0.1), optax.adam(0.01)),
@@ -255,7 +278,11 @@ def test_two_optimizers_and_masks(tmp_path: Path) -> None:
 
 
 def test_refused() -> None:
-    with pytest.raises(ValueError, match="no optimizer of MindSpore; known: Adam"):
-        Convention(optimizer="adam")
+    with pytest.raises(ValueError, match=r"'FTRL' is no optimizer that goes .* known: Adam"):
+        Convention(optimizer="FTRL")
+    tree = {"w": np.ones(3), "state": optax.adam(0.1).init({"w": np.ones(3)})}
+    with pytest.raises(ms.CheckpointError, match=r"Adadelta goes .*='Adam' fits .*ScaleByAdamSt"):
+        Convention(optimizer="Adadelta").targets(tree)
+    assert Convention(optimizer="Adadelta").targets({"w": np.ones(3)})
     with pytest.raises(ValueError, match="b1 and b2, not lr"):
         Convention(hyperparameters={"lr": 0.1})

@@ -48,9 +48,9 @@ CASES = {
     "vision-50": Case(
         functools.partial(resnet.resnet50, 7), "VisionResNet", [50, 7], [image(2, 32, 32)]
     ),
-    "vision-18-symmetric": Case(
-        functools.partial(resnet.resnet18, 7, max_pool="symmetric"),
-        "VisionResNet", [18, 7, True], [image(2, 32, 32)],
+    "vision-50-symmetric": Case(
+        functools.partial(resnet.resnet50, 7, max_pool="symmetric"),
+        "VisionResNet", [50, 7, True], [image(2, 32, 32)],
     ),
     "mindcv-18": Case(
         functools.partial(resnet.resnet18, 7), "CvResNet", [18, 7], [image(2, 32, 32)],
@@ -121,6 +121,7 @@ def answers(folder: Path) -> dict[str, Any]:
         for depth in (18, 34, 50, 101, 152)
     }
     requests["names-mindcv-50"] = {"net": "CvResNet", "args": [50, 1000]}
+    requests["names-bert"] = {"net": "Bert", "args": [21128, 768, 12, 12, 3072, 512]}
     for name, case in CASES.items():
         (folder / name).mkdir()
         ours = folder / name / "ours.ckpt"

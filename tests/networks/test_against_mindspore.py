@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 import msckpt_jax as ms
-from msckpt_jax.networks import resnet
+from msckpt_jax.networks import bert, resnet
 from tests.networks.conftest import CASES, abstract, filled
 
 DATA = Path(__file__).parent / "data"
@@ -67,9 +67,12 @@ def test_we_load_mindspores_file(answers: dict[str, Any], folder: Path, name: st
 
 def test_the_two_max_pools_differ() -> None:
     """No parameter tells them apart, so that only the logits can."""
-    case = CASES["vision-18-symmetric"]
-    same = case._replace(make=functools.partial(resnet.resnet18, 7, max_pool="same"))
-    one, other = (run(filled(each.make), *case.inputs)[0] for each in (case, same))
+    case = CASES["vision-50-symmetric"]
+    same = case._replace(make=functools.partial(resnet.resnet50, 7, max_pool="same"))
+    nets = [filled(each.make) for each in (case, same)]
+    for net in nets:
+        net.eval()  # as the cases above, which have compiled it
+    one, other = (run(net, *case.inputs)[0] for net in nets)
     assert np.abs(one - other).max() > 0.1
 
 
@@ -81,6 +84,11 @@ def shapes(net: Any, convention: ms.Convention) -> dict[str, tuple[int, ...]]:
 def test_names_of_mindspore_vision(answers: dict[str, Any], depth: int) -> None:
     theirs = {name: tuple(shape) for name, shape in answers[f"names-{depth}"]["shapes"].items()}
     assert shapes(abstract(RESNETS[depth]), ms.Convention()) == theirs
+
+
+def test_names_of_bert_base(answers: dict[str, Any]) -> None:
+    theirs = {name: tuple(shape) for name, shape in answers["names-bert"]["shapes"].items()}
+    assert shapes(abstract(bert.bert_base), ms.Convention()) == theirs
 
 
 def test_published_names_of_resnet50(answers: dict[str, Any]) -> None:

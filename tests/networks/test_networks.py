@@ -49,6 +49,11 @@ def test_dtype_of_the_logits(dtype: Any) -> None:
     assert (found.shape, found.dtype) == ((2, 7), dtype or jnp.float32)
 
 
+def test_a_max_pool_that_is_neither() -> None:
+    with pytest.raises(ValueError, match="must be 'same' or 'symmetric', not 'valid'"):
+        resnet.resnet18(7, max_pool="valid", rngs=nnx.Rngs(0))
+
+
 def test_boxes_of_an_empty_output() -> None:
     """Zeros stand for the middle of each cell, the anchor's size and a probability of a half."""
     anchors = ((10, 20), (30, 40), (50, 60))

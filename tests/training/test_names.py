@@ -93,6 +93,11 @@ def test_batches_per_epoch_is_checked(tmp_path: Path, value: Any, error: type[Ex
         ModelCheckpoint("m", tmp_path, batches_per_epoch=value)
 
 
+def test_resumed_is_checked(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"resumed must be what resume\(\) gave, not dict"):
+        ModelCheckpoint("m", tmp_path, resumed={"w": 1})  # type: ignore[arg-type]
+
+
 def test_negative_numbers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must not be negative"):
         ModelCheckpoint("m", tmp_path).step({"w": 1}, epoch=-1, step=3)

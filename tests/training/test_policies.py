@@ -118,7 +118,8 @@ def test_what_it_keeps(
     assert names(tmp_path) == sorted(f"m-1_{step}.ckpt" for step in expected)
 
 
-METRICS = [5.0, 1.0, 4.0, float("nan"), 2.0, None, 3.0, 6.0]
+NAN = float("nan")
+METRICS = [5.0, 1.0, 4.0, NAN, 2.0, None, 3.0, 6.0]
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,7 @@ METRICS = [5.0, 1.0, 4.0, float("nan"), 2.0, None, 3.0, 6.0]
         (("loss", "max", 2), METRICS, [1, 8]),
         (("loss", "min", 2), [m and {"loss": jnp.float32(m)} for m in METRICS], [2, 5, 8]),
         (("loss", "min", 2), [None] * 8, [8]),
+        (("loss", "min", 1), [NAN, 2.0, 1.0, *[3.0] * 5], [3, 8]),
     ],
 )
 def test_the_best_are_kept_as_well(
@@ -137,7 +139,7 @@ def test_the_best_are_kept_as_well(
     config = CheckpointConfig(keep_checkpoint_max=1, keep_best=best)
     ckpt = run(tmp_path, config, 8, metrics=metrics)
     assert names(tmp_path) == [f"m-1_{step}.ckpt" for step in expected]
-    chosen = {("min", 2): 2, ("max", 1): 8, ("max", 2): 8}[best[1:]]
+    chosen = {("min", 1): 3, ("min", 2): 2, ("max", 1): 8, ("max", 2): 8}[best[1:]]
     found = None if metrics[0] is None else str(tmp_path / f"m-1_{chosen}.ckpt")
     assert ckpt.best_ckpt_file_name == found
 
