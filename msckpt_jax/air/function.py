@@ -21,8 +21,8 @@ from msckpt_jax.air.wiring import DATA, ports, sources
 from msckpt_jax.dtypes import BY_GE, BY_NAME
 from msckpt_jax.errors import AirError
 
-_FLOW = frozenset({"If", "StatelessIf", "Case", "StatelessCase", "While", "StatelessWhile"})
-_FLOW |= {"PartitionedCall"}
+FLOW = frozenset({"If", "StatelessIf", "Case", "StatelessCase", "While", "StatelessWhile"})
+FLOW |= {"PartitionedCall"}
 
 
 class AirFunction:
@@ -66,7 +66,7 @@ class AirFunction:
         return results[0] if len(results) == 1 else results
 
     def _refuse_unknown(self) -> None:
-        known = self._meanings.keys() | _FLOW | DATA | {"Const", "Constant", "NetOutput"}
+        known = self._meanings.keys() | FLOW | DATA | {"Const", "Constant", "NetOutput"}
         missing = Counter(
             op.type for graph in self._graphs.values() for op in graph.op if op.type not in known
         )
@@ -99,7 +99,7 @@ class AirFunction:
         return tuple(values[name][index] for name, index in _results(graph))
 
     def _compute(self, op: Any, operands: list[Any]) -> Any:
-        if op.type in _FLOW:
+        if op.type in FLOW:
             return self._flow(op, operands)
         prototype = prototypes()[op.type]
         where = ports(op, prototype)

@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from msckpt_jax import dtypes
+from msckpt_jax.air.prototypes import SOCS
 from msckpt_jax.cli import common
 
 DESCRIPTION = """\
@@ -20,6 +21,7 @@ for in the current folder, too.
 EXAMPLES = """\
   msckpt export my.model:predict --input f32[1,3,224,224] -f MINDIR -o net.mindir
   msckpt export my.model:make_net() --input i32[batch,128] -o net --verify
+  msckpt export my.model:predict --input f32[1,3,224,224] -f AIR --soc Ascend910B -o net
 
 A name in a shape is a dynamic size. `()` after the name calls it for the network.
 """
@@ -41,10 +43,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--input", action="append", default=[], metavar="DTYPE[SHAPE]",
         help="dtype and shape of an argument, such as f32[1,3,224,224]; once for each",
     )  # fmt: skip
-    parser.add_argument("--verify", action="store_true", help="run it in MindSpore and compare")
+    parser.add_argument("--verify", action="store_true", help="run it and compare with JAX")
     parser.add_argument("--exact", action="store_true", help="JAX's results on special values, too")
     parser.add_argument("--target", choices=["cpu"], help="operators that are fastest there")
     parser.add_argument("--no-fuse", action="store_true", help="no Softmax, LayerNorm, ... as such")
+    parser.add_argument("--soc", choices=SOCS, help="of an AIR file: the chip that it is for")
+    parser.add_argument("--narrow", action="store_true", help="of an AIR file: no 64-bit dtypes")
+    parser.add_argument("--opset", type=int, default=21, help="of an ONNX file (default: 21)")
+    parser.add_argument(
+        "--engine", choices=["auto", "native", "jax2onnx"], default="auto",
+        help="of an ONNX file: whether jax2onnx may make it (default: where our own rules lack)",
+    )  # fmt: skip
     common.key_arguments(parser, "enc")
 
 
@@ -56,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
     done = export(
         find(args.net), *inputs, file_name=args.output, file_format=args.format, enc_key=key,
         enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, target=args.target,
-        fuse=not args.no_fuse,
+        fuse=not args.no_fuse, soc=args.soc, narrow=args.narrow, opset=args.opset,
+        engine=args.engine,
     )  # fmt: skip
     for note in done.notes:
         print(note)

@@ -11,13 +11,14 @@ from msckpt_jax import dtypes
 from msckpt_jax.checkpoint import reader
 from msckpt_jax.checkpoint.index import Entry
 from msckpt_jax.checkpoint.reader import CheckpointFile
-from msckpt_jax.cli import common, inspect_mindir
+from msckpt_jax.cli import common, inspect_air, inspect_mindir
 
 DESCRIPTION = """\
 Show the entries of a .ckpt or .safetensors file: names, dtypes, shapes, sizes, in how many slices
 they are stored, and the values of strings and scalars. Totals tell the model's parameters from
 the optimizer's. Only the headers are read, so it is quick for files of any size. Of a .mindir
-file its inputs, outputs, operators (and whether load knows them), parameters and notes.
+file its inputs, outputs, operators (and whether load knows them), parameters and notes; of a .air
+file inputs, operators and constants.
 """
 EXAMPLES = """\
   msckpt inspect model.ckpt
@@ -25,6 +26,7 @@ EXAMPLES = """\
   msckpt inspect model.ckpt --json | jq '.entries[].name'
   msckpt inspect secret.ckpt --dec-key-file key.bin
   msckpt inspect model.mindir
+  msckpt inspect model.air
 """
 
 #: Prefixes (MindSpore) and path components (optax) of what an optimizer keeps.
@@ -49,6 +51,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.file.endswith(".air"):
+        return inspect_air.run(args)
     if inspect_mindir.detect(args.file):
         return inspect_mindir.run(args)
     encrypted = reader.encryption(args.file)

@@ -7,9 +7,9 @@ from typing import Any
 
 import jax
 
-from msckpt_jax import exporter
+from msckpt_jax import exporter, tracing
 from msckpt_jax.errors import ExportError
-from msckpt_jax.exporter import Traced, Wanted
+from msckpt_jax.exporter import Wanted
 from msckpt_jax.lowering.graph import Graph, Value
 from msckpt_jax.mindir.function import MindIRFunction, load
 from msckpt_jax.mindir.source import DecMode
@@ -80,8 +80,8 @@ def _through_jax(model: MindIRFunction) -> Graph:
     inputs = {value.name or f"x{i}": _struct(value) for i, value in enumerate(model.graph.inputs)}
     types = [jax.ShapeDtypeStruct(weight.shape, weight.dtype) for weight in weights.values()]
     with jax.enable_x64(True):  # MindSpore's models have int64, whatever JAX is set to
-        jaxpr = jax.make_jaxpr(function)(types, *exporter.with_symbols(list(inputs.values())))
-        return exporter.lowered(Traced(jaxpr, weights, inputs, function), kernels=False)
+        jaxpr = jax.make_jaxpr(function)(types, *tracing.with_symbols(list(inputs.values())))
+        return exporter.lowered(tracing.Traced(jaxpr, weights, inputs, function), kernels=False)
 
 
 def _struct(value: Value) -> jax.ShapeDtypeStruct:

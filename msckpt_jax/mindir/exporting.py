@@ -9,7 +9,8 @@ from msckpt_jax.lowering.graph import Graph
 from msckpt_jax.mindir import verification, writer
 
 if TYPE_CHECKING:
-    from msckpt_jax.exporter import Traced, Wanted
+    from msckpt_jax.exporter import Wanted
+    from msckpt_jax.tracing import Traced
 
 
 def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:

@@ -16,7 +16,7 @@ from msckpt_jax.errors import ExportError
 from msckpt_jax.mindir import function, runner
 
 if TYPE_CHECKING:
-    from msckpt_jax.exporter import Traced
+    from msckpt_jax.tracing import Traced
 
 #: float32 kernels of MindSpore and XLA agree to this; smaller dtypes to their own precision.
 RTOL, ATOL = 1e-3, 1e-5

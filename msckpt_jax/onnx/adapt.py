@@ -11,8 +11,9 @@ from onnx import helper
 
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.lowering.graph import Graph, Node, Parameter, Tensor, Value
-from msckpt_jax.onnx.adapters import ADAPTERS, Rule
+from msckpt_jax.onnx.adapters import ADAPTERS
 from msckpt_jax.onnx.builder import Builder, Names, info, initializer
+from msckpt_jax.onnx.operands import Rule
 
 #: The first opset in which all that the rules use has its present form, and what the checker knows.
 OPSETS = range(18, 27)

@@ -28,7 +28,7 @@ from msckpt_jax.onnx.adapt import Adapted
 from msckpt_jax.onnx.builder import initializer
 
 if TYPE_CHECKING:
-    from msckpt_jax.exporter import Traced
+    from msckpt_jax.tracing import Traced
 
 #: Seconds for jax2onnx 0.17, which takes 30 for YOLOv4.
 _PATIENCE = 600

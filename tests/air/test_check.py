@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -229,3 +230,15 @@ def test_command_line(tmp_path: Path, capsys: Any) -> None:
     bad.write_bytes(b"no protobuf")
     assert main(["verify", str(bad)]) == 2
     assert "no AIR file" in capsys.readouterr().err
+
+
+def test_inspect(capsys: Any) -> None:
+    assert main(["inspect", str(SAMPLES / "ms_dense_w.air")]) == 0
+    out = capsys.readouterr().out
+    assert "MatMulV2" in out
+    assert "d.weight_const" in out
+    assert main(["inspect", str(SAMPLES / "ctrl.air"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in found["inputs"]] == ["p", "x"]
+    assert found["graphs"] == 5
+    assert {"name": "While", "count": 1, "loads": True} in found["operators"]

@@ -117,3 +117,11 @@ def test_rows_name_operators_of_ge(name: str, row: adapters.Row) -> None:
     assert row.operators
     for operator in row.operators:
         assert operator in prototypes(), name
+
+
+def test_a_chip_that_is_none(tmp_path: Path) -> None:
+    x = np.ones(3, np.float32)
+    with pytest.raises(ValueError, match="soc is for AIR and one of Ascend910B"):
+        ms.export(jnp.sin, x, file_name=tmp_path / "a", file_format="AIR", soc="Ascend9000")
+    with pytest.raises(ValueError, match="soc is for AIR"):
+        ms.export(jnp.sin, x, file_name=tmp_path / "a", soc="Ascend910B")

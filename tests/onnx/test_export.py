@@ -74,6 +74,17 @@ def test_a_dynamic_batch_runs_at_several_sizes(tmp_path: Path) -> None:
         np.testing.assert_allclose(runner.run(out.file, [x])[0], net(x), rtol=1e-5)
 
 
+def test_numbers_along_a_dynamic_axis(tmp_path: Path) -> None:
+    def net(x: jax.Array) -> jax.Array:
+        return x + jnp.arange(x.shape[0], dtype=x.dtype)[:, None]
+
+    spec = jax.ShapeDtypeStruct(("b", 3), jnp.float32)
+    file = ms.export(net, spec, file_name=tmp_path / "a", file_format="ONNX").file
+    for size in (1, 4):
+        x = np.ones((size, 3), np.float32)
+        np.testing.assert_array_equal(runner.run(file, [x])[0], net(x))
+
+
 def test_bytes_are_the_same_each_time(tmp_path: Path) -> None:
     paths = [tmp_path / "one", tmp_path / "two"]
     for path in paths:

@@ -1,0 +1,163 @@
+"""A network as a jaxpr whose arguments are named: its weights, then its inputs."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.extend import source_info_util
+
+from msckpt_jax import names
+from msckpt_jax.checkpoint import records
+from msckpt_jax.errors import ExportError
+
+# Our own frames are none of the user's: messages name the line that called JAX.
+source_info_util.register_exclusion(__file__)
+
+
+class Traced(NamedTuple):
+    """A network as a jaxpr: arguments are the weights, then the inputs.
+
+    ``function`` takes the weights as a list, then the inputs; ``inputs`` are examples of these,
+    flat: arrays, or ``jax.ShapeDtypeStruct`` where none was given.
+    """
+
+    jaxpr: Any
+    weights: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    function: Callable[..., Any]
+
+
+def trace(net: Any, inputs: Sequence[Any]) -> Traced:
+    """The jaxpr of a network, its weights and its inputs by name."""
+    tree, function = _parts(net)
+    leaves = names.flatten(tree)
+    weights = {leaf.name: _weight(leaf.name, leaf.value) for leaf in leaves.leaves}
+    examples, structure = jax.tree.flatten(tuple(inputs))
+    flat_names = _input_names(function, tree is None, inputs)
+    examples = [_example(n, x) for n, x in zip(flat_names, examples, strict=True)]
+    abstract = with_symbols(examples)
+
+    kinds = [_key_kind(value) for value in weights.values()]
+
+    def flat(values: Sequence[Any], *flat_inputs: Any) -> Any:
+        values = [_as_key(value, kind) for value, kind in zip(values, kinds, strict=True)]
+        arguments = structure.unflatten(flat_inputs)
+        if tree is None:
+            return function(*arguments)
+        return function(leaves.rebuild(values), *arguments)
+
+    shapes = [_abstract(value) for value in weights.values()]
+    jaxpr = jax.make_jaxpr(flat)(shapes, *abstract)
+    if not jaxpr.out_avals:
+        raise ExportError("the function returns no arrays")
+    tagged = {_tagged(n, v): _data(v) for n, v in weights.items()}
+    return Traced(jaxpr, tagged, dict(zip(flat_names, examples, strict=True)), flat)
+
+
+def _parts(net: Any) -> tuple[Any, Callable[..., Any]]:
+    """The tree of weights, and what is called with it and the inputs."""
+    if names.is_module(net):
+        return net, lambda module, *inputs: module(*inputs)
+    if isinstance(net, tuple) and len(net) == 2:
+        function, tree = net
+        function = getattr(function, "apply", function)
+        if callable(function):
+            return tree, function
+    if _is_linen(net):
+        raise TypeError("a linen module has no weights of its own: pass (module, variables)")
+    if not callable(net):
+        raise TypeError(
+            f"net must be a function, an nnx.Module or a pair (function, weights), not "
+            f"{type(net).__name__}"
+        )
+    return None, net
+
+
+def _is_linen(net: Any) -> bool:
+    linen = sys.modules.get("flax.linen")
+    return linen is not None and isinstance(net, linen.Module)
+
+
+def _weight(name: str, value: Any) -> Any:
+    if isinstance(value, jax.ShapeDtypeStruct):
+        raise TypeError(f"the weight {name!r} has a shape and no values: initialise the network")
+    if isinstance(value, jax.Array):
+        return value
+    value = np.asarray(value)
+    return value.astype(jax.dtypes.canonicalize_dtype(value.dtype), copy=False)
+
+
+def _key_kind(value: Any) -> str | None:
+    """The implementation of PRNG keys, or None for other arrays."""
+    is_key = isinstance(value, jax.Array) and records.is_key(value.dtype)
+    return str(jax.random.key_impl(value)) if is_key else None
+
+
+def _as_key(value: Any, kind: str | None) -> Any:
+    """A weight as the network has it, made of its data in the file if that is what there is."""
+    if kind is None or records.is_key(value.dtype):
+        return value
+    return jax.random.wrap_key_data(value, impl=kind)
+
+
+def _tagged(name: str, value: Any) -> str:
+    """The name in a CheckPoint."""
+    kind = _key_kind(value)
+    return name if kind is None else names.key_tag(name, kind)
+
+
+def _data(value: Any) -> Any:
+    return value if _key_kind(value) is None else jax.random.key_data(value)
+
+
+def _abstract(value: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(value.shape, value.dtype)
+
+
+def _input_names(function: Callable[..., Any], bare: bool, inputs: Sequence[Any]) -> list[str]:
+    """A name for each leaf: the function's own argument, and the path in it."""
+    try:
+        own = [p.name for p in inspect.signature(function).parameters.values()
+               if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]  # fmt: skip
+    except (TypeError, ValueError):
+        own = []
+    own = own if bare else own[1:]
+    found = own[: len(inputs)] + [f"x{i}" for i in range(len(own), len(inputs))]
+    out = []
+    for name, tree in zip(found, inputs, strict=True):
+        for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]:
+            inner = jax.tree_util.keystr(path, simple=True, separator=".")
+            out.append(f"{name}.{inner}" if inner else name)
+    return out
+
+
+def _example(name: str, value: Any) -> Any:
+    if isinstance(value, jax.ShapeDtypeStruct | jax.Array | np.ndarray):
+        return value
+    if isinstance(value, bool | int | float | complex | np.generic):
+        return np.asarray(jax.numpy.asarray(value))
+    raise TypeError(
+        f"the input {name} is a {type(value).__name__}: inputs are arrays or ShapeDtypeStructs"
+    )
+
+
+def with_symbols(examples: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
+    """The types of the inputs; sizes that are None or a name become symbolic dimensions."""
+    scope, unnamed = jax.export.SymbolicScope(), 0
+    out = []
+    for example in examples:
+        dims = []
+        for dim in example.shape:
+            if dim is None:
+                dim, unnamed = f"d{unnamed}", unnamed + 1
+            dims.append(str(dim) if isinstance(dim, str) else dim)
+        if any(isinstance(dim, str) for dim in dims):
+            dims = jax.export.symbolic_shape(",".join(map(str, dims)), scope=scope)
+        dtype = jax.dtypes.canonicalize_dtype(example.dtype)
+        out.append(jax.ShapeDtypeStruct(tuple(dims), dtype))
+    return out
