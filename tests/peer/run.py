@@ -1,7 +1,7 @@
-"""Run jax2onnx's cases through MindIR and real MindSpore, and write the table of results.
+"""Run jax2onnx's cases through a format and what runs its files, and write the table of results.
 
-``python -m tests.peer.run [--part K/N] [--only TEXT] LOG`` appends a JSON line a case to LOG, and
-goes on where the log ends; ``--table`` makes ``results.md`` of it.
+``python -m tests.peer.run TARGET LOG [--part K/N] [--only TEXT]`` appends a JSON line a case to
+LOG, and goes on where the log ends; ``--table`` makes ``results_TARGET.md`` of it.
 """
 
 from __future__ import annotations
@@ -24,24 +24,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax.errors import ExportError
-from msckpt_jax.exporter import export
 from msckpt_jax.mindir import runner
 from msckpt_jax.mindir.verification import distance
 from tests.peer.cases import PeerCase, peer_cases, widened
+from tests.peer.targets import TARGETS, Exported, Judge, Target
 
-#: Cases that MindSpore gets at a time.
+#: Cases that are judged at a time.
 CHUNK = 40
 #: Seconds for each step of a case.
 PATIENCE = 90
-
-RESULTS = Path(__file__).with_name("results.md")
 
 STATES = {
     "equal": "JAX's numbers",
     "refused": "refused by `export`, nothing written",
     "wrong": "other numbers, dtypes or shapes",
-    "failed": "MindSpore raised an exception",
-    "crashed": "MindSpore crashed",
+    "failed": "an exception where the file runs",
+    "crashed": "a crash where the file runs",
     "slow": "no result within the time limit",
     "bug": "an exception in `export` that is no refusal",
     "jax": "JAX itself does not run it",
@@ -54,34 +52,26 @@ class Result(NamedTuple):
     detail: str = ""
 
 
-class _Exported(NamedTuple):
-    case: PeerCase
-    file: Path
-    inputs: list[np.ndarray]
-    expected: list[np.ndarray]
-
-
 class _SlowError(Exception):
     pass
 
 
-def run(cases: Sequence[PeerCase], mindspore: runner.MindSpore) -> Iterator[Result]:
+def run(cases: Sequence[PeerCase], target: Target, judge: Judge) -> Iterator[Result]:
     """The result of each case, in chunks."""
     for start in range(0, len(cases), CHUNK):
         with tempfile.TemporaryDirectory() as folder:
             made = [
-                _exported(case, Path(folder) / f"{i}.mindir")
+                _exported(case, target, Path(folder) / str(i) / "case")
                 for i, case in enumerate(cases[start : start + CHUNK])
             ]
             yield from (found for found in made if isinstance(found, Result))
-            there = [found for found in made if isinstance(found, _Exported)]
-            asked = [runner.Case(found.file, [found.inputs]) for found in there]
-            for found, outcome in zip(there, mindspore.run(asked, PATIENCE), strict=True):
+            there = [found for found in made if isinstance(found, Exported)]
+            for found, outcome in zip(there, judge(there, PATIENCE), strict=True):
                 yield _judged(found, outcome)
         jax.clear_caches()
 
 
-def _exported(case: PeerCase, file: Path) -> Result | _Exported:
+def _exported(case: PeerCase, target: Target, file: Path) -> Result | Exported:
     state = "jax"
     try:
         with _patience(), widened(case), warnings.catch_warnings():
@@ -91,8 +81,9 @@ def _exported(case: PeerCase, file: Path) -> Result | _Exported:
                 expected = jax.tree.leaves(jax.jit(function)(*inputs))
             inputs = [np.asarray(jnp.asarray(x)) for x in inputs]
             state = "bug"
-            done = export(function, *inputs, file_name=file, durable=False)
-            return _Exported(case, done.file, inputs, [np.asarray(x) for x in expected])
+            file.parent.mkdir()
+            done = target.write(function, inputs, file)
+            return Exported(case, done, inputs, [np.asarray(x) for x in expected])
     except _SlowError:
         return Result(case.name, "slow", "JAX" if state == "jax" else "export")
     except ExportError as error:
@@ -106,7 +97,7 @@ def _reason(problem: str) -> str:
     return re.sub(r"^\S*:\d+(:\d+)? (\([^)]*\))?: ?", "", problem)
 
 
-def _judged(found: _Exported, outcome: runner.Outcome) -> Result:
+def _judged(found: Exported, outcome: runner.Outcome) -> Result:
     name = found.case.name
     if outcome.error:
         state = "crashed" if outcome.crashed else "failed"
@@ -135,20 +126,18 @@ def _patience() -> Iterator[None]:
         signal.signal(signal.SIGALRM, old)
 
 
-def table(results: Sequence[Result]) -> str:
+def table(target: Target, results: Sequence[Result]) -> str:
     """The results as Markdown."""
     states = collections.Counter(r.state for r in results)
     judged = len(results) - states["jax"]
     lines = [
-        "# jax2onnx's export cases in MindIR and real MindSpore",
+        f"# jax2onnx's export cases in {target.title}",
         "",
         f"{len(results)} cases with static shapes that the wheel of jax2onnx ships; JAX runs "
         f"{judged} of them. Equal means rtol 1e-3 and atol 1e-5 in float32 and float64. Made by "
         "`python -m tests.peer.run`.",
         "",
-        "MindSpore's NextAfter knows neither infinities nor subnormal numbers: its case of special "
-        "values is the one of other numbers (`exact=True` refuses the primitive).",
-        "",
+        *(f"`{name}`: {why}.\n" for name, why in target.known.items()),
         "| result | cases | share |",
         "|---|---|---|",
     ]
@@ -176,6 +165,7 @@ def _by_reason(results: Sequence[Result]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("target", choices=TARGETS)
     parser.add_argument("log", type=Path)
     parser.add_argument("--part", default="0/1")
     parser.add_argument("--only", default="")
@@ -183,8 +173,10 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
     known = {r.name: r for r in _logged(args.log)}
+    target = TARGETS[args.target]
     if args.table:
-        RESULTS.write_text(table(list(known.values())))
+        file = Path(__file__).with_name(f"results_{args.target}.md")
+        file.write_text(table(target, list(known.values())))
         return
     again = set(args.again.split(","))
     number, parts = map(int, args.part.split("/"))
@@ -192,8 +184,8 @@ def main() -> None:
     cases = [c for c in cases if c.name not in known or known[c.name].state in again]
     random.Random(0).shuffle(cases)  # an unfinished run is a fair sample
     cases.sort(key=lambda case: case.wide)
-    with runner.MindSpore() as mindspore, args.log.open("a") as log:
-        for result in run(cases, mindspore):
+    with target.judge() as judge, args.log.open("a") as log:
+        for result in run(cases, target, judge):
             print(json.dumps(result), file=log, flush=True)
 
 
