@@ -93,7 +93,7 @@ class _Adapting:
         return name
 
     def _fill(self, builder: Builder, nodes: Sequence[Node], results: Sequence[Any]) -> None:
-        emit = Emit(self, builder)
+        emit = Emit(builder)
         for node in nodes:
             emit.node = node
             try:
@@ -116,8 +116,7 @@ class _Adapting:
 class Emit:
     """What a row emits with: ``emit(kind, inputs, results, attributes)``."""
 
-    def __init__(self, adapting: _Adapting, builder: Builder):
-        self._adapting = adapting
+    def __init__(self, builder: Builder):
         self._builder = builder
         self.node: Node | None = None
 

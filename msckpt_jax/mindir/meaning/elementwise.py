@@ -92,19 +92,10 @@ def _mvlgamma(x: Any, *, p: int) -> Any:
     return special.multigammaln(x, p)
 
 
-def _scalar(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """An operator on sizes and other scalars: Python's own while they are known."""
-    return fn
-
-
 def _scalar_cast(x: Any, dtype: Any) -> Any:
     if isinstance(x, bool | int | float):
         return {"b": bool, "i": int, "u": int, "f": float}[np.dtype(dtype).kind](x)
     return cast(x, dtype)
-
-
-def _truncated(x: Any, y: Any) -> Any:
-    return x // y if isinstance(x, int) and isinstance(y, int) else x / y
 
 
 _UNARY: dict[str, Callable[..., Any]] = {
