@@ -9,7 +9,6 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +28,8 @@ source_info_util.register_exclusion(__file__)
 SUFFIXES = {"MINDIR": ".mindir", "AIR": ".air", "ONNX": ".onnx"}
 #: The module that writes a format: ``write(graph, path, wanted)``, ``difference(path, …)``.
 _WRITERS = {name: f"msckpt_jax.{name.lower()}.exporting" for name in SUFFIXES}
+#: Primitives that a format has operators for where MindSpore's CPU lacks them, or has wrong ones.
+_KEPT = {"AIR": ("cumprod", "cumsum", "erf_inv")}
 _OTHER_SUFFIXES = {*SUFFIXES.values(), ".ckpt", ".safetensors"}
 TARGETS = (None, "cpu")
 ENGINES = ("auto", "native", "jax2onnx")
@@ -162,10 +163,6 @@ def export(
         raise ValueError("verify=True cannot read what a function of yours has encrypted")
     inputs, preprocessor = _preprocessed(inputs)
     traced = trace(net, inputs)
-    mindspore = file_format == "MINDIR"
-    lower = partial(
-        lowered, traced, fuse=fuse, exact=exact, target=target, rules=rules, kernels=mindspore
-    )
     load = {} if enc_key is None else {"dec_key": enc_key, "dec_mode": enc_mode}
     wanted = Wanted(
         encrypt, key, custom_func, user_info, split_bytes, durable, preprocessor, soc, narrow,
@@ -176,7 +173,8 @@ def export(
         graph, (file, notes) = None, writer.write_by_jax2onnx(traced, path, wanted, ())
     else:
         try:
-            graph = lower()
+            how = {"fuse": fuse, "exact": exact, "target": target, "rules": rules}
+            graph = lowered(traced, file_format, **how)
             file, notes = writer.write(graph, path, wanted)
         except ExportError as error:
             if file_format != "ONNX" or engine == "native" or rules or exact:
@@ -194,23 +192,24 @@ def writer_of(file_format: str) -> Any:
 
 def lowered(
     traced: Traced,
+    file_format: str,
     *,
     fuse: bool = True,
     exact: bool = False,
     target: str | None = None,
     rules: Mapping[str, Rule] | None = None,
-    kernels: bool = True,
 ) -> Graph:
     """The graph of a network, checked against MindSpore's operators.
 
-    ``kernels``: MindSpore's CPU must have kernels for it; there are casts around some nodes.
+    For a MindIR MindSpore's CPU must have kernels for it: there are casts around some nodes.
     """
     from msckpt_jax.lowering.canonical import canonicalise
     from msckpt_jax.lowering.lower import lower
     from msckpt_jax.mindir import check, ops
 
-    mine = dict(rules or {})
-    jaxpr = canonicalise(traced.jaxpr, fuse=fuse, exact=exact, keep=tuple(mine))
+    mine, kernels = dict(rules or {}), file_format == "MINDIR"
+    keep = (*mine, *_KEPT.get(file_format, ()))
+    jaxpr = canonicalise(traced.jaxpr, fuse=fuse, exact=exact, keep=keep)
     options = Options({**ops.RULES, **mine}, exact, target, kernels)
     graph = lower(jaxpr, traced.weights, list(traced.inputs), options)
     check.check(graph, kernels=kernels)

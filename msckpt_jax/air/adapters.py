@@ -9,7 +9,7 @@ MindSpore's definition.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from msckpt_jax.lowering.graph import Const, Node, Tensor, Value
 
-#: MindSpore has an adapter to this GE operator.
+#: MindSpore has an adapter to this GE operator; " of X" follows where it is that of another name.
 ADAPTER = "MindSpore's adapter"
 #: MindSpore 2.10 wrote this GE operator for it, though it has another adapter or none.
 WRITTEN = "a file that MindSpore wrote"
@@ -30,12 +30,13 @@ Adapt = Callable[[Any, Node], None]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How a node becomes GE operators, and what that rests on."""
+    """How a node becomes GE operators, what that rests on, and where attributes come from."""
 
     adapt: Adapt
     operators: tuple[str, ...]
     evidence: str = ADAPTER
     note: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def given(node: Node, position: int) -> Any:
@@ -77,17 +78,29 @@ def row(kind: str, *inputs: Any, evidence: str = ADAPTER, note: str = "", **attr
         values = {k: v(node) if callable(v) else v for k, v in attributes.items()}
         emit(kind, operands, node.outputs, values)
 
-    return Row(adapt, (kind,), evidence, note)
+    return Row(adapt, (kind,), evidence, note, attributes)
 
 
-def arg(position: int, convert: Callable[[Any], Any] = lambda value: value) -> Any:
+@dataclass(frozen=True, slots=True)
+class Arg:
     """An attribute that MindSpore has as an operand."""
-    return lambda node: convert(given(node, position))
+
+    position: int
+    convert: Callable[[Any], Any] = lambda value: value
+
+    def __call__(self, node: Node) -> Any:
+        return self.convert(given(node, self.position))
 
 
-def attr(name: str, default: Any = None) -> Any:
+@dataclass(frozen=True, slots=True)
+class Attr:
     """An attribute that MindSpore has as one, too."""
-    return lambda node: node.attrs.get(name, default)
+
+    name: str
+    default: Any = None
+
+    def __call__(self, node: Node) -> Any:
+        return node.attrs.get(self.name, self.default)
 
 
 def _list(value: Any) -> list[int]:
@@ -96,15 +109,16 @@ def _list(value: Any) -> list[int]:
 
 #: Element by element, or of all tensors: another name at most.
 _SAME = (
-    "Abs", "Acosh", "Add", "Asin", "Asinh", "Atan", "Atan2", "Atanh", "BesselI0e", "BesselI1e",
+    "Abs", "Acosh", "Asin", "Asinh", "Atan", "Atan2", "Atanh", "BesselI0e", "BesselI1e",
     "Betainc", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Ceil", "Conj", "Cos", "Cosh",
     "Digamma", "Equal", "Erf", "Erfc", "Erfinv", "Expm1", "Floor", "FloorDiv", "FloorMod",
-    "GatherNd", "Greater", "GreaterEqual", "Identity", "Igammac", "Invert", "IsFinite",
-    "LeftShift", "Less", "LessEqual", "Log1p", "LogicalAnd", "LogicalNot", "LogicalOr",
+    "GatherNd", "Greater", "GreaterEqual", "Identity", "Igammac", "Invert", "IsFinite", "IsInf",
+    "IsNan", "LeftShift", "Less", "LessEqual", "Log1p", "LogicalAnd", "LogicalNot", "LogicalOr",
     "Maximum", "Minimum", "Mish", "Mul", "Neg", "NextAfter", "NotEqual", "Pow", "RealDiv",
     "Reciprocal", "RightShift", "Rint", "Rsqrt", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus",
     "Sqrt", "Square", "Sub", "Tan", "Tanh", "TensorScatterAdd", "TensorScatterMax",
-    "TensorScatterMin", "TensorScatterSub", "TensorScatterUpdate", "TruncateDiv", "Zeta",
+    "TensorScatterMin", "TensorScatterSub", "TensorScatterUpdate", "Trunc", "TruncateDiv",
+    "Zeta",
 )  # fmt: skip
 _RENAMED = {
     **dict(zip(_SAME, _SAME, strict=True)),
@@ -113,16 +127,15 @@ _RENAMED = {
     "HSwish": "HardSwish",
     "ReLU": "Relu",
     "ReLU6": "Relu6",
-    "SeLUExt": "Selu",
 }
 
 
 def _reduction(kind: str) -> Row:
-    return row(kind, 0, Ints(1, rank=1), keep_dims=arg(2))
+    return row(kind, 0, Ints(1, rank=1), keep_dims=Arg(2))
 
 
 def _cumulative(kind: str) -> Row:
-    return row(kind, 0, Ints(1), exclusive=arg(2), reverse=arg(3))
+    return row(kind, 0, Ints(1), exclusive=Arg(2), reverse=Arg(3))
 
 
 #: ``pad_mode`` of MindSpore's pooling operators: a name, or a number where it is an operand.
@@ -210,6 +223,10 @@ def _scatter_mul(emit: Any, node: Node) -> None:
     emit("Reshape", [line, np.array(dims, np.int64)], node.outputs)
 
 
+#: MindSpore's numbers for how elements are scattered.
+_REDUCTIONS = {0: "none", 1: "add"}
+
+
 def _parts(node: Node) -> list[Any]:
     assert isinstance(node.inputs[0], tuple)
     return list(node.inputs[0])
@@ -234,7 +251,9 @@ def _stack(emit: Any, node: Node) -> None:
 def _batch_norm(emit: Any, node: Node) -> None:
     if given(node, 5):
         raise emit.refuse(node, "in training")
-    rest = [Value(emit.type(node.inputs[3])) for _ in range(6 - len(node.outputs))]
+    statistics = emit.type(node.inputs[3])
+    rest = [Value(statistics) for _ in range(5 - len(node.outputs))]
+    rest.append(Value(Tensor(statistics.dtype, ())))
     attributes = {
         "is_training": False,
         "epsilon": given(node, 6),
@@ -312,15 +331,18 @@ def _top_k(emit: Any, node: Node) -> None:
 #: MindSpore's operator -> its row. Control flow is in ``adapt``.
 ADAPTERS: Mapping[str, Row] = {
     **{name: row(kind) for name, kind in _RENAMED.items()},
+    "Add": row("Add", evidence=WRITTEN),
     "AddN": Row(_add_n, ("AddN",)),
-    "Argmax": row("ArgMaxV2", 0, Ints(1), dtype=arg(2)),
-    "Argmin": row("ArgMin", 0, Ints(1), dtype=arg(2)),
+    **{f"Arg{k}WithValue": row(f"Arg{k}WithValue", 0, dimension=Arg(1), keep_dims=Arg(2))
+       for k in ("Max", "Min")},
+    "Argmax": row("ArgMaxV2", 0, Ints(1), dtype=Arg(2)),
+    "Argmin": row("ArgMin", 0, Ints(1), dtype=Arg(2)),
     "AvgPool": Row(_average_pool, ("AvgPool",)),
-    "BatchMatMul": row("BatchMatMul", 0, 1, adj_x1=arg(2), adj_x2=arg(3)),
+    "BatchMatMul": row("BatchMatMul", 0, 1, adj_x1=Arg(2), adj_x2=Arg(3)),
     "BatchNorm": Row(_batch_norm, ("BatchNorm",)),
     "BiasAdd": row("BiasAdd", 0, 1, data_format="NCHW"),
     "BroadcastTo": row("BroadcastTo", 0, Ints(1, rank=1)),
-    "Cast": row("Cast", 0, dst_type=arg(1)),
+    "Cast": row("Cast", 0, dst_type=Arg(1)),
     "Cholesky": Row(_cholesky, ("Cholesky",), PROTOTYPE),
     "ClampTensor": row("ClipByValueV2", 0, 1, 2, evidence=PROTOTYPE),
     "Complex": row("Complex", 0, 1, Tout=lambda n: n.outputs[0].type.dtype),
@@ -330,8 +352,8 @@ ADAPTERS: Mapping[str, Row] = {
     "Conv3D": Row(_convolution("Conv3D", 3), ("Conv3D",)),
     "CumProd": _cumulative("Cumprod"),
     "CumSum": _cumulative("Cumsum"),
-    "Cummax": row("Cummax", 0, dim=arg(1)),
-    "Cummin": row("Cummin", 0, axis=arg(1)),
+    "Cummax": row("Cummax", 0, dim=Arg(1)),
+    "Cummin": row("Cummin", 0, axis=Arg(1)),
     "Dense": Row(_dense, ("MatMulV2",), PROTOTYPE),
     "Div": Row(
         lambda e, n: e("TruncateDiv" if n.outputs[0].type.dtype.kind in "iu" else "RealDiv",
@@ -341,53 +363,57 @@ ADAPTERS: Mapping[str, Row] = {
     "Exp": row("Exp", base=-1.0, scale=1.0, shift=0.0),
     "ExpandDims": row("ExpandDims", 0, Ints(1)),
     **{f"{k}N": Row(_fft(k), (k,), PROTOTYPE) for k in ("FFT", "IFFT", "RFFT", "IRFFT")},
-    "FillScalar": row("Fill", Ints(0, rank=1), 1),
-    "Gather": row("GatherV2", 0, 1, Ints(2), batch_dims=arg(3)),
-    "GatherD": row("GatherElements", 0, 2, dim=arg(1)),
+    "FillScalar": row("Fill", Ints(0, rank=1), 1, evidence=f"{ADAPTER} of FillV2"),
+    "Gather": row("GatherV2", 0, 1, Ints(2), batch_dims=Arg(3)),
+    "GatherD": row("GatherElements", 0, 2, dim=Arg(1)),
     "Igamma": row("Igamma", evidence=PROTOTYPE),
     "Imag": Row(_part("Imag"), ("Imag",)),
     "LayerNorm": Row(_layer_norm, ("LayerNorm",)),
     "Lgamma": row("Lgamma", evidence=PROTOTYPE, note="MindSpore writes CustLgamma of its own"),
     "Log": row("Log", base=-1.0, scale=1.0, shift=0.0),
-    "LogSoftmax": row("LogSoftmaxV2", 0, axes=arg(1, _list)),
+    "LogSoftmax": row("LogSoftmaxV2", 0, axes=Arg(1, _list)),
     "LogicalXor": Row(_logical_xor, ("NotEqual",), PROTOTYPE),
-    "MatMul": row("MatMulV2", 0, 1, None, None, transpose_x1=arg(2), transpose_x2=arg(3),
+    "MatMul": row("MatMulV2", 0, 1, None, None, transpose_x1=Arg(2), transpose_x2=Arg(3),
                   offset_x=0),
     "MatrixDeterminant": row("MatrixDeterminant"),
-    "MatrixInverse": row("MatrixInverse", adjoint=attr("adjoint", default=False)),
+    "MatrixInverse": row("MatrixInverse", adjoint=Attr("adjoint", default=False)),
     "MaxPool": Row(_max_pool, ("MaxPool",)),
     "Mod": row("TruncateMod", evidence=PROTOTYPE, note="the sign of the dividend, as MindSpore's"),
-    "OneHot": row("OneHot", 0, Ints(1, np.int32), 2, 3, axis=arg(4)),
+    "OneHot": row("OneHot", 0, Ints(1, np.int32), 2, 3, axis=Arg(4)),
     "PadV3": Row(_pad, ("PadV3",), ADAPTER, "paddings of all axes, which infer-shape needs"),
     "PopulationCount": row("PopulationCount"),
-    "Qr": row("Qr", 0, full_matrices=arg(1)),
-    "Range": row("Range", Ints(0), Ints(1), Ints(2), evidence=PROTOTYPE),
+    "Qr": row("Qr", 0, full_matrices=Arg(1)),
+    "Range": row("Range", Ints(0), Ints(1), Ints(2)),
     "Real": Row(_part("Real"), ("Real",), PROTOTYPE, "MindSpore writes CustReal of its own"),
     **{name: _reduction(name) for name in (
         "ReduceAll", "ReduceAny", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"
     )},
     "Reshape": row("Reshape", 0, Ints(1, rank=1)),
     "ReverseV2": row("ReverseV2", 0, Ints(1, rank=1)),
-    "Round": row("Round", 0, decimals=arg(1)),
+    "Round": row("Round", 0, decimals=Arg(1)),
+    "SeLUExt": row("Selu", evidence=f"{ADAPTER} of SeLU"),
     "Select": row("SelectV2", evidence=PROTOTYPE, note="Select does not broadcast"),
-    "SelfAdjointEig": row("SelfAdjointEig", 0, compute_v=attr("compute_v", default=True),
+    "ScatterNd": row("ScatterNd", 0, 1, Ints(2, rank=1)),
+    "SelfAdjointEig": row("SelfAdjointEig", 0, compute_v=Attr("compute_v", default=True),
                           evidence=PROTOTYPE),
-    "SiLU": row("Swish", 0, scale=1.0, evidence=WRITTEN),
+    "SiLU": row("Swish", 0, scale=1.0),
     "Slice": row("Slice", 0, Ints(1, rank=1), Ints(2, rank=1)),
-    "Softmax": row("SoftmaxV2", 0, axes=arg(1, _list)),
+    "Softmax": row("SoftmaxV2", 0, axes=Arg(1, _list)),
     "SolveTriangular": Row(_triangular_solve, ("MatrixTriangularSolve",), PROTOTYPE),
-    "Sort": row("Sort", 0, axis=attr("axis"), descending=attr("descending"), stable=True),
-    "Split": row("Split", Ints(1, np.int32), 0, num_split=arg(2)),
-    "Squeeze": row("Squeeze", 0, axis=arg(1, _list)),
-    "Stack": Row(_stack, ("Pack",), WRITTEN),
+    "Sort": row("Sort", 0, axis=Attr("axis"), descending=Attr("descending"), stable=True),
+    "Split": row("Split", Ints(1, np.int32), 0, num_split=Arg(2)),
+    "Squeeze": row("Squeeze", 0, axis=Arg(1, _list)),
+    "Stack": Row(_stack, ("Pack",)),
     "StridedSlice": row(
-        "StridedSlice", 0, Ints(1, rank=1), Ints(2, rank=1), Ints(3, rank=1), begin_mask=arg(4),
-        end_mask=arg(5), ellipsis_mask=arg(6), new_axis_mask=arg(7), shrink_axis_mask=arg(8),
+        "StridedSlice", 0, Ints(1, rank=1), Ints(2, rank=1), Ints(3, rank=1), begin_mask=Arg(4),
+        end_mask=Arg(5), ellipsis_mask=Arg(6), new_axis_mask=Arg(7), shrink_axis_mask=Arg(8),
     ),
-    "Svd": row("Svd", 0, full_matrices=arg(1), compute_uv=arg(2)),
+    "Svd": row("Svd", 0, full_matrices=Arg(1), compute_uv=Arg(2)),
+    "TensorScatterElements": row("ScatterElements", 0, 1, 2, axis=Arg(3),
+                                 reduction=Arg(4, lambda kind: _REDUCTIONS.get(kind, kind))),
     "TensorScatterMul": Row(_scatter_mul, ("ScatterElements",), PROTOTYPE),
     "Tile": row("Tile", 0, Ints(1, rank=1)),
     "TopK": Row(_top_k, ("TopKV2",), PROTOTYPE, "TopK takes k as float32 in MindSpore's files"),
     "Transpose": row("Transpose", 0, Ints(1, rank=1)),
-    "Unstack": row("Unpack", 0, axis=attr("axis"), num=attr("num"), evidence=PROTOTYPE),
+    "Unstack": row("Unpack", 0, axis=Attr("axis"), num=Attr("num")),
 }  # fmt: skip

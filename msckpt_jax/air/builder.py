@@ -97,12 +97,9 @@ class Builder:
             op.input.append(f"{name}:{index}")
             self._describe(op.input_desc.add(), type_, layout.get(len(type_.shape), "ND"))
         self._outputs(op, results, [layout.get(len(v.type.shape), "ND") for v in results])
-        for name, attribute in prototype.attributes.items():
+        for name, attribute in prototype.attributes.items():  # defaults too, as MindSpore does
             given = (attributes or {}).get(name)
-            if given is not None:
-                self._set(op, name, attribute.type, given)
-            elif attribute.default is None:
-                raise AssertionError(f"{kind} needs {name}")
+            self._set(op, name, attribute.type, attribute.value if given is None else given)
         op.subgraph_name.extend(subgraphs)
         ports = [port.name for port in prototype.outputs]
         if prototype.outputs and prototype.outputs[-1].dynamic:

@@ -18,7 +18,7 @@ from msckpt_jax.air.file import read
 from msckpt_jax.air.meaning import MEANINGS, Meaning
 from msckpt_jax.air.prototypes import Prototype, prototypes
 from msckpt_jax.air.wiring import DATA, ports, sources
-from msckpt_jax.dtypes import BY_GE, BY_NAME
+from msckpt_jax.dtypes import BY_GE
 from msckpt_jax.errors import AirError
 
 FLOW = frozenset({"If", "StatelessIf", "Case", "StatelessCase", "While", "StatelessWhile"})
@@ -219,7 +219,7 @@ _LISTS = {1: "s", 2: "i", 3: "f", 4: "b", 10: "dt"}
 
 def _attributes(op: Any, prototype: Prototype) -> dict[str, Any]:
     found = {
-        name: _default(attribute.default, attribute.type)
+        name: attribute.value
         for name, attribute in prototype.attributes.items()
         if attribute.default is not None
     }
@@ -230,24 +230,3 @@ def _attributes(op: Any, prototype: Prototype) -> dict[str, Any]:
         elif kind == "list" and attribute.list.val_type in _LISTS:
             found[name] = list(getattr(attribute.list, _LISTS[attribute.list.val_type]))
     return found
-
-
-#: Dtypes by the names that headers give them, as the numbers that attributes have.
-_TYPES = {f"DT_{name.upper()}": row.ge_type for name, row in BY_NAME.items()}
-_TYPES |= {"DT_FLOAT": BY_NAME["Float32"].ge_type, "DT_DOUBLE": BY_NAME["Float64"].ge_type}
-
-
-def _default(text: str, kind: str) -> Any:
-    """A default as the header writes it: ``false``, ``1e-5f``, ``{1, 1}``, ``"NHWC"``."""
-    if kind.startswith("List"):
-        inner = text.strip("{}").strip()
-        return [_default(item, kind[4:]) for item in inner.split(",")] if inner else []
-    if text in _TYPES:
-        return _TYPES[text]
-    if kind == "Bool":
-        return text == "true"
-    if kind == "String":
-        return text.strip('"')
-    if kind == "Float":
-        return float(text.rstrip("fF"))
-    return int(text) if text.lstrip("-").isdigit() else text

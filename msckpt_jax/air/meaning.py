@@ -361,6 +361,18 @@ def _arg(function: Callable[..., Any]) -> Meaning:
     return meaning
 
 
+def _arg_with_value(function: Callable[..., Any]) -> Meaning:
+    """The index, int32, and the element there."""
+
+    def meaning(a: Any, x: Any) -> Any:
+        axis = a["dimension"] % x.ndim
+        index = function(x, axis, keepdims=True)
+        found = index.astype(jnp.int32), jnp.take_along_axis(x, index, axis)
+        return found if a["keep_dims"] else tuple(jnp.squeeze(part, axis) for part in found)
+
+    return meaning
+
+
 def _one_hot(a: Any, x: Any, depth: Any, on: Any, off: Any) -> Any:
     (depth,) = _ints(depth)
     axis = a["axis"] if a["axis"] != -1 else jnp.ndim(x)
@@ -424,6 +436,8 @@ MEANINGS: Mapping[str, Meaning] = {
     "Floor": _one(jnp.floor),
     "Invert": _one(jnp.invert),
     "IsFinite": _one(jnp.isfinite),
+    "IsInf": _one(jnp.isinf),
+    "IsNan": _one(jnp.isnan),
     "Lgamma": _one(special.gammaln),
     "Log": _log,
     "Log1p": _one(jnp.log1p),
@@ -535,12 +549,17 @@ MEANINGS: Mapping[str, Meaning] = {
     "Unpack": _unpack,
     "Unsqueeze": _unsqueeze,
     # Indices.
+    "ArgMaxWithValue": _arg_with_value(jnp.argmax),
+    "ArgMinWithValue": _arg_with_value(jnp.argmin),
     "ArgMaxV2": _arg(jnp.argmax),
     "ArgMin": _arg(jnp.argmin),
     "GatherElements": _gather_elements,
     "GatherNd": _gather_nd,
     "GatherV2": _gather,
     "ScatterElements": _scatter_elements,
+    "ScatterNd": lambda a, indices, x, shape: _scatter_nd("add")(
+        a, jnp.zeros(_ints(shape), x.dtype), indices, x
+    ),
     "ScatterNdAdd": _scatter_nd("add"),
     "ScatterNdUpdate": _scatter_nd("set"),
     "Sort": _sort,

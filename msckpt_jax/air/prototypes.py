@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from msckpt_jax.dtypes import BY_NAME
 
 
 class Port(NamedTuple):
@@ -32,6 +34,12 @@ class Attribute(NamedTuple):
     type: str
     default: str | None
 
+    @property
+    def value(self) -> Any:
+        """The default as a number, text or list of these; dtypes by their number in attributes."""
+        assert self.default is not None
+        return _value(self.default, self.type)
+
 
 @dataclass(frozen=True, slots=True)
 class Prototype:
@@ -42,6 +50,28 @@ class Prototype:
     outputs: tuple[Port, ...]
     attributes: Mapping[str, Attribute]
     subgraphs: tuple[Port, ...]
+
+
+#: Dtypes by the names that headers give them, as the numbers that attributes have.
+_TYPES = {f"DT_{name.upper()}": row.ge_type for name, row in BY_NAME.items()}
+_TYPES |= {"DT_FLOAT": BY_NAME["Float32"].ge_type, "DT_DOUBLE": BY_NAME["Float64"].ge_type}
+
+
+@cache
+def _value(text: str, kind: str) -> Any:
+    """What a header writes: ``false``, ``1e-5f``, ``{1, 1}``, ``"NHWC"``, ``DT_INT32``."""
+    if kind.startswith("List"):
+        inner = text.strip("{}").strip()
+        return [_value(item.strip(), kind[4:]) for item in inner.split(",")] if inner else []
+    if text in _TYPES:
+        return _TYPES[text]
+    if kind == "Bool":
+        return text == "true"
+    if kind == "String":
+        return text.strip('"')
+    if kind == "Float":
+        return float(text.rstrip("fF"))
+    return int(text) if text.lstrip("-").isdigit() else text
 
 
 _LINE = re.compile(r"(\w+)\((.*?)\) -> \((.*?)\)(?: \{(.*)\})?(?: \[(.*)\])?")

@@ -58,18 +58,19 @@ def convert(
         None, b"", None, None, None, durable, None, soc, narrow, opset, "native", {},
     )  # fmt: skip
     model = load(source, dec_key=dec_key, dec_mode=dec_mode)
-    writer = exporter.writer_of(FORMATS[target.suffix])
+    file_format = FORMATS[target.suffix]
+    writer = exporter.writer_of(file_format)
     try:
         return writer.write(model.graph, target, wanted)
     except ExportError as first:
         try:
-            return writer.write(_through_jax(model), target, wanted)
+            return writer.write(_through_jax(model, file_format), target, wanted)
         except ExportError as second:
             second.add_note(f"one operator at a time it went no further: {first}")
             raise
 
 
-def _through_jax(model: MindIRFunction) -> Graph:
+def _through_jax(model: MindIRFunction, file_format: str) -> Graph:
     """The model's graph made anew of what JAX traces."""
     names, weights = list(model.parameters), model.parameters
     structure = jax.tree.structure(model.inputs)
@@ -81,7 +82,7 @@ def _through_jax(model: MindIRFunction) -> Graph:
     types = [jax.ShapeDtypeStruct(weight.shape, weight.dtype) for weight in weights.values()]
     with jax.enable_x64(True):  # MindSpore's models have int64, whatever JAX is set to
         jaxpr = jax.make_jaxpr(function)(types, *tracing.with_symbols(list(inputs.values())))
-        return exporter.lowered(tracing.Traced(jaxpr, weights, inputs, function), kernels=False)
+        return exporter.lowered(tracing.Traced(jaxpr, weights, inputs, function), file_format)
 
 
 def _struct(value: Value) -> jax.ShapeDtypeStruct:

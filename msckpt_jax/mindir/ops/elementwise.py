@@ -256,11 +256,13 @@ def _sign(ctx: Context, eqn: Any, x: Array) -> Array:
 
 
 def _tanh(ctx: Context, eqn: Any, x: Array) -> Array:
-    if ctx.result.dtype in (np.dtype(np.float64), np.dtype(np.complex64)):
+    wide = ctx.result.dtype in (np.dtype(np.float64), np.dtype(np.complex64))
+    if wide or not ctx.options.kernels:
         return ctx("Tanh", x)
     # 2 sigmoid(2x) - 1: the float32 kernel of Tanh is off by 1e-4, that of Sigmoid by 8e-7.
-    two, wide = ctx.like(2, x), ctx("Mul", x, ctx.like(2, x))
-    return ctx("Sub", ctx("Mul", ctx("Sigmoid", wide), two), ctx.like(1, x))
+    two = ctx.like(2, x)
+    twice = ctx("Mul", x, two)
+    return ctx("Sub", ctx("Mul", ctx("Sigmoid", twice), two), ctx.like(1, x))
 
 
 def _reduce_precision(ctx: Context, eqn: Any, x: Array) -> Array:
