@@ -10,6 +10,8 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
+from msckpt_jax.lowering.graph import Const, Tensor
+
 
 def _array(*shape: int) -> np.ndarray:
     return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
@@ -127,3 +129,10 @@ CASES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     ),
     "results": (lambda x: (x, x + 1, x, jnp.ones(3)), (_array(3),)),
 }
+
+
+def sum_of_three(context: Any, equation: Any, x: Any) -> Any:
+    """A rule for ``reduce_sum`` along axis 0 that is right for three rows only."""
+    two = Tensor(np.dtype(np.float32), (3, 2))
+    rows = context("Slice", x, (Const(0), Const(0)), (Const(3), Const(2)), type=two)
+    return context("ReduceSum", rows, (Const(0),), Const(False), Const(False))

@@ -5,9 +5,10 @@ In real MindSpore where it is installed, else by the meaning that ``load`` gives
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import numpy as np
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
 #: float32 kernels of MindSpore and XLA agree to this; smaller dtypes to their own precision.
 RTOL, ATOL = 1e-3, 1e-5
 
-#: A dynamic size in the trial run.
-_DYNAMIC = 3
+#: Dynamic sizes begin here in the two trials; those of different names differ.
+_DYNAMIC = (3, 4)
+_NAME = re.compile(r"[A-Za-z_]\w*")
+
+#: Inputs, and JAX's results.
+Trial: TypeAlias = tuple[list[np.ndarray], list[np.ndarray]]
 
 
 def difference(file: Path, traced: Traced, load: Mapping[str, Any]) -> float:
@@ -31,24 +36,40 @@ def difference(file: Path, traced: Traced, load: Mapping[str, Any]) -> float:
     Raises:
         ExportError: MindSpore fails on the file, or the results differ.
     """
-    inputs, expected = trial(traced)
+    tried = trials(traced)
     if not runner.available():
-        results = jax.tree.leaves(function.load(file, **load)(*inputs))
-        return compare(file, expected, [np.asarray(x) for x in results], "the file")
+        function_ = function.load(file, **load)
+        return largest(file, tried, lambda *x: jax.tree.leaves(function_(*x)), "the file")
     with runner.MindSpore() as mindspore:
-        (outcome,) = mindspore.run([runner.Case(file, [inputs], load)])
+        (outcome,) = mindspore.run([runner.Case(file, [inputs for inputs, _ in tried], load)])
     if outcome.error:
         raise ExportError(f"{file}: MindSpore fails on it: {outcome.error}")
-    return compare(file, expected, outcome.results[0])
+    results = iter(outcome.results)
+    return largest(file, tried, lambda *_: next(results), "MindSpore")
 
 
-def trial(traced: Traced) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Inputs, those given or random, and what JAX makes of them."""
-    rng = np.random.default_rng(0)
-    inputs = [_sample(value, rng) for value in traced.inputs.values()]
-    weights = [np.asarray(value) for value in traced.weights.values()]
-    expected = jax.tree.leaves(traced.function(weights, *map(jax.numpy.asarray, inputs)))
-    return inputs, [np.asarray(value) for value in expected]
+def trials(traced: Traced) -> list[Trial]:
+    """Inputs, those given or random, and what JAX makes of them: twice if sizes are dynamic."""
+    weights = [jax.numpy.asarray(np.asarray(value)) for value in traced.weights.values()]
+    found = []
+    for inputs in _samples(list(traced.inputs.values())):
+        expected = traced.function(weights, *map(jax.numpy.asarray, inputs))
+        found.append((inputs, [np.asarray(value) for value in jax.tree.leaves(expected)]))
+    return found
+
+
+def largest(
+    file: Path, tried: Sequence[Trial], run: Callable[..., Iterable[Any]], where: str
+) -> float:
+    """The largest difference of all trials; ``run`` gives the file's results.
+
+    Raises:
+        ExportError: as ``compare``.
+    """
+    return max(
+        compare(file, expected, [np.asarray(x) for x in run(*inputs)], where)
+        for inputs, expected in tried
+    )
 
 
 def compare(
@@ -97,11 +118,28 @@ def _epsilon(dtype: np.dtype) -> float:
     return float(jax.numpy.finfo(dtype).eps)
 
 
-def _sample(value: Any, rng: np.random.Generator) -> np.ndarray:
+def _samples(examples: Sequence[Any]) -> list[list[np.ndarray]]:
+    """Inputs at each of two sizes, or once if no size is dynamic."""
+    texts = [d for e in examples for d in e.shape if isinstance(d, str)]
+    names = dict.fromkeys(name for text in texts for name in _NAME.findall(text))
+    unnamed = any(dim is None for example in examples for dim in example.shape)
+    found = []
+    for first in _DYNAMIC if names or unnamed else _DYNAMIC[:1]:
+        # A constraint makes a number of each expression in its scope.
+        constraints = [f"{name} == {size}" for size, name in enumerate(names, first)]
+        scope = jax.export.SymbolicScope(constraints)
+        rng = np.random.default_rng(0)
+        found.append([_sample(example, first, scope, rng) for example in examples])
+    return found
+
+
+def _sample(value: Any, first: int, scope: Any, rng: np.random.Generator) -> np.ndarray:
     dtype = jax.dtypes.canonicalize_dtype(value.dtype)
     if not isinstance(value, jax.ShapeDtypeStruct):
         return np.asarray(value, dtype)
-    shape = tuple(d if isinstance(d, int) else _DYNAMIC for d in value.shape)
+    dims = [first if dim is None else dim for dim in value.shape]
+    text = ",".join(map(str, dims))
+    shape: Any = jax.export.symbolic_shape(text, scope=scope) if dims else ()
     if dtype.kind == "b":
         return rng.random(shape) < 0.5
     if dtype.kind in "iu":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,35 @@ _BF16, _F32 = onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT
 
 def run(file: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The results of onnxruntime on the CPU."""
+    return session(file)(*inputs)
+
+
+def session(file: Path) -> Callable[..., list[np.ndarray]]:
+    """The file as a function of arrays, in onnxruntime on the CPU."""
     import onnxruntime
 
     options: Any = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
     model = onnx.load(file, load_external_data=False)
     small = [value for value in (*model.graph.input, *model.graph.output) if _is_bfloat16(value)]
-    results = [_is_bfloat16(value) for value in model.graph.output]
+    bfloat16 = [_is_bfloat16(value) for value in model.graph.output]
     if small:
         _widen_ends(model.graph, small)
         external_data_helper.load_external_data_for_model(model, str(file.parent))
     what = model.SerializeToString() if small else file
-    session = onnxruntime.InferenceSession(what, options, providers=["CPUExecutionProvider"])
-    feed = {
-        spec.name: value.astype(np.float32) if value.dtype == ml_dtypes.bfloat16 else value
-        for spec, value in zip(session.get_inputs(), inputs, strict=True)
-    }
-    found = [np.asarray(result) for result in session.run(None, feed)]
-    return [r.astype(ml_dtypes.bfloat16) if s else r for r, s in zip(found, results, strict=True)]
+    made = onnxruntime.InferenceSession(what, options, providers=["CPUExecutionProvider"])
+
+    def run(*inputs: np.ndarray) -> list[np.ndarray]:
+        feed = {
+            spec.name: value.astype(np.float32) if value.dtype == ml_dtypes.bfloat16 else value
+            for spec, value in zip(made.get_inputs(), inputs, strict=True)
+        }
+        found = [np.asarray(result) for result in made.run(None, feed)]
+        return [
+            r.astype(ml_dtypes.bfloat16) if b else r for r, b in zip(found, bfloat16, strict=True)
+        ]
+
+    return run
 
 
 def _is_bfloat16(value: Any) -> bool:

@@ -14,7 +14,7 @@ import pytest
 import msckpt_jax as ms
 from msckpt_jax.errors import ExportError
 from msckpt_jax.onnx import runner
-from tests.exporting import CASES, Mlp
+from tests.exporting import CASES, Mlp, sum_of_three
 
 
 @pytest.mark.parametrize(("net", "inputs"), CASES.values(), ids=CASES)
@@ -72,6 +72,15 @@ def test_a_dynamic_batch_runs_at_several_sizes(tmp_path: Path) -> None:
     for size in (1, 5):
         x = np.full((size, 3), size, np.float32)
         np.testing.assert_allclose(runner.run(out.file, [x])[0], net(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("file_format", ["MINDIR", "AIR", "ONNX"])
+def test_verify_tries_two_sizes(file_format: str, tmp_path: Path) -> None:
+    x = jax.ShapeDtypeStruct(("b", 2), jnp.float32)
+    with pytest.raises(ExportError, match="result 0 is off by"):
+        ms.export(lambda x: x.sum(0), x,
+                  file_name=tmp_path / "a", file_format=file_format, verify=True,
+                  rules={"reduce_sum": sum_of_three})  # fmt: skip
 
 
 def test_numbers_along_a_dynamic_axis(tmp_path: Path) -> None:
