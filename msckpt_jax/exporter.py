@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from jax.extend import source_info_util
 
+from msckpt_jax import display
 from msckpt_jax.air.prototypes import SOCS
 from msckpt_jax.checkpoint import cipher, writer
 from msckpt_jax.errors import ExportError
@@ -49,6 +50,29 @@ class Exported(NamedTuple):
     graph: Graph | None
     difference: float | None
     notes: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """One line: the file, what is in it, its size, and what ``verify`` found."""
+        facts = ["made by jax2onnx"]
+        if self.graph is not None:
+            nodes = sum(1 for _ in self.graph.walk())
+            facts = [f"{nodes} operators", f"{len(self.graph.parameters)} parameters"]
+        if self.file.exists():
+            facts.append(display.size(self.file.stat().st_size))
+        if self.difference is not None:
+            facts.append(f"its results differ from JAX's by {self.difference:.3g} at most")
+        return f"{self.file}: {', '.join(facts)}"
+
+    def __repr__(self) -> str:
+        return "\n".join([f"<Exported {self.summary}>", *self.notes])
+
+    def _repr_html_(self) -> str:
+        from msckpt_jax.lowering import listing
+
+        notes = [display.lines(self.notes)] if self.notes else []
+        graph = [] if self.graph is None else listing.html(self.graph)
+        return display.page(f"Exported {self.summary}", *notes, *graph)
 
 
 class Wanted(NamedTuple):

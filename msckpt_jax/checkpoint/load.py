@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from msckpt_jax import names
+from msckpt_jax import display, names
 from msckpt_jax.checkpoint import into, placement, reader
 from msckpt_jax.checkpoint.copying import Readable
 from msckpt_jax.conventions.convention import Convention
@@ -201,6 +201,21 @@ class Parameters(MutableMapping[str, Any]):
         if len(lines) > 40:
             lines[20:-20] = [f"  ... {len(lines) - 40} more"]
         return "\n".join([f"<Parameters of {self.file.path}", *lines, ">"])
+
+    def _repr_html_(self) -> str:
+        return display.page(
+            f"Parameters of {self.file.path}: {len(self)}",
+            display.table(["name", "dtype", "shape", "size", "sharding"], map(self._row, self)),
+        )
+
+    def _row(self, name: str) -> list[display.Cell]:
+        """A value of the file, or an array that was set; of anything else its type."""
+        value: Any = self.file.entries[name] if self.in_file(name) else self._values[name]
+        if not hasattr(value, "nbytes"):
+            return [name, type(value).__name__, "", "", ""]
+        kind = value.type if self.in_file(name) else value.dtype
+        size = display.Size(value.nbytes)
+        return [name, str(kind), str(list(value.shape)), size, display.sharding_of(value)]
 
     def _describe(self, name: str) -> str:
         if self.in_file(name):

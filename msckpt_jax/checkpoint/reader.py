@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from msckpt_jax import dtypes
+from msckpt_jax import display, dtypes
 from msckpt_jax.checkpoint import boxes, cipher, index, wire, writer
 from msckpt_jax.checkpoint.index import Entry
 from msckpt_jax.checkpoint.plan import Part
@@ -281,20 +280,16 @@ class CheckpointFile(Mapping[str, Any]):
         self.close()
 
     def __repr__(self) -> str:
-        total = sum(e.nbytes for e in self.entries.values())
-        return f"<CheckpointFile {self.path}: {len(self)} parameters, {total:,} bytes>"
+        total = display.size(sum(e.nbytes for e in self.entries.values()))
+        return f"<CheckpointFile {self.path}: {len(self)} entries, {total}>"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td style='text-align:left'><code>{html.escape(e.name)}</code></td>"
-            f"<td>{e.type}</td><td>{list(e.shape)}</td><td>{e.nbytes:,}</td></tr>"
+        rows = [
+            (e.name, e.type, str(list(e.shape)), display.Size(e.nbytes), e.slices)
             for e in self.entries.values()
-        )
-        return (
-            f"<details open><summary>{html.escape(repr(self))}</summary><table>"
-            "<tr><th style='text-align:left'>name</th><th>dtype</th><th>shape</th>"
-            f"<th>bytes</th></tr>{rows}</table></details>"
-        )
+        ]
+        columns = ["name", "dtype", "shape", "size", "slices"]
+        return display.page(repr(self)[1:-1], display.table(columns, rows))
 
 
 class TensorSlice:

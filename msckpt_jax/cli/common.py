@@ -23,8 +23,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from msckpt_jax import display
 from msckpt_jax.checkpoint import reader
 from msckpt_jax.checkpoint.reader import CheckpointFile
+from msckpt_jax.display import size as size
 from msckpt_jax.errors import CheckpointError
 
 #: The environment variable that may hold the key, in hex.
@@ -158,14 +160,4 @@ def warn_of_strings(names: Iterable[str]) -> None:
 
 def plain(text: str) -> Text:
     """Text for a table cell: no markup, and control characters made visible."""
-    return Text("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
-
-
-def size(nbytes: int) -> str:
-    """``1.5 MiB``."""
-    number = float(nbytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:
-            return f"{number:.1f} {unit}" if unit != "B" else f"{nbytes} B"
-        number /= 1024
-    return f"{number:.1f} TiB"
+    return Text(display.visible(text))

@@ -70,13 +70,7 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     for note in done.notes:
         print(note)
-    what = common.size(done.file.stat().st_size)
-    if done.graph is not None:
-        nodes = sum(1 for _ in done.graph.walk())
-        what = f"{nodes} operators, {len(done.graph.parameters)} parameters, {what}"
-    print(f"{done.file}: {what}")
-    if done.difference is not None:
-        print(f"the file's results differ from JAX's by {done.difference:.3g} at most")
+    print(done.summary)
     return 0
 
 

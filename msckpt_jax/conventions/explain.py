@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from msckpt_jax import display
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.conventions.mapping import KEPT, Derived, Part, Target
 
 _SHOWN = 60
+_COLUMNS = ("Flax", "shape", "MindSpore", "shape", "how", "layer")
 
 
 class Row(NamedTuple):
@@ -44,8 +46,16 @@ class Report(Sequence[Row]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def _repr_html_(self) -> str:
+        rows = [list(map(_text, row)) for row in self._rows]
+        return display.page(
+            f"{len(rows)} parameters",
+            display.table(_COLUMNS, rows),
+            *([display.fold("not mapped", display.lines(self._unclear()))] * bool(self.unmapped)),
+        )
+
     def __repr__(self) -> str:
-        table = [("Flax", "shape", "MindSpore", "shape", "how", "layer")]
+        table = [_COLUMNS]
         table += [tuple(map(_text, row)) for row in self._rows]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = [
@@ -55,8 +65,10 @@ class Report(Sequence[Row]):
         if len(lines) > _SHOWN:
             half = _SHOWN // 2
             lines[half:-half] = [f"... {len(lines) - _SHOWN} more"]
-        unclear = [f"{leaf}: either {', or '.join(r)}" for leaf, r in self.unmapped.items()]
-        return "\n".join([*lines, *(["not mapped:", *unclear] if unclear else [])])
+        return "\n".join([*lines, *(["not mapped:", *self._unclear()] if self.unmapped else [])])
+
+    def _unclear(self) -> list[str]:
+        return [f"{leaf}: either {', or '.join(r)}" for leaf, r in self.unmapped.items()]
 
 
 def explain(tree: Any, convention: str | Convention = "mindspore") -> Report:

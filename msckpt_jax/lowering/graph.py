@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from msckpt_jax import display
+
 #: A static size, or the name of a dynamic one (``"b"``; names made by readers begin with ``?``).
 Dim: TypeAlias = int | str
 
@@ -24,6 +26,10 @@ class Tensor(NamedTuple):
 
     dtype: np.dtype
     shape: tuple[Dim, ...]
+
+
+#: The type of a result of which a file says nothing.
+UNKNOWN = Tensor(np.dtype(np.void), ())
 
 
 @dataclass(eq=False, slots=True)
@@ -99,7 +105,7 @@ class Node:
     source: str = ""
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, repr=False)
 class Graph:
     """Nodes in an order in which they can be computed.
 
@@ -119,6 +125,16 @@ class Graph:
             yield node
             for body in node.bodies:
                 yield from body.walk()
+
+    def __repr__(self) -> str:
+        from msckpt_jax.lowering import listing
+
+        return listing.text(f"Graph {self.name}", self)
+
+    def _repr_html_(self) -> str:
+        from msckpt_jax.lowering import listing
+
+        return display.page(f"Graph {self.name}", *listing.html(self))
 
 
 def values_of(operand: Operand) -> Iterator[Value]:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from msckpt_jax import display
 from msckpt_jax.errors import MindIRError
+from msckpt_jax.lowering import listing
 from msckpt_jax.lowering.graph import Const, Graph, Operand, Tensor, Value
-from msckpt_jax.mindir import evaluate, listing, reader
+from msckpt_jax.mindir import evaluate, reader
 from msckpt_jax.mindir.evaluate import Rule
 from msckpt_jax.mindir.reader import Program
 from msckpt_jax.mindir.source import DecMode
@@ -125,10 +127,11 @@ class MindIRFunction:
         return [jnp.asarray(leaf) for leaf in jax.tree.leaves(inputs)]
 
     def __repr__(self) -> str:
-        return listing.text(self._program)
+        return listing.text(f"MindIRFunction of {self._program.source.path}", self.graph)
 
     def _repr_html_(self) -> str:
-        return listing.html(self._program)
+        path = self._program.source.path
+        return display.page(f"MindIRFunction of {path}", *listing.html(self.graph))
 
 
 def _nested(operand: Operand, leaf: Any) -> Any:

@@ -10,14 +10,12 @@ import numpy as np
 from msckpt_jax import dtypes
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.errors import MindIRError
-from msckpt_jax.lowering.graph import Const, Node, Operand, Size, Tensor, Value
+from msckpt_jax.lowering.graph import UNKNOWN, Const, Node, Operand, Size, Tensor, Value
 from msckpt_jax.mindir import attributes, operators
 from msckpt_jax.mindir.attributes import MONAD, Type, pack
 from msckpt_jax.mindir.blocks import Block, Choice, Closure, is_tuple, measured
 
 BOOL = Tensor(np.dtype(np.bool_), ())
-#: The type of a result of which the file says nothing.
-UNKNOWN = Tensor(np.dtype(np.void), ())
 #: Attributes that MindSpore adds to any operator, for its compiler.
 _NOISE = {
     "shape", "input_names", "output_names", "visited", "primitive_target", "is_load", "checkpoint",

@@ -102,9 +102,7 @@ def test_listing(exported: Path) -> None:
     assert "= While(" in text
     assert "  condition:\n" in text
     assert ": f32[2,4] = MatMul(" in text
-    markup = function._repr_html_()
-    assert "<script" not in markup
-    assert markup.count("<details") == markup.count("</details>") >= 5
+    assert "<summary>condition</summary>" in function._repr_html_()
 
 
 def test_operators_without_meaning_are_all_named(exported: Path) -> None:

@@ -1,49 +1,60 @@
-"""A graph to read: one line a node, as text and as HTML."""
+"""A graph to read: one line a node, as text and as HTML that folds."""
 
 from __future__ import annotations
 
-import html as markup
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from msckpt_jax import dtypes
-from msckpt_jax.lowering.graph import Const, Graph, Node, Operand, Parameter, Size, Tensor, Value
-from msckpt_jax.mindir.nodes import UNKNOWN
-from msckpt_jax.mindir.reader import Program
-
-_LINES = 200
-_STYLE = (
-    "<style>.msckpt-graph summary{cursor:pointer}.msckpt-graph pre{margin:0 0 0 1em}"
-    ".msckpt-graph details details{margin-left:1em}</style>"
+from msckpt_jax import display, dtypes
+from msckpt_jax.display import Html
+from msckpt_jax.lowering.graph import (
+    UNKNOWN,
+    Const,
+    Graph,
+    Node,
+    Operand,
+    Parameter,
+    Size,
+    Tensor,
+    Value,
 )
 
+_LINES = 200
 
-def text(program: Program) -> str:
+
+def text(title: str, graph: Graph) -> str:
     """``%3: f32[2,10] = MatMul(%1, weight, False, True)``, a line for each node."""
-    lines = list(_Names(program.graph).graph(program.graph))
+    lines = list(_Names(graph).graph(graph))
     if len(lines) > _LINES:
         half = _LINES // 2
         lines[half:-half] = [f"  ... {len(lines) - _LINES} more"]
-    return "\n".join([f"<MindIRFunction of {program.source.path}", *lines, ">"])
+    return "\n".join([f"<{title}", *lines, ">"])
 
 
-def html(program: Program) -> str:
-    """The same with parameters and bodies of control flow to be unfolded; no scripts."""
-    graph = program.graph
-    names = _Names(graph)
-    ops = Counter(node.op for node in graph.walk())
-    size = sum(p.data.nbytes for p in graph.parameters.values())
-    facts = f"{len(graph.parameters)} parameters, {size:,} bytes"
-    rows = "\n".join(f"{p.name}: {show(p.type)}" for p in graph.parameters.values())
-    counts = "\n".join(f"{op}: {count}" for op, count in ops.most_common())
-    return (
-        f'{_STYLE}<div class="msckpt-graph"><b>{_escaped(program.source.path)}</b>'
-        f"{_details(facts, _pre(rows))}{_details(f'{sum(ops.values())} operators', _pre(counts))}"
-        f"{_details('graph', names.html(graph), open=True)}</div>"
-    )
+def html(graph: Graph) -> list[Html]:
+    """Tables of parameters and operators, and the graph with bodies of control flow to unfold."""
+    found = graph.parameters.values()
+    rows = [
+        (p.name, show(p.type), display.Size(_nbytes(p)), display.sharding_of(p.data)) for p in found
+    ]
+    total = display.size(sum(map(_nbytes, found)))
+    ops = Counter(node.op for node in graph.walk()).most_common()
+    return [
+        display.fold(
+            f"{len(rows)} parameters, {total}",
+            display.table(["name", "type", "size", "sharding"], rows),
+        ),
+        display.fold(f"{sum(dict(ops).values())} operators", display.table(["name", "count"], ops)),
+        display.fold("graph", _Names(graph).html(graph), unfolded=True),
+    ]
+
+
+def _nbytes(parameter: Parameter) -> int:
+    return parameter.type.dtype.itemsize * math.prod(map(int, parameter.type.shape))
 
 
 class _Names:
@@ -73,8 +84,8 @@ class _Names:
                 yield from self.graph(body, indent + "    ")
         yield f"{indent}return {', '.join(map(self.operand, graph.outputs))}"
 
-    def html(self, graph: Graph) -> str:
-        parts: list[str] = []
+    def html(self, graph: Graph) -> Html:
+        parts: list[Html] = []
         lines: list[str] = []
         flat = Graph(graph.name, graph.inputs, [], graph.outputs)
         *inputs, last = self.graph(flat, "")
@@ -82,11 +93,10 @@ class _Names:
         for node in graph.nodes:
             lines.append(self.node(node))
             if node.bodies:
-                parts.append(_pre("\n".join(lines)))
-                parts += [_details(body.name, self.html(body)) for body in node.bodies]
+                parts.append(display.lines(lines))
+                parts += [display.fold(body.name, self.html(body)) for body in node.bodies]
                 lines = []
-        parts.append(_pre("\n".join([*lines, last])))
-        return "".join(parts)
+        return Html("".join([*parts, display.lines([*lines, last])]))
 
     def node(self, node: Node) -> str:
         results = ", ".join(f"{self.numbers[v]}: {show(v.type)}" for v in node.outputs)
@@ -126,16 +136,3 @@ def _constant(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.7g}"
     return repr(value)[:200]
-
-
-def _details(summary: str, inner: str, open: bool = False) -> str:
-    attribute = " open" if open else ""
-    return f"<details{attribute}><summary>{_escaped(summary)}</summary>{inner}</details>"
-
-
-def _pre(lines: str) -> str:
-    return f"<pre>{_escaped(lines)}</pre>"
-
-
-def _escaped(line: str) -> str:
-    return markup.escape(line)
