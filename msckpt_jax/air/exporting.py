@@ -34,7 +34,7 @@ def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
 
 def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
     """The largest difference to JAX when the file runs by the meanings of GE's operators."""
-    run = function.load(file)
+    run = function.load(file, strict=True)
 
     def results(*inputs: Any) -> Any:
         found = run(*inputs)

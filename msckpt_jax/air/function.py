@@ -36,9 +36,10 @@ class AirFunction:
         parameters: the constants of the main graph by name, as numpy arrays; weights among them.
     """
 
-    def __init__(self, model: Any, file: Any, rules: Mapping[str, Meaning]):
+    def __init__(self, model: Any, file: Any, rules: Mapping[str, Meaning], strict: bool = False):
         self.file = os.fspath(file)
         self._meanings = {**MEANINGS, **rules}
+        self._strict = strict
         self._graphs = {graph.name: graph for graph in model.graph}
         self._main = model.graph[0]
         self._orders = {name: _order(graph, file) for name, graph in self._graphs.items()}
@@ -96,6 +97,8 @@ class AirFunction:
                 for source in sources(op)
             ]
             values[op.name] = _tuple(self._compute(op, operands))
+            if self._strict:
+                _as_described(op, values[op.name], self.file)
         return tuple(values[name][index] for name, index in _results(graph))
 
     def _compute(self, op: Any, operands: list[Any]) -> Any:
@@ -136,18 +139,23 @@ class AirFunction:
 
 
 def load(
-    file_name: str | os.PathLike[str], *, rules: Mapping[str, Meaning] | None = None
+    file_name: str | os.PathLike[str],
+    *,
+    rules: Mapping[str, Meaning] | None = None,
+    strict: bool = False,
 ) -> AirFunction:
     """The model of an AIR file as a JAX function.
 
     Args:
         file_name: the ``.air`` file.
         rules: meanings of more operators: GE's name -> ``function(attributes, *inputs)``.
+        strict: each operator must give the dtypes and shapes that the file says; MindSpore's own
+            files have tuples that do not.
 
     Raises:
         AirError: no AIR file, damaged, or with operators that have no meaning here (all named).
     """
-    return AirFunction(read(file_name), file_name, rules or {})
+    return AirFunction(read(file_name), file_name, rules or {}, strict)
 
 
 def _tuple(result: Any) -> tuple[Any, ...]:
@@ -184,6 +192,30 @@ def _results(graph: Any) -> list[tuple[str, int]]:
 
 def _shape(described: Any) -> tuple[int, ...]:
     return tuple(described.shape.dim)
+
+
+def _as_described(op: Any, results: tuple[Any, ...], file: Any) -> None:
+    for index, (described, result) in enumerate(zip(op.output_desc, results, strict=False)):
+        if result is None:
+            continue
+        dtype = jax.dtypes.canonicalize_dtype(_dtype(described, file))
+        have = jnp.result_type(result), np.shape(result)
+        if have[0] != dtype or not _fits(_shape(described), have[1]):
+            raise AirError(
+                f"output {index} of {op.name!r} ({op.type}) is not what the file says",
+                file=file,
+                expected=f"{dtype}{list(_shape(described))}",
+                found=f"{have[0]}{list(have[1])}",
+            )
+
+
+def _fits(described: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """-1 stands for any size, -2 for any shape."""
+    if -2 in described:
+        return True
+    return len(described) == len(shape) and all(
+        dim in (-1, size) for dim, size in zip(described, shape, strict=True)
+    )
 
 
 def _dtype(described: Any, file: Any) -> np.dtype:

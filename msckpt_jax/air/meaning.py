@@ -3,6 +3,7 @@
 Written from the operators' definitions in CANN's headers, not from the rows that we export by. A
 meaning is ``meaning(a, *inputs)``: ``a`` has the operator's attributes, defaults filled in; inputs
 are in the prototype's order, None where an optional one is not given, a tuple for a dynamic one.
+A result that the definition leaves open is None; operands for which it does are a ValueError.
 What must be constant (a shape, axes, paddings) is read with :func:`_ints`.
 """
 
@@ -41,6 +42,31 @@ def _dtype(number: Any) -> np.dtype:
 
 def _one(function: Callable[..., Any]) -> Meaning:
     return lambda a, *inputs: function(*inputs)
+
+
+def _alike(function: Callable[..., Any]) -> Meaning:
+    """Operands of one dtype, which GE does not promote, broadcast."""
+
+    def meaning(a: Any, *inputs: Any) -> Any:
+        dtypes = {jnp.asarray(x).dtype.name for x in inputs}
+        if len(dtypes) > 1:
+            raise ValueError(f"operands of {' and '.join(sorted(dtypes))}; GE takes one dtype")
+        return function(*jnp.broadcast_arrays(*inputs))
+
+    return meaning
+
+
+def _where(a: Any, condition: Any, *branches: Any) -> Any:
+    return _alike(lambda *found: jnp.where(condition, *found))(a, *branches)
+
+
+def _in_range(indices: Any, size: Any) -> Any:
+    """Indices; GE does not say what ones out of range give, so there must be none."""
+    if not isinstance(indices, Tracer):
+        wrong = (np.asarray(indices) < 0) | (np.asarray(indices) >= np.asarray(size))
+        if wrong.any():
+            raise ValueError(f"indices out of range, such as {np.asarray(indices)[wrong][0]}")
+    return indices
 
 
 def _reduce(function: Callable[..., Any]) -> Meaning:
@@ -89,29 +115,20 @@ def _cast(a: Any, x: Any) -> Any:
     return lax.convert_element_type(x, _dtype(a["dst_type"]))
 
 
-def _div(a: Any, x: Any, y: Any) -> Any:
-    whole = jnp.issubdtype(x.dtype, jnp.integer)
-    x, y = jnp.broadcast_arrays(x, y)
-    return lax.div(x, y) if whole else x / y
-
-
-def _truncate_mod(a: Any, x: Any, y: Any) -> Any:
-    return lax.rem(*jnp.broadcast_arrays(x, y))
-
-
-def _shift(function: Callable[..., Any]) -> Meaning:
-    return lambda a, x, y: function(*jnp.broadcast_arrays(x, y))
-
-
 def _right_shift(x: Any, y: Any) -> Any:
     signed = jnp.issubdtype(x.dtype, jnp.signedinteger)
     return (lax.shift_right_arithmetic if signed else lax.shift_right_logical)(x, y)
 
 
 def _matmul(left: str, right: str) -> Meaning:
+    """``adj`` conjugates, too."""
+
+    def turned(flag: str, x: Any) -> Any:
+        return jnp.swapaxes(jnp.conj(x) if flag.startswith("adj") else x, -1, -2)
+
     def meaning(a: Any, x: Any, y: Any, bias: Any = None, offset: Any = None) -> Any:
-        x = jnp.swapaxes(x, -1, -2) if a[left] else x
-        y = jnp.swapaxes(y, -1, -2) if a[right] else y
+        x = turned(left, x) if a[left] else x
+        y = turned(right, y) if a[right] else y
         wide = jnp.int32 if x.dtype == jnp.int8 else None
         out = jnp.matmul(x, y, preferred_element_type=wide)
         return out if bias is None else out + bias
@@ -206,7 +223,7 @@ def _batch_norm(a: Any, x: Any, scale: Any, offset: Any, mean: Any, variance: An
     along = partial(_along, rank=x.ndim, axis=channel)
     factor = along(scale) * lax.rsqrt(along(variance) + a["epsilon"])
     out = (x - along(mean)) * factor + along(offset)
-    return out, mean, variance, mean, variance, jnp.zeros((), x.dtype)
+    return out, mean, variance, mean, variance, None
 
 
 def _layer_norm(a: Any, x: Any, gamma: Any, beta: Any) -> Any:
@@ -231,26 +248,32 @@ def _layer_norm_v4(a: Any, x: Any, shape: Any, gamma: Any = None, beta: Any = No
 def _gather(a: Any, x: Any, indices: Any, axis: Any) -> Any:
     (axis,) = _axes(axis, x.ndim)
     batch = a["batch_dims"] % x.ndim
+    _in_range(indices, x.shape[axis])
     take = partial(jnp.take, axis=axis - batch, mode="clip")
     for _ in range(batch):
         take = jax.vmap(take)
     return take(x, indices)
 
 
+def _points(x: Any, indices: Any) -> tuple[Any, ...]:
+    """The positions in ``x`` that the last axis of ``indices`` names."""
+    return tuple(jnp.moveaxis(_in_range(indices, x.shape[: indices.shape[-1]]), -1, 0))
+
+
 def _gather_nd(a: Any, x: Any, indices: Any) -> Any:
-    return jnp.asarray(x)[tuple(jnp.moveaxis(indices, -1, 0))]
+    return jnp.asarray(x)[_points(x, indices)]
 
 
 def _gather_elements(a: Any, x: Any, index: Any) -> Any:
     axis = a["dim"] % x.ndim
     grid = list(jnp.indices(index.shape, sparse=True))
-    grid[axis] = index
+    grid[axis] = _in_range(index, x.shape[axis])
     return jnp.asarray(x)[tuple(grid)]
 
 
 def _scatter_nd(method: str) -> Meaning:
     def meaning(a: Any, x: Any, indices: Any, updates: Any) -> Any:
-        return getattr(jnp.asarray(x).at[tuple(jnp.moveaxis(indices, -1, 0))], method)(updates)
+        return getattr(jnp.asarray(x).at[_points(x, indices)], method)(updates)
 
     return meaning
 
@@ -258,7 +281,7 @@ def _scatter_nd(method: str) -> Meaning:
 def _scatter_elements(a: Any, x: Any, indices: Any, updates: Any) -> Any:
     axis = a["axis"] % x.ndim
     grid = list(jnp.indices(indices.shape, sparse=True))
-    grid[axis] = indices
+    grid[axis] = _in_range(indices, x.shape[axis])
     method = {"none": "set", "add": "add", "mul": "multiply"}[a["reduction"]]
     return getattr(jnp.asarray(x).at[tuple(grid)], method)(updates)
 
@@ -291,6 +314,8 @@ def _strided_slice(a: Any, x: Any, begin: Any, end: Any, strides: Any) -> Any:
 
 def _pad(a: Any, x: Any, paddings: Any, value: Any = None) -> Any:
     pairs = np.asarray(_ints(paddings)).reshape(-1, 2)
+    if not a.get("paddings_contiguous", True):  # all the low ones come first
+        pairs = pairs.reshape(2, -1).T
     if len(pairs) < np.ndim(x):
         raise ValueError(f"paddings of {len(pairs)} axes for a tensor of rank {np.ndim(x)}")
     fill = 0 if value is None else value
@@ -382,14 +407,29 @@ def _one_hot(a: Any, x: Any, depth: Any, on: Any, off: Any) -> Any:
 
 def _triangular_solve(a: Any, matrix: Any, rhs: Any) -> Any:
     return lax.linalg.triangular_solve(
-        matrix, rhs, left_side=True, lower=a["lower"], transpose_a=a["adjoint"]
+        matrix,
+        rhs,
+        left_side=True,
+        lower=a["lower"],
+        transpose_a=a["adjoint"],
+        conjugate_a=a["adjoint"],
     )
+
+
+def _inverse(a: Any, x: Any) -> Any:
+    return jnp.linalg.inv(jnp.conj(jnp.swapaxes(x, -1, -2)) if a["adjoint"] else x)
+
+
+def _eigh(a: Any, x: Any) -> Any:
+    """Of the lower triangle."""
+    vectors, values = lax.linalg.eigh(x, lower=True, symmetrize_input=False)
+    return values.astype(x.dtype), vectors if a["compute_v"] else None
 
 
 def _svd(a: Any, x: Any) -> Any:
     if not a["compute_uv"]:
         sigma = jnp.linalg.svd(x, compute_uv=False)
-        return sigma, jnp.zeros((0,), x.dtype), jnp.zeros((0,), x.dtype)
+        return sigma, None, None
     u, sigma, v = jnp.linalg.svd(x, full_matrices=a["full_matrices"])
     return sigma, u, jnp.conj(jnp.swapaxes(v, -1, -2))
 
@@ -458,45 +498,45 @@ MEANINGS: Mapping[str, Meaning] = {
     "Tanh": _one(jnp.tanh),
     "Trunc": _one(jnp.trunc),
     # Two or three operands, broadcast.
-    "Add": _one(jnp.add),
+    "Add": _alike(jnp.add),
     "AddN": lambda a, parts: sum(parts[1:], parts[0]),
     "Adds": lambda a, x: x + jnp.asarray(a["value"], x.dtype),
-    "Atan2": _one(jnp.arctan2),
-    "Betainc": _one(special.betainc),
-    "BitwiseAnd": _one(jnp.bitwise_and),
-    "BitwiseOr": _one(jnp.bitwise_or),
-    "BitwiseXor": _one(jnp.bitwise_xor),
-    "ClipByValue": lambda a, x, low, high: jnp.minimum(jnp.maximum(x, low), high),
-    "ClipByValueV2": lambda a, x, low, high: jnp.minimum(jnp.maximum(x, low), high),
-    "Div": _div,
-    "Equal": _one(jnp.equal),
-    "FloorDiv": _one(jnp.floor_divide),
-    "FloorMod": _one(jnp.mod),
-    "Greater": _one(jnp.greater),
-    "GreaterEqual": _one(jnp.greater_equal),
-    "Igamma": _one(special.gammainc),
-    "Igammac": _one(special.gammaincc),
-    "LeftShift": _shift(lax.shift_left),
-    "Less": _one(jnp.less),
-    "LessEqual": _one(jnp.less_equal),
-    "LogicalAnd": _one(jnp.logical_and),
-    "LogicalOr": _one(jnp.logical_or),
-    "Maximum": _one(jnp.maximum),
-    "Minimum": _one(jnp.minimum),
-    "Mod": _truncate_mod,
-    "Mul": _one(jnp.multiply),
+    "Atan2": _alike(jnp.arctan2),
+    "Betainc": _alike(special.betainc),
+    "BitwiseAnd": _alike(jnp.bitwise_and),
+    "BitwiseOr": _alike(jnp.bitwise_or),
+    "BitwiseXor": _alike(jnp.bitwise_xor),
+    "ClipByValue": _alike(lambda x, low, high: jnp.minimum(jnp.maximum(x, low), high)),
+    "ClipByValueV2": _alike(lambda x, low, high: jnp.minimum(jnp.maximum(x, low), high)),
+    "Div": _alike(lax.div),
+    "Equal": _alike(jnp.equal),
+    "FloorDiv": _alike(jnp.floor_divide),
+    "FloorMod": _alike(jnp.mod),
+    "Greater": _alike(jnp.greater),
+    "GreaterEqual": _alike(jnp.greater_equal),
+    "Igamma": _alike(special.gammainc),
+    "Igammac": _alike(special.gammaincc),
+    "LeftShift": _alike(lax.shift_left),
+    "Less": _alike(jnp.less),
+    "LessEqual": _alike(jnp.less_equal),
+    "LogicalAnd": _alike(jnp.logical_and),
+    "LogicalOr": _alike(jnp.logical_or),
+    "Maximum": _alike(jnp.maximum),
+    "Minimum": _alike(jnp.minimum),
+    "Mod": _alike(lax.rem),
+    "Mul": _alike(jnp.multiply),
     "Muls": lambda a, x: x * jnp.asarray(a["value"], x.dtype),
-    "NextAfter": _one(jnp.nextafter),
-    "NotEqual": _one(jnp.not_equal),
-    "Pow": _one(jnp.power),
-    "RealDiv": _one(jnp.true_divide),
-    "RightShift": _shift(_right_shift),
-    "Select": _one(jnp.where),
-    "SelectV2": _one(jnp.where),
-    "Sub": _one(jnp.subtract),
-    "TruncateDiv": _div,
-    "TruncateMod": _truncate_mod,
-    "Zeta": _one(special.zeta),
+    "NextAfter": _alike(jnp.nextafter),
+    "NotEqual": _alike(jnp.not_equal),
+    "Pow": _alike(jnp.power),
+    "RealDiv": _alike(jnp.true_divide),
+    "RightShift": _alike(_right_shift),
+    "Select": _where,
+    "SelectV2": _where,
+    "Sub": _alike(jnp.subtract),
+    "TruncateDiv": _alike(lax.div),
+    "TruncateMod": _alike(lax.rem),
+    "Zeta": _alike(special.zeta),
     # Activations.
     "Elu": lambda a, x: a["scale"] * jax.nn.elu(x * a["input_scale"], a["alpha"]),
     "Gelu": _gelu,
@@ -601,18 +641,18 @@ MEANINGS: Mapping[str, Meaning] = {
     "MaxPool3D": _pool(_max_window, "padding"),
     "MaxPoolV3": _pool(_max_window),
     # Linear algebra, Fourier transforms.
-    "Cholesky": lambda a, x: jnp.linalg.cholesky(x),
+    "Cholesky": _one(partial(lax.linalg.cholesky, symmetrize_input=False)),
     "FFT": lambda a, x: jnp.fft.fft(x),
     "IFFT": lambda a, x: jnp.fft.ifft(x),
     "IRFFT": lambda a, x, length: jnp.fft.irfft(x, _ints(length)[-1]),
     "Lu": _lu,
     "MatrixDeterminant": _one(jnp.linalg.det),
-    "MatrixInverse": _one(jnp.linalg.inv),
+    "MatrixInverse": _inverse,
     "MatrixTriangularSolve": _triangular_solve,
     "Qr": lambda a, x: tuple(
         jnp.linalg.qr(x, mode="complete" if a["full_matrices"] else "reduced")
     ),
     "RFFT": lambda a, x, length: jnp.fft.rfft(x, _ints(length)[-1]),
-    "SelfAdjointEig": lambda a, x: tuple(jnp.linalg.eigh(x)),
+    "SelfAdjointEig": _eigh,
     "Svd": _svd,
 }

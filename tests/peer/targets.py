@@ -74,7 +74,8 @@ def _by_definition(case: Exported) -> list[np.ndarray]:
     if faults:
         raise ValueError(f"check finds {faults[0]}")
     with widened(case.case), jax.default_matmul_precision("float32"):
-        return [np.asarray(x) for x in jax.tree.leaves(air.load(case.file)(*case.inputs))]
+        results = air.load(case.file, strict=True)(*case.inputs)
+        return [np.asarray(x) for x in jax.tree.leaves(results)]
 
 
 def _write(
