@@ -95,7 +95,8 @@ def _running(name: str, best: Callable[..., Any]) -> Meaning:
     def meaning(a: Any, x: Any) -> Any:
         axis = a[name] % x.ndim
         values = best(x, axis=axis)
-        index = jnp.where(x == values, lax.broadcasted_iota(jnp.int32, x.shape, axis), 0)
+        wide = jax.dtypes.canonicalize_dtype(np.int64)
+        index = jnp.where(x == values, lax.broadcasted_iota(wide, x.shape, axis), 0)
         return values, lax.cummax(index, axis=axis)
 
     return meaning
