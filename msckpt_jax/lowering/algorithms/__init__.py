@@ -1,0 +1,14 @@
+"""Primitives that a target has no operator for, as algorithms of plain ``lax`` code.
+
+Rewrites as those of ``rewrites``, for ``canonicalise(rules=…)``: MindSpore has operators for what
+is here, ONNX has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msckpt_jax.lowering.algorithms import eigen, matrices, special
+from msckpt_jax.lowering.rewrites import Rewrite
+
+ALGORITHMS: Mapping[str, Rewrite] = {**eigen.RULES, **matrices.RULES, **special.RULES}

@@ -1,0 +1,211 @@
+"""Eigenvalues and singular values: by Jacobi's rotations, many at a time.
+
+In a round every row is paired with another one, and all pairs are rotated by one product of
+matrices; after a sweep of rounds every pair was there. Signs of vectors are not LAPACK's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from msckpt_jax.lowering.algorithms import matrices
+from msckpt_jax.lowering.rewrites.declined import Declined
+
+_SWEEPS = 30
+
+
+def _partners(size: int) -> np.ndarray:
+    """Whom each row is paired with, round by round, as in a tournament; itself: it rests."""
+    even = size + size % 2
+    circle, rounds = list(range(even)), []
+    for _ in range(max(even - 1, 0)):
+        found = np.arange(size, dtype=np.int32)
+        for one, two in zip(circle[: even // 2], circle[::-1], strict=False):
+            if max(one, two) < size:
+                found[one], found[two] = two, one
+        rounds.append(found)
+        circle = [circle[0], circle[-1], *circle[1:-1]]
+    return np.array(rounds, np.int32).reshape(-1, size)
+
+
+def _rotation(a: Any, partner: Any) -> Any:
+    """The rotations that make the elements of ``a`` between partners zero, as one matrix."""
+    size = a.shape[-1]
+    rows = np.arange(size, dtype=np.int32)
+    pairs = (partner[:, None] == rows).astype(a.dtype)
+    own = jnp.diagonal(a, axis1=-2, axis2=-1)
+    other = (pairs @ own[..., None])[..., 0]
+    between = jnp.where(partner == rows, 0, jnp.sum(a * pairs, -1))
+    ratio = (other - own) / jnp.where(between == 0, 1, 2 * between)
+    first = jnp.where(rows < partner, 1, -1).astype(a.dtype)
+    sign = jnp.where(ratio == 0, first, jnp.sign(ratio))
+    tangent = sign / (jnp.abs(ratio) + jnp.sqrt(1 + ratio * ratio))
+    tangent = jnp.where(between == 0, 0, tangent)
+    cosine = lax.rsqrt(1 + tangent * tangent)
+    return jnp.where(rows[:, None] == rows, cosine[..., None], 0) + (
+        (cosine * tangent)[..., None] * pairs * (partner != rows)[:, None]
+    )
+
+
+def _swept(step: Callable[[Any, Any], Any], square: Callable[[Any], Any], state: Any) -> Any:
+    """``step`` with all pairs, until ``square`` of the state is diagonal to rounding."""
+    size = square(state).shape[-1]
+    partners = _partners(size)
+    tiny = jnp.finfo(state[0].dtype).eps
+
+    def going(carry: Any) -> Any:
+        state, count = carry
+        a = square(state)
+        diagonal = jnp.diagonal(a, axis1=-2, axis2=-1)
+        scale = jnp.sqrt(jnp.abs(diagonal[..., :, None] * diagonal[..., None, :]))
+        scale = jnp.maximum(scale, tiny * jnp.max(jnp.abs(diagonal), -1)[..., None, None])
+        off = jnp.where(np.eye(size, dtype=bool), 0, jnp.abs(a))
+        return jnp.any(off > tiny * scale) & (count < _SWEEPS)
+
+    def sweep(carry: Any) -> Any:
+        state, count = carry
+        rounds = lax.scan(lambda s, partner: (step(s, partner), ()), state, partners)
+        return rounds[0], count + np.int32(1)
+
+    return lax.while_loop(going, sweep, (state, np.int32(0)))[0]
+
+
+def _units(x: Any, size: int) -> Any:
+    return jnp.broadcast_to(jnp.eye(size, dtype=x.dtype), (*x.shape[:-2], size, size))
+
+
+def _ordered(order: Any, *arrays: Any) -> list[Any]:
+    """The last axes in an order."""
+    return [
+        jnp.take_along_axis(x, order if x.ndim == order.ndim else order[..., None, :], -1)
+        for x in arrays
+    ]
+
+
+def eigh(x: Any, *, lower: bool, sort_eigenvalues: bool, subset_by_index: Any, **_: Any) -> Any:
+    """The vectors, and the values from the smallest on."""
+    if np.iscomplexobj(x):
+        raise Declined
+    half = jnp.tril(x) if lower else jnp.triu(x)
+    a = half + jnp.swapaxes(half, -1, -2) * (1 - np.eye(x.shape[-1], dtype=x.dtype))
+
+    def step(state: Any, partner: Any) -> Any:
+        a, vectors = state
+        turn = _rotation(a, partner)
+        return jnp.swapaxes(turn, -1, -2) @ a @ turn, vectors @ turn
+
+    a, vectors = _swept(step, lambda state: state[0], (a, _units(a, a.shape[-1])))
+    values = jnp.diagonal(a, axis1=-2, axis2=-1)
+    if sort_eigenvalues or subset_by_index is not None:
+        values, vectors = _ordered(jnp.argsort(values, -1), values, vectors)
+    first, last = subset_by_index or (0, x.shape[-1])
+    return vectors[..., first:last], values[..., first:last]
+
+
+def svd(
+    x: Any, *, full_matrices: bool, compute_uv: bool, subset_by_index: Any, **_: Any
+) -> list[Any]:
+    """By rotations of the columns until they are orthogonal: their lengths are the values."""
+    if np.iscomplexobj(x) or subset_by_index is not None:
+        raise Declined
+    wide = x.shape[-2] < x.shape[-1]
+    a = jnp.swapaxes(x, -1, -2) if wide else x
+    rows, columns = a.shape[-2:]
+
+    def step(state: Any, partner: Any) -> Any:
+        turn = _rotation(square(state), partner)
+        return state[0] @ turn, state[1] @ turn
+
+    def square(state: Any) -> Any:
+        return jnp.swapaxes(state[0], -1, -2) @ state[0]
+
+    a, right = _swept(step, square, (a, _units(a, columns)))
+    values = jnp.sqrt(jnp.sum(a * a, -2))
+    values, a, right = _ordered(jnp.argsort(-values, -1), values, a, right)
+    if not compute_uv:
+        return [values]
+    # What is nearly zero has no direction: such vectors are what completes the others.
+    least = values[..., :1] * (jnp.finfo(x.dtype).eps * rows)
+    known = values > least
+    a = jnp.where(known[..., None, :], a / jnp.where(known, values, 1)[..., None, :], 0)
+    left, r = matrices.qr(a, pivoting=False, full_matrices=full_matrices)
+    signs = jnp.where(jnp.diagonal(r, axis1=-2, axis2=-1) < 0, -1, 1).astype(x.dtype)
+    signs = jnp.concatenate(
+        [signs, jnp.ones((*signs.shape[:-1], left.shape[-1] - columns), x.dtype)], -1
+    )
+    left = left * signs[..., None, :]
+    if wide:
+        return [values, right, jnp.swapaxes(left, -1, -2)]
+    return [values, left, jnp.swapaxes(right, -1, -2)]
+
+
+def eig(
+    x: Any, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool, **_: Any
+) -> list[Any]:
+    """Of one number, and the values of 2 x 2 in the order that LAPACK's ``lanv2`` gives them."""
+    size, vectors = x.shape[-1], compute_left_eigenvectors + compute_right_eigenvectors
+    kind = np.result_type(x.dtype, np.complex64)
+    if size == 1:
+        return [x[..., 0].astype(kind), *[jnp.ones_like(x, kind)] * vectors]
+    if size != 2 or vectors:
+        raise Declined
+    a, b, c, d = (x[..., i, j] for i in range(2) for j in range(2))
+    half = (a - d) / 2
+    square = half * half + b * c
+    if np.iscomplexobj(x):
+        root = jnp.sqrt(square)
+        far = d + half + jnp.where((half * jnp.conj(root)).real < 0, -root, root)
+        near = a + d - far
+    else:
+        root = jnp.sqrt(jnp.abs(square))
+        moved = half + jnp.where(half < 0, -root, root)
+        real = square >= 0
+        middle = (a + d) / 2
+        first = jnp.where(real, d + moved, middle)
+        second = jnp.where(real, d - b * c / jnp.where(moved == 0, 1, moved), middle)
+        high = jnp.where(real, 0, root)
+        far, near = lax.complex(first, high), lax.complex(second, -high)
+    apart = [(c == 0, a, d), (b == 0, d, a)] if not np.iscomplexobj(x) else [(c == 0, a, d)]
+    for where, one, two in reversed(apart):
+        far, near = jnp.where(where, one, far), jnp.where(where, two, near)
+    return [jnp.stack([far, near], -1).astype(kind)]
+
+
+def schur(x: Any, *, compute_schur_vectors: bool, **_: Any) -> list[Any]:
+    if x.shape[-1] != 1:
+        raise Declined
+    return [x, jnp.ones_like(x)] if compute_schur_vectors else [x]
+
+
+def tridiagonal(a: Any, *, lower: bool) -> list[Any]:
+    """The packed matrix of ``sytrd``, the diagonals, and the factors of the reflections."""
+    if np.iscomplexobj(a):
+        raise Declined
+    if not lower:
+        turned = tridiagonal(jnp.flip(a, (-2, -1)), lower=True)
+        return [jnp.flip(turned[0], (-2, -1)), *(jnp.flip(x, -1) for x in turned[1:])]
+    size = a.shape[-1]
+    half = jnp.tril(a)
+    whole = half + jnp.swapaxes(jnp.tril(a, -1), -1, -2)
+    packed, factors = matrices.hessenberg(whole)
+    rows = np.arange(size)
+    return [
+        jnp.where(rows[:, None] < rows, a, packed),
+        jnp.diagonal(packed, axis1=-2, axis2=-1),
+        jnp.diagonal(packed, -1, axis1=-2, axis2=-1),
+        factors,
+    ]
+
+
+RULES = {
+    "eig": eig,
+    "eigh": eigh,
+    "schur": schur,
+    "svd": svd,
+    "tridiagonal": tridiagonal,
+}

@@ -1,0 +1,206 @@
+"""Factorisations and triangular systems, a column or a row at a time.
+
+Matrices are the last two axes. LAPACK's conventions of sign, so that results are JAX's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from msckpt_jax.lowering.rewrites.declined import Declined
+
+
+def _adjoint(x: Any) -> Any:
+    return jnp.conj(jnp.swapaxes(x, -1, -2))
+
+
+def _column(x: Any, j: Any) -> Any:
+    return lax.dynamic_index_in_dim(x, j, x.ndim - 1, keepdims=False)
+
+
+def _row(x: Any, i: Any) -> Any:
+    return lax.dynamic_index_in_dim(x, i, x.ndim - 2, keepdims=False)
+
+
+def _with_column(x: Any, j: Any, column: Any) -> Any:
+    return lax.dynamic_update_index_in_dim(x, column, j, x.ndim - 1)
+
+
+def _outer(x: Any, y: Any) -> Any:
+    return x[..., :, None] * y[..., None, :]
+
+
+def _steps(count: int) -> Any:
+    return np.arange(count, dtype=np.int32)
+
+
+def cholesky(x: Any, **_: Any) -> Any:
+    """One column after the other; NaN all over where the matrix is not positive definite."""
+    size = x.shape[-1]
+    rows = _steps(size)
+
+    def step(rest: Any, j: Any) -> Any:
+        column = _column(rest, j)
+        pivot = jnp.sqrt(_column(column, j).real if np.iscomplexobj(x) else _at(column, j))
+        column = jnp.where(rows >= j, column / pivot[..., None], 0)
+        return rest - _outer(column, jnp.conj(column)), column
+
+    _, columns = lax.scan(step, x, rows)
+    found = jnp.moveaxis(columns, 0, -1)
+    good = jnp.all(jnp.isfinite(jnp.diagonal(found, axis1=-2, axis2=-1)), -1)
+    wrong = jnp.where(rows[:, None] < rows, 0, jnp.nan)
+    return jnp.where(good[..., None, None], found, wrong).astype(x.dtype)
+
+
+def _at(x: Any, i: Any) -> Any:
+    return lax.dynamic_index_in_dim(x, i, x.ndim - 1, keepdims=False)
+
+
+def triangular_solve(
+    a: Any, b: Any, *, left_side: bool, lower: bool, transpose_a: bool, conjugate_a: bool,
+    unit_diagonal: bool,
+) -> Any:  # fmt: skip
+    """Substitution, one unknown after the other; from the right it is the transposed system."""
+    a = jnp.conj(a) if conjugate_a else a
+    if not left_side:
+        transpose_a, b = not transpose_a, jnp.swapaxes(b, -1, -2)
+    if transpose_a:
+        a, lower = jnp.swapaxes(a, -1, -2), not lower
+    rows = _steps(a.shape[-1])
+
+    def step(x: Any, i: Any) -> Any:
+        others = jnp.where(rows == i, 0, _row(a, i)) * (rows < i if lower else rows > i)
+        value = _row(b, i) - (others[..., None, :] @ x)[..., 0, :]
+        if not unit_diagonal:
+            value = value / _at(_row(a, i), i)[..., None]
+        return lax.dynamic_update_index_in_dim(x, value, i, x.ndim - 2), ()
+
+    x, _ = lax.scan(step, jnp.zeros_like(b), rows, reverse=not lower)
+    return x if left_side else jnp.swapaxes(x, -1, -2)
+
+
+def lu(x: Any, **_: Any) -> Any:
+    """With partial pivoting: the packed factors, the exchanges, and the order of the rows."""
+    count, columns = min(x.shape[-2:]), _steps(x.shape[-1])
+    rows = _steps(x.shape[-2])
+
+    def exchanged(values: Any, i: Any, j: Any) -> Any:
+        """Rows ``i`` and ``j`` of each matrix change places; ``j`` differs between matrices."""
+        order = jnp.where(rows == i, j[..., None], jnp.where(rows == j[..., None], i, rows))
+        return jnp.take_along_axis(values, order[..., None] if values.ndim > order.ndim else order,
+                                   len(order.shape) - 1)  # fmt: skip
+
+    def step(state: Any, k: Any) -> Any:
+        a, order = state
+        column = _column(a, k)
+        size = abs(column.real) + abs(column.imag) if np.iscomplexobj(x) else abs(column)
+        pivot = jnp.argmax(jnp.where(rows >= k, size, -1), -1).astype(np.int32)
+        a, order = exchanged(a, k, pivot), exchanged(order, k, pivot)
+        column = _column(a, k)
+        head = _at(column, k)[..., None]
+        below = (rows > k) & (head != 0)
+        factors = jnp.where(below, column / jnp.where(head == 0, 1, head), 0)
+        a = a - _outer(factors, jnp.where(columns > k, _row(a, k), 0))
+        column = jnp.where(below, factors, column)
+        return (_with_column(a, k, column), order), pivot
+
+    start = jnp.broadcast_to(rows, x.shape[:-1])
+    (packed, order), pivots = lax.scan(step, (x, start), _steps(count))
+    return packed, jnp.moveaxis(pivots, 0, -1), order
+
+
+def reflector(column: Any, j: Any) -> tuple[Any, Any, Any]:
+    """Householder's: the vector (1 at ``j``), its factor, and the element that remains at ``j``.
+
+    Nothing to do where all below ``j`` is zero: the factor is zero, as LAPACK's ``larfg`` has it.
+    """
+    if np.iscomplexobj(column):
+        raise Declined
+    rows = _steps(column.shape[-1])
+    head = _at(column, j)
+    tail = jnp.where(rows > j, column, 0)
+    rest = jnp.sum(tail * tail, -1)
+    size = jnp.sqrt(head * head + rest)
+    kept = jnp.where(rest == 0, head, jnp.where(head >= 0, -size, size))
+    safe = jnp.where(rest == 0, 1, head - kept)
+    vector = jnp.where(rows == j, 1, tail / safe[..., None])
+    factor = jnp.where(rest == 0, 0, (kept - head) / jnp.where(rest == 0, 1, kept))
+    return vector, factor, kept
+
+
+def _reflected(x: Any, vector: Any, factor: Any) -> Any:
+    """``x`` with the reflection from the left."""
+    return x - factor[..., None, None] * _outer(vector, (vector[..., None, :] @ x)[..., 0, :])
+
+
+def _triangle(x: Any) -> tuple[Any, Any, Any]:
+    """R, and Householder's vectors and factors, one after the other."""
+
+    def step(r: Any, j: Any) -> Any:
+        vector, factor, _ = reflector(_column(r, j), j)
+        return _reflected(r, vector, factor), (vector, factor)
+
+    r, found = lax.scan(step, x, _steps(min(x.shape[-2:])))
+    return jnp.triu(r), *found
+
+
+def _product(like: Any, vectors: Any, factors: Any, columns: int) -> Any:
+    """The first columns of the product of reflections, the last one first."""
+    start = jnp.broadcast_to(
+        jnp.eye(like.shape[-2], columns, dtype=like.dtype), (*like.shape[:-1], columns)
+    )
+
+    def step(q: Any, one: Any) -> Any:
+        return _reflected(q, *one), ()
+
+    return lax.scan(step, start, (vectors, factors), reverse=True)[0]
+
+
+def qr(x: Any, *, pivoting: bool, full_matrices: bool, **_: Any) -> Any:
+    if pivoting or np.iscomplexobj(x):
+        raise Declined
+    r, vectors, factors = _triangle(x)
+    columns = x.shape[-2] if full_matrices else min(x.shape[-2:])
+    return _product(x, vectors, factors, columns), r[..., :columns, :]
+
+
+def householder_product(a: Any, taus: Any, **_: Any) -> Any:
+    """What ``geqrf`` has left below the diagonal, multiplied out."""
+    if np.iscomplexobj(a):
+        raise Declined
+    count = taus.shape[-1]
+    lower = jnp.tril(a[..., :count], -1) + jnp.eye(a.shape[-2], count, dtype=a.dtype)
+    return _product(a, jnp.moveaxis(lower, -1, 0), jnp.moveaxis(taus, -1, 0), a.shape[-1])
+
+
+def hessenberg(a: Any, **_: Any) -> Any:
+    """The packed matrix of ``gehrd``, and the factors of its reflections."""
+    rows = _steps(a.shape[-1])
+
+    def step(h: Any, j: Any) -> Any:
+        vector, factor, _ = reflector(_column(h, j), j + 1)
+        h = _reflected(h, vector, factor)
+        h = jnp.swapaxes(_reflected(jnp.swapaxes(h, -1, -2), vector, factor), -1, -2)
+        column = jnp.where(rows > j + 1, vector, _column(h, j))
+        return h, (column, factor)
+
+    count = max(a.shape[-1] - 2, 0)
+    h, (columns, factors) = lax.scan(step, a, _steps(count))
+    packed = jnp.concatenate([jnp.moveaxis(columns, 0, -1), h[..., count:]], -1)
+    last = jnp.zeros((*a.shape[:-2], a.shape[-1] - 1 - count), a.dtype)
+    return packed, jnp.concatenate([jnp.moveaxis(factors, 0, -1), last], -1)
+
+
+RULES = {
+    "cholesky": cholesky,
+    "hessenberg": hessenberg,
+    "householder_product": householder_product,
+    "lu": lu,
+    "qr": qr,
+    "triangular_solve": triangular_solve,
+}
