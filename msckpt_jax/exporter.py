@@ -227,13 +227,15 @@ def lowered(
 
     For a MindIR MindSpore's CPU must have kernels for it: there are casts around some nodes.
     """
+    from msckpt_jax.lowering.algorithms import ALGORITHMS
     from msckpt_jax.lowering.canonical import canonicalise
     from msckpt_jax.lowering.lower import lower
     from msckpt_jax.mindir import check, ops
 
     mine, kernels = dict(rules or {}), file_format == "MINDIR"
     keep = (*mine, *_KEPT.get(file_format, ()))
-    jaxpr = canonicalise(traced.jaxpr, fuse=fuse, exact=exact, keep=keep)
+    rewrites = ALGORITHMS if file_format == "ONNX" else {}
+    jaxpr = canonicalise(traced.jaxpr, fuse=fuse, exact=exact, rules=rewrites, keep=keep)
     options = Options({**ops.RULES, **mine}, exact, target, kernels)
     graph = lower(jaxpr, traced.weights, list(traced.inputs), options)
     check.check(graph, kernels=kernels)

@@ -42,23 +42,24 @@ TARGETS = ("MINDIR", "AIR", "ONNX")
 def coverage() -> dict[str, tuple[str, ...]]:
     """How each target has a primitive, by the primitive's name."""
     from msckpt_jax.air import adapters as air
+    from msckpt_jax.lowering.algorithms import ALGORITHMS
     from msckpt_jax.lowering.rewrites import REWRITES
     from msckpt_jax.mindir.ops import RULES
     from msckpt_jax.onnx import adapters as onnx
 
     found = {}
-    for name in sorted({*RULES, *REWRITES} - {"ms_op"}):
+    for name in sorted({*RULES, *REWRITES, *ALGORITHMS} - {"ms_op"}):
         how = _how(name in RULES, name in REWRITES)
         used = _operators(RULES[name]) if name in RULES else set()
-        rows = (_adapted(how, used, rows) for rows in (air.ADAPTERS, onnx.ADAPTERS))
-        found[name] = (how, *rows)
+        in_air, in_onnx = (_adapted(how, used, rows) for rows in (air.ADAPTERS, onnx.ADAPTERS))
+        found[name] = (how, in_air, "rewritten" if name in ALGORITHMS else in_onnx)
     return found
 
 
 def _how(has_rule: bool, is_rewritten: bool) -> str:
     if has_rule and is_rewritten:
         return "rule, other forms rewritten"
-    return "rule" if has_rule else "rewritten"
+    return "rule" if has_rule else "rewritten" if is_rewritten else "no"
 
 
 def _adapted(how: str, used: set[str], rows: Collection[str]) -> str:

@@ -7,6 +7,7 @@ Equations made by a rewrite say that they come from the line of the equation the
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -120,7 +121,8 @@ class _Builder:
             return self.emit(eqn, operands, scope)
         if name in self.options.rules and name not in scope.rules:
             inner = replace(scope, made=True, rules=scope.rules | {name})
-            return self.rewrite(self.options.rules[name], eqn, operands, inner)
+            with contextlib.suppress(Declined):
+                return self.rewrite(self.options.rules[name], eqn, operands, inner)
         if calls.changes_nothing(eqn):
             return operands[: len(eqn.outvars)]
         if (known := folding.fold(eqn, operands)) is not None:
@@ -136,10 +138,8 @@ class _Builder:
         if rewrite is not None:
             final = name in ALWAYS and rewrite is REWRITES[name]
             rules = scope.rules | {name} if final else scope.rules
-            try:
+            with contextlib.suppress(Declined):
                 return self.rewrite(rewrite, eqn, operands, replace(scope, made=True, rules=rules))
-            except Declined:
-                pass
         return self.emit(eqn, operands, scope)
 
     def rewrite(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import onnx
 
 from msckpt_jax.air import check, file
 from msckpt_jax.air import function as air
@@ -65,6 +66,7 @@ def _here(run: Callable[[Exported], list[np.ndarray]]) -> Any:
 
 
 def _by_onnxruntime(case: Exported) -> list[np.ndarray]:
+    onnx.checker.check_model(str(case.file), full_check=True)
     return onnxruntime.run(case.file, case.inputs)
 
 

@@ -209,16 +209,20 @@ def _bessel(x: Any, *, order: int) -> Any:
 
 @cache
 def _coefficients(order: int) -> tuple[Any, Any]:
-    def scaled(x: np.ndarray) -> np.ndarray:
+    def scaled(x: Any) -> Any:
         """By the integral over the angle, where the trapezoidal rule is exact to rounding."""
         angle = (np.arange(4096) + 0.5) * np.pi / 4096
         cosine = np.cos(angle)
         return np.mean(np.exp(np.outer(x, cosine - 1)) * np.cos(order * angle), 1)
 
-    near = chebyshev.chebinterpolate(lambda t: scaled(4 * (t + 1)), 30)
-    far = chebyshev.chebinterpolate(
-        lambda t: scaled(16 / (t + 1)) * np.sqrt(16 / (t + 1)), 24
-    )
+    def near_zero(t: Any) -> Any:
+        return scaled(4 * (t + 1))
+
+    def far_away(t: Any) -> Any:
+        return scaled(16 / (t + 1)) * np.sqrt(16 / (t + 1))
+
+    near = chebyshev.chebinterpolate(near_zero, 30)
+    far = chebyshev.chebinterpolate(far_away, 24)
     return near, far
 
 
