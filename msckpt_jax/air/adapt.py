@@ -93,7 +93,8 @@ class _Adapting:
         return name
 
     def _fill(self, builder: Builder, nodes: Sequence[Node], results: Sequence[Any]) -> None:
-        emit = Emit(builder)
+        operands = [operand for node in nodes for operand in node.inputs]
+        emit = Emit(builder, frozenset(v for o in (*operands, *results) for v in values_of(o)))
         for node in nodes:
             emit.node = node
             try:
@@ -114,9 +115,13 @@ class _Adapting:
 
 
 class Emit:
-    """What a row emits with: ``emit(kind, inputs, results, attributes)``."""
+    """What a row emits with: ``emit(kind, inputs, results, attributes)``.
 
-    def __init__(self, builder: Builder):
+    ``used`` are the values that the graph needs.
+    """
+
+    def __init__(self, builder: Builder, used: frozenset[Value]):
+        self.used = used
         self._builder = builder
         self.node: Node | None = None
 
@@ -173,6 +178,18 @@ class Emit:
         dtype, old = self.type(operand)
         known = tuple(prod(old) if size == -1 else size for size in shape)
         return self.value("Reshape", [operand, np.array(shape, np.int64)], dtype, known)
+
+    def transpose(self, operand: Any, order: Sequence[int]) -> Any:
+        """The operand itself where its axes are in order."""
+        dtype, shape = self.type(operand)
+        if list(order) == list(range(len(shape))):
+            return operand
+        shape = [shape[axis] for axis in order]
+        return self.value("Transpose", [operand, np.array(order, np.int64)], dtype, shape)
+
+    def becomes(self, result: Value, value: Value) -> None:
+        """A result of the node is a value that is there already."""
+        self._builder.same(result, value)
 
     def cast(self, operand: Any, dtype: Any) -> Value:
         shape = self.type(operand).shape

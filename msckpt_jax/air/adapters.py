@@ -287,12 +287,15 @@ def _dense(emit: Any, node: Node) -> None:
 
 
 def _triangular_solve(emit: Any, node: Node) -> None:
-    if given(node, 4):
-        raise emit.refuse(node, "with a unit diagonal")
     if given(node, 2) and np.issubdtype(emit.type(node.inputs[0]).dtype, np.complexfloating):
         raise emit.refuse(node, "of complex matrices, transposed")
     attributes = {"lower": given(node, 3), "adjoint": bool(given(node, 2))}
-    emit("MatrixTriangularSolve", list(node.inputs[:2]), node.outputs, attributes)
+    matrix, right = node.inputs[:2]
+    if given(node, 4):  # a unit diagonal, whatever is there
+        dtype, shape = emit.type(matrix)
+        ones = [np.eye(shape[-1], dtype=bool), np.ones((), dtype)]
+        matrix = emit.value("SelectV2", [*ones, matrix], dtype, shape)
+    emit("MatrixTriangularSolve", [matrix, right], node.outputs, attributes)
 
 
 def _cholesky(emit: Any, node: Node) -> None:
@@ -302,17 +305,50 @@ def _cholesky(emit: Any, node: Node) -> None:
 
 
 def _fft(kind: str) -> Adapt:
-    """GE's transform the last axis only."""
+    """GE's transform the last axis only: one after the other, each as the last."""
+    whole = {"RFFT": "FFT", "IRFFT": "IFFT"}.get(kind, kind)
 
     def adapt(emit: Any, node: Node) -> None:
-        lengths, axes = given(node, 1), given(node, 2)
-        if len(axes) > 1:
-            raise emit.refuse(node, f"over {len(axes)} axes")
-        real = kind in ("RFFT", "IRFFT")
-        operands = [node.inputs[0], *([np.array(lengths, np.int32)] if real else [])]
-        emit(kind, operands, node.outputs)
+        lengths, axes, norm = (given(node, at) for at in (1, 2, 3))
+        if not lengths or not axes or norm is not None:
+            raise emit.refuse(node, "without lengths and axes, or with a norm")
+        *rest, last = zip(axes, lengths, strict=True)
+        steps = [(whole, *step) for step in rest]
+        steps.insert(len(steps) if kind == "IRFFT" else 0, (kind, *last))
+        out = node.inputs[0]
+        for step in steps:
+            out = _transformed(emit, node, out, *step)
+        emit.becomes(node.outputs[0], out)
 
     return adapt
+
+
+def _transformed(emit: Any, node: Node, x: Any, kind: str, axis: int, length: int) -> Any:
+    """``x`` transformed along one axis."""
+    dtype, shape = emit.type(x)
+    size = length // 2 + 1 if kind == "IRFFT" else length
+    if shape[axis] != size:
+        raise emit.refuse(node, f"of length {length} over {shape[axis]} elements")
+    turn = [*range(len(shape))]
+    turn[axis], turn[-1] = turn[-1], turn[axis]
+    x = emit.transpose(x, turn)
+    whole = [*emit.type(x).shape[:-1], length // 2 + 1 if kind == "RFFT" else length]
+    kinds = {"RFFT": np.result_type(dtype, np.complex64), "IRFFT": np.empty(0, dtype).real.dtype}
+    operands = [x, *([np.array([length], np.int32)] if kind in kinds else [])]
+    out = emit.value(kind, operands, kinds.get(kind, dtype), whole)
+    return emit.transpose(out, turn)
+
+
+def _lu(emit: Any, node: Node) -> None:
+    """GE gives the permutation as a vector, MindSpore as a matrix with ones in its columns."""
+    packed, pivots, matrix = node.outputs
+    if pivots in emit.used:
+        raise emit.refuse(node, "whose pivots are used")
+    size, whole = matrix.type.shape[-1], matrix.type.dtype
+    order = Value(Tensor(np.dtype(np.int32), matrix.type.shape[:-1]))
+    emit("Lu", [node.inputs[0]], [packed, order], {"output_idx_type": np.dtype(np.int32)})
+    ones = [np.array(size, np.int32), np.array(1, whole), np.array(0, whole)]
+    emit("OneHot", [order, *ones], [matrix], {"axis": len(order.type.shape) - 1})
 
 
 def _part(kind: str) -> Adapt:
@@ -369,6 +405,7 @@ ADAPTERS: Mapping[str, Row] = {
     "Igamma": row("Igamma", evidence=PROTOTYPE),
     "Imag": Row(_part("Imag"), ("Imag",)),
     "LayerNorm": Row(_layer_norm, ("LayerNorm",)),
+    "LU": Row(_lu, ("Lu", "OneHot"), PROTOTYPE),
     "Lgamma": row("Lgamma", evidence=PROTOTYPE, note="MindSpore writes CustLgamma of its own"),
     "Log": row("Log", base=-1.0, scale=1.0, shift=0.0),
     "LogSoftmax": row("LogSoftmaxV2", 0, axes=Arg(1, _list)),
@@ -399,7 +436,9 @@ ADAPTERS: Mapping[str, Row] = {
     "SiLU": row("Swish", 0, scale=1.0),
     "Slice": row("Slice", 0, Ints(1, rank=1), Ints(2, rank=1)),
     "Softmax": row("SoftmaxV2", 0, axes=Arg(1, _list)),
-    "SolveTriangular": Row(_triangular_solve, ("MatrixTriangularSolve",), PROTOTYPE),
+    "SolveTriangular": Row(
+        _triangular_solve, ("MatrixTriangularSolve", "SelectV2"), PROTOTYPE
+    ),
     "Sort": row("Sort", 0, axis=Attr("axis"), descending=Attr("descending"), stable=True),
     "Split": row("Split", Ints(1, np.int32), 0, num_split=Arg(2)),
     "Squeeze": row("Squeeze", 0, axis=Arg(1, _list)),

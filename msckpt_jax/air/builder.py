@@ -106,6 +106,10 @@ class Builder:
             ports = [f"{ports[0]}{index}" for index in range(len(results))]
         self._bookkeeping(op, [name for name, _ in named], ports)
 
+    def same(self, value: Value, known: Value) -> None:
+        """``value`` is what ``known`` is."""
+        self._sources[value] = self._sources[known]
+
     def results(self, values: Sequence[Value | np.ndarray]) -> None:
         """What the graph gives. An explicit NetOutput, since GE drops outputs given twice."""
         op = self._operator("NetOutput", self._unique("NetOutput"))

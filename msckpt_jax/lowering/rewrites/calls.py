@@ -43,7 +43,7 @@ _NEVER = """
 stop_gradient copy copy_p optimization_barrier sharding_constraint layout_constraint name pvary
 device_put reshard mesh_cast pcast random_wrap random_unwrap random_clone tie_in
 """
-#: Collectives occur in a shard_map of one device only.
+#: Collectives over named axes occur in a shard_map of one device only; vmap numbers its own axis.
 _ALONE = "psum psum_invariant pmax pmin"
 #: Only where the result has the operand's type.
 _WHERE_EQUAL = """
@@ -51,7 +51,8 @@ convert_element_type reshape broadcast_in_dim squeeze expand_dims slice dynamic_
 split reduce_sum reduce_prod reduce_max reduce_min reduce_and reduce_or reduce_xor
 """
 _CHANGES_NOTHING: dict[str, Callable[[Equation], bool]] = {
-    **dict.fromkeys((*_NEVER.split(), *_ALONE.split()), lambda eqn: True),
+    **dict.fromkeys(_NEVER.split(), lambda eqn: True),
+    **dict.fromkeys(_ALONE.split(), lambda eqn: not any(map(is_position, eqn.params["axes"]))),
     **dict.fromkeys(_WHERE_EQUAL.split(), lambda eqn: _same_type(eqn)),
     "transpose": lambda eqn: _in_order(eqn.params["permutation"]),
     "pad": lambda eqn: not any(n for sides in eqn.params["padding_config"] for n in sides),
@@ -59,6 +60,11 @@ _CHANGES_NOTHING: dict[str, Callable[[Equation], bool]] = {
     "tile": lambda eqn: all(n == 1 for n in eqn.params["reps"]),
     "reduce_precision": lambda eqn: _keeps_precision(eqn),
 }
+
+
+def is_position(axis: Any) -> bool:
+    """Whether a collective reduces an axis of its operand, not one of a mesh."""
+    return isinstance(axis, int)
 
 
 def changes_nothing(eqn: Equation) -> bool:

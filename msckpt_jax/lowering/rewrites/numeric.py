@@ -10,6 +10,8 @@ import numpy as np
 from jax import lax
 
 from msckpt_jax._compat import Atom, Equation, Literal
+from msckpt_jax.lowering.rewrites import calls
+from msckpt_jax.lowering.rewrites.declined import Declined
 
 
 def select_n(which: Any, *cases: Any) -> Any:
@@ -138,6 +140,18 @@ def erf_inv(x: Any) -> Any:
     return lax.select(jnp.abs(wide) == 1, ends, p * wide).astype(x.dtype)
 
 
+def _over_positions(reduction: Any) -> Any:
+    """A collective over an axis that vmap has numbered; over named axes there is one device."""
+
+    def rewrite(*operands: Any, axes: Any, axis_index_groups: Any, **_: Any) -> list[Any]:
+        if axis_index_groups is not None:
+            raise Declined
+        where = tuple(axis for axis in axes if calls.is_position(axis))
+        return [reduction(x, where) for x in operands]
+
+    return rewrite
+
+
 def polygamma(n: Any, x: Any) -> Any:
     """Digamma for 0, else ``(-1)**(n + 1) * n! * zeta(n + 1, x)``."""
     sign = jnp.where(n % 2 == 1, 1, -1).astype(x.dtype)
@@ -164,7 +178,10 @@ REWRITES = {
     "le_to": le_to,
     "lt_to": lt_to,
     "mul": mul,
+    "pmax": _over_positions(lax.reduce_max),
+    "pmin": _over_positions(lax.reduce_min),
     "polygamma": polygamma,
+    "psum": _over_positions(lax.reduce_sum),
     "reduce_precision": reduce_precision,
     "select_n": select_n,
 }

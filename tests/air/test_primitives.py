@@ -1,0 +1,30 @@
+"""What JAX computes with becomes AIR with JAX's numbers, or is refused with the user's line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import msckpt_jax as ms
+from msckpt_jax.errors import ExportError
+from tests.air import primitives
+
+WHOLE = {**primitives.DIRECT, **primitives.COMPOSITE, **primitives.NOTHING}
+
+
+@pytest.mark.parametrize(("function", "inputs"), [(f, x) for f, *x in WHOLE.values()], ids=WHOLE)
+def test_numbers(tmp_path: Path, function: Any, inputs: Any) -> None:
+    ms.export(function, *inputs, file_name=tmp_path / "a", file_format="AIR", verify=True)
+
+
+@pytest.mark.parametrize("name", primitives.GAPS)
+def test_gaps(tmp_path: Path, name: str) -> None:
+    function, *inputs = primitives.GAPS[name]
+    try:
+        ms.export(function, *inputs, file_name=tmp_path / "a", file_format="AIR", verify=True)
+    except ExportError as error:
+        assert error.problems
+        assert all("primitives.py:" in problem for problem in error.problems)
+        assert not list(tmp_path.iterdir())
