@@ -1,8 +1,8 @@
 """A function for each of JAX's primitives that AIR is to have, and for those it is not to have.
 
 ``DIRECT`` have an operator of GE's, ``COMPOSITE`` are several, ``NOTHING`` are no computation or
-calls that are written out. ``GAPS`` have no counterpart on Ascend; some of them become other
-operators all the same.
+calls that are written out. ``EXPANDED`` have no counterpart on Ascend, but are written as what
+they are made of; the rest are ``REFUSED``.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ DIRECT: dict[str, tuple[Any, ...]] = {
     "shift_right_arithmetic": (lax.shift_right_arithmetic, N, M),
     "select_n": (lambda b, x, y: lax.select_n(b, x, y), B, X, Y),
     "clamp": (lambda x: lax.clamp(-0.5, x, 0.5), X),
-    "convert_element_type": (lambda x: [x.astype(d) for d in "int32 bfloat16 bool".split()], X),
+    "convert_element_type": (lambda x: [x.astype(d) for d in ("int32", "bfloat16", "bool")], X),
     "bitcast_convert_type": (lambda x: lax.bitcast_convert_type(x, np.int32), X),
     "reshape": (lambda x: x.reshape(3, 2), X),
     "squeeze": (lambda x: lax.squeeze(x, (0,)), X[:1]),
@@ -236,17 +236,17 @@ NOTHING: dict[str, tuple[Any, ...]] = {
     "custom_linear_solve": (_solve, X),
 }
 
-GAPS: dict[str, tuple[Any, ...]] = {
+EXPANDED: dict[str, tuple[Any, ...]] = {
     "clz": (lambda x: lax.clz(x), N),
     "reduce": (lambda x: lax.reduce(x, -jnp.inf, jnp.logaddexp, (1,)), X),
     "reduce_window": (
         lambda x: lax.reduce_window(x, -jnp.inf, jnp.logaddexp, (1, 2), (1, 1), "VALID"), X
     ),
     "select_and_scatter_add": (jax.grad(lambda x: _window("max")(x).sum()), IMAGE),
-    "eig": (lambda x: jnp.linalg.eigvals(x), SQUARE),
     "polygamma": (lambda x: lax.polygamma(2.0, x), P),
-    "rng_bit_generator": (lambda k: lax.rng_bit_generator(k, (3,))[1], np.arange(4, dtype=np.uint32)),
-    "rng_uniform": (lambda x: lax.rng_uniform(0.0, x, (3,)), np.float32(1)),
+    "rng_bit_generator": (
+        lambda k: lax.rng_bit_generator(k, (3,))[1], np.arange(4, dtype=np.uint32)
+    ),
     "random_bits": (lambda s: jax.random.bits(jax.random.key(s), (3,)), np.uint32(1)),
     "random_split": (
         lambda s: jax.random.key_data(jax.random.split(jax.random.key(s))), np.uint32(1)
@@ -257,6 +257,11 @@ GAPS: dict[str, tuple[Any, ...]] = {
     "psum": (jax.vmap(lambda x: lax.psum(x, "a"), axis_name="a"), X),
     "pmax": (_alone(lambda x: lax.pmax(x, "a")), X),
     "pmin": (jax.vmap(lambda x: lax.pmin(x, "a"), axis_name="a"), X),
+}  # fmt: skip
+
+REFUSED: dict[str, tuple[Any, ...]] = {
+    "eig": (lambda x: jnp.linalg.eigvals(x), SQUARE),
+    "rng_uniform": (lambda x: lax.rng_uniform(0.0, x, (3,)), np.float32(1)),
     "all_gather": (_alone(lambda x: lax.all_gather(x, "a")), X),
     "all_to_all": (_alone(lambda x: lax.all_to_all(x, "a", 0, 1)), X[:1]),
     "ppermute": (_alone(lambda x: lax.ppermute(x, "a", [(0, 0)])), X),

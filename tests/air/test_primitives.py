@@ -11,7 +11,12 @@ import msckpt_jax as ms
 from msckpt_jax.errors import ExportError
 from tests.air import primitives
 
-WHOLE = {**primitives.DIRECT, **primitives.COMPOSITE, **primitives.NOTHING}
+WHOLE = {
+    **primitives.DIRECT,
+    **primitives.COMPOSITE,
+    **primitives.NOTHING,
+    **primitives.EXPANDED,
+}
 
 
 @pytest.mark.parametrize(("function", "inputs"), [(f, x) for f, *x in WHOLE.values()], ids=WHOLE)
@@ -19,12 +24,11 @@ def test_numbers(tmp_path: Path, function: Any, inputs: Any) -> None:
     ms.export(function, *inputs, file_name=tmp_path / "a", file_format="AIR", verify=True)
 
 
-@pytest.mark.parametrize("name", primitives.GAPS)
-def test_gaps(tmp_path: Path, name: str) -> None:
-    function, *inputs = primitives.GAPS[name]
-    try:
-        ms.export(function, *inputs, file_name=tmp_path / "a", file_format="AIR", verify=True)
-    except ExportError as error:
-        assert error.problems
-        assert all("primitives.py:" in problem for problem in error.problems)
-        assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("name", primitives.REFUSED)
+def test_refused(tmp_path: Path, name: str) -> None:
+    function, *inputs = primitives.REFUSED[name]
+    with pytest.raises(ExportError) as caught:
+        ms.export(function, *inputs, file_name=tmp_path / "a", file_format="AIR")
+    assert all("primitives.py:" in problem for problem in caught.value.problems)
+    assert f"{name}: no rule for it" in str(caught.value)
+    assert not list(tmp_path.iterdir())
