@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
 import jax
+import numpy as np
 from jax.core import ShapedArray as ShapedArray
 from jax.extend import core, source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr
@@ -77,6 +78,14 @@ def avals(jaxpr: Any) -> Iterator[Aval]:
         yield from (v.aval for v in (*eqn.invars, *eqn.outvars))
         for body in core.jaxprs_in_params(eqn.params):
             yield from avals(body)
+
+
+def is_wide(jaxpr: Any) -> bool:
+    """Whether a jaxpr was traced with 64-bit types."""
+    return any(getattr(aval, "dtype", None) in _WIDE for aval in avals(jaxpr))
+
+
+_WIDE = tuple(map(np.dtype, ("int64", "uint64", "float64", "complex128")))
 
 
 def equation(

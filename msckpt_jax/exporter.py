@@ -227,6 +227,7 @@ def lowered(
 
     For a MindIR MindSpore's CPU must have kernels for it: there are casts around some nodes.
     """
+    from msckpt_jax.lowering import pairs
     from msckpt_jax.lowering.algorithms import ALGORITHMS
     from msckpt_jax.lowering.canonical import canonicalise
     from msckpt_jax.lowering.lower import lower
@@ -235,9 +236,13 @@ def lowered(
     mine, kernels = dict(rules or {}), file_format == "MINDIR"
     keep = (*mine, *_KEPT.get(file_format, ()))
     rewrites = ALGORITHMS if file_format == "ONNX" else {}
-    jaxpr = canonicalise(traced.jaxpr, fuse=fuse, exact=exact, rules=rewrites, keep=keep)
+    jaxpr, weights = traced.jaxpr, traced.weights
+    if file_format == "ONNX" and pairs.needed(jaxpr):
+        jaxpr = pairs.split(canonicalise(jaxpr, fuse=False, rules=rewrites, keep=keep))
+        weights = {name: pairs.stored(value) for name, value in weights.items()}
+    jaxpr = canonicalise(jaxpr, fuse=fuse, exact=exact, rules=rewrites, keep=keep)
     options = Options({**ops.RULES, **mine}, exact, target, kernels)
-    graph = lower(jaxpr, traced.weights, list(traced.inputs), options)
+    graph = lower(jaxpr, weights, list(traced.inputs), options)
     check.check(graph, kernels=kernels)
     return graph
 

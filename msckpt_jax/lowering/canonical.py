@@ -54,7 +54,7 @@ def canonicalise(
         A jaxpr with the same dtypes and shapes of arguments and results; arrays of PRNG keys are
         the ``uint32`` arrays of ``jax.random.key_data``.
     """
-    with _compat.wide(_is_wide(jaxpr)), jax.numpy_dtype_promotion("standard"):
+    with _compat.wide(_compat.is_wide(jaxpr)), jax.numpy_dtype_promotion("standard"):
         result = _Builder(_Options(rules, frozenset(keep))).build(jaxpr, _Scope())
         result = layouts.sink(result)
         return fusions.fuse(result, _without_operators, exact=exact) if fuse else result
@@ -246,11 +246,3 @@ def _key(what: Any, atoms: Sequence[Any], avals: Sequence[Aval], params: Any) ->
     except TypeError:
         return None
     return key
-
-
-def _is_wide(jaxpr: ClosedJaxpr) -> bool:
-    """Whether the jaxpr was traced with 64-bit types."""
-    return any(getattr(aval, "dtype", None) in _WIDE for aval in _compat.avals(jaxpr))
-
-
-_WIDE = tuple(map(np.dtype, ("int64", "uint64", "float64", "complex128")))

@@ -53,5 +53,5 @@ def _write(adapted: adapt.Adapted, path: Path, wanted: Wanted, encrypt: Any) -> 
 
 def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
     """The largest difference to JAX when onnxruntime runs the file."""
-    tried = verification.trials(traced)
+    tried = runner.trials(traced)
     return verification.largest(file, tried, runner.session(file), "onnxruntime")

@@ -113,7 +113,7 @@ def _adapted(model: Any, weights: dict[str, Parameter]) -> Adapted:
 
 
 def _check(file: Path, traced: Traced) -> None:
-    tried = verification.trials(traced)
+    tried = runner.trials(traced)
     try:
         onnx.checker.check_model(str(file), full_check=True)
         run = runner.session(file)

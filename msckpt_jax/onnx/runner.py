@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
 import onnx
 from onnx import external_data_helper, helper
+
+from msckpt_jax.lowering import pairs
+from msckpt_jax.mindir import verification
+
+if TYPE_CHECKING:
+    from msckpt_jax.tracing import Traced
 
 _BF16, _F32 = onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT
 
@@ -20,7 +26,10 @@ def run(file: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def session(file: Path) -> Callable[..., list[np.ndarray]]:
-    """The file as a function of arrays, in onnxruntime on the CPU."""
+    """The file as a function of arrays, in onnxruntime on the CPU.
+
+    Complex results are pairs of real numbers along a last axis of 2; complex arrays are taken.
+    """
     import onnxruntime
 
     options: Any = onnxruntime.SessionOptions()
@@ -35,9 +44,10 @@ def session(file: Path) -> Callable[..., list[np.ndarray]]:
     made = onnxruntime.InferenceSession(what, options, providers=["CPUExecutionProvider"])
 
     def run(*inputs: np.ndarray) -> list[np.ndarray]:
+        values = map(pairs.stored, inputs)
         feed = {
             spec.name: value.astype(np.float32) if value.dtype == ml_dtypes.bfloat16 else value
-            for spec, value in zip(made.get_inputs(), inputs, strict=True)
+            for spec, value in zip(made.get_inputs(), values, strict=True)
         }
         found = [np.asarray(result) for result in made.run(None, feed)]
         return [
@@ -45,6 +55,11 @@ def session(file: Path) -> Callable[..., list[np.ndarray]]:
         ]
 
     return run
+
+
+def trials(traced: Traced) -> list[verification.Trial]:
+    """As ``verification``'s, the results as a file has them."""
+    return [(inputs, [*map(pairs.stored, found)]) for inputs, found in verification.trials(traced)]
 
 
 def _is_bfloat16(value: Any) -> bool:

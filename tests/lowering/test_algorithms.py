@@ -28,6 +28,7 @@ def _grid(*values: Any) -> list[np.ndarray]:
 
 _SHAPES = [0.0, 0.1, 1, 2.5, 50, np.inf, -1]
 _POINTS = [0, 1e-3, 0.5, 1, 2, 60, np.inf, -1]
+_SIGNED = [0, -0.0, 1, -3, np.inf, -np.inf, np.nan]
 _UNIT = [0, 1e-3, 0.5, 0.9, 1, -1]
 
 
@@ -38,12 +39,18 @@ def _solve(left: bool, lower: bool, transpose: bool) -> Callable[..., Any]:
 
 
 CASES: dict[str, tuple[Callable[..., Any], list[Any]]] = {
+    "atan2": (lax.atan2, _grid(_SIGNED, _SIGNED)),
+    **{f.__name__: (f, [_LINE]) for f in (
+        lax.acosh, lax.asinh, lax.atan, lax.cosh, lax.erf, lax.erfc, lax.sinh, lax.tan
+    )},
+    **{f.__name__: (f, [np.linspace(-1, 1, 9)]) for f in (lax.acos, lax.asin, lax.atanh)},
     "lgamma": (lax.lgamma, [_LINE]),
     "digamma": (lax.digamma, [_LINE]),
     "bessel_i0e": (lax.bessel_i0e, [_LINE]),
     "bessel_i1e": (lax.bessel_i1e, [_LINE]),
     "zeta": (lax.zeta, _grid([0.5, 1, 1.5, 2, 7], [0.5, 1, 3.5, 50, -0.5, -2, 0])),
     "igamma": (lax.igamma, _grid(_SHAPES, _POINTS)),
+    "igamma_grad_a": (lax.igamma_grad_a, _grid([0.1, 1, 2.5, 30], [1e-3, 0.5, 2, 20, 60])),
     "igammac": (lax.igammac, _grid(_SHAPES, _POINTS)),
     "betainc": (lax.betainc, _grid([0.1, 1, 10], [0.5, 2, 50], _UNIT)),
     "nextafter": (lax.nextafter, _grid([1, 0, -0.0, -3, np.inf, np.nan], [2, 0, -7, np.inf])),
@@ -63,6 +70,11 @@ CASES: dict[str, tuple[Callable[..., Any], list[Any]]] = {
     "tridiagonal, upper": (lambda x: lax.linalg.tridiagonal(x, lower=False), [_SQUARE]),
     "eigenvalues": (lambda x: lax.linalg.eigh(x)[1], [_SQUARE]),
     "singular values": (lambda x: lax.linalg.svd(x, compute_uv=False), [_WIDE]),
+    "convolution": (
+        lambda x, w: lax.conv_general_dilated(x, w, (2, 1), [(1, 1), (2, 0)], rhs_dilation=(1, 2),
+                                              feature_group_count=2),
+        [_RNG.standard_normal((2, 4, 9, 8)), _RNG.standard_normal((6, 2, 3, 2))],
+    ),
     "eigenvalues of 2 x 2": (
         lambda x: lax.linalg.eig(x, compute_left_eigenvectors=False,
                                  compute_right_eigenvectors=False),

@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from msckpt_jax.lowering.algorithms import eigen, matrices, special
+from msckpt_jax.lowering.algorithms import (
+    convolutions,
+    eigen,
+    elementary,
+    matrices,
+    special,
+)
 from msckpt_jax.lowering.rewrites import Rewrite
 
-ALGORITHMS: Mapping[str, Rewrite] = {**eigen.RULES, **matrices.RULES, **special.RULES}
+ALGORITHMS: Mapping[str, Rewrite] = {
+    **convolutions.RULES,
+    **eigen.RULES,
+    **elementary.RULES,
+    **matrices.RULES,
+    **special.RULES,
+}

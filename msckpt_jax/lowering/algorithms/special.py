@@ -6,10 +6,13 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from numpy.polynomial import chebyshev
+
+from msckpt_jax.lowering.algorithms.elementary import clenshaw
 
 #: Lanczos's approximation for g = 7, as in XLA's ``lgamma`` and ``digamma``.
 _G = 7.0
@@ -122,8 +125,8 @@ def _lower_series(a: Any, x: Any, active: Any) -> Any:
     return total * _front(a, x) / a
 
 
-def _upper_fraction(a: Any, x: Any, active: Any) -> Any:
-    """Lentz's method."""
+def _upper_fraction(a: Any, x: Any, active: Any, least: int) -> Any:
+    """Lentz's method, ``least`` steps of it."""
     tiny, small = jnp.finfo(x.dtype).eps, jnp.finfo(x.dtype).tiny * 4
 
     def step(state: Any) -> Any:
@@ -134,7 +137,7 @@ def _upper_fraction(a: Any, x: Any, active: Any) -> Any:
         c = b + an / c
         d = 1 / jnp.where(jnp.abs(d) < small, small, d)
         c = jnp.where(jnp.abs(c) < small, small, c)
-        return (i, b, c, d, h * (d * c)), jnp.abs(d * c - 1) > tiny
+        return (i, b, c, d, h * (d * c)), (jnp.abs(d * c - 1) > tiny) | (i < least)
 
     b = x + 1 - a
     d = 1 / jnp.where(b == 0, small, b)
@@ -142,7 +145,7 @@ def _upper_fraction(a: Any, x: Any, active: Any) -> Any:
     return _front(a, x) * found[4]
 
 
-def _incomplete(a: Any, x: Any, *, upper: bool, **_: Any) -> Any:
+def _incomplete(a: Any, x: Any, *, upper: bool, least: int = 0, **_: Any) -> Any:
     series = (x <= 1) | (x <= a)
     right = (x > 0) & (a > 0) & jnp.isfinite(x) & jnp.isfinite(a)
     # Elsewhere the operands are ones that the loops end with.
@@ -150,7 +153,7 @@ def _incomplete(a: Any, x: Any, *, upper: bool, **_: Any) -> Any:
     by_series, by_fraction = right & series, right & ~series
     low = _lower_series(jnp.where(by_series, a, one), jnp.where(by_series, x, one), by_series)
     a2, x2 = jnp.where(by_fraction, a, one), jnp.where(by_fraction, x, 2 * one)
-    high = _upper_fraction(a2, x2, by_fraction)
+    high = _upper_fraction(a2, x2, by_fraction, least)
     inner = jnp.where(series, 1 - low, high) if upper else jnp.where(series, low, 1 - high)
     none, all_ = (1.0, 0.0) if upper else (0.0, 1.0)
     found = jnp.where(x == 0, none, jnp.where(jnp.isinf(x), all_, inner))
@@ -159,6 +162,12 @@ def _incomplete(a: Any, x: Any, *, upper: bool, **_: Any) -> Any:
     wrong |= (a == 0) & ((x == 0) if upper else (x < 1))  # as in JAX
     wrong |= jnp.isinf(a) & (x >= 1) & jnp.isfinite(x)
     return jnp.where(wrong, jnp.nan, found).astype(x.dtype)
+
+
+def igamma_grad_a(a: Any, x: Any) -> Any:
+    """Series and fraction differentiated: where the fraction ends, its slope does not."""
+    function = partial(_incomplete, x=x, upper=False, least=64)
+    return jax.jvp(function, (a,), (jnp.ones_like(a),))[1]
 
 
 def _beta_fraction(a: Any, b: Any, x: Any, active: Any) -> Any:
@@ -201,8 +210,8 @@ def _bessel(x: Any, *, order: int) -> Any:
     """exp(-|x|) I(x), by Chebyshev's polynomials in x up to 8 and in 8/x from there."""
     size = jnp.abs(x)
     near, far = _coefficients(order)
-    small = _clenshaw(near, jnp.minimum(size, 8) / 4 - 1)
-    large = _clenshaw(far, 16 / jnp.maximum(size, 8) - 1)
+    small = clenshaw(near, jnp.minimum(size, 8) / 4 - 1)
+    large = clenshaw(far, 16 / jnp.maximum(size, 8) - 1)
     found = jnp.where(size <= 8, small, large * lax.rsqrt(jnp.maximum(size, 8)))
     return (found * jnp.sign(x) if order else found).astype(x.dtype)
 
@@ -226,13 +235,6 @@ def _coefficients(order: int) -> tuple[Any, Any]:
     return near, far
 
 
-def _clenshaw(coefficients: Any, t: Any) -> Any:
-    first, second = jnp.zeros_like(t), jnp.zeros_like(t)
-    for c in coefficients[:0:-1]:
-        first, second = 2 * t * first - second + float(c), first
-    return t * first - second + float(coefficients[0])
-
-
 def nextafter(x: Any, y: Any, **_: Any) -> Any:
     """By the bits of the number, whose order is that of numbers of one sign."""
     bits = np.dtype(f"i{x.dtype.itemsize}")
@@ -251,6 +253,7 @@ RULES = {
     "bessel_i1e": partial(_bessel, order=1),
     "digamma": digamma,
     "igamma": partial(_incomplete, upper=False),
+    "igamma_grad_a": igamma_grad_a,
     "igammac": partial(_incomplete, upper=True),
     "lgamma": lgamma,
     "nextafter": nextafter,

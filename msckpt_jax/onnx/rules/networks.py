@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.lowering.graph import Const, Node, Tensor, Value
@@ -12,7 +15,7 @@ from msckpt_jax.onnx.operands import (
     Rule,
     given,
     ints,
-    same,
+    scalar,
     type_of,
 )
 
@@ -131,6 +134,21 @@ def _silu(b: Builder, node: Node) -> Value:
     return b("Mul", x, b("Sigmoid", x, type=type_of(node)), type=type_of(node))
 
 
+def _gelu(b: Builder, node: Node) -> Value:
+    """Of float64, where onnxruntime has no kernel, by its definition."""
+    t, x = type_of(node), node.inputs[0]
+    if t.dtype != np.float64:
+        return b("Gelu", x, type=t, approximate="tanh")
+
+    def times(value: Any, factor: Any) -> Value:
+        return b("Mul", value, factor, type=t)
+
+    cube = times(times(x, x), x)
+    inner = b("Add", x, times(cube, scalar(0.044715, t.dtype)), type=t)
+    tanh = b("Tanh", times(inner, scalar(math.sqrt(2 / math.pi), t.dtype)), type=t)
+    return times(times(x, scalar(0.5, t.dtype)), b("Add", tanh, scalar(1, t.dtype), type=t))
+
+
 def _add_n(b: Builder, node: Node) -> Value:
     assert isinstance(node.inputs[0], tuple)
     return b("Sum", *node.inputs[0], type=type_of(node))
@@ -145,7 +163,7 @@ RULES: Mapping[str, Rule] = {
     "Conv2D": _convolution(2),
     "Conv3D": _convolution(3),
     "Dense": _dense,
-    "GeLU": same("Gelu", approximate="tanh"),
+    "GeLU": _gelu,
     "LayerNorm": _layer_norm,
     "LogSoftmax": _log_softmax,
     "MatMul": _matmul,

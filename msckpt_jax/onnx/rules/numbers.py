@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from msckpt_jax.lowering.graph import Node, Tensor, Value
+from msckpt_jax.lowering.graph import Const, Node, Tensor, Value
 from msckpt_jax.onnx.builder import Builder, number
 from msckpt_jax.onnx.operands import (
     BOOL,
@@ -52,23 +52,18 @@ def _erfc(b: Builder, node: Node) -> Value:
     return b("Sub", scalar(1, t.dtype), b("Erf", node.inputs[0], type=t), type=t)
 
 
-def _atan2(b: Builder, node: Node) -> Value:
-    """The angle of (x, y) from the quadrant and atan(y / x)."""
-    t, (y, x) = type_of(node), node.inputs
-    bools, zero = Tensor(BOOL, t.shape), scalar(0, t.dtype)
-    base = b("Atan", b("Div", y, x, type=t), type=t)
-    half = b("Where", b("Less", y, zero, type=bools), scalar(-np.pi, t.dtype),
-             scalar(np.pi, t.dtype), type=t)  # fmt: skip
-    left = b("Less", x, zero, type=bools)
-    turned = b("Where", left, b("Add", base, half, type=t), base, type=t)
-    origin = b("And", b("Equal", x, zero, type=bools), b("Equal", y, zero, type=bools), type=bools)
-    return b("Where", origin, zero, turned, type=t)
-
-
 def _is_finite(b: Builder, node: Node) -> Value:
     t, x = type_of(node), node.inputs[0]
     either = b("Or", b("IsNaN", x, type=t), b("IsInf", x, type=t), type=t)
     return b("Not", either, type=t)
+
+
+def _mul(b: Builder, node: Node) -> Any:
+    """Not by 1: onnxruntime 1.32 loses a value where it removes such a node before a division."""
+    for one, other in (node.inputs, node.inputs[::-1]):
+        if isinstance(one, Const) and np.all(one.array == 1) and b.type(other) == type_of(node):
+            return [other]
+    return b("Mul", *node.inputs, type=type_of(node))
 
 
 def _real_div(b: Builder, node: Node) -> Value:
@@ -158,7 +153,7 @@ _SAME = {
     "GreaterEqual": "GreaterOrEqual", "HSwish": "HardSwish", "Identity": "Identity",
     "Invert": "BitwiseNot", "Less": "Less", "LessEqual": "LessOrEqual", "Log": "Log",
     "LogicalAnd": "And", "LogicalNot": "Not", "LogicalOr": "Or", "LogicalXor": "Xor",
-    "MatrixDeterminant": "Det", "Maximum": "Max", "Minimum": "Min", "Mish": "Mish", "Mul": "Mul",
+    "MatrixDeterminant": "Det", "Maximum": "Max", "Minimum": "Min", "Mish": "Mish",
     "Neg": "Neg", "Pow": "Pow", "ReLU": "Relu", "Reciprocal": "Reciprocal", "Rint": "Round",
     "Select": "Where", "Sigmoid": "Sigmoid", "Sign": "Sign", "Sin": "Sin", "Sinh": "Sinh",
     "Softplus": "Softplus", "Sqrt": "Sqrt", "Sub": "Sub", "Tan": "Tan", "Tanh": "Tanh",
@@ -168,7 +163,6 @@ _SAME = {
 
 RULES: Mapping[str, Rule] = {
     **{name: same(op) for name, op in _SAME.items()},
-    "Atan2": _atan2,
     "Cast": _cast,
     "ClampTensor": _clamp,
     "Div": _real_div,
@@ -180,6 +174,7 @@ RULES: Mapping[str, Rule] = {
     "LeftShift": _left_shift,
     "Log1p": _log1p,
     "Mod": same("Mod", fmod=1),
+    "Mul": _mul,
     "NotEqual": negated("Equal"),
     "PopulationCount": _population_count,
     "RealDiv": _real_div,

@@ -1,0 +1,250 @@
+"""What is computed of complex numbers, from their real and imaginary parts.
+
+A rule takes the operands of an equation, ``Pair`` where they are complex, and its parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from msckpt_jax.errors import UnsupportedError
+
+
+class Pair(NamedTuple):
+    """Real and imaginary part, arrays of one shape and dtype."""
+
+    real: Any
+    imag: Any
+
+
+#: Primitives that do to each part what they do to a number.
+BY_PARTS = frozenset((
+    "add", "add_any", "broadcast_in_dim", "concatenate", "copy", "cumsum", "dynamic_slice",
+    "dynamic_update_slice", "expand_dims", "gather", "neg", "pad", "reduce_sum", "reshape", "rev",
+    "scatter", "scatter-add", "scatter-sub", "select_n", "slice", "split", "squeeze", "stack",
+    "sub", "tile", "transpose", "unstack",
+))  # fmt: skip
+
+
+def _mul(x: Pair, y: Pair, **_: Any) -> Pair:
+    return Pair(x.real * y.real - x.imag * y.imag, x.real * y.imag + x.imag * y.real)
+
+
+def _div(x: Pair, y: Pair, **_: Any) -> Pair:
+    """Smith's method: by the larger part of the divisor first, so that nothing overflows."""
+    flat = jnp.abs(y.real) >= jnp.abs(y.imag)
+    large, small = jnp.where(flat, y.real, y.imag), jnp.where(flat, y.imag, y.real)
+    ratio = small / large
+    size = large + small * ratio
+    one, two = jnp.where(flat, x.real, x.imag), jnp.where(flat, x.imag, x.real)
+    real, imaginary = (one + two * ratio) / size, (two - one * ratio) / size
+    return Pair(real, jnp.where(flat, imaginary, -imaginary))
+
+
+def _abs(x: Pair, **_: Any) -> Any:
+    one, two = jnp.abs(x.real), jnp.abs(x.imag)
+    large, small = jnp.maximum(one, two), jnp.minimum(one, two)
+    ratio = small / jnp.where(large == 0, 1, large)
+    found = large * jnp.sqrt(1 + ratio * ratio)
+    return jnp.where(jnp.isinf(large), large, found)
+
+
+def _exp(x: Pair, **_: Any) -> Pair:
+    size = jnp.exp(x.real)
+    return Pair(size * jnp.cos(x.imag), size * jnp.sin(x.imag))
+
+
+def _log(x: Pair, **_: Any) -> Pair:
+    return Pair(jnp.log(_abs(x)), jnp.arctan2(x.imag, x.real))
+
+
+def _sqrt(x: Pair, **_: Any) -> Pair:
+    """The root with a real part that is not negative."""
+    large = jnp.sqrt((_abs(x) + jnp.abs(x.real)) / 2)
+    small = jnp.abs(x.imag) / jnp.where(large == 0, 1, 2 * large)
+    right = x.real >= 0
+    imaginary = jnp.where(right, small, large)
+    return Pair(jnp.where(right, large, small), jnp.where(x.imag < 0, -imaginary, imaginary))
+
+
+def _integer_pow(x: Pair, *, y: int) -> Pair:
+    found = Pair(jnp.ones_like(x.real), jnp.zeros_like(x.real))
+    square, rest = x, abs(y)
+    while rest:
+        found = _mul(found, square) if rest & 1 else found
+        square, rest = _mul(square, square), rest >> 1
+    return found if y >= 0 else _div(Pair(jnp.ones_like(x.real), jnp.zeros_like(x.real)), found)
+
+
+def _pow(x: Pair, y: Any, **_: Any) -> Pair:
+    y = y if isinstance(y, Pair) else Pair(y.astype(x.real.dtype), jnp.zeros_like(x.real))
+    found = _exp(_mul(_log(x), y))
+    none = (x.real == 0) & (x.imag == 0)
+    unit = (y.real == 0) & (y.imag == 0)
+    zero = jnp.where(unit, 1, 0).astype(x.real.dtype)
+    return Pair(jnp.where(none, zero, found.real), jnp.where(none, 0, found.imag))
+
+
+def _sin(x: Pair, **_: Any) -> Pair:
+    return Pair(jnp.sin(x.real) * jnp.cosh(x.imag), jnp.cos(x.real) * jnp.sinh(x.imag))
+
+
+def _cos(x: Pair, **_: Any) -> Pair:
+    return Pair(jnp.cos(x.real) * jnp.cosh(x.imag), -jnp.sin(x.real) * jnp.sinh(x.imag))
+
+
+def _sinh(x: Pair, **_: Any) -> Pair:
+    return Pair(jnp.sinh(x.real) * jnp.cos(x.imag), jnp.cosh(x.real) * jnp.sin(x.imag))
+
+
+def _cosh(x: Pair, **_: Any) -> Pair:
+    return Pair(jnp.cosh(x.real) * jnp.cos(x.imag), jnp.sinh(x.real) * jnp.sin(x.imag))
+
+
+def _tanh(x: Pair, **_: Any) -> Pair:
+    """Of a real part so large that the quotient would overflow it is a sign."""
+    part = jnp.clip(x.real, -30, 30)
+    return _div(_sinh(Pair(part, x.imag)), _cosh(Pair(part, x.imag)))
+
+
+def _tan(x: Pair, **_: Any) -> Pair:
+    found = _tanh(Pair(-x.imag, x.real))
+    return Pair(found.imag, -found.real)
+
+
+def _sign(x: Pair, **_: Any) -> Pair:
+    size = _abs(x)
+    safe = jnp.where(size == 0, 1, size)
+    return Pair(x.real / safe, x.imag / safe)
+
+
+def _rsqrt(x: Pair, **_: Any) -> Pair:
+    return _div(Pair(jnp.ones_like(x.real), jnp.zeros_like(x.real)), _sqrt(x))
+
+
+def _convert(x: Any, *, new_dtype: Any, **_: Any) -> Any:
+    dtype = np.dtype(new_dtype)
+    parts = x if isinstance(x, Pair) else Pair(x, jnp.zeros_like(x))
+    if dtype.kind != "c":
+        if dtype.kind == "b":
+            return (parts.real != 0) | (parts.imag != 0)
+        return parts.real.astype(dtype)
+    part = np.dtype(f"f{dtype.itemsize // 2}")
+    return Pair(parts.real.astype(part), parts.imag.astype(part))
+
+
+def _equal(x: Pair, y: Pair, **_: Any) -> Any:
+    return (x.real == y.real) & (x.imag == y.imag)
+
+
+def _dot_general(x: Any, y: Any, *, preferred_element_type: Any, **params: Any) -> Pair:
+    def product(one: Any, two: Any) -> Any:
+        return lax.dot_general_p.bind(one, two, preferred_element_type=one.dtype, **params)
+
+    (a, b), (c, d) = x, y
+    return Pair(product(a, c) - product(b, d), product(a, d) + product(b, c))
+
+
+# Fourier transforms, of the last axis
+
+
+def _matrix(size: int, sign: int, dtype: np.dtype) -> Pair:
+    angle = 2 * np.pi * (np.outer(np.arange(size), np.arange(size)) % size) / size
+    return Pair(np.cos(angle).astype(dtype), (sign * np.sin(angle)).astype(dtype))
+
+
+def _times(x: Pair, matrix: Pair) -> Pair:
+    return Pair(x.real @ matrix.real - x.imag @ matrix.imag,
+                x.real @ matrix.imag + x.imag @ matrix.real)  # fmt: skip
+
+
+#: Up to here a transform is one product of matrices; larger ones are made of two smaller ones.
+_LARGEST = 64
+
+
+def _transform(x: Pair, sign: int) -> Pair:
+    """Cooley and Tukey's: columns, a rotation, rows."""
+    *batch, size = x.real.shape
+    dtype = x.real.dtype
+    rows = next((n for n in range(math.isqrt(size), 1, -1) if size % n == 0), 1)
+    if size <= _LARGEST or rows == 1:
+        return _times(x, _matrix(size, sign, dtype))
+    columns = size // rows
+    x = Pair(*(jnp.swapaxes(part.reshape(*batch, rows, columns), -1, -2) for part in x))
+    x = _transform(x, sign)
+    angle = 2 * np.pi * np.outer(np.arange(columns), np.arange(rows)) / size
+    x = _mul(x, Pair(np.cos(angle).astype(dtype), (sign * np.sin(angle)).astype(dtype)))
+    x = _transform(Pair(*(jnp.swapaxes(part, -1, -2) for part in x)), sign)
+    return Pair(*(jnp.swapaxes(part, -1, -2).reshape(*batch, size) for part in x))
+
+
+def _along(x: Pair, axis: int, sign: int) -> Pair:
+    x = Pair(*(jnp.moveaxis(part, axis, -1) for part in x))
+    return Pair(*(jnp.moveaxis(part, -1, axis) for part in _transform(x, sign)))
+
+
+def _whole_spectrum(x: Pair, size: int) -> Pair:
+    """The half that is given, and the conjugates of the rest."""
+    x = Pair(x.real[..., : size // 2 + 1], x.imag[..., : size // 2 + 1])
+    rest = slice((size - 1) // 2, 0, -1)
+    imaginary = jnp.concatenate([x.imag, -x.imag[..., rest]], -1)
+    real = jnp.concatenate([x.real, x.real[..., rest]], -1)
+    alone = np.array([k == 0 or 2 * k == size for k in range(size)])  # their own conjugates
+    return Pair(real, jnp.where(alone, 0, imaginary))
+
+
+def _fft(x: Any, *, fft_type: Any, fft_lengths: Any) -> Any:
+    if not all(isinstance(n, int) for n in fft_lengths):
+        raise UnsupportedError("fft of dynamic length")
+    kind = lax.FftType(fft_type) if isinstance(fft_type, int) else fft_type
+    name, count = kind.name.removeprefix("FftType.").upper(), len(fft_lengths)
+    sign = 1 if name.startswith("I") else -1
+    parts = x if isinstance(x, Pair) else Pair(x, jnp.zeros_like(x))
+    others = range(-count, -1) if name in ("RFFT", "IRFFT") else range(-count, 0)
+    if name == "RFFT":
+        parts = _transform(parts, sign)
+        parts = Pair(*(part[..., : fft_lengths[-1] // 2 + 1] for part in parts))
+    for axis in others:
+        parts = _along(parts, axis, sign)
+    if name == "IRFFT":
+        parts = _transform(_whole_spectrum(parts, fft_lengths[-1]), sign)
+    if sign > 0:
+        parts = Pair(*(part / math.prod(fft_lengths) for part in parts))
+    return parts.real if name == "IRFFT" else parts
+
+
+RULES: Mapping[str, Callable[..., Any]] = {
+    "abs": _abs,
+    "complex": lambda real, imag: Pair(real, imag),
+    "conj": lambda x, **_: Pair(x.real, -x.imag),
+    "convert_element_type": _convert,
+    "cos": _cos,
+    "cosh": _cosh,
+    "div": _div,
+    "dot_general": _dot_general,
+    "eq": _equal,
+    "exp": _exp,
+    "fft": _fft,
+    "imag": lambda x: x.imag,
+    "integer_pow": _integer_pow,
+    "is_finite": lambda x: jnp.isfinite(x.real) & jnp.isfinite(x.imag),
+    "log": _log,
+    "mul": _mul,
+    "ne": lambda x, y: ~_equal(x, y),
+    "pow": _pow,
+    "real": lambda x: x.real,
+    "rsqrt": _rsqrt,
+    "sign": _sign,
+    "sin": _sin,
+    "sinh": _sinh,
+    "sqrt": _sqrt,
+    "square": lambda x: _mul(x, x),
+    "tan": _tan,
+    "tanh": _tanh,
+}

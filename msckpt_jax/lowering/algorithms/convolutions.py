@@ -1,0 +1,47 @@
+"""Convolutions of float64, for which onnxruntime has no kernel: a product for each place."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from msckpt_jax.lowering.rewrites.declined import Declined
+
+
+def convolution(
+    x: Any, kernel: Any, *, window_strides: Any, padding: Any, lhs_dilation: Any,
+    rhs_dilation: Any, dimension_numbers: Any, feature_group_count: int, batch_group_count: int,
+    **_: Any,
+) -> Any:  # fmt: skip
+    """In the canonical layout, N C ... and O I ...; other forms become this one first."""
+    axes = tuple(range(x.ndim))
+    if (
+        x.dtype != np.float64
+        or any(tuple(spec) != axes for spec in dimension_numbers)
+        or set(lhs_dilation) != {1}
+        or batch_group_count != 1
+    ):
+        raise Declined
+    groups, outputs = feature_group_count, kernel.shape[0]
+    x = lax.pad(x, np.zeros((), x.dtype), [(0, 0, 0)] * 2 + [(*pair, 0) for pair in padding])
+    sizes = kernel.shape[2:]
+    spans = [(k - 1) * d for k, d in zip(sizes, rhs_dilation, strict=True)]
+    counts = [(n - span - 1) // s + 1
+              for n, span, s in zip(x.shape[2:], spans, window_strides, strict=True)]  # fmt: skip
+    total: Any = 0
+    for place in itertools.product(*map(range, sizes)):
+        first = [at * d for at, d in zip(place, rhs_dilation, strict=True)]
+        last = [f + (n - 1) * s + 1
+                for f, n, s in zip(first, counts, window_strides, strict=True)]  # fmt: skip
+        part = lax.slice(x, (0, 0, *first), (*x.shape[:2], *last), (1, 1, *window_strides))
+        part = part.reshape(x.shape[0], groups, x.shape[1] // groups, -1)
+        factors = kernel[(slice(None), slice(None), *place)].reshape(groups, outputs // groups, -1)
+        total = total + jnp.einsum("ngcs,goc->ngos", part, factors)
+    return total.reshape(x.shape[0], outputs, *counts)
+
+
+RULES = {"conv_general_dilated": convolution}

@@ -1,0 +1,146 @@
+"""Elementary functions in float64, which onnxruntime has in float32 only, and ``atan2``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from numpy.polynomial import chebyshev
+
+from msckpt_jax.lowering.rewrites.declined import Declined
+
+#: Cephes' ``atan``: x + x z P(z) / Q(z), z the square of x, up to 0.66.
+_ATAN_P = (
+    -8.750608600031904122785e-1, -1.615753718733365076637e1, -7.500855792314704667340e1,
+    -1.228866684490136173410e2, -6.485021904942025371773e1,
+)  # fmt: skip
+_ATAN_Q = (
+    1.0, 2.485846490142306297962e1, 1.650270098316988542046e2, 4.328810604912902668951e2,
+    4.853903996359136964868e2, 1.945506571482613964425e2,
+)  # fmt: skip
+
+
+def atan2(y: Any, x: Any) -> Any:
+    """The angle in the first quadrant, and the signs; that of a zero shows in its reciprocal."""
+
+    def negative(value: Any) -> Any:
+        return (value < 0) | ((value == 0) & (1 / value < 0))
+
+    up, along = jnp.abs(y), jnp.abs(x)
+    ratio = jnp.where(up == along, 1, up / along)  # both infinite, too
+    first = jnp.where(up == 0, 0, lax.atan(ratio.astype(x.dtype)))
+    angle = jnp.where(negative(x), np.pi - first, first)
+    angle = jnp.where(jnp.isnan(x) | jnp.isnan(y), jnp.nan, angle)
+    return jnp.where(negative(y), -angle, angle).astype(x.dtype)
+
+
+def _atan(x: Any) -> Any:
+    size = jnp.abs(x)
+    large, middle = size > math.tan(3 * math.pi / 8), size > 0.66
+    reduced = jnp.where(middle, (size - 1) / (size + 1), size)
+    reduced = jnp.where(large, -1 / size, reduced)
+    z = reduced * reduced
+    part = reduced + reduced * z * jnp.polyval(np.array(_ATAN_P), z) / jnp.polyval(
+        np.array(_ATAN_Q), z
+    )
+    start = jnp.where(large, np.pi / 2, jnp.where(middle, np.pi / 4, 0))
+    return jnp.where(x < 0, -(start + part), jnp.where(x == 0, x, start + part))
+
+
+def _asin(x: Any) -> Any:
+    return lax.atan(x / jnp.sqrt((1 - x) * (1 + x)))
+
+
+def _acos(x: Any) -> Any:
+    return 2 * lax.atan(jnp.sqrt((1 - x) / (1 + x)))
+
+
+def _sinh(x: Any) -> Any:
+    small = jnp.expm1(jnp.clip(x, -1, 1))
+    near = (small + small / (small + 1)) / 2
+    return jnp.where(jnp.abs(x) < 1, near, (jnp.exp(x) - jnp.exp(-x)) / 2)
+
+
+def _asinh(x: Any) -> Any:
+    size = jnp.abs(x)
+    square = jnp.minimum(size, 1e100) ** 2
+    near = jnp.log1p(size + square / (1 + jnp.sqrt(square + 1)))
+    found = jnp.where(size < 1e100, near, jnp.log(size) + np.log(2))
+    return jnp.where(x < 0, -found, found)
+
+
+def _acosh(x: Any) -> Any:
+    size = jnp.minimum(x, 1e100)
+    near = jnp.log1p(size - 1 + jnp.sqrt((size - 1) * (size + 1)))
+    return jnp.where(x < 1e100, near, jnp.log(x) + np.log(2))
+
+
+@cache
+def _complement() -> np.ndarray:
+    """Chebyshev's coefficients of log(erfc(z) / t) + z² over t = 2 / (2 + z)."""
+
+    def logarithm(z: float) -> float:
+        if z < 20:
+            return math.log(math.erfc(z)) + z * z
+        s = 1 / (2 * z * z)
+        return math.log((1 - s + 3 * s**2 - 15 * s**3 + 105 * s**4) / (z * math.sqrt(math.pi)))
+
+    def wanted(x: Any) -> Any:
+        t = (np.asarray(x) + 1) / 2
+        return np.array([logarithm(2 / one - 2) - math.log(one) for one in t])
+
+    return chebyshev.chebinterpolate(wanted, 32)
+
+
+def clenshaw(coefficients: Any, t: Any) -> Any:
+    """The sum of Chebyshev's polynomials of ``t``, from -1 to 1."""
+    first, second = jnp.zeros_like(t), jnp.zeros_like(t)
+    for c in coefficients[:0:-1]:
+        first, second = 2 * t * first - second + float(c), first
+    return t * first - second + float(coefficients[0])
+
+
+def _erfc(x: Any) -> Any:
+    size = jnp.minimum(jnp.abs(x), 1e3)
+    t = 2 / (2 + size)
+    far = t * jnp.exp(clenshaw(_complement(), 2 * t - 1) - size * size)
+    found = jnp.where(x < 0, 2 - far, far)
+    return jnp.where(jnp.abs(x) < 0.5, 1 - _small_erf(x), jnp.where(jnp.isnan(x), x, found))
+
+
+def _erf(x: Any) -> Any:
+    return jnp.where(jnp.abs(x) < 0.5, _small_erf(x), 1 - _erfc(x))
+
+
+def _small_erf(x: Any) -> Any:
+    """By its series."""
+    z = jnp.minimum(x * x, 0.25)
+    terms = [(-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(13)]
+    return 2 / math.sqrt(math.pi) * x * jnp.polyval(np.array(terms[::-1]), z)
+
+
+def _in_float64(function: Callable[[Any], Any], x: Any, **_: Any) -> Any:
+    if x.dtype != np.float64:
+        raise Declined
+    return function(x)
+
+
+_FLOAT64: dict[str, Callable[[Any], Any]] = {
+    "acos": _acos,
+    "acosh": _acosh,
+    "asin": _asin,
+    "asinh": _asinh,
+    "atan": _atan,
+    "atanh": lambda x: (jnp.log1p(x) - jnp.log1p(-x)) / 2,
+    "cosh": lambda x: (jnp.exp(x) + jnp.exp(-x)) / 2,
+    "erf": _erf,
+    "erfc": _erfc,
+    "sinh": _sinh,
+    "tan": lambda x: jnp.sin(x) / jnp.cos(x),
+}
+RULES = {"atan2": atan2, **{name: partial(_in_float64, f) for name, f in _FLOAT64.items()}}

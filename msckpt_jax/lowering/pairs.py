@@ -1,0 +1,168 @@
+"""A canonical jaxpr without complex numbers: each is a pair of real ones.
+
+Complex arguments and results become real arrays with a last axis of 2, real and imaginary part, as
+ONNX's DFT has them; inside, the parts are arrays of their own. What is computed of parts is in
+``algorithms.complex``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import source_info_util
+
+from msckpt_jax import _compat
+from msckpt_jax._compat import Aval, ClosedJaxpr, Equation, Literal
+from msckpt_jax.errors import ExportError, UnsupportedError
+from msckpt_jax.lowering import forms
+from msckpt_jax.lowering.algorithms import complex as rules
+from msckpt_jax.lowering.algorithms.complex import Pair
+
+source_info_util.register_exclusion(__file__)
+
+
+def needed(jaxpr: ClosedJaxpr) -> bool:
+    """Whether complex numbers are in a jaxpr."""
+    return any(map(_is_complex, _compat.avals(jaxpr)))
+
+
+def stored(array: Any) -> Any:
+    """A complex array with its parts along a last axis; other arrays as they are."""
+    if not np.iscomplexobj(array):
+        return array
+    array = np.ascontiguousarray(array)
+    return array.view(array.real.dtype).reshape(*np.shape(array), 2)
+
+
+def split(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
+    """The jaxpr of real numbers; what it consists of is to be made canonical again.
+
+    Raises:
+        ExportError: equations that compute of complex numbers what there is no rule for.
+    """
+    problems: dict[str, None] = {}
+
+    def whole(*arrays: Any) -> list[Any]:
+        operands = [
+            Pair(x[..., 0], x[..., 1]) if _is_complex(aval) else x
+            for x, aval in zip(arrays, jaxpr.in_avals, strict=True)
+        ]
+        results = _computed(jaxpr, operands, problems)
+        return [jnp.stack(x, -1) if isinstance(x, Pair) else x for x in results]
+
+    with _compat.wide(_compat.is_wide(jaxpr)), jax.numpy_dtype_promotion("standard"):
+        found = jax.make_jaxpr(whole)(*map(_whole_type, jaxpr.in_avals))
+    if problems:
+        text = f"{len(problems)} problems, nothing was written:"
+        raise ExportError(text, problems=tuple(problems))
+    return found
+
+
+def _computed(jaxpr: ClosedJaxpr, operands: Sequence[Any], problems: dict[str, None]) -> list[Any]:
+    inner, consts = _compat.opened(jaxpr)
+    env = dict(zip(inner.invars, operands, strict=True))
+    env.update(zip(inner.constvars, map(_known, consts), strict=True))
+
+    def read(atom: Any) -> Any:
+        return _known(atom.val, atom.aval) if isinstance(atom, Literal) else env[atom]
+
+    for eqn in inner.eqns:
+        with source_info_util.user_context(eqn.source_info.traceback):
+            try:
+                results = _results(eqn, list(map(read, eqn.invars)), problems)
+            except UnsupportedError as error:
+                line = _compat.user_line(eqn.source_info)
+                problems[f"{line}: {error}" if line else str(error)] = None
+                results = [_nothing(v.aval) for v in eqn.outvars]
+        env.update(zip(eqn.outvars, results, strict=True))
+    return list(map(read, inner.outvars))
+
+
+def _results(eqn: Equation, operands: list[Any], problems: dict[str, None]) -> list[Any]:
+    name = eqn.primitive.name
+    kinds = [_is_complex(v.aval) for v in (*eqn.invars, *eqn.outvars)]
+    if name in forms.BODIES:
+        return _control(eqn, operands, problems)
+    if not any(kinds):
+        found = eqn.primitive.bind(*operands, **eqn.params)
+    elif name in rules.RULES:
+        found = rules.RULES[name](*operands, **eqn.params)
+    elif name in rules.BY_PARTS:
+        real, imaginary = (
+            eqn.primitive.bind(*(x[part] if isinstance(x, Pair) else x for x in operands),
+                               **eqn.params)
+            for part in range(2)
+        )  # fmt: skip
+        if eqn.primitive.multiple_results:
+            return [Pair(*parts) for parts in zip(real, imaginary, strict=True)]
+        found = Pair(real, imaginary)
+    else:
+        raise UnsupportedError(f"{name} of complex numbers")
+    return [found] if isinstance(found, Pair) or not eqn.primitive.multiple_results else found
+
+
+def _control(eqn: Equation, operands: list[Any], problems: dict[str, None]) -> list[Any]:
+    """The bodies take parts instead of complex numbers."""
+    params = forms.with_bodies(eqn, lambda body: _of_parts(body, problems))
+    if "cond_nconsts" in params:
+        first = params["cond_nconsts"]
+        both = first + params["body_nconsts"]
+        params["cond_nconsts"] = len(_leaves(operands[:first]))
+        params["body_nconsts"] = len(_leaves(operands[first:both]))
+    found = eqn.primitive.bind(*_leaves(operands), **params)
+    return _pairs(found, [v.aval for v in eqn.outvars])
+
+
+def _of_parts(jaxpr: ClosedJaxpr, problems: dict[str, None]) -> ClosedJaxpr:
+    def flat(*parts: Any) -> list[Any]:
+        return _leaves(_computed(jaxpr, _pairs(parts, jaxpr.in_avals), problems))
+
+    types = [
+        jax.ShapeDtypeStruct(aval.shape, _part_of(aval.dtype) if _is_complex(aval) else aval.dtype)
+        for aval in jaxpr.in_avals
+        for _ in range(1 + _is_complex(aval))
+    ]
+    return jax.make_jaxpr(flat)(*types)
+
+
+def _leaves(values: Sequence[Any]) -> list[Any]:
+    return [x for value in values for x in (value if isinstance(value, Pair) else (value,))]
+
+
+def _pairs(parts: Sequence[Any], avals: Sequence[Aval]) -> list[Any]:
+    rest = iter(parts)
+    return [Pair(next(rest), next(rest)) if _is_complex(aval) else next(rest) for aval in avals]
+
+
+def _known(value: Any, aval: Aval | None = None) -> Any:
+    if not np.iscomplexobj(value) and (aval is None or not _is_complex(aval)):
+        return value
+    array: Any = np.asarray(value, None if aval is None else aval.dtype)
+    return Pair(array.real, array.imag)
+
+
+def _nothing(aval: Aval) -> Any:
+    """In the place of what could not be computed, so that what follows is looked at, too."""
+    if _is_complex(aval):
+        part = jnp.zeros(aval.shape, _part_of(aval.dtype))
+        return Pair(part, part)
+    return jnp.zeros(aval.shape, aval.dtype)
+
+
+def _whole_type(aval: Aval) -> jax.ShapeDtypeStruct:
+    if not _is_complex(aval):
+        return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+    return jax.ShapeDtypeStruct((*aval.shape, 2), _part_of(aval.dtype))
+
+
+def _is_complex(aval: Aval) -> bool:
+    dtype = getattr(aval, "dtype", None)
+    return isinstance(dtype, np.dtype) and dtype.kind == "c"
+
+
+def _part_of(dtype: np.dtype) -> np.dtype:
+    return np.dtype(f"f{dtype.itemsize // 2}")
