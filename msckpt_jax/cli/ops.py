@@ -42,7 +42,8 @@ TARGETS = ("MINDIR", "AIR", "ONNX")
 def coverage() -> dict[str, tuple[str, ...]]:
     """How each target has a primitive, by the primitive's name."""
     from msckpt_jax.air import adapters as air
-    from msckpt_jax.lowering.algorithms import ALGORITHMS, complex
+    from msckpt_jax.lowering.algorithms import ALGORITHMS
+    from msckpt_jax.lowering.algorithms import complex as pairs
     from msckpt_jax.lowering.rewrites import REWRITES
     from msckpt_jax.mindir.ops import RULES
     from msckpt_jax.onnx import adapters as onnx
@@ -52,8 +53,8 @@ def coverage() -> dict[str, tuple[str, ...]]:
         how = _how(name in RULES, name in REWRITES)
         used = _operators(RULES[name]) if name in RULES else set()
         in_air, in_onnx = (_adapted(how, used, rows) for rows in (air.ADAPTERS, onnx.ADAPTERS))
-        if name in ALGORITHMS or (in_onnx != "rule" and name in complex.RULES):
-            in_onnx = _how(in_onnx.startswith("rule"), True)
+        if name in ALGORITHMS or (in_onnx != "rule" and name in pairs.RULES):
+            in_onnx = _how(in_onnx != "no", True)
         found[name] = (how, in_air, in_onnx)
     return found
 
