@@ -94,6 +94,18 @@ def test_numbers_along_a_dynamic_axis(tmp_path: Path) -> None:
         np.testing.assert_array_equal(runner.run(file, [x])[0], net(x))
 
 
+def test_a_product_with_a_reciprocal_loads(tmp_path: Path) -> None:
+    """onnxruntime 1.32 fails on ``Mul(Add(x, 0), Div(1, y))``."""
+
+    def net(x: jax.Array) -> jax.Array:
+        return (-x + 0.0) * (1.0 / (x * x))
+
+    x = np.linspace(1, 2, 4, dtype=np.float32)
+    out = ms.export(net, x, file_name=tmp_path / "a", file_format="ONNX", verify=True)
+    assert out.difference is not None
+    assert out.difference < 1e-6
+
+
 def test_bytes_are_the_same_each_time(tmp_path: Path) -> None:
     paths = [tmp_path / "one", tmp_path / "two"]
     for path in paths:

@@ -1,7 +1,8 @@
 """Run jax2onnx's cases through a format and what runs its files, and write the table of results.
 
 ``python -m tests.peer.run TARGET LOG [--part K/N] [--only TEXT]`` appends a JSON line a case to
-LOG, and goes on where the log ends; ``--table`` makes ``results_TARGET.md`` of it.
+LOG, and goes on where the log ends; ``--table`` makes ``results_TARGET.md`` of it. ``onnx`` writes
+what ``onnx-native`` writes unless that refuses: ``--native LOG`` takes those results from there.
 """
 
 from __future__ import annotations
@@ -126,8 +127,8 @@ def _patience() -> Iterator[None]:
         signal.signal(signal.SIGALRM, old)
 
 
-def table(target: Target, results: Sequence[Result]) -> str:
-    """The results as Markdown."""
+def table(target: Target, results: Sequence[Result], beside: Sequence[Result] = ()) -> str:
+    """The results as Markdown; ``beside`` are those of jax2onnx alone."""
     states = collections.Counter(r.state for r in results)
     judged = len(results) - states["jax"]
     lines = [
@@ -137,6 +138,7 @@ def table(target: Target, results: Sequence[Result]) -> str:
         f"{judged} of them. Equal means rtol 1e-3 and atol 1e-5 in float32 and float64. Made by "
         "`python -m tests.peer.run`.",
         "",
+        *_compared(results, beside),
         *(f"`{name}`: {why}.\n" for name, why in target.known.items()),
         "| result | cases | share |",
         "|---|---|---|",
@@ -150,6 +152,20 @@ def table(target: Target, results: Sequence[Result]) -> str:
         lines += ["", f"## {STATES[state][0].upper()}{STATES[state][1:]}", ""]
         lines += _by_reason([r for r in results if r.state == state])
     return "\n".join([*lines, ""])
+
+
+def _compared(results: Sequence[Result], beside: Sequence[Result]) -> list[str]:
+    if not beside:
+        return []
+    states = {r.name: r.state for r in beside}  # the last one, where a case was run again
+    theirs = {name for name, state in states.items() if state == "equal"}
+    ours = {r.name for r in results if r.state == "equal"}
+    share = len(theirs) / sum(state != "jax" for state in states.values())
+    return [
+        f"jax2onnx alone, at its own opset: {len(theirs)} equal ({share:.1%}); equal there and not "
+        f"here: {len(theirs - ours)}.",
+        "",
+    ]
 
 
 def _by_reason(results: Sequence[Result]) -> list[str]:
@@ -170,13 +186,18 @@ def main() -> None:
     parser.add_argument("--part", default="0/1")
     parser.add_argument("--only", default="")
     parser.add_argument("--again", default="", help="states to run again, such as wrong,failed")
+    parser.add_argument("--native", type=Path, help="the log of onnx-native: equal ones are taken")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--beside", type=Path, help="the log of jax2onnx alone, for the table")
     args = parser.parse_args()
     known = {r.name: r for r in _logged(args.log)}
+    if args.native:
+        known |= {r.name: r for r in _logged(args.native) if r.state == "equal"}
     target = TARGETS[args.target]
     if args.table:
         file = Path(__file__).with_name(f"results_{args.target}.md")
-        file.write_text(table(target, list(known.values())))
+        beside = _logged(args.beside) if args.beside else []
+        file.write_text(table(target, list(known.values()), beside))
         return
     again = set(args.again.split(","))
     number, parts = map(int, args.part.split("/"))

@@ -58,16 +58,16 @@ def _is_finite(b: Builder, node: Node) -> Value:
     return b("Not", either, type=t)
 
 
-def _mul(b: Builder, node: Node) -> Any:
-    """Not by 1: onnxruntime 1.32 loses a value where it removes such a node before a division."""
-    for one, other in (node.inputs, node.inputs[::-1]):
-        if isinstance(one, Const) and np.all(one.array == 1) and b.type(other) == type_of(node):
-            return [other]
-    return b("Mul", *node.inputs, type=type_of(node))
-
-
 def _real_div(b: Builder, node: Node) -> Value:
-    return b("Div", *node.inputs, type=type_of(node))
+    """1 / x is Reciprocal: onnxruntime 1.32 makes y / x of y * (1 / x), and loses the value of y.
+
+    It does where y itself is of an operator that it removes, such as z + 0: the file fails to load.
+    """
+    one, x = node.inputs
+    t = type_of(node)
+    if isinstance(one, Const) and t.dtype.kind == "f" and b.type(x) == t and np.all(one.array == 1):
+        return b("Reciprocal", x, type=t)
+    return b("Div", one, x, type=t)
 
 
 def _floor_div(b: Builder, node: Node) -> Value:
@@ -153,7 +153,7 @@ _SAME = {
     "GreaterEqual": "GreaterOrEqual", "HSwish": "HardSwish", "Identity": "Identity",
     "Invert": "BitwiseNot", "Less": "Less", "LessEqual": "LessOrEqual", "Log": "Log",
     "LogicalAnd": "And", "LogicalNot": "Not", "LogicalOr": "Or", "LogicalXor": "Xor",
-    "MatrixDeterminant": "Det", "Maximum": "Max", "Minimum": "Min", "Mish": "Mish",
+    "MatrixDeterminant": "Det", "Maximum": "Max", "Minimum": "Min", "Mish": "Mish", "Mul": "Mul",
     "Neg": "Neg", "Pow": "Pow", "ReLU": "Relu", "Reciprocal": "Reciprocal", "Rint": "Round",
     "Select": "Where", "Sigmoid": "Sigmoid", "Sign": "Sign", "Sin": "Sin", "Sinh": "Sinh",
     "Softplus": "Softplus", "Sqrt": "Sqrt", "Sub": "Sub", "Tan": "Tan", "Tanh": "Tanh",
@@ -174,7 +174,6 @@ RULES: Mapping[str, Rule] = {
     "LeftShift": _left_shift,
     "Log1p": _log1p,
     "Mod": same("Mod", fmod=1),
-    "Mul": _mul,
     "NotEqual": negated("Equal"),
     "PopulationCount": _population_count,
     "RealDiv": _real_div,
