@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from msckpt_jax.air.function import AirFunction as AirFunction
     from msckpt_jax.checkpoint.background import AsyncSave as AsyncSave
     from msckpt_jax.checkpoint.filtering import filter_parameters as filter_parameters
     from msckpt_jax.checkpoint.into import load_param_into_net as load_param_into_net
@@ -21,14 +22,15 @@ if TYPE_CHECKING:
     from msckpt_jax.checkpoint.save import save_checkpoint as save_checkpoint
     from msckpt_jax.conventions.convention import Convention as Convention
     from msckpt_jax.conventions.explain import explain as explain
+    from msckpt_jax.errors import AirError as AirError
     from msckpt_jax.errors import AmbiguousLeafError as AmbiguousLeafError
     from msckpt_jax.errors import AsyncSaveError as AsyncSaveError
     from msckpt_jax.errors import CheckpointError as CheckpointError
     from msckpt_jax.errors import ExportError as ExportError
     from msckpt_jax.errors import MindIRError as MindIRError
     from msckpt_jax.exporter import export as export
+    from msckpt_jax.importer import load as load
     from msckpt_jax.mindir.function import MindIRFunction as MindIRFunction
-    from msckpt_jax.mindir.function import load as load
     from msckpt_jax.parallel.formats import ckpt_to_safetensors as ckpt_to_safetensors
     from msckpt_jax.parallel.formats import safetensors_to_ckpt as safetensors_to_ckpt
     from msckpt_jax.parallel.layout import Layout as Layout
@@ -58,6 +60,8 @@ __version__ = "0.1.0"
 _HOME = {
     "AmbiguousLeafError": "errors",
     "AsyncSave": "checkpoint.background",
+    "AirError": "errors",
+    "AirFunction": "air.function",
     "AsyncSaveError": "errors",
     "CheckpointConfig": "training.config",
     "CheckpointError": "errors",
@@ -77,7 +81,7 @@ _HOME = {
     "export": "exporter",
     "filter_parameters": "checkpoint.filtering",
     "latest_checkpoint": "training.resume",
-    "load": "mindir.function",
+    "load": "importer",
     "load_checkpoint": "checkpoint.load",
     "load_checkpoint_async": "checkpoint.load",
     "load_distributed_checkpoint": "parallel.unified",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jax
+
 from msckpt_jax.air import adapt, function, report, writer
 from msckpt_jax.air.check import MAXIMUM_BYTES
 from msckpt_jax.errors import ExportError
@@ -37,7 +39,8 @@ def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
     run = function.load(file, strict=True)
 
     def results(*inputs: Any) -> Any:
-        found = run(*inputs)
+        with jax.enable_x64(True):  # the file has 64 bits where it says so
+            found = run(*inputs)
         return found if isinstance(found, tuple) else (found,)
 
     return verification.largest(file, verification.trials(traced), results, "GE's operators")

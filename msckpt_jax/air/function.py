@@ -1,7 +1,8 @@
-"""An AIR file as a JAX function: ``msckpt_jax.air.function.load("model.air")``."""
+"""An AIR file as a JAX function: ``msckpt_jax.load("model.air")``."""
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,12 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from msckpt_jax import display
 from msckpt_jax.air.file import read
-from msckpt_jax.air.meaning import MEANINGS, Meaning
+from msckpt_jax.air.graph import graph_of
+from msckpt_jax.air.meaning import MEANINGS, POSITIONS, Meaning
 from msckpt_jax.air.prototypes import Prototype, prototypes
-from msckpt_jax.air.wiring import DATA, ports, sources
+from msckpt_jax.air.wiring import DATA, arguments, ports, results, sources
 from msckpt_jax.dtypes import BY_GE
 from msckpt_jax.errors import AirError
+from msckpt_jax.lowering import listing
+from msckpt_jax.lowering.graph import Graph
 
 FLOW = frozenset({"If", "StatelessIf", "Case", "StatelessCase", "While", "StatelessWhile"})
 FLOW |= {"PartitionedCall"}
@@ -49,7 +54,7 @@ class AirFunction:
                 op.name,
                 jax.ShapeDtypeStruct(_shape(op.input_desc[0]), _dtype(op.input_desc[0], file)),
             )
-            for op in _data(self._main)
+            for op in arguments(self._main)
         ]
         self.parameters = {
             op.name: _constant(op, file) for op in self._main.op if op.type in ("Const", "Constant")
@@ -63,8 +68,25 @@ class AirFunction:
         if len(inputs) != len(self.inputs):
             names = [name for name, _ in self.inputs]
             raise TypeError(f"{self.file} takes {len(names)} arguments {names}, not {len(inputs)}")
-        results = self._run(self._main, inputs, {**self.parameters, **parameters})
-        return results[0] if len(results) == 1 else results
+        found = self._run(self._main, inputs, {**self.parameters, **parameters})
+        return found[0] if len(found) == 1 else found
+
+    @functools.cached_property
+    def graph(self) -> Graph:
+        """What is computed, as GE's operators."""
+        return graph_of(
+            self._main,
+            lambda graph: self._orders[graph.name],
+            self._graphs,
+            lambda op: _constant(op, self.file),
+            _written,
+        )
+
+    def __repr__(self) -> str:
+        return listing.text(f"AirFunction of {self.file}", self.graph)
+
+    def _repr_html_(self) -> str:
+        return display.page(f"AirFunction of {self.file}", *listing.html(self.graph))
 
     def _refuse_unknown(self) -> None:
         known = self._meanings.keys() | FLOW | DATA | {"Const", "Constant", "NetOutput"}
@@ -83,7 +105,7 @@ class AirFunction:
         self, graph: Any, inputs: Sequence[Any], parameters: Mapping[str, Any]
     ) -> tuple[Any, ...]:
         values: dict[str, tuple[Any, ...]] = {}
-        for op, value in zip(_data(graph), inputs, strict=True):
+        for op, value in zip(arguments(graph), inputs, strict=True):
             values[op.name] = (jnp.asarray(value),)
         for op in self._orders[graph.name]:
             if op.type in DATA or op.type == "NetOutput":
@@ -97,9 +119,11 @@ class AirFunction:
                 for source in sources(op)
             ]
             values[op.name] = _tuple(self._compute(op, operands))
+            if op.type in POSITIONS:
+                values[op.name] = self._positions(op, values[op.name])
             if self._strict:
                 _as_described(op, values[op.name], self.file)
-        return tuple(values[name][index] for name, index in _results(graph))
+        return tuple(values[source.name][source.index] for source in results(graph))
 
     def _compute(self, op: Any, operands: list[Any]) -> Any:
         if op.type in FLOW:
@@ -117,6 +141,11 @@ class AirFunction:
         while inputs and inputs[-1] is None:
             inputs.pop()
         return self._meanings[op.type](_attributes(op, prototype), *inputs)
+
+    def _positions(self, op: Any, found: tuple[Any, ...]) -> tuple[Any, ...]:
+        at = POSITIONS[op.type]
+        dtype = jax.dtypes.canonicalize_dtype(_dtype(op.output_desc[at], self.file))
+        return *found[:at], found[at].astype(dtype), *found[at + 1 :]
 
     def _flow(self, op: Any, operands: list[Any]) -> Any:
         def body(name: str) -> Any:
@@ -176,18 +205,6 @@ def _order(graph: Any, file: Any) -> list[Any]:
     except CycleError as error:
         cycle = " -> ".join(error.args[1])
         raise AirError(f"graph {graph.name!r} has a cycle: {cycle}", file=file) from None
-
-
-def _data(graph: Any) -> list[Any]:
-    return sorted((op for op in graph.op if op.type in DATA), key=lambda op: op.attr["index"].i)
-
-
-def _results(graph: Any) -> list[tuple[str, int]]:
-    ends = [op for op in graph.op if op.type == "NetOutput"]
-    if ends:
-        return [(source.name, source.index) for source in sources(ends[0]) if source is not None]
-    found = (text.rpartition(":") for text in dict.fromkeys(graph.output))
-    return [(name, int(index)) for name, _, index in found]
 
 
 def _shape(described: Any) -> tuple[int, ...]:
@@ -255,8 +272,16 @@ def _attributes(op: Any, prototype: Prototype) -> dict[str, Any]:
         for name, attribute in prototype.attributes.items()
         if attribute.default is not None
     }
+    return found | _written(op)
+
+
+def _written(op: Any) -> dict[str, Any]:
+    """The attributes that the file has, but for GE's own, of plain kinds."""
+    found = {}
     for name, attribute in op.attr.items():
         kind = attribute.WhichOneof("value")
+        if name.startswith("_") or name == "is_input_const":
+            continue
         if kind in _PLAIN:
             found[name] = _PLAIN[kind](attribute)
         elif kind == "list" and attribute.list.val_type in _LISTS:

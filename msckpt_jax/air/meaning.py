@@ -95,8 +95,7 @@ def _running(name: str, best: Callable[..., Any]) -> Meaning:
     def meaning(a: Any, x: Any) -> Any:
         axis = a[name] % x.ndim
         values = best(x, axis=axis)
-        wide = jax.dtypes.canonicalize_dtype(np.int64)
-        index = jnp.where(x == values, lax.broadcasted_iota(wide, x.shape, axis), 0)
+        index = jnp.where(x == values, lax.broadcasted_iota(jnp.int32, x.shape, axis), 0)
         return values, lax.cummax(index, axis=axis)
 
     return meaning
@@ -451,6 +450,9 @@ def _gelu(a: Any, x: Any) -> Any:
 def _logical_shape(a: Any, x: Any) -> Any:
     return np.asarray(x.shape, _dtype(a["dtype"]))
 
+
+#: Results whose dtype no attribute says, only the file: int32 or int64.
+POSITIONS = {"Cummax": 1, "Cummin": 1}
 
 #: GE's operator -> what it computes.
 MEANINGS: Mapping[str, Meaning] = {

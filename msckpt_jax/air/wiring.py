@@ -55,6 +55,20 @@ def sources(operator: Any) -> list[Source | None]:
     return found
 
 
+def arguments(graph: Any) -> list[Any]:
+    """The operators that stand for the graph's arguments, in their order."""
+    return sorted((op for op in graph.op if op.type in DATA), key=lambda op: op.attr["index"].i)
+
+
+def results(graph: Any) -> list[Source]:
+    """What the graph gives: the inputs of its NetOutput, or without one each output once."""
+    ends = [op for op in graph.op if op.type == "NetOutput"]
+    if ends:
+        return [source for source in sources(ends[0]) if source is not None]
+    found = (text.rpartition(":") for text in dict.fromkeys(graph.output))
+    return [Source(name, int(index)) for name, _, index in found]
+
+
 def input_names(operator: Any) -> dict[str, int]:
     """Port -> position, from the bookkeeping attributes that GE reads; empty without them."""
     if "_input_name_key" not in operator.attr:

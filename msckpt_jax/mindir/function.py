@@ -46,11 +46,8 @@ def load(
     Raises:
         MindIRError: the file is damaged, encrypted otherwise, or has operators without a meaning
             (all are named).
-        ValueError: it is an AIR file.
         FileNotFoundError: there is no such file.
     """
-    if str(file_name).endswith(".air"):
-        raise ValueError(f"{file_name} is an AIR file: msckpt_jax.air.function.load reads these")
     program = reader.read(file_name, dec_key, dec_mode)
     try:
         known = evaluate.rules_for(program.graph, rules)

@@ -145,6 +145,24 @@ def test_wrong_number_of_arguments() -> None:
         load(SAMPLES / "ms_dense_w.air")(array(2, 3), array(2, 3))
 
 
-def test_the_other_load_says_where_to_go() -> None:
-    with pytest.raises(ValueError, match=r"msckpt_jax\.air\.function\.load"):
-        ms.load(SAMPLES / "ms_dense_w.air")
+def test_it_prints_as_its_graph() -> None:
+    net = ms.load(SAMPLES / "sw_conv2d.air")
+    assert isinstance(net, ms.AirFunction)
+    lines = repr(net).splitlines()
+    assert lines[0] == f"<AirFunction of {SAMPLES / 'sw_conv2d.air'}"
+    assert any("= Conv2D(%0, %1" in line and "strides=[1, 1, 2, 2]" in line for line in lines)
+    assert lines[-2:] == ["  return %2", ">"]
+    assert "Conv2D(%0, %1" in net._repr_html_()
+
+
+def test_bodies_print_below_their_operator() -> None:
+    text = repr(ms.load(SAMPLES / "ctrl.air"))
+    assert "StatelessIf" in text or "If(" in text
+    assert text.count("return") > 1
+
+
+def test_load_refuses_what_it_cannot_read(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="onnxruntime"):
+        ms.load(tmp_path / "a.onnx")
+    with pytest.raises(ValueError, match="AIR has no cipher"):
+        ms.load(SAMPLES / "mlp.air", dec_key=bytes(16))
