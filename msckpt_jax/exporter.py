@@ -228,23 +228,34 @@ def lowered(
     For a MindIR MindSpore's CPU must have kernels for it: there are casts around some nodes.
     """
     from msckpt_jax.lowering import pairs
-    from msckpt_jax.lowering.algorithms import ALGORITHMS
     from msckpt_jax.lowering.canonical import canonicalise
     from msckpt_jax.lowering.lower import lower
     from msckpt_jax.mindir import check, ops
 
     mine, kernels = dict(rules or {}), file_format == "MINDIR"
     keep = (*mine, *_KEPT.get(file_format, ()))
-    rewrites = ALGORITHMS if file_format == "ONNX" else {}
+    algorithms, rewrites, more = _forms_of(file_format, fuse)
     jaxpr, weights = traced.jaxpr, traced.weights
     if file_format == "ONNX" and pairs.needed(jaxpr):
-        jaxpr = pairs.split(canonicalise(jaxpr, fuse=False, rules=rewrites, keep=keep))
+        jaxpr = pairs.split(canonicalise(jaxpr, fuse=False, rules=algorithms, keep=keep))
         weights = {name: pairs.stored(value) for name, value in weights.items()}
-    jaxpr = canonicalise(jaxpr, fuse=fuse, exact=exact, rules=rewrites, keep=keep)
+    jaxpr = canonicalise(jaxpr, fuse=fuse, exact=exact, rules=rewrites, keep=keep, more=more)
     options = Options({**ops.RULES, **mine}, exact, target, kernels)
     graph = lower(jaxpr, weights, list(traced.inputs), options)
     check.check(graph, kernels=kernels)
     return graph
+
+
+def _forms_of(file_format: str, fuse: bool) -> tuple[Mapping[str, Any], Mapping[str, Any], Any]:
+    """Algorithms for what a format lacks, these and rewrites for what it has, its fusions."""
+    if file_format != "ONNX":
+        return {}, {}, ()
+    from msckpt_jax.lowering.algorithms import ALGORITHMS
+    from msckpt_jax.onnx import fusions
+
+    if not fuse:
+        return ALGORITHMS, ALGORITHMS, ()
+    return ALGORITHMS, {**fusions.REWRITES, **ALGORITHMS}, fusions.FUSIONS
 
 
 def _preprocessed(inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:

@@ -118,6 +118,19 @@ CASES: dict[str, tuple[Any, tuple[Any, ...]]] = {
         lambda x: (jnp.expm1(x), jnp.log1p(abs(x)), jnp.arctan2(x, 1 - x), lax.rsqrt(abs(x) + 1)),
         (_array(9),),
     ),
+    "activations": (
+        lambda x: (
+            *(f(x) for f in (jax.nn.mish, jax.nn.softplus, jax.nn.leaky_relu, jax.nn.elu)),
+            jax.nn.leaky_relu(x, 0.3),
+            jax.nn.gelu(x, approximate=False),
+            jax.nn.silu(x),
+        ),
+        (np.array([-90, -30, -3, -1e-3, 0, 0.5, 4, 30, 90], np.float32),),
+    ),
+    "activations of float16": (
+        lambda x: (jax.nn.mish(x), jax.nn.gelu(x), jax.nn.leaky_relu(x)),
+        (np.array([-30, -3, 0, 0.5, 4, 30], np.float16),),
+    ),
     "bfloat16": (lambda x: (x * 2 + 1, x.T, x > 0), (_array(4, 3).astype(jnp.bfloat16),)),
     "float16": (lambda x: jax.nn.softmax(x) * 2, (_array(4, 3).astype(np.float16),)),
     "convolutions": (

@@ -38,6 +38,7 @@ def canonicalise(
     exact: bool = False,
     rules: Mapping[str, Rewrite] = {},
     keep: Collection[str] = (),
+    more: Sequence[fusions.Fusion] = (),
 ) -> ClosedJaxpr:
     """The same function as equations of the canonical forms only.
 
@@ -49,6 +50,7 @@ def canonicalise(
         exact: only those that give JAX's results on infinities and NaN, too.
         rules: further rewrites, primitive name to function; they come before the built-in ones.
         keep: names of primitives that are never rewritten.
+        more: fusions beside those that every format has.
 
     Returns:
         A jaxpr with the same dtypes and shapes of arguments and results; arrays of PRNG keys are
@@ -57,7 +59,9 @@ def canonicalise(
     with _compat.wide(_compat.is_wide(jaxpr)), jax.numpy_dtype_promotion("standard"):
         result = _Builder(_Options(rules, frozenset(keep))).build(jaxpr, _Scope())
         result = layouts.sink(result)
-        return fusions.fuse(result, _without_operators, exact=exact) if fuse else result
+        if not fuse:
+            return result
+        return fusions.fuse(result, _without_operators, exact=exact, more=more)
 
 
 def _without_operators(jaxpr: ClosedJaxpr) -> ClosedJaxpr:

@@ -13,7 +13,7 @@ alone is wrong by 1e-4. Softmax, LogSoftmax and ReLU treat infinities and NaN in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -57,7 +57,7 @@ class Fusion:
         path: primitives that lead from the last equation to an early one.
         patterns: of the shape of the result.
         exact: whether infinities and NaN come out as in JAX.
-        wide: whether MindSpore's CPU has a kernel for float64.
+        wide: whether there is a kernel for float64.
     """
 
     op: str
@@ -67,7 +67,8 @@ class Fusion:
     wide: bool = True
 
 
-def _elementwise(function: Callable[..., Any]) -> Callable[[_Shape], Iterator[Pattern]]:
+def elementwise(function: Callable[..., Any]) -> Callable[[_Shape], Iterator[Pattern]]:
+    """The patterns of a function of one array."""
     return lambda shape: iter([Pattern(function, (shape,))])
 
 
@@ -132,9 +133,9 @@ _NORM = ("add", "mul", "mul", "rsqrt", "add")
 FUSIONS = (
     Fusion("Softmax", ("div", "exp", "sub"), _softmaxes),
     Fusion("LogSoftmax", ("sub", "log"), _log_softmaxes, wide=False),
-    Fusion("GeLU", ("mul", "mul", "add", "tanh"), _elementwise(jax.nn.gelu), exact=True),
-    Fusion("SiLU", ("mul", "logistic"), _elementwise(jax.nn.silu), exact=True),
-    Fusion("ReLU", ("max",), _elementwise(jax.nn.relu)),
+    Fusion("GeLU", ("mul", "mul", "add", "tanh"), elementwise(jax.nn.gelu), exact=True),
+    Fusion("SiLU", ("mul", "logistic"), elementwise(jax.nn.silu), exact=True),
+    Fusion("ReLU", ("max",), elementwise(jax.nn.relu)),
     Fusion("LayerNorm", (*_NORM, "reshape", "max"), _layer_norms(_layer_norm), exact=True),
     Fusion("LayerNorm", (*_NORM, "div"), _layer_norms(_layer_norm_in_two_passes), exact=True),
     Fusion("BatchNorm", (*_NORM, "reshape"), _batch_norms, exact=True, wide=False),
@@ -144,19 +145,23 @@ FUSIONS = (
 Canonical = Callable[[ClosedJaxpr], ClosedJaxpr]
 
 
-def fuse(jaxpr: ClosedJaxpr, canonical: Canonical, *, exact: bool) -> ClosedJaxpr:
+def fuse(
+    jaxpr: ClosedJaxpr, canonical: Canonical, *, exact: bool, more: Sequence[Fusion] = ()
+) -> ClosedJaxpr:
     """The canonical jaxpr with operators, in bodies too.
 
     Args:
         jaxpr: a canonical jaxpr.
         canonical: makes jaxprs canonical, without operators.
         exact: only operators that give JAX's results on infinities and NaN, too.
+        more: fusions that are tried before ``FUSIONS``.
     """
+    fusions = [f for f in (*more, *FUSIONS) if f.exact or not exact]
     made = {var: eqn for eqn in jaxpr.eqns for var in eqn.outvars}
     eqns = []
     for eqn in jaxpr.eqns:
-        found = _operator(eqn, made, canonical, exact)
-        bodies = forms.with_bodies(eqn, lambda body: fuse(body, canonical, exact=exact))
+        found = _operator(eqn, made, canonical, fusions)
+        bodies = forms.with_bodies(eqn, lambda body: fuse(body, canonical, exact=exact, more=more))
         eqns.append(found or eqn.replace(params=bodies))
     inner = jaxpr.jaxpr
     parts = (inner.constvars, jaxpr.consts, inner.invars)
@@ -164,10 +169,10 @@ def fuse(jaxpr: ClosedJaxpr, canonical: Canonical, *, exact: bool) -> ClosedJaxp
 
 
 def _operator(
-    eqn: Equation, made: Mapping[Var, Equation], canonical: Canonical, exact: bool
+    eqn: Equation, made: Mapping[Var, Equation], canonical: Canonical, fusions: Sequence[Fusion]
 ) -> Equation | None:
-    for fusion in FUSIONS:
-        if (exact and not fusion.exact) or not _leads(eqn, fusion.path, made):
+    for fusion in fusions:
+        if not _leads(eqn, fusion.path, made):
             continue
         out = eqn.outvars[0].aval
         for pattern, jaxpr in _instances(fusion, out.shape, out.dtype, canonical):

@@ -60,11 +60,15 @@ class _Walk:
         if name == "transpose":
             source, order = views[0]
             self.views[eqn.outvars[0]] = source, tuple(order[i] for i in eqn.params["permutation"])
+        elif name == "dot_general" and (product := self.product(eqn, views)):
+            self.views[eqn.outvars[0]] = product
         elif len(orders) == 1 and (moved := self.moved(eqn, orders.pop())):
             self.views[eqn.outvars[0]] = moved
         else:
-            source = eqn.source_info
-            self.emit(eqn.replace(invars=[self.plain(atom, source) for atom in eqn.invars]))
+            operands = [self.plain(atom, eqn.source_info) for atom in eqn.invars]
+            self.emit(
+                eqn.replace(invars=list(map(self.root, operands)) if _reshapes(eqn) else operands)
+            )
 
     def view(self, atom: Atom) -> tuple[Atom, _Order]:
         known = None if isinstance(atom, Literal) else self.views.get(atom)
@@ -73,11 +77,28 @@ class _Walk:
     def plain(self, atom: Atom, source: SourceInfo | None) -> Atom:
         """The value itself; its transpose is emitted once."""
         seen, order = self.view(atom)
+        return self.seen(seen, order, source)
+
+    def seen(self, atom: Atom, order: _Order, source: SourceInfo | None) -> Atom:
         if _in_order(order):
-            return seen
-        if atom not in self.done:
-            self.done[atom] = self.transposed(seen, order, source)
-        return self.done[atom]
+            return atom
+        key = "seen", atom, order
+        if key not in self.done:
+            self.done[key] = self.transposed(atom, order, source)
+        return self.done[key]
+
+    def product(self, eqn: Equation, views: Sequence[tuple]) -> tuple[Atom, _Order] | None:
+        """Of many matrices: the transposed product of the transposed, if that transposes less."""
+        shape = eqn.outvars[0].aval.shape
+        count = len(shape)
+        swap = (*range(count - 2), count - 1, count - 2)
+        swapped = [(seen, tuple(order[i] for i in swap)) for seen, order in views]
+        if count < 3 or sum(map(_moved, swapped)) >= sum(map(_moved, views)):
+            return None
+        operands = [self.seen(*view, eqn.source_info) for view in swapped[::-1]]
+        result = Var(ShapedArray(tuple(shape[i] for i in swap), eqn.outvars[0].aval.dtype))
+        self.emit(eqn.replace(invars=operands, outvars=[result]))
+        return result, swap
 
     def moved(self, eqn: Equation, order: _Order) -> tuple[Atom, _Order] | None:
         """The result as a transpose of what is computed from the operands before theirs."""
@@ -92,6 +113,8 @@ class _Walk:
             params["dimension"] = order[params["dimension"]]
         elif name == "pad":
             params["padding_config"] = tuple(params["padding_config"][i] for i in np.argsort(order))
+        elif name == "reshape":
+            return self.squeezed(eqn, order)
         elif name not in forms.ELEMENTWISE:
             return None
         operands = [self.operand(eqn, atom, order) for atom in eqn.invars]
@@ -101,6 +124,21 @@ class _Walk:
         result = Var(ShapedArray(shape, out.dtype))
         self.emit(eqn.replace(invars=operands, outvars=[result], params=params))
         return result, left
+
+    def squeezed(self, eqn: Equation, order: _Order) -> tuple[Atom, _Order] | None:
+        """Of a reshape that only adds or drops axes of size 1; new ones come first."""
+        seen, out = self.view(eqn.invars[0])[0], eqn.outvars[0].aval.shape
+        shape = seen.aval.shape
+        long = [axis for axis in order if shape[axis] != 1]
+        if [shape[axis] for axis in long] != _long(out):
+            return None
+        kept = sorted(long)
+        count = len(out) - len(kept)
+        new = [1] * count + [shape[axis] for axis in kept]
+        rest, ones = iter(long), iter(range(count))
+        left = tuple(next(ones) if n == 1 else count + kept.index(next(rest)) for n in out)
+        view = self.reshaped(seen, tuple(new), eqn.source_info), left
+        return view if _moved(view) else None
 
     def operand(self, eqn: Equation, atom: Atom, order: _Order) -> Atom | None:
         """The operand before its transposition by ``order``, or None."""
@@ -124,17 +162,29 @@ class _Walk:
             result = Var(ShapedArray(shape, atom.aval.dtype))
             self.emit(maker.replace(invars=turned, outvars=[result]))
         elif _long(atom.aval.shape) == _long(shape):
-            vector = operands[0] if maker is not None and _adds_axes(maker) else atom
-            params = {"new_sizes": shape, "dimensions": None, "sharding": None}
-            result = self.new(primitives.reshape_p, [vector], shape, source, **params)
+            result = self.reshaped(atom, shape, source)
         else:
             result = self.transposed(atom, tuple(np.argsort(order).tolist()), source)
         self.done[atom, order] = result
         return result
 
     def transposed(self, atom: Atom, order: _Order, source: SourceInfo | None) -> Atom:
-        shape = [atom.aval.shape[axis] for axis in order]
+        shape = tuple(atom.aval.shape[axis] for axis in order)
+        if not _moved((atom, order)):
+            return self.reshaped(atom, shape, source)
         return self.new(primitives.transpose_p, [atom], shape, source, permutation=order)
+
+    def reshaped(self, atom: Atom, shape: Any, source: SourceInfo | None) -> Atom:
+        params = {"new_sizes": shape, "dimensions": None, "sharding": None}
+        return self.new(primitives.reshape_p, [self.root(atom)], shape, source, **params)
+
+    def root(self, atom: Atom) -> Atom:
+        """What an array was before it was reshaped."""
+        maker = None if isinstance(atom, Literal) else self.made.get(atom)
+        while maker is not None and _reshapes(maker):
+            atom = maker.invars[0]
+            maker = None if isinstance(atom, Literal) else self.made.get(atom)
+        return atom
 
     def new(self, primitive: Any, operands: list, shape: Any, source: Any, **params: Any) -> Atom:
         result = Var(ShapedArray(tuple(shape), operands[0].aval.dtype))
@@ -146,6 +196,15 @@ class _Walk:
         self.made.update(dict.fromkeys(eqn.outvars, eqn))
 
 
+def _moved(view: tuple[Atom, _Order]) -> int:
+    """How many elements change their place when a view is computed."""
+    shape, order = view[0].aval.shape, view[1]
+    long = [axis for axis in order if shape[axis] != 1]
+    if long == sorted(long):
+        return 0
+    return math.prod(n for n in shape if isinstance(n, int))
+
+
 def _in_order(order: _Order) -> bool:
     return order == tuple(range(len(order)))
 
@@ -154,9 +213,8 @@ def _long(shape: Sequence[Any]) -> list[Any]:
     return [n for n in shape if n != 1]
 
 
-def _adds_axes(eqn: Equation) -> bool:
-    before, after = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
-    return eqn.primitive is primitives.reshape_p and _long(before) == _long(after)
+def _reshapes(eqn: Equation) -> bool:
+    return eqn.primitive is primitives.reshape_p and eqn.params["dimensions"] is None
 
 
 def _is_elementwise(eqn: Equation) -> bool:

@@ -83,6 +83,8 @@ def _fits(kind: str, argument: operators.Argument) -> bool:
         return True
     if kind == "T_":  # an empty tuple
         return argument.kind.startswith("T_")
+    if (kind, argument.kind) == ("FLOAT", "NUMBER"):
+        return True
     wanted = argument.kind.replace("NUMBER", "INT")
     return kind == wanted or (kind, wanted) in {("TENSOR", "INT"), ("TENSOR", "T_INT")}
 

@@ -139,5 +139,8 @@ def _merged(one: jax.Array, other: jax.Array) -> jax.Array:
 
 def _pyramid(x: jax.Array) -> jax.Array:
     """Maxima over windows of 13, 9, 5 and 1 pixels, side by side."""
-    pools = [nnx.max_pool(x, (size, size), (1, 1), "SAME") for size in (13, 9, 5)]
+    pools = [
+        nnx.max_pool(x, window_shape=(size, size), strides=(1, 1), padding="SAME")
+        for size in (13, 9, 5)
+    ]
     return jnp.concatenate([*pools, x], axis=-1)

@@ -11,8 +11,9 @@ from onnx import helper
 
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.lowering.graph import Graph, Node, Parameter, Tensor, Value
+from msckpt_jax.onnx import tidy
 from msckpt_jax.onnx.adapters import ADAPTERS
-from msckpt_jax.onnx.builder import Builder, Names, info, initializer
+from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer
 from msckpt_jax.onnx.operands import Rule
 
 #: The first opset in which all that the rules use has its present form, and what the checker knows.
@@ -55,14 +56,7 @@ def adapt(graph: Graph, *, opset: int = OPSET, rules: Mapping[str, Rule] | None 
         problems = tuple(adapting.problems)
         text = f"{len(problems)} operators cannot become ONNX, nothing was written:"
         raise ExportError(text, problems=problems)
-    made = helper.make_graph(
-        builder.nodes,
-        graph.name,
-        inputs,
-        results,
-        [*names.initializers, *(initializer(name, p) for name, p in weights.items())],
-        value_info=builder.infos,
-    )
+    made = _tidied(graph.name, builder, inputs, results, weights)
     model = helper.make_model(
         made,
         producer_name="msckpt_jax",
@@ -70,6 +64,22 @@ def adapt(graph: Graph, *, opset: int = OPSET, rules: Mapping[str, Rule] | None 
         ir_version=helper.find_min_ir_version_for([helper.make_opsetid("", opset)], True),
     )
     return Adapted(model, weights)
+
+
+def _tidied(
+    name: str, builder: Builder, inputs: list[Any], results: list[Any], weights: Mapping[str, Any]
+) -> Any:
+    """The ``GraphProto``."""
+    shapes = {info.name: dims_of(info) for info in (*inputs, *builder.infos)}
+    shapes |= {name: weight.type.shape for name, weight in weights.items()}
+    nodes = tidy.biases_first(builder.nodes, shapes, builder.name, builder.names.unique)
+    nodes = tidy.matrices_last(nodes, builder.names.unique)
+    nodes = tidy.living(nodes, [value.name for value in results])
+    used = tidy.uses(nodes)
+    constants = [tensor for tensor in builder.names.initializers if used[tensor.name]]
+    infos = [info for info in builder.infos if used[info.name]]
+    initializers = [*constants, *(initializer(name, p) for name, p in weights.items())]
+    return helper.make_graph(nodes, name, inputs, results, initializers, value_info=infos)
 
 
 class _Adapting:

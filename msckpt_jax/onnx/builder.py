@@ -52,6 +52,8 @@ class Builder:
         self.nodes: list[Any] = []
         self.infos: list[Any] = []
         self._known: dict[Value, str] = {} if outer is None else dict(outer._known)
+        #: What was converted to a wider dtype, by the name of the result.
+        self._narrow: dict[str, Value] = {} if outer is None else dict(outer._narrow)
 
     def __call__(self, op: str, *inputs: Any, type: Tensor, **attributes: Any) -> Value:
         """Add a node with one result.
@@ -122,8 +124,17 @@ class Builder:
         return array.type
 
     def cast(self, operand: Any, dtype: Any) -> Value:
+        """The operand in another dtype; conversions before it that lose nothing are left out."""
         type_ = Tensor(np.dtype(dtype), self.type(operand).shape)
-        return self("Cast", operand, type=type_, to=number(type_.dtype))
+        if not isinstance(operand, Value):
+            return self("Cast", operand, type=type_, to=number(type_.dtype))
+        operand = self._narrow.get(self.name(operand), operand)
+        if operand.type == type_:
+            return operand
+        found = self("Cast", operand, type=type_, to=number(type_.dtype))
+        if np.can_cast(operand.type.dtype, type_.dtype, "safe"):
+            self._narrow[self.name(found)] = operand
+        return found
 
     def vector(self, operand: Any) -> Any:
         """A shape-like operand as an int64 tensor: an array, or a value if sizes are dynamic."""
@@ -232,6 +243,12 @@ def number(dtype: np.dtype) -> int:
 def info(name: str, type_: Tensor) -> Any:
     """A ``ValueInfoProto``; dynamic sizes are named."""
     return helper.make_tensor_value_info(name, number(type_.dtype), _dims(type_.shape))
+
+
+def dims_of(info: Any) -> tuple[Any, ...]:
+    """The sizes of a ``ValueInfoProto``: a number, a name, or None."""
+    dims = info.type.tensor_type.shape.dim
+    return tuple(getattr(dim, kind) if (kind := dim.WhichOneof("value")) else None for dim in dims)
 
 
 def _dims(shape: Sequence[Dim]) -> list[Any]:

@@ -15,6 +15,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import argparse
+import functools
 import json
 import logging
 import platform
@@ -32,8 +33,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import onnxruntime
+from flax import nnx
 from models import Peer, jax2onnx, mindspore
 from networks import NETWORKS, ours
+from peers import PeerRefusedError
 from rich.console import Console
 from timing import Contender, anonymous_mib, measure, peak_of, show
 
@@ -59,7 +62,7 @@ def export_time(name: str, folder: Path, rounds: int, console: Console) -> Rows:
 
     theirs = {
         "net": case.mindspore,
-        "args": case.arguments,
+        "args": list(case.arguments),
         "file": str(folder / "b"),
         "inputs": str(folder / "inputs.npz"),
     }
@@ -90,7 +93,7 @@ def latency(name: str, folder: Path, rounds: int, console: Console) -> Rows:
     np.savez(folder / "ours.npz", *inputs)
     peer = mindspore()
     own = {"file": str(folder / "own.mindir"), "inputs": str(folder / "theirs.npz")}
-    peer.ask("export", net=case.mindspore, args=case.arguments, **own)
+    peer.ask("export", net=case.mindspore, args=list(case.arguments), **own)
     for path in (own["file"], *map(str, files.values())):
         peer.ask("load", file=path)
 
@@ -129,33 +132,71 @@ def loaded(name: str, folder: Path, rounds: int, console: Console) -> Rows:
     return show(f"{name} under jax.jit, loaded from its MindIR", results, console)
 
 
-def onnx_latency(name: str, folder: Path, rounds: int, console: Console) -> Rows:
-    """Seconds of one call in onnxruntime, our file beside jax2onnx's."""
-    net, inputs = ours(name)
-    file = ms.export(net, *inputs, file_name=folder / "ours", file_format="ONNX").file
-    other: Peer = jax2onnx()
-    other.ask("export", net=name, file=str(folder / "theirs.onnx"))
-    other.close()
+def onnx_export(name: str, folder: Path, rounds: int, console: Console) -> Rows:
+    """Seconds from a network in memory to a complete file, beside jax2onnx."""
+    other = jax2onnx()
 
-    def session(path: Path) -> Callable[[], None]:
-        options: Any = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        made = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        feed = {spec.name: x for spec, x in zip(made.get_inputs(), inputs, strict=True)}
-        return lambda: made.run(None, feed) and None
+    def our() -> float:
+        net, inputs = ours(name)
+        begin = time.perf_counter()
+        ms.export(net, *inputs, file_name=folder / "a", file_format="ONNX", durable=False)
+        return time.perf_counter() - begin
 
-    contenders = [Contender("ours", session(file), None, memory=False)]
+    theirs = {"net": name, "file": str(folder / "b.onnx")}
+    contenders = [
+        Contender("jax2onnx", lambda: other.ask("export", **theirs), None, memory=False),
+        Contender("ours", our, "jax2onnx", 1.05, memory=False),
+    ]
     try:
-        theirs = session(folder / "theirs.onnx")
-    except onnxruntime.capi.onnxruntime_pybind11_state.Fail as error:
-        console.print(f"onnxruntime does not load jax2onnx's {name}: {str(error)[:120]}")
+        other.ask("export", **theirs)
+    except PeerRefusedError as error:
+        console.print(f"jax2onnx does not export {name}: {str(error)[:120]}")
+        contenders = [Contender("ours", our, None, memory=False)]
+    results = measure(contenders, rounds, folder, lambda path: False)
+    other.close()
+    return show(f"export of {name} as ONNX", results, console)
+
+
+def onnx_latency(name: str, folder: Path, rounds: int, console: Console) -> Rows:
+    """Seconds of one call in onnxruntime, our file beside jax2onnx's, and of ``jax.jit``."""
+    net, inputs = ours(name)
+    structure, state = nnx.split(net)
+    jitted = jax.jit(lambda state, *x: nnx.merge(structure, state)(*x))
+    compiled = functools.partial(jitted, state)
+    expected = jax.tree.leaves(compiled(*inputs))
+    file = ms.export(net, *inputs, file_name=folder / "ours", file_format="ONNX").file
+    contenders = [Contender("jax.jit", lambda: _call(compiled, inputs), None, memory=False)]
+    other: Peer = jax2onnx()
+    try:
+        other.ask("export", net=name, file=str(folder / "theirs.onnx"))
+        theirs = _session(folder / "theirs.onnx", inputs, expected)
+    except (PeerRefusedError, ValueError, onnxruntime.capi.onnxruntime_pybind11_state.Fail) as e:
+        console.print(f"{name} by jax2onnx: {type(e).__name__}: {str(e)[:120]}")
+        unit, goal = "jax.jit", None
     else:
-        contenders = [
-            Contender("jax2onnx", theirs, None, memory=False),
-            Contender("ours", session(file), "jax2onnx", 1.05, memory=False),
-        ]
-    results = measure(contenders, 2 * rounds, folder, lambda path: True)
+        contenders.append(Contender("jax2onnx", theirs, "jax.jit", memory=False))
+        unit, goal = "jax2onnx", 1.05
+    other.close()
+    contenders.append(Contender("ours", _session(file, inputs, expected), unit, goal, memory=False))
+    results = measure(contenders, 4 * rounds, folder, lambda path: True)
     return show(f"one call of {name} in onnxruntime", results, console)
+
+
+def _session(file: Path, inputs: Any, expected: Any) -> Callable[[], None]:
+    """A call of the file in onnxruntime.
+
+    Raises:
+        ValueError: it gives other numbers.
+    """
+    options: Any = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    made = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    feed = {spec.name: x for spec, x in zip(made.get_inputs(), inputs, strict=True)}
+    for have, want in zip(made.run(None, feed), map(np.asarray, expected), strict=True):
+        error = np.abs(have - want).max() / np.abs(want).max()
+        if not error < 1e-3:
+            raise ValueError(f"wrong numbers, by {error:.2g} of the largest")
+    return lambda: made.run(None, feed) and None
 
 
 def memory(folder: Path, scale: float, console: Console) -> Rows:
@@ -194,8 +235,11 @@ GROUPS: dict[str, Callable[..., Rows]] = {
     "export": export_time,
     "latency": latency,
     "load": loaded,
+    "onnx": onnx_export,
     "onnxruntime": onnx_latency,
 }
+#: These are beside MindSpore's, for networks that it has here.
+_MINDSPORE = ("export", "latency", "load")
 
 
 def main() -> None:
@@ -218,6 +262,8 @@ def main() -> None:
     rows: Rows = []
     for group in (g for g in GROUPS if g in args.only):
         for name in args.networks:
+            if group in _MINDSPORE and not NETWORKS[name].mindspore:
+                continue
             with tempfile.TemporaryDirectory() as folder:
                 rows += GROUPS[group](name, Path(folder), args.rounds, console)
     if "memory" in args.only:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from peers import PeerRefusedError
+
 NETWORKS = Path(__file__).parents[1] / "networks"
 
 _MINDSPORE = """
@@ -55,13 +57,20 @@ for line in sys.stdin:
             if isinstance(value, nnx.Dropout):
                 setattr(module, name, lambda x, **_: x)
     begin = time.perf_counter()
-    jax2onnx.to_onnx(net, inputs, return_mode="file", output_path=r["file"])
-    print(json.dumps(time.perf_counter() - begin), file=answers, flush=True)
+    try:
+        jax2onnx.to_onnx(net, inputs, return_mode="file", output_path=r["file"])
+        answer = time.perf_counter() - begin
+    except Exception as error:
+        answer = f"{type(error).__name__}: {error}"
+    print(json.dumps(answer), file=answers, flush=True)
 """
 
 
 class Peer:
-    """A process that answers each request with the seconds it took, measured inside of it."""
+    """A process that answers each request with the seconds it took, measured inside of it.
+
+    Or with the reason why it refuses, which ``ask`` raises as ``PeerRefusedError``.
+    """
 
     def __init__(self, code: str, folder: Path):
         paths = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
@@ -81,7 +90,10 @@ class Peer:
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"the peer died while it had to {do} {request}")
-        return json.loads(line)
+        answer = json.loads(line)
+        if isinstance(answer, str):
+            raise PeerRefusedError(answer)
+        return answer
 
     def close(self) -> None:
         self.process.terminate()

@@ -88,7 +88,7 @@ class UNet(nnx.Module):
         kept = []
         for convs in self.down[:-1]:
             kept.append(_all(convs, x))
-            x = nnx.max_pool(kept[-1], (2, 2), (2, 2))
+            x = nnx.max_pool(kept[-1], window_shape=(2, 2), strides=(2, 2))
         x = _all(self.down[-1], x)
         for up, convs in zip(self.up, self.join, strict=True):
             x = _all(convs, jnp.concatenate([up(x), kept.pop()], -1))

@@ -1,14 +1,33 @@
-"""Whole networks exported as ONNX: valid, and JAX's numbers in onnxruntime."""
+"""Whole networks as ONNX: valid, JAX's numbers in onnxruntime, and no operator too many."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import onnx
 import pytest
 
 import msckpt_jax as ms
 from tests.networks.small import NETWORKS
+
+#: What stays one operator. Transposes of weights are not counted: a CheckPoint's are channels last.
+#: An attention has five: of query, key, value and result, and of the key's matrices.
+OPERATORS: dict[str, dict[str, int]] = {
+    "ResNet-50": {"Transpose": 1, "Conv": 53, "BatchNormalization": 53, "Relu": 49, "Pad": 1},
+    "BERT": {"Transpose": 10, "LayerNormalization": 5, "Softmax": 2, "Gelu": 2, "Tanh": 1},
+    "YOLOv3": {"Transpose": 10, "Conv": 75, "LeakyRelu": 20, "Pad": 0},
+    "YOLOv4": {"Transpose": 10, "Conv": 110, "LeakyRelu": 35, "Exp": 72, "Log": 0},
+    "GPT-2": {"Transpose": 15, "LayerNormalization": 7, "Softmax": 3, "Gelu": 3},
+    "ViT": {"Transpose": 12, "LayerNormalization": 4, "Softmax": 2, "Gelu": 2},
+    "UNet": {"Transpose": 2, "Conv": 6, "ConvTranspose": 2, "Pad": 0},
+    "LSTM": {"Sigmoid": 42, "Tanh": 28},
+    "BiLSTM": {"Sigmoid": 63, "Tanh": 42},
+}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -17,6 +36,40 @@ def test_network(name: str, tmp_path: Path) -> None:
     out = ms.export(small.network(), *small.inputs, file_name=tmp_path / "net", engine="native",
                     file_format="ONNX", verify=True)  # fmt: skip
     onnx.checker.check_model(str(out.file), full_check=True)
+    graph = onnx.load(out.file).graph
     out.file.unlink()  # 250 MB for a YOLO
     assert out.difference is not None
     assert out.difference < 1e-4
+    counted = counts(graph)
+    assert {op: counted[op] for op in OPERATORS[name]} == OPERATORS[name]
+    assert counted["Cast"] <= (name == "BERT")  # of its mask
+
+
+def counts(graph: Any) -> Counter[str]:
+    """How often each operator is computed, those of weights alone left out."""
+    weights = {tensor.name for tensor in graph.initializer}
+    return Counter(node.op_type for node in graph.node if not weights.issuperset(node.input))
+
+
+@pytest.mark.parametrize("name", ["BERT", "GPT-2", "ViT"])
+def test_softmax_stays_at_a_batch_of_one(name: str, tmp_path: Path) -> None:
+    small = NETWORKS[name]
+    out = ms.export(small.network(), *(x[:1] for x in small.inputs), file_name=tmp_path / "net",
+                    file_format="ONNX", verify=True)  # fmt: skip
+    counted = counts(onnx.load(out.file).graph)
+    assert counted["Softmax"] == OPERATORS[name]["Softmax"]
+    assert counted["Transpose"] <= OPERATORS[name]["Transpose"]
+
+
+def test_conversions_that_lose_nothing_leave(tmp_path: Path) -> None:
+    def net(x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
+        wide = x.astype(jnp.int32), y.astype(jnp.float32)
+        return (*wide, wide[0].astype(jnp.float32), wide[1].astype(jnp.float16))
+
+    inputs = np.arange(3, dtype=np.int8), np.ones(3, np.float16)
+    out = ms.export(net, *inputs, file_name=tmp_path / "net", file_format="ONNX", verify=True)
+    graph = onnx.load(out.file).graph
+    given = {value.name for value in graph.input}
+    casts = [node for node in graph.node if node.op_type == "Cast"]
+    assert len(casts) == 3
+    assert given.issuperset(name for node in casts for name in node.input)

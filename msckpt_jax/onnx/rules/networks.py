@@ -129,6 +129,44 @@ def _log_softmax(b: Builder, node: Node) -> Value:
     return b("LogSoftmax", node.inputs[0], type=type_of(node), axis=given(node, 1))
 
 
+def _mish(b: Builder, node: Node) -> Value:
+    """tanh(log(1 + e)) as n / (n + 2) with n = e (e + 2), e = exp(x).
+
+    onnxruntime 1.32 has no kernel of Mish, and its Softplus takes ten times as long as Exp. Where
+    ``e`` is cut off, the quotient is 1 in all digits.
+    """
+    t, x = type_of(node), node.inputs[0]
+    two, limit = (scalar(n, t.dtype) for n in (2, 5 if t.dtype == np.float16 else 20))
+    e = b("Exp", b("Min", x, limit, type=t), type=t)
+    n = b("Mul", e, b("Add", e, two, type=t), type=t)
+    return b("Mul", x, b("Div", n, b("Add", n, two, type=t), type=t), type=t)
+
+
+def _gelu_ext(b: Builder, node: Node) -> Value:
+    approximate = "tanh" if given(node, 1) in (1, "tanh") else "none"
+    return b("Gelu", node.inputs[0], type=type_of(node), approximate=approximate)
+
+
+def _leaky_relu(b: Builder, node: Node) -> Value:
+    return b("LeakyRelu", node.inputs[0], type=type_of(node), alpha=float(given(node, 1)))
+
+
+def _convolution_of_dilated(b: Builder, node: Node) -> Value:
+    a = node.attrs
+    if "output_padding" not in a:
+        raise UnsupportedError("Conv2DBackpropInput of a given size")
+    pads = a["pad_list"]
+    return b(
+        "ConvTranspose",
+        *node.inputs[:2],
+        type=type_of(node),
+        strides=list(a["stride"]),
+        dilations=list(a["dilation"]),
+        pads=[*pads[0::2], *pads[1::2]],
+        output_padding=list(a["output_padding"]),
+    )
+
+
 def _silu(b: Builder, node: Node) -> Value:
     x = node.inputs[0]
     return b("Mul", x, b("Sigmoid", x, type=type_of(node)), type=type_of(node))
@@ -161,13 +199,18 @@ RULES: Mapping[str, Rule] = {
     "BatchNorm": _batch_norm,
     "BiasAdd": _bias_add,
     "Conv2D": _convolution(2),
+    "Conv2DBackpropInput": _convolution_of_dilated,
     "Conv3D": _convolution(3),
     "Dense": _dense,
     "GeLU": _gelu,
+    "GeluExt": _gelu_ext,
     "LayerNorm": _layer_norm,
+    "LeakyReLUExt": _leaky_relu,
     "LogSoftmax": _log_softmax,
     "MatMul": _matmul,
     "MaxPool": _max_pool,
+    "Mish": _mish,
+    "MishExt": _mish,
     "SiLU": _silu,
     "Softmax": _softmax,
 }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax.lowering.graph import Const, Node, Tensor, Value
-from msckpt_jax.onnx.builder import Builder, number
+from msckpt_jax.onnx.builder import Builder
 from msckpt_jax.onnx.operands import (
     BOOL,
     Rule,
@@ -141,7 +141,7 @@ def _clamp(b: Builder, node: Node) -> Value:
 
 
 def _cast(b: Builder, node: Node) -> Value:
-    return b("Cast", node.inputs[0], type=type_of(node), to=number(type_of(node).dtype))
+    return b.cast(node.inputs[0], type_of(node).dtype)
 
 
 #: MindSpore's operator -> ONNX's, of the same operands.
@@ -153,7 +153,7 @@ _SAME = {
     "GreaterEqual": "GreaterOrEqual", "HSwish": "HardSwish", "Identity": "Identity",
     "Invert": "BitwiseNot", "Less": "Less", "LessEqual": "LessOrEqual", "Log": "Log",
     "LogicalAnd": "And", "LogicalNot": "Not", "LogicalOr": "Or", "LogicalXor": "Xor",
-    "MatrixDeterminant": "Det", "Maximum": "Max", "Minimum": "Min", "Mish": "Mish", "Mul": "Mul",
+    "MatrixDeterminant": "Det", "Maximum": "Max", "Minimum": "Min", "Mul": "Mul",
     "Neg": "Neg", "Pow": "Pow", "ReLU": "Relu", "Reciprocal": "Reciprocal", "Rint": "Round",
     "Select": "Where", "Sigmoid": "Sigmoid", "Sign": "Sign", "Sin": "Sin", "Sinh": "Sinh",
     "Softplus": "Softplus", "Sqrt": "Sqrt", "Sub": "Sub", "Tan": "Tan", "Tanh": "Tanh",

@@ -1,0 +1,126 @@
+"""Nodes of a finished graph in a form that runtimes know well, and none too many.
+
+A bias is added to the product, before that gets its shape: runtimes make one operator (Gemm) of
+the two. Of conversions that lose nothing only the last one stays.
+
+    b = MatMul(a, w); c = Reshape(b, s); d = Add(c, Reshape(bias, [1, 1, n]))
+    b = MatMul(a, w); c = Add(b, Reshape(bias, [n])); d = Reshape(c, s)
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from onnx import helper
+
+_Shapes = Mapping[str, Sequence[Any]]
+#: Gives the name of a constant, and a new name.
+_Constant = Callable[[Any], str]
+_New = Callable[[str], str]
+
+
+def biases_first(nodes: list[Any], shapes: _Shapes, constant: _Constant, new: _New) -> list[Any]:
+    """Additions of vectors before the reshapes of what they are added to."""
+    made = {name: node for node in nodes for name in node.output}
+    count = uses(nodes)
+    done = []
+    for node in nodes:
+        found = None
+        if node.op_type == "Add":
+            for product, bias in (node.input, node.input[::-1]):
+                found = found or _biased(node, product, bias, made, count, shapes)
+        if found is None:
+            done.append(node)
+            continue
+        reshape, vector, size = found
+        flat, total = new(f"{node.output[0]}_bias"), new(f"{node.output[0]}_product")
+        done += [
+            helper.make_node("Reshape", [vector, constant(np.array([size]))], [flat], name=flat),
+            helper.make_node("Add", [reshape.input[0], flat], [total], name=total),
+            helper.make_node("Reshape", [total, reshape.input[1]], node.output, name=node.name),
+        ]
+    return done
+
+
+def _biased(
+    node: Any,
+    product: str,
+    bias: str,
+    made: Mapping[str, Any],
+    count: Counter[str],
+    shapes: _Shapes,
+) -> tuple[Any, str, int] | None:
+    """The reshape that can wait, what it waits for, and how long that is."""
+    reshape: Any = made.get(product)
+    matmul: Any = None if reshape is None else made.get(reshape.input[0])
+    if matmul is None or (reshape.op_type, matmul.op_type) != ("Reshape", "MatMul"):
+        return None
+    if count[product] > 1 or count[reshape.input[0]] > 1:
+        return None
+    shape, added, plain = shapes.get(product, ()), shapes.get(bias), shapes[matmul.output[0]]
+    if added is None or len(plain) != 2 or len(added) != len(shape):
+        return None
+    long = next((i for i, n in enumerate(added) if n != 1), len(added))
+    size = plain[1]
+    if list(added[long:]) != list(shape[long:]) or not all(isinstance(n, int) for n in added):
+        return None
+    if math.prod(added) != size:
+        return None
+    maker = made.get(bias)
+    vector = maker.input[0] if maker is not None and maker.op_type == "Reshape" else bias
+    return reshape, vector, size
+
+
+def matrices_last(nodes: list[Any], new: _New) -> list[Any]:
+    """Transposes of matrices of a product by themselves: runtimes read these transposed.
+
+    b = Transpose[perm=(0, 2, 3, 1)](a); c = MatMul(q, b)
+    b = Transpose[perm=(0, 2, 1, 3)](a); d = Transpose[perm=(0, 1, 3, 2)](b); c = MatMul(q, d)
+    """
+    factors = {name for node in nodes if node.op_type == "MatMul" for name in node.input}
+    done = []
+    for node in nodes:
+        order = list(node.attribute[0].ints) if node.op_type == "Transpose" else []
+        if node.output[0] not in factors or len(order) < 3 or order[-2] != len(order) - 1:
+            done.append(node)
+            continue
+        inner = new(f"{node.output[0]}_rows")
+        first = [*order[:-2], order[-1], order[-2]]
+        swap = [*range(len(order) - 2), len(order) - 1, len(order) - 2]
+        if first == sorted(first):
+            done.append(node)
+            continue
+        done += [
+            helper.make_node("Transpose", node.input, [inner], name=inner, perm=first),
+            helper.make_node("Transpose", [inner], node.output, name=node.name, perm=swap),
+        ]
+    return done
+
+
+def living(nodes: Sequence[Any], results: Iterable[str]) -> list[Any]:
+    """Without nodes whose results nobody takes; bodies see the values around them."""
+    wanted, kept = set(results), []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted.update(_operands(node))
+    return kept[::-1]
+
+
+def uses(nodes: Iterable[Any]) -> Counter[str]:
+    """How often each name is taken."""
+    return Counter(name for node in nodes for name in _operands(node))
+
+
+def _operands(node: Any) -> Collection[str]:
+    """The names that a node takes, those in its bodies too."""
+    found = list(node.input)
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            found += _operands(inner)
+        found += [value.name for value in attribute.g.output]
+    return found
