@@ -255,7 +255,7 @@ def _forms_of(file_format: str, fuse: bool) -> tuple[Mapping[str, Any], Mapping[
 
     if not fuse:
         return ALGORITHMS, ALGORITHMS, ()
-    return ALGORITHMS, {**fusions.REWRITES, **ALGORITHMS}, fusions.FUSIONS
+    return ALGORITHMS, {**ALGORITHMS, **fusions.REWRITES}, fusions.FUSIONS
 
 
 def _preprocessed(inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from msckpt_jax.lowering.algorithms import convolutions
 from msckpt_jax.lowering.fusions import Fusion, Pattern, elementwise
 from msckpt_jax.lowering.operator import operator
 
@@ -59,7 +60,7 @@ def _conv(lhs: Any, rhs: Any, **params: Any) -> Any:
     )
     fits = all(low >= 0 for low, _ in pads) and all(map(int.__lt__, output, strides))
     if max(strides, default=1) == 1 or not plain or not fits:
-        return lax.conv_general_dilated_p.bind(lhs, rhs, **params)
+        return convolutions.convolution(lhs, rhs, **params)
     order = (rhs_spec[1], rhs_spec[0], *rhs_spec[2:])
     kernel = lax.rev(lax.transpose(rhs, order), tuple(range(2, rhs.ndim)))
     numbers = lax.ConvDimensionNumbers(*[tuple(range(lhs.ndim))] * 3)
@@ -76,5 +77,5 @@ def _conv(lhs: Any, rhs: Any, **params: Any) -> Any:
     return lax.transpose(found, np.argsort(out_spec))
 
 
-#: Rewrites that come before those of ``lowering.rewrites``.
+#: Rewrites that come before those of ``lowering.algorithms``.
 REWRITES: Mapping[str, Callable[..., Any]] = {"conv_general_dilated": _conv}

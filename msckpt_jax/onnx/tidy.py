@@ -55,11 +55,13 @@ def _biased(
     shapes: _Shapes,
 ) -> tuple[Any, str, int] | None:
     """The reshape that can wait, what it waits for, and how long that is."""
-    reshape: Any = made.get(product)
-    matmul: Any = None if reshape is None else made.get(reshape.input[0])
-    if matmul is None or (reshape.op_type, matmul.op_type) != ("Reshape", "MatMul"):
+    reshape = made.get(product)
+    if reshape is None or reshape.op_type != "Reshape":
         return None
-    if count[product] > 1 or count[reshape.input[0]] > 1:
+    matmul = made.get(reshape.input[0])
+    if matmul is None or matmul.op_type != "MatMul":
+        return None
+    if count[product] > 1 or count[matmul.output[0]] > 1:
         return None
     shape, added, plain = shapes.get(product, ()), shapes.get(bias), shapes[matmul.output[0]]
     if added is None or len(plain) != 2 or len(added) != len(shape):
