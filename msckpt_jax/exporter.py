@@ -131,7 +131,7 @@ def export(
             the file also holds the preprocessing, for MindSpore's ``Model::Preprocess``.
         file_name: path; the format's suffix is appended unless it is there. The folder must exist.
         file_format: ``"MINDIR"``, ``"AIR"`` (GE's representation, for Ascend's ``atc``) or
-            ``"ONNX"``.
+            ``"ONNX"``, where complex arrays have a last axis of 2: real and imaginary parts.
         enc_key: encrypt with this key of 16, 24 or 32 bytes (SM4-CBC: 16).
         enc_mode: ``"AES-GCM"``, ``"AES-CBC"``, ``"SM4-CBC"``, or a function of bytes and key:
             AIR and ONNX know no ciphers, there it must be a function.
@@ -234,7 +234,7 @@ def lowered(
 
     mine, kernels = dict(rules or {}), file_format == "MINDIR"
     keep = (*mine, *_KEPT.get(file_format, ()))
-    algorithms, rewrites, more = _forms_of(file_format, fuse)
+    algorithms, rewrites, more = _forms_of(file_format, fuse, traced.jaxpr)
     jaxpr, weights = traced.jaxpr, traced.weights
     if file_format == "ONNX" and pairs.needed(jaxpr):
         jaxpr = pairs.split(canonicalise(jaxpr, fuse=False, rules=algorithms, keep=keep))
@@ -246,16 +246,19 @@ def lowered(
     return graph
 
 
-def _forms_of(file_format: str, fuse: bool) -> tuple[Mapping[str, Any], Mapping[str, Any], Any]:
+def _forms_of(
+    file_format: str, fuse: bool, jaxpr: Any
+) -> tuple[Mapping[str, Any], Mapping[str, Any], Any]:
     """Algorithms for what a format lacks, these and rewrites for what it has, its fusions."""
     if file_format != "ONNX":
         return {}, {}, ()
-    from msckpt_jax.lowering.algorithms import ALGORITHMS
+    from msckpt_jax.lowering import algorithms
     from msckpt_jax.onnx import fusions
 
+    needed = algorithms.needed(jaxpr)
     if not fuse:
-        return ALGORITHMS, ALGORITHMS, ()
-    return ALGORITHMS, {**ALGORITHMS, **fusions.REWRITES}, fusions.FUSIONS
+        return needed, needed, ()
+    return needed, {**needed, **fusions.REWRITES}, fusions.FUSIONS
 
 
 def _preprocessed(inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:

@@ -106,6 +106,21 @@ def test_a_product_with_a_reciprocal_loads(tmp_path: Path) -> None:
     assert out.difference < 1e-6
 
 
+@pytest.mark.parametrize("function", [jnp.linalg.eigvalsh, jnp.linalg.inv, jnp.fft.rfft])
+def test_algorithms_of_a_dynamic_batch(function: Any, tmp_path: Path) -> None:
+    spec = jax.ShapeDtypeStruct(("b", 4, 4), jnp.float32)
+    out = ms.export(lambda x: abs(function(x)), spec, file_name=tmp_path / "a",
+                    file_format="ONNX", engine="native", verify=True)  # fmt: skip
+    assert out.difference is not None
+
+
+def test_matrices_of_a_dynamic_size_are_refused(tmp_path: Path) -> None:
+    spec = jax.ShapeDtypeStruct(("n", "n"), jnp.float32)
+    with pytest.raises(ExportError, match="Cholesky: has no rule"):
+        ms.export(jnp.linalg.cholesky, spec, file_name=tmp_path / "a", file_format="ONNX",
+                  engine="native")  # fmt: skip
+
+
 def test_bytes_are_the_same_each_time(tmp_path: Path) -> None:
     paths = [tmp_path / "one", tmp_path / "two"]
     for path in paths:

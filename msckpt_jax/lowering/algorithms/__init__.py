@@ -1,13 +1,16 @@
 """Primitives that a target has no operator for, as algorithms of plain ``lax`` code.
 
 Rewrites as those of ``rewrites``, for ``canonicalise(rules=…)``: MindSpore has operators for what
-is here, ONNX has none.
+is here, ONNX has none, or onnxruntime no kernel in float64.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+from msckpt_jax import _compat
+from msckpt_jax._compat import ClosedJaxpr
 from msckpt_jax.lowering.algorithms import (
     convolutions,
     eigen,
@@ -15,12 +18,30 @@ from msckpt_jax.lowering.algorithms import (
     matrices,
     special,
 )
-from msckpt_jax.lowering.rewrites import Rewrite
+from msckpt_jax.lowering.rewrites import Declined, Rewrite
 
-ALGORITHMS: Mapping[str, Rewrite] = {
-    **convolutions.RULES,
-    **eigen.RULES,
+
+def _sized(rewrite: Rewrite) -> Rewrite:
+    """Not of matrices of a dynamic size: their columns are counted now."""
+
+    def checked(x: Any, *operands: Any, **params: Any) -> Any:
+        if not all(isinstance(size, int) for size in x.shape[-2:]):
+            raise Declined
+        return rewrite(x, *operands, **params)
+
+    return checked
+
+
+#: Where onnxruntime lacks a kernel for float64 only.
+_FLOAT64: Mapping[str, Rewrite] = {**convolutions.FLOAT64, **elementary.FLOAT64}
+_ALWAYS: Mapping[str, Rewrite] = {
     **elementary.RULES,
-    **matrices.RULES,
     **special.RULES,
+    **{name: _sized(rule) for name, rule in (eigen.RULES | matrices.RULES).items()},
 }
+ALGORITHMS: Mapping[str, Rewrite] = {**_FLOAT64, **_ALWAYS}
+
+
+def needed(jaxpr: ClosedJaxpr) -> Mapping[str, Rewrite]:
+    """The algorithms that a jaxpr may need: asking each equation takes its time."""
+    return ALGORITHMS if _compat.is_wide(jaxpr) else _ALWAYS

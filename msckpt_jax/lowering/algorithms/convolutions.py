@@ -44,4 +44,4 @@ def convolution(
     return total.reshape(x.shape[0], outputs, *counts)
 
 
-RULES = {"conv_general_dilated": convolution}
+FLOAT64 = {"conv_general_dilated": convolution}

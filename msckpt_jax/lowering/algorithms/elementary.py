@@ -130,7 +130,7 @@ def _in_float64(function: Callable[[Any], Any], x: Any, **_: Any) -> Any:
     return function(x)
 
 
-_FLOAT64: dict[str, Callable[[Any], Any]] = {
+_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "acos": _acos,
     "acosh": _acosh,
     "asin": _asin,
@@ -143,4 +143,5 @@ _FLOAT64: dict[str, Callable[[Any], Any]] = {
     "sinh": _sinh,
     "tan": lambda x: jnp.sin(x) / jnp.cos(x),
 }
-RULES = {"atan2": atan2, **{name: partial(_in_float64, f) for name, f in _FLOAT64.items()}}
+FLOAT64 = {name: partial(_in_float64, function) for name, function in _FUNCTIONS.items()}
+RULES = {"atan2": atan2}

@@ -18,6 +18,7 @@ from msckpt_jax.onnx.operands import (
     cast_to,
     given,
     ints,
+    same,
     scalar,
     type_of,
 )
@@ -159,6 +160,7 @@ RULES: Mapping[str, Rule] = {
     "Squeeze": _squeeze,
     "Stack": _stack,
     "StridedSlice": _strided_slice,
+    "TensorShape": same("Shape"),
     "Tile": _tile,
     "Transpose": _transpose,
     "Unstack": _unstack,
