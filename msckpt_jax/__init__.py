@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from msckpt_jax.parallel.formats import safetensors_to_ckpt as safetensors_to_ckpt
     from msckpt_jax.parallel.layout import Layout as Layout
     from msckpt_jax.parallel.merged import MergedCheckpoint as MergedCheckpoint
+    from msckpt_jax.parallel.preview import plan_transform as plan_transform
     from msckpt_jax.parallel.strategy import build_searched_strategy as build_searched_strategy
     from msckpt_jax.parallel.transform import merge_pipeline_strategys as merge_pipeline_strategys
     from msckpt_jax.parallel.transform import rank_list_for_transform as rank_list_for_transform
@@ -91,6 +92,7 @@ _HOME = {
     "merge_pipeline_strategys": "parallel.transform",
     "merge_sliced_parameter": "parallel.unified",
     "open_checkpoint": "checkpoint.reader",
+    "plan_transform": "parallel.preview",
     "rank_list_for_transform": "parallel.transform",
     "restore_group_info_list": "parallel.unified",
     "resume": "training.resume",

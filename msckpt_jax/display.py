@@ -1,4 +1,4 @@
-"""How things look: sizes, and HTML for notebooks.
+"""How things look: sizes, plain tables, and HTML for notebooks.
 
 A page needs nothing from elsewhere, follows the notebook's theme, light or dark, and escapes every
 text: names come from files that nobody vouches for. Without scripts (an untrusted notebook) it
@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from msckpt_jax.checkpoint import boxes
 
+#: Lines of a table as text.
+LINES = 60
 #: Rows of a table; a file may have a hundred thousand entries, a browser better has not.
 ROWS = 1000
 #: Parts of a picture of a sharding; more are told in words.
@@ -91,6 +93,20 @@ def size(nbytes: int) -> str:
 def visible(text: str) -> str:
     """The text with its control characters written out."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a plain table; of many the first and the last."""
+    table = [heads, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    out = [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+    if len(out) > LINES:
+        half = LINES // 2
+        out[half:-half] = [f"... {len(out) - 2 * half} more"]
+    return out
 
 
 def page(title: str, *parts: Html) -> str:

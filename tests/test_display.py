@@ -36,6 +36,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory, mesh: jax.sharding.Mesh) -> 
     params["mine"] = jax.device_put(jnp.zeros((16, 16)), spread)
     params["rows"] = jax.device_put(jnp.zeros((16, 16)), jax.NamedSharding(mesh, jax.P(("y", "x"))))
     params["other"] = params
+    strategy = folder / "strategy.ckpt"
+    ms.save_checkpoint(
+        {HOSTILE: params["mine"], "b": params["rows"]},
+        folder / "part.ckpt",
+        integrated_save=False,
+        strategy_file=strategy,
+    )
     weights = {HOSTILE: jax.device_put(jnp.ones((16, 16)), spread)}
     exported = ms.export(
         (lambda w, x: gauge(x, w[HOSTILE]), weights), jnp.ones((16, 16)), file_name=folder / "net"
@@ -47,6 +54,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory, mesh: jax.sharding.Mesh) -> 
         "Exported": exported,
         "Graph": exported.graph,
         "MindIRFunction": ms.load(exported.file),
+        "MergedCheckpoint": ms.load_checkpoint(folder, strategy=strategy).file,
+        "TransformPlan": ms.plan_transform(folder, strategy),
         "explain": ms.explain(nnx.Linear(2, 3, rngs=nnx.Rngs(0))),
         "explain, in doubt": ms.explain(ambiguous),
     }

@@ -6,11 +6,10 @@ import argparse
 import os
 from pathlib import Path
 
-from msckpt_jax.checkpoint import atomic, boxes
+from msckpt_jax.checkpoint import atomic
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.cli import common
-from msckpt_jax.parallel import merged, meshspec, strategy, transform
-from msckpt_jax.parallel.merged import MergedCheckpoint, Plan
+from msckpt_jax.parallel import merged, meshspec, preview, strategy, transform
 
 DESCRIPTION = (
     """\
@@ -58,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     common.warn_of_strings(transform.strings_left_out(source, target))
     files = transform.plan_files(source, target, folder, args.prefix, f".{args.format}")
     if args.plan:
-        _print_plan(source, target)
+        print(preview.of(source, target))
         return 0
     job = transform.job_of(source, target)
     left = _left(folder, files, job)
@@ -87,22 +86,3 @@ def _left(folder: Path, files: list[File], job: str) -> list[File]:
     with atomic.replacing(note, durable=True) as file:
         os.write(file.fd, job.encode())
     return files
-
-
-def _print_plan(source: MergedCheckpoint, target: Plan) -> None:
-    out = common.table(">rank", ">bytes", ">entries", "read from ranks")
-    moved = 0
-    for rank in range(target.ranks):
-        wanted: dict[str, boxes.Box] = {}
-        for name, entry in source.entries.items():
-            known = name in target.parameters
-            box = target.box(name, rank, entry.shape) if known else boxes.whole(entry.shape)
-            if box is not None:
-                wanted[name] = box
-        found = source.bytes_by_rank(wanted)
-        total = sum(found.values())
-        moved += total - found.get(rank, 0)
-        detail = ", ".join(f"{r}: {common.size(n)}" for r, n in sorted(found.items()))
-        out.add_row(*map(common.plain, (str(rank), f"{total:,}", str(len(wanted)), detail)))
-    common.console().print(out)
-    print(f"{target.ranks} files; {common.size(moved)} come from files of other ranks")

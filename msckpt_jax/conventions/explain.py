@@ -10,7 +10,6 @@ from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.conventions.mapping import KEPT, Derived, Part, Target
 
-_SHOWN = 60
 _COLUMNS = ("Flax", "shape", "MindSpore", "shape", "how", "layer")
 
 
@@ -55,16 +54,7 @@ class Report(Sequence[Row]):
         )
 
     def __repr__(self) -> str:
-        table = [_COLUMNS]
-        table += [tuple(map(_text, row)) for row in self._rows]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-            for row in table
-        ]
-        if len(lines) > _SHOWN:
-            half = _SHOWN // 2
-            lines[half:-half] = [f"... {len(lines) - _SHOWN} more"]
+        lines = display.columns(_COLUMNS, [list(map(_text, row)) for row in self._rows])
         return "\n".join([*lines, *(["not mapped:", *self._unclear()] if self.unmapped else [])])
 
     def _unclear(self) -> list[str]:

@@ -6,11 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from msckpt_jax import dtypes
+from msckpt_jax import display, dtypes
 from msckpt_jax.checkpoint import boxes, copying, reader
 from msckpt_jax.checkpoint.index import Entry, Stored
 from msckpt_jax.checkpoint.reader import CheckpointFile
@@ -19,6 +19,10 @@ from msckpt_jax.parallel import strategy
 from msckpt_jax.parallel.layout import Layout
 
 _STAGED = re.compile(r"(\d+)-(.+)", re.DOTALL)
+
+
+#: The ranks that hold each part of a tensor.
+Parts: TypeAlias = dict[boxes.Box, list[int]]
 
 
 class Staged(NamedTuple):
@@ -44,6 +48,15 @@ class Plan(NamedTuple):
         """What ``rank`` holds of a tensor of ``shape``; None when its stage lacks it."""
         local = dict(self.parameters[name].ranks()).get(rank)
         return None if local is None else self.parameters[name].layout.box(local, shape)
+
+    def parts(self, name: str, shape: tuple[int, ...]) -> Parts:
+        """The ranks that hold each part of a tensor: all of them the whole of one unknown here."""
+        if name not in self.parameters:
+            return {boxes.whole(shape): list(range(self.ranks))}
+        out: Parts = {}
+        for rank, local in self.parameters[name].ranks():
+            out.setdefault(self.parameters[name].layout.box(local, shape), []).append(rank)
+        return out
 
 
 class Source(copying.Readable, Protocol):
@@ -184,6 +197,13 @@ class MergedCheckpoint(Mapping[str, Any]):
                 out[rank] = out.get(rank, 0) + boxes.size_of(common)
         return out
 
+    def parts(self, name: str) -> Parts:
+        """The ranks that hold each part of a tensor."""
+        shape = self.entries[name].shape
+        if name in self._parts and self.plan is not None:
+            return self.plan.parts(name, shape)
+        return {boxes.whole(shape): [rank for rank, file in self.files.items() if name in file]}
+
     def bytes_by_rank(self, wanted: Mapping[str, boxes.Box]) -> dict[int, int]:
         """The bytes that the named boxes take from the file of each rank."""
         out: Counter[int] = Counter()
@@ -196,6 +216,20 @@ class MergedCheckpoint(Mapping[str, Any]):
             size = entry.tensors[0].row.stored.itemsize
             out.update({rank: n * size for rank, n in self.holders(name, box).items()})
         return dict(out)
+
+    def __repr__(self) -> str:
+        total = display.size(sum(e.nbytes for e in self.entries.values()))
+        files = len(self.files)
+        return f"<MergedCheckpoint {self.path}: {files} files, {len(self)} entries, {total}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [e.name, e.type, str(list(e.shape)), display.Size(e.nbytes),
+             display.sharding(e.shape, self.parts(e.name))]
+            for e in self.entries.values()
+        ]  # fmt: skip
+        columns = ["name", "dtype", "shape", "size", "ranks"]
+        return display.page(repr(self)[1:-1], display.table(columns, rows))
 
     def close(self) -> None:
         for file in self.files.values():

@@ -1,0 +1,144 @@
+"""``plan_transform``: what a transformation of rank files will do, before it is done."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from msckpt_jax import display
+from msckpt_jax.checkpoint import boxes
+from msckpt_jax.parallel import merged, transform
+from msckpt_jax.parallel.merged import MergedCheckpoint, Parts, Plan
+
+
+class Share(NamedTuple):
+    """What a destination rank gets: how many entries, and the bytes from each source rank."""
+
+    rank: int
+    entries: int
+    read: dict[int, int]
+
+
+class Moved(NamedTuple):
+    """One entry, and the ranks that hold its parts before and after."""
+
+    name: str
+    shape: tuple[int, ...]
+    nbytes: int
+    before: Parts
+    after: Parts
+
+
+class TransformPlan(NamedTuple):
+    """What :func:`plan_transform` gives; its text and its HTML are tables.
+
+    Attributes:
+        shares: what each destination rank gets.
+        entries: where the parts of each entry lie.
+    """
+
+    shares: list[Share]
+    entries: list[Moved]
+
+    @property
+    def moved(self) -> int:
+        """The bytes that a rank's file takes from the files of other ranks."""
+        return sum(
+            n for rank, _, read in self.shares for source, n in read.items() if source != rank
+        )
+
+    @property
+    def summary(self) -> str:
+        total = sum(sum(share.read.values()) for share in self.shares)
+        return (
+            f"{len(self.shares)} files, {display.size(total)}; "
+            f"{display.size(self.moved)} come from files of other ranks"
+        )
+
+    def __repr__(self) -> str:
+        rows = [
+            [str(share.rank), f"{sum(share.read.values()):,}", str(share.entries), _sources(share)]
+            for share in self.shares
+        ]
+        return "\n".join([*display.columns(_COLUMNS, rows), self.summary])
+
+    def _repr_html_(self) -> str:
+        ranks = display.table(
+            _COLUMNS,
+            (
+                [share.rank, display.Size(sum(share.read.values())), share.entries, _sources(share)]
+                for share in self.shares
+            ),
+        )
+        entries = display.table(
+            ["name", "shape", "size", "before", "after"],
+            (
+                [
+                    entry.name,
+                    str(list(entry.shape)),
+                    display.Size(entry.nbytes),
+                    display.sharding(entry.shape, entry.before),
+                    display.sharding(entry.shape, entry.after),
+                ]
+                for entry in self.entries
+            ),
+        )
+        return display.page(
+            f"TransformPlan: {self.summary}",
+            display.fold("entries: which rank holds what", entries, unfolded=True),
+            display.fold("files: what is read from which rank", ranks),
+        )
+
+
+_COLUMNS = ("rank", "bytes", "entries", "read from ranks")
+
+
+def plan_transform(
+    src_checkpoints_dir: Any, src_strategy_file: Any = None, dst_strategy_file: Any = None
+) -> TransformPlan:
+    """What :func:`transform_checkpoints` with the same arguments will read and write.
+
+    Only the headers of the files are read.
+
+    Args:
+        src_checkpoints_dir: folder of ``rank_N`` folders.
+        src_strategy_file: strategy of the source; None is one unsharded rank.
+        dst_strategy_file: strategy of the destination, or a dict of names to :class:`Layout`;
+            None merges.
+
+    Raises:
+        CheckpointError: the files of needed ranks are missing, or do not fit the strategy.
+        NotADirectoryError: the source is no folder.
+    """
+    source = merged.open_ranks(src_checkpoints_dir, src_strategy_file)
+    try:
+        return of(source, merged.plan_of(dst_strategy_file))
+    finally:
+        source.close()
+
+
+def of(source: MergedCheckpoint, target: Plan | None) -> TransformPlan:
+    """The plan for opened rank files; strings, which rank files do not hold, are left out."""
+    ranks = target.ranks if target else 1
+    left_out = transform.strings_left_out(source, target)
+    entries = [
+        Moved(
+            name,
+            entry.shape,
+            entry.nbytes,
+            source.parts(name),
+            target.parts(name, entry.shape) if target else {boxes.whole(entry.shape): [0]},
+        )
+        for name, entry in source.entries.items()
+        if name not in left_out
+    ]
+    wanted: list[dict[str, boxes.Box]] = [{} for _ in range(ranks)]
+    for entry in entries:
+        for box, holders in entry.after.items():
+            for rank in holders:
+                wanted[rank][entry.name] = box
+    shares = [Share(r, len(boxes), source.bytes_by_rank(boxes)) for r, boxes in enumerate(wanted)]
+    return TransformPlan(shares, entries)
+
+
+def _sources(share: Share) -> str:
+    return ", ".join(f"{rank}: {display.size(n)}" for rank, n in sorted(share.read.items()))
