@@ -1,6 +1,8 @@
 """MindSpore CheckPoints for JAX. Names and arguments follow MindSpore: ``import msckpt_jax as ms``.
 
 Nothing is imported before it is used: ``import msckpt_jax`` takes milliseconds.
+
+.. include:: ../README.md
 """
 
 from __future__ import annotations
@@ -59,10 +61,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "AmbiguousLeafError": "errors",
-    "AsyncSave": "checkpoint.background",
     "AirError": "errors",
     "AirFunction": "air.function",
+    "AmbiguousLeafError": "errors",
+    "AsyncSave": "checkpoint.background",
     "AsyncSaveError": "errors",
     "CheckpointConfig": "training.config",
     "CheckpointError": "errors",
@@ -102,6 +104,9 @@ _HOME = {
     "transform_checkpoints": "parallel.transform",
     "unified_safetensors": "parallel.unified",
 }
+
+
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,1 +1,4 @@
-"""Pytree to file and back: names, plan, write; index, boxes, load."""
+"""Pytree to file and back: names, plan, write; index, boxes, load.
+
+.. include:: ../../docs/formats.md
+"""

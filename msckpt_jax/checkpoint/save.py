@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from msckpt_jax import progress as meters
 from msckpt_jax.checkpoint import background, cipher, records, snapshot, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.records import File, Record
@@ -55,7 +56,7 @@ def save_checkpoint(
     durable: bool = True,
     slice_bytes: int = planning.SLICE_BYTES,
     threads: int = writer.THREADS,
-    progress: writer.Progress | None = None,
+    progress: writer.Progress | bool | None = None,
     timeout: float = 600.0,
     convention: str | Convention | None = None,
 ) -> background.AsyncSave | None:
@@ -104,7 +105,8 @@ def save_checkpoint(
             (not of the process) may lose the file.
         slice_bytes: tensors are cut into records of so many bytes, as MindSpore cuts at 512 MiB.
         threads: how many threads write.
-        progress: called with the size in bytes of each written piece, from any thread.
+        progress: True shows a bar, in terminals and notebooks; not with ``async_save``. Or a
+            function, called with the size in bytes of each written piece, from any thread.
         timeout: under ``jax.distributed``, the seconds without a sign of life after which a
             process is taken for dead, and the save fails on all others.
         convention: write MindSpore's names and layouts instead of the tree's: ``"mindspore"``,
@@ -123,6 +125,8 @@ def save_checkpoint(
         TypeError, ValueError: an argument of the wrong type or value.
         OSError: FileNotFoundError for a missing folder, IsADirectoryError, a full disk.
     """
+    if progress is True and async_save:
+        raise ValueError("progress=True is for a save that you wait for; give a function instead")
     mode = check_options(async_save, append_dict, enc_key, enc_mode, choice_func, crc_check, format)
     _check_amounts(integrated_save, slice_bytes, threads, timeout)
     target = target_path(ckpt_file_name, format)
@@ -136,7 +140,15 @@ def save_checkpoint(
         found += records.of_append(append_dict)
     records.check_tags(found)
     key = b"" if mode is None else mode.check_key(enc_key, "enc_key")
-    options = writer.Options(crc_check, mode, key, durable, threads, progress, timeout)
+    options = writer.Options(
+        crc_check,
+        mode,
+        key,
+        durable,
+        threads,
+        None if progress is True else progress or None,
+        timeout,
+    )
     job = Job(format, remove_redundancy, slice_bytes, options)
     files = [File(target, found)]
     if integrated_save and hosts.needed(found):
@@ -148,7 +160,11 @@ def save_checkpoint(
         check_folder(target)
     if not integrated_save:
         files, job = _rank_files(target, found, job, strategy_file)
-    return _start(files, job, async_save)
+    if progress is not True:
+        return _start(files, job, async_save)
+    total = sum(record.nbytes for file in files for record in file.records)
+    with meters.bar(f"save {target}", total) as advance:
+        return _start(files, job._replace(options=options._replace(progress=advance)), False)
 
 
 def run(files: list[File], job: Job, may_gather: bool = False) -> None:

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -125,31 +116,6 @@ def choose(pattern: str | None) -> Callable[[str], bool]:
     except re.error as error:
         raise ValueError(f"--filter: {error}") from None
     return lambda name: compiled.search(name) is not None
-
-
-@contextlib.contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], Any]]:
-    """A bar on stderr, when that is a terminal, once the work has taken a second."""
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    stderr = Console(stderr=True)
-    bar = Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
-    task = bar.add_task(what, total=total)
-
-    def advance(count: int) -> None:
-        bar.advance(task, count)
-        if not bar.live.is_started and (bar.tasks[0].elapsed or 0) > 1:
-            bar.start()
-
-    try:
-        yield advance
-    finally:
-        bar.stop()
 
 
 def warn_of_strings(names: Iterable[str]) -> None:

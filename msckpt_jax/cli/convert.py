@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from msckpt_jax import dtypes
+from msckpt_jax import dtypes, progress
 from msckpt_jax.air.prototypes import SOCS
 from msckpt_jax.checkpoint import cipher, copying, reader, records, save, writer
 from msckpt_jax.checkpoint import plan as planning
@@ -159,7 +159,7 @@ def _to_file(args: argparse.Namespace, work: Work) -> None:
     checked = b"" if mode is None else mode.check_key(key, "--enc-key-file")
     save.check_folder(target)
     metadata = {key: _text(value) for key, value in work.metadata.items()}
-    with common.progress("convert", work.nbytes) as advance:
+    with progress.bar("convert", work.nbytes) as advance:
         options = writer.Options(args.crc, mode, checked, progress=advance)
         job = save.Job(format, None, planning.SLICE_BYTES, options, metadata=metadata)
         save.run([File(target, work.records)], job)
@@ -170,7 +170,7 @@ def _to_orbax(args: argparse.Namespace, work: Work) -> None:
         raise ValueError("--crc and --enc-key-file are for .ckpt and .safetensors files")
     from msckpt_jax.interop import orbax_directory
 
-    with common.progress("convert", work.nbytes) as advance:
+    with progress.bar("convert", work.nbytes) as advance:
         orbax_directory.write(args.target, work.records, work.metadata, advance)
 
 
@@ -191,7 +191,7 @@ def _to_ranks(args: argparse.Namespace, source: Any) -> int:
     common.warn_of_strings(transform.strings_left_out(source, target))
     files = transform.plan_files(source, target, folder, "rank", ".ckpt")
     total = sum(record.nbytes for file in files for record in file.records)
-    with common.progress("convert", total) as advance:
+    with progress.bar("convert", total) as advance:
         transform.write_files(files, progress=advance)
     if layouts is not None:
         strategy.write(folder / "strategy.ckpt", layouts)

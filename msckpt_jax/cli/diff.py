@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from msckpt_jax import progress
 from msckpt_jax.checkpoint import boxes
 from msckpt_jax.checkpoint.reader import CheckpointFile
 from msckpt_jax.cli import common
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     one, other = (common.open_sound_file(args, name) for name in (args.a, args.b))
     chosen = common.choose(args.filter)
     total = sum(entry.nbytes for entry in one.entries.values() if chosen(entry.name))
-    with common.progress("compare", total) as advance:
+    with progress.bar("compare", total) as advance:
         found = list(differences(one, other, args.rtol, args.atol, chosen, advance))
     if args.json:
         print(json.dumps([d._asdict() for d in found], indent=1, ensure_ascii=False))

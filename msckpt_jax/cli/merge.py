@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from msckpt_jax import progress
 from msckpt_jax.checkpoint import boxes, writer
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.cli import common
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{args.output}: {what}")
         return 0
     job = transform.job_of(source, None)
-    with common.progress("merge", total) as advance:
+    with progress.bar("merge", total) as advance:
         files = [File(target, found)]
         transform.write_files(files, progress=advance, job=job, threads=args.jobs)
     print(f"{args.output}: {what}")

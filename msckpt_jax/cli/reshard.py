@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from msckpt_jax import progress
 from msckpt_jax.checkpoint import atomic
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.cli import common
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     job = transform.job_of(source, target)
     left = _left(folder, files, job)
     total = sum(record.nbytes for file in left for record in file.records)
-    with common.progress("reshard", total) as advance:
+    with progress.bar("reshard", total) as advance:
         transform.write_files(left, args.jobs, advance, job=job)
     if layouts is not None:
         strategy.write(folder / "strategy.ckpt", layouts)

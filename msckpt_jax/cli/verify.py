@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from msckpt_jax import progress
 from msckpt_jax.air.prototypes import SOCS
 from msckpt_jax.cli import common
 
@@ -52,7 +53,7 @@ def _checkpoint(args: argparse.Namespace) -> int:
     file = common.open_file(args, args.file)
     problems = [str(problem) for problem in file.problems]
     if not problems and file.crc is not None:
-        with common.progress("check sum", file.payload) as advance:
+        with progress.bar("check sum", file.payload) as advance:
             found = file.compute_crc(advance)
         if found != file.crc:
             problems.append(f"{file.path}: the check sum is {file.crc:#010x}, found {found:#010x}")

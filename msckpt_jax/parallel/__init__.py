@@ -1,1 +1,4 @@
-"""Layouts of sharded tensors over ranks: MindSpore's strategy files, merging and resharding."""
+"""Layouts of sharded tensors over ranks: MindSpore's strategy files, merging and resharding.
+
+.. include:: ../../docs/layout.md
+"""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from msckpt_jax import dtypes
+from msckpt_jax import progress as meters
 from msckpt_jax.checkpoint import boxes, copying, records, resume, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.records import File, Record
@@ -38,7 +39,7 @@ def transform_checkpoints(
     process_num: int = 1,
     output_format: str = "ckpt",
     *,
-    progress: writer.Progress | None = None,
+    progress: writer.Progress | bool | None = None,
 ) -> None:
     """Turn the rank files of one strategy into those of another.
 
@@ -55,7 +56,8 @@ def transform_checkpoints(
         dst_strategy_file: strategy of the destination; None likewise.
         process_num: how many files are written at a time.
         output_format: ``"ckpt"`` or ``"safetensors"``.
-        progress: called with the size in bytes of each written piece, from any thread.
+        progress: True shows a bar, in terminals and notebooks. Or a function, called with the
+            size in bytes of each written piece, from any thread.
 
     Raises:
         CheckpointError: the files of needed ranks are missing, or do not fit the strategy; a
@@ -83,7 +85,9 @@ def transform_checkpoints(
         ckpt_prefix,
         f"{_part_suffix(src_strategy_file, source.plan, dst_strategy_file)}.{output_format}",
     )
-    write_files(files, process_num, progress)
+    total = sum(record.nbytes for file in files for record in file.records)
+    with meters.meter("transform", total, progress) as advance:
+        write_files(files, process_num, advance)
 
 
 def transform_checkpoint_by_rank(

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from msckpt_jax.checkpoint import boxes, copying, into, load, reader, wire
+from msckpt_jax import progress as meters
+from msckpt_jax.checkpoint import boxes, copying, into, load, reader, wire, writer
 from msckpt_jax.checkpoint.index import Entry
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.errors import CheckpointError
@@ -33,6 +34,8 @@ def unified_safetensors(
     max_process_num: int = 64,
     choice_func: Callable[[str], bool | str] | None = None,
     split_dst_file: tuple[int, int] | tuple[()] = (),
+    *,
+    progress: writer.Progress | bool | None = None,
 ) -> None:
     """Merge rank files into ``part<i>.safetensors`` of about 3 GB each.
 
@@ -49,6 +52,7 @@ def unified_safetensors(
         max_process_num: how many files are written at a time, at the most.
         choice_func: from a parameter's name to False (leave it out), True, or another name.
         split_dst_file: ``(i, n)`` writes only the i-th of n shares, i from 1.
+        progress: as for :func:`transform_checkpoints`.
 
     Raises:
         CheckpointError: as :func:`transform_checkpoints`; or two parameters get one name.
@@ -74,7 +78,9 @@ def unified_safetensors(
     if share == 1 and hyper:
         found = [copying.renamed(source, name, names[name]) for name in hyper]
         files.append(File(folder / _HYPER_FILE, found))
-    transform.write_files(files, min(max_process_num, 4))
+    total = sum(record.nbytes for file in files for record in file.records)
+    with meters.meter("merge", total, progress) as advance:
+        transform.write_files(files, min(max_process_num, 4), advance)
     if share == 1:
         weights = {names[n]: f"part{i}.safetensors" for i, g in enumerate(groups) for n in g}
         total = sum(source.entries[name].nbytes for name in sharded)

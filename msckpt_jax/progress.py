@@ -1,0 +1,113 @@
+"""A bar for long work: a line in terminals, HTML in notebooks, nothing where nobody looks."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from msckpt_jax import display
+from msckpt_jax.checkpoint.writer import Progress
+
+#: Work that takes less than so many seconds needs no bar; and how often one in a notebook moves.
+_PATIENCE, _MOVES = 1.0, 0.2
+
+
+@contextlib.contextmanager
+def meter(what: str, total: int, progress: Progress | bool | None) -> Iterator[Progress | None]:
+    """What to call for an argument ``progress``: a bar for True, else what was given."""
+    if progress is True:
+        with bar(what, total) as advance:
+            yield advance
+    else:
+        yield progress or None
+
+
+@contextlib.contextmanager
+def bar(what: str, total: int) -> Iterator[Progress]:
+    """A bar of ``total`` bytes, once the work has taken a second."""
+    shown = _Cell(what, total) if _in_notebook() else _line(what, total)
+    with shown as advance:
+        yield advance
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")  # imported in every notebook, and not for its sake here
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
+
+
+@contextlib.contextmanager
+def _line(what: str, total: int) -> Iterator[Progress]:
+    """On stderr, where that is a terminal; it goes away when the work is done."""
+    from rich import progress as rich
+    from rich.console import Console
+
+    columns = (
+        rich.TextColumn(what, markup=False),
+        rich.BarColumn(),
+        rich.DownloadColumn(binary_units=True),
+        rich.TransferSpeedColumn(),
+        rich.TimeRemainingColumn(),
+    )
+    stderr = Console(stderr=True)
+    line = rich.Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
+    task = line.add_task(what, total=total)
+
+    def advance(count: int) -> None:
+        line.advance(task, count)
+        if not line.live.is_started and (line.tasks[0].elapsed or 0) > _PATIENCE:
+            line.start()
+
+    try:
+        yield advance
+    finally:
+        line.stop()
+
+
+class _Cell:
+    """In the output of a cell; what is left at the end says how long the work took."""
+
+    def __init__(self, what: str, total: int):
+        self._what, self._total, self._done = what, total, 0
+        self._begin = time.monotonic()
+        self._next = self._begin + _PATIENCE
+        self._handle: Any = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Progress:
+        return self._advance
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle is not None:
+            self._show()
+
+    def _advance(self, count: int) -> None:
+        with self._lock:
+            self._done += count
+            if time.monotonic() >= self._next:
+                self._next = time.monotonic() + _MOVES
+                self._show()
+
+    def _show(self) -> None:
+        from IPython.display import HTML
+        from IPython.display import display as put
+
+        shown = HTML(self._page())
+        if self._handle is None:
+            self._handle = put(shown, display_id=True)
+        else:
+            self._handle.update(shown)
+
+    def _page(self) -> str:
+        seconds = time.monotonic() - self._begin
+        rate = display.size(round(self._done / max(seconds, 1e-9)))
+        counts = f"{display.size(self._done)} of {display.size(self._total)}"
+        return (
+            f'<div><progress value="{self._done}" max="{max(self._total, 1)}"></progress> '
+            f"{html.escape(self._what)}: {counts}, {rate}/s, {seconds:.0f} s</div>"
+        )

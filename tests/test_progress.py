@@ -1,0 +1,70 @@
+"""Bars: in terminals, in notebooks, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+
+import msckpt_jax as ms
+
+#: Saves with a bar at once, and in small pieces.
+PROGRAM = """
+import numpy as np
+import msckpt_jax as ms
+from msckpt_jax import progress
+progress._PATIENCE = progress._MOVES = 0
+ms.save_checkpoint({"w": np.ones(20_000_000, np.int8)}, "a<b>.ckpt", progress=True)
+"""
+
+
+def test_in_a_terminal(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], stderr=theirs, cwd=tmp_path,
+                          env=environment) as child:  # fmt: skip
+        os.close(theirs)
+        seen = b""
+        while True:
+            try:
+                piece = os.read(ours, 1 << 16)
+            except OSError:  # the other end is closed
+                break
+            if not piece:
+                break
+            seen += piece
+    os.close(ours)
+    assert child.returncode == 0
+    assert b"save a<b>.ckpt" in seen
+    assert b"19.1 MiB" in seen
+    assert seen.count(b"\r") > 1
+
+
+def test_in_a_notebook(tmp_path: Path) -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(PROGRAM)])
+    resources = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, kernel_name="python3", resources=resources).execute()
+    (output,) = notebook.cells[0].outputs
+    page = output.data["text/html"]
+    assert "save a&lt;b&gt;.ckpt: 19.1 MiB of 19.1 MiB" in page
+    assert '<progress value="200' in page
+
+
+def test_in_a_pipe(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=tmp_path, capture_output=True, check=True
+    )
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
+def test_no_bar_for_what_goes_on_behind(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a save that you wait for"):
+        ms.save_checkpoint({"w": np.ones(3)}, tmp_path / "a", async_save=True, progress=True)
+    assert not list(tmp_path.iterdir())
