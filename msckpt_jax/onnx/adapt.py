@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from onnx import helper
+from onnx import TensorProto, helper
 
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.lowering.graph import Graph, Node, Parameter, Tensor, Value
-from msckpt_jax.onnx import tidy
+from msckpt_jax.onnx import attention, tidy
 from msckpt_jax.onnx.adapters import ADAPTERS
 from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer
 from msckpt_jax.onnx.operands import Rule
@@ -19,6 +19,7 @@ from msckpt_jax.onnx.operands import Rule
 #: The first opset in which all that the rules use has its present form, and what the checker knows.
 OPSETS = range(18, 27)
 OPSET = 21
+_FLOAT = TensorProto.FLOAT
 _BOOL, _I64 = np.dtype(bool), np.dtype(np.int64)
 
 
@@ -42,8 +43,7 @@ def adapt(graph: Graph, *, opset: int = OPSET, rules: Mapping[str, Rule] | None 
         ExportError: operators that have no rule, no form in the opset, or no kernel in onnxruntime:
             all of them, each with the user's source line.
     """
-    if opset not in OPSETS:
-        raise ValueError(f"opset must be {OPSETS[0]} to {OPSETS[-1]}, not {opset}")
+    check_opset(opset)
     adapting = _Adapting({**ADAPTERS, **(rules or {})})
     names = Names(opset)
     builder = Builder(names)
@@ -66,17 +66,29 @@ def adapt(graph: Graph, *, opset: int = OPSET, rules: Mapping[str, Rule] | None 
     return Adapted(model, weights)
 
 
+def check_opset(opset: int) -> None:
+    if opset not in OPSETS:
+        raise ValueError(f"opset must be {OPSETS[0]} to {OPSETS[-1]}, not {opset}")
+
+
 def _tidied(
     name: str, builder: Builder, inputs: list[Any], results: list[Any], weights: Mapping[str, Any]
 ) -> Any:
     """The ``GraphProto``."""
     shapes = {info.name: dims_of(info) for info in (*inputs, *builder.infos)}
     shapes |= {name: weight.type.shape for name, weight in weights.items()}
-    nodes = tidy.biases_first(builder.nodes, shapes, builder.name, builder.names.unique)
-    nodes = tidy.matrices_last(nodes, builder.names.unique)
+    shapes |= {tensor.name: tuple(tensor.dims) for tensor in builder.names.initializers}
+    names = builder.names
+    nodes = tidy.reshaped_once(builder.nodes)
+    nodes = tidy.biases_first(nodes, shapes, builder.name, names.unique)
+    nodes = tidy.matrices_last(nodes, names.unique)
+    if names.opset >= attention.OPSET:
+        single = {i.name for i in builder.infos if i.type.tensor_type.elem_type == _FLOAT}
+        known = list(names.initializers)
+        nodes = attention.attentions(nodes, shapes, single, known, builder.name, names.unique)
     nodes = tidy.living(nodes, [value.name for value in results])
     used = tidy.uses(nodes)
-    constants = [tensor for tensor in builder.names.initializers if used[tensor.name]]
+    constants = [tensor for tensor in names.initializers if used[tensor.name]]
     infos = [info for info in builder.infos if used[info.name]]
     initializers = [*constants, *(initializer(name, p) for name, p in weights.items())]
     return helper.make_graph(nodes, name, inputs, results, initializers, value_info=infos)

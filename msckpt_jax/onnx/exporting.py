@@ -33,6 +33,7 @@ def write_by_jax2onnx(
     """
     from msckpt_jax.onnx import fallback
 
+    adapt.check_opset(wanted.opset)
     encrypt = payload.encryption(wanted, "ONNX", "preprocessor", "custom_func")
     try:
         adapted = fallback.adapt(traced, wanted.opset, path.parent)

@@ -77,6 +77,18 @@ def _biased(
     return reshape, vector, size
 
 
+def reshaped_once(nodes: list[Any]) -> list[Any]:
+    """Of a reshape after another one only the last."""
+    made: dict[str, Any] = {}
+    for node in nodes:
+        before = made.get(node.input[0]) if node.op_type == "Reshape" else None
+        if before is not None:
+            node.input[0] = before.input[0]
+        if node.op_type == "Reshape" and not node.attribute:  # of elements that are there
+            made[node.output[0]] = node
+    return nodes
+
+
 def matrices_last(nodes: list[Any], new: _New) -> list[Any]:
     """Transposes of matrices of a product by themselves: runtimes read these transposed.
 

@@ -14,6 +14,8 @@ import pytest
 import msckpt_jax as ms
 from msckpt_jax.errors import ExportError
 from msckpt_jax.onnx import runner
+from msckpt_jax.onnx.adapt import ADAPTERS, OPSETS
+from msckpt_jax.onnx.operands import same
 from tests.exporting import CASES, Mlp, sum_of_three
 
 
@@ -25,23 +27,34 @@ def test_numbers(net: Any, inputs: Any, tmp_path: Path) -> None:
     assert out.difference < (1e-2 if "float16" in str(inputs[0].dtype) else 1e-4)
 
 
-@pytest.mark.parametrize("opset", [18, 20, 22, 23])
+#: Of each family of rules.
+HANDFUL = ("mlp", "cnn", "attention", "switch", "scan", "random", "scatter", "sort", "reductions",
+           "integers", "activations", "bfloat16", "float16", "cumulative")  # fmt: skip
+
+
+@pytest.mark.parametrize("opset", OPSETS)
 def test_opsets(opset: int, tmp_path: Path) -> None:
-    out = ms.export(Mlp(), np.ones((2, 3), np.float32), file_name=tmp_path / "a",
-                    file_format="ONNX", opset=opset, verify=True, fuse=opset >= 20)  # fmt: skip
-    model = onnx.load(out.file)
-    assert [entry.version for entry in model.opset_import] == [opset]
-    onnx.checker.check_model(model, full_check=True)
+    for name in HANDFUL:
+        net, inputs = CASES[name]
+        out = ms.export(net, *inputs, file_name=tmp_path / "a", file_format="ONNX", opset=opset,
+                        verify=True, engine="native")  # fmt: skip
+        model = onnx.load(out.file)
+        assert [entry.version for entry in model.opset_import] == [opset]
+        onnx.checker.check_model(model, full_check=True)
 
 
-def test_an_operator_that_the_opset_lacks_is_refused(tmp_path: Path) -> None:
-    rule = {"sin": lambda ctx, eqn, x: ctx("GeLU", x)}
-    with pytest.raises(ExportError, match="opset 18 has no Gelu"):
+def test_an_operator_that_the_opset_lacks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ADAPTERS, "Sin", same("Swish"))
+    with pytest.raises(ExportError, match="opset 21 has no Swish"):
         ms.export(jnp.sin, np.ones((2, 3), np.float32), file_name=tmp_path / "a",
-                  file_format="ONNX", opset=18, rules=rule)  # fmt: skip
-    with pytest.raises(ValueError, match="opset must be 18 to 26, not 11"):
-        ms.export(jnp.sin, np.ones(3, np.float32), file_name=tmp_path / "a",
-                  file_format="ONNX", opset=11)  # fmt: skip
+                  file_format="ONNX", engine="native")  # fmt: skip
+    for opset in (11, 17, 27):
+        for engine in ("auto", "native", "jax2onnx"):
+            with pytest.raises(ValueError, match=f"opset must be 18 to 26, not {opset}"):
+                ms.export(jnp.sin, np.ones(3, np.float32), file_name=tmp_path / "a",
+                          file_format="ONNX", opset=opset, engine=engine)  # fmt: skip
     assert not list(tmp_path.iterdir())
 
 

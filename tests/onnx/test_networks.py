@@ -61,6 +61,30 @@ def test_softmax_stays_at_a_batch_of_one(name: str, tmp_path: Path) -> None:
     assert counted["Transpose"] <= OPERATORS[name]["Transpose"]
 
 
+@pytest.mark.parametrize(("name", "count"), [("BERT", 2), ("GPT-2", 3), ("ViT", 2)])
+def test_attention_where_the_opset_has_it(name: str, count: int, tmp_path: Path) -> None:
+    small = NETWORKS[name]
+    out = ms.export(small.network(), *small.inputs, file_name=tmp_path / "net", opset=23,
+                    file_format="ONNX", verify=True)  # fmt: skip
+    onnx.checker.check_model(str(out.file), full_check=True)
+    counted = counts(onnx.load(out.file).graph)
+    assert (counted["Attention"], counted["Softmax"]) == (count, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_attention_of_rows_that_are_masked_altogether(dtype: Any, tmp_path: Path) -> None:
+    q, k, v = np.random.default_rng(0).standard_normal((3, 2, 5, 3, 4)).astype(dtype)
+    mask = np.tril(np.ones((5, 5), bool), -1)  # the first row sees nothing
+
+    def net(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        return jax.nn.dot_product_attention(q, k, v, mask=mask[None, None])
+
+    out = ms.export(net, q, k, v, file_name=tmp_path / "net", file_format="ONNX", opset=23,
+                    verify=True)  # fmt: skip
+    counted = counts(onnx.load(out.file).graph)
+    assert counted["Attention"] == (dtype == np.float32)
+
+
 def test_conversions_that_lose_nothing_leave(tmp_path: Path) -> None:
     def net(x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
         wide = x.astype(jnp.int32), y.astype(jnp.float32)

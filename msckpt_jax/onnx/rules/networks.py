@@ -143,8 +143,14 @@ def _mish(b: Builder, node: Node) -> Value:
 
 
 def _gelu_ext(b: Builder, node: Node) -> Value:
-    approximate = "tanh" if given(node, 1) in (1, "tanh") else "none"
-    return b("Gelu", node.inputs[0], type=type_of(node), approximate=approximate)
+    if given(node, 1) in (1, "tanh"):
+        return _gelu(b, node)
+    t, x = type_of(node), node.inputs[0]
+    if t.dtype != np.float64 and b.names.opset >= 20:
+        return b("Gelu", x, type=t)
+    erf = b("Erf", b("Mul", x, scalar(np.sqrt(0.5), t.dtype), type=t), type=t)
+    half = b("Mul", x, scalar(0.5, t.dtype), type=t)
+    return b("Mul", half, b("Add", erf, scalar(1, t.dtype), type=t), type=t)
 
 
 def _leaky_relu(b: Builder, node: Node) -> Value:
@@ -173,9 +179,9 @@ def _silu(b: Builder, node: Node) -> Value:
 
 
 def _gelu(b: Builder, node: Node) -> Value:
-    """Of float64, where onnxruntime has no kernel, by its definition."""
+    """By its definition in float64, of which onnxruntime has no kernel, and before opset 20."""
     t, x = type_of(node), node.inputs[0]
-    if t.dtype != np.float64:
+    if t.dtype != np.float64 and b.names.opset >= 20:
         return b("Gelu", x, type=t, approximate="tanh")
 
     def times(value: Any, factor: Any) -> Value:
