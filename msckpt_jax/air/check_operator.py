@@ -260,6 +260,9 @@ def _dtypes_agree(view: OperatorView) -> Iterator[Problem]:
         source = view.source(position)
         if source is None:
             continue
+        if position >= len(view.operator.input_desc):
+            yield Problem(f"input {name!r} is not described")
+            continue
         given = dtype_name(source[0].output_desc[source[1]].dtype)
         told = dtype_name(view.operator.input_desc[position].dtype)
         if "undefined" not in (given, told) and given != told:

@@ -174,6 +174,11 @@ FAULTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
         lambda m: operator(m, "If_0").subgraph_name.pop(),
         "1 graphs of its own",
     ),
+    "inputs without descriptions": (
+        "conv",
+        lambda m: operator(m, "conv").input_desc.__delitem__(slice(None)),
+        "input 'x' is not described",
+    ),
     "a constant cut short": ("min_py", _cut_constant, "needs 48 bytes, found 47"),
     "a constant without value": (
         "min_py",
