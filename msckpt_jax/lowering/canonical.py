@@ -183,7 +183,7 @@ class _Builder:
 
 def _rewrite_of(eqn: Equation, scope: _Scope) -> Rewrite | None:
     name = eqn.primitive.name
-    if random.takes_keys(eqn) and name not in random.REWRITES and name not in forms.BODIES:
+    if random.moves_keys(eqn) and name not in random.REWRITES and name not in forms.BODIES:
         return random.moved(eqn.primitive)
     final = name in scope.rules if name in ALWAYS else forms.canonical(eqn)
     return None if final else REWRITES.get(name)

@@ -52,6 +52,12 @@ CLOSE = {
     "truncated": lambda k: random.truncated_normal(key(k), -1, 2, (50,)),
     "exponential": lambda k: random.exponential(key(k), (50,)),
     "laplace": lambda k: random.laplace(key(k), (50,)),
+    "gamma": lambda k: random.gamma(key(k), jnp.linspace(0.1, 4, 40)),
+    "gamma_f16": lambda k: random.gamma(key(k), jnp.linspace(0.5, 4, 8, dtype=np.float16)),
+    "gamma_of_keys": lambda k: jax.vmap(random.gamma)(random.split(key(k), 3), jnp.ones((3, 5))),
+    "loggamma": lambda k: random.loggamma(key(k), jnp.array([1e-3, 0.5, 7])),
+    "beta": lambda k: random.beta(key(k), 2.0, jnp.array([0.5, 3])),
+    "dirichlet": lambda k: random.dirichlet(key(k), jnp.array([0.2, 1, 5])),
     "cauchy": lambda k: random.cauchy(key(k), (5,)),
 }
 

@@ -50,6 +50,11 @@ def takes_keys(eqn: Equation) -> bool:
     return any(is_key(v.aval) for v in (*eqn.invars, *eqn.outvars))
 
 
+def moves_keys(eqn: Equation) -> bool:
+    """Whether keys come in and keys only go out."""
+    return takes_keys(eqn) and all(is_key(v.aval) for v in eqn.outvars)
+
+
 def moved(primitive: Any) -> Callable[..., Any]:
     """The rewrite of a primitive that only moves keys: it moves each word of their data."""
 
