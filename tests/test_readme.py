@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -123,15 +122,22 @@ def folder(tmp_path: Path, mesh: jax.sharding.Mesh, monkeypatch: pytest.MonkeyPa
     return tmp_path
 
 
+def in_shell(line: str) -> list[str]:
+    """The arguments of the first command of a line as the shell gives them."""
+    first = re.split(r" (?:\||&&|>) ", line)[0]  # what the shell does with it is the shell's
+    script = f"msckpt() {{ printf '%s\\0' \"$@\"; }}; {first}"
+    done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
+    return done.stdout.split("\0")[:-1]
+
+
 def test_help_examples_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = examples()
     assert set(NOT_RUN) <= set(found)
+    assert set(found.values()) == set(cli.COMMANDS)
     failed = {}
     for line in found:
         if line in NOT_RUN:
             continue
-        first = re.split(r" (?:\||&&|>) ", line)[0]  # what the shell does with it is the shell's
-        status = cli.main(shlex.split(first)[1:])
-        if status != 0:
+        if cli.main(in_shell(line)) != 0:
             failed[line] = capsys.readouterr()
     assert failed == {}

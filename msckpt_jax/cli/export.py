@@ -19,9 +19,9 @@ file: a MindIR that MindSpore runs with JAX's numbers, an AIR or an ONNX file. T
 for in the current folder, too.
 """
 EXAMPLES = """\
-  msckpt export my.model:predict --input f32[1,3,224,224] -f MINDIR -o net.mindir
-  msckpt export my.model:make_net() --input i32[batch,128] -o net --verify
-  msckpt export my.model:predict --input f32[1,3,224,224] -f AIR --soc Ascend910B -o net
+  msckpt export my.model:predict --input 'f32[1,3,224,224]' -f MINDIR -o net.mindir
+  msckpt export 'my.model:make_net()' --input 'i32[batch,128]' -o net --verify
+  msckpt export my.model:predict --input 'f32[1,3,224,224]' -f AIR --soc Ascend910B -o net
 
 A name in a shape is a dynamic size. `()` after the name calls it for the network.
 """
