@@ -18,7 +18,8 @@ def _adjoint(x: Any) -> Any:
     return jnp.conj(jnp.swapaxes(x, -1, -2))
 
 
-def _column(x: Any, j: Any) -> Any:
+def _last(x: Any, j: Any) -> Any:
+    """``x[..., j]``: a column of a matrix, an element of a vector."""
     return lax.dynamic_index_in_dim(x, j, x.ndim - 1, keepdims=False)
 
 
@@ -44,8 +45,8 @@ def cholesky(x: Any, **_: Any) -> Any:
     rows = _steps(size)
 
     def step(rest: Any, j: Any) -> Any:
-        column = _column(rest, j)
-        pivot = jnp.sqrt(_column(column, j).real if np.iscomplexobj(x) else _at(column, j))
+        column = _last(rest, j)
+        pivot = jnp.sqrt(jnp.real(_last(column, j)))
         column = jnp.where(rows >= j, column / pivot[..., None], 0)
         return rest - _outer(column, jnp.conj(column)), column
 
@@ -54,10 +55,6 @@ def cholesky(x: Any, **_: Any) -> Any:
     good = jnp.all(jnp.isfinite(jnp.diagonal(found, axis1=-2, axis2=-1)), -1)
     wrong = jnp.where(rows[:, None] < rows, 0, jnp.nan)
     return jnp.where(good[..., None, None], found, wrong).astype(x.dtype)
-
-
-def _at(x: Any, i: Any) -> Any:
-    return lax.dynamic_index_in_dim(x, i, x.ndim - 1, keepdims=False)
 
 
 def triangular_solve(
@@ -76,7 +73,7 @@ def triangular_solve(
         others = jnp.where(rows == i, 0, _row(a, i)) * (rows < i if lower else rows > i)
         value = _row(b, i) - (others[..., None, :] @ x)[..., 0, :]
         if not unit_diagonal:
-            value = value / _at(_row(a, i), i)[..., None]
+            value = value / _last(_row(a, i), i)[..., None]
         return lax.dynamic_update_index_in_dim(x, value, i, x.ndim - 2), ()
 
     x, _ = lax.scan(step, jnp.zeros_like(b), rows, reverse=not lower)
@@ -96,12 +93,12 @@ def lu(x: Any, **_: Any) -> Any:
 
     def step(state: Any, k: Any) -> Any:
         a, order = state
-        column = _column(a, k)
+        column = _last(a, k)
         size = abs(column.real) + abs(column.imag) if np.iscomplexobj(x) else abs(column)
         pivot = jnp.argmax(jnp.where(rows >= k, size, -1), -1).astype(np.int32)
         a, order = exchanged(a, k, pivot), exchanged(order, k, pivot)
-        column = _column(a, k)
-        head = _at(column, k)[..., None]
+        column = _last(a, k)
+        head = _last(column, k)[..., None]
         below = (rows > k) & (head != 0)
         factors = jnp.where(below, column / jnp.where(head == 0, 1, head), 0)
         a = a - _outer(factors, jnp.where(columns > k, _row(a, k), 0))
@@ -121,7 +118,7 @@ def reflector(column: Any, j: Any) -> tuple[Any, Any, Any]:
     if np.iscomplexobj(column):
         raise Declined
     rows = _steps(column.shape[-1])
-    head = _at(column, j)
+    head = _last(column, j)
     tail = jnp.where(rows > j, column, 0)
     rest = jnp.sum(tail * tail, -1)
     size = jnp.sqrt(head * head + rest)
@@ -141,7 +138,7 @@ def _triangle(x: Any) -> tuple[Any, Any, Any]:
     """R, and Householder's vectors and factors, one after the other."""
 
     def step(r: Any, j: Any) -> Any:
-        vector, factor, _ = reflector(_column(r, j), j)
+        vector, factor, _ = reflector(_last(r, j), j)
         return _reflected(r, vector, factor), (vector, factor)
 
     r, found = lax.scan(step, x, _steps(min(x.shape[-2:])))
@@ -182,10 +179,10 @@ def hessenberg(a: Any, **_: Any) -> Any:
     rows = _steps(a.shape[-1])
 
     def step(h: Any, j: Any) -> Any:
-        vector, factor, _ = reflector(_column(h, j), j + 1)
+        vector, factor, _ = reflector(_last(h, j), j + 1)
         h = _reflected(h, vector, factor)
         h = jnp.swapaxes(_reflected(jnp.swapaxes(h, -1, -2), vector, factor), -1, -2)
-        column = jnp.where(rows > j + 1, vector, _column(h, j))
+        column = jnp.where(rows > j + 1, vector, _last(h, j))
         return h, (column, factor)
 
     count = max(a.shape[-1] - 2, 0)
