@@ -14,7 +14,7 @@ import numpy as np
 
 from msckpt_jax import _compat
 from msckpt_jax.errors import ExportError, UnsupportedError
-from msckpt_jax.lowering import islands
+from msckpt_jax.lowering import islands, sizes
 from msckpt_jax.lowering.graph import (
     Const,
     Dim,
@@ -22,10 +22,12 @@ from msckpt_jax.lowering.graph import (
     Node,
     Operand,
     Parameter,
+    Scalar,
     Size,
     Tensor,
     Value,
 )
+from msckpt_jax.lowering.sizes import Number
 
 #: What an equation takes and gives: a tensor that is computed, or one that is known.
 Array: TypeAlias = Value | Const
@@ -79,7 +81,7 @@ class Context:
         self.options = root.options
         self.results: tuple[Tensor, ...] = ()
         self._source = ""
-        self._sizes: dict[Dim, Size] = {}
+        self._sizes: dict[Dim, Number] = {}
 
     @property
     def result(self) -> Tensor:
@@ -161,8 +163,8 @@ class Context:
     def type(self, x: Array) -> Tensor:
         return Tensor(x.value.dtype, x.value.shape) if isinstance(x, Const) else x.type
 
-    def size(self, dim: Dim) -> Const | Size:
-        """A size as an argument.
+    def size(self, dim: Dim) -> Number:
+        """A size as an argument; one that no tensor here has is computed of those that some have.
 
         Raises:
             UnsupportedError: a dynamic size that is not the size of an axis of anything here.
@@ -170,10 +172,17 @@ class Context:
         if isinstance(dim, int):
             return Const(dim)
         if dim not in self._sizes:
-            raise UnsupportedError(f"no tensor in this graph has an axis of size {dim}")
+            if dim.isidentifier():
+                raise UnsupportedError(f"no tensor in this graph has an axis of size {dim}")
+            self._sizes[dim] = sizes.computed(dim, self.size, self._computed)
         return self._sizes[dim]
 
-    def sizes(self, shape: Sequence[Dim], infer: bool = True) -> tuple[Const | Size, ...]:
+    def _computed(self, op: str, x: Number, y: Number) -> Number:
+        out = Scalar(sizes.SCALAR)
+        self.graph.nodes.append(Node(op, (x, y), (out,), source=self._source))
+        return out
+
+    def sizes(self, shape: Sequence[Dim], infer: bool = True) -> tuple[Number, ...]:
         """A shape as an argument; with ``infer`` a single dynamic size is -1."""
         if infer and sum(isinstance(dim, str) for dim in shape) == 1:
             return tuple(Const(dim if isinstance(dim, int) else -1) for dim in shape)

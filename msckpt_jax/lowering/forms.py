@@ -83,7 +83,17 @@ def _broadcast(eqn: Equation) -> bool:
 
 def _pad(eqn: Equation) -> bool:
     config = eqn.params["padding_config"]
-    return all(low >= 0 and high >= 0 and not interior for low, high, interior in config)
+    return not any(is_negative(low) or is_negative(high) or gap for low, high, gap in config)
+
+
+def is_negative(size: Any) -> bool:
+    """A symbolic padding is what JAX makes of SAME: not negative, which JAX cannot always prove."""
+    return isinstance(size, int) and size < 0
+
+
+def outwards(padding: Sequence[Sequence[Any]]) -> bool:
+    """Padding of known sizes that cuts nothing off."""
+    return all(isinstance(n, int) and n >= 0 for pair in padding for n in pair)
 
 
 def _conv(eqn: Equation) -> bool:
@@ -93,7 +103,7 @@ def _conv(eqn: Equation) -> bool:
         and all(_is_axes(spec, range(lhs.ndim)) for spec in params["dimension_numbers"])
         and _ones(params["lhs_dilation"])
         and params["batch_group_count"] == 1
-        and all(n >= 0 for pair in params["padding"] for n in pair)
+        and outwards(params["padding"])
         and lhs.dtype == rhs.dtype == eqn.outvars[0].aval.dtype
         and not jnp.issubdtype(lhs.dtype, np.complexfloating)
     )
@@ -107,7 +117,7 @@ def _pool(eqn: Equation) -> bool:
         and _ones(params["window_dimensions"][:2])
         and _ones(params["window_strides"][:2])
         and _ones((*params["base_dilation"], *params["window_dilation"]))
-        and all(n >= 0 for pair in params["padding"] for n in pair)
+        and outwards(params["padding"])
         and not any(n for pair in params["padding"][:2] for n in pair)
     )
 

@@ -73,6 +73,11 @@ class Const(NamedTuple):
         return np.array(self.value, _SCALARS[type(self.value)])
 
 
+@dataclass(eq=False, slots=True)
+class Scalar(Value):
+    """A whole number computed of sizes, by operators of MindSpore's scalars: no tensor."""
+
+
 class Size(NamedTuple):
     """A scalar argument: the size of a dynamic axis of a value, known when the graph runs."""
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from msckpt_jax import dtypes
 from msckpt_jax.errors import UnsupportedError
-from msckpt_jax.lowering.graph import Const, Operand, Size, Value
+from msckpt_jax.lowering.graph import Const, Operand, Scalar, Size, Value
 from msckpt_jax.mindir import operators
 
 _WIDER = {
@@ -72,7 +72,7 @@ def tensor_dtypes(inputs: Sequence[Operand]) -> list[np.dtype]:
     for operand in inputs:
         if isinstance(operand, tuple) and not isinstance(operand, Const | Size):
             out += tensor_dtypes(operand)[:1]
-        elif isinstance(operand, Value):
+        elif isinstance(operand, Value) and not isinstance(operand, Scalar):
             out.append(operand.type.dtype)
         elif isinstance(operand, Const) and isinstance(operand.value, np.ndarray):
             out.append(operand.value.dtype)

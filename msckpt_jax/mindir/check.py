@@ -12,7 +12,17 @@ import numpy as np
 
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.lowering import islands
-from msckpt_jax.lowering.graph import Const, Graph, Node, Operand, Size, Tensor, Value, values_of
+from msckpt_jax.lowering.graph import (
+    Const,
+    Graph,
+    Node,
+    Operand,
+    Scalar,
+    Size,
+    Tensor,
+    Value,
+    values_of,
+)
 from msckpt_jax.mindir import operators
 
 
@@ -91,7 +101,7 @@ def _fits(kind: str, argument: operators.Argument) -> bool:
 
 def _kind(operand: Operand) -> str:
     """MindSpore's name of what an operand is."""
-    if isinstance(operand, Size):
+    if isinstance(operand, Size | Scalar):
         return "INT"
     if isinstance(operand, Value):
         return "TENSOR"

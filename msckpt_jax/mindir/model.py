@@ -22,7 +22,7 @@ from msckpt_jax._protos.mind_ir_pb2 import (
     PrimitiveProto,
     TensorProto,
 )
-from msckpt_jax.lowering.graph import Const, Graph, Node, Operand, Size, Tensor, Value
+from msckpt_jax.lowering.graph import Const, Graph, Node, Operand, Scalar, Size, Tensor, Value
 from msckpt_jax.mindir import operators, values
 from msckpt_jax.mindir.values import Abstract
 
@@ -116,7 +116,7 @@ class _GraphWriter:
 
     def _operator(self, node: Node) -> None:
         inputs = [self._name(operand) for operand in node.inputs]
-        types = tuple(value.type for value in node.outputs)
+        types = tuple(map(_abstract, node.outputs))
         if _gives_tuple(node):
             self._unpack(self._node(node.op, inputs, types, node.attrs), node.outputs)
         else:
@@ -237,6 +237,8 @@ def _gives_tuple(node: Node) -> bool:
 
 
 def _abstract(operand: Operand) -> Abstract:
+    if isinstance(operand, Scalar):
+        return np.int64
     if isinstance(operand, Value):
         return operand.type
     if isinstance(operand, Const) and isinstance(operand.value, np.ndarray):

@@ -55,7 +55,7 @@ _CHANGES_NOTHING: dict[str, Callable[[Equation], bool]] = {
     **dict.fromkeys(_ALONE.split(), lambda eqn: not any(map(is_position, eqn.params["axes"]))),
     **dict.fromkeys(_WHERE_EQUAL.split(), lambda eqn: _same_type(eqn)),
     "transpose": lambda eqn: _in_order(eqn.params["permutation"]),
-    "pad": lambda eqn: not any(n for sides in eqn.params["padding_config"] for n in sides),
+    "pad": lambda eqn: all(n == 0 for sides in eqn.params["padding_config"] for n in sides),
     "rev": lambda eqn: not eqn.params["dimensions"],
     "tile": lambda eqn: all(n == 1 for n in eqn.params["reps"]),
     "reduce_precision": lambda eqn: _keeps_precision(eqn),

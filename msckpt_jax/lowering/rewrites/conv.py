@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from msckpt_jax.lowering.forms import outwards
+
 
 def conv_general_dilated(lhs: Any, rhs: Any, **window: Any) -> Any:
     preferred = window.pop("preferred_element_type")
@@ -63,8 +65,8 @@ def _of_images(
 
 
 def _dilated(lhs: Any, padding: Any, dilation: Any) -> tuple[Any, Any]:
-    """Zeros between the elements, and what padding is negative, before the convolution."""
-    if all(n == 1 for n in dilation) and all(n >= 0 for pair in padding for n in pair):
+    """Zeros between elements, and padding that cuts off or is symbolic, before the convolution."""
+    if all(n == 1 for n in dilation) and outwards(padding):
         return lhs, padding
     config = [(low, high, n - 1) for (low, high), n in zip(padding, dilation, strict=True)]
     lhs = lax.pad(lhs, np.zeros((), lhs.dtype), [(0, 0, 0), (0, 0, 0), *config])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -50,7 +51,7 @@ def _taken(x: Any, order: Any) -> Any:
     count = x.shape[-1]
     rows = lax.reshape(x, (x.size,)) if x.ndim > 1 else x
     if x.ndim > 1:
-        first = jnp.arange(x.size // count if count else 0, dtype=np.int32) * np.int32(count)
+        first = jnp.arange(math.prod(x.shape[:-1]), dtype=np.int32) * jnp.asarray(count, np.int32)
         order = order + lax.reshape(first, (*x.shape[:-1], 1))
     return rows.at[order].get(mode="promise_in_bounds")
 

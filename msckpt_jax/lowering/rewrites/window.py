@@ -14,6 +14,8 @@ import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
+from msckpt_jax.lowering.forms import outwards
+
 
 class _Window(NamedTuple):
     """JAX's parameters, each with one entry for an axis."""
@@ -35,7 +37,7 @@ class _Window(NamedTuple):
             jnp.issubdtype(x.dtype, np.floating)
             and len(self.moving) <= 2
             and all(n == 1 for n in (*self.base_dilation, *self.window_dilation))
-            and all(n >= 0 for pair in self.padding for n in pair)
+            and outwards(self.padding)
         )
 
 
@@ -48,6 +50,9 @@ def _pool(function: Callable[..., Any], neutral: Callable[[Any], Any]) -> Callab
 
     def rewrite(x: Any, **params: Any) -> Any:
         window, value = _Window(**params), neutral(x.dtype)
+        if any(not isinstance(n, int) for pair in window.padding for n in pair):
+            x = lax.pad(x, value, [(low, high, 0) for low, high in window.padding])
+            window = window._replace(padding=((0, 0),) * x.ndim)
         if window.is_of_images(x):
             return _as_images(x, value, function, window)
         return _folded([x], [value], combine, window)[0]

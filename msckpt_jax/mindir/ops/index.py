@@ -12,13 +12,16 @@ import numpy as np
 
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.lowering.context import Array, Context, Rule
-from msckpt_jax.lowering.graph import Const, Tensor
+from msckpt_jax.lowering.graph import Const, Dim, Tensor
+from msckpt_jax.lowering.sizes import SCALAR
 from msckpt_jax.mindir.ops.shape import (
     concatenated,
+    counted,
+    number,
     reshaped,
     sliced,
     transposed,
-)  # fmt: skip
+)
 
 _I32, _I64 = np.dtype(np.int32), np.dtype(np.int64)
 
@@ -74,26 +77,36 @@ def _dynamic_slice(ctx: Context, eqn: Any, x: Array, *starts: Array) -> Array:
     moving = [axis for axis in range(len(old)) if old[axis] != new[axis]]
     if not moving:
         return x
-    if all(isinstance(starts[axis], Const) for axis in moving):
-        begin = [0] * len(old)
-        for axis in moving:
-            start = starts[axis]
-            assert isinstance(start, Const)
-            begin[axis] = min(max(int(start.value), 0), _room(old, new, axis))
-        return sliced(ctx, x, tuple(begin), new)
+    known = _known_starts(starts, old, new)
+    if known is not None:
+        return sliced(ctx, x, known, new)
     if not all(isinstance(dim, int) for dim in new):
         return _gathered(ctx, x, starts, moving)
-    begin = _clamped(ctx, starts, [_room(old, new, axis) for axis in range(len(old))])
+    begin = _clamped(ctx, starts, old, new, range(len(old)))
     return ctx("Slice", x, begin, Const(np.array(new, _I64)))
+
+
+def _known_starts(
+    starts: Sequence[Array], old: Sequence[Dim], new: Sequence[Dim]
+) -> list[Dim] | None:
+    """Starts that are constants and in bounds whatever the sizes are."""
+    out: list[Dim] = []
+    for start, before, after in zip(starts, old, new, strict=True):
+        if before == after or (isinstance(start, Const) and start.value <= 0):
+            out.append(0)
+        elif isinstance(start, Const) and isinstance(before, int) and isinstance(after, int):
+            out.append(min(int(start.value), before - after))
+        else:
+            return None
+    return out
 
 
 def _gathered(ctx: Context, x: Array, starts: Sequence[Array], moving: list[int]) -> Array:
     """A part of an array whose other axes are dynamic, which Slice does not take."""
     old, new = ctx.type(x).shape, ctx.result.shape
     for axis in moving:
-        begin = _clamped(ctx, [starts[axis]], [_room(old, new, axis)])
-        size = int(new[axis])
-        rows = ctx("Add", ctx.constant(np.arange(size)), begin, type=Tensor(_I64, (size,)))
+        begin = _clamped(ctx, starts, old, new, [axis])
+        rows = ctx("Add", counted(ctx, new[axis], _I64), begin, type=Tensor(_I64, (new[axis],)))
         rows = ctx.cast(rows, _I32)
         shape = tuple(new[a] if a <= axis else old[a] for a in range(len(old)))
         type = Tensor(ctx.result.dtype, shape)
@@ -101,27 +114,36 @@ def _gathered(ctx: Context, x: Array, starts: Sequence[Array], moving: list[int]
     return x
 
 
-def _room(old: Sequence[Any], new: Sequence[Any], axis: int) -> int:
-    """The largest start on an axis."""
-    if old[axis] == new[axis]:
-        return 0
-    if not isinstance(old[axis], int) or not isinstance(new[axis], int):
-        raise UnsupportedError(f"a part of {new[axis]} of {old[axis]}")
-    return old[axis] - new[axis]
-
-
-def _clamped(ctx: Context, starts: Sequence[Array], most: Sequence[int]) -> Array:
-    """The starts as one int64 tensor, within bounds."""
-    one, all_ = Tensor(_I64, (1,)), Tensor(_I64, (len(starts),))
-    parts = [
-        Const(np.zeros(1, _I64))
-        if room == 0
-        else reshaped(ctx, ctx.cast(_signed(ctx, start), _I64), one.shape)
-        for start, room in zip(starts, most, strict=True)
-    ]
-    vector = concatenated(ctx, parts, 0, all_)
-    low, high = Const(np.zeros(len(starts), _I64)), Const(np.array(most, _I64))
+def _clamped(
+    ctx: Context,
+    starts: Sequence[Array],
+    old: Sequence[Dim],
+    new: Sequence[Dim],
+    axes: Sequence[int],
+) -> Array:
+    """The starts on these axes as one int64 tensor, within bounds."""
+    one, all_ = Tensor(_I64, (1,)), Tensor(_I64, (len(axes),))
+    nothing = Const(np.zeros(1, _I64))
+    parts, rooms = [], []
+    for axis in axes:
+        moves = old[axis] != new[axis]
+        start = ctx.cast(_signed(ctx, starts[axis]), _I64) if moves else nothing
+        parts.append(reshaped(ctx, start, one.shape))
+        rooms.append(_room(ctx, old[axis], new[axis]) if moves else nothing)
+    if all(isinstance(room, Const) for room in rooms):
+        high: Array = Const(np.concatenate([room.value for room in rooms]))  # type: ignore[union-attr]
+    else:
+        high = concatenated(ctx, rooms, 0, all_)
+    vector, low = concatenated(ctx, parts, 0, all_), Const(np.zeros(len(axes), _I64))
     return ctx("Minimum", ctx("Maximum", vector, low, type=all_), high, type=all_)
+
+
+def _room(ctx: Context, old: Dim, new: Dim) -> Array:
+    """The largest start on an axis, as a vector of one number."""
+    if isinstance(old, int) and isinstance(new, int):
+        return Const(np.array([old - new], _I64))
+    room = ctx("Sub", number(ctx, old), number(ctx, new), type=SCALAR)
+    return reshaped(ctx, room, (1,))
 
 
 def _signed(ctx: Context, start: Array) -> Array:
@@ -137,15 +159,23 @@ def _dynamic_update_slice(ctx: Context, eqn: Any, x: Array, update: Array, *star
     moving = [axis for axis in range(len(old.shape)) if old.shape[axis] != new.shape[axis]]
     if not moving:
         return update
-    room = [_room(old.shape, new.shape, axis) for axis in moving]
     order = (*moving, *(axis for axis in range(len(old.shape)) if axis not in moving))
-    begin = _clamped(ctx, [starts[axis] for axis in moving], room)
-    sizes = [int(new.shape[axis]) for axis in moving]
-    grid = np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), -1).astype(_I64)
-    places = ctx("Add", ctx.constant(grid), begin, type=Tensor(_I64, grid.shape))
+    begin = _clamped(ctx, starts, old.shape, new.shape, moving)
+    grid = _grid(ctx, [new.shape[axis] for axis in moving])
+    places = ctx("Add", grid, begin, type=ctx.type(grid))
     turned, part = transposed(ctx, x, order), transposed(ctx, update, order)
     result = ctx("TensorScatterUpdate", turned, places, part, type=ctx.type(turned))
     return transposed(ctx, result, tuple(np.argsort(order).tolist()))
+
+
+def _grid(ctx: Context, sizes: Sequence[Dim]) -> Array:
+    """All places in an array of these sizes, an axis of its own for their coordinates."""
+    if len(sizes) == 1:
+        return reshaped(ctx, counted(ctx, sizes[0], _I64), (sizes[0], 1))
+    if not all(isinstance(size, int) for size in sizes):
+        raise UnsupportedError("an update that is smaller on several axes, of dynamic size")
+    grid = np.meshgrid(*(np.arange(int(size)) for size in sizes), indexing="ij")
+    return ctx.constant(np.stack(grid, -1).astype(_I64))
 
 
 RULES: dict[str, Rule] = {

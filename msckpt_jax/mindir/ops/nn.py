@@ -13,7 +13,7 @@ from msckpt_jax import _compat
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.lowering.canonical import canonicalise
 from msckpt_jax.lowering.context import Array, Context, Rule
-from msckpt_jax.lowering.graph import Const, Operand, Tensor
+from msckpt_jax.lowering.graph import Const, Dim, Operand, Tensor
 from msckpt_jax.mindir import operators
 from msckpt_jax.mindir.ops.shape import broadcast, ints, padded, reshaped
 
@@ -65,18 +65,16 @@ def _im2col(
     """A product of matrices: MindSpore's CPU runs Conv2D of several taps 30 to 160 times slower."""
     given = ctx.type(x)
     if any(low != high for low, high in pads):
-        x = _zero_padded(ctx, x, pads)
+        x = _padded(ctx, x, ctx.like(0, x), [(0, 0), (0, 0), *pads])
         pads = [(0, 0), (0, 0)]
     out, channels, *sizes = (int(n) for n in ctx.type(kernel).shape)  # type: ignore[arg-type]
     batch, _, high, wide = ctx.result.shape
     taps = math.prod(sizes)
-    if not isinstance(high, int) or not isinstance(wide, int):
-        raise UnsupportedError("an image of dynamic size")
     attrs = {
         "ksizes": tuple(sizes), "strides": _ints(params["window_strides"]),
         "dilations": _ints(params["rhs_dilation"]), "pads": tuple(low for low, _ in pads),
     }  # fmt: skip
-    spots, dtype = high * wide, given.dtype
+    spots, dtype = _product(high, wide), given.dtype
     columns = ctx("Im2Col", x, attrs=attrs, type=Tensor(dtype, (batch, channels, taps, spots)))
     if batch == 1:
         matrix = reshaped(ctx, columns, (channels * taps, spots))
@@ -92,8 +90,13 @@ def _im2col(
     return reshaped(ctx, product, ctx.result.shape)
 
 
-def _zero_padded(ctx: Context, x: Array, pads: Sequence[tuple[int, int]]) -> Array:
-    return padded(ctx, x, ctx.like(0, x), [(0, 0), (0, 0), *pads])
+def _padded(ctx: Context, x: Array, value: Array, pads: Sequence[tuple[int, int]]) -> Array:
+    """Of what is computed of dynamic sizes, MindSpore finds out the sizes."""
+    shape = tuple(
+        d + low + high if isinstance(d, int) else d if low == high == 0 else f"{d} + {low + high}"
+        for d, (low, high) in zip(ctx.type(x).shape, pads, strict=True)
+    )
+    return padded(ctx, x, value, pads, shape)
 
 
 def _window(ctx: Context, eqn: Any) -> tuple[tuple[int, ...], tuple[int, ...], list]:
@@ -109,7 +112,7 @@ def _window(ctx: Context, eqn: Any) -> tuple[tuple[int, ...], tuple[int, ...], l
 
 def _max_pool(ctx: Context, eqn: Any, x: Array) -> Array:
     sizes, strides, pads = _window(ctx, eqn)
-    x = padded(ctx, x, ctx.like(-np.inf, x), pads)
+    x = _padded(ctx, x, ctx.like(-np.inf, x), pads)
     attrs = {
         "kernel_size": (1, 1, *sizes), "strides": (1, 1, *strides), "pad_mode": "VALID",
         "format": "NCHW", "data_format": "NCHW",
@@ -124,10 +127,14 @@ def _min_pool(ctx: Context, eqn: Any, x: Array) -> Array:
 def _sum_pool(ctx: Context, eqn: Any, x: Array) -> Array:
     """The mean times the number of elements; zeros are padded before, as SAME leaves them out."""
     sizes, strides, pads = _window(ctx, eqn)
-    x = padded(ctx, x, ctx.like(0, x), pads)
+    x = _padded(ctx, x, ctx.like(0, x), pads)
     valid, nchw = Const(2), Const(0)
     mean = ctx("AvgPool", x, ints(*sizes), ints(*strides), valid, nchw)
     return ctx("Mul", mean, ctx.like(math.prod(sizes), x))
+
+
+def _product(x: Dim, y: Dim) -> Dim:
+    return x * y if isinstance(x, int) and isinstance(y, int) else f"({x})*({y})"
 
 
 def _ints(numbers: Sequence[Any]) -> tuple[int, ...]:

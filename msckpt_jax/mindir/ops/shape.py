@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,8 @@ import numpy as np
 
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.lowering.context import Array, Context, Rule, dims_of
-from msckpt_jax.lowering.graph import Const, Dim, Size, Tensor
+from msckpt_jax.lowering.graph import Const, Dim, Tensor
+from msckpt_jax.lowering.sizes import SCALAR
 
 #: BroadcastTo, Slice, StridedSlice and ReverseV2 take no more axes on the CPU.
 MOST_AXES = 8
@@ -51,14 +51,18 @@ def broadcast(ctx: Context, x: Array, shape: tuple[Dim, ...]) -> Array:
     return ctx("BroadcastTo", x, sizes, type=Tensor(type.dtype, shape))
 
 
-def sliced(ctx: Context, x: Array, begin: Sequence[Any], shape: tuple[Dim, ...]) -> Array:
-    """The part of ``x`` that begins there and has that shape; a dynamic size runs to the end."""
+def sliced(ctx: Context, x: Array, begin: Sequence[Dim], shape: tuple[Dim, ...]) -> Array:
+    """The part of ``x`` that begins there and has that shape."""
     type = ctx.type(x)
     if type.shape == shape:
         return x
     _few_axes(shape)
-    sizes = ints(*(dim if isinstance(dim, int) else -1 for dim in shape))
-    return ctx("Slice", x, ints(*begin), sizes, type=Tensor(type.dtype, shape))
+    sizes = tuple(
+        Const(-1) if isinstance(dim, str) and dim == old else ctx.size(dim)  # to the end
+        for dim, old in zip(shape, type.shape, strict=True)
+    )
+    begins = tuple(map(ctx.size, begin))
+    return ctx("Slice", x, begins, sizes, type=Tensor(type.dtype, shape))
 
 
 def concatenated(ctx: Context, parts: list[Array], axis: int, type: Tensor) -> Array:
@@ -107,23 +111,23 @@ def _pad(ctx: Context, eqn: Any, x: Array, value: Array) -> Array:
     config = eqn.params["padding_config"]
     if any(inner for _, _, inner in config):
         raise UnsupportedError("padding between elements")
-    return padded(ctx, x, value, [(low, high) for low, high, _ in config])
+    return padded(ctx, x, value, [dims_of(pad[:2]) for pad in config], ctx.result.shape)
 
 
-def padded(ctx: Context, x: Array, value: Array, pads: list[tuple[int, int]]) -> Array:
+def padded(
+    ctx: Context, x: Array, value: Array, pads: Sequence[Sequence[Dim]], shape: tuple[Dim, ...]
+) -> Array:
     """PadV3; its paddings are a tensor and begin with the last axis."""
     if not any(low or high for low, high in pads):
         return x
-    type = ctx.type(x)
-    shape = tuple(
-        d + low + high if isinstance(d, int) else (d if low == high == 0 else None)
-        for d, (low, high) in zip(type.shape, pads, strict=True)
-    )
-    if None in shape:
-        shape = ctx.result.shape
-    flat = np.array([n for pad in reversed(pads) for n in pad], np.int64)
+    numbers = tuple(ctx.size(n) for pad in reversed(pads) for n in pad)
+    i64 = np.dtype(np.int64)
+    if all(isinstance(n, Const) for n in numbers):
+        flat: Array = Const(np.array([n.value for n in numbers], i64))  # type: ignore[union-attr]
+    else:
+        flat = ctx("TupleToTensor", numbers, Const(i64), type=Tensor(i64, (len(numbers),)))
     attrs = {"mode": "constant", "paddings_contiguous": True}
-    return ctx("PadV3", x, Const(flat), value, type=Tensor(type.dtype, shape), attrs=attrs)  # type: ignore[arg-type]
+    return ctx("PadV3", x, flat, value, type=Tensor(ctx.type(x).dtype, shape), attrs=attrs)
 
 
 def _rev(ctx: Context, eqn: Any, x: Array) -> Array:
@@ -134,38 +138,31 @@ def _rev(ctx: Context, eqn: Any, x: Array) -> Array:
 
 def _slice(ctx: Context, eqn: Any, x: Array) -> Array:
     begin, strides = dims_of(eqn.params["start_indices"]), eqn.params["strides"]
-    old = ctx.type(x).shape
-    begin = [n for n in begin if isinstance(n, int)]
-    if len(begin) < len(old):
-        raise UnsupportedError("it begins at a dynamic index")
     if strides is None or all(s == 1 for s in strides):
-        limits = dims_of(eqn.params["limit_indices"])
-        for dim, size, limit in zip(ctx.result.shape, old, limits, strict=True):
-            if isinstance(dim, str) and limit != size:
-                raise UnsupportedError(f"it ends at {limit} of {size}")
         return sliced(ctx, x, begin, ctx.result.shape)
-    _few_axes(old)
-    ends = []
-    for limit, size in zip(dims_of(eqn.params["limit_indices"]), old, strict=True):
-        if isinstance(limit, str) and limit != size:
-            raise UnsupportedError(f"it ends at {limit} of {size}")
-        ends.append(ctx.size(limit))
-    masks = ints(0, 0, 0, 0, 0)
-    return ctx("StridedSlice", x, ints(*begin), tuple(ends), ints(*strides), *masks)
+    _few_axes(begin)
+    begins, ends = (
+        tuple(map(ctx.size, places)) for places in (begin, dims_of(eqn.params["limit_indices"]))
+    )
+    return ctx("StridedSlice", x, begins, ends, ints(*strides), *ints(0, 0, 0, 0, 0))
 
 
 def _iota(ctx: Context, eqn: Any, *sizes: Array) -> Array:
     type, axis = ctx.result, eqn.params["dimension"]
     size = type.shape[axis]
-    if isinstance(size, str):
-        i64 = np.dtype(np.int64)
-        line: Array = ctx("Range", Const(0), ctx.size(size), Const(1), Const(1 << 31),
-                          type=Tensor(i64, (size,)))  # fmt: skip
-        line = ctx.cast(line, type.dtype)
-    else:
-        line = ctx.constant(np.arange(size).astype(type.dtype))
-    column = reshaped(ctx, line, (size,) + (1,) * (len(type.shape) - axis - 1))
+    column = reshaped(
+        ctx, counted(ctx, size, type.dtype), (size,) + (1,) * (len(type.shape) - axis - 1)
+    )
     return broadcast(ctx, column, type.shape)
+
+
+def counted(ctx: Context, size: Dim, dtype: Any) -> Array:
+    """0, 1, 2, ... as a vector of that size."""
+    if isinstance(size, int):
+        return ctx.constant(np.arange(size).astype(dtype))
+    line = ctx("Range", Const(0), ctx.size(size), Const(1), Const(1 << 31),
+               type=Tensor(np.dtype(np.int64), (size,)))  # fmt: skip
+    return ctx.cast(line, dtype)
 
 
 def _split(ctx: Context, eqn: Any, x: Array) -> list[Array]:
@@ -202,42 +199,15 @@ def _tile(ctx: Context, eqn: Any, x: Array) -> Array:
 
 def _dimension(ctx: Context, eqn: Any) -> Array:
     """A dynamic size, or what is computed of some, as a tensor of rank 0."""
-    text = str(eqn.params["dim"]).replace("^", "**")
-    return ctx.cast(_computed(ctx, ast.parse(text, mode="eval").body), ctx.result.dtype)
+    return ctx.cast(number(ctx, str(eqn.params["dim"])), ctx.result.dtype)
 
 
-#: How jax.export writes what is computed of dynamic sizes.
-_ARITHMETIC = {
-    ast.Add: "Add", ast.Sub: "Sub", ast.Mult: "Mul", ast.Pow: "Pow",
-    "floordiv": "FloorDiv", "mod": "FloorMod", "max": "Maximum", "min": "Minimum",
-}  # fmt: skip
-
-
-def _computed(ctx: Context, tree: ast.expr) -> Array:
-    scalar = Tensor(np.dtype(np.int64), ())
-    match tree:
-        case ast.Constant():
-            return Const(np.array(tree.value, np.int64))
-        case ast.Name():
-            return _size_of(ctx, tree.id)
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return ctx("Neg", _computed(ctx, operand), type=scalar)
-        case ast.BinOp(left=left, op=op, right=right):
-            operands = _computed(ctx, left), _computed(ctx, right)
-            return ctx(_ARITHMETIC[type(op)], *operands, type=scalar)
-        case ast.Call(func=ast.Name(id=name), args=[left, right]) if name in _ARITHMETIC:
-            operands = _computed(ctx, left), _computed(ctx, right)
-            return ctx(_ARITHMETIC[name], *operands, type=scalar)
-    raise UnsupportedError(f"the size {ast.unparse(tree)}")
-
-
-def _size_of(ctx: Context, dim: str) -> Array:
-    """The size of a dynamic axis."""
+def number(ctx: Context, dim: Dim) -> Array:
+    """A size as a tensor of rank 0."""
     size = ctx.size(dim)
-    assert isinstance(size, Size)
-    rank, i64 = len(size.of.type.shape), np.dtype(np.int64)
-    whole = ctx("TensorShape", size.of, type=Tensor(i64, (rank,)))
-    return reshaped(ctx, sliced(ctx, whole, (size.axis,), (1,)), ())
+    if isinstance(size, Const):
+        return Const(np.array(size.value, np.int64))
+    return ctx("ScalarToTensor", size, Const(np.dtype(np.int64)), type=SCALAR)
 
 
 RULES: dict[str, Rule] = {
