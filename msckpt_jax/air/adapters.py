@@ -120,6 +120,12 @@ _SAME = (
     "TensorScatterMin", "TensorScatterSub", "TensorScatterUpdate", "Trunc", "TruncateDiv",
     "Zeta",
 )  # fmt: skip
+#: Of numbers, which GE has as tensors of rank 0.
+_SCALARS = {
+    "ScalarAdd": "Add", "ScalarFloorDiv": "FloorDiv", "ScalarMax": "Maximum",
+    "ScalarMin": "Minimum", "ScalarMod": "FloorMod", "ScalarMul": "Mul", "ScalarPow": "Pow",
+    "ScalarSub": "Sub",
+}  # fmt: skip
 _RENAMED = {
     **dict(zip(_SAME, _SAME, strict=True)),
     "ACos": "Acos",
@@ -188,6 +194,8 @@ def _pad(emit: Any, node: Node) -> None:
     x, value = node.inputs[0], node.inputs[2]
     if emit.type(x).dtype == bool:
         raise emit.refuse(node, "of bools")
+    if isinstance(node.inputs[1], Value):
+        raise emit.refuse(node, "by what is computed of dynamic sizes")
     flat = [int(n) for n in np.ravel(given(node, 1))]
     pairs = list(zip(flat[0::2], flat[1::2], strict=True))[::-1]
     rank = len(emit.type(x).shape)
@@ -429,6 +437,8 @@ ADAPTERS: Mapping[str, Row] = {
     "ReverseV2": row("ReverseV2", 0, Ints(1, rank=1)),
     "Round": row("Round", 0, decimals=Arg(1)),
     "SeLUExt": row("Selu", evidence=f"{ADAPTER} of SeLU"),
+    **{name: row(kind, Ints(0), Ints(1), evidence=PROTOTYPE) for name, kind in _SCALARS.items()},
+    "ScalarToTensor": row("Cast", Ints(0), dst_type=Arg(1), evidence=PROTOTYPE),
     "Select": row("SelectV2", evidence=PROTOTYPE, note="Select does not broadcast"),
     "ScatterNd": row("ScatterNd", 0, 1, Ints(2, rank=1)),
     "SelfAdjointEig": row("SelfAdjointEig", 0, compute_v=Attr("compute_v", default=True),

@@ -40,11 +40,13 @@ def difference(file: Path, traced: Traced, load: Mapping[str, Any]) -> float:
     if not runner.available():
         function_ = function.load(file, **load)
         return largest(file, tried, lambda *x: jax.tree.leaves(function_(*x)), "the file")
+    # Each in a cell of its own: MindSpore compiles anew for each size, and loops only once.
     with runner.MindSpore() as mindspore:
-        (outcome,) = mindspore.run([runner.Case(file, [inputs for inputs, _ in tried], load)])
-    if outcome.error:
-        raise ExportError(f"{file}: MindSpore fails on it: {outcome.error}")
-    results = iter(outcome.results)
+        outcomes = mindspore.run([runner.Case(file, [inputs], load) for inputs, _ in tried])
+    for outcome in outcomes:
+        if outcome.error:
+            raise ExportError(f"{file}: MindSpore fails on it: {outcome.error}")
+    results = iter([outcome.results[0] for outcome in outcomes])
     return largest(file, tried, lambda *_: next(results), "MindSpore")
 
 

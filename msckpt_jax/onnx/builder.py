@@ -157,6 +157,16 @@ class Builder:
         one = Tensor(np.dtype(np.int64), (1,))
         return self("Reshape", self.vector(part), np.array([1], np.int64), type=one)
 
+    def scalar(self, operand: Any) -> Any:
+        """A number of MindSpore's as a tensor of rank 0."""
+        if isinstance(operand, Value):
+            return operand
+        vector = self.vector(operand)
+        if isinstance(vector, np.ndarray):
+            return Const(np.asarray(vector[0]))
+        zero = np.array([0], np.int64)
+        return self("Squeeze", vector, zero, type=Tensor(np.dtype(np.int64), ()))
+
     def _size(self, size: Size) -> Value:
         """One dim of a value, as a vector of one number."""
         i64 = np.dtype(np.int64)

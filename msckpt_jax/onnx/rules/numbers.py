@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,19 @@ def _floor_mod(b: Builder, node: Node) -> Value:
         return b("Mod", *node.inputs, type=t)
     times = b("Mul", _floor_div(b, node), node.inputs[1], type=t)
     return b("Sub", node.inputs[0], times, type=t)
+
+
+def _of_scalars(rule: Rule) -> Rule:
+    """A rule for MindSpore's scalars, which are tensors of rank 0."""
+
+    def adapted(b: Builder, node: Node) -> Any:
+        return rule(b, replace(node, inputs=tuple(b.scalar(x) for x in node.inputs)))
+
+    return adapted
+
+
+def _scalar_to_tensor(b: Builder, node: Node) -> Value:
+    return b.cast(b.scalar(node.inputs[0]), type_of(node).dtype)
 
 
 def _left_shift(b: Builder, node: Node) -> Value:
@@ -170,6 +184,10 @@ RULES: Mapping[str, Rule] = {
     "Expm1": _expm1,
     "FloorDiv": _floor_div,
     "FloorMod": _floor_mod,
+    **{f"Scalar{op}": _of_scalars(same(op)) for op in ("Add", "Max", "Min", "Mul", "Pow", "Sub")},
+    "ScalarFloorDiv": _of_scalars(_floor_div),
+    "ScalarMod": _of_scalars(_floor_mod),
+    "ScalarToTensor": _scalar_to_tensor,
     "IsFinite": _is_finite,
     "LeftShift": _left_shift,
     "Log1p": _log1p,

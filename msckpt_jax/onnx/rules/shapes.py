@@ -11,6 +11,7 @@ from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.lowering.graph import Const, Node, Tensor, Value
 from msckpt_jax.onnx.builder import Builder
 from msckpt_jax.onnx.operands import (
+    BOOL,
     I64,
     LAST,
     Rule,
@@ -105,7 +106,10 @@ def _slice(b: Builder, node: Node) -> Value:
     if isinstance(begin, np.ndarray) and isinstance(size, np.ndarray):
         ends: Any = np.where(size < 0, LAST, begin + np.maximum(size, 0))
     else:
-        ends = b("Add", begin, size, type=Tensor(I64, (count,)))
+        vector = Tensor(I64, (count,))
+        rest = b("Less", size, scalar(0, I64), type=Tensor(BOOL, (count,)))
+        last = b("Add", begin, size, type=vector)
+        ends = b("Where", rest, scalar(LAST, I64), last, type=vector)
     return b("Slice", node.inputs[0], begin, ends, ints(*range(count)), type=type_of(node))
 
 
@@ -127,9 +131,14 @@ def _reverse(b: Builder, node: Node) -> Value:
 
 def _pad(b: Builder, node: Node) -> Value:
     """MindSpore's paddings begin with the last axis and may be fewer."""
-    flat = given(node, 1)
-    missing = [0] * (len(type_of(node).shape) - len(flat) // 2)
-    pads = ints(*missing, *flat[-2::-2], *missing, *flat[::-2])
+    if isinstance(node.inputs[1], Value):  # of all axes
+        last = 2 * len(type_of(node).shape)
+        order = ints(*range(last - 2, -1, -2), *range(last - 1, 0, -2))
+        pads: Any = b("Gather", node.inputs[1], order, type=Tensor(I64, (last,)))
+    else:
+        flat = given(node, 1)
+        missing = [0] * (len(type_of(node).shape) - len(flat) // 2)
+        pads = ints(*missing, *flat[-2::-2], *missing, *flat[::-2])
     mode = node.attrs.get("mode", "constant")
     value = node.inputs[2] if mode == "constant" else None
     return b("Pad", node.inputs[0], pads, value, type=type_of(node), mode=mode)
@@ -140,9 +149,7 @@ def _range(b: Builder, node: Node) -> Value:
         operand = node.inputs[position]
         if isinstance(operand, Const):
             return scalar(operand.value, type_of(node).dtype)
-        vector = b.vector(operand)
-        value = b("Squeeze", vector, ints(0), type=Tensor(I64, ()))
-        return cast_to(b, value, type_of(node).dtype)
+        return cast_to(b, b.scalar(operand), type_of(node).dtype)
 
     return b("Range", *map(number, range(3)), type=type_of(node))
 
@@ -163,5 +170,6 @@ RULES: Mapping[str, Rule] = {
     "TensorShape": same("Shape"),
     "Tile": _tile,
     "Transpose": _transpose,
+    "TupleToTensor": lambda b, node: b.vector(node.inputs[0]),
     "Unstack": _unstack,
 }
