@@ -52,7 +52,11 @@ def write(adapted: Adapted, target: Path, options: Options) -> None:
     else:
         kept = places[1] if places[0].exists() else places[0]
         payload.write(kept, list(_apart(adapted.model, weights, kept.name)), options)
-        payload.write(target, [adapted.model.SerializeToString(deterministic=True)], options)
+        try:
+            payload.write(target, [adapted.model.SerializeToString(deterministic=True)], options)
+        except BaseException:
+            kept.unlink()  # no graph refers to it
+            raise
     for place in places:
         if place != kept:
             place.unlink(missing_ok=True)

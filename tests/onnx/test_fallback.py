@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx
@@ -71,6 +72,40 @@ def test_other_formats_have_no_other_engine(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_tan")
+def test_dynamic_sizes(tmp_path: Path) -> None:
+    spec = jax.ShapeDtypeStruct(("b", 4), jnp.float32)
+    out = ms.export(lambda x: jnp.tan(x) @ jnp.ones((4, 2)), spec, file_name=tmp_path / "a",
+                    file_format="ONNX", verify=True)  # fmt: skip
+    assert out.notes[0] == "made by jax2onnx"
+    for size in (1, 5):
+        x = np.full((size, 4), 0.3, np.float32)
+        expected = jnp.tan(x) @ jnp.ones((4, 2))
+        np.testing.assert_allclose(runner.run(out.file, [x])[0], expected, 1e-5)
+
+
+def test_64_bits(tmp_path: Path) -> None:
+    x = np.linspace(0.1, 1, 6)
+    with jax.enable_x64(True):
+        out = ms.export(lambda x, i: jnp.tan(x) * i, x, np.arange(6), file_name=tmp_path / "a",
+                        file_format="ONNX", engine="jax2onnx", verify=True)  # fmt: skip
+    (found,) = runner.run(out.file, [x, np.arange(6)])
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, np.tan(x) * np.arange(6), 1e-6)
+
+
+@pytest.mark.usefixtures("without_tan")
+def test_encryption(tmp_path: Path) -> None:
+    def flip(data: bytes, key: bytes) -> bytes:
+        return bytes(b ^ key[0] for b in data)
+
+    out = ms.export(jnp.tan, X, file_name=tmp_path / "a", file_format="ONNX", enc_key=b"\x55",
+                    enc_mode=flip)  # fmt: skip
+    assert list(tmp_path.iterdir()) == [out.file]
+    model = onnx.load_model_from_string(flip(out.file.read_bytes(), b"\x55"))
+    onnx.checker.check_model(model, full_check=True)
+
+
+@pytest.mark.usefixtures("without_tan")
 @pytest.mark.parametrize("what", [{"rules": {"sin": lambda ctx, eqn, x: x}}, {"exact": True}])
 def test_what_jax2onnx_does_not_heed(what: Any, tmp_path: Path) -> None:
     for engine, error in (("auto", "Tan: has no rule"), ("jax2onnx", "heeds neither")):
@@ -84,13 +119,16 @@ def test_its_patches_stay_in_its_process(tmp_path: Path) -> None:
     code = f"""
 import sys
 import jax, jax.numpy as jnp, numpy as np
+import flax.linen, flax.nnx
 import msckpt_jax as ms
-before = jnp.cumsum, jax.nn.relu, jnp.where
+modules = jnp, jnp.linalg, jax, jax.nn, jax.lax, flax.nnx, flax.linen, flax.nnx.Linear
+before = [dict(vars(module)) for module in modules]
 x = np.ones((2, 3), np.float32)
 how = dict(file_format="ONNX", engine="jax2onnx")
 out = ms.export(jnp.sin, x, file_name={str(tmp_path / "a")!r}, **how)
 assert out.notes[0] == "made by jax2onnx"
 assert "jax2onnx" not in sys.modules
-assert (jnp.cumsum, jax.nn.relu, jnp.where) == before
+for module, were in zip(modules, before, strict=True):
+    assert all(vars(module)[name] is value for name, value in were.items())
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
