@@ -47,6 +47,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory, mesh: jax.sharding.Mesh) -> 
     exported = ms.export(
         (lambda w, x: gauge(x, w[HOSTILE]), weights), jnp.ones((16, 16)), file_name=folder / "net"
     )
+    air = ms.export(
+        (lambda w, x: x @ w[HOSTILE], weights),
+        jnp.ones((4, 16)),
+        file_name=folder / "net",
+        file_format="AIR",
+    )
     ambiguous = {"x": {"kernel": jnp.ones((3, 3)), HOSTILE: jnp.ones(3)}}
     shown = {
         "CheckpointFile": ms.open_checkpoint(folder / "a.ckpt"),
@@ -54,6 +60,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, mesh: jax.sharding.Mesh) -> 
         "Exported": exported,
         "Graph": exported.graph,
         "MindIRFunction": ms.load(exported.file),
+        "AirFunction": ms.load(air.file),
         "MergedCheckpoint": ms.load_checkpoint(folder, strategy=strategy).file,
         "TransformPlan": ms.plan_transform(folder, strategy),
         "explain": ms.explain(nnx.Linear(2, 3, rngs=nnx.Rngs(0))),
