@@ -11,8 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import onnx
 import pytest
+from flax import nnx
+from onnx import helper
 
 import msckpt_jax as ms
+from tests.exporting import CASES
 from tests.networks.small import NETWORKS
 
 #: What stays one operator. Transposes of weights are not counted: a CheckPoint's are channels last.
@@ -83,6 +86,25 @@ def test_attention_of_rows_that_are_masked_altogether(dtype: Any, tmp_path: Path
                     verify=True)  # fmt: skip
     counted = counts(onnx.load(out.file).graph)
     assert counted["Attention"] == (dtype == np.float32)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("name", ["cnn", "attention", "mlp"])
+def test_small_floats(name: str, dtype: Any, tmp_path: Path) -> None:
+    """The file's inputs, weights and results are of the dtype; onnxruntime's kernels mostly not."""
+    net, (x,) = CASES[name]
+    structure, weights = nnx.split(net)
+    small = jax.tree.map(lambda w: w.astype(dtype), weights)
+
+    def function(weights: Any, x: jax.Array) -> jax.Array:
+        return nnx.merge(structure, weights)(x).astype(dtype)
+
+    out = ms.export((function, small), x.astype(dtype), file_name=tmp_path / "net",
+                    file_format="ONNX", engine="native", verify=True)  # fmt: skip
+    onnx.checker.check_model(str(out.file), full_check=True)
+    graph = onnx.load(out.file).graph
+    ends = {value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)}
+    assert ends == {helper.np_dtype_to_tensor_dtype(np.dtype(dtype))}
 
 
 def test_conversions_that_lose_nothing_leave(tmp_path: Path) -> None:
