@@ -125,10 +125,12 @@ def export(
             shard by shard. Arrays that a function closes over become parameters ``constant_N``.
             The file computes what the network returns; what it changes in itself is not kept.
         inputs: example arguments, pytrees of arrays or ``jax.ShapeDtypeStruct``. A size that is
-            None or a name is dynamic; equal names are equal sizes. The file's inputs are the
-            leaves in order, its results the leaves of the result. Or one Grain data set whose maps
-            are ``msckpt_jax.transforms``: the network's input is its column "image", a batch, and
-            the file also holds the preprocessing, for MindSpore's ``Model::Preprocess``.
+            None or a name is dynamic; equal names are equal sizes. (MindSpore compiles a loop once:
+            with dynamic sizes call ``set_inputs`` of the ``GraphCell`` first, sizes None.) The
+            file's inputs are the leaves in order, its results the leaves of the result. Or one
+            Grain data set whose maps are ``msckpt_jax.transforms``: the network's input is its
+            column "image", a batch, and the file also holds the preprocessing, for MindSpore's
+            ``Model::Preprocess``.
         file_name: path; the format's suffix is appended unless it is there. The folder must exist.
         file_format: ``"MINDIR"``, ``"AIR"`` (GE's representation, for Ascend's ``atc``) or
             ``"ONNX"``, where complex arrays have a last axis of 2: real and imaginary parts.
@@ -145,7 +147,7 @@ def export(
         exact: follow JAX on special values, too: NaN in max, min, sign, sort and argmax, shifts
             past the width, integer division by zero, floats out of an integer's range. The
             default are MindSpore's plain operators, which also divide 64-bit integers in float64
-            (right up to 2**53; ``exact`` divides int64 rightly and refuses uint64).
+            (right up to 2**53; ``exact`` divides them rightly).
         target: ``"cpu"`` lowers convolutions to Im2Col and MatMul, many times faster there; the
             default keeps Conv2D, which Ascend and MindSpore Lite know best.
         rules: further lowering rules, primitive name to ``rule(context, equation, *operands)``.

@@ -194,7 +194,8 @@ def _forwards(eqn: Equation) -> bool:
 _ELEMENTWISE = """
 abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp complex
 convert_element_type cos cosh digamma div eq erf erfc exp exp2 expm1 floor ge gt igamma
-igammac imag is_finite le lgamma log log1p logistic lt max min ne neg not or population_count
+igamma_grad_a igammac imag
+is_finite le lgamma log log1p logistic lt max min ne neg not or population_count
 pow real rem round rsqrt shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt
 square sub tan tanh xor zeta bessel_i0e bessel_i1e regularized_incomplete_beta integer_pow
 """

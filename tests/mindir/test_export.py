@@ -124,14 +124,6 @@ def test_closed_over_arrays_become_parameters(tmp_path):
     assert list(done.graph.parameters) == ["constant_0"]
 
 
-def test_exact_refuses_to_divide_uint64(tmp_path):
-    with jax.enable_x64(True):
-        x = np.arange(1, 4, dtype=np.uint64)
-        export(jax.lax.div, x, x, file_name=tmp_path / "net")
-        refused(ExportError, "divides uint64 in float64", jax.lax.rem, (x, x),
-                file_name=tmp_path / "exact", exact=True)  # fmt: skip
-
-
 def test_exact_guards_special_values(tmp_path):
     plain = export(jnp.maximum, X, X, file_name=tmp_path / "a")
     exact = export(jnp.maximum, X, X, file_name=tmp_path / "b", exact=True)

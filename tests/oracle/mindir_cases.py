@@ -67,6 +67,19 @@ def _wide(*shapes: tuple[int, ...]):
     return make
 
 
+def _of_all_lengths(dtype: Any):
+    """All pairs of what float64 does not hold and of the ends, and numbers of all lengths."""
+    info = np.iinfo(dtype)
+    far = [info.max >> shift for shift in (0, 1, 2, 9, 10, 11)]
+    ends = np.array([0, 1, 2, 3, info.min, info.min + 1, *far, *(n - 1 for n in far)], dtype)
+    ends = np.concatenate([ends, -ends])
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(0, info.bits, (2, 500)).astype(dtype)
+    more = rng.integers(info.min, info.max, (2, 500), dtype, endpoint=True) >> lengths
+    pairs = np.meshgrid(ends, ends)
+    return tuple(np.concatenate([a.ravel(), b]) for a, b in zip(pairs, more, strict=True))
+
+
 _A, _B = (3, 5), (3, 5)
 
 
@@ -138,7 +151,7 @@ def _binary() -> Iterator[Case]:
     yield Case("pow of a float by an int", lambda x: lax.pow(x, jnp.full(_A, 3)), _of(_A))
     yield Case("nextafter", lax.nextafter, _of(_A, _B), MAIN)
     yield Case("complex", lax.complex, _of(_A, _B), MAIN)
-    for function in (lax.igamma, lax.igammac):
+    for function in (lax.igamma, lax.igammac, lax.igamma_grad_a):
         yield Case(function.__name__, function, _of(_A, _B, low=0.5), MAIN)
     yield Case("zeta", lax.zeta, _of(_A, _B, low=1.5), MAIN)
     yield Case("betainc", lax.betainc, _of(_A, _A, _A, low=0.1, high=0.9), MAIN)
@@ -449,6 +462,8 @@ def _special() -> Iterator[Case]:
     for function in (lax.div, lax.rem):
         narrow = tuple(dtype for dtype in INTS if "64" not in dtype)
         yield Case(f"exact {function.__name__} by 0", function, zeros, narrow, True)
+        for dtype in ("int64", "uint64"):
+            yield Case(f"exact {function.__name__}", function, _of_all_lengths, (dtype,), True)
 
 
 GROUPS = (

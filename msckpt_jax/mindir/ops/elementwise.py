@@ -11,6 +11,8 @@ from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.lowering.context import Array, Context, Rule
 from msckpt_jax.lowering.graph import Const, Tensor
 
+_I64 = np.dtype(np.int64)
+
 
 def operator(op: str) -> Rule:
     """A rule that is one operator of the same operands."""
@@ -121,32 +123,53 @@ def _quotient(ctx: Context, x: Array, y: Array) -> Array:
     """The whole number of times that ``y``, which is nowhere 0, is in ``x``."""
     if ctx.result.dtype.itemsize < 8 or not ctx.options.exact:
         return ctx("TruncateDiv", x, y)
+    x, y = full(ctx, x), full(ctx, y)
     if ctx.result.dtype.kind == "u":
-        raise UnsupportedError("MindSpore divides uint64 in float64; use int64")
-    # The lowest number over -1 would kill MindSpore (SIGFPE); in JAX it stays itself.
-    turned = ctx("Equal", y, ctx.like(-1, y), type=shaped(ctx))
-    found = _wide_quotient(ctx, x, ctx("Select", turned, full(ctx, ctx.like(1, y)), y))
-    return ctx("Select", turned, ctx("Neg", full(ctx, x)), found)
+        x, y = ctx.cast(x, _I64), ctx.cast(y, _I64)
+        return ctx.cast(_times(ctx, x, y), ctx.result.dtype)
+    sign = ctx("Mul", ctx("Sign", x), ctx("Sign", y))
+    return ctx("Mul", sign, _times(ctx, ctx("Abs", x), ctx("Abs", y)))
 
 
-def _wide_quotient(ctx: Context, x: Array, y: Array) -> Array:
-    """MindSpore divides 64-bit integers in float64, right up to 2**53: divide the rest, too.
+def _times(ctx: Context, x: Array, y: Array) -> Array:
+    """The quotient of uint64 numbers that are given as int64, exactly.
 
-    After that the quotient is off by one at most, which the sign or the size of the rest tells.
+    MindSpore divides 64-bit integers in float64. Twice the quotient of half of ``x``, which is
+    positive in int64, is the result, or one less. What int64 does not hold is negative: as a
+    divisor it is in ``x`` once or not at all.
     """
+    i64, outer = Tensor(_I64, ctx.result.shape), ctx.results
+    ctx.results = (i64,)
+    half = ctx("RightShift", x, full(ctx, ctx.like(1, x)))
+    half = ctx("BitwiseAnd", half, ctx.like(np.iinfo(np.int64).max, x))
+    large = ctx("Less", y, ctx.like(0, y), type=shaped(ctx))
+    twice = _positive_quotient(ctx, half, ctx("Select", large, full(ctx, ctx.like(1, y)), y))
+    twice = ctx("Add", twice, twice)
+    rest = ctx("Sub", x, ctx("Mul", twice, y))
+    small = ctx("Add", twice, _at_least(ctx, rest, y))
+    found = ctx("Select", large, _at_least(ctx, x, y), small)
+    ctx.results = outer
+    return found
+
+
+def _positive_quotient(ctx: Context, x: Array, y: Array) -> Array:
+    """In float64 it is right up to 2**53: the rest is divided, too, which leaves one at most."""
 
     def rest(quotient: Array) -> Array:
         return ctx("Sub", x, ctx("Mul", quotient, y))
 
     quotient = ctx("TruncateDiv", x, y)
     quotient = ctx("Add", quotient, ctx("TruncateDiv", rest(quotient), y))
-    step = ctx("Mul", ctx("Sign", x), ctx("Sign", y))
-    turned = ctx("Mul", ctx("Sign", rest(quotient)), ctx("Sign", x))
-    beyond = ctx("Less", turned, ctx.like(0, x), type=shaped(ctx))
-    quotient = ctx("Sub", quotient, ctx("Mul", step, ctx.cast(beyond, ctx.result.dtype)))
-    sizes = ctx("Abs", rest(quotient)), ctx("Abs", y)
-    short = ctx("GreaterEqual", *sizes, type=shaped(ctx))
-    return ctx("Add", quotient, ctx("Mul", step, ctx.cast(short, ctx.result.dtype)))
+    beyond = ctx("Less", rest(quotient), ctx.like(0, x), type=shaped(ctx))
+    quotient = ctx("Sub", quotient, ctx.cast(beyond, _I64))
+    short = ctx("GreaterEqual", rest(quotient), y, type=shaped(ctx))
+    return ctx("Add", quotient, ctx.cast(short, _I64))
+
+
+def _at_least(ctx: Context, x: Array, y: Array) -> Array:
+    """1 where x >= y as uint64 numbers."""
+    flipped = (ctx("BitwiseXor", z, ctx.like(np.iinfo(np.int64).min, z)) for z in (x, y))
+    return ctx.cast(ctx("GreaterEqual", *flipped, type=shaped(ctx)), _I64)
 
 
 def _without_zero(ctx: Context, y: Array) -> tuple[Array, Array]:
@@ -276,8 +299,8 @@ def _reduce_precision(ctx: Context, eqn: Any, x: Array) -> Array:
 _FLOATS = jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64
 
 _FULL = {
-    "igamma": "Igamma", "igammac": "Igammac", "regularized_incomplete_beta": "Betainc",
-    "zeta": "Zeta",
+    "igamma": "Igamma", "igamma_grad_a": "IgammaGradA", "igammac": "Igammac",
+    "regularized_incomplete_beta": "Betainc", "zeta": "Zeta",
 }  # fmt: skip
 
 _SAME = {
