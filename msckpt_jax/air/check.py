@@ -87,8 +87,8 @@ def _edges_exist(view: GraphView) -> Iterator[Problem]:
     ends = [("input", text) for text in view.graph.input]
     ends += [("output", text) for text in view.graph.output]
     for kind, text in ends:
-        name, _, index = text.rpartition(":")
-        operator = view.by_name.get(name or text)
+        name, _, index = text.rpartition(":") if ":" in text else (text, "", "0")
+        operator = view.by_name.get(name)
         if operator is None:
             yield Problem(f"{kind} {text!r}: no such operator")
         elif kind == "output" and index.isdigit() and int(index) >= len(operator.output_desc):

@@ -48,6 +48,7 @@ def operator_problems(
         yield Problem("has no name or no type")
     yield from _inputs_exist(operator, graph)
     yield from _dims(operator)
+    yield from _names_have_positions(operator)
     if operator.type == "NetOutput":
         return  # takes anything; GE makes its ports
     prototype = tables.prototypes().get(operator.type)
@@ -99,15 +100,20 @@ def _inputs_are_the_prototypes(view: OperatorView) -> Iterator[Problem]:
             yield Problem(f"the input {name!r} is not connected")
 
 
+def _names_have_positions(operator: Any) -> Iterator[Problem]:
+    keys, values = (
+        getattr(operator.attr[key].list, field) if key in operator.attr else ()
+        for key, field in (("_input_name_key", "s"), ("_input_name_value", "i"))
+    )
+    if len(keys) != len(values):
+        yield Problem(f"{len(keys)} names of inputs, {len(values)} positions")
+    count = len(operator.input_desc)
+    if any(not 0 <= position < count for position in values):
+        yield Problem(f"positions {list(values)}, there are {count} inputs")
+
+
 def _inputs_are_in_order(view: OperatorView) -> Iterator[Problem]:
-    named = input_names(view.operator)
-    keys = len(view.operator.attr["_input_name_key"].list.s) if named else 0
-    values = len(view.operator.attr["_input_name_value"].list.i) if named else 0
-    if keys != values:
-        yield Problem(f"{keys} names of inputs, {values} positions")
-    count = len(view.operator.input_desc)
-    if any(not 0 <= position < count for position in named.values()):
-        yield Problem(f"a position of {named} is not one of {count} inputs")
+    named, count = input_names(view.operator), len(view.operator.input_desc)
     if unknown := sorted(set(named) - set(view.ports)):
         yield Problem(f"inputs {unknown} are not in the prototype")
     elif len(view.ports) < count:
@@ -176,7 +182,8 @@ def _attributes_are_the_prototypes(view: OperatorView) -> Iterator[Problem]:
         kind = _kind(attribute)
         if kind in (None, "List"):
             if not name.startswith(_BOOKKEEPING):
-                yield Problem(f"GE drops the attribute {name!r}: no value type", name in known)
+                lost = kind == "List" and name in known  # without any value its default holds
+                yield Problem(f"GE drops the attribute {name!r}: no value type", lost)
         elif name in known and view.operator.type not in DATA:
             wanted = known[name].type
             if kind != wanted and (kind, wanted) != ("Int", "Type"):

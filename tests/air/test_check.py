@@ -147,6 +147,26 @@ FAULTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
         "'x2' is not connected",
     ),
     "inputs in another order": ("min_py", _swap, "not in the prototype's order"),
+    "a name without position": (
+        "min_py",
+        lambda m: operator(m, "Add_0").attr["_input_name_value"].list.i.pop(),
+        "2 names of inputs, 1 positions",
+    ),
+    "positions without names": (
+        "min_py",
+        lambda m: operator(m, "Add_0").attr.pop("_input_name_key"),
+        "0 names of inputs, 2 positions",
+    ),
+    "positions of results": (
+        "conv",
+        lambda m: operator(m, "Node_Output").attr["_input_name_value"].list.i.__setitem__(0, 9),
+        "positions [9], there are 1 inputs",
+    ),
+    "an output without index that is not there": (
+        "conv",
+        lambda m: m.graph[0].output.append("Node_Output"),
+        "it has 0 outputs",
+    ),
     "an input of another operator": (
         "min_py",
         lambda m: operator(m, "Add_0").attr["_input_name_key"].list.s.__setitem__(1, b"y"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,87 @@ def test_bytes_are_the_same_each_time(tmp_path: Path) -> None:
         ms.export(Mlp(), np.ones((2, 3), np.float32), file_name=path / "a", file_format="AIR")
     one, two = ((path / "a.air").read_bytes() for path in paths)
     assert one == two
+
+
+_EXPORT = """
+import sys
+import numpy as np
+import msckpt_jax as ms
+from tests.exporting import Block, _switch
+ms.export(Block(), np.ones((2, 5, 8), np.float32), file_name=sys.argv[1], file_format="AIR")
+ms.export(_switch, np.int32(1), np.ones(3, np.float32), file_name=sys.argv[2], file_format="AIR")
+"""
+
+
+def test_bytes_are_the_same_in_each_process(tmp_path: Path) -> None:
+    found = []
+    for seed in ("1", "2"):
+        (tmp_path / seed).mkdir()
+        paths = [tmp_path / seed / name for name in ("a.air", "b.air")]
+        environment = os.environ | {
+            "PYTHONHASHSEED": seed,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        }
+        subprocess.run([sys.executable, "-c", _EXPORT, *paths], check=True, env=environment)
+        found.append([path.read_bytes() for path in paths])
+    assert found[0] == found[1]
+
+
+def _constants(path: Path) -> dict[str, bytes]:
+    graph = ge_ir_pb2.ModelDef.FromString(path.read_bytes()).graph[0]
+    return {op.name: op.attr["value"].t.data for op in graph.op if op.type == "Const"}
+
+
+def test_weights_have_the_checkpoints_bytes(tmp_path: Path) -> None:
+    """Of a sharded network, which is not gathered, and in files beside the file, too."""
+    mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    net, x = Mlp(), np.zeros((2, 3), np.float32)
+    spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, ("a", "b")))
+    net.first.kernel[...] = jax.device_put(net.first.kernel[...], spread)
+    ms.save_checkpoint(net, tmp_path / "a.ckpt")
+    saved = {
+        name: value.tobytes() for name, value in ms.load_checkpoint(tmp_path / "a.ckpt").items()
+    }
+    with jax.transfer_guard_device_to_device("disallow"):
+        whole = ms.export(net, x, file_name=tmp_path / "a", file_format="AIR").file
+    assert saved.items() <= _constants(whole).items()
+    apart = ms.export(net, x, file_name=tmp_path / "b", file_format="AIR", split_bytes=100).file
+    files = {path.read_bytes() for path in (tmp_path / "air_weight" / "b").iterdir()}
+    assert files == set(saved.values())
+    assert not any(_constants(apart)[name] for name in saved)
+
+
+@pytest.mark.parametrize(
+    ("soc", "version"),
+    [("Ascend910B", "Ascend910B1"), ("Ascend310P", "Ascend310P3"), ("Ascend910", "Ascend910A")],
+)
+def test_dtypes_that_a_chip_lacks(soc: str, version: str, tmp_path: Path) -> None:
+    """A note where the chip's CPU computes it, a refusal where nothing does."""
+    path, place = tmp_path / "a", f"of {soc.lower()} takes {{'x': 'double'}}"
+    with jax.enable_x64(True):
+        x = np.ones((2, 3), np.float64)
+        *notes, command = ms.export(jnp.tanh, x, file_name=path, file_format="AIR", soc=soc).notes
+    assert [place in note for note in notes] == [True]
+    assert f"--soc_version={version} " in command
+    (tmp_path / "a.air").unlink()
+    x = np.ones((2, 3), jnp.bfloat16)
+    if soc == "Ascend910B":  # the only one that computes with bfloat16
+        assert len(ms.export(jnp.tanh, x, file_name=path, file_format="AIR", soc=soc).notes) == 1
+        return
+    with pytest.raises(ExportError, match=rf"no kernel on {soc.lower()} takes .*bf16"):
+        ms.export(jnp.tanh, x, file_name=path, file_format="AIR", soc=soc)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_two_numberings_of_dtypes(tmp_path: Path) -> None:
+    """Descriptions have the messages' numbers, Cast those of ge::DataType."""
+    kinds = {"float16": (2, 1), "int32": (7, 3), "int8": (3, 2), "bfloat16": (27, 27)}
+    x = np.ones((2, 3), np.float32)
+    for name, numbers in kinds.items():
+        path = ms.export(lambda x, n=name: x.astype(n), x, file_name=tmp_path / name,
+                         file_format="AIR").file  # fmt: skip
+        casts = [op for op in file.read(path).graph[0].op if op.type == "Cast"]
+        assert [(op.output_desc[0].dtype, op.attr["dst_type"].i) for op in casts] == [numbers]
 
 
 def test_results_given_twice_stay_two(tmp_path: Path) -> None:
