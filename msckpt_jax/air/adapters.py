@@ -350,13 +350,40 @@ def _transformed(emit: Any, node: Node, x: Any, kind: str, axis: int, length: in
 def _lu(emit: Any, node: Node) -> None:
     """GE gives the permutation as a vector, MindSpore as a matrix with ones in its columns."""
     packed, pivots, matrix = node.outputs
-    if pivots in emit.used:
-        raise emit.refuse(node, "whose pivots are used")
     size, whole = matrix.type.shape[-1], matrix.type.dtype
+    if not isinstance(size, int):
+        raise emit.refuse(node, "of a dynamic size")
     order = Value(Tensor(np.dtype(np.int32), matrix.type.shape[:-1]))
     emit("Lu", [node.inputs[0]], [packed, order], {"output_idx_type": np.dtype(np.int32)})
     ones = [np.array(size, np.int32), np.array(1, whole), np.array(0, whole)]
     emit("OneHot", [order, *ones], [matrix], {"axis": len(order.type.shape) - 1})
+    if pivots in emit.used:
+        shape = tuple(dim for dim in pivots.type.shape if isinstance(dim, int))
+        if len(shape) < len(pivots.type.shape):
+            raise emit.refuse(node, "of dynamic sizes whose pivots are used")
+        _pivots(emit, order, pivots, shape)
+
+
+def _pivots(emit: Any, order: Value, pivots: Value, shape: tuple[int, ...]) -> None:
+    """The exchanges, one row after the other, that lead from 0, 1, 2, ... to an order.
+
+    The exchange of a row is with where its number is at that time.
+    """
+    dtype, one, flags = order.type.dtype, (*shape[:-1], 1), np.dtype(bool)
+    last = np.array(-1, np.int64)
+    rows = np.arange(shape[-1], dtype=dtype)
+    now: Any = np.broadcast_to(rows, shape)
+    found = []
+    for step in range(shape[-1]):
+        where = [np.array([step], np.int64), last]
+        wanted = emit.value("GatherV2", [order, *where], dtype, one, batch_dims=0)
+        here = emit.value("GatherV2", [now, *where], dtype, one, batch_dims=0)
+        there = emit.value("Equal", [now, wanted], flags, shape)
+        place = emit.value("SelectV2", [there, rows, np.array(0, dtype)], dtype, shape)
+        found.append(emit.value("ReduceSum", [place, last[None]], dtype, one, keep_dims=True))
+        now = emit.value("SelectV2", [there, here, now], dtype, shape)
+        now = emit.value("SelectV2", [rows == step, wanted, now], dtype, shape)
+    emit("ConcatV2", [found, last], [pivots], {"N": len(found)})
 
 
 def _part(kind: str) -> Adapt:
@@ -413,7 +440,8 @@ ADAPTERS: Mapping[str, Row] = {
     "Igamma": row("Igamma", evidence=PROTOTYPE),
     "Imag": Row(_part("Imag"), ("Imag",)),
     "LayerNorm": Row(_layer_norm, ("LayerNorm",)),
-    "LU": Row(_lu, ("Lu", "OneHot"), PROTOTYPE),
+    "LU": Row(_lu, ("Lu", "OneHot", "GatherV2", "Equal", "SelectV2", "ReduceSum", "ConcatV2"),
+              PROTOTYPE),
     "Lgamma": row("Lgamma", evidence=PROTOTYPE, note="MindSpore writes CustLgamma of its own"),
     "Log": row("Log", base=-1.0, scale=1.0, shift=0.0),
     "LogSoftmax": row("LogSoftmaxV2", 0, axes=Arg(1, _list)),

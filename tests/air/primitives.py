@@ -216,7 +216,7 @@ COMPOSITE: dict[str, tuple[Any, ...]] = {
         SYMMETRIC, SQUARE,
     ),
     "svd": (lambda x: jnp.linalg.svd(x, compute_uv=False), SQUARE),
-    "lu": (lambda x: lax.linalg.lu(x)[::2], SQUARE),
+    "lu": (lax.linalg.lu, SQUARE),
     "fft": (lambda x, z: (jnp.fft.rfft(x), jnp.fft.fft2(z), jnp.fft.irfft(z, 4)), X, Z),
     "cond": (lambda b, x: lax.cond(b, jnp.sin, jnp.cos, x), np.bool_(True), X),
     "while": (_loop, P),
