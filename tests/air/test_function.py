@@ -13,6 +13,7 @@ from jax import lax
 
 import msckpt_jax as ms
 from msckpt_jax._protos import ge_ir_pb2
+from msckpt_jax.air.file import read
 from msckpt_jax.air.function import load
 from msckpt_jax.errors import AirError
 
@@ -46,6 +47,23 @@ def test_gather_and_reduction_of_mindspore() -> None:
     net = load(SAMPLES / "sw_concat.air")
     inputs = [array(*spec.shape) for _, spec in net.inputs]
     np.testing.assert_array_equal(net(*inputs), np.concatenate(inputs, 1))
+
+
+def test_rows_that_mindspore_gathers() -> None:
+    net = load(SAMPLES / "sw_gather.air")
+    x, index = array(2, 3), np.array([1, 0, 1, 1], np.int32)
+    np.testing.assert_array_equal(net(x, index), x[index])
+
+
+def test_convolution_of_ges_own_interface() -> None:
+    net = load(SAMPLES / "conv.air")
+    ((_, spec),) = net.inputs
+    x, (weights,) = array(*spec.shape), net.parameters.values()
+    op = next(op for op in read(SAMPLES / "conv.air").graph[0].op if op.type == "Conv2D")
+    strides, pads = op.attr["strides"].list.i[2:], op.attr["pads"].list.i
+    sides = list(zip(pads[0::2], pads[1::2], strict=True))
+    expected = lax.conv_general_dilated(x, weights, strides, sides)
+    np.testing.assert_allclose(net(x), expected, 1e-4, 1e-6)
 
 
 @pytest.mark.parametrize("positive", [True, False])
