@@ -207,7 +207,12 @@ def export(
                 raise
             graph = None
             file, notes = writer.write_by_jax2onnx(traced, path, wanted, error.problems)
-    difference = writer.difference(file, traced, wanted) if verify else None
+    try:
+        difference = writer.difference(file, traced, wanted) if verify else None
+    except ExportError as error:
+        for note in notes:
+            error.add_note(note)
+        raise
     return Exported(file, graph, difference, tuple(notes))
 
 

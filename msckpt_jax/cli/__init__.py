@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}")
     except (ValueError, TypeError) as error:
-        return _fail(str(error))
+        return _fail("\n".join([str(error), *getattr(error, "__notes__", ())]))
 
 
 def _parser(command: str | None) -> argparse.ArgumentParser:

@@ -187,6 +187,11 @@ def _is_axes(found: Sequence[int], expected: range) -> bool:
     return tuple(found) == tuple(expected)
 
 
+def _square(eqn: Equation) -> bool:
+    rows, columns = eqn.invars[0].aval.shape[-2:]
+    return rows == columns
+
+
 def _forwards(eqn: Equation) -> bool:
     return not eqn.params["reverse"]
 
@@ -210,7 +215,7 @@ reduce_sum reduce_prod reduce_max reduce_min argmax argmin
 _POOLS = "reduce_window_max reduce_window_min reduce_window_sum"
 _SCATTERS = "scatter scatter-add scatter-sub scatter-mul scatter-min scatter-max"
 _LINALG = """
-cholesky lu qr householder_product svd triangular_solve fft
+cholesky qr householder_product svd triangular_solve fft
 """
 
 _AS_THEY_ARE = _ELEMENTWISE + _SHAPE + _REDUCTIONS + _LINALG
@@ -221,6 +226,7 @@ FORMS |= {
     "mul": lambda eqn: eqn.params.get("out_dtype") in (None, eqn.invars[0].aval.dtype),
     "conj": lambda eqn: jnp.issubdtype(eqn.invars[0].aval.dtype, np.complexfloating),
     "eigh": lambda eqn: eqn.params["lower"] and eqn.params["subset_by_index"] is None,
+    "lu": _square,
     "reshape": lambda eqn: eqn.params["dimensions"] is None,
     "erf_inv": lambda eqn: eqn.invars[0].aval.dtype == np.float64,
     "nextafter": lambda eqn: eqn.invars[0].aval.dtype in (np.float32, np.float64),

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from msckpt_jax.exporter import Wanted
     from msckpt_jax.tracing import Traced
 
+#: What to know where an operator is used.
+NOTES = {
+    "Eig": "eig: the eigenvalues come in MindSpore's order, their vectors with other signs or "
+    "phases than JAX's; nothing compares what depends on these"
+}
+
 
 def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
     """Write the file; the one to load, and notes about it."""
@@ -24,7 +30,8 @@ def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
         wanted.durable,
         wanted.preprocessor,
     )
-    return writer.write(graph, path, how), []
+    used = {node.op for node in graph.walk()}
+    return writer.write(graph, path, how), [note for op, note in NOTES.items() if op in used]
 
 
 def difference(file: Path, traced: Traced, wanted: Wanted) -> float:

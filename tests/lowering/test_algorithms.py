@@ -75,12 +75,6 @@ CASES: dict[str, tuple[Callable[..., Any], list[Any]]] = {
                                               feature_group_count=2),
         [_RNG.standard_normal((2, 4, 9, 8)), _RNG.standard_normal((6, 2, 3, 2))],
     ),
-    "eigenvalues of 2 x 2": (
-        lambda x: lax.linalg.eig(x, compute_left_eigenvectors=False,
-                                 compute_right_eigenvectors=False),
-        [[[[3.0, 1], [0, 2]], [[3, 0], [2, 1]], [[0, 1], [-1, 0]], [[1, 2], [2, 1]],
-          [[3, -2], [1, 0]]]],
-    ),
 }  # fmt: skip
 
 

@@ -22,6 +22,8 @@ def specials(x):
 
 
 PIVOTS = np.array([[2, 1, 3], [0, 3, 2]], np.int32)
+TWO = np.array([[[3, 1], [0, 2]], [[3, 0], [2, 1]], [[0, 1], [-1, 0]], [[1, 2], [2, 1]],
+                [[3, -2], [1, 0]]], np.float32)  # fmt: skip
 SIZES = np.array([1, 0, 2], np.int32)
 
 CASES = {
@@ -67,6 +69,8 @@ CLOSE = {
         np.array([[2, 1, 3], [0, 3, 2]], np.int32), 5
     ),
     "tridiagonal": lambda x: linalg.tridiagonal_solve(x[0, :4], x[1, :4] + 5, x[2, :4], x[:, :2]),
+    "lu_rectangular": lambda x: [linalg.lu(x), linalg.lu(x.T)],
+    "eigenvalues_of_two": lambda x: jnp.linalg.eigvals(jnp.concatenate([x[None, :2, :2], TWO])),
     "eigh_upper": lambda x: lax.linalg.eigh(x[:, :4], lower=False, symmetrize_input=False)[1],
     "polygamma": lambda x: lax.polygamma(jnp.round(x % 4), jnp.abs(x) + 1),
     "ormqr": lambda x: [

@@ -131,6 +131,18 @@ def test_exact_guards_special_values(tmp_path):
     assert "Select" in [node.op for node in exact.graph.nodes]
 
 
+def test_eigenvalues_in_another_order(tmp_path):
+    x = np.arange(9, dtype=np.float32).reshape(3, 3)
+    file = tmp_path / "net.mindir"
+    refused(ExportError, "another order", jnp.linalg.eig, (x,), file_name=file, exact=True)
+    refused(ExportError, "not with both", jax.lax.linalg.eig, (x,), file_name=file)
+    assert not file.exists()
+    (note,) = export(jnp.linalg.eig, x, file_name=file).notes
+    assert "MindSpore's order" in note
+    of_two = export(jnp.linalg.eigvals, x[:2, :2], file_name=file, exact=True)
+    assert not of_two.notes
+
+
 def test_bfloat16_is_computed_in_float32(tmp_path):
     x = jnp.ones((2, 2), jnp.bfloat16)
     done = export(lambda x: jnp.sin(x) + x, x, file_name=tmp_path / "a")

@@ -256,12 +256,34 @@ def _spd(dtype):
     return ((x @ x.T + 4 * np.eye(4)).astype(dtype),)
 
 
+def _eigen(left):
+    """What does not depend on the order of the eigenvalues and the phases of their vectors."""
+
+    def checked(x):
+        values, vectors = lax.linalg.eig(x, compute_left_eigenvectors=left,
+                                         compute_right_eigenvectors=not left)  # fmt: skip
+        if left:
+            x, scale = jnp.conj(jnp.swapaxes(x, -1, -2)), jnp.conj(values)
+        else:
+            scale = values
+        off = jnp.abs(x @ vectors - vectors * scale[..., None, :])
+        largest = jnp.take_along_axis(vectors, jnp.argmax(jnp.abs(vectors), -2, keepdims=True), -2)
+        return (jnp.sum(values, -1), jnp.sum(values**2, -1), off < 1e-3,
+                jnp.sum(jnp.abs(vectors) ** 2, -2), jnp.abs(largest.imag) < 1e-3)  # fmt: skip
+
+    return checked
+
+
 def _linalg() -> Iterator[Case]:
     solve = lax.linalg.triangular_solve
     yield Case("cholesky", lax.linalg.cholesky, _spd, MAIN)
     yield Case("eigvalsh", lambda x: jnp.linalg.eigh(x)[0], _spd, MAIN)
     yield Case("eigh", lambda x: (lambda w, v: (v * w) @ v.T)(*jnp.linalg.eigh(x)), _spd, MAIN)
-    yield Case("lu", lambda x: tuple(lax.linalg.lu(x)), _of((2, 5, 5)), MAIN)
+    for left in (False, True):
+        yield Case(f"eig {left}", _eigen(left), _of((2, 5, 5)), (*MAIN, *COMPLEX))
+    yield Case("eigenvalues of 2 x 2", jnp.linalg.eigvals, _of((3, 2, 2)), (*MAIN, *COMPLEX))
+    for shape in ((2, 5, 5), (5, 3), (2, 3, 5)):
+        yield Case(f"lu {shape[-2:]}", lambda x: tuple(lax.linalg.lu(x)), _of(shape), MAIN)
     yield Case("qr", lambda x: tuple(jnp.linalg.qr(x)), _of((2, 5, 3)), MAIN)
     yield Case("svd", lambda x: (lambda u, s, v: (u * s) @ v)(*jnp.linalg.svd(x, False)),
                _of((5, 3)), MAIN)  # fmt: skip

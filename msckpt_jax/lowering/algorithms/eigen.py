@@ -144,38 +144,6 @@ def svd(
     return [values, left, jnp.swapaxes(right, -1, -2)]
 
 
-def eig(
-    x: Any, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool, **_: Any
-) -> list[Any]:
-    """Of one number, and the values of 2 x 2 in the order that LAPACK's ``lanv2`` gives them."""
-    size, vectors = x.shape[-1], compute_left_eigenvectors + compute_right_eigenvectors
-    kind = np.result_type(x.dtype, np.complex64)
-    if size == 1:
-        return [x[..., 0].astype(kind), *[jnp.ones_like(x, kind)] * vectors]
-    if size != 2 or vectors:
-        raise Declined
-    a, b, c, d = (x[..., i, j] for i in range(2) for j in range(2))
-    half = (a - d) / 2
-    square = half * half + b * c
-    if np.iscomplexobj(x):
-        root = jnp.sqrt(square)
-        far = d + half + jnp.where((half * jnp.conj(root)).real < 0, -root, root)
-        near = a + d - far
-    else:
-        root = jnp.sqrt(jnp.abs(square))
-        moved = half + jnp.where(half < 0, -root, root)
-        real = square >= 0
-        middle = (a + d) / 2
-        first = jnp.where(real, d + moved, middle)
-        second = jnp.where(real, d - b * c / jnp.where(moved == 0, 1, moved), middle)
-        high = jnp.where(real, 0, root)
-        far, near = lax.complex(first, high), lax.complex(second, -high)
-    apart = [(c == 0, a, d), (b == 0, d, a)] if not np.iscomplexobj(x) else [(c == 0, a, d)]
-    for where, one, two in reversed(apart):
-        far, near = jnp.where(where, one, far), jnp.where(where, two, near)
-    return [jnp.stack([far, near], -1).astype(kind)]
-
-
 def schur(x: Any, *, compute_schur_vectors: bool, **_: Any) -> list[Any]:
     if x.shape[-1] != 1:
         raise Declined
@@ -203,7 +171,6 @@ def tridiagonal(a: Any, *, lower: bool) -> list[Any]:
 
 
 RULES = {
-    "eig": eig,
     "eigh": eigh,
     "schur": schur,
     "svd": svd,

@@ -47,6 +47,48 @@ def eigh(x: Any, **params: Any) -> Any:
     return lax.linalg.eigh_p.bind(jnp.conj(jnp.swapaxes(x, -1, -2)), **{**params, "lower": True})
 
 
+def eig(
+    x: Any, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool, **_: Any
+) -> list[Any]:
+    """Of one number, and the values of 2 x 2 in the order that LAPACK's ``lanv2`` gives them."""
+    size, vectors = x.shape[-1], compute_left_eigenvectors + compute_right_eigenvectors
+    kind = np.result_type(x.dtype, np.complex64)
+    if size == 1:
+        return [x[..., 0].astype(kind), *[jnp.ones_like(x, kind)] * vectors]
+    if size != 2 or vectors:
+        raise Declined
+    a, b, c, d = (x[..., i, j] for i in range(2) for j in range(2))
+    half = (a - d) / 2
+    square = half * half + b * c
+    if np.iscomplexobj(x):
+        root = jnp.sqrt(square)
+        far = d + half + jnp.where((half * jnp.conj(root)).real < 0, -root, root)
+        near = a + d - far
+    else:
+        root = jnp.sqrt(jnp.abs(square))
+        moved = half + jnp.where(half < 0, -root, root)
+        real = square >= 0
+        middle = (a + d) / 2
+        first = jnp.where(real, d + moved, middle)
+        second = jnp.where(real, d - b * c / jnp.where(moved == 0, 1, moved), middle)
+        high = jnp.where(real, 0, root)
+        far, near = lax.complex(first, high), lax.complex(second, -high)
+    apart = [(c == 0, a, d), (b == 0, d, a)] if not np.iscomplexobj(x) else [(c == 0, a, d)]
+    for where, one, two in reversed(apart):
+        far, near = jnp.where(where, one, far), jnp.where(where, two, near)
+    return [jnp.stack([far, near], -1).astype(kind)]
+
+
+def lu(x: Any) -> Any:
+    """Of a rectangle: MindSpore's operator takes squares, and divides by pivots that are zero."""
+    rows, columns = x.shape[-2:]
+    if rows == columns or not (isinstance(rows, int) and isinstance(columns, int)):
+        raise Declined
+    from msckpt_jax.lowering.algorithms import matrices  # these need the rewrites first
+
+    return matrices.lu(x)
+
+
 def ormqr(a: Any, taus: Any, c: Any, *, left: bool, transpose: bool) -> Any:
     """One Householder reflector after the other, on the left or on the right of ``c``."""
     count = taus.shape[-1]
@@ -89,7 +131,9 @@ def tridiagonal_solve(dl: Any, d: Any, du: Any, b: Any, *, perturb_singular: boo
 
 REWRITES = {
     "cholesky_update": cholesky_update,
+    "eig": eig,
     "eigh": eigh,
+    "lu": lu,
     "lu_pivots_to_permutation": lu_pivots_to_permutation,
     "ormqr": ormqr,
     "symmetric_product": symmetric_product,

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
+from msckpt_jax import _compat
 from msckpt_jax.errors import UnsupportedError
+from msckpt_jax.lowering.canonical import canonicalise
 from msckpt_jax.lowering.context import Array, Context, Rule
 from msckpt_jax.lowering.graph import Const, Tensor
 from msckpt_jax.mindir.ops.shape import ints, reshaped, sliced, transposed
@@ -52,12 +57,43 @@ def _eigh(ctx: Context, eqn: Any, x: Array) -> list[Array]:
     return [found[1], found[0]]
 
 
+def _eig(ctx: Context, eqn: Any, x: Array) -> list[Array]:
+    """Values in MindSpore's order; each vector turned so that its largest number is real."""
+    left = bool(eqn.params["compute_left_eigenvectors"])
+    right = bool(eqn.params["compute_right_eigenvectors"])
+    if ctx.options.exact:
+        raise UnsupportedError("MindSpore's Eig gives the eigenvalues in another order")
+    if left and right:
+        raise UnsupportedError("with left or with right eigenvectors only, not with both")
+    values, type = ctx.results[0], ctx.type(x)
+    if left:  # right ones of the adjoint, whose eigenvalues are conjugate
+        x = transposed(ctx, x, _swap(len(type.shape)))
+        x = ctx("Conj", x, type=type) if type.dtype.kind == "c" else x
+    vectors = Tensor(values.dtype, type.shape)
+    found = ctx.several("Eig", x, Const(True), types=[values, vectors])
+    if left:
+        found[0] = ctx("Conj", found[0], type=values)
+    if not (left or right):
+        return found[:1]
+    spec = jax.ShapeDtypeStruct(eqn.outvars[1].aval.shape, values.dtype)
+    with _compat.wide(values.dtype.itemsize == 16):
+        turn = canonicalise(jax.make_jaxpr(_turned)(spec), exact=False)
+    return [found[0], *ctx.run(turn, found[1:])]
+
+
+def _turned(vectors: Any) -> Any:
+    """As LAPACK's: the largest number of each column is real, so that real vectors are."""
+    size = jnp.abs(vectors)
+    rows = lax.broadcasted_iota(np.int32, size.shape, size.ndim - 2)
+    largest = rows == lax.argmax(size, size.ndim - 2, np.int32)[..., None, :]
+    top = jnp.sum(jnp.where(largest, vectors, 0), -2, keepdims=True)
+    return vectors * (jnp.conj(top) / jnp.abs(top).astype(top.dtype))
+
+
 def _lu(ctx: Context, eqn: Any, x: Array) -> list[Array]:
     """MindSpore's permutation is a matrix; where its columns have their ones is JAX's vector."""
     packed, pivots, permutation = ctx.results
     *batch, rows = permutation.shape
-    if packed.shape[-1] != rows:
-        raise UnsupportedError("only of square matrices")
     matrix = Tensor(_I32, (*batch, rows, rows))
     found = ctx.several("LU", x, types=[packed, Tensor(_I32, pivots.shape), matrix])
     order = ctx("Argmax", found[2], Const(-2), Const(_I32), type=Tensor(_I32, permutation.shape))
@@ -156,6 +192,7 @@ def _fft(ctx: Context, eqn: Any, x: Array) -> Array:
 RULES: dict[str, Rule] = {
     "cholesky": _cholesky,
     "dot_general": _dot_general,
+    "eig": _eig,
     "eigh": _eigh,
     "fft": _fft,
     "householder_product": _householder_product,
