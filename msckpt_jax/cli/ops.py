@@ -55,7 +55,8 @@ def coverage() -> dict[str, tuple[str, ...]]:
         in_air, in_onnx = (_adapted(how, used, rows) for rows in (air.ADAPTERS, onnx.ADAPTERS))
         if name in ALGORITHMS or (in_onnx != "rule" and name in pairs.RULES):
             in_onnx = _how(in_onnx != "no", True)
-        found[name] = (how, in_air, in_onnx)
+        other = "in part" if name in REWRITES else "no"  # some of its forms
+        found[name] = (how, *(other if one == "no" else one for one in (in_air, in_onnx)))
     return found
 
 
