@@ -56,7 +56,7 @@ def compare(case: PeerCase) -> list[str]:
     return sorted({eqn.primitive.name for eqn in forms.leftovers(found)})
 
 
-#: In no target.
+#: Left as they are.
 FOREIGN = {"eig", "hessenberg", "schur", "tridiagonal", "igamma_grad_a", "rng_uniform"}
 
 

@@ -43,6 +43,12 @@ def test_weights_have_their_names(tmp_path: Path) -> None:
     assert len(function.parameters) == len(jax.tree.leaves(nnx.state(net, nnx.Param)))
 
 
+def test_numpy_arrays_without_jit(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 4, 4)).astype(np.float32)
+    ms.export(jnp.linalg.inv, x, file_name=tmp_path / "a.mindir")
+    np.testing.assert_allclose(ms.load(tmp_path / "a.mindir")(x), np.linalg.inv(x), 1e-3, 1e-5)
+
+
 def test_it_trains(tmp_path: Path) -> None:
     net, x = Mlp(), np.ones((2, 3), np.float32)
     ms.export(net, x, file_name=tmp_path / "a.mindir")

@@ -35,7 +35,7 @@ def _gather_d(x: Any, dim: Any, index: Any) -> Any:
 
 
 def _gather_nd(x: Any, indices: Any) -> Any:
-    return x.at[tuple(jnp.moveaxis(jnp.asarray(indices), -1, 0))].get(mode="clip")
+    return jnp.asarray(x).at[tuple(jnp.moveaxis(jnp.asarray(indices), -1, 0))].get(mode="clip")
 
 
 def _scatter_nd(method: str) -> Callable[..., Any]:
@@ -57,7 +57,7 @@ def _elements(x: Any, dim: int, index: Any, source: Any, method: str) -> Any:
     place[dim] = index
     source = jnp.broadcast_to(jnp.asarray(source, x.dtype), jnp.shape(source) or index.shape)
     source = source[tuple(slice(n) for n in index.shape)]
-    return getattr(x.at[tuple(place)], method)(source)
+    return getattr(jnp.asarray(x).at[tuple(place)], method)(source)
 
 
 #: Reduce
@@ -83,19 +83,19 @@ def _one_hot(indices: Any, depth: Any, on: Any, off: Any, axis: int = -1) -> Any
 def _index(x: Any, indices: Any) -> Any:
     """PyTorch's advanced index; an index tensor of 9 axes of size 0 stands for ``:``."""
     whole = [slice(None) if i is None or (i.ndim == 9 and not i.size) else i for i in indices]
-    return x[tuple(whole)]
+    return jnp.asarray(x)[tuple(whole)]
 
 
 def _index_add(x: Any, dim: int, index: Any, source: Any, alpha: Any = 1) -> Any:
     place: list[Any] = [slice(None)] * x.ndim
     place[dim] = index
-    return x.at[tuple(place)].add(source * alpha)
+    return jnp.asarray(x).at[tuple(place)].add(source * alpha)
 
 
 def _index_fill(x: Any, dim: int, index: Any, value: Any) -> Any:
     place: list[Any] = [slice(None)] * x.ndim
     place[int(dim)] = index
-    return x.at[tuple(place)].set(value)
+    return jnp.asarray(x).at[tuple(place)].set(value)
 
 
 def _segment(fn: Callable[..., Any], empty: Callable[..., Any] | None = None) -> Callable[..., Any]:
