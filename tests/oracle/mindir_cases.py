@@ -95,6 +95,7 @@ def _unary() -> Iterator[Case]:
     }  # fmt: skip
     for function, (low, high) in floats.items():
         yield Case(function.__name__, function, _of(_A, low=low, high=high))
+    yield Case("mish", jax.nn.mish, _of(_A, low=-6, high=4), ("float16", "float32"))
     yield Case("erf_inv", lax.erf_inv, _of(_A, low=-0.9, high=0.9))
     yield Case("bessel_i0e", lax.bessel_i0e, _of(_A), MAIN)
     yield Case("bessel_i1e", lax.bessel_i1e, _of(_A), MAIN)

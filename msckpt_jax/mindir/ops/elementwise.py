@@ -288,6 +288,14 @@ def _tanh(ctx: Context, eqn: Any, x: Array) -> Array:
     return ctx("Sub", ctx("Mul", ctx("Sigmoid", twice), two), ctx.like(1, x))
 
 
+def _log1p(ctx: Context, eqn: Any, x: Array) -> Array:
+    """In float16 the kernel adds the 1 first: 1.4 % off for 0.035."""
+    if ctx.result.dtype != np.float16 or not ctx.options.kernels:
+        return ctx("Log1p", x)
+    wide = Tensor(np.dtype(np.float32), ctx.result.shape)
+    return ctx.cast(ctx("Log1p", ctx.cast(x, np.float32), type=wide), np.float16)
+
+
 def _reduce_precision(ctx: Context, eqn: Any, x: Array) -> Array:
     bits = eqn.params["exponent_bits"], eqn.params["mantissa_bits"]
     for dtype in _FLOATS:
@@ -310,7 +318,7 @@ _SAME = {
     "digamma": "Digamma", "eq": "Equal", "erf": "Erf", "erf_inv": "Erfinv", "erfc": "Erfc",
     "exp": "Exp", "expm1": "Expm1", "floor": "Floor", "ge": "GreaterEqual", "gt": "Greater",
     "imag": "Imag", "is_finite": "IsFinite", "le": "LessEqual", "lgamma": "Lgamma", "log": "Log",
-    "log1p": "Log1p", "logistic": "Sigmoid", "lt": "Less", "mul": "Mul", "ne": "NotEqual",
+    "logistic": "Sigmoid", "lt": "Less", "mul": "Mul", "ne": "NotEqual",
     "neg": "Neg", "real": "Real", "rsqrt": "Rsqrt", "sin": "Sin", "sinh": "Sinh", "sqrt": "Sqrt",
     "square": "Square", "sub": "Sub", "tan": "Tan",
 }  # fmt: skip
@@ -336,5 +344,6 @@ RULES: dict[str, Rule] = {
     "round": _round,
     "select_n": _select_n,
     "sign": _sign,
+    "log1p": _log1p,
     "tanh": _tanh,
 }
