@@ -9,13 +9,13 @@ MindSpore's definition.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from msckpt_jax.lowering.graph import Const, Node, Tensor, Value
+from msckpt_jax.lowering.graph import Const, Node, Size, Tensor, Value
 
 #: MindSpore has an adapter to this GE operator; " of X" follows where it is that of another name.
 ADAPTER = "MindSpore's adapter"
@@ -191,21 +191,25 @@ def _convolution(kind: str, rank: int) -> Adapt:
 
 def _pad(emit: Any, node: Node) -> None:
     """MindSpore's paddings begin with the last axis and may be fewer; GE's are all, in order."""
-    x, value = node.inputs[0], node.inputs[2]
-    if emit.type(x).dtype == bool:
-        raise emit.refuse(node, "of bools")
-    if isinstance(node.inputs[1], Value):
-        raise emit.refuse(node, "by what is computed of dynamic sizes")
-    flat = [int(n) for n in np.ravel(given(node, 1))]
-    pairs = list(zip(flat[0::2], flat[1::2], strict=True))[::-1]
+    x, paddings, value = node.inputs[:3]
     rank = len(emit.type(x).shape)
-    pairs = [(0, 0)] * (rank - len(pairs)) + pairs
-    emit(
-        "PadV3",
-        [x, np.array(pairs, np.int64).reshape(-1), value],
-        node.outputs,
-        {"mode": node.attrs.get("mode", "constant"), "paddings_contiguous": True},
-    )
+    if isinstance(paddings, Value):  # computed of dynamic sizes, for all axes
+        order = np.arange(2 * rank).reshape(-1, 2)[::-1].reshape(-1)
+        axis = np.array(0, np.int64)
+        pairs = emit.value("GatherV2", [paddings, order, axis], np.int64, order.shape)
+    else:
+        flat = [int(n) for n in np.ravel(given(node, 1))]
+        known = list(zip(flat[0::2], flat[1::2], strict=True))[::-1]
+        known = [(0, 0)] * (rank - len(known)) + known
+        pairs = np.array(known, np.int64).reshape(-1)
+    modes = {"mode": node.attrs.get("mode", "constant"), "paddings_contiguous": True}
+    if emit.type(x).dtype != bool:
+        emit("PadV3", [x, pairs, value], node.outputs, modes)
+        return
+    wide = [emit.cast(operand, np.int8) for operand in (x, value)]
+    padded = emit.value("PadV3", [wide[0], pairs, wide[1]], np.int8, node.outputs[0].type.shape,
+                        **modes)  # fmt: skip
+    emit("Cast", [padded], node.outputs, {"dst_type": np.dtype(bool)})
 
 
 def _logical_xor(emit: Any, node: Node) -> None:
@@ -347,6 +351,21 @@ def _transformed(emit: Any, node: Node, x: Any, kind: str, axis: int, length: in
     return emit.transpose(out, turn)
 
 
+def _broadcast_to(emit: Any, node: Node) -> None:
+    """-1 keeps the operand's size in MindSpore; GE wants the size."""
+    x, sizes = node.inputs
+    if isinstance(sizes, Const):
+        sizes = tuple(map(Const, _list(given(node, 1))))
+    if isinstance(sizes, tuple) and isinstance(x, Value):
+        added = len(sizes) - len(x.type.shape)
+        sizes = tuple(
+            Size(x, axis - added) if isinstance(size, Const) and size.value == -1 else size
+            for axis, size in enumerate(sizes)
+        )
+    whole = emit.operand(replace(node, inputs=(x, sizes)), Ints(1, rank=1))
+    emit("BroadcastTo", [x, whole], node.outputs)
+
+
 def _lu(emit: Any, node: Node) -> None:
     """GE gives the permutation as a vector, MindSpore as a matrix with ones in its columns."""
     packed, pivots, matrix = node.outputs
@@ -412,7 +431,7 @@ ADAPTERS: Mapping[str, Row] = {
     "BatchMatMul": row("BatchMatMul", 0, 1, adj_x1=Arg(2), adj_x2=Arg(3)),
     "BatchNorm": Row(_batch_norm, ("BatchNorm",)),
     "BiasAdd": row("BiasAdd", 0, 1, data_format="NCHW"),
-    "BroadcastTo": row("BroadcastTo", 0, Ints(1, rank=1)),
+    "BroadcastTo": Row(_broadcast_to, ("BroadcastTo",)),
     "Cast": row("Cast", 0, dst_type=Arg(1)),
     "Cholesky": Row(_cholesky, ("Cholesky",), PROTOTYPE),
     "ClampTensor": row("ClipByValueV2", 0, 1, 2, evidence=PROTOTYPE),
@@ -492,5 +511,6 @@ ADAPTERS: Mapping[str, Row] = {
     "Tile": row("Tile", 0, Ints(1, rank=1)),
     "TopK": Row(_top_k, ("TopKV2",), PROTOTYPE, "TopK takes k as float32 in MindSpore's files"),
     "Transpose": row("Transpose", 0, Ints(1, rank=1)),
+    "TupleToTensor": row("Cast", Ints(0, rank=1), dst_type=Arg(1), evidence=PROTOTYPE),
     "Unstack": row("Unpack", 0, axis=Attr("axis"), num=Attr("num")),
 }  # fmt: skip

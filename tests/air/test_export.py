@@ -19,6 +19,7 @@ from msckpt_jax.air import adapters, check, file, function
 from msckpt_jax.air.prototypes import prototypes
 from msckpt_jax.errors import ExportError
 from tests.exporting import CASES, Mlp
+from tests.oracle.test_mindir_dynamic import CASES as DYNAMIC
 
 
 @pytest.mark.parametrize(("net", "inputs"), CASES.values(), ids=CASES)
@@ -186,7 +187,8 @@ def test_encryption_is_the_users_function(tmp_path: Path) -> None:
 
 def test_gaps_are_named_all_at_once(tmp_path: Path) -> None:
     def net(x: Any) -> Any:
-        return jax.lax.linalg.lu(x)[1], jax.lax.linalg.householder_product(x, x[0])
+        one = jax.lax.linalg.householder_product(x, x[0])
+        return one, jax.lax.linalg.householder_product(x, x[1])
 
     x = np.eye(3, dtype=np.float32) + 1
     with pytest.raises(ExportError, match="nothing was written") as caught:
@@ -209,3 +211,21 @@ def test_a_chip_that_is_none(tmp_path: Path) -> None:
         ms.export(jnp.sin, x, file_name=tmp_path / "a", file_format="AIR", soc="Ascend9000")
     with pytest.raises(ValueError, match="soc is for AIR"):
         ms.export(jnp.sin, x, file_name=tmp_path / "a", soc="Ascend910B")
+
+
+@pytest.mark.parametrize(
+    "name", ["attention, causal", "average pool", "conv, SAME", "half", "loop over the batch"]
+)
+def test_dynamic_sizes(tmp_path: Path, name: str) -> None:
+    case = DYNAMIC[name]
+    inputs = [jax.ShapeDtypeStruct(shape, jnp.dtype(case.dtype)) for shape in case.shapes]
+    ms.export(case.function, *inputs, file_name=tmp_path / "a", file_format="AIR", verify=True)
+
+
+def test_kept_sizes_and_bools(tmp_path: Path) -> None:
+    def net(x: Any) -> Any:
+        wide = jnp.broadcast_to(x[:, None, :], (x.shape[0], 4, 3))
+        return wide, jnp.pad(x > 0, ((0, 0), (1, 2)), constant_values=True)
+
+    x = jax.ShapeDtypeStruct(("b", 3), jnp.float32)
+    ms.export(net, x, file_name=tmp_path / "a", file_format="AIR", verify=True)
