@@ -241,7 +241,7 @@ def lowered(
 
     mine, kernels = dict(rules or {}), file_format == "MINDIR"
     keep = (*mine, *_KEPT.get(file_format, ()))
-    algorithms, rewrites, more = _forms_of(file_format, fuse, traced.jaxpr)
+    algorithms, rewrites, more = _forms_of(file_format, fuse, exact, traced.jaxpr)
     jaxpr, weights = traced.jaxpr, traced.weights
     if file_format == "ONNX" and pairs.needed(jaxpr):
         jaxpr = pairs.split(canonicalise(jaxpr, fuse=False, rules=algorithms, keep=keep))
@@ -254,12 +254,15 @@ def lowered(
 
 
 def _forms_of(
-    file_format: str, fuse: bool, jaxpr: Any
+    file_format: str, fuse: bool, exact: bool, jaxpr: Any
 ) -> tuple[Mapping[str, Any], Mapping[str, Any], Any]:
     """Algorithms for what a format lacks, these and rewrites for what it has, its fusions."""
-    if file_format != "ONNX":
-        return {}, {}, ()
     from msckpt_jax.lowering import algorithms
+
+    if file_format != "ONNX":
+        lacking = algorithms.AIR if file_format == "AIR" else algorithms.MINDIR
+        lacking = {**lacking, **(algorithms.EXACT if exact else {})}
+        return lacking, lacking, ()
     from msckpt_jax.onnx import fusions
 
     needed = algorithms.needed(jaxpr)

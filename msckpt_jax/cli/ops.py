@@ -42,18 +42,20 @@ TARGETS = ("MINDIR", "AIR", "ONNX")
 def coverage() -> dict[str, tuple[str, ...]]:
     """How each target has a primitive, by the primitive's name."""
     from msckpt_jax.air import adapters as air
-    from msckpt_jax.lowering.algorithms import ALGORITHMS
+    from msckpt_jax.lowering import algorithms
     from msckpt_jax.lowering.algorithms import complex as pairs
     from msckpt_jax.lowering.rewrites import REWRITES
     from msckpt_jax.mindir.ops import RULES
     from msckpt_jax.onnx import adapters as onnx
 
     found = {}
-    for name in sorted({*RULES, *REWRITES, *ALGORITHMS} - {"ms_op"}):
-        how = _how(name in RULES, name in REWRITES)
+    for name in sorted({*RULES, *REWRITES, *algorithms.ALGORITHMS} - {"ms_op"}):
+        how = _how(name in RULES, name in REWRITES or name in algorithms.MINDIR)
         used = _operators(RULES[name]) if name in RULES else set()
         in_air, in_onnx = (_adapted(how, used, rows) for rows in (air.ADAPTERS, onnx.ADAPTERS))
-        if name in ALGORITHMS or (in_onnx != "rule" and name in pairs.RULES):
+        if name in algorithms.AIR:
+            in_air = _how(False, True)
+        if name in algorithms.ALGORITHMS or (in_onnx != "rule" and name in pairs.RULES):
             in_onnx = _how(in_onnx != "no", True)
         other = "in part" if name in REWRITES else "no"  # some of its forms
         found[name] = (how, *(other if one == "no" else one for one in (in_air, in_onnx)))

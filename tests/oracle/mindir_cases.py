@@ -478,6 +478,12 @@ def _special() -> Iterator[Case]:
     for name, function in functions.items():
         yield Case(f"exact {name}", function, args, dtypes, True)
 
+    def singular(dtype):
+        return (np.array([[0, 2, 1], [0, 4, 3], [0, 8, 5]]).astype(dtype),)
+
+    yield Case("exact lu", lambda x: tuple(lax.linalg.lu(x)), singular, dtypes, True)
+    yield Case("exact determinant", jnp.linalg.det, singular, dtypes, True)
+
     def zeros(dtype):
         x = np.array([7, -7, 0, np.iinfo(dtype).max]).astype(dtype)
         return x, np.array([0, 2, 0, 0]).astype(dtype)

@@ -144,7 +144,7 @@ def table(target: Target, results: Sequence[Result], beside: Sequence[Result] = 
         "|---|---|---|",
     ]
     for state, meaning in STATES.items():
-        share = f"{states[state] / judged:.1%}" if state != "jax" else ""
+        share = f"{states[state] / judged:.2%}" if state != "jax" else ""
         lines.append(f"| {meaning} | {states[state]} | {share} |")
     for state in STATES:
         if state in ("equal", "jax") or not states[state]:

@@ -1,7 +1,7 @@
 """Primitives that a target has no operator for, as algorithms of plain ``lax`` code.
 
-Rewrites as those of ``rewrites``, for ``canonicalise(rules=…)``: MindSpore has operators for what
-is here, ONNX has none, or onnxruntime no kernel in float64.
+Rewrites as those of ``rewrites``, for ``canonicalise(rules=…)``: MindSpore has operators for most
+of what is here, ONNX has none, or onnxruntime no kernel in float64.
 """
 
 from __future__ import annotations
@@ -40,6 +40,12 @@ _ALWAYS: Mapping[str, Rewrite] = {
     **{name: _sized(rule) for name, rule in (eigen.RULES | matrices.RULES).items()},
 }
 ALGORITHMS: Mapping[str, Rewrite] = {**_FLOAT64, **_ALWAYS}
+
+#: For MindSpore, which lacks these, and for GE, which lacks two more.
+MINDIR = {name: _ALWAYS[name] for name in ("hessenberg", "schur", "tridiagonal")}
+AIR = {**MINDIR, **{name: _ALWAYS[name] for name in ("householder_product", "igamma_grad_a")}}
+#: MindSpore's operator divides by a pivot that is zero.
+EXACT = {"lu": _ALWAYS["lu"]}
 
 
 def needed(jaxpr: ClosedJaxpr) -> Mapping[str, Rewrite]:
