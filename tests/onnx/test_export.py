@@ -143,6 +143,20 @@ def test_bytes_are_the_same_each_time(tmp_path: Path) -> None:
     assert one == two
 
 
+def test_encryption_by_a_function(tmp_path: Path) -> None:
+    def flip(data: bytes, key: bytes) -> bytes:
+        return bytes(b ^ key[0] for b in data)
+
+    x = np.ones((2, 3), np.float32)
+    for name, given in (("plain", {}), ("secret", {"enc_key": b"\x55", "enc_mode": flip})):
+        ms.export(Mlp(), x, file_name=tmp_path / name, file_format="ONNX", split_bytes=1, **given)
+    secret = flip((tmp_path / "secret.onnx").read_bytes(), b"\x55")
+    assert onnx.load_from_string(secret).graph.node == onnx.load(tmp_path / "plain.onnx").graph.node
+    weights = [flip(path.read_bytes(), b"\x55") for path in tmp_path.glob("secret.onnx.data*")]
+    assert weights == [path.read_bytes() for path in tmp_path.glob("plain.onnx.data*")]
+    assert weights
+
+
 def test_arguments_that_onnx_has_no_place_for(tmp_path: Path) -> None:
     x = np.ones(3, np.float32)
     with pytest.raises(ValueError, match="ONNX has no place for custom_func"):
