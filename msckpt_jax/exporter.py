@@ -145,9 +145,9 @@ def export(
             by the definitions of GE's operators.
         fuse: use MindSpore's own operators (Softmax, LayerNorm, ...) for what equals them.
         exact: follow JAX on special values, too: NaN in max, min, sign, sort and argmax, shifts
-            past the width, integer division by zero, floats out of an integer's range. The
-            default are MindSpore's plain operators, which also divide 64-bit integers in float64
-            (right up to 2**53; ``exact`` divides them rightly).
+            past the width, integer division by zero, floats out of an integer's range, LU of
+            singular matrices. The default are MindSpore's plain operators, which also divide
+            64-bit integers in float64 (right up to 2**53; ``exact`` divides them rightly).
         target: ``"cpu"`` lowers convolutions to Im2Col and MatMul, many times faster there; the
             default keeps Conv2D, which Ascend and MindSpore Lite know best.
         rules: further lowering rules, primitive name to ``rule(context, equation, *operands)``.

@@ -140,15 +140,7 @@ def save_checkpoint(
         found += records.of_append(append_dict)
     records.check_tags(found)
     key = b"" if mode is None else mode.check_key(enc_key, "enc_key")
-    options = writer.Options(
-        crc_check,
-        mode,
-        key,
-        durable,
-        threads,
-        None if progress is True else progress or None,
-        timeout,
-    )
+    options = writer.Options(crc_check, mode, key, durable, threads, timeout=timeout)
     job = Job(format, remove_redundancy, slice_bytes, options)
     files = [File(target, found)]
     if integrated_save and hosts.needed(found):
@@ -160,11 +152,10 @@ def save_checkpoint(
         check_folder(target)
     if not integrated_save:
         files, job = _rank_files(target, found, job, strategy_file)
-    if progress is not True:
-        return _start(files, job, async_save)
     total = sum(record.nbytes for file in files for record in file.records)
-    with meters.bar(f"save {target}", total) as advance:
-        return _start(files, job._replace(options=options._replace(progress=advance)), False)
+    with meters.meter(f"save {target}", total, progress) as advance:
+        shown = job.options._replace(progress=advance)
+        return _start(files, job._replace(options=shown), async_save)
 
 
 def run(files: list[File], job: Job, may_gather: bool = False) -> None:
