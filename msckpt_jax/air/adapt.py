@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from msckpt_jax._protos.ge_ir_pb2 import ModelDef
 from msckpt_jax.air.adapters import ADAPTERS, Ints, Row
 from msckpt_jax.air.builder import Builder
 from msckpt_jax.errors import ExportError, UnsupportedError
@@ -37,9 +38,9 @@ NARROW = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.int64): np.dty
 
 @dataclass(slots=True)
 class Adapted:
-    """The graphs of a model, the main one first, and the weights of the main one."""
+    """A ``ModelDef`` with its graphs, the main one first, and the weights of the main one."""
 
-    graphs: list[Any] = field(default_factory=list)
+    model: Any = field(default_factory=ModelDef)
     weights: dict[str, Parameter] = field(default_factory=dict)
 
 
@@ -72,8 +73,7 @@ class _Adapting:
         self._bodies = 0
 
     def main(self, graph: Graph) -> None:
-        builder = Builder(graph.name, self.dtypes)
-        self.out.graphs.append(builder.message)
+        builder = Builder(self.out.model.graph.add(name=graph.name), self.dtypes)
         for value in graph.inputs:
             builder.argument(value)
         for parameter in graph.parameters.values():
@@ -85,8 +85,7 @@ class _Adapting:
         """A graph of control flow; its name."""
         name = f"{kind}_{self._bodies}"
         self._bodies += 1
-        builder = Builder(name, self.dtypes)
-        self.out.graphs.append(builder.message)
+        builder = Builder(self.out.model.graph.add(name=name), self.dtypes)
         for value in inputs:
             builder.argument(value)
         self._fill(builder, graph.nodes, results)

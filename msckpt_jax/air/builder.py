@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,15 +31,17 @@ class Builder:
 
     Attributes:
         message: the ``GraphDef``.
-        weights: name of a Const whose value is not in its message -> the parameter it is.
+        weights: name of a Const whose value is not in its message -> the parameter it is. In
+            the message it has a ``length``, as one whose value is in another file.
     """
 
-    def __init__(self, name: str, dtypes: Mapping[np.dtype, np.dtype]):
-        self.message = ge_ir_pb2.GraphDef(name=name)
+    def __init__(self, message: Any, dtypes: Mapping[np.dtype, np.dtype]):
+        self.message = message
         self.weights: dict[str, Parameter] = {}
         self._dtypes = dtypes
         self._sources: dict[Value, tuple[str, int, Tensor]] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
+        self._descriptions: dict[tuple[Tensor, str], Any] = {}
         self._names: set[str] = set()
         self._counts: Counter[str] = Counter()
 
@@ -46,18 +49,20 @@ class Builder:
         """The next argument of the graph."""
         index = self._count("Data")
         op = self._operator("Data", self._unique(value.name or f"Data_{index}"))
-        self._describe(op.input_desc.add(), value.type, _LAYOUTS.get(len(value.type.shape), "ND"))
+        layout = _LAYOUTS.get(len(value.type.shape), "ND")
+        op.input_desc.append(self._described(value.type, layout))
         self._set(op, "index", "Int", index)
-        self._outputs(op, [value], [_LAYOUTS.get(len(value.type.shape), "ND")])
-        self._bookkeeping(op, ["x"], ["y"])
+        self._outputs(op, [value], [layout])
+        op.MergeFrom(_bookkeeping(("x",), ("y",)))
 
     def parameter(self, value: Parameter) -> None:
         """A weight; its Const has its name, and no data yet."""
         name = self._unique(value.name)
         op = self._operator("Const", name)
-        self._describe(op.attr["value"].t.desc, value.type, "ND")
+        op.attr["value"].t.desc.CopyFrom(self._described(value.type, "ND"))
+        op.attr["length"].i = 0
         self._outputs(op, [value], ["ND"])
-        self._bookkeeping(op, [], ["y"])
+        op.MergeFrom(_bookkeeping((), ("y",)))
         self.weights[name] = value
 
     def constant(self, array: np.ndarray) -> Value:
@@ -67,10 +72,10 @@ class Builder:
         if key not in self._constants:
             value = Value(Tensor(array.dtype, array.shape))
             op = self._operator("Const", self._unique(f"Const_{len(self._constants)}"))
-            self._describe(op.attr["value"].t.desc, value.type, "ND")
+            op.attr["value"].t.desc.CopyFrom(self._described(value.type, "ND"))
             op.attr["value"].t.data = key[2]
             self._outputs(op, [value], ["ND"])
-            self._bookkeeping(op, [], ["y"])
+            op.MergeFrom(_bookkeeping((), ("y",)))
             self._constants[key] = value
         return self._constants[key]
 
@@ -95,16 +100,16 @@ class Builder:
                 continue
             name, index, type_ = self._source(value)
             op.input.append(f"{name}:{index}")
-            self._describe(op.input_desc.add(), type_, layout.get(len(type_.shape), "ND"))
+            op.input_desc.append(self._described(type_, layout.get(len(type_.shape), "ND")))
         self._outputs(op, results, [layout.get(len(v.type.shape), "ND") for v in results])
         for name, attribute in prototype.attributes.items():  # defaults too, as MindSpore does
             given = (attributes or {}).get(name)
             self._set(op, name, attribute.type, attribute.value if given is None else given)
         op.subgraph_name.extend(subgraphs)
-        ports = [port.name for port in prototype.outputs]
+        ports = tuple(port.name for port in prototype.outputs)
         if prototype.outputs and prototype.outputs[-1].dynamic:
-            ports = [f"{ports[0]}{index}" for index in range(len(results))]
-        self._bookkeeping(op, [name for name, _ in named], ports)
+            ports = tuple(f"{ports[0]}{index}" for index in range(len(results)))
+        op.MergeFrom(_bookkeeping(tuple(name for name, _ in named), ports))
 
     def same(self, value: Value, known: Value) -> None:
         """``value`` is what ``known`` is."""
@@ -116,8 +121,8 @@ class Builder:
         for value in values:
             name, index, type_ = self._source(self._value(value))
             op.input.append(f"{name}:{index}")
-            self._describe(op.input_desc.add(), type_, "ND")
-        self._bookkeeping(op, [f"input{index}" for index in range(len(values))], [])
+            op.input_desc.append(self._described(type_, "ND"))
+        op.MergeFrom(_bookkeeping(tuple(f"input{index}" for index in range(len(values))), ()))
 
     def _value(self, operand: Any) -> Any:
         return self.constant(operand) if isinstance(operand, np.ndarray) else operand
@@ -143,15 +148,22 @@ class Builder:
 
     def _outputs(self, op: Any, values: Sequence[Value], layouts: Sequence[str]) -> None:
         for index, (value, layout) in enumerate(zip(values, layouts, strict=True)):
-            self._describe(op.output_desc.add(), value.type, layout)
+            op.output_desc.append(self._described(value.type, layout))
             self._sources[value] = op.name, index, value.type
 
-    def _describe(self, message: Any, type_: Tensor, layout: str) -> None:
-        row = of_array(self._dtypes.get(type_.dtype, type_.dtype))
-        if row is None or row.ge is None:
-            raise UnsupportedError(f"AIR has no dtype {type_.dtype.name}; cast it in the function")
-        message.dtype, message.layout = row.ge, layout
-        message.shape.dim[:] = [dim if isinstance(dim, int) else -1 for dim in type_.shape]
+    def _described(self, type_: Tensor, layout: str) -> Any:
+        """The description of a tensor: the same message for equal ones, to be copied."""
+        key = type_, layout
+        if key not in self._descriptions:
+            row = of_array(self._dtypes.get(type_.dtype, type_.dtype))
+            if row is None or row.ge is None:
+                text = f"AIR has no dtype {type_.dtype.name}; cast it in the function"
+                raise UnsupportedError(text)
+            message: Any = ge_ir_pb2.TensorDescriptor(layout=layout)
+            message.dtype = row.ge
+            message.shape.dim[:] = [dim if isinstance(dim, int) else -1 for dim in type_.shape]
+            self._descriptions[key] = message
+        return self._descriptions[key]
 
     def _set(self, op: Any, name: str, kind: str, value: Any) -> None:
         attribute = op.attr[name]
@@ -162,13 +174,16 @@ class Builder:
         else:
             setattr(attribute, _FIELDS[kind], _scalar(kind, value))
 
-    @staticmethod
-    def _bookkeeping(op: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-        """The ports' names, which GE reads without an element type."""
-        for key, names in (("input", inputs), ("output", outputs)):
-            if names:
-                op.attr[f"_{key}_name_key"].list.s.extend(name.encode() for name in names)
-                op.attr[f"_{key}_name_value"].list.i.extend(range(len(names)))
+
+@lru_cache(maxsize=1024)
+def _bookkeeping(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Any:
+    """Attributes for the ports' names, which GE reads without an element type; to be merged."""
+    op = ge_ir_pb2.OpDef()
+    for key, names in (("input", inputs), ("output", outputs)):
+        if names:
+            op.attr[f"_{key}_name_key"].list.s.extend(name.encode() for name in names)
+            op.attr[f"_{key}_name_value"].list.i.extend(range(len(names)))
+    return op
 
 
 _FIELDS = {"String": "s", "Int": "i", "Float": "f", "Bool": "b", "Type": "dt"}

@@ -48,9 +48,9 @@ def check(model: Any, *, soc: str | None = None) -> list[Finding]:
             Finding(fault, where, text) for rule in _GRAPH_RULES for text, fault in rule(view)
         ]
         for operator in graph.op:
-            place = f"{where}, operator {operator.name!r} ({operator.type})"
-            problems = operator_problems(operator, view, names, engine)
-            found += [Finding(fault, place, text) for text, fault in problems]
+            for text, fault in operator_problems(operator, view, names, engine):
+                place = f"{where}, operator {operator.name!r} ({operator.type})"
+                found.append(Finding(fault, place, text))
     return found
 
 

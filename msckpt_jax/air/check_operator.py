@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
 from msckpt_jax._protos import ge_ir_pb2
 from msckpt_jax.air import prototypes as tables
@@ -22,22 +22,28 @@ class OperatorView:
     graphs: frozenset[str]
     engine: str | None
     sources: list[Source | None] = field(init=False)
+    names: list[str] = field(init=False)
+    positions: list[int] = field(init=False)
     ports: dict[str, int] = field(init=False)
+    inputs: list[int] = field(init=False)
+    """The dtypes (numbers) that its inputs are described with."""
 
     def __post_init__(self) -> None:
         self.sources = sources(self.operator)
-        self.ports = ports(self.operator, self.prototype)
+        self.names, self.positions = input_names(self.operator)
+        named = dict(zip(self.names, self.positions, strict=False))
+        self.ports = ports(self.operator, self.prototype, named)
+        self.inputs = [described.dtype for described in self.operator.input_desc]
 
     def fed(self, position: int) -> bool:
         return position < len(self.sources) and self.sources[position] is not None
 
-    def source(self, position: int) -> tuple[Any, int] | None:
-        """The operator and output that feed a position, if they exist."""
+    def source(self, position: int) -> tuple[str, int] | None:
+        """The operator that feeds a position, if it is there, and the dtype (number) it gives."""
         found = self.sources[position] if position < len(self.sources) else None
-        operator = self.graph.by_name.get(found.name) if found else None
-        if found is None or operator is None or found.index >= len(operator.output_desc):
+        if found is None or found.index >= len(given := self.graph.outputs.get(found.name, ())):
             return None
-        return operator, found.index
+        return found.name, given[found.index]
 
 
 def operator_problems(
@@ -46,41 +52,44 @@ def operator_problems(
     """What is wrong with an operator of ``graph``, in a model that has ``graphs``."""
     if not operator.name or not operator.type:
         yield Problem("has no name or no type")
-    yield from _inputs_exist(operator, graph)
-    yield from _dims(operator)
-    yield from _names_have_positions(operator)
+    prototype = tables.prototypes().get(operator.type, _NO_PROTOTYPE)
+    view = OperatorView(operator, graph, prototype, graphs, engine)
+    for rule in _RULES_OF_ALL:
+        yield from rule(view)
     if operator.type == "NetOutput":
         return  # takes anything; GE makes its ports
-    prototype = tables.prototypes().get(operator.type)
-    if prototype is None:
+    if prototype is _NO_PROTOTYPE:
         yield Problem("GE has no such operator")
         return
-    view = OperatorView(operator, graph, prototype, graphs, engine)
     for rule in _OPERATOR_RULES:
         yield from rule(view)
 
 
-def _inputs_exist(operator: Any, graph: GraphView) -> Iterator[Problem]:
-    for text in operator.input:
+_NO_PROTOTYPE = tables.Prototype("", (), (), {}, ())
+
+
+def _inputs_exist(view: OperatorView) -> Iterator[Problem]:
+    for text in view.operator.input:
         name, colon, index = text.rpartition(":")
         if not text:
             continue
-        source = graph.by_name.get(name)
+        outputs = view.graph.outputs.get(name)
         if not colon or not index.lstrip("-").isdigit():
             yield Problem(f"input {text!r} has no index, GE leaves it unconnected")
-        elif source is None:
+        elif outputs is None:
             yield Problem(f"input {text!r}: no such operator in this graph")
-        elif int(index) >= len(source.output_desc):
-            yield Problem(f"input {text!r}: it has {len(source.output_desc)} outputs")
-    taken = len(sources(operator))
-    if taken > len(operator.input_desc):
-        yield Problem(f"{taken} data inputs, {len(operator.input_desc)} descriptions of them")
+        elif int(index) >= len(outputs):
+            yield Problem(f"input {text!r}: it has {len(outputs)} outputs")
+    taken = len(view.sources)
+    if taken > len(view.inputs):
+        yield Problem(f"{taken} data inputs, {len(view.inputs)} descriptions of them")
 
 
-def _dims(operator: Any) -> Iterator[Problem]:
-    for described in (*operator.input_desc, *operator.output_desc):
-        dims = list(described.shape.dim)
-        if any(dim < -2 for dim in dims) or (-2 in dims and len(dims) > 1):
+def _dims(view: OperatorView) -> Iterator[Problem]:
+    for described in (*view.operator.input_desc, *view.operator.output_desc):
+        dims = described.shape.dim[:]
+        least = min(dims, default=0)
+        if least < -2 or (least == -2 and len(dims) > 1):
             yield Problem(f"shape {dims}: -1 is an unknown size, [-2] an unknown rank")
 
 
@@ -100,21 +109,17 @@ def _inputs_are_the_prototypes(view: OperatorView) -> Iterator[Problem]:
             yield Problem(f"the input {name!r} is not connected")
 
 
-def _names_have_positions(operator: Any) -> Iterator[Problem]:
-    keys, values = (
-        getattr(operator.attr[key].list, field) if key in operator.attr else ()
-        for key, field in (("_input_name_key", "s"), ("_input_name_value", "i"))
-    )
-    if len(keys) != len(values):
-        yield Problem(f"{len(keys)} names of inputs, {len(values)} positions")
-    count = len(operator.input_desc)
-    if any(not 0 <= position < count for position in values):
-        yield Problem(f"positions {list(values)}, there are {count} inputs")
+def _names_have_positions(view: OperatorView) -> Iterator[Problem]:
+    found, count = view.positions, len(view.inputs)
+    if len(view.names) != len(found):
+        yield Problem(f"{len(view.names)} names of inputs, {len(found)} positions")
+    if found and not 0 <= min(found) <= max(found) < count:
+        yield Problem(f"positions {found}, there are {count} inputs")
 
 
 def _inputs_are_in_order(view: OperatorView) -> Iterator[Problem]:
-    named, count = input_names(view.operator), len(view.operator.input_desc)
-    if unknown := sorted(set(named) - set(view.ports)):
+    count = len(view.inputs)
+    if unknown := sorted(set(view.names[: len(view.positions)]) - view.ports.keys()):
         yield Problem(f"inputs {unknown} are not in the prototype")
     elif len(view.ports) < count:
         yield Problem(f"{count} inputs, the prototype accounts for {len(view.ports)}")
@@ -178,19 +183,18 @@ def _kind(attribute: Any) -> str | None:
 
 def _attributes_are_the_prototypes(view: OperatorView) -> Iterator[Problem]:
     known = view.prototype.attributes
-    for name, attribute in sorted(view.operator.attr.items()):
-        kind = _kind(attribute)
+    given = view.operator.attr
+    kinds = {name: _kind(given[name]) for name in given if not name.startswith(_BOOKKEEPING)}
+    for name, kind in sorted(kinds.items()):
         if kind in (None, "List"):
-            if not name.startswith(_BOOKKEEPING):
-                lost = kind == "List" and name in known  # without any value its default holds
-                yield Problem(f"GE drops the attribute {name!r}: no value type", lost)
+            lost = kind == "List" and name in known  # without any value its default holds
+            yield Problem(f"GE drops the attribute {name!r}: no value type", lost)
         elif name in known and view.operator.type not in DATA:
             wanted = known[name].type
             if kind != wanted and (kind, wanted) != ("Int", "Type"):
                 yield Problem(f"the attribute {name!r} is {kind}, expected {wanted}")
     for name, attribute in known.items():
-        given = name in view.operator.attr and _kind(view.operator.attr[name]) is not None
-        if attribute.default is None and not given:
+        if attribute.default is None and kinds.get(name) is None:
             yield Problem(f"the attribute {name!r} ({attribute.type}) is missing")
 
 
@@ -258,7 +262,7 @@ def _references_are_variables(view: OperatorView) -> Iterator[Problem]:
     outputs = {port.name for port in view.prototype.outputs}
     for name in outputs & view.ports.keys():
         source = view.source(view.ports[name])
-        if source is not None and source[0].type in ("Const", "Constant"):
+        if source is not None and view.graph.by_name[source[0]].type in ("Const", "Constant"):
             yield Problem(f"changes its input {name!r} in place, which atc refuses of a constant")
 
 
@@ -267,13 +271,13 @@ def _dtypes_agree(view: OperatorView) -> Iterator[Problem]:
         source = view.source(position)
         if source is None:
             continue
-        if position >= len(view.operator.input_desc):
+        if position >= len(view.inputs):
             yield Problem(f"input {name!r} is not described")
             continue
-        given = dtype_name(source[0].output_desc[source[1]].dtype)
-        told = dtype_name(view.operator.input_desc[position].dtype)
-        if "undefined" not in (given, told) and given != told:
-            yield Problem(f"input {name!r} is described as {told}, its source gives {given}")
+        given, told = source[1], view.inputs[position]
+        if given != told and given and told:
+            text = f"described as {dtype_name(told)}, its source gives {dtype_name(given)}"
+            yield Problem(f"input {name!r} is {text}")
 
 
 #: Done by GE itself, or rewritten before kernels are chosen.
@@ -310,15 +314,16 @@ def _used_dtypes(view: OperatorView) -> Iterator[tuple[str, str]]:
     dynamic = {port.name for port in view.prototype.inputs if port.dynamic}
     for name, position in view.ports.items():
         source = view.source(position)
-        if source is not None and position < len(view.operator.input_desc):
-            given = source[0].output_desc[source[1]].dtype
-            given = given or view.operator.input_desc[position].dtype
+        if source is not None and position < len(view.inputs):
+            given = source[1] or view.inputs[position]
             family = name.rstrip("0123456789")
             if given:
                 yield (family if family in dynamic else name), dtype_name(given)
 
 
-_OPERATOR_RULES: tuple[Callable[[OperatorView], Iterator[Problem]], ...] = (
+_Rules: TypeAlias = tuple[Callable[[OperatorView], Iterator[Problem]], ...]
+_RULES_OF_ALL: _Rules = (_inputs_exist, _dims, _names_have_positions)
+_OPERATOR_RULES: _Rules = (
     _inputs_are_the_prototypes,
     _inputs_are_in_order,
     _outputs_are_the_prototypes,

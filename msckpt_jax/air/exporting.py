@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from msckpt_jax.air import adapt, function, report, writer
+from msckpt_jax.air import adapt, check, function, writer
 from msckpt_jax.air.check import MAXIMUM_BYTES
 from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering import payload
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from msckpt_jax.exporter import Wanted
     from msckpt_jax.tracing import Traced
 
+#: The names that ``atc --soc_version`` knows, of the smallest chip of each kind.
+SOC_VERSIONS = {"Ascend910B": "Ascend910B1", "Ascend310P": "Ascend310P3", "Ascend910": "Ascend910A"}
+
 
 def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
     """Write the file; it, what the chip lacks, and the command that compiles it."""
     encrypt = payload.encryption(wanted, "AIR", "preprocessor", "custom_func", "user_info")
     adapted = adapt.adapt(graph, narrow=wanted.narrow)
-    found = report.findings(adapted, wanted.soc)
+    found = check.check(adapted.model, soc=wanted.soc)
     faults = tuple(str(finding) for finding in found if finding.fault)
     if faults:
         chip = f" for {wanted.soc}" if wanted.soc else ""
@@ -31,7 +34,17 @@ def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
     split = min(wanted.split_bytes or MAXIMUM_BYTES, MAXIMUM_BYTES)
     options = writer.Options(split, encrypt, wanted.key, wanted.durable)
     writer.write(adapted, path, options)
-    return path, [*map(str, found), report.atc_command(str(path), wanted.soc)]
+    return path, [*map(str, found), atc_command(str(path), wanted.soc)]
+
+
+def atc_command(path: str, soc: str | None = None) -> str:
+    """The command that compiles the file; without the precision mode float32 becomes float16."""
+    output = path.removesuffix(".air")
+    version = SOC_VERSIONS.get(soc or "", "<SOC_VERSION>")
+    return (
+        f"atc --framework=1 --model={path} --output={output} --soc_version={version} "
+        "--precision_mode=must_keep_origin_dtype"
+    )
 
 
 def difference(file: Path, traced: Traced, wanted: Wanted) -> float:

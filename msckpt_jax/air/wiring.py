@@ -21,14 +21,19 @@ class Problem(NamedTuple):
 
 @dataclass(slots=True)
 class GraphView:
-    """A graph while it is checked."""
+    """A graph while it is checked. ``outputs`` are the dtypes (numbers) of what operators give."""
 
     graph: Any
     root: bool
     by_name: Mapping[str, Any] = field(init=False)
+    outputs: Mapping[str, list[int]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.by_name = {operator.name: operator for operator in self.graph.op}
+        self.outputs = {
+            name: [described.dtype for described in operator.output_desc]
+            for name, operator in self.by_name.items()
+        }
 
 
 @dataclass(slots=True)
@@ -69,17 +74,25 @@ def results(graph: Any) -> list[Source]:
     return [Source(name, int(index)) for name, _, index in found]
 
 
-def input_names(operator: Any) -> dict[str, int]:
-    """Port -> position, from the bookkeeping attributes that GE reads; empty without them."""
-    if "_input_name_key" not in operator.attr:
-        return {}
-    keys = (key.decode("utf-8", "replace") for key in operator.attr["_input_name_key"].list.s)
-    return dict(zip(keys, operator.attr["_input_name_value"].list.i, strict=False))
+def input_names(operator: Any) -> tuple[list[str], list[int]]:
+    """The names of ports and their positions: the bookkeeping attributes that GE reads."""
+    keys, values = (
+        getattr(operator.attr[key].list, field)[:] if key in operator.attr else []
+        for key, field in (("_input_name_key", "s"), ("_input_name_value", "i"))
+    )
+    return [key.decode("utf-8", "replace") for key in keys], values
 
 
-def ports(operator: Any, prototype: Prototype) -> dict[str, int]:
-    """Port -> position of its input, in the prototype's order, for what the operator has."""
-    named, count, found, at = input_names(operator), len(operator.input_desc), {}, 0
+def ports(
+    operator: Any, prototype: Prototype, named: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Port -> position of its input, in the prototype's order, for what the operator has.
+
+    ``named`` are its ``input_names`` as such a mapping, where the caller has it.
+    """
+    if named is None:
+        named = dict(zip(*input_names(operator), strict=False))
+    count, found, at = len(operator.input_desc), {}, 0
     for place, port in enumerate(prototype.inputs):
         if port.dynamic:
             rest = sum(not later.optional for later in prototype.inputs[place + 1 :])

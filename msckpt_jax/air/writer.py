@@ -44,8 +44,7 @@ class Options(NamedTuple):
 def write(model: Adapted, target: Path, options: Options) -> None:
     """Write the file; it replaces an older one when it is complete, with what lies beside it."""
     weights = {name: payload.content(p) for name, p in model.weights.items()}
-    shell = ModelDef(name=target.stem)
-    parts = list(_model(shell, model.graphs, weights))
+    parts = list(_model(model.model, target.stem, weights))
     if sum(map(planning.size_of, parts)) <= options.split_bytes:
         payload.write(target, parts, options)
         _remove(target, None)
@@ -55,14 +54,14 @@ def write(model: Adapted, target: Path, options: Options) -> None:
     for number, (name, content) in enumerate(weights.items()):
         file = folder / f"Const_{number}_file"
         payload.write(file, [content], options)
-        _locate(model.graphs[0], name, file.relative_to(target.parent), content)
-    payload.write(target, list(_model(shell, model.graphs, {})), options)
+        _locate(model.model.graph[0], name, file.relative_to(target.parent), content)
+    payload.write(target, list(_model(model.model, target.stem, {})), options)
     _remove(target, folder)
 
 
-def _model(shell: Any, graphs: list[Any], weights: dict[str, Part]) -> Iterator[Part]:
-    main, *bodies = graphs
-    yield shell.SerializeToString(deterministic=True)
+def _model(model: Any, name: str, weights: dict[str, Part]) -> Iterator[Part]:
+    main, *bodies = model.graph
+    yield ModelDef(name=name).SerializeToString(deterministic=True)
     yield from payload.nested(_GRAPH, list(_graph(main, weights)))
     for body in bodies:
         data = body.SerializeToString(deterministic=True)
@@ -71,10 +70,7 @@ def _model(shell: Any, graphs: list[Any], weights: dict[str, Part]) -> Iterator[
 
 def _graph(message: Any, weights: dict[str, Part]) -> Iterator[Part]:
     """A GraphDef, its operators in order; protobuf's parser joins what is there in pieces."""
-    shell = GraphDef()
-    shell.CopyFrom(message)
-    del shell.op[:]
-    yield shell.SerializeToString(deterministic=True)
+    yield GraphDef(name=message.name).SerializeToString(deterministic=True)
     for op in message.op:
         content = weights.get(op.name) if op.type == "Const" else None
         parts = (
@@ -87,7 +83,7 @@ def _const(op: Any, content: Part) -> list[Part]:
     """A Const whose value is ``content``, around which the messages are written by hand."""
     shell = OpDef()
     shell.CopyFrom(op)
-    del shell.attr["value"]
+    del shell.attr["value"], shell.attr["length"]
     tensor: list[Part] = [
         op.attr["value"].t.SerializeToString(deterministic=True),
         *payload.nested(_DATA, [content]),

@@ -158,6 +158,8 @@ class _Builder:
                 self.options.traced[key] = (jaxpr, known)  # known arrays live on: keys have ids
         else:
             jaxpr, _ = self.options.traced[key]
+        if jaxpr is None:
+            raise Declined
         unknown = [atom for atom, k in zip(operands, known, strict=True) if k is None]
         results = self.inline(*_compat.opened(jaxpr), unknown, scope)
         _check(eqn, results)
@@ -189,17 +191,23 @@ def _rewrite_of(eqn: Equation, scope: _Scope) -> Rewrite | None:
     return None if final else REWRITES.get(name)
 
 
-def _trace(rewrite: Rewrite, eqn: Equation, known: Sequence[Any]) -> ClosedJaxpr:
-    """A rewrite as a jaxpr of the operands that are not known."""
+def _trace(rewrite: Rewrite, eqn: Equation, known: Sequence[Any]) -> ClosedJaxpr | None:
+    """A rewrite as a jaxpr of the operands that are not known; None if it declines."""
     avals = [v.aval for v in eqn.invars]
+    declined = False
 
     def of_unknown(*unknown: Any) -> Any:
+        nonlocal declined
         rest = iter(unknown)
         operands = [
             next(rest) if atom is None else random.keys(atom.val, aval)
             for atom, aval in zip(known, avals, strict=True)
         ]
-        return rewrite(*operands, **eqn.params)
+        try:
+            return rewrite(*operands, **eqn.params)
+        except Declined:  # an exception that passes through JAX costs it milliseconds
+            declined = True
+            return ()
 
     types = [
         jax.ShapeDtypeStruct(aval.shape, aval.dtype)
@@ -207,7 +215,8 @@ def _trace(rewrite: Rewrite, eqn: Equation, known: Sequence[Any]) -> ClosedJaxpr
         if atom is None
     ]
     with _compat.context_of(eqn), np.errstate(all="ignore"):  # known scalars wrap around
-        return jax.make_jaxpr(of_unknown)(*types)
+        jaxpr = jax.make_jaxpr(of_unknown)(*types)
+    return None if declined else jaxpr
 
 
 def _check(eqn: Equation, results: list[Atom]) -> None:

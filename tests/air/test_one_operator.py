@@ -37,7 +37,7 @@ def _ours(name: str, network: Any) -> list[str]:
         function, *inputs = network
         with jax.enable_x64(name == "argmax"):
             graph = exporter.lowered(tracing.trace(function, inputs), "AIR")
-    return list(_lines(adapt.adapt(graph).graphs[0]))
+    return list(_lines(adapt.adapt(graph).model.graph[0]))
 
 
 def _lines(graph: Any) -> Iterator[str]:

@@ -61,6 +61,8 @@ def test_gather(case, mode, known):
         return lax.gather(operand, indices, numbers, tuple(dims["sizes"]), mode=mode)
 
     if known:
+        # XLA folds constants of uint32 past 2**31 as negative ones; arguments it takes for large
+        assume(indices.max(initial=0) < 2**31)
         check(lambda x: gather(x, indices), operand)
     else:
         check(gather, operand, indices)
