@@ -21,7 +21,7 @@ from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.cli import common
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.interop import safetensors
-from msckpt_jax.parallel import merged, meshspec, strategy, transform
+from msckpt_jax.parallel import merged, meshspec, placement, strategy, transform
 
 DESCRIPTION = (
     """\
@@ -187,7 +187,7 @@ def _to_ranks(args: argparse.Namespace, source: Any) -> int:
     folder = Path(args.target)
     if folder.is_dir() and any(folder.glob("rank_*")):
         raise ValueError(f"{folder} holds rank files already; convert to a new folder")
-    target = merged.plan_of(args.to if layouts is None else layouts)
+    target = placement.plan_of(args.to if layouts is None else layouts)
     common.warn_of_strings(transform.strings_left_out(source, target))
     files = transform.plan_files(source, target, folder, "rank", ".ckpt")
     total = sum(record.nbytes for file in files for record in file.records)

@@ -10,7 +10,7 @@ from msckpt_jax import progress
 from msckpt_jax.checkpoint import atomic
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.cli import common
-from msckpt_jax.parallel import merged, meshspec, preview, strategy, transform
+from msckpt_jax.parallel import merged, meshspec, placement, preview, strategy, transform
 
 DESCRIPTION = (
     """\
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     transform.check_prefix(args.prefix, "--prefix")
     source = merged.open_ranks(args.folder, args.source, **common.rank_secrets(args))
     layouts = None if "=" not in args.to else meshspec.parse(args.to, source.entries)
-    target = merged.plan_of(layouts if layouts is not None else args.to)
+    target = placement.plan_of(layouts if layouts is not None else args.to)
     assert target is not None
     folder = Path(args.output)
     transform.check_other_folder(args.folder, folder)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,48 +14,7 @@ from msckpt_jax.checkpoint import boxes, copying, reader
 from msckpt_jax.checkpoint.index import Entry, Stored
 from msckpt_jax.checkpoint.reader import CheckpointFile
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.parallel import strategy
-from msckpt_jax.parallel.layout import Layout
-
-_STAGED = re.compile(r"(\d+)-(.+)", re.DOTALL)
-
-
-#: The ranks that hold each part of a tensor.
-Parts: TypeAlias = dict[boxes.Box, list[int]]
-
-
-class Staged(NamedTuple):
-    """The layout of a parameter, and the first rank of each pipeline stage that holds it."""
-
-    layout: Layout
-    first_ranks: tuple[int, ...]
-
-    def ranks(self) -> Iterator[tuple[int, int]]:
-        """``(rank, rank within its stage)`` of all that hold a part."""
-        for first in self.first_ranks:
-            for local in range(self.layout.ranks):
-                yield first + local, local
-
-
-class Plan(NamedTuple):
-    """What a strategy says: where each parameter lies, and how many ranks there are."""
-
-    parameters: dict[str, Staged]
-    ranks: int
-
-    def box(self, name: str, rank: int, shape: tuple[int, ...]) -> boxes.Box | None:
-        """What ``rank`` holds of a tensor of ``shape``; None when its stage lacks it."""
-        local = dict(self.parameters[name].ranks()).get(rank)
-        return None if local is None else self.parameters[name].layout.box(local, shape)
-
-    def parts(self, name: str, shape: tuple[int, ...]) -> Parts:
-        """The ranks that hold each part of a tensor: all of them the whole of one unknown here."""
-        if name not in self.parameters:
-            return {boxes.whole(shape): list(range(self.ranks))}
-        out: Parts = {}
-        for rank, local in self.parameters[name].ranks():
-            out.setdefault(self.parameters[name].layout.box(local, shape), []).append(rank)
-        return out
+from msckpt_jax.parallel.placement import Parts, Plan, plan_of
 
 
 class Source(copying.Readable, Protocol):
@@ -66,32 +24,6 @@ class Source(copying.Readable, Protocol):
     def plan(self) -> Plan | None: ...
 
     def pieces(self, name: str, box: boxes.Box | None = None) -> list[boxes.Piece]: ...
-
-
-def plan_of(strategy_file: Any) -> Plan | None:
-    """The plan of a strategy file, of one stage or of all; None stands for one unsharded rank.
-
-    A dict of names to :class:`Layout` is taken as it is.
-    """
-    if strategy_file is None:
-        return None
-    if isinstance(strategy_file, Mapping):
-        layouts, stage = dict(strategy_file), 0
-    else:
-        layouts, stage = strategy.read(strategy_file)
-    if not layouts:
-        raise CheckpointError("the strategy holds no parameters", file=strategy_file)
-    per_stage = next(iter(layouts.values())).ranks
-    found: dict[str, Staged] = {}
-    last = stage
-    for tag, layout in layouts.items():
-        match = _STAGED.fullmatch(tag)
-        at, name = (int(match[1]), match[2]) if match else (stage, tag)
-        last = max(last, at)
-        earlier = found[name].first_ranks if name in found else ()
-        first = found[name].layout if name in found else layout
-        found[name] = Staged(first, (*earlier, at * per_stage))
-    return Plan(found, (last + 1) * per_stage)
 
 
 def rank_files(folder: Any, suffix: str | None = None) -> dict[int, Path]:

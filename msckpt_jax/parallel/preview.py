@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from msckpt_jax import display
 from msckpt_jax.checkpoint import boxes
 from msckpt_jax.parallel import merged, transform
-from msckpt_jax.parallel.merged import MergedCheckpoint, Parts, Plan
+from msckpt_jax.parallel.merged import MergedCheckpoint
+from msckpt_jax.parallel.placement import Parts, Plan, plan_of
 
 
 class Share(NamedTuple):
@@ -111,7 +112,7 @@ def plan_transform(
     """
     source = merged.open_ranks(src_checkpoints_dir, src_strategy_file)
     try:
-        return of(source, merged.plan_of(dst_strategy_file))
+        return of(source, plan_of(dst_strategy_file))
     finally:
         source.close()
 

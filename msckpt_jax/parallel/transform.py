@@ -23,7 +23,8 @@ from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.interop import safetensors
 from msckpt_jax.parallel import merged, strategy
-from msckpt_jax.parallel.merged import MergedCheckpoint, Plan, Source
+from msckpt_jax.parallel.merged import MergedCheckpoint, Source
+from msckpt_jax.parallel.placement import Plan, plan_of
 
 # What MindSpore does not count when it compares the parameters of two strategies.
 _UNCOUNTED = ("accu_grads", "adam_v", "adam_m")
@@ -72,7 +73,7 @@ def transform_checkpoints(
         raise ValueError(f"output_format must be 'ckpt' or 'safetensors', not {output_format!r}")
     check_other_folder(src_checkpoints_dir, dst_checkpoints_dir)
     source = merged.open_ranks(src_checkpoints_dir, src_strategy_file)
-    target = merged.plan_of(dst_strategy_file)
+    target = plan_of(dst_strategy_file)
     if dropped := strings_left_out(source, target):
         warnings.warn(
             f"strings are left out of rank files, they crash MindSpore's merge: {sorted(dropped)}",
@@ -107,7 +108,7 @@ def transform_checkpoint_by_rank(
     """
     if not isinstance(checkpoint_files_map, Mapping) or not checkpoint_files_map:
         raise TypeError("checkpoint_files_map must be a dict of rank to file")
-    target = merged.plan_of(dst_strategy_file)
+    target = plan_of(dst_strategy_file)
     check_rank(rank_id, target)
     path = Path(save_checkpoint_file_name)
     if path.suffix.removeprefix(".") not in FORMATS:
@@ -127,7 +128,7 @@ def rank_list_for_transform(
     Raises:
         CheckpointError: a strategy file is damaged. ValueError: no such rank. TypeError: no int.
     """
-    source, target = merged.plan_of(src_strategy_file), merged.plan_of(dst_strategy_file)
+    source, target = plan_of(src_strategy_file), plan_of(dst_strategy_file)
     check_rank(rank_id, target)
     if source is None:
         return [0]
@@ -304,7 +305,7 @@ def _check_known(source: Source, target: Plan | None, name: str) -> None:
 
 
 def _part_suffix(src: Any, source: Plan | None, dst: Any) -> str:
-    target = merged.plan_of(dst)
+    target = plan_of(dst)
     if source is None or target is None:
         return ""
     mine, theirs = (

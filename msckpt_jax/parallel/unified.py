@@ -19,6 +19,7 @@ from msckpt_jax.names import key_tag
 from msckpt_jax.parallel import merged, strategy, transform
 from msckpt_jax.parallel.layout import Layout
 from msckpt_jax.parallel.merged import MergedCheckpoint
+from msckpt_jax.parallel.placement import plan_of
 
 _PART_BYTES = 3 << 30
 _MAP_FILE = "param_name_map.json"
@@ -197,7 +198,7 @@ def load_distributed_checkpoint(
         raise ValueError("without a network, dst_safetensors_dir is needed")
     if output_format not in transform.FORMATS:
         raise ValueError(f"output_format must be 'ckpt' or 'safetensors', not {output_format!r}")
-    target = merged.plan_of(predict_strategy)
+    target = plan_of(predict_strategy)
     if rank_id is not None:
         transform.check_rank(rank_id, target)
     ranks = range(target.ranks if target else 1) if rank_id is None else [rank_id]
@@ -217,7 +218,7 @@ def _trained(
 ) -> MergedCheckpoint:
     if not files or strategy_file is None:
         raise ValueError("format='ckpt' needs checkpoint_filenames and train_strategy_filename")
-    plan = merged.plan_of(strategy_file)
+    plan = plan_of(strategy_file)
     assert plan is not None
     if len(files) != plan.ranks:
         raise CheckpointError(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import msckpt_jax as ms
 from msckpt_jax.checkpoint import boxes
 from msckpt_jax.cli import main
-from msckpt_jax.parallel import layout, merged, strategy
+from msckpt_jax.parallel import layout, merged, placement, strategy
 from msckpt_jax.parallel.layout import Layout
 
 from ..checkpoint.test_round_trip import sharded
@@ -184,7 +184,7 @@ def test_bad_strategies(tmp_path: Path, name: str) -> None:
     data, message = BAD_STRATEGIES[name]
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ms.CheckpointError, match=message):
-        merged.plan_of(tmp_path / name)
+        placement.plan_of(tmp_path / name)
 
 
 def test_a_strategy_that_does_not_fit(ranks: Path, tmp_path: Path) -> None:
