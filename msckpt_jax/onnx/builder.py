@@ -26,16 +26,18 @@ class Names:
 
     def __init__(self, opset: int):
         self.opset = opset
-        self.taken: set[str] = set()
+        self._taken: dict[str, int] = {}  # how often a name was asked for
         self.constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self.initializers: list[Any] = []
 
     def unique(self, name: str) -> str:
-        found, count = name, 0
-        while found in self.taken:
+        count = self._taken.get(name, 0)
+        found = f"{name}_{count}" if count else name
+        while count and found in self._taken:
             count += 1
             found = f"{name}_{count}"
-        self.taken.add(found)
+        self._taken[name] = count + 1
+        self._taken.setdefault(found, 1)
         return found
 
 
