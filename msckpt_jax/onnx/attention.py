@@ -3,14 +3,16 @@
     s = MatMul(q, Transpose(k)); t = Softmax(Where(mask, Mul(s, scale), lowest)); y = MatMul(t, v)
     y = Attention[scale](q, k, v, Where(mask, 0, lowest))
 
-A score is lost in the sum with the lowest number: masked scores are that number in both, and a row
-that is masked altogether is uniform in both. Reshapes may add and drop axes of size 1.
+A score is lost in the sum with a very low number: masked scores weigh nothing in both, and a row
+that is masked altogether is uniform in both. onnxruntime leaves out scores that are -inf or the
+lowest float32, and gives 0 for a row of them: no mask that is added is as low. Reshapes may add and
+drop axes of size 1. Sizes may be dynamic.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,8 +22,10 @@ from msckpt_jax.onnx.tidy import uses
 
 #: The first opset that has it.
 OPSET = 23
-#: Scores are lost in a sum with such a number.
-_LOW = -1e38
+#: In the place of a score such a number weighs nothing.
+_LOW = -1e9
+#: What is added to a score to that end; scores are lost in the sum.
+_LOWEST = np.float32(-0.7) * np.finfo(np.float32).max
 
 
 class _Graph(NamedTuple):
@@ -39,31 +43,110 @@ class _Graph(NamedTuple):
 
     def before_reshape(self, name: str) -> str:
         node = self.maker(name, "Reshape")
-        if node is None or self.long(node.input[0]) != self.long(name):
+        if node is None or not self.alike(node.input[0], name):
             return name
         return self.before_reshape(node.input[0])
+
+    def alike(self, one: str, other: str) -> bool:
+        """Whether the shapes are equal but for axes of size 1; those that are unknown are not."""
+        return self.long(one) == self.long(other) and None not in self.long(one)
 
     def long(self, name: str) -> list[Any]:
         return [n for n in self.shapes.get(name, ()) if n != 1]
 
-    def number(self, name: str) -> float | None:
-        """The one number of a constant, also of one that is expanded."""
+    def constant(self, name: str) -> np.ndarray | None:
+        """A constant before it is expanded or reshaped, or None."""
         node = self.made.get(name)
         if node is not None and node.op_type in ("Expand", "Reshape"):
-            return self.number(node.input[0])
+            return self.constant(node.input[0])
         tensor = self.constants.get(name)
-        values = None if tensor is None else np.unique(numpy_helper.to_array(tensor))
-        return float(values[0]) if values is not None and values.size == 1 else None
+        return None if tensor is None else numpy_helper.to_array(tensor)
+
+    def number(self, name: str) -> float | None:
+        """The one number of a constant."""
+        values = np.unique(found) if (found := self.constant(name)) is not None else ()
+        return float(values[0]) if len(values) == 1 else None
+
+    def chooses(self, name: str) -> bool:
+        """Whether a mask is known to choose at least one of each row."""
+        mask = self.constant(name)
+        if mask is None or mask.shape[-1:] != tuple(self.shapes[name][-1:]):
+            return False
+        return bool(mask.any(-1).all())
 
 
 class _Found(NamedTuple):
-    """``where`` chooses between ``lowest`` and the scores, ``added`` is added to them."""
+    """``mask`` is added to the scores; it ``chooses`` which to keep if it is of bools."""
 
     operands: list[str]
     scale: float
-    where: str = ""
-    lowest: float = 0.0
-    added: str = ""
+    mask: str = ""
+    #: Of the mask, as far as it is repeated along the four axes of the scores.
+    sizes: Sequence[Any] = ()
+    chooses: bool = False
+
+
+class _Nodes:
+    """Nodes in the place of those found.
+
+    Args:
+        shapes: by name.
+        constant: gives the name of a constant.
+        new: gives a new name.
+    """
+
+    def __init__(
+        self,
+        shapes: Mapping[str, Sequence[Any]],
+        constant: Callable[[Any], str],
+        new: Callable[[str], str],
+    ):
+        self.shapes, self.constant, self.new = shapes, constant, new
+        self.nodes: list[Any] = []
+
+    def attention(self, name: str, found: _Found) -> None:
+        operands = list(found.operands)
+        if found.mask:
+            operands.append(self._mask(f"{name}_mask", found))
+        self.nodes.append(
+            helper.make_node("Attention", operands, [name], name=name, scale=found.scale)
+        )
+
+    def _mask(self, hint: str, found: _Found) -> str:
+        """What is added to the scores, of four axes."""
+        zero, lowest = (self.constant(np.array(n, np.float32)) for n in (0, _LOWEST))
+        mask = (
+            self._node("Where", hint, [found.mask, zero, lowest])
+            if found.chooses
+            else self._node("Max", hint, [found.mask, lowest])
+        )
+        query, _, value = found.operands
+        places = {self.shapes[value][2]: (value, 2)}
+        places |= {size: (query, axis) for axis, size in enumerate(self.shapes[query][:3])}
+        if list(self.shapes[found.mask]) != list(found.sizes):
+            mask = self._node("Reshape", hint, [mask, self._vector(hint, found.sizes, places)])
+        scores = self.shapes[query][2], self.shapes[value][2]
+        if tuple(found.sizes[2:]) != scores:  # onnxruntime repeats it along the first axes only
+            sizes = self._vector(hint, (1, 1, *scores), places)
+            mask = self._node("Expand", hint, [mask, sizes])
+        return mask
+
+    def _vector(self, hint: str, sizes: Sequence[Any], places: Mapping[Any, Any]) -> str:
+        """Sizes as a tensor; dynamic ones are those of operands."""
+        if all(isinstance(size, int) for size in sizes):
+            return self.constant(np.array(sizes, np.int64))
+        parts = [
+            self.constant(np.array([size], np.int64)) if isinstance(size, int)
+            else self._node("Shape", f"{hint}_size", [places[size][0]],
+                            start=places[size][1], end=places[size][1] + 1)
+            for size in sizes
+        ]  # fmt: skip
+        return self._node("Concat", f"{hint}_sizes", parts, axis=0)
+
+    def _node(self, op: str, hint: str, operands: Sequence[str], **attributes: Any) -> str:
+        name = self.new(hint)
+        self.nodes.append(helper.make_node(op, operands, [name], name=name, **attributes))
+        return name
 
 
 def attentions(
@@ -86,41 +169,37 @@ def attentions(
     """
     made = {name: node for node in nodes for name in node.output}
     graph = _Graph(made, uses(nodes), shapes, {tensor.name: tensor for tensor in constants})
-    done = []
+    done = _Nodes(shapes, constant, new)
     for node in nodes:
         product = node.op_type == "MatMul" and node.output[0] in single
         found = _found(graph, node) if product else None
         if found is None:
-            done.append(node)
-            continue
-        name, operands = node.output[0], found.operands
-        sizes = [*shapes[operands[0]][:3], shapes[operands[2]][2]]
-        mask = new(f"{name}_mask") if found.where or found.added else ""
-        if found.where:
-            added, shape = new(f"{name}_added"), constant(np.array(sizes, np.int64))
-            numbers = [constant(np.array(n, np.float32)) for n in (0, found.lowest)]
-            done.append(helper.make_node("Where", [found.where, *numbers], [added], name=added))
-            done.append(helper.make_node("Reshape", [added, shape], [mask], name=mask))
-        elif found.added:  # onnxruntime repeats a mask along the first two axes only
-            shape = constant(np.array([1, 1, *sizes[2:]], np.int64))
-            done.append(helper.make_node("Expand", [found.added, shape], [mask], name=mask))
-        operands = [*operands, mask] if mask else operands
-        done.append(helper.make_node("Attention", operands, [name], name=name, scale=found.scale))
-    return done
+            done.nodes.append(node)
+        else:
+            done.attention(node.output[0], found)
+    return done.nodes
 
 
 def _found(graph: _Graph, node: Any) -> _Found | None:
     softmax = graph.maker(graph.before_reshape(node.input[0]), "Softmax")
     shape = graph.shapes.get(node.output[0], ())
-    if softmax is None or len(shape) != 4 or not all(isinstance(n, int) for n in shape):
+    if softmax is None or len(shape) != 4 or None in shape:
         return None
     scores = softmax.input[0]
     if helper.get_node_attr_value(softmax, "axis") not in (-1, len(graph.shapes[scores]) - 1):
         return None
-    found = _masked(graph, graph.before_reshape(scores))
-    if found is None:
-        return None
-    name, mask = found
+    candidates = (
+        _attention(graph, node, scores, *masked)
+        for masked in _masked(graph, graph.before_reshape(scores))
+    )
+    return next(filter(None, candidates), None)
+
+
+def _attention(
+    graph: _Graph, node: Any, scores: str, name: str, mask: str = "", chooses: bool = False
+) -> _Found | None:
+    """The operands, where ``name`` are the scores that are not masked yet."""
+    whole = graph.shapes.get(name, ())
     name, scale = _scaled(graph, graph.before_reshape(name))
     product = graph.maker(name, "MatMul")
     if product is None or scale is None or len(graph.shapes[name]) != 4:
@@ -128,24 +207,37 @@ def _found(graph: _Graph, node: Any) -> _Found | None:
     turned = graph.maker(product.input[1], "Transpose")
     if turned is None or list(turned.attribute[0].ints) != [0, 1, 3, 2]:
         return None
-    if graph.shapes[name][-1] != graph.shapes[scores][-1]:
+    if not graph.alike(name, scores) or graph.shapes[name][-1] != graph.shapes[scores][-1]:
         return None
-    return _Found([product.input[0], turned.input[0], node.input[1]], scale, **mask)
+    operands = [product.input[0], turned.input[0], node.input[1]]
+    if any(len(graph.shapes.get(operand, ())) != 4 for operand in operands[::2]):
+        return None
+    if not mask:
+        return _Found(operands, scale)
+    given = graph.shapes.get(mask)
+    if given is None or None in given or len(given) > len(whole):
+        return None
+    given = [1] * (len(whole) - len(given)) + list(given)
+    rest = iter([size for size, full in zip(given, whole, strict=True) if full != 1])
+    sizes = [1 if full == 1 else next(rest) for full in graph.shapes[name]]
+    return _Found(operands, scale, mask, sizes, chooses)
 
 
-def _masked(graph: _Graph, name: str) -> tuple[str, dict[str, Any]] | None:
-    """The scores, and how they are masked; None if not as Attention can."""
+def _masked(graph: _Graph, name: str) -> Iterator[tuple[Any, ...]]:
+    """What may be the scores, and how they are masked; nothing if not as Attention can."""
     where, add = graph.maker(name, "Where"), graph.maker(name, "Add")
     if where is not None:
-        lowest = graph.number(where.input[2])
-        if graph.long(where.input[0]) != graph.long(name) or lowest is None or lowest > _LOW:
-            return None
-        return where.input[1], {"where": where.input[0], "lowest": lowest}
-    if add is not None:
-        if any(len(graph.shapes.get(operand, ())) != 4 for operand in add.input):
-            return None
-        return add.input[0], {"added": add.input[1]}
-    return name, {}
+        mask, scores, other = where.input
+        lowest = graph.number(other)
+        low = lowest is not None and lowest <= _LOW
+        if low and (lowest != -np.inf or graph.chooses(mask)) and graph.alike(scores, name):
+            yield scores, mask, True
+    elif add is not None:
+        for scores, added in (add.input, add.input[::-1]):
+            if graph.alike(scores, name):
+                yield scores, added
+    else:
+        yield (name,)
 
 
 def _scaled(graph: _Graph, name: str) -> tuple[str, float | None]:

@@ -15,6 +15,7 @@ from flax import nnx
 from onnx import helper
 
 import msckpt_jax as ms
+from msckpt_jax.onnx import runner
 from tests.exporting import CASES
 from tests.networks.small import NETWORKS
 
@@ -74,6 +75,16 @@ def test_attention_where_the_opset_has_it(name: str, count: int, tmp_path: Path)
     assert (counted["Attention"], counted["Softmax"]) == (count, 0)
 
 
+@pytest.mark.parametrize("shape", [("b", 6, 16), ("b", "t", 16)])
+def test_attention_of_dynamic_sizes(shape: Any, tmp_path: Path) -> None:
+    net = nnx.MultiHeadAttention(4, 16, decode=False, rngs=nnx.Rngs(0))
+    spec = jax.ShapeDtypeStruct(shape, np.float32)
+    out = ms.export(net, spec, file_name=tmp_path / "net", file_format="ONNX", opset=23,
+                    verify=True)  # fmt: skip
+    counted = counts(onnx.load(out.file).graph)
+    assert (counted["Attention"], counted["Softmax"]) == (1, 0)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_attention_of_rows_that_are_masked_altogether(dtype: Any, tmp_path: Path) -> None:
     q, k, v = np.random.default_rng(0).standard_normal((3, 2, 5, 3, 4)).astype(dtype)
@@ -86,6 +97,58 @@ def test_attention_of_rows_that_are_masked_altogether(dtype: Any, tmp_path: Path
                     verify=True)  # fmt: skip
     counted = counts(onnx.load(out.file).graph)
     assert counted["Attention"] == (dtype == np.float32)
+
+
+def _attention(scored: Any) -> Any:
+    """Attention by hand: queries and keys of as many tokens as there are."""
+
+    def net(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
+        weights = jax.nn.softmax(scored(jnp.einsum("bqhd,bkhd->bhqk", q, k) / 2, mask))
+        return jnp.einsum("bhqk,bkhd->bqhd", weights, v)
+
+    return net
+
+
+_TRIANGLE = np.tril(np.ones((5, 5), bool))
+#: What the scores and a mask make, the mask's shape, and whether it stays one operator. Masks of
+#: bools have rows that are masked altogether, where JAX's results are uniform or NaN.
+MASKS: dict[str, tuple[Any, tuple[Any, ...], bool]] = {
+    "lowest": (lambda s, m: jnp.where(m > 0, s, jnp.finfo(s.dtype).min), ("b", 1, "t", "s"), True),
+    "-1e9": (lambda s, m: jnp.where(m > 0, s, -1e9), (1, 4, "t", "s"), True),
+    "-inf": (lambda s, m: jnp.where(m > 0, s, -jnp.inf), ("b", 1, "t", "s"), False),
+    "-inf, known": (lambda s, m: jnp.where(_TRIANGLE, s, -jnp.inf), (1,), True),
+    "added": (lambda s, m: s + m, ("b", 4, "t", "s"), True),
+    "added first": (lambda s, m: m + s, ("b", 1, 1, "s"), True),
+    "added, lowest": (
+        lambda s, m: s + jnp.where(m > 0, 0, jnp.finfo(s.dtype).min), ("b", 1, 1, "s"), True,
+    ),
+    "of fewer axes": (lambda s, m: s + m, (4, "t", 1), True),
+    "scalar": (lambda s, m: s + m, (), True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("sizes", [{}, {"b": 2, "t": 5, "s": 5}, {"b": 1, "t": 5, "s": 5}])
+def test_attention_with_masks_of_any_size(name: str, sizes: Any, tmp_path: Path) -> None:
+    function, mask, stays = MASKS[name]
+    sizes = {"t": 5, "s": 5} if name == "-inf, known" and not sizes else sizes
+    shapes = ("b", "t", 4, 8), ("b", "s", 4, 8), ("b", "s", 4, 6), mask
+    specs = [jax.ShapeDtypeStruct([sizes.get(n, n) for n in s], np.float32) for s in shapes]
+    net = _attention(function)
+    out = ms.export(net, *specs, file_name=tmp_path / "net", file_format="ONNX", opset=23,
+                    engine="native", verify=True)  # fmt: skip
+    onnx.checker.check_model(str(out.file), full_check=True)
+    counted = counts(onnx.load(out.file).graph)
+    assert (counted["Attention"], counted["Softmax"]) == ((1, 0) if stays else (0, 1))
+    run = runner.session(out.file)
+    for known in ({"b": 1, "t": 2, "s": 3}, {"b": 3, "t": 7, "s": 4}):
+        known |= sizes
+        rng = np.random.default_rng(0)
+        inputs = [rng.standard_normal([known.get(n, n) for n in s]) for s in shapes]
+        inputs = [np.asarray(x, np.float32) for x in inputs]
+        if inputs[3].ndim == 4:
+            inputs[3][..., :1, :] = -1  # rows that see nothing
+        np.testing.assert_allclose(run(*inputs)[0], net(*map(jnp.asarray, inputs)), 1e-4, 1e-5)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
