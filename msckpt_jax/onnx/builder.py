@@ -148,6 +148,8 @@ class Builder:
         pieces = list(map(self._piece, parts))
         if all(isinstance(piece, np.ndarray) for piece in pieces):
             return np.array([piece.item() for piece in pieces], np.int64)
+        if len(pieces) == 1:
+            return pieces[0]
         return self("Concat", *pieces, type=Tensor(np.dtype(np.int64), (len(pieces),)), axis=0)
 
     def _piece(self, part: Any) -> Any:

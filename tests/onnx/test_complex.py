@@ -41,6 +41,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], np.ndarray]] = {
     "angles": (lambda z: [f(z / 9) for f in (jnp.sin, jnp.cos, jnp.tan)], Z),
     "hyperbolic": (lambda z: [f(z / 9) for f in (jnp.sinh, jnp.cosh, jnp.tanh)], Z),
     "places": (lambda z: [z.at[2].set(1j), z[jnp.array([1, 5])], jnp.sum(z), jnp.cumsum(z)], Z),
+    "a number": (lambda z: [z * 2j, z.real, jnp.stack([z, z])], np.asarray(Z[0])),
     "products": (lambda z: [z @ z.T, jnp.einsum("ij,kj->ik", z, z.conj())], _numbers(3, 4)),
     "control flow": (_rotated, Z),
     "fft": (jnp.fft.fft, _numbers(2, 12)),

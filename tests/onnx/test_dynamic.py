@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from flax import nnx
+from jax import lax
 
 import msckpt_jax as ms
 from msckpt_jax.onnx import runner
@@ -32,6 +33,32 @@ NETWORKS: dict[str, tuple[Any, tuple[Any, ...], Any]] = {
     "vit": (_made(Vit), ("b", 32, 32, 3), np.float32),
     "unet": (_made(UNet), ("b", 16, 16, 3), np.float32),
 }
+
+
+#: Of an array whose two sizes are dynamic, or whose first is.
+FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "sort": (lambda x: (jnp.sort(x, 0), jnp.sort(x, 1, descending=True)), ("n", "m")),
+    "argsort": (lambda x: jnp.argsort(x, 0), ("n", 4)),
+    "median": (lambda x: jnp.median(x, 0), ("n", 4)),
+    "cumprod": (lambda x: jnp.cumprod(x, 1), ("n", 5)),
+    "cummax": (lambda x: lax.cummax(x, 1, reverse=True), ("n", 5)),
+    "cummin": (lambda x: lax.cummin(x.astype(jnp.int32), 1), ("n", 5)),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions(name: str, tmp_path: Path) -> None:
+    function, shape = FUNCTIONS[name]
+    spec = jax.ShapeDtypeStruct(shape, np.float32)
+    out = ms.export(function, spec, file_name=tmp_path / "a", file_format="ONNX", engine="native",
+                    verify=True)  # fmt: skip
+    onnx.checker.check_model(str(out.file), full_check=True)
+    for size in (1, 6):
+        concrete = tuple(size if isinstance(dim, str) else dim for dim in shape)
+        x = np.random.default_rng(size).standard_normal(concrete).astype(np.float32)
+        found = runner.run(out.file, [x])
+        for have, want in zip(found, jax.tree.leaves(function(jnp.asarray(x))), strict=True):
+            np.testing.assert_allclose(have, want, 1e-5)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax.errors import UnsupportedError
-from msckpt_jax.lowering.graph import Const, Node, Tensor, Value
+from msckpt_jax.lowering.graph import Node, Size, Tensor, Value
 from msckpt_jax.onnx.builder import Builder
 from msckpt_jax.onnx.operands import (
     I64,
@@ -83,15 +83,11 @@ def _shifted(
 ) -> Value:
     size = t.shape[axis]
     assert isinstance(size, int)
-    fill_shape = [step if i == axis else dim for i, dim in enumerate(t.shape)]
     kept = Tensor(t.dtype, tuple(size - step if i == axis else d for i, d in enumerate(t.shape)))
     start, stop = (step, size) if reverse else (0, size - step)
     rest = b("Slice", x, ints(start), ints(stop), ints(axis), type=kept)
-    value = scalar(identity(t.dtype), t.dtype)
-    fill = b("Expand", value, b.vector(tuple(map(Const, fill_shape))),
-             type=Tensor(t.dtype, tuple(fill_shape)))  # fmt: skip
-    parts = (rest, fill) if reverse else (fill, rest)
-    return b("Concat", *parts, type=t, axis=axis)
+    pads = ints(0, step) if reverse else ints(step, 0)
+    return b("Pad", rest, pads, scalar(identity(t.dtype), t.dtype), ints(axis), type=t)
 
 
 def _lowest(dtype: np.dtype) -> Any:
@@ -104,20 +100,23 @@ def _highest(dtype: np.dtype) -> Any:
 
 def _sort(b: Builder, node: Node) -> list[Value]:
     """TopK of all: of equal elements the first comes first."""
-    axis = node.attrs["axis"]
+    x, axis = node.inputs[0], node.attrs["axis"] % len(type_of(node).shape)
     size = type_of(node).shape[axis]
-    if not isinstance(size, int):
-        raise UnsupportedError("Sort along an axis of dynamic size")
-    return _top(b, node, size, axis, largest=int(node.attrs["descending"]))
+    if isinstance(size, int):
+        count = ints(size)
+    else:
+        assert isinstance(x, Value)
+        count = b.vector(Size(x, axis))
+    return _top(b, node, count, axis, largest=int(node.attrs["descending"]))
 
 
 def _top_k(b: Builder, node: Node) -> list[Value]:
-    return _top(b, node, given(node, 1), -1, largest=1)
+    return _top(b, node, ints(given(node, 1)), -1, largest=1)
 
 
-def _top(b: Builder, node: Node, k: int, axis: int, largest: int) -> list[Value]:
+def _top(b: Builder, node: Node, count: Any, axis: int, largest: int) -> list[Value]:
     types = [type_of(node), Tensor(I64, type_of(node).shape)]
-    found = b.several("TopK", node.inputs[0], ints(k), types=types, axis=axis, largest=largest,
+    found = b.several("TopK", node.inputs[0], count, types=types, axis=axis, largest=largest,
                       sorted=1)  # fmt: skip
     return [found[0], *(cast_to(b, found[1], value.type.dtype) for value in node.outputs[1:])]
 
