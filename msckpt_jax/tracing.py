@@ -12,8 +12,8 @@ import numpy as np
 from jax.extend import source_info_util
 
 from msckpt_jax import names
-from msckpt_jax.checkpoint import records
 from msckpt_jax.errors import ExportError
+from msckpt_jax.lowering.rewrites import random
 
 # Our own frames are none of the user's: messages name the line that called JAX.
 source_info_util.register_exclusion(__file__)
@@ -40,16 +40,16 @@ def trace(net: Any, inputs: Sequence[Any]) -> Traced:
     examples, structure = jax.tree.flatten(tuple(inputs))
     flat_names = _input_names(function, tree is None, inputs)
     examples = [_example(n, x) for n, x in zip(flat_names, examples, strict=True)]
+    kinds = [_key_kind(value) for value in weights.values()]
+    input_kinds = [_key_kind(value) for value in examples]
+    examples = list(map(_data, examples))
     abstract = with_symbols(examples)
 
-    kinds = [_key_kind(value) for value in weights.values()]
-
     def flat(values: Sequence[Any], *flat_inputs: Any) -> Any:
-        values = [_as_key(value, kind) for value, kind in zip(values, kinds, strict=True)]
-        arguments = structure.unflatten(flat_inputs)
-        if tree is None:
-            return function(*arguments)
-        return function(leaves.rebuild(values), *arguments)
+        values = list(map(_as_key, values, kinds))
+        arguments = structure.unflatten(map(_as_key, flat_inputs, input_kinds))
+        weights = () if tree is None else (leaves.rebuild(values),)
+        return jax.tree.map(_data, function(*weights, *arguments))
 
     shapes = [_abstract(value) for value in weights.values()]
     jaxpr = jax.make_jaxpr(flat)(shapes, *abstract)
@@ -94,13 +94,12 @@ def _weight(name: str, value: Any) -> Any:
 
 def _key_kind(value: Any) -> str | None:
     """The implementation of PRNG keys, or None for other arrays."""
-    is_key = isinstance(value, jax.Array) and records.is_key(value.dtype)
-    return str(jax.random.key_impl(value)) if is_key else None
+    return random.implementation(value) if random.is_key(value) else None
 
 
 def _as_key(value: Any, kind: str | None) -> Any:
     """A weight as the network has it, made of its data in the file if that is what there is."""
-    if kind is None or records.is_key(value.dtype):
+    if kind is None or random.is_key(value):
         return value
     return jax.random.wrap_key_data(value, impl=kind)
 
@@ -112,7 +111,11 @@ def _tagged(name: str, value: Any) -> str:
 
 
 def _data(value: Any) -> Any:
-    return value if _key_kind(value) is None else jax.random.key_data(value)
+    """The numbers of PRNG keys, or their type; other values as they are."""
+    if not (random.is_key(value) and isinstance(value, jax.ShapeDtypeStruct)):
+        return random.data(value)
+    one = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct((), value.dtype))
+    return jax.ShapeDtypeStruct((*value.shape, *one.shape), one.dtype)
 
 
 def _abstract(value: Any) -> jax.ShapeDtypeStruct:

@@ -78,6 +78,22 @@ def test_large_weights_lie_beside_the_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [out.file]
 
 
+def test_keys_are_their_numbers(tmp_path: Path) -> None:
+    """As inputs and as results; a batch of them, too."""
+
+    def net(keys: jax.Array) -> tuple[jax.Array, ...]:
+        return jax.vmap(jax.random.normal)(keys), jax.vmap(jax.random.split)(keys)
+
+    given = jax.random.split(jax.random.key(3), 4)
+    for example in (given, jax.ShapeDtypeStruct(("b",), given.dtype)):
+        out = ms.export(net, example, file_name=tmp_path / "a", file_format="ONNX", verify=True,
+                        engine="native")  # fmt: skip
+        numbers, halves = runner.run(out.file, [np.asarray(jax.random.key_data(given))])
+        expected = net(given)
+        np.testing.assert_allclose(numbers, expected[0], 1e-5)
+        np.testing.assert_array_equal(halves, jax.random.key_data(expected[1]))
+
+
 def test_a_dynamic_batch_runs_at_several_sizes(tmp_path: Path) -> None:
     net = Mlp()
     x = jax.ShapeDtypeStruct((None, 3), jnp.float32)
