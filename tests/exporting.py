@@ -85,6 +85,10 @@ CASES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "fori_loop": (_loop, (_array(3),)),
     "scan": (_scan, (_array(20, 4), _array(4, 4))),
     "random": (_random, (np.uint32(3),)),
+    "joins of nothing": (
+        lambda x: (jnp.concatenate([x, x]), jnp.concatenate([x.T, jnp.ones((3, 2))])),
+        (np.zeros((2, 0), np.float32),),
+    ),
     "gather": (lambda x, i: x[i], (_array(5, 3), _i32(1, 4, -1))),
     "gather, out of bounds": (
         lambda x, i: (x.at[i].get(mode="fill", fill_value=7), x.at[i].get(mode="clip")),

@@ -66,10 +66,19 @@ def sliced(ctx: Context, x: Array, begin: Sequence[Dim], shape: tuple[Dim, ...])
 
 
 def concatenated(ctx: Context, parts: list[Array], axis: int, type: Tensor) -> Array:
-    parts = [x for x in parts if 0 not in ctx.type(x).shape] or parts[:1]
+    parts = [x for x in parts if 0 not in ctx.type(x).shape]
+    if not parts:
+        return empty(type)
     if len(parts) == 1:
         return parts[0]
     return ctx("Concat", tuple(parts), Const(int(axis)), type=type)
+
+
+def empty(type: Tensor) -> Array:
+    """An array of no elements."""
+    if not all(isinstance(dim, int) for dim in type.shape):
+        raise UnsupportedError(f"an array of no elements with dynamic sizes, {type.shape}")
+    return Const(np.zeros(type.shape, type.dtype))  # type: ignore[arg-type]
 
 
 def _few_axes(shape: tuple[Dim, ...]) -> None:
