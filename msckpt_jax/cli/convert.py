@@ -60,6 +60,8 @@ EXAMPLES = """\
   msckpt convert model.mindir model.onnx --opset 22
 """
 _METADATA = "metadata."
+#: Options that do nothing to a model.
+_OF_CHECKPOINTS = ("dtype", "rename", "filter", "crc", "strategy", "to", "enc_key_file")
 _FLOATS = {
     "float16": np.dtype(np.float16),
     "float32": np.dtype(np.float32),
@@ -123,6 +125,10 @@ def _model(args: argparse.Namespace) -> int:
     """A model file to another."""
     from msckpt_jax.mindir import conversion
 
+    given = [name for name in _OF_CHECKPOINTS if getattr(args, name)]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"{options}: for CheckPoints, not for the model {args.source}")
     cipher_found = reader.encryption(args.source)
     secret: dict[str, Any] = {}
     if cipher_found is not None:

@@ -15,12 +15,14 @@ check sum is right if the file has one. All problems are listed with their byte 
 itself pads short tensors with zeros and cuts long ones, in silence.
 
 An AIR file (.air) is checked by the rules of GE's loader and against the prototypes of CANN 8.1,
-and with --soc against a chip's kernels. Notes are no faults.
+and with --soc against a chip's kernels. Notes are no faults. An ONNX file (.onnx) is checked by
+onnx.checker, all types and shapes too, and loaded by onnxruntime.
 """
 EXAMPLES = """\
   msckpt verify model.ckpt && echo sound
   msckpt verify secret.ckpt --dec-key-file key.bin
   msckpt verify model.air --soc Ascend910B
+  msckpt verify model.onnx
 
 exit status: 0 sound, 1 damaged, 2 the file cannot be read
 """
@@ -33,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return (_air if Path(args.file).suffix == ".air" else _checkpoint)(args)
+    return _KINDS.get(Path(args.file).suffix, _checkpoint)(args)
 
 
 def _air(args: argparse.Namespace) -> int:
@@ -47,6 +49,17 @@ def _air(args: argparse.Namespace) -> int:
     operators = sum(len(graph.op) for graph in model.graph)
     print(f"{args.file}: {operators} operators, {faults} faults, {len(found) - faults} notes")
     return 1 if faults else 0
+
+
+def _onnx(args: argparse.Namespace) -> int:
+    from msckpt_jax.onnx import check
+
+    found = check.check(Path(args.file))
+    for problem in found.problems:
+        print(problem)
+    if found.opset is not None:
+        print(f"{args.file}: opset {found.opset}, {found.nodes} nodes")
+    return 1 if found.problems else 0
 
 
 def _checkpoint(args: argparse.Namespace) -> int:
@@ -65,3 +78,6 @@ def _checkpoint(args: argparse.Namespace) -> int:
     crc = "check sum right" if file.crc is not None else "no check sum"
     print(f"{file.path}: {len(file)} entries, {file.size:,} bytes, {crc}")
     return 0
+
+
+_KINDS = {".air": _air, ".onnx": _onnx}

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from msckpt_jax import exporter, tracing
+from msckpt_jax.checkpoint import save
 from msckpt_jax.errors import ExportError
 from msckpt_jax.exporter import Wanted
 from msckpt_jax.lowering.graph import Graph, Value
@@ -54,11 +55,13 @@ def convert(
     target = Path(target)
     if target.suffix not in FORMATS:
         raise ValueError(f"{target} must end with {' or '.join(FORMATS)}")
+    file_format = FORMATS[target.suffix]
+    exporter.check_format(file_format, soc=soc, narrow=narrow, opset=opset)
+    save.check_folder(target)
     wanted = Wanted(
         None, b"", None, None, None, durable, None, soc, narrow, opset, "native", {},
     )  # fmt: skip
     model = load(source, dec_key=dec_key, dec_mode=dec_mode)
-    file_format = FORMATS[target.suffix]
     writer = exporter.writer_of(file_format)
     try:
         return writer.write(model.graph, target, wanted)

@@ -183,6 +183,22 @@ def test_verify(path: str, capsys: Any) -> None:
     assert "problems" in capsys.readouterr().out
 
 
+def test_verify_of_onnx(tmp_path: Path, capsys: Any) -> None:
+    file, apart = tmp_path / "a.onnx", tmp_path / "a.onnx.data"
+    net, x = (lambda w, x: x @ w, np.ones((3, 2), np.float32)), np.ones((1, 3), np.float32)
+    ms.export(net, x, file_name=file, file_format="ONNX", opset=22, split_bytes=0)
+    assert main(["verify", str(file)]) == 0
+    assert "a.onnx: opset 22, 2 nodes" in capsys.readouterr().out
+    apart.unlink()
+    assert main(["verify", str(file)]) == 1
+    assert "a.onnx.data" in capsys.readouterr().out
+    file.write_bytes(file.read_bytes()[:50])
+    assert main(["verify", str(file)]) == 1
+    assert "no ONNX model" in capsys.readouterr().out
+    file.unlink()
+    assert main(["verify", str(file)]) == 2
+
+
 def test_verify_lists_all_problems(tmp_path: Path, capsys: Any) -> None:
     whole = tmp_path / "a.ckpt"
     ms.save_checkpoint({"a": np.ones(3), "b": np.ones(3), "c": np.ones(3)}, str(whole))

@@ -45,6 +45,25 @@ def test_layers_of_mindspore(name: str, suffix: str, exported: Path, tmp_path: P
         np.testing.assert_allclose(have, want, 1e-3, 1e-4)
 
 
+@pytest.mark.parametrize(
+    ("target", "options", "error"),
+    [
+        ("b.onnx", ["--enc-key-file", "key"], "--enc-key-file: for CheckPoints"),
+        ("b.onnx", ["--rename", "a=b", "--crc"], "--rename, --crc: for CheckPoints"),
+        ("b.onnx", ["--soc", "Ascend910B"], "soc is for AIR, not for ONNX"),
+        ("b.air", ["--opset", "22"], "opset is for ONNX, not for AIR"),
+        ("missing/b.onnx", [], "missing does not exist"),
+    ],
+)
+def test_options_that_would_do_nothing(
+    target: str, options: list[str], error: str, tmp_path: Path, capsys: Any
+) -> None:
+    model = ms.export(jnp.sin, np.ones(3, np.float32), file_name=tmp_path / "a").file
+    assert main(["convert", str(model), str(tmp_path / target), *options]) == 2
+    assert error in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [model]
+
+
 @pytest.mark.parametrize("suffix", [".air", ".onnx"])
 def test_command_line(suffix: str, tmp_path: Path, capsys: Any) -> None:
     net, x = Cnn(), np.ones((1, 8, 8, 3), np.float32)
