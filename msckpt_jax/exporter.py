@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from jax.extend import source_info_util
 
 from msckpt_jax import display
@@ -34,6 +35,8 @@ _KEPT = {"AIR": ("cumprod", "cumsum", "erf_inv")}
 _OTHER_SUFFIXES = {*SUFFIXES.values(), ".ckpt", ".safetensors"}
 TARGETS = (None, "cpu")
 ENGINES = ("auto", "native", "jax2onnx")
+#: Arguments that one format alone heeds, and the value that asks for nothing.
+_OF_ONE = {"soc": ("AIR", None), "narrow": ("AIR", False), "opset": ("ONNX", 21)}
 
 
 class Exported(NamedTuple):
@@ -178,12 +181,15 @@ def export(
     path = _target(file_name, file_format)
     if target not in TARGETS:
         raise ValueError(f"target must be one of {TARGETS}, not {target!r}")
-    if soc is not None and (soc not in SOCS or file_format != "AIR"):
+    check_format(file_format, soc=soc, narrow=narrow, opset=opset)
+    if soc is not None and soc not in SOCS:
         raise ValueError(f"soc is for AIR and one of {', '.join(SOCS)}, not {soc!r}")
     if engine not in ENGINES or (engine == "jax2onnx" and file_format != "ONNX"):
         raise ValueError(f"engine must be one of {ENGINES}, the last for ONNX, not {engine!r}")
     if engine == "jax2onnx" and (rules or exact):
         raise ValueError("jax2onnx heeds neither rules nor exact")
+    _check_numbers(split_bytes, opset)
+    _check_user_info(user_info)
     encrypt, key = _encryption(enc_key, enc_mode)
     if verify and callable(encrypt):
         raise ValueError("verify=True cannot read what a function of yours has encrypted")
@@ -304,7 +310,34 @@ def _target(file_name: Any, file_format: str) -> Path:
     return path
 
 
+def check_format(file_format: str, **given: Any) -> None:
+    """What another format alone heeds is not passed over."""
+    for name, value in given.items():
+        only, nothing = _OF_ONE[name]
+        if value != nothing and file_format != only:
+            raise ValueError(f"{name} is for {only}, not for {file_format}")
+
+
+def _check_numbers(split_bytes: Any, opset: Any) -> None:
+    numbers = {"opset": opset} | ({} if split_bytes is None else {"split_bytes": split_bytes})
+    for name, value in numbers.items():
+        if not isinstance(value, int | np.integer) or isinstance(value, bool):
+            raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+        if value < 0:
+            raise ValueError(f"{name} must not be negative, but is {value}")
+
+
+def _check_user_info(notes: Any) -> None:
+    if notes is None:
+        return
+    pairs = notes.items() if isinstance(notes, Mapping) else [(None, None)]
+    if not all(isinstance(text, str) for pair in pairs for text in pair):
+        raise TypeError("user_info must be a mapping of strings to strings")
+
+
 def _encryption(key: Any, mode: Any) -> tuple[Any, bytes]:
+    if key is None and callable(mode):
+        raise ValueError("enc_mode is a function, but there is no enc_key: nothing is encrypted")
     if key is None:
         return None, b""
     if callable(mode):

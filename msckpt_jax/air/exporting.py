@@ -31,7 +31,8 @@ def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
     if faults:
         chip = f" for {wanted.soc}" if wanted.soc else ""
         raise ExportError(f"GE would refuse the file{chip}, nothing was written:", problems=faults)
-    split = min(wanted.split_bytes or MAXIMUM_BYTES, MAXIMUM_BYTES)
+    wish = MAXIMUM_BYTES if wanted.split_bytes is None else wanted.split_bytes
+    split = min(wish, MAXIMUM_BYTES)
     options = writer.Options(split, encrypt, wanted.key, wanted.durable)
     writer.write(adapted, path, options)
     return path, [*map(str, found), atc_command(str(path), wanted.soc)]

@@ -48,7 +48,7 @@ def write_by_jax2onnx(
 def _write(adapted: adapt.Adapted, path: Path, wanted: Wanted, encrypt: Any) -> None:
     for key, value in (wanted.user_info or {}).items():
         adapted.model.metadata_props.add(key=key, value=value)
-    split = wanted.split_bytes or writer.SPLIT_BYTES
+    split = writer.SPLIT_BYTES if wanted.split_bytes is None else wanted.split_bytes
     writer.write(adapted, path, writer.Options(split, encrypt, wanted.key, wanted.durable))
 
 

@@ -46,7 +46,7 @@ def write(adapted: Adapted, target: Path, options: Options) -> None:
     weights = {name: payload.content(p) for name, p in adapted.weights.items()}
     places = [target.with_name(f"{target.name}.data{mark}") for mark in ("", "_1")]
     total = sum(map(planning.size_of, weights.values())) + adapted.model.ByteSize()
-    if total <= min(options.split_bytes, MAXIMUM_BYTES):
+    if not weights or total <= min(options.split_bytes, MAXIMUM_BYTES):
         payload.write(target, list(_model(adapted.model, weights)), options)
         kept = None
     else:
@@ -58,8 +58,8 @@ def write(adapted: Adapted, target: Path, options: Options) -> None:
             kept.unlink()  # no graph refers to it
             raise
     for place in places:
-        if place != kept:
-            place.unlink(missing_ok=True)
+        if place != kept and place.is_file():
+            place.unlink()
 
 
 def _model(model: Any, weights: Mapping[str, Part]) -> Iterator[Part]:

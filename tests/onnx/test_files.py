@@ -29,6 +29,23 @@ def test_past_the_limit_of_a_message_weights_are_beside(
     np.testing.assert_allclose(runner.run(out.file, [X])[0], Mlp()(X), rtol=1e-5)
 
 
+def test_split_bytes_of_zero(tmp_path: Path) -> None:
+    """Weights lie apart whatever their size; there is no file of none."""
+    out = ms.export(Mlp(), X, file_name=tmp_path / "a", file_format="ONNX", split_bytes=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.onnx.data"]
+    np.testing.assert_allclose(runner.run(out.file, [X])[0], Mlp()(X), rtol=1e-5)
+    ms.export(jnp.sin, X, file_name=tmp_path / "a", file_format="ONNX", split_bytes=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+
+
+def test_a_folder_in_the_place_of_weights_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx.data").mkdir()
+    for split in (0, None):
+        out = ms.export(Mlp(), X, file_name=tmp_path / "a", file_format="ONNX", split_bytes=split)
+        np.testing.assert_allclose(runner.run(out.file, [X])[0], Mlp()(X), rtol=1e-5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.onnx.data"]
+
+
 @pytest.mark.parametrize("fails", ["a.onnx.data_1", "a.onnx"])
 def test_a_failed_export_leaves_the_older_files(
     fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
