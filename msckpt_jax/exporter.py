@@ -130,10 +130,10 @@ def export(
         inputs: example arguments, pytrees of arrays or ``jax.ShapeDtypeStruct``. A size that is
             None or a name is dynamic; equal names are equal sizes. (MindSpore compiles a loop once:
             with dynamic sizes call ``set_inputs`` of the ``GraphCell`` first, sizes None.) The
-            file's inputs are the leaves in order, its results the leaves of the result. Or one
-            Grain data set whose maps are ``msckpt_jax.transforms``: the network's input is its
-            column "image", a batch, and the file also holds the preprocessing, for MindSpore's
-            ``Model::Preprocess``.
+            file's inputs are the leaves in order, its results the leaves of the result; typed PRNG
+            keys are their numbers, uint32. Or one Grain data set whose maps are
+            ``msckpt_jax.transforms``: the network's input is its column "image", a batch, and the
+            file also holds the preprocessing, for MindSpore's ``Model::Preprocess``.
         file_name: path; the format's suffix is appended unless it is there. The folder must exist.
         file_format: ``"MINDIR"``, ``"AIR"`` (GE's representation, for Ascend's ``atc``) or
             ``"ONNX"``, where complex arrays have a last axis of 2: real and imaginary parts.

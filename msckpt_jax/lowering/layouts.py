@@ -57,6 +57,10 @@ class _Walk:
         name = eqn.primitive.name
         views = [self.view(atom) for atom in eqn.invars]
         orders = {order for _, order in views if not _in_order(order)}
+        if len(orders) > 1:  # that of whole arrays, which smaller ones may follow
+            shape = eqn.outvars[0].aval.shape
+            whole = [v[1] for v, x in zip(views, eqn.invars, strict=True) if x.aval.shape == shape]
+            orders = {order for order in whole if not _in_order(order)}
         if name == "transpose":
             source, order = views[0]
             self.views[eqn.outvars[0]] = source, tuple(order[i] for i in eqn.params["permutation"])
@@ -146,9 +150,12 @@ class _Walk:
         if atom.aval.shape == () or (found == order and not _in_order(found)):
             return seen
         small = atom.aval.ndim == len(order) and atom.aval.shape != eqn.outvars[0].aval.shape
-        if eqn.primitive.name in forms.BROADCASTING and small and seen is atom:
+        if eqn.primitive.name not in forms.BROADCASTING or not small:
+            return None
+        if seen is atom:
             return self.turned(atom, order, eqn.source_info)
-        return None
+        back = tuple(found[axis] for axis in np.argsort(order))
+        return None if _moved((seen, back)) else self.seen(seen, back, eqn.source_info)
 
     def turned(self, atom: Atom, order: _Order, source: SourceInfo | None) -> Atom:
         """A value whose transpose by ``order`` is a small one, computed as that is."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import onnx
 import pytest
+from jax import lax
 
 import msckpt_jax as ms
 from msckpt_jax.errors import ExportError
@@ -76,6 +77,21 @@ def test_large_weights_lie_beside_the_file(tmp_path: Path) -> None:
         np.testing.assert_allclose(runner.run(out.file, [x])[0], net(x), rtol=1e-5)
     out = ms.export(net, x, file_name=tmp_path / "a", file_format="ONNX")
     assert list(tmp_path.iterdir()) == [out.file]
+
+
+def test_order_of_uint64(tmp_path: Path) -> None:
+    """onnxruntime has no kernels for it; the highest bit counts."""
+    x = np.array([[2**63, 1, 2**64 - 1, 0, 2**63 - 1], [5, 5, 2**63 + 5, 4, 9]], np.uint64)
+
+    def net(x: jax.Array) -> list[jax.Array]:
+        ordered = [jnp.sort(x, 1), jnp.argsort(x, 1), *lax.top_k(x, 2), jnp.max(x, 1)]
+        return [*ordered, jnp.min(x), jnp.argmax(x, 1), jnp.argmin(x, 0), lax.cummax(x, 1)]
+
+    with jax.enable_x64(True):
+        out = ms.export(net, x, file_name=tmp_path / "a", file_format="ONNX", engine="native")
+        for have, want in zip(runner.run(out.file, [x]), net(jnp.asarray(x)), strict=True):
+            assert have.dtype == want.dtype
+            np.testing.assert_array_equal(have, want)
 
 
 def test_keys_are_their_numbers(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from msckpt_jax.onnx.operands import (
     scalar,
     type_of,
 )
+
+_U64 = np.dtype(np.uint64)
 
 
 def _reduce(op: str) -> Rule:
@@ -121,20 +124,46 @@ def _top(b: Builder, node: Node, count: Any, axis: int, largest: int) -> list[Va
     return [found[0], *(cast_to(b, found[1], value.type.dtype) for value in node.outputs[1:])]
 
 
+def _in_order(rule: Rule) -> Rule:
+    """A rule that compares, of uint64 as well: as int64 with the highest bit flipped."""
+
+    def flipped(b: Builder, x: Any) -> Value:
+        return b("BitwiseXor", x, scalar(np.iinfo(I64).min, I64), type=b.type(x))
+
+    def adapted(b: Builder, node: Node) -> Any:
+        x, *rest = node.inputs
+        if b.type(x).dtype != _U64:
+            return rule(b, node)
+        wide = [value.type.dtype == _U64 for value in node.outputs]
+        results = tuple(
+            Value(Tensor(I64, v.type.shape)) if w else v
+            for v, w in zip(node.outputs, wide, strict=True)
+        )
+        signed = replace(node, inputs=(flipped(b, b.cast(x, I64)), *rest), outputs=results)
+        found = rule(b, signed)
+        found = [found] if isinstance(found, Value) else found
+        return [
+            b.cast(flipped(b, value), _U64) if w else value
+            for value, w in zip(found, wide, strict=False)
+        ]
+
+    return adapted
+
+
 RULES: Mapping[str, Rule] = {
-    "Argmax": _arg("ArgMax"),
-    "Argmin": _arg("ArgMin"),
+    "Argmax": _in_order(_arg("ArgMax")),
+    "Argmin": _in_order(_arg("ArgMin")),
     "CumProd": _cumulative("Mul", lambda dtype: 1),
     "CumSum": _cumsum,
     "Cummax": _cumulative("Max", _lowest),
     "Cummin": _cumulative("Min", _highest),
     "ReduceAll": _reduce_bool("ReduceMin"),
     "ReduceAny": _reduce_bool("ReduceMax"),
-    "ReduceMax": _reduce("ReduceMax"),
+    "ReduceMax": _in_order(_reduce("ReduceMax")),
     "ReduceMean": _reduce("ReduceMean"),
-    "ReduceMin": _reduce("ReduceMin"),
+    "ReduceMin": _in_order(_reduce("ReduceMin")),
     "ReduceProd": _reduce("ReduceProd"),
     "ReduceSum": _reduce("ReduceSum"),
-    "Sort": _sort,
-    "TopK": _top_k,
+    "Sort": _in_order(_sort),
+    "TopK": _in_order(_top_k),
 }
