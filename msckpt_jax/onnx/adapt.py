@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.lowering.graph import Graph, Node, Parameter, Tensor, Value
 from msckpt_jax.onnx import attention, tidy
 from msckpt_jax.onnx.adapters import ADAPTERS
-from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer
+from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer, number
 from msckpt_jax.onnx.operands import Rule
 
 #: The first opset in which all that the rules use has its present form, and what the checker knows.
@@ -45,17 +45,21 @@ def adapt(graph: Graph, *, opset: int = OPSET, rules: Mapping[str, Rule] | None 
     """
     check_opset(opset)
     adapting = _Adapting({**ADAPTERS, **(rules or {})})
+    adapting.dtypes("input", ((value.name, value.type) for value in graph.inputs))
+    adapting.dtypes("weight", ((name, p.type) for name, p in graph.parameters.items()))
+    if adapting.problems:
+        raise _refused(adapting)
     names = Names(opset)
     builder = Builder(names)
     # Names of inputs and weights come first: nothing else may take them.
     inputs = [info(builder.define(value, "x"), value.type) for value in graph.inputs]
     weights = {builder.define(p, p.name): p for p in graph.parameters.values()}
     adapting.nodes(builder, graph.nodes)
-    results = adapting.results(builder, graph.outputs, "output")
+    types = map(builder.type, graph.outputs)
+    adapting.dtypes("result", ((str(i), type_) for i, type_ in enumerate(types)))
     if adapting.problems:
-        problems = tuple(adapting.problems)
-        text = f"{len(problems)} operators cannot become ONNX, nothing was written:"
-        raise ExportError(text, problems=problems)
+        raise _refused(adapting)
+    results = adapting.results(builder, graph.outputs, "output")
     made = _tidied(graph.name, builder, inputs, results, weights)
     model = helper.make_model(
         made,
@@ -64,6 +68,12 @@ def adapt(graph: Graph, *, opset: int = OPSET, rules: Mapping[str, Rule] | None 
         ir_version=helper.find_min_ir_version_for([helper.make_opsetid("", opset)], True),
     )
     return Adapted(model, weights)
+
+
+def _refused(adapting: _Adapting) -> ExportError:
+    problems = tuple(adapting.problems)
+    text = f"{len(problems)} problems, no ONNX file was written:"
+    return ExportError(text, problems=problems)
 
 
 def check_opset(opset: int) -> None:
@@ -98,6 +108,14 @@ class _Adapting:
     def __init__(self, rules: Mapping[str, Rule]):
         self.rules = rules
         self.problems: dict[str, None] = {}
+
+    def dtypes(self, what: str, types: Iterable[tuple[str | None, Tensor]]) -> None:
+        """Look at the dtypes of what the file has from outside."""
+        for name, type_ in types:
+            try:
+                number(type_.dtype)
+            except UnsupportedError as error:
+                self.problems[f"the {what} {name}: {error}"] = None
 
     def nodes(self, builder: Builder, nodes: Sequence[Node]) -> None:
         for node in nodes:

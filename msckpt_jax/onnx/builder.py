@@ -56,6 +56,8 @@ class Builder:
         self._known: dict[Value, str] = {} if outer is None else dict(outer._known)
         #: What was converted to a wider dtype, by the name of the result.
         self._narrow: dict[str, Value] = {} if outer is None else dict(outer._narrow)
+        #: Sizes that the graph asks for, and vectors of them, by what they are made of.
+        self._sizes: dict[tuple[Any, ...], Value] = {} if outer is None else dict(outer._sizes)
 
     def __call__(self, op: str, *inputs: Any, type: Tensor, **attributes: Any) -> Value:
         """Add a node with one result.
@@ -150,7 +152,11 @@ class Builder:
             return np.array([piece.item() for piece in pieces], np.int64)
         if len(pieces) == 1:
             return pieces[0]
-        return self("Concat", *pieces, type=Tensor(np.dtype(np.int64), (len(pieces),)), axis=0)
+        key = tuple(map(self.name, pieces))
+        if key not in self._sizes:
+            type_ = Tensor(np.dtype(np.int64), (len(pieces),))
+            self._sizes[key] = self("Concat", *pieces, type=type_, axis=0)
+        return self._sizes[key]
 
     def _piece(self, part: Any) -> Any:
         """One number of a shape as a vector."""
@@ -173,9 +179,11 @@ class Builder:
 
     def _size(self, size: Size) -> Value:
         """One dim of a value, as a vector of one number."""
-        i64 = np.dtype(np.int64)
-        one = Tensor(i64, (1,))
-        return self("Shape", size.of, type=one, start=size.axis, end=size.axis + 1)
+        key = self.name(size.of), size.axis
+        if key not in self._sizes:
+            one = Tensor(np.dtype(np.int64), (1,))
+            self._sizes[key] = self("Shape", size.of, type=one, start=size.axis, end=size.axis + 1)
+        return self._sizes[key]
 
     def _schema(self, op: str) -> Any:
         try:
@@ -250,7 +258,7 @@ def number(dtype: np.dtype) -> int:
     """``TensorProto.DataType`` of a dtype."""
     row = of_array(dtype)
     if row is None or row.onnx is None:
-        raise UnsupportedError(f"ONNX has no dtype {dtype.name}; cast it in the function")
+        raise UnsupportedError(f"no ONNX file is made of {dtype.name}; cast it in the function")
     return row.onnx
 
 

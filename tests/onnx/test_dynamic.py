@@ -71,6 +71,9 @@ def test_sizes(name: str, tmp_path: Path) -> None:
     (given,) = onnx.load(out.file).graph.input
     dims = [dim.dim_param or dim.dim_value for dim in given.type.tensor_type.shape.dim]
     assert tuple(dims) == shape
+    asked = [str(node.input) + str(node.attribute) for node in onnx.load(out.file).graph.node
+             if node.op_type == "Shape"]  # fmt: skip
+    assert len(asked) == len(set(asked))
     run = runner.session(out.file)
     for size in (1, 6):  # verify tries 3 and 4
         concrete = tuple(size if isinstance(dim, str) else dim for dim in shape)
