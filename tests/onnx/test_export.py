@@ -28,6 +28,7 @@ def test_numbers(net: Any, inputs: Any, tmp_path: Path) -> None:
     assert out.difference < (1e-2 if "float16" in str(inputs[0].dtype) else 1e-4)
 
 
+X = np.arange(6, dtype=np.float32).reshape(2, 3)
 #: Of each family of rules.
 HANDFUL = ("mlp", "cnn", "attention", "switch", "scan", "random", "scatter", "sort", "reductions",
            "integers", "activations", "bfloat16", "float16", "cumulative")  # fmt: skip
@@ -94,6 +95,22 @@ def test_initializers_have_the_checkpoints_names_and_bytes(tmp_path: Path) -> No
         assert found[name].raw_data == np.asarray(value).tobytes()
 
 
+@pytest.mark.parametrize("engine", ["native", "jax2onnx"])
+def test_an_input_takes_no_name_of_a_weight(engine: str, tmp_path: Path) -> None:
+    weights = {name: np.full(3, i, np.float32) for i, name in enumerate(("x", "x_1", "output"))}
+    net = (lambda w, x: x * w["x"] + w["x_1"] * w["output"], weights)
+    out = ms.export(net, X, file_name=tmp_path / "a", file_format="ONNX", engine=engine,
+                    verify=True)  # fmt: skip
+    found = {tensor.name: tensor.raw_data for tensor in onnx.load(out.file).graph.initializer}
+    assert {name: found[name] for name in weights} == {n: w.tobytes() for n, w in weights.items()}
+
+
+def test_inputs_of_equal_paths(tmp_path: Path) -> None:
+    out = ms.export(lambda d: d["a"]["b"] - 2 * d["a.b"], {"a": {"b": X}, "a.b": 3 * X},
+                    file_name=tmp_path / "a", file_format="ONNX", verify=True)  # fmt: skip
+    assert [value.name for value in onnx.load(out.file).graph.input] == ["d.a.b", "d.a.b_1"]
+
+
 def test_large_weights_lie_beside_the_file(tmp_path: Path) -> None:
     net, x = Mlp(), np.ones((2, 3), np.float32)
     for _ in range(3):
@@ -103,6 +120,22 @@ def test_large_weights_lie_beside_the_file(tmp_path: Path) -> None:
         np.testing.assert_allclose(runner.run(out.file, [x])[0], net(x), rtol=1e-5)
     out = ms.export(net, x, file_name=tmp_path / "a", file_format="ONNX")
     assert list(tmp_path.iterdir()) == [out.file]
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32])
+def test_convolutions_of_integers(dtype: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 100, (2, 4, 7, 6)).astype(dtype)
+    w = rng.integers(0, 100, (6, 2, 3, 3)).astype(dtype)
+
+    def net(x: jax.Array, w: jax.Array) -> tuple[jax.Array, ...]:
+        how = {"window_strides": (2, 1), "padding": "SAME", "feature_group_count": 2}
+        wide = lax.conv_general_dilated(x, w, **how, preferred_element_type=jnp.int32)
+        return wide, lax.conv_general_dilated(x, w, **how, rhs_dilation=(1, 2))
+
+    out = ms.export(net, x, w, file_name=tmp_path / "a", file_format="ONNX", engine="native")
+    for have, want in zip(runner.run(out.file, [x, w]), net(x, w), strict=True):
+        np.testing.assert_array_equal(have, want)
 
 
 def test_order_of_uint64(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Convolutions of float64, for which onnxruntime has no kernel: a product for each place."""
+"""Convolutions of float64 and integers, for which onnxruntime has no kernel: a product a place."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from msckpt_jax.lowering.rewrites.declined import Declined
 def convolution(
     x: Any, kernel: Any, *, window_strides: Any, padding: Any, lhs_dilation: Any,
     rhs_dilation: Any, dimension_numbers: Any, feature_group_count: int, batch_group_count: int,
-    **_: Any,
+    preferred_element_type: Any = None, **_: Any,
 ) -> Any:  # fmt: skip
     """In the canonical layout, N C ... and O I ...; other forms become this one first."""
     axes = tuple(range(x.ndim))
     if (
-        x.dtype != np.float64
+        (x.dtype != np.float64 and x.dtype.kind not in "iu")
         or any(tuple(spec) != axes for spec in dimension_numbers)
         or set(lhs_dilation) != {1}
         or batch_group_count != 1
     ):
         raise Declined
+    dtype = preferred_element_type or x.dtype
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
     groups, outputs = feature_group_count, kernel.shape[0]
     x = lax.pad(x, np.zeros((), x.dtype), [(0, 0, 0)] * 2 + [(*pair, 0) for pair in padding])
     sizes = kernel.shape[2:]
