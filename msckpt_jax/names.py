@@ -8,6 +8,7 @@ MindSpore's flat names stay flat; two paths that give one name are refused.
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -122,6 +123,17 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
             raise CheckpointError("it is a parameter and the prefix of others", name=name)
         node[last] = value
     return tree
+
+
+def unique(wished: Sequence[str], taken: Iterable[str]) -> list[str]:
+    """Names that differ from those taken, and from each other: numbers are added."""
+    seen = set(taken)
+    found = []
+    for name in wished:
+        free = (f"{name}_{number}" for number in itertools.count(1))
+        found.append(name if name not in seen else next(n for n in free if n not in seen))
+        seen.add(found[-1])
+    return found
 
 
 def key_tag(name: str, impl: str) -> str:

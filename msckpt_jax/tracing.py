@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -39,7 +38,7 @@ def trace(net: Any, inputs: Sequence[Any]) -> Traced:
     leaves = names.flatten(tree)
     weights = {leaf.name: _weight(leaf.name, leaf.value) for leaf in leaves.leaves}
     examples, structure = jax.tree.flatten(tuple(inputs))
-    flat_names = _unique(_input_names(function, tree is None, inputs), weights)
+    flat_names = names.unique(_input_names(function, tree is None, inputs), weights)
     examples = [_example(n, x) for n, x in zip(flat_names, examples, strict=True)]
     kinds = [_key_kind(value) for value in weights.values()]
     input_kinds = [_key_kind(value) for value in examples]
@@ -138,17 +137,6 @@ def _input_names(function: Callable[..., Any], bare: bool, inputs: Sequence[Any]
             inner = jax.tree_util.keystr(path, simple=True, separator=".")
             out.append(f"{name}.{inner}" if inner else name)
     return out
-
-
-def _unique(wished: Sequence[str], taken: Iterable[str]) -> list[str]:
-    """Names that neither a weight nor another input has."""
-    seen = set(taken)
-    found = []
-    for name in wished:
-        free = (f"{name}_{number}" for number in itertools.count(1))
-        found.append(name if name not in seen else next(n for n in free if n not in seen))
-        seen.add(found[-1])
-    return found
 
 
 def _example(name: str, value: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from msckpt_jax import _compat
+from msckpt_jax import _compat, names
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.lowering import islands, sizes
 from msckpt_jax.lowering.graph import (
@@ -64,6 +64,7 @@ class Root:
     graph: Graph
     problems: list[str] = field(default_factory=list)
     constants: dict[Any, Parameter] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
 
 
 class Context:
@@ -156,7 +157,8 @@ class Context:
         content = array.ctypes.data if array.nbytes > LARGE_BYTES else array.tobytes()
         key = array.dtype, array.shape, content
         if key not in known:
-            name = f"constant_{len(known)}"
+            (name,) = names.unique([f"constant_{len(known)}"], self.root.taken)
+            self.root.taken.add(name)
             known[key] = Parameter(Tensor(array.dtype, array.shape), name, array)
         return known[key]
 

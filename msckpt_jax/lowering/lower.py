@@ -34,7 +34,7 @@ def lower(
         ExportError: equations that cannot be lowered: all of them, each with its source line.
     """
     graph = Graph(name)
-    root = Root(options, graph)
+    root = Root(options, graph, taken={*parameters, *inputs})
     context = Context(root, graph)
     weights = jaxpr.in_avals[: len(parameters)]
     arguments: list[Array] = [

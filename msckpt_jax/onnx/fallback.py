@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from msckpt_jax import _compat
+from msckpt_jax import _compat, names
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.lowering.canonical import canonicalise
 from msckpt_jax.lowering.context import LITERAL_BYTES, tensor_of
@@ -69,7 +69,9 @@ def _function(traced: Traced) -> tuple[_compat.ClosedJaxpr, dict[str, Parameter]
     made = _compat.closed(
         jaxpr, [v for v, _ in small], [c for _, c in small], arguments, inner.eqns, inner.outvars
     )
-    data = {f"constant_{i}": const for i, (_, const) in enumerate(large)} | dict(traced.weights)
+    taken = [*traced.weights, *traced.inputs]
+    constants = names.unique([f"constant_{i}" for i in range(len(large))], taken)
+    data = dict(zip(constants, [const for _, const in large], strict=True)) | dict(traced.weights)
     variables = arguments[: len(large) + count]
     weights = {
         name: Parameter(tensor_of(var.aval), name, value)

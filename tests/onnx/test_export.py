@@ -97,8 +97,16 @@ def test_initializers_have_the_checkpoints_names_and_bytes(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("engine", ["native", "jax2onnx"])
 def test_an_input_takes_no_name_of_a_weight(engine: str, tmp_path: Path) -> None:
-    weights = {name: np.full(3, i, np.float32) for i, name in enumerate(("x", "x_1", "output"))}
-    net = (lambda w, x: x * w["x"] + w["x_1"] * w["output"], weights)
+    """Nor does an array that the function closes over."""
+    given = "x", "x_1", "output", "constant_0"
+    weights = {name: np.full(3, i, np.float32) for i, name in enumerate(given)}
+    known = jnp.arange(3000.0)
+
+    def function(w: Any, x: jax.Array) -> jax.Array:
+        more = (known * x[0, 1]).max() * w["constant_0"]
+        return x * w["x"] + w["x_1"] * w["output"] + more
+
+    net = function, weights
     out = ms.export(net, X, file_name=tmp_path / "a", file_format="ONNX", engine=engine,
                     verify=True)  # fmt: skip
     found = {tensor.name: tensor.raw_data for tensor in onnx.load(out.file).graph.initializer}
