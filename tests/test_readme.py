@@ -116,6 +116,7 @@ def folder(tmp_path: Path, mesh: jax.sharding.Mesh, monkeypatch: pytest.MonkeyPa
     network = (lambda weights, x: x @ weights["params"]["embed"], tree)
     ms.export(network, x, file_name="model.mindir")
     ms.export(network, x, file_name="model.air", file_format="AIR")
+    ms.export(network, x, file_name="model.onnx", file_format="ONNX")
     Path("docs").mkdir()
     Path("my").mkdir()
     Path("my/model.py").write_text(MODEL)
