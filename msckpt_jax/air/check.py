@@ -8,13 +8,13 @@ are rules for the model, for a graph, and (in ``check_operator``) for an operato
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
 from msckpt_jax.air import prototypes as tables
-from msckpt_jax.air.check_operator import operator_problems
-from msckpt_jax.air.wiring import DATA, GraphView, Problem
+from msckpt_jax.air.check_operator import operator_problems, reference_problems
+from msckpt_jax.air.wiring import DATA, GraphView, Problem, Source, end
 
 #: protobuf's limit on a message, hence GE's on a file.
 MAXIMUM_BYTES = 2**31 - 1
@@ -39,19 +39,61 @@ def check(model: Any, *, soc: str | None = None) -> list[Finding]:
         soc: a chip of :data:`msckpt_jax.air.prototypes.SOCS`, whose kernel tables are compared.
     """
     engine = None if soc is None else tables.SOCS[soc]
-    found = [Finding(fault, "model", text) for text, fault in _model(model)]
+    return _findings(
+        model,
+        (_model, _nesting),
+        _GRAPH_RULES,
+        lambda operator, view, graphs: operator_problems(operator, view, graphs, engine),
+    )
+
+
+def references(model: Any) -> list[Finding]:
+    """What a file refers to and is not there: it cannot be read as a graph."""
+    rules = (_names_are_unique, _edges_exist)
+    return [f for f in _findings(model, (_nesting,), rules, reference_problems) if f.fault]
+
+
+def _findings(
+    model: Any,
+    model_rules: Sequence[Callable[[Any], Iterator[Problem]]],
+    graph_rules: Sequence[Callable[[GraphView], Iterator[Problem]]],
+    operator_rules: Callable[[Any, GraphView, frozenset[str]], Iterator[Problem]],
+) -> list[Finding]:
+    found = [Finding(fault, "model", text) for rule in model_rules for text, fault in rule(model)]
     names = frozenset(graph.name for graph in model.graph)
     for number, graph in enumerate(model.graph):
         view = GraphView(graph, number == 0)
         where = f"graph {graph.name!r}"
-        found += [
-            Finding(fault, where, text) for rule in _GRAPH_RULES for text, fault in rule(view)
-        ]
+        found += [Finding(fault, where, text) for rule in graph_rules for text, fault in rule(view)]
         for operator in graph.op:
-            for text, fault in operator_problems(operator, view, names, engine):
+            for text, fault in operator_rules(operator, view, names):
                 place = f"{where}, operator {operator.name!r} ({operator.type})"
                 found.append(Finding(fault, place, text))
     return found
+
+
+#: Graphs within graphs, each counted as often as it is run from: far beyond any network.
+_MAXIMUM_NESTED = 100_000
+_MAXIMUM_DEPTH = 100
+
+
+def _nesting(model: Any) -> Iterator[Problem]:
+    """Graphs contain each other: one without end cannot be run, nor one that grows like it."""
+    inner = {
+        graph.name: [name for operator in graph.op for name in operator.subgraph_name]
+        for graph in model.graph
+    }
+    sizes: dict[str, tuple[int, int]] = {}
+    try:
+        for name in TopologicalSorter(inner).static_order():
+            below = [sizes[other] for other in inner.get(name, ())]
+            count = 1 + sum(count for count, _ in below)
+            sizes[name] = count, 1 + max((depth for _, depth in below), default=0)
+            if count > _MAXIMUM_NESTED or sizes[name][1] > _MAXIMUM_DEPTH:
+                yield Problem(f"graph {name!r} has graphs within graphs beyond all bounds")
+                return
+    except CycleError as error:
+        yield Problem(f"graphs contain themselves: {' -> '.join(error.args[1])}")
 
 
 def _model(model: Any) -> Iterator[Problem]:
@@ -87,11 +129,11 @@ def _edges_exist(view: GraphView) -> Iterator[Problem]:
     ends = [("input", text) for text in view.graph.input]
     ends += [("output", text) for text in view.graph.output]
     for kind, text in ends:
-        name, _, index = text.rpartition(":") if ":" in text else (text, "", "0")
-        operator = view.by_name.get(name)
+        source = end(text) or Source(text, 0)
+        operator = view.by_name.get(source.name)
         if operator is None:
             yield Problem(f"{kind} {text!r}: no such operator")
-        elif kind == "output" and index.isdigit() and int(index) >= len(operator.output_desc):
+        elif kind == "output" and not 0 <= source.index < len(operator.output_desc):
             yield Problem(f"output {text!r}: it has {len(operator.output_desc)} outputs")
 
 

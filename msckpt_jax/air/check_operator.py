@@ -9,7 +9,16 @@ from typing import Any, TypeAlias
 
 from msckpt_jax._protos import ge_ir_pb2
 from msckpt_jax.air import prototypes as tables
-from msckpt_jax.air.wiring import DATA, GraphView, Problem, Source, input_names, ports, sources
+from msckpt_jax.air.wiring import (
+    DATA,
+    GraphView,
+    Problem,
+    Source,
+    end,
+    input_names,
+    ports,
+    sources,
+)
 
 
 @dataclass(slots=True)
@@ -65,20 +74,34 @@ def operator_problems(
         yield from rule(view)
 
 
+def reference_problems(
+    operator: Any, graph: GraphView, graphs: frozenset[str]
+) -> Iterator[Problem]:
+    """What an operator refers to that is not there."""
+    prototype = tables.prototypes().get(operator.type, _NO_PROTOTYPE)
+    view = OperatorView(operator, graph, prototype, graphs, None)
+    for rule in (_inputs_exist, _subgraphs_exist, _arguments_are_described, _ends_are_ends):
+        yield from rule(view)
+
+
+def _ends_are_ends(view: OperatorView) -> Iterator[Problem]:
+    for source in filter(None, view.sources):
+        found = view.graph.by_name.get(source.name)
+        if found is not None and found.type == "NetOutput":
+            yield Problem(f"takes a result of {source.name!r}, which ends the graph")
+
+
 _NO_PROTOTYPE = tables.Prototype("", (), (), {}, ())
 
 
 def _inputs_exist(view: OperatorView) -> Iterator[Problem]:
-    for text in view.operator.input:
-        name, colon, index = text.rpartition(":")
-        if not text:
-            continue
-        outputs = view.graph.outputs.get(name)
-        if not colon or not index.lstrip("-").isdigit():
+    for text in filter(None, view.operator.input):
+        source = end(text)
+        if source is None:
             yield Problem(f"input {text!r} has no index, GE leaves it unconnected")
-        elif outputs is None:
+        elif (outputs := view.graph.outputs.get(source.name)) is None:
             yield Problem(f"input {text!r}: no such operator in this graph")
-        elif int(index) >= len(outputs):
+        elif source.index >= len(outputs):
             yield Problem(f"input {text!r}: it has {len(outputs)} outputs")
     taken = len(view.sources)
     if taken > len(view.inputs):
@@ -254,6 +277,8 @@ def _arguments_are_described(view: OperatorView) -> Iterator[Problem]:
         return
     if not view.operator.input_desc:
         yield Problem("atc reads shape and dtype from input 0, which is not described")
+    if not view.operator.output_desc:
+        yield Problem("its value is not described")
     if "index" not in view.operator.attr:
         yield Problem("has no index", fault=False)
 
@@ -296,18 +321,18 @@ def _kernels_exist(view: OperatorView) -> Iterator[Problem]:
     if not able:
         yield Problem(f"no kernel on {view.engine}, and none on its CPU", fault=False)
         return
-    used = dict(_used_dtypes(view))
+    used, given = dict(_used_dtypes(view)), dict(_given_dtypes(view))
+    wanted = used | {f">{port}": dtype for port, dtype in given.items()}
     take = [
         name
         for name in able
-        if all(dtype in engines[name].get(port, {dtype}) for port, dtype in used.items())
+        if all(dtype in engines[name].get(port, {dtype}) for port, dtype in wanted.items())
     ]
+    text = f"takes {used} and gives {given}"
     if not take:
-        yield Problem(f"no kernel on {view.engine} takes {used}")
+        yield Problem(f"no kernel on {view.engine} {text}")
     elif view.engine not in take:
-        yield Problem(
-            f"only the CPU ({', '.join(take)}) of {view.engine} takes {used}", fault=False
-        )
+        yield Problem(f"only the CPU ({', '.join(take)}) of {view.engine} {text}", fault=False)
 
 
 def _used_dtypes(view: OperatorView) -> Iterator[tuple[str, str]]:
@@ -319,6 +344,13 @@ def _used_dtypes(view: OperatorView) -> Iterator[tuple[str, str]]:
             family = name.rstrip("0123456789")
             if given:
                 yield (family if family in dynamic else name), dtype_name(given)
+
+
+def _given_dtypes(view: OperatorView) -> Iterator[tuple[str, str]]:
+    ports = view.prototype.outputs
+    for index, described in enumerate(view.operator.output_desc):
+        if described.dtype:
+            yield ports[min(index, len(ports) - 1)].name, dtype_name(described.dtype)
 
 
 _Rules: TypeAlias = tuple[Callable[[OperatorView], Iterator[Problem]], ...]

@@ -40,14 +40,18 @@ def _load_constant(operator: Any, path: Path) -> None:
     """GE's ``SetWeightForModel``: ``location`` is relative to the model's folder."""
     text = operator.attr["location"].s.decode("utf-8", "replace")
     folder = path.parent.resolve()
-    where, wanted = (folder / text).resolve(), operator.attr["length"].i
+    wanted = operator.attr["length"].i
+    try:
+        where = (folder / text).resolve()
+        found = where.stat().st_size if where.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, a loop of symbolic links
+        where, found = folder, None
     if not where.is_relative_to(folder):
         raise AirError(
             f"the constant {operator.name!r} is to be read from outside its folder",
             file=path,
             found=text,
         )
-    found = where.stat().st_size if where.is_file() else None
     if found is None or found < wanted or wanted < 0:
         raise AirError(
             f"the side file {text!r} of the constant {operator.name!r} does not fit",

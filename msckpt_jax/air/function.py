@@ -16,11 +16,12 @@ import numpy as np
 from jax import lax
 
 from msckpt_jax import display
+from msckpt_jax.air import check
 from msckpt_jax.air.file import read
 from msckpt_jax.air.graph import graph_of
 from msckpt_jax.air.meaning import MEANINGS, POSITIONS, Meaning
 from msckpt_jax.air.prototypes import Prototype, prototypes
-from msckpt_jax.air.wiring import DATA, arguments, ports, results, sources
+from msckpt_jax.air.wiring import DATA, arguments, end, ports, results, sources
 from msckpt_jax.dtypes import BY_GE
 from msckpt_jax.errors import AirError
 from msckpt_jax.lowering import listing
@@ -47,8 +48,9 @@ class AirFunction:
         self._strict = strict
         self._graphs = {graph.name: graph for graph in model.graph}
         self._main = model.graph[0]
-        self._orders = {name: _order(graph, file) for name, graph in self._graphs.items()}
         self._refuse_unknown()
+        self._refuse_unsound(model)
+        self._orders = {name: _order(graph, file) for name, graph in self._graphs.items()}
         self.inputs = [
             (
                 op.name,
@@ -101,6 +103,12 @@ class AirFunction:
                 file=self.file,
             )
 
+    def _refuse_unsound(self, model: Any) -> None:
+        if found := check.references(model):
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            where, problem = found[0].where, found[0].problem
+            raise AirError(f"{where}: {problem}{more}; msckpt verify lists all", file=self.file)
+
     def _run(
         self, graph: Any, inputs: Sequence[Any], parameters: Mapping[str, Any]
     ) -> tuple[Any, ...]:
@@ -118,12 +126,24 @@ class AirFunction:
                 None if source is None else values[source.name][source.index]
                 for source in sources(op)
             ]
-            values[op.name] = _tuple(self._compute(op, operands))
+            try:
+                values[op.name] = _tuple(self._known_or_traced(op, operands))
+            except Exception as error:
+                error.add_note(f"in the operator {op.name!r} ({op.type}) of {self.file}")
+                raise
             if op.type in POSITIONS:
                 values[op.name] = self._positions(op, values[op.name])
             if self._strict:
                 _as_described(op, values[op.name], self.file)
         return tuple(values[source.name][source.index] for source in results(graph))
+
+    def _known_or_traced(self, op: Any, operands: list[Any]) -> Any:
+        """Sizes and the like are computed while JAX traces: in a loop they may be a shape."""
+        known = all(x is None or isinstance(x, np.ndarray) for x in operands)
+        if not known or op.type in FLOW or not all(map(_is_small, op.output_desc)):
+            return self._compute(op, operands)
+        with jax.ensure_compile_time_eval():
+            return jax.tree.map(np.asarray, self._compute(op, operands))
 
     def _compute(self, op: Any, operands: list[Any]) -> Any:
         if op.type in FLOW:
@@ -187,6 +207,14 @@ def load(
     return AirFunction(read(file_name), file_name, rules or {}, strict)
 
 
+_SMALL = 1024
+
+
+def _is_small(described: Any) -> bool:
+    shape = _shape(described)
+    return all(dim >= 0 for dim in shape) and prod(shape) <= _SMALL
+
+
 def _tuple(result: Any) -> tuple[Any, ...]:
     return result if isinstance(result, tuple) else (result,)
 
@@ -194,12 +222,7 @@ def _tuple(result: Any) -> tuple[Any, ...]:
 def _order(graph: Any, file: Any) -> list[Any]:
     """Operators such that each comes after its sources."""
     by_name = {op.name: op for op in graph.op}
-    edges = {
-        op.name: [text.rpartition(":")[0] for text in op.input if ":" in text] for op in graph.op
-    }
-    unknown = {source for names in edges.values() for source in names if source not in by_name}
-    if unknown:
-        raise AirError(f"graph {graph.name!r} has no operators {sorted(unknown)}", file=file)
+    edges = {op.name: [found.name for found in map(end, op.input) if found] for op in graph.op}
     try:
         return [by_name[name] for name in TopologicalSorter(edges).static_order()]
     except CycleError as error:
@@ -261,8 +284,8 @@ def _constant(op: Any, file: Any) -> np.ndarray:
     return np.frombuffer(tensor.data, dtype).reshape(shape)
 
 
-_PLAIN = {"s": lambda a: a.s.decode(), "i": lambda a: a.i, "f": lambda a: a.f, "b": lambda a: a.b}
-_PLAIN |= {"dt": lambda a: a.dt}
+_PLAIN = {"s": lambda a: a.s.decode("utf-8", "replace"), "i": lambda a: a.i, "f": lambda a: a.f}
+_PLAIN |= {"b": lambda a: a.b, "dt": lambda a: a.dt}
 _LISTS = {1: "s", 2: "i", 3: "f", 4: "b", 10: "dt"}
 
 

@@ -4,7 +4,8 @@
 ``Name(input, optional?, dynamic*) -> (output) {attribute: Type = default} [subgraph]``; an
 attribute without default is required. ``kernels.tsv`` has what the kernel tables of CANN 8.1 list:
 operator, engine, and the dtypes of its ports (those of outputs begin with ``>``); a port that is
-not listed takes what the kernel's code decides.
+not listed takes what the kernel's code decides. Of the operators that we write, ports have the
+prototypes' names; the tables call some of them otherwise.
 """
 
 from __future__ import annotations

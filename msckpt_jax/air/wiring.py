@@ -44,20 +44,22 @@ class Source:
     index: int
 
 
+def end(text: str) -> Source | None:
+    """``name:index``, which GE splits at the last colon; None where there is no index."""
+    name, colon, index = text.rpartition(":")
+    digits = index.removeprefix("-")
+    sound = colon and digits.isascii() and digits.isdigit() and len(digits) < 10
+    return Source(name, int(index)) if sound else None
+
+
 def sources(operator: Any) -> list[Source | None]:
     """The data inputs by position; None is one that is not fed.
 
-    GE splits at the last colon; ``name:-1`` orders execution and takes no position, and whatever
-    has no index takes one and stays unconnected.
+    ``name:-1`` orders execution and takes no position, and whatever has no index takes one and
+    stays unconnected.
     """
-    found: list[Source | None] = []
-    for text in operator.input:
-        name, colon, index = text.rpartition(":")
-        if not colon or not index.lstrip("-").isdigit():
-            found.append(None)
-        elif int(index) >= 0:
-            found.append(Source(name, int(index)))
-    return found
+    ends = map(end, operator.input)
+    return [source for source in ends if source is None or source.index >= 0]
 
 
 def arguments(graph: Any) -> list[Any]:
@@ -70,8 +72,7 @@ def results(graph: Any) -> list[Source]:
     ends = [op for op in graph.op if op.type == "NetOutput"]
     if ends:
         return [source for source in sources(ends[0]) if source is not None]
-    found = (text.rpartition(":") for text in dict.fromkeys(graph.output))
-    return [Source(name, int(index)) for name, _, index in found]
+    return [end(text) or Source(text, 0) for text in dict.fromkeys(graph.output)]
 
 
 def input_names(operator: Any) -> tuple[list[str], list[int]]:

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import msckpt_jax as ms
 from msckpt_jax._protos import ge_ir_pb2
+from msckpt_jax.air.adapters import ADAPTERS
 from msckpt_jax.air.check import check
 from msckpt_jax.air.prototypes import SOCS, kernels, prototypes
 from msckpt_jax.cli import main
@@ -135,6 +138,31 @@ FAULTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
         lambda m: setattr(operator(m, "Add_0"), "type", "Plus"),
         "no such operator",
     ),
+    "an index that is no number": (
+        "min_py",
+        lambda m: operator(m, "Add_0").input.__setitem__(0, "MatMulV2_0:²"),
+        "has no index",
+    ),
+    "an index with two signs": (
+        "min_py",
+        lambda m: operator(m, "Add_0").input.__setitem__(0, "MatMulV2_0:--1"),
+        "has no index",
+    ),
+    "a result without a number": (
+        "min_py",
+        lambda m: m.graph[0].output.append("Cast_0:²"),
+        "no such operator",
+    ),
+    "a graph in itself": (
+        "min_py",
+        lambda m: operator(m, "If_0").subgraph_name.__setitem__(0, m.graph[0].name),
+        "graphs contain themselves",
+    ),
+    "an argument without a value": (
+        "min_py",
+        lambda m: operator(m, "Data_0").ClearField("output_desc"),
+        "its value is not described",
+    ),
     "no type": ("min_py", lambda m: setattr(operator(m, "Add_0"), "type", ""), "no type"),
     "an impossible dim": (
         "min_py",
@@ -226,9 +254,30 @@ def test_planted_faults_are_found(name: str, plant: Callable[[Any], Any], text: 
 def test_kernels_of_a_chip_are_compared() -> None:
     found = check(model("sw_concat"), soc="Ascend910B")
     assert [finding.problem for finding in found if finding.fault] == [
-        "no kernel on ascend910b takes {'concat_dim': 'int64', 'x': 'float'}"
+        "no kernel on ascend910b takes {'concat_dim': 'int64', 'x': 'float'} "
+        "and gives {'y': 'float'}"
     ]
     assert any("only the CPU (tf_aicpu)" in finding.problem for finding in found)
+
+
+def test_results_that_a_chip_lacks(tmp_path: Path) -> None:
+    """The cores of the 310P cast to few dtypes; of what they take nothing is missing."""
+    x = np.ones(3, np.float32)
+    done = ms.export(lambda x: x.astype("uint32"), x, file_name=tmp_path / "a",
+                     file_format="AIR", soc="Ascend310P")  # fmt: skip
+    note, _ = done.notes
+    assert "only the CPU (aicpu, tf_aicpu) of ascend310p takes" in note
+    assert "and gives {'y': 'uint32'}" in note
+
+
+def test_ports_of_kernels_have_the_names_of_the_prototypes() -> None:
+    for name in {kind for row in ADAPTERS.values() for kind in row.operators}:
+        prototype = prototypes()[name]
+        known = {port.name for port in prototype.inputs}
+        known |= {f">{port.name}" for port in prototype.outputs}
+        for engine, ports in kernels().get(name, {}).items():
+            extra = ports.keys() - known
+            assert not extra or (name == "AvgPool" and extra == {"filter", "bias"}), (name, engine)
 
 
 def test_tables() -> None:

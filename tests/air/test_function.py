@@ -129,9 +129,61 @@ def _outside(model: Any) -> None:
     op.attr["location"].s, op.attr["length"].i = b"../../etc/passwd", 10
 
 
+def _located(text: bytes) -> Any:
+    def change(model: Any) -> None:
+        op = next(op for op in model.graph[0].op if op.name == "Const_0")
+        op.attr["location"].s, op.attr["length"].i = text, 10
+
+    return change
+
+
+def _loop(model: Any) -> None:
+    op = next(op for op in model.graph[0].op if op.subgraph_name)
+    op.subgraph_name[0] = model.graph[0].name
+
+
+def _many(model: Any) -> None:
+    """Forty graphs, each of which has the next one twice."""
+    for number in range(40):
+        graph = model.graph.add(name=f"g{number}")
+        names = [f"g{number + 1}"] * 2 if number < 39 else []
+        graph.op.add(name="Case", type="Case").subgraph_name.extend(names)
+    next(op for op in model.graph[0].op if op.subgraph_name).subgraph_name[0] = "g0"
+
+
+def _renamed(model: Any) -> None:
+    model.graph[0].op[3].name = model.graph[0].op[4].name
+
+
+def _input(text: str) -> Any:
+    return lambda model: model.graph[0].op[-1].input.__setitem__(0, text)
+
+
+def _undescribed(model: Any) -> None:
+    next(op for op in model.graph[0].op if op.type == "Data").ClearField("input_desc")
+
+
+def _nowhere(model: Any) -> None:
+    next(op for op in model.graph[0].op if op.subgraph_name).subgraph_name[0] = "nowhere"
+
+
 @pytest.mark.parametrize(
     ("name", "change", "text"),
     [
+        ("min_py", _located(b"a\0b"), "does not fit"),
+        ("min_py", _located(b"x" * 6000), "does not fit"),
+        ("min_py", _located(b"loop"), "does not fit"),
+        ("min_py", _located(b"."), "does not fit"),
+        ("min_py", _located(b"away/file"), "from outside its folder"),
+        ("min_py", _loop, "graphs contain themselves"),
+        ("min_py", _many, "beyond all bounds"),
+        ("min_py", _renamed, "is there 2 times"),
+        ("min_py", _input("nobody:0"), "no such operator"),
+        ("min_py", _input("Data_0:7"), "it has 1 outputs"),
+        ("min_py", _input("Data_0:²"), "has no index"),
+        ("min_py", _input("Data_0:" + "9" * 5000), "has no index"),
+        ("min_py", _undescribed, "not described"),
+        ("min_py", _nowhere, "graph 'nowhere' is not in the model"),
         ("min_py", _plus, r"operators Plus \(2\)"),
         ("ctrl", _cycle, "has a cycle"),
         ("min_py", _cut, "'Const_0' of shape .*expected 48, found 3"),
@@ -141,8 +193,12 @@ def _outside(model: Any) -> None:
     ],
 )
 def test_bad_files_are_refused(name: str, change: Any, text: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "loop").symlink_to("loop")
+    (tmp_path / "in" / "away").symlink_to(tmp_path)
+    (tmp_path / "file").write_bytes(bytes(10))
     with pytest.raises(AirError, match=text):
-        load(_changed(tmp_path, name, change))
+        load(_changed(tmp_path / "in", name, change))
 
 
 @pytest.mark.parametrize("data", [b"", b"hello, this is no protobuf", bytes(range(256))])
