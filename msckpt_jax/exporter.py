@@ -160,7 +160,8 @@ def export(
         durable: fsync before a new file replaces an old one.
         soc: AIR: ``"Ascend910B"``, ``"Ascend310P"`` or ``"Ascend910"``: ``notes`` tell what the
             chip has no kernel for.
-        narrow: AIR: float64 becomes float32 and int64 becomes int32.
+        narrow: AIR: float64 becomes float32, int64 becomes int32, complex128 becomes complex64;
+            constants and weights with numbers that these lack are refused.
         opset: ONNX: the version of its operators.
         engine: ONNX: ``"native"`` uses rules of this library only, ``"jax2onnx"`` that package
             only, in a process of its own; ``"auto"`` goes to jax2onnx for what the rules lack,

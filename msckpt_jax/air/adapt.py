@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from msckpt_jax._protos.ge_ir_pb2 import ModelDef
-from msckpt_jax.air.adapters import ADAPTERS, Ints, Row
+from msckpt_jax.air.adapters import ADAPTERS, Ints, Row, product
 from msckpt_jax.air.builder import Builder
+from msckpt_jax.air.narrowing import NARROW
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.lowering.graph import (
     Const,
@@ -32,9 +32,6 @@ _PROMOTED = frozenset(
     | {"LessEqual"}
 )
 
-#: What ``narrow=True`` makes of the dtypes that Ascend's cores lack.
-NARROW = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.int64): np.dtype(np.int32)}
-
 
 @dataclass(slots=True)
 class Adapted:
@@ -49,7 +46,7 @@ def adapt(graph: Graph, *, narrow: bool = False, rules: Mapping[str, Row] | None
 
     Args:
         graph: of MindSpore's operators.
-        narrow: float64 becomes float32 and int64 becomes int32, arguments and weights too.
+        narrow: whether there are no dtypes of 64 bits, arguments and weights too.
         rules: rows for more operators, or other ones.
 
     Raises:
@@ -73,7 +70,8 @@ class _Adapting:
         self._bodies = 0
 
     def main(self, graph: Graph) -> None:
-        builder = Builder(self.out.model.graph.add(name=graph.name), self.dtypes)
+        message = self.out.model.graph.add(name=graph.name)
+        builder = Builder(message, self.dtypes, graph.parameters)
         for value in graph.inputs:
             builder.argument(value)
         for parameter in graph.parameters.values():
@@ -99,7 +97,9 @@ class _Adapting:
             try:
                 self._node(emit, node)
             except UnsupportedError as error:
-                self.problems[str(error)] = None
+                where = f"{node.source}: "
+                known = not node.source or str(error).startswith(where)
+                self.problems[str(error) if known else where + str(error)] = None
                 for value in node.outputs:  # so that what follows is looked at, too
                     builder.argument(value)
         builder.results([r.array if isinstance(r, Const) else r for r in results])
@@ -175,7 +175,7 @@ class Emit:
 
     def reshape(self, operand: Any, shape: tuple[int, ...]) -> Value:
         dtype, old = self.type(operand)
-        known = tuple(prod(old) if size == -1 else size for size in shape)
+        known = tuple(product(old) if size == -1 else size for size in shape)
         return self.value("Reshape", [operand, np.array(shape, np.int64)], dtype, known)
 
     def transpose(self, operand: Any, order: Sequence[int]) -> Any:
@@ -236,7 +236,7 @@ class Emit:
                 pieces.append(np.array([part.value], dtype))
             else:
                 pieces.append(self.reshape(self._scalar(part, dtype), (1,)))
-        axis = np.array(0, np.int64)
+        axis = np.array(0, np.int32)
         return self.value("ConcatV2", [pieces, axis], dtype, (len(parts),), N=len(pieces))
 
     def _scalar(self, part: Any, dtype: Any) -> Value:

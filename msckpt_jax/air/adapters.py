@@ -8,14 +8,14 @@ MindSpore's definition.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from msckpt_jax.lowering.graph import Const, Node, Size, Tensor, Value
+from msckpt_jax.lowering.graph import Const, Dim, Node, Size, Tensor, Value
 
 #: MindSpore has an adapter to this GE operator; " of X" follows where it is that of another name.
 ADAPTER = "MindSpore's adapter"
@@ -101,6 +101,12 @@ class Attr:
 
     def __call__(self, node: Node) -> Any:
         return node.attrs.get(self.name, self.default)
+
+
+def product(dims: Sequence[Dim]) -> Dim:
+    """How many elements there are, "?" where that is dynamic."""
+    known = [dim for dim in dims if isinstance(dim, int)]
+    return prod(known) if len(known) == len(dims) else "?"
 
 
 def _list(value: Any) -> list[int]:
@@ -222,17 +228,21 @@ def _scatter_mul(emit: Any, node: Node) -> None:
     """No TensorScatterMul: all is laid out in one line, where ScatterElements multiplies."""
     x, indices, updates = node.inputs
     dims, dtype = emit.type(x).shape, emit.type(indices).dtype
+    if not all(isinstance(dim, int) for dim in dims[1:]):
+        raise emit.refuse(node, "of a tensor whose sizes after the first are dynamic")
     depth = emit.type(indices).shape[-1]
-    rows, rest = emit.type(indices).shape[:-1], prod(dims[depth:])
+    rows = emit.type(indices).shape[:-1]
     steps = np.array([prod(dims[axis + 1 :]) for axis in range(depth)], dtype)
     parts = emit.value("Mul", [indices, steps], dtype, (*rows, depth))
     begin = emit.value("ReduceSum", [parts, np.array([-1], np.int64)], dtype, rows)
-    column = emit.reshape(begin, (prod(rows), 1))
-    places = emit.value("Add", [column, np.arange(rest, dtype=dtype)], dtype, (prod(rows), rest))
-    line = Value(Tensor(emit.type(x).dtype, (prod(dims),)))
+    column = emit.value("Reshape", [begin, np.array([-1, 1], np.int64)], dtype, (product(rows), 1))
+    within = np.arange(prod(dims[depth:]), dtype=dtype)
+    places = emit.value("Add", [column, within], dtype, (product(rows), *within.shape))
+    line = Value(Tensor(emit.type(x).dtype, (product(dims),)))
     operands = [emit.reshape(part, (-1,)) for part in (x, places, updates)]
     emit("ScatterElements", operands, [line], {"axis": 0, "reduction": "mul"})
-    emit("Reshape", [line, np.array(dims, np.int64)], node.outputs)
+    whole = [dim if isinstance(dim, int) else -1 for dim in dims]
+    emit("Reshape", [line, np.array(whole, np.int64)], node.outputs)
 
 
 #: MindSpore's numbers for how elements are scattered.
@@ -251,7 +261,7 @@ def _add_n(emit: Any, node: Node) -> None:
 
 def _concat(emit: Any, node: Node) -> None:
     parts = _parts(node)
-    axis = np.array(given(node, 1), np.int64)
+    axis = np.array(given(node, 1), np.int32)  # of int64 the chips' cores have no kernel
     emit("ConcatV2", [parts, axis], node.outputs, {"N": len(parts)})
 
 
@@ -402,7 +412,7 @@ def _pivots(emit: Any, order: Value, pivots: Value, shape: tuple[int, ...]) -> N
         found.append(emit.value("ReduceSum", [place, last[None]], dtype, one, keep_dims=True))
         now = emit.value("SelectV2", [there, here, now], dtype, shape)
         now = emit.value("SelectV2", [rows == step, wanted, now], dtype, shape)
-    emit("ConcatV2", [found, last], [pivots], {"N": len(found)})
+    emit("ConcatV2", [found, last.astype(np.int32)], [pivots], {"N": len(found)})
 
 
 def _part(kind: str) -> Adapt:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from msckpt_jax._protos import ge_ir_pb2
+from msckpt_jax.air import narrowing
 from msckpt_jax.air.prototypes import Prototype, prototypes
 from msckpt_jax.dtypes import of_array
 from msckpt_jax.errors import UnsupportedError
@@ -29,20 +30,27 @@ _LAYOUTS = {4: "NCHW", 5: "NCDHW"}
 class Builder:
     """One graph under construction.
 
+    Args:
+        message: an empty ``GraphDef``.
+        dtypes: what becomes of some dtypes.
+        weights: names that nothing but the graph's weights may have.
+
     Attributes:
         message: the ``GraphDef``.
         weights: name of a Const whose value is not in its message -> the parameter it is. In
             the message it has a ``length``, as one whose value is in another file.
     """
 
-    def __init__(self, message: Any, dtypes: Mapping[np.dtype, np.dtype]):
+    def __init__(
+        self, message: Any, dtypes: Mapping[np.dtype, np.dtype], weights: Iterable[str] = ()
+    ):
         self.message = message
         self.weights: dict[str, Parameter] = {}
         self._dtypes = dtypes
         self._sources: dict[Value, tuple[str, int, Tensor]] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
         self._descriptions: dict[tuple[Tensor, str], Any] = {}
-        self._names: set[str] = set()
+        self._names = set(weights)
         self._counts: Counter[str] = Counter()
 
     def argument(self, value: Value) -> None:
@@ -57,17 +65,21 @@ class Builder:
 
     def parameter(self, value: Parameter) -> None:
         """A weight; its Const has its name, and no data yet."""
-        name = self._unique(value.name)
+        name, type_ = value.name, value.type
+        if type_.dtype in self._dtypes:
+            type_ = Tensor(self._dtypes[type_.dtype], type_.shape)
+            narrowing.check_weight(name, value.data, type_.dtype)
         op = self._operator("Const", name)
         op.attr["value"].t.desc.CopyFrom(self._described(value.type, "ND"))
         op.attr["length"].i = 0
         self._outputs(op, [value], ["ND"])
         op.MergeFrom(_bookkeeping((), ("y",)))
-        self.weights[name] = value
+        self.weights[name] = Parameter(type_, name, value.data)
 
     def constant(self, array: np.ndarray) -> Value:
         array = np.ascontiguousarray(array).reshape(array.shape)
-        array = array.astype(self._dtypes.get(array.dtype, array.dtype), copy=False)
+        if array.dtype in self._dtypes:
+            array = narrowing.constant(array, self._dtypes[array.dtype])
         key = array.dtype.str + array.dtype.name, array.shape, array.tobytes()
         if key not in self._constants:
             value = Value(Tensor(array.dtype, array.shape))
@@ -104,6 +116,8 @@ class Builder:
         self._outputs(op, results, [layout.get(len(v.type.shape), "ND") for v in results])
         for name, attribute in prototype.attributes.items():  # defaults too, as MindSpore does
             given = (attributes or {}).get(name)
+            if isinstance(given, np.dtype):
+                given = self._dtypes.get(given, given)
             self._set(op, name, attribute.type, attribute.value if given is None else given)
         op.subgraph_name.extend(subgraphs)
         ports = tuple(port.name for port in prototype.outputs)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
 from msckpt_jax.air import adapt, check, function, writer
 from msckpt_jax.air.check import MAXIMUM_BYTES
+from msckpt_jax.air.narrowing import NARROW
 from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering import payload
 from msckpt_jax.lowering.graph import Graph
@@ -43,18 +46,25 @@ def atc_command(path: str, soc: str | None = None) -> str:
     output = path.removesuffix(".air")
     version = SOC_VERSIONS.get(soc or "", "<SOC_VERSION>")
     return (
-        f"atc --framework=1 --model={path} --output={output} --soc_version={version} "
-        "--precision_mode=must_keep_origin_dtype"
+        f"atc --framework=1 --model={shlex.quote(path)} --output={shlex.quote(output)} "
+        f"--soc_version={version} --precision_mode=must_keep_origin_dtype"
     )
 
 
 def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
     """The largest difference to JAX when the file runs by the meanings of GE's operators."""
     run = function.load(file, strict=True)
+    trials = verification.trials(traced)
+    if wanted.narrow:
+        trials = [([*map(_narrow, given)], [*map(_narrow, found)]) for given, found in trials]
 
     def results(*inputs: Any) -> Any:
         with jax.enable_x64(True):  # the file has 64 bits where it says so
             found = run(*inputs)
         return found if isinstance(found, tuple) else (found,)
 
-    return verification.largest(file, verification.trials(traced), results, "GE's operators")
+    return verification.largest(file, trials, results, "GE's operators")
+
+
+def _narrow(array: np.ndarray) -> np.ndarray:
+    return array.astype(NARROW.get(array.dtype, array.dtype), copy=False)

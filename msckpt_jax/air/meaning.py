@@ -440,7 +440,8 @@ def _lu(a: Any, x: Any) -> Any:
 
 
 def _range(a: Any, start: Any, limit: Any, delta: Any) -> Any:
-    return jnp.arange(np.asarray(start).item(), np.asarray(limit).item(), np.asarray(delta).item())
+    bounds = (np.asarray(bound).item() for bound in (start, limit, delta))
+    return jnp.arange(*bounds, dtype=jnp.result_type(start))
 
 
 def _gelu(a: Any, x: Any) -> Any:

@@ -8,17 +8,21 @@ which GE reads by the Const's ``location`` and ``length`` (``SeparateModelDef`` 
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from msckpt_jax._protos.ge_ir_pb2 import AttrDef, GraphDef, ModelDef, OpDef, TensorDef
 from msckpt_jax.air.adapt import Adapted
 from msckpt_jax.air.check import MAXIMUM_BYTES
+from msckpt_jax.air.narrowing import NARROW
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Part
+from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering import payload
+from msckpt_jax.lowering.graph import Parameter
 
 _GRAPH, _OP, _ATTR, _TENSOR, _DATA = (
     message.DESCRIPTOR.fields_by_name[field].number
@@ -42,21 +46,38 @@ class Options(NamedTuple):
 
 
 def write(model: Adapted, target: Path, options: Options) -> None:
-    """Write the file; it replaces an older one when it is complete, with what lies beside it."""
-    weights = {name: payload.content(p) for name, p in model.weights.items()}
+    """Write the file; it replaces an older one when it is complete, with what lies beside it.
+
+    Raises:
+        ExportError: it has more than 2 GiB without its weights; nothing is written.
+    """
+    weights = {name: _content(parameter) for name, parameter in model.weights.items()}
     parts = list(_model(model.model, target.stem, weights))
+    folder = target.parent / "air_weight" / target.stem
+    older = _files(folder)
     if sum(map(planning.size_of, parts)) <= options.split_bytes:
         payload.write(target, parts, options)
-        _remove(target, None)
+        _remove(folder, older)
         return
-    folder = _folder(target)
-    folder.mkdir(mode=0o700, parents=True)
-    for number, (name, content) in enumerate(weights.items()):
-        file = folder / f"Const_{number}_file"
-        payload.write(file, [content], options)
-        _locate(model.model.graph[0], name, file.relative_to(target.parent), content)
-    payload.write(target, list(_model(model.model, target.stem, {})), options)
-    _remove(target, folder)
+    new = _names(folder, len(weights), older)
+    _locate(model.model.graph[0], weights, [file.relative_to(target.parent) for file in new])
+    parts = list(_model(model.model, target.stem, {}))
+    size = sum(map(planning.size_of, parts))
+    if size > MAXIMUM_BYTES:
+        raise ExportError(f"GE reads 2 GiB, the graph without its weights has {size:,} bytes")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for file, content in zip(new, weights.values(), strict=True):
+            payload.write(file, [content], options)
+        payload.write(target, parts, options)
+    except BaseException:
+        _remove(folder, new)
+        raise
+    _remove(folder, older)
+
+
+def _content(parameter: Parameter) -> Part:
+    return payload.content(parameter, narrow=parameter.data.dtype in NARROW)
 
 
 def _model(model: Any, name: str, weights: dict[str, Part]) -> Iterator[Part]:
@@ -93,21 +114,37 @@ def _const(op: Any, content: Part) -> list[Part]:
     return [shell.SerializeToString(deterministic=True), *payload.nested(_ATTR, entry)]
 
 
-def _folder(target: Path) -> Path:
-    """A new folder for weights; the present file may refer to the other one."""
-    places = [target.parent / "air_weight" / f"{target.stem}{mark}" for mark in ("", "_1")]
-    return places[1] if places[0].exists() else places[0]
+_FILE = re.compile(r"Const_[0-9]+_file(_[0-9]+)?")
 
 
-def _remove(target: Path, kept: Path | None) -> None:
-    """The weights of an older file of this name."""
-    for mark in ("", "_1"):
-        folder = target.parent / "air_weight" / f"{target.stem}{mark}"
-        if folder != kept and folder.exists():
-            shutil.rmtree(folder)
+def _files(folder: Path) -> list[Path]:
+    """The weights of older files of this name, also of one that was not finished."""
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if _FILE.fullmatch(path.name)]
 
 
-def _locate(graph: Any, name: str, location: Path, content: Part) -> None:
-    op = next(op for op in graph.op if op.name == name)
-    op.attr["location"].s = location.as_posix().encode()
-    op.attr["length"].i = planning.size_of(content)
+def _names(folder: Path, count: int, taken: Sequence[Path]) -> list[Path]:
+    """GE's names of the files, numbered where the present file may refer to some of these."""
+    for mark in ("", *(f"_{number}" for number in range(1, len(taken) + 1))):
+        found = [folder / f"Const_{number}_file{mark}" for number in range(count)]
+        if not {*found} & {*taken}:
+            return found
+    raise AssertionError(taken)  # there are more marks than files that could have one
+
+
+def _remove(folder: Path, files: Sequence[Path]) -> None:
+    """Remove files of weights, and folders that are empty then."""
+    for file in files:
+        file.unlink(missing_ok=True)
+    for place in (folder, folder.parent):
+        with suppress(OSError):  # not there, or not empty: somebody else's
+            place.rmdir()
+
+
+def _locate(graph: Any, weights: Mapping[str, Part], places: Sequence[Path]) -> None:
+    operators = {op.name: op for op in graph.op}
+    for (name, content), place in zip(weights.items(), places, strict=True):
+        op = operators[name]
+        op.attr["location"].s = place.as_posix().encode()
+        op.attr["length"].i = planning.size_of(content)

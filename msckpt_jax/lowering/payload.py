@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from msckpt_jax.checkpoint import cipher, records, wire
+from msckpt_jax.checkpoint import boxes, cipher, records, wire
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint import writer as bytes_writer
 from msckpt_jax.checkpoint.plan import Part, Plan
@@ -49,13 +49,19 @@ def encryption(
     )
 
 
-def content(parameter: Parameter) -> Part:
-    """The bytes of a weight: an array, or a tensor that is gathered window by window."""
-    data = parameter.data
-    if parameter.type.dtype.kind == "c":  # no dtype of a CheckPoint
-        return np.ascontiguousarray(data)
+def content(parameter: Parameter, narrow: bool = False) -> Part:
+    """The bytes of a weight: an array, or a tensor that is gathered window by window.
+
+    ``narrow``: the data may have another dtype than the weight, to which it is cast on its way.
+    """
+    data, dtype = parameter.data, parameter.type.dtype
+    if dtype.kind == "c":  # no dtype of a CheckPoint
+        return np.ascontiguousarray(data, dtype)
     found = records.of_value(parameter.name, data).content
+    if narrow and isinstance(found, np.ndarray) and found.dtype != dtype:
+        found = records.Tensor(found.shape, dtype, ((boxes.whole(found.shape), found),))
     if isinstance(found, records.Tensor):
+        found = found._replace(stored=dtype) if narrow else found
         return planning.Range(found, 0, math.prod(found.shape))
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -49,8 +50,71 @@ def test_large_weights_lie_beside_the_file(tmp_path: Path) -> None:
     assert len(list(folder.iterdir())) == 4
     np.testing.assert_allclose(function.load(out.file)(x), net(x), rtol=1e-6)
     out = ms.export(net, x, file_name=tmp_path / "a", file_format="AIR")
-    assert not list((tmp_path / "air_weight").iterdir())
+    assert list(tmp_path.iterdir()) == [out.file]
     np.testing.assert_allclose(function.load(out.file)(x), net(x), rtol=1e-6)
+
+
+def _beside(path: Path, **how: Any) -> Path:
+    x = np.ones((2, 3), np.float32)
+    return ms.export(Mlp(), x, file_name=path, file_format="AIR", split_bytes=1, **how).file
+
+
+def _files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_another_files_weights_are_left_alone(tmp_path: Path) -> None:
+    _beside(tmp_path / "a_1")
+    before, x = _files(tmp_path), np.ones((2, 3), np.float32)
+    for split in (1, 0, None):
+        ms.export(Mlp(), x, file_name=tmp_path / "a", file_format="AIR", split_bytes=split)
+    (tmp_path / "a.air").unlink()
+    assert _files(tmp_path) == before
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_failure_leaves_what_was_there(tmp_path: Path, older: bool) -> None:
+    def fails(data: bytes, key: bytes) -> bytes:
+        if len(data) > 200:  # not the first weights
+            raise RuntimeError("no")
+        return data
+
+    if older:
+        _beside(tmp_path / "a")
+    before = _files(tmp_path)
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="no"):
+            _beside(tmp_path / "a", enc_key=b"k", enc_mode=fails)
+        assert _files(tmp_path) == before
+        assert older or not list(tmp_path.iterdir())
+
+
+_KILLED = """
+import os, sys
+import numpy as np
+import msckpt_jax as ms
+from tests.exporting import Mlp
+def die(data, key):
+    if len(data) > 200:
+        os._exit(9)
+    return data
+ms.export(Mlp(), np.ones((2, 3), np.float32), file_name=sys.argv[1], file_format="AIR",
+          split_bytes=0, enc_key=b"k", enc_mode=die)
+"""
+
+
+def test_a_process_that_dies_is_no_obstacle(tmp_path: Path) -> None:
+    path = _beside(tmp_path / "a")
+    before = _files(tmp_path)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    died = subprocess.run([sys.executable, "-c", _KILLED, path], env=environment, check=False)
+    assert died.returncode == 9
+    assert before.items() < _files(tmp_path).items()  # there are some weights more
+    for _ in range(2):
+        _beside(tmp_path / "a")
+        np.testing.assert_allclose(function.load(path)(np.ones((2, 3), np.float32)),
+                                   Mlp()(np.ones((2, 3), np.float32)), rtol=1e-6)  # fmt: skip
+        assert len(_files(tmp_path)) == len(before)
 
 
 def test_bytes_are_the_same_each_time(tmp_path: Path) -> None:
@@ -169,6 +233,63 @@ def test_narrow_leaves_no_wide_dtypes(tmp_path: Path) -> None:
             assert types[tensor.dtype].name not in wide, op.name
 
 
+@pytest.mark.parametrize("kind", ["float64", "int64"])
+@pytest.mark.parametrize("beside", [None, 0])
+def test_narrow_weights(kind: str, beside: int | None, tmp_path: Path) -> None:
+    """They have the narrow dtype's bytes, and casts go to it."""
+    weights = {"w": np.arange(6).reshape(2, 3).T.astype(kind), "b": np.arange(2).astype(kind)}
+
+    def net(p: Any, x: Any) -> Any:
+        y = x @ p["w"] + p["b"]
+        return y, y.astype("float64"), y.astype("int64"), jnp.argmax(y, 1), y.sum()
+
+    with jax.enable_x64(True):
+        out = ms.export((net, weights), np.ones((4, 3), kind), file_name=tmp_path / "a",
+                        file_format="AIR", narrow=True, verify=True,
+                        split_bytes=beside)  # fmt: skip
+    assert out.difference == 0
+    model = file.read(out.file)
+    assert [finding for finding in check.check(model) if finding.fault] == []
+    narrow = {"float64": "float32", "int64": "int32"}[kind]
+    for name, value in function.load(out.file).parameters.items():
+        if name in weights:
+            assert value.dtype == narrow
+            np.testing.assert_array_equal(value, weights[name])
+    casts = [(op.output_desc[0].dtype, op.attr["dst_type"].i) for op in model.graph[0].op
+             if op.type == "Cast"]  # fmt: skip
+    assert set(casts) <= {(1, 0), (7, 3)}  # float32 and int32 in both numberings
+
+
+def test_narrow_keeps_shards_apart(tmp_path: Path) -> None:
+    mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("a", "b"))
+    with jax.enable_x64(True):
+        whole = np.arange(16.0).reshape(4, 4)
+        weights = {"w": jax.device_put(jnp.asarray(whole), spread)}
+        with jax.transfer_guard_device_to_device("disallow"):
+            out = ms.export((lambda p, x: x @ p["w"], weights), np.ones((2, 4)),
+                            file_name=tmp_path / "a", file_format="AIR", narrow=True)  # fmt: skip
+    np.testing.assert_array_equal(function.load(out.file).parameters["w"], whole)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(2**40, "int64"), (-(2**31) - 1, "int64"), (1e300, "float64")]
+)
+def test_what_a_narrow_dtype_lacks_is_refused(value: Any, kind: str, tmp_path: Path) -> None:
+    x = np.ones(3, kind)
+    how = {"file_name": tmp_path / "a", "file_format": "AIR", "narrow": True}
+    with jax.enable_x64(True):
+        with pytest.raises(ExportError, match=r"test_export.py.*narrow=True: a constant has"):
+            ms.export(lambda x: x + value, x, **how)
+        weights = {"w": np.full(3, value, kind)}
+        with pytest.raises(ExportError, match="narrow=True: the weight 'w' has"):
+            ms.export((lambda p, x: x + p["w"], weights), x, **how)
+        assert not list(tmp_path.iterdir())
+        bound = np.iinfo if kind == "int64" else np.finfo
+        out = ms.export(lambda x: jnp.minimum(x, bound(kind).max), x, verify=True, **how)
+    assert out.difference == 0
+
+
 def test_encryption_is_the_users_function(tmp_path: Path) -> None:
     def flip(data: bytes, key: bytes) -> bytes:
         return bytes(b ^ key[0] for b in data)
@@ -229,3 +350,41 @@ def test_kept_sizes_and_bools(tmp_path: Path) -> None:
 
     x = jax.ShapeDtypeStruct(("b", 3), jnp.float32)
     ms.export(net, x, file_name=tmp_path / "a", file_format="AIR", verify=True)
+
+
+def test_a_loop_with_dynamic_sizes(tmp_path: Path) -> None:
+    """Sizes that operators in its body compute are shapes there."""
+
+    def net(x: Any, times: Any) -> Any:
+        def step(i: Any, c: Any) -> Any:
+            wide = jnp.where(jnp.arange(3)[None] <= i, c, jnp.broadcast_to(-1.0, c.shape))
+            return wide * 2 + jnp.ones((c.shape[0], 1))
+
+        return jax.lax.fori_loop(0, times, step, x)
+
+    x = jax.ShapeDtypeStruct(("b", 3), jnp.float32)
+    out = ms.export(net, x, np.int32(4), file_name=tmp_path / "a", file_format="AIR", verify=True)
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    again = jax.jit(function.load(out.file))(values, np.int32(4))
+    np.testing.assert_array_equal(again, net(values, np.int32(4)))
+
+
+def test_products_scattered_at_dynamic_sizes(tmp_path: Path) -> None:
+    def net(x: Any, index: Any) -> Any:
+        return x.at[index].mul(2.0)
+
+    index = jax.ShapeDtypeStruct((None,), jnp.int32)
+    for x in (np.ones((6, 3), np.float32), jax.ShapeDtypeStruct(("b", 3), jnp.float32)):
+        ms.export(net, x, index, file_name=tmp_path / "a", file_format="AIR", verify=True)
+    (tmp_path / "a.air").unlink()
+    x = jax.ShapeDtypeStruct((4, "b"), jnp.float32)
+    with pytest.raises(ExportError, match=r"test_export.py.*sizes after the first are dynamic"):
+        ms.export(net, x, np.arange(2), file_name=tmp_path / "a", file_format="AIR")
+
+
+def test_the_command_is_one_for_the_shell(tmp_path: Path) -> None:
+    x = np.ones(3, np.float32)
+    *_, command = ms.export(jnp.sin, x, file_name=tmp_path / "my net", file_format="AIR").notes
+    words = shlex.split(command)
+    assert f"--model={tmp_path / 'my net.air'}" in words
+    assert f"--output={tmp_path / 'my net'}" in words

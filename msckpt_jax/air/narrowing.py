@@ -1,0 +1,60 @@
+"""``narrow=True``: dtypes of 64 bits, which Ascend's cores lack, become those of half the bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from msckpt_jax.errors import UnsupportedError
+
+NARROW = {
+    np.dtype(np.float64): np.dtype(np.float32),
+    np.dtype(np.int64): np.dtype(np.int32),
+    np.dtype(np.complex128): np.dtype(np.complex64),
+}
+
+
+def constant(array: np.ndarray, wanted: np.dtype) -> np.ndarray:
+    """A constant in a narrow dtype; the extremes of its own, "no bound", become the other's.
+
+    Raises:
+        UnsupportedError: another number that the narrow dtype does not have.
+    """
+    found, lost = _cast(array, wanted)
+    for old, new in zip(_extremes(array.dtype), _extremes(wanted), strict=True):
+        found = np.where(array == old, wanted.type(new), found)
+        lost &= array != old
+    _refuse(array, lost, wanted, "a constant")
+    return found
+
+
+def check_weight(name: str, data: Any, wanted: np.dtype) -> None:
+    """Refuse a weight, one of several shards too, whose numbers a narrow dtype does not have."""
+    shards = data.addressable_shards if isinstance(data, jax.Array) else None
+    for part in [data] if shards is None else [shard.data for shard in shards]:
+        array = np.asarray(part)
+        _refuse(array, _cast(array, wanted)[1], wanted, f"the weight {name!r}")
+
+
+def _cast(array: np.ndarray, wanted: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """The array, and where a number is lost: a whole one, or a finite one made infinite."""
+    with np.errstate(over="ignore"):
+        found = array.astype(wanted)
+    lost = found != array if wanted.kind == "i" else np.isfinite(array) & ~np.isfinite(found)
+    return found, lost
+
+
+def _extremes(dtype: np.dtype) -> tuple[Any, ...]:
+    if dtype.kind == "c":
+        return ()
+    info = np.iinfo(dtype) if dtype.kind == "i" else np.finfo(dtype)
+    return info.min, info.max
+
+
+def _refuse(array: np.ndarray, lost: np.ndarray, wanted: np.dtype, what: str) -> None:
+    if lost.any():
+        raise UnsupportedError(
+            f"narrow=True: {what} has {array[lost][0]}, which is no {wanted.name}"
+        )
