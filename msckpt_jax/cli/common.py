@@ -18,7 +18,7 @@ from msckpt_jax import display
 from msckpt_jax.checkpoint import reader
 from msckpt_jax.checkpoint.reader import CheckpointFile
 from msckpt_jax.display import size as size
-from msckpt_jax.errors import CheckpointError
+from msckpt_jax.errors import FileError
 
 #: The environment variable that may hold the key, in hex.
 KEY_VARIABLE = "MSCKPT_KEY"
@@ -83,13 +83,18 @@ def open_file(args: argparse.Namespace, name: str) -> CheckpointFile:
     found = reader.encryption(name)
     if found is None:
         return CheckpointFile(name)
+    key = needed_key(args, name, found[0])
+    return CheckpointFile(name, key, args.dec_mode or found[0])
+
+
+def needed_key(args: argparse.Namespace, name: str, mode: str) -> bytes:
+    """The key of a file that is encrypted with ``mode``."""
     key = key_of(args.dec_key_file)
     if key is None:
-        raise CheckpointError(
-            f"encrypted with {found[0]}: give --dec-key-file, or the variable {KEY_VARIABLE}",
-            file=name,
+        raise FileError(
+            f"encrypted with {mode}: give --dec-key-file, or the variable {KEY_VARIABLE}", file=name
         )
-    return CheckpointFile(name, key, args.dec_mode or found[0])
+    return key
 
 
 def open_sound_file(args: argparse.Namespace, name: str) -> CheckpointFile:

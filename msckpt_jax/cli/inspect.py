@@ -5,20 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 from msckpt_jax import dtypes
 from msckpt_jax.checkpoint import reader
 from msckpt_jax.checkpoint.index import Entry
 from msckpt_jax.checkpoint.reader import CheckpointFile
-from msckpt_jax.cli import common, inspect_air, inspect_mindir
+from msckpt_jax.cli import common, inspect_air, inspect_mindir, inspect_onnx
 
 DESCRIPTION = """\
 Show the entries of a .ckpt or .safetensors file: names, dtypes, shapes, sizes, in how many slices
 they are stored, and the values of strings and scalars. Totals tell the model's parameters from
 the optimizer's. Only the headers are read, so it is quick for files of any size. Of a .mindir
 file its inputs, outputs, operators (and whether load knows them), parameters and notes; of a .air
-file inputs, operators and constants.
+file inputs, operators and constants; of a .onnx file inputs, outputs, operators, initializers
+and the files of its weights.
 """
 EXAMPLES = """\
   msckpt inspect model.ckpt
@@ -27,7 +29,10 @@ EXAMPLES = """\
   msckpt inspect secret.ckpt --dec-key-file key.bin
   msckpt inspect model.mindir
   msckpt inspect model.air
+  msckpt inspect model.onnx
 """
+
+_MODELS = {".air": inspect_air.run, ".onnx": inspect_onnx.run}
 
 #: Prefixes (MindSpore) and path components (optax) of what an optimizer keeps.
 _PREFIXES = (
@@ -51,8 +56,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.file.endswith(".air"):
-        return inspect_air.run(args)
+    if (model := _MODELS.get(Path(args.file).suffix)) is not None:
+        return model(args)
     if inspect_mindir.detect(args.file):
         return inspect_mindir.run(args)
     encrypted = reader.encryption(args.file)

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from msckpt_jax.cli import common
+from msckpt_jax.cli import common, tables
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,19 +59,9 @@ def as_json(file_name: str, chosen: Any = lambda name: True) -> dict[str, Any]:
 
 def _print(found: dict[str, Any]) -> None:
     console = common.console()
-    inputs = common.table("input", "dtype", "shape")
-    for row in found["inputs"]:
-        inputs.add_row(common.plain(row["name"]), row["dtype"], str(row["shape"]))
-    operators = common.table("operator", ">count", "in JAX")
-    for row in found["operators"]:
-        known = "yes" if row["loads"] else "no"
-        operators.add_row(common.plain(row["name"]), str(row["count"]), known)
-    constants = common.table("constant", "dtype", "shape", ">bytes")
-    for row in found["constants"]:
-        cells = row["dtype"], str(row["shape"]), f"{row['bytes']:,}"
-        constants.add_row(common.plain(row["name"]), *cells)
-    for table in (inputs, operators, constants):
-        console.print(table)
+    console.print(tables.tensors("input", found["inputs"]))
+    console.print(tables.operators(found["operators"]))
+    console.print(tables.tensors("constant", found["constants"]))
     total = sum(row["bytes"] for row in found["constants"])
     print(
         f"\n{found['file']}: AIR, {common.size(found['bytes'])}, {found['graphs']} graphs, "

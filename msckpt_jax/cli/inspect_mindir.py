@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from msckpt_jax import dtypes
-from msckpt_jax.cli import common
+from msckpt_jax.cli import common, tables
 from msckpt_jax.lowering.graph import Tensor
 from msckpt_jax.mindir import meaning, nodes, source
 from msckpt_jax.mindir.functions import Model
@@ -106,23 +106,11 @@ def _rows(name: str, type: Any) -> Iterator[dict[str, Any]]:
 def _print(found: dict[str, Any]) -> None:
     console = common.console()
     for kind in ("inputs", "outputs"):
-        table = common.table(kind[:-1], "dtype", "shape")
-        for row in found[kind]:
-            cells = (row["name"], row["dtype"] or "?", _shape(row["shape"]))
-            table.add_row(*map(common.plain, cells))
-        console.print(table)
+        console.print(tables.tensors(kind[:-1], found[kind]))
         console.print()
-    table = common.table("operator", ">count", "in JAX")
-    for row in found["operators"]:
-        cells = (row["name"], f"{row['count']:,}", "yes" if row["loads"] else "no meaning")
-        table.add_row(*map(common.plain, cells))
-    console.print(table)
+    console.print(tables.operators(found["operators"]))
     console.print()
-    table = common.table("parameter", "dtype", "shape", ">bytes")
-    for row in found["parameters"]:
-        cells = (row["name"], row["dtype"], _shape(row["shape"]), f"{row['bytes']:,}")
-        table.add_row(*map(common.plain, cells))
-    console.print(table)
+    console.print(tables.tensors("parameter", found["parameters"]))
     console.print()
     for key, value in found["user_info"].items():
         console.print(common.plain(f"{key}: {value}"))
@@ -137,10 +125,6 @@ def _print(found: dict[str, Any]) -> None:
         f"{len(found['preprocessor'])} preprocessing maps",
     ]
     console.print(common.plain(f"file: {', '.join(facts)}"))
-
-
-def _shape(shape: list[int | None] | None) -> str:
-    return "?" if shape is None else f"[{', '.join('?' if d is None else str(d) for d in shape)}]"
 
 
 def _without_key(args: argparse.Namespace, mode: str) -> int:

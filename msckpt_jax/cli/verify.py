@@ -8,6 +8,7 @@ from pathlib import Path
 from msckpt_jax import progress
 from msckpt_jax.air.prototypes import SOCS
 from msckpt_jax.cli import common
+from msckpt_jax.errors import AirError, MindIRError
 
 DESCRIPTION = """\
 Check that every record's bytes fit its dims and dtype, that nothing is truncated, and that the
@@ -16,13 +17,16 @@ itself pads short tensors with zeros and cuts long ones, in silence.
 
 An AIR file (.air) is checked by the rules of GE's loader and against the prototypes of CANN 8.1,
 and with --soc against a chip's kernels. Notes are no faults. An ONNX file (.onnx) is checked by
-onnx.checker, all types and shapes too, and loaded by onnxruntime.
+onnx.checker, all types and shapes too, and loaded by onnxruntime. A MindIR (.mindir) is read whole:
+its weights must be there in full, and its graphs make a function of JAX; operators that load has no
+meaning for are notes.
 """
 EXAMPLES = """\
   msckpt verify model.ckpt && echo sound
   msckpt verify secret.ckpt --dec-key-file key.bin
   msckpt verify model.air --soc Ascend910B
   msckpt verify model.onnx
+  msckpt verify model.mindir
 
 exit status: 0 sound, 1 damaged, 2 the file cannot be read
 """
@@ -41,7 +45,11 @@ def run(args: argparse.Namespace) -> int:
 def _air(args: argparse.Namespace) -> int:
     from msckpt_jax.air import check, file  # protobuf, only where it is needed
 
-    model = file.read(args.file)
+    try:
+        model = file.read(args.file)
+    except AirError as error:
+        print(error)
+        return 1
     found = check.check(model, soc=args.soc)
     for finding in found:
         print(finding)
@@ -62,6 +70,25 @@ def _onnx(args: argparse.Namespace) -> int:
     return 1 if found.problems else 0
 
 
+def _mindir(args: argparse.Namespace) -> int:
+    from msckpt_jax.mindir import meaning, reader, source
+
+    mode = source.encryption(args.file)
+    key = common.needed_key(args, args.file, mode) if mode else None
+    try:
+        graph = reader.read(args.file, key, args.dec_mode or mode or "AES-GCM").graph
+    except MindIRError as error:
+        print(error)
+        return 1
+    nodes = list(graph.walk())
+    unknown = sorted({node.op for node in nodes} - meaning.table().keys() - {"If", "While"})
+    for op in unknown:
+        print(f"note: load has no meaning for the operator {op}")
+    weights = len(graph.parameters)
+    print(f"{args.file}: {len(nodes)} operators, {weights} parameters, {len(unknown)} notes")
+    return 0
+
+
 def _checkpoint(args: argparse.Namespace) -> int:
     file = common.open_file(args, args.file)
     problems = [str(problem) for problem in file.problems]
@@ -80,4 +107,4 @@ def _checkpoint(args: argparse.Namespace) -> int:
     return 0
 
 
-_KINDS = {".air": _air, ".onnx": _onnx}
+_KINDS = {".air": _air, ".mindir": _mindir, ".onnx": _onnx}

@@ -302,8 +302,8 @@ def test_command_line(tmp_path: Path, capsys: Any) -> None:
     assert "fault: graph '210_206___main___Net_concat_construct_309'" in capsys.readouterr().out
     bad = tmp_path / "bad.air"
     bad.write_bytes(b"no protobuf")
-    assert main(["verify", str(bad)]) == 2
-    assert "no AIR file" in capsys.readouterr().err
+    assert main(["verify", str(bad)]) == 1
+    assert "no AIR file" in capsys.readouterr().out
 
 
 def test_inspect(capsys: Any) -> None:

@@ -1,0 +1,116 @@
+"""``msckpt inspect`` of an ONNX file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from msckpt_jax.cli import common, tables
+from msckpt_jax.errors import FileError
+
+
+def run(args: argparse.Namespace) -> int:
+    found = as_json(args.file, common.choose(args.filter))
+    if args.json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        _print(found)
+    return 0
+
+
+def as_json(file_name: str, chosen: Any = lambda name: True) -> dict[str, Any]:
+    """What is in an ONNX file; ``chosen`` tells which initializers to list."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(file_name, load_external_data=False)
+    except DecodeError:
+        raise FileError("no ONNX model, or a damaged one", file=file_name) from None
+    if not model.HasField("graph"):
+        raise FileError("no ONNX model: it has no graph", file=file_name)
+    graph = model.graph
+    ops = Counter(_operator(node) for node in _nodes(graph))
+    weights = {tensor.name for tensor in graph.initializer}
+    return {
+        "file": file_name,
+        "format": "onnx",
+        "bytes": Path(file_name).stat().st_size,
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "ir_version": model.ir_version,
+        "opsets": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        "inputs": [_described(value) for value in graph.input if value.name not in weights],
+        "outputs": [_described(value) for value in graph.output],
+        "operators": [{"name": op, "count": count} for op, count in ops.most_common()],
+        "initializers": [_weight(tensor) for tensor in graph.initializer if chosen(tensor.name)],
+        "data_files": sorted({place for t in graph.initializer if (place := _location(t))}),
+    }
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """All nodes, those of control flow's bodies too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                yield from _nodes(body)
+
+
+def _operator(node: Any) -> str:
+    return f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+
+
+def _described(value: Any) -> dict[str, Any]:
+    tensor = value.type.tensor_type
+    dims = [d.dim_value if d.HasField("dim_value") else d.dim_param or None
+            for d in tensor.shape.dim]  # fmt: skip
+    shape = dims if tensor.HasField("shape") else None
+    return {"name": value.name, "dtype": _dtype(tensor.elem_type), "shape": shape}
+
+
+def _weight(tensor: Any) -> dict[str, Any]:
+    """The size is that of the numbers: small ones may be stored wider, large ones elsewhere."""
+    from onnx import helper
+
+    shape, dtype = list(tensor.dims), _dtype(tensor.data_type)
+    if dtype is None:
+        raise FileError("an initializer has no dtype of ONNX", name=tensor.name)
+    size = math.prod(shape) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return {"name": tensor.name, "dtype": dtype, "shape": shape, "bytes": size}
+
+
+def _dtype(number: int) -> str | None:
+    from onnx import TensorProto
+
+    known = number in TensorProto.DataType.values() and number != TensorProto.UNDEFINED
+    return TensorProto.DataType.Name(number).lower() if known else None
+
+
+def _location(tensor: Any) -> str | None:
+    return {entry.key: entry.value for entry in tensor.external_data}.get("location")
+
+
+def _print(found: dict[str, Any]) -> None:
+    console = common.console()
+    for kind in ("inputs", "outputs"):
+        console.print(tables.tensors(kind[:-1], found[kind]))
+        console.print()
+    console.print(tables.operators(found["operators"]))
+    console.print()
+    console.print(tables.tensors("initializer", found["initializers"]))
+    console.print()
+    opsets = ", ".join(f"{domain} {version}" for domain, version in found["opsets"].items())
+    total = common.size(sum(row["bytes"] for row in found["initializers"]))
+    facts = [
+        f"onnx IR {found['ir_version']} of {found['producer'] or 'an unnamed producer'}",
+        f"opset {opsets}",
+        common.size(found["bytes"]),
+        f"{len(found['initializers']):,} initializers of {total}",
+        f"weights in {', '.join(found['data_files'])}" if found["data_files"] else "in one file",
+    ]
+    console.print(common.plain(f"file: {', '.join(facts)}"))

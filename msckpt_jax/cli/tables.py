@@ -1,0 +1,35 @@
+"""What ``msckpt inspect`` prints of a model file, whatever its format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from msckpt_jax.cli import common
+
+
+def tensors(kind: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Names, dtypes and shapes, and bytes where the first row has them."""
+    sized = bool(rows) and "bytes" in rows[0]
+    table = common.table(kind, "dtype", "shape", *([">bytes"] if sized else []))
+    for row in rows:
+        cells = [row["name"], row["dtype"] or "?", _shape(row["shape"])]
+        table.add_row(*map(common.plain, cells), *([f"{row['bytes']:,}"] if sized else []))
+    return table
+
+
+def operators(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """How often each is there, and whether ``load`` knows it where the first row says so."""
+    told = bool(rows) and "loads" in rows[0]
+    table = common.table("operator", ">count", *(["in JAX"] if told else []))
+    for row in rows:
+        known = [("yes" if row["loads"] else "no meaning")] if told else []
+        table.add_row(common.plain(row["name"]), f"{row['count']:,}", *known)
+    return table
+
+
+def _shape(shape: Sequence[int | str | None] | None) -> str:
+    """``None`` is an open size; without a shape the rank is open, too."""
+    return "?" if shape is None else f"[{', '.join('?' if d is None else str(d) for d in shape)}]"
