@@ -56,7 +56,7 @@ def adapt(graph: Graph, *, narrow: bool = False, rules: Mapping[str, Row] | None
     adapting.main(graph)
     if adapting.problems:
         problems = tuple(adapting.problems)
-        text = f"{len(problems)} operators cannot become AIR, nothing was written:"
+        text = f"{len(problems)} problems, nothing was written:"
         raise ExportError(text, problems=problems)
     return adapting.out
 
@@ -73,9 +73,9 @@ class _Adapting:
         message = self.out.model.graph.add(name=graph.name)
         builder = Builder(message, self.dtypes, graph.parameters)
         for value in graph.inputs:
-            builder.argument(value)
-        for parameter in graph.parameters.values():
-            builder.parameter(parameter)
+            self._try(builder, f"the input {value.name!r}", [value], builder.argument, value)
+        for name, parameter in graph.parameters.items():
+            self._try(builder, f"the weight {name!r}", [parameter], builder.parameter, parameter)
         self._fill(builder, graph.nodes, graph.outputs)
         self.out.weights = builder.weights
 
@@ -94,15 +94,23 @@ class _Adapting:
         emit = Emit(builder, frozenset(v for o in (*operands, *results) for v in values_of(o)))
         for node in nodes:
             emit.node = node
-            try:
-                self._node(emit, node)
-            except UnsupportedError as error:
-                where = f"{node.source}: "
-                known = not node.source or str(error).startswith(where)
-                self.problems[str(error) if known else where + str(error)] = None
-                for value in node.outputs:  # so that what follows is looked at, too
-                    builder.argument(value)
-        builder.results([r.array if isinstance(r, Const) else r for r in results])
+            self._try(builder, node.source, node.outputs, self._node, emit, node)
+        given = [r.array if isinstance(r, Const) else r for r in results]
+        self._try(builder, f"the results of the graph {builder.message.name!r}", [],
+                  builder.results, given)  # fmt: skip
+
+    def _try(
+        self, builder: Builder, where: str, makes: Sequence[Value], step: Any, *of: Any
+    ) -> None:
+        """A step; its problem is noted, and what it makes taken for made: others follow."""
+        try:
+            step(*of)
+        except UnsupportedError as error:
+            text = str(error)
+            known = not where or text.startswith(f"{where}: ")
+            self.problems[text if known else f"{where}: {text}"] = None
+            for value in makes:
+                builder.missing(value)
 
     def _node(self, emit: Emit, node: Node) -> None:
         if node.op in _FLOW:
@@ -110,7 +118,7 @@ class _Adapting:
         elif node.op in self.rows:
             self.rows[node.op].adapt(emit, node)
         else:
-            raise emit.refuse(node, "has no row in air/adapters.py")
+            raise emit.refuse(node, "has no counterpart among the operators of GE")
 
 
 class Emit:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from msckpt_jax.lowering.graph import Const, Dim, Node, Size, Tensor, Value
+from msckpt_jax.lowering.graph import UNKNOWN, Const, Dim, Node, Size, Tensor, Value
 
 #: MindSpore has an adapter to this GE operator; " of X" follows where it is that of another name.
 ADAPTER = "MindSpore's adapter"
@@ -143,7 +143,24 @@ _RENAMED = {
 
 
 def _reduction(kind: str) -> Row:
-    return row(kind, 0, Ints(1, rank=1), keep_dims=Arg(2))
+    """No axes are all of them in MindSpore, but for ``skip_mode``; GE's versions differ on them."""
+    some = row(kind, 0, Ints(1, rank=1), keep_dims=Arg(2))
+
+    def adapt(emit: Any, node: Node) -> None:
+        axes = node.inputs[1]
+        if getattr(axes, "value", axes) not in ((), None):
+            some.adapt(emit, node)
+            return
+        x, shape = node.inputs[0], emit.type(node.inputs[0]).shape
+        if emit.type(x) == UNKNOWN:
+            raise emit.refuse(node, "of all axes of a tensor of unknown rank")
+        if not shape or (len(node.inputs) > 3 and given(node, 3)):
+            emit.becomes(node.outputs[0], x)
+            return
+        every = Const(tuple(range(len(shape))))
+        some.adapt(emit, replace(node, inputs=(x, every, *node.inputs[2:])))
+
+    return replace(some, adapt=adapt)
 
 
 def _cumulative(kind: str) -> Row:

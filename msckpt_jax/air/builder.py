@@ -68,7 +68,7 @@ class Builder:
         name, type_ = value.name, value.type
         if type_.dtype in self._dtypes:
             type_ = Tensor(self._dtypes[type_.dtype], type_.shape)
-            narrowing.check_weight(name, value.data, type_.dtype)
+            narrowing.check_weight(value.data, type_.dtype)
         op = self._operator("Const", name)
         op.attr["value"].t.desc.CopyFrom(self._described(value.type, "ND"))
         op.attr["length"].i = 0
@@ -128,6 +128,10 @@ class Builder:
     def same(self, value: Value, known: Value) -> None:
         """``value`` is what ``known`` is."""
         self._sources[value] = self._sources[known]
+
+    def missing(self, value: Value) -> None:
+        """A value that is not to be had, in a graph that nobody is going to write."""
+        self._sources[value] = "", 0, Tensor(np.dtype(bool), value.type.shape)
 
     def results(self, values: Sequence[Value | np.ndarray]) -> None:
         """What the graph gives. An explicit NetOutput, since GE drops outputs given twice."""

@@ -30,12 +30,12 @@ def constant(array: np.ndarray, wanted: np.dtype) -> np.ndarray:
     return found
 
 
-def check_weight(name: str, data: Any, wanted: np.dtype) -> None:
+def check_weight(data: Any, wanted: np.dtype) -> None:
     """Refuse a weight, one of several shards too, whose numbers a narrow dtype does not have."""
     shards = data.addressable_shards if isinstance(data, jax.Array) else None
     for part in [data] if shards is None else [shard.data for shard in shards]:
         array = np.asarray(part)
-        _refuse(array, _cast(array, wanted)[1], wanted, f"the weight {name!r}")
+        _refuse(array, _cast(array, wanted)[1], wanted, "it")
 
 
 def _cast(array: np.ndarray, wanted: np.dtype) -> tuple[np.ndarray, np.ndarray]:

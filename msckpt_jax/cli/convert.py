@@ -109,6 +109,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.target} is the source itself; convert to another name")
     if args.source.endswith(".mindir"):
         return _model(args)
+    if args.source.endswith((".air", ".onnx")):
+        raise ValueError(f"{args.source}: of models only MindIR files can be converted")
     source = _source(args)
     if args.to is not None:
         return _to_ranks(args, source)

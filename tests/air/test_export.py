@@ -16,9 +16,10 @@ import pytest
 
 import msckpt_jax as ms
 from msckpt_jax._protos import ge_ir_pb2
-from msckpt_jax.air import adapters, check, file, function
+from msckpt_jax.air import adapt, adapters, check, file, function
 from msckpt_jax.air.prototypes import prototypes
 from msckpt_jax.errors import ExportError
+from msckpt_jax.lowering.graph import Const, Graph, Node, Tensor, Value
 from tests.exporting import CASES, Mlp
 from tests.oracle.test_mindir_dynamic import CASES as DYNAMIC
 
@@ -282,7 +283,7 @@ def test_what_a_narrow_dtype_lacks_is_refused(value: Any, kind: str, tmp_path: P
         with pytest.raises(ExportError, match=r"test_export.py.*narrow=True: a constant has"):
             ms.export(lambda x: x + value, x, **how)
         weights = {"w": np.full(3, value, kind)}
-        with pytest.raises(ExportError, match="narrow=True: the weight 'w' has"):
+        with pytest.raises(ExportError, match="the weight 'w': narrow=True: it has"):
             ms.export((lambda p, x: x + p["w"], weights), x, **how)
         assert not list(tmp_path.iterdir())
         bound = np.iinfo if kind == "int64" else np.finfo
@@ -317,6 +318,47 @@ def test_gaps_are_named_all_at_once(tmp_path: Path) -> None:
     assert len(caught.value.problems) >= 2
     assert all("test_export.py" in problem for problem in caught.value.problems)
     assert not list(tmp_path.iterdir())
+
+
+def test_dtypes_that_air_lacks_are_named_with_their_lines(tmp_path: Path) -> None:
+    def net(p: Any, x: Any, y: Any) -> Any:
+        cast = x.astype(jnp.float8_e4m3fn)
+        return cast.astype(jnp.float32), x.astype(jnp.int4), y, p["w"].astype(jnp.float32)
+
+    small = np.ones(3, jnp.float8_e5m2)
+    with pytest.raises(ExportError, match="nothing was written") as caught:
+        ms.export((net, {"w": small}), np.ones(3, np.float32), small, file_name=tmp_path / "a",
+                  file_format="AIR")  # fmt: skip
+    problems = caught.value.problems
+    assert sum("test_export.py" in p and "float8_e4m3fn" in p for p in problems) == 1
+    assert sum("test_export.py" in p and "int4" in p for p in problems) == 1
+    assert any(p.startswith("the input 'y': AIR has no dtype float8_e5m2") for p in problems)
+    assert any(p.startswith("the weight 'w': AIR has no dtype float8_e5m2") for p in problems)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("axes", [(), Const(None), Const(())])
+@pytest.mark.parametrize("shape", [(2, 3), ()])
+@pytest.mark.parametrize("skip", [False, True])
+def test_no_axes_are_all_in_mindspore(axes: Any, shape: Any, skip: bool, tmp_path: Path) -> None:
+    """GE is never given an empty list, of which its versions make different things."""
+    x = Value(Tensor(np.dtype(np.float32), shape), "x")
+    out = Value(Tensor(np.dtype(np.float32), shape if skip else ()))
+    node = Node("ReduceSum", (x, axes, Const(False), Const(skip)), (out,))
+    made = adapt.adapt(Graph("main", [x], [node], [out]))
+    assert check.check(made.model) == []
+    path = tmp_path / "a.air"
+    path.write_bytes(made.model.SerializeToString())
+    value = np.arange(np.prod(shape, dtype=int), dtype=np.float32).reshape(shape)
+    np.testing.assert_array_equal(function.load(path, strict=True)(value),
+                                  value if skip else value.sum())  # fmt: skip
+    assert all(op.attr["value"].t.data for op in made.model.graph[0].op if op.type == "Const")
+
+
+def test_argmax_that_follows_jax_on_nan(tmp_path: Path) -> None:
+    x = np.array([[1, np.nan, 3], [4, 5, np.inf]], np.float32)
+    ms.export(lambda x: (jnp.argmax(x, 1), jnp.argmin(x, 0)), x, file_name=tmp_path / "a",
+              file_format="AIR", exact=True, verify=True)  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "row"), adapters.ADAPTERS.items(), ids=adapters.ADAPTERS)

@@ -25,7 +25,7 @@ def test_numbers(tmp_path: Path, function: Any, inputs: Any) -> None:
 
 
 #: Where it is not the primitive that is unknown.
-REASONS = {"eig": "Eig has no row in air/adapters.py"}
+REASONS = {"eig": "Eig has no counterpart"}
 
 
 @pytest.mark.parametrize("name", primitives.REFUSED)
