@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax._protos.ge_ir_pb2 import ModelDef
-from msckpt_jax.air.adapters import ADAPTERS, Ints, Row, product
+from msckpt_jax.air.adapters import ADAPTERS
 from msckpt_jax.air.builder import Builder
 from msckpt_jax.air.narrowing import NARROW
+from msckpt_jax.air.rows import Ints, Row, product
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.lowering.graph import (
     Const,

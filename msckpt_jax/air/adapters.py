@@ -8,110 +8,29 @@ MindSpore's definition.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from msckpt_jax.lowering.graph import UNKNOWN, Const, Dim, Node, Size, Tensor, Value
-
-#: MindSpore has an adapter to this GE operator; " of X" follows where it is that of another name.
-ADAPTER = "MindSpore's adapter"
-#: MindSpore 2.10 wrote this GE operator for it, though it has another adapter or none.
-WRITTEN = "a file that MindSpore wrote"
-#: GE's prototype has the definition that is needed; MindSpore has no adapter, or an unfit one.
-PROTOTYPE = "GE's prototype"
-
-#: ``adapt(emit, node)``: emit GE operators for a node. ``emit(kind, inputs, results, attributes)``.
-Adapt = Callable[[Any, Node], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """How a node becomes GE operators, what that rests on, and where attributes come from."""
-
-    adapt: Adapt
-    operators: tuple[str, ...]
-    evidence: str = ADAPTER
-    note: str = ""
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-
-
-def given(node: Node, position: int) -> Any:
-    """A constant operand as Python has it: a number, a tuple of numbers, a dtype."""
-    return _plain(node.inputs[position])
-
-
-def _plain(operand: Any) -> Any:
-    if not isinstance(operand, Const):
-        return tuple(_plain(part) for part in operand)
-    value = operand.value
-    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
-
-
-@dataclass(frozen=True, slots=True)
-class Ints:
-    """The operand is a constant tensor of integers: rank 1, or rank 0 where it is a number."""
-
-    position: int
-    dtype: Any = np.int64
-    rank: int | None = None
-
-
-def row(kind: str, *inputs: Any, evidence: str = ADAPTER, note: str = "", **attributes: Any) -> Row:
-    """One GE operator.
-
-    Args:
-        kind: GE's name.
-        inputs: in the order of GE's prototype, each a position in MindSpore's definition, `Ints`,
-            or None for an optional one that is not given; all tensors of the node if left out.
-        evidence: what the row rests on.
-        note: what a reader should know.
-        attributes: values, or functions of the node.
-    """
-
-    def adapt(emit: Any, node: Node) -> None:
-        chosen = inputs or range(len(node.inputs))
-        operands = [emit.operand(node, what) for what in chosen]
-        values = {k: v(node) if callable(v) else v for k, v in attributes.items()}
-        emit(kind, operands, node.outputs, values)
-
-    return Row(adapt, (kind,), evidence, note, attributes)
-
-
-@dataclass(frozen=True, slots=True)
-class Arg:
-    """An attribute that MindSpore has as an operand."""
-
-    position: int
-    convert: Callable[[Any], Any] = lambda value: value
-
-    def __call__(self, node: Node) -> Any:
-        return self.convert(given(node, self.position))
-
-
-@dataclass(frozen=True, slots=True)
-class Attr:
-    """An attribute that MindSpore has as one, too."""
-
-    name: str
-    default: Any = None
-
-    def __call__(self, node: Node) -> Any:
-        return node.attrs.get(self.name, self.default)
-
-
-def product(dims: Sequence[Dim]) -> Dim:
-    """How many elements there are, "?" where that is dynamic."""
-    known = [dim for dim in dims if isinstance(dim, int)]
-    return prod(known) if len(known) == len(dims) else "?"
-
-
-def _list(value: Any) -> list[int]:
-    return [value] if isinstance(value, int) else list(value)
-
+from msckpt_jax.air.linear_algebra import LINEAR_ALGEBRA
+from msckpt_jax.air.rows import (
+    ADAPTER,
+    PROTOTYPE,
+    WRITTEN,
+    Adapt,
+    Arg,
+    Attr,
+    Ints,
+    Row,
+    given,
+    listed,
+    product,
+    row,
+)
+from msckpt_jax.lowering.graph import UNKNOWN, Const, Node, Size, Tensor, Value
 
 #: Element by element, or of all tensors: another name at most.
 _SAME = (
@@ -174,7 +93,7 @@ _PADDINGS |= {name: name.upper() for name in ("same", "valid", "SAME", "VALID")}
 
 def _pool(kernel: Any, strides: Any, mode: Any) -> dict[str, Any]:
     """GE's attributes of windows over the two last axes."""
-    spatial = ([1, 1, *_list(sizes)[-2:]] for sizes in (kernel, strides))
+    spatial = ([1, 1, *listed(sizes)[-2:]] for sizes in (kernel, strides))
     names = ("ksize", "strides")
     return dict(zip(names, spatial, strict=True)) | {
         "padding": _PADDINGS[mode],
@@ -196,12 +115,12 @@ def _convolution(kind: str, rank: int) -> Adapt:
     def adapt(emit: Any, node: Node) -> None:
         if str(node.attrs.get("pad_mode", "pad")) not in ("pad", "0"):
             raise emit.refuse(node, f"pad_mode {node.attrs['pad_mode']}, only explicit paddings")
-        spread = {2: lambda v: _list(v)[-2:], 3: lambda v: _list(v)[-3:]}[rank]
+        spread = {2: lambda v: listed(v)[-2:], 3: lambda v: listed(v)[-3:]}[rank]
         strides = node.attrs.get("stride", node.attrs.get("strides"))
         dilations = node.attrs.get("dilation", node.attrs.get("dilations"))
         attributes = {
             "strides": [1, 1, *spread(strides)],
-            "pads": _list(node.attrs.get("pad_list", node.attrs.get("pad"))),
+            "pads": listed(node.attrs.get("pad_list", node.attrs.get("pad"))),
             "dilations": [1, 1, *spread(dilations)],
             "groups": node.attrs.get("group", node.attrs.get("groups", 1)),
             "data_format": "NCHW" if rank == 2 else "NCDHW",
@@ -325,64 +244,11 @@ def _dense(emit: Any, node: Node) -> None:
     )
 
 
-def _triangular_solve(emit: Any, node: Node) -> None:
-    if given(node, 2) and np.issubdtype(emit.type(node.inputs[0]).dtype, np.complexfloating):
-        raise emit.refuse(node, "of complex matrices, transposed")
-    attributes = {"lower": given(node, 3), "adjoint": bool(given(node, 2))}
-    matrix, right = node.inputs[:2]
-    if given(node, 4):  # a unit diagonal, whatever is there
-        dtype, shape = emit.type(matrix)
-        ones = [np.eye(shape[-1], dtype=bool), np.ones((), dtype)]
-        matrix = emit.value("SelectV2", [*ones, matrix], dtype, shape)
-    emit("MatrixTriangularSolve", [matrix, right], node.outputs, attributes)
-
-
-def _cholesky(emit: Any, node: Node) -> None:
-    if given(node, 1):
-        raise emit.refuse(node, "upper")
-    emit("Cholesky", [node.inputs[0]], node.outputs)
-
-
-def _fft(kind: str) -> Adapt:
-    """GE's transform the last axis only: one after the other, each as the last."""
-    whole = {"RFFT": "FFT", "IRFFT": "IFFT"}.get(kind, kind)
-
-    def adapt(emit: Any, node: Node) -> None:
-        lengths, axes, norm = (given(node, at) for at in (1, 2, 3))
-        if not lengths or not axes or norm is not None:
-            raise emit.refuse(node, "without lengths and axes, or with a norm")
-        *rest, last = zip(axes, lengths, strict=True)
-        steps = [(whole, *step) for step in rest]
-        steps.insert(len(steps) if kind == "IRFFT" else 0, (kind, *last))
-        out = node.inputs[0]
-        for step in steps:
-            out = _transformed(emit, node, out, *step)
-        emit.becomes(node.outputs[0], out)
-
-    return adapt
-
-
-def _transformed(emit: Any, node: Node, x: Any, kind: str, axis: int, length: int) -> Any:
-    """``x`` transformed along one axis."""
-    dtype, shape = emit.type(x)
-    size = length // 2 + 1 if kind == "IRFFT" else length
-    if shape[axis] != size:
-        raise emit.refuse(node, f"of length {length} over {shape[axis]} elements")
-    turn = [*range(len(shape))]
-    turn[axis], turn[-1] = turn[-1], turn[axis]
-    x = emit.transpose(x, turn)
-    whole = [*emit.type(x).shape[:-1], length // 2 + 1 if kind == "RFFT" else length]
-    kinds = {"RFFT": np.result_type(dtype, np.complex64), "IRFFT": np.empty(0, dtype).real.dtype}
-    operands = [x, *([np.array([length], np.int32)] if kind in kinds else [])]
-    out = emit.value(kind, operands, kinds.get(kind, dtype), whole)
-    return emit.transpose(out, turn)
-
-
 def _broadcast_to(emit: Any, node: Node) -> None:
     """-1 keeps the operand's size in MindSpore; GE wants the size."""
     x, sizes = node.inputs
     if isinstance(sizes, Const):
-        sizes = tuple(map(Const, _list(given(node, 1))))
+        sizes = tuple(map(Const, listed(given(node, 1))))
     if isinstance(sizes, tuple) and isinstance(x, Value):
         added = len(sizes) - len(x.type.shape)
         sizes = tuple(
@@ -391,45 +257,6 @@ def _broadcast_to(emit: Any, node: Node) -> None:
         )
     whole = emit.operand(replace(node, inputs=(x, sizes)), Ints(1, rank=1))
     emit("BroadcastTo", [x, whole], node.outputs)
-
-
-def _lu(emit: Any, node: Node) -> None:
-    """GE gives the permutation as a vector, MindSpore as a matrix with ones in its columns."""
-    packed, pivots, matrix = node.outputs
-    size, whole = matrix.type.shape[-1], matrix.type.dtype
-    if not isinstance(size, int):
-        raise emit.refuse(node, "of a dynamic size")
-    order = Value(Tensor(np.dtype(np.int32), matrix.type.shape[:-1]))
-    emit("Lu", [node.inputs[0]], [packed, order], {"output_idx_type": np.dtype(np.int32)})
-    ones = [np.array(size, np.int32), np.array(1, whole), np.array(0, whole)]
-    emit("OneHot", [order, *ones], [matrix], {"axis": len(order.type.shape) - 1})
-    if pivots in emit.used:
-        shape = tuple(dim for dim in pivots.type.shape if isinstance(dim, int))
-        if len(shape) < len(pivots.type.shape):
-            raise emit.refuse(node, "of dynamic sizes whose pivots are used")
-        _pivots(emit, order, pivots, shape)
-
-
-def _pivots(emit: Any, order: Value, pivots: Value, shape: tuple[int, ...]) -> None:
-    """The exchanges, one row after the other, that lead from 0, 1, 2, ... to an order.
-
-    The exchange of a row is with where its number is at that time.
-    """
-    dtype, one, flags = order.type.dtype, (*shape[:-1], 1), np.dtype(bool)
-    last = np.array(-1, np.int64)
-    rows = np.arange(shape[-1], dtype=dtype)
-    now: Any = np.broadcast_to(rows, shape)
-    found = []
-    for step in range(shape[-1]):
-        where = [np.array([step], np.int64), last]
-        wanted = emit.value("GatherV2", [order, *where], dtype, one, batch_dims=0)
-        here = emit.value("GatherV2", [now, *where], dtype, one, batch_dims=0)
-        there = emit.value("Equal", [now, wanted], flags, shape)
-        place = emit.value("SelectV2", [there, rows, np.array(0, dtype)], dtype, shape)
-        found.append(emit.value("ReduceSum", [place, last[None]], dtype, one, keep_dims=True))
-        now = emit.value("SelectV2", [there, here, now], dtype, shape)
-        now = emit.value("SelectV2", [rows == step, wanted, now], dtype, shape)
-    emit("ConcatV2", [found, last.astype(np.int32)], [pivots], {"N": len(found)})
 
 
 def _part(kind: str) -> Adapt:
@@ -447,6 +274,7 @@ def _top_k(emit: Any, node: Node) -> None:
 
 #: MindSpore's operator -> its row. Control flow is in ``adapt``.
 ADAPTERS: Mapping[str, Row] = {
+    **LINEAR_ALGEBRA,
     **{name: row(kind) for name, kind in _RENAMED.items()},
     "Add": row("Add", evidence=WRITTEN),
     "AddN": Row(_add_n, ("AddN",)),
@@ -460,7 +288,6 @@ ADAPTERS: Mapping[str, Row] = {
     "BiasAdd": row("BiasAdd", 0, 1, data_format="NCHW"),
     "BroadcastTo": Row(_broadcast_to, ("BroadcastTo",)),
     "Cast": row("Cast", 0, dst_type=Arg(1)),
-    "Cholesky": Row(_cholesky, ("Cholesky",), PROTOTYPE),
     "ClampTensor": row("ClipByValueV2", 0, 1, 2, evidence=PROTOTYPE),
     "Complex": row("Complex", 0, 1, Tout=lambda n: n.outputs[0].type.dtype),
     "ComplexAbs": row("ComplexAbs", 0, Tout=lambda n: n.outputs[0].type.dtype),
@@ -479,29 +306,23 @@ ADAPTERS: Mapping[str, Row] = {
     ),
     "Exp": row("Exp", base=-1.0, scale=1.0, shift=0.0),
     "ExpandDims": row("ExpandDims", 0, Ints(1)),
-    **{f"{k}N": Row(_fft(k), (k,), PROTOTYPE) for k in ("FFT", "IFFT", "RFFT", "IRFFT")},
     "FillScalar": row("Fill", Ints(0, rank=1), 1, evidence=f"{ADAPTER} of FillV2"),
     "Gather": row("GatherV2", 0, 1, Ints(2), batch_dims=Arg(3)),
     "GatherD": row("GatherElements", 0, 2, dim=Arg(1)),
     "Igamma": row("Igamma", evidence=PROTOTYPE),
     "Imag": Row(_part("Imag"), ("Imag",)),
     "LayerNorm": Row(_layer_norm, ("LayerNorm",)),
-    "LU": Row(_lu, ("Lu", "OneHot", "GatherV2", "Equal", "SelectV2", "ReduceSum", "ConcatV2"),
-              PROTOTYPE),
     "Lgamma": row("Lgamma", evidence=PROTOTYPE, note="MindSpore writes CustLgamma of its own"),
     "Log": row("Log", base=-1.0, scale=1.0, shift=0.0),
-    "LogSoftmax": row("LogSoftmaxV2", 0, axes=Arg(1, _list)),
+    "LogSoftmax": row("LogSoftmaxV2", 0, axes=Arg(1, listed)),
     "LogicalXor": Row(_logical_xor, ("NotEqual",), PROTOTYPE),
     "MatMul": row("MatMulV2", 0, 1, None, None, transpose_x1=Arg(2), transpose_x2=Arg(3),
                   offset_x=0),
-    "MatrixDeterminant": row("MatrixDeterminant"),
-    "MatrixInverse": row("MatrixInverse", adjoint=Attr("adjoint", default=False)),
     "MaxPool": Row(_max_pool, ("MaxPool",)),
     "Mod": row("TruncateMod", evidence=PROTOTYPE, note="the sign of the dividend, as MindSpore's"),
     "OneHot": row("OneHot", 0, Ints(1, np.int32), 2, 3, axis=Arg(4)),
     "PadV3": Row(_pad, ("PadV3",), ADAPTER, "paddings of all axes, which infer-shape needs"),
     "PopulationCount": row("PopulationCount"),
-    "Qr": row("Qr", 0, full_matrices=Arg(1)),
     "Range": row("Range", Ints(0), Ints(1), Ints(2)),
     "Real": Row(_part("Real"), ("Real",), PROTOTYPE, "MindSpore writes CustReal of its own"),
     **{name: _reduction(name) for name in (
@@ -515,23 +336,17 @@ ADAPTERS: Mapping[str, Row] = {
     "ScalarToTensor": row("Cast", Ints(0), dst_type=Arg(1), evidence=PROTOTYPE),
     "Select": row("SelectV2", evidence=PROTOTYPE, note="Select does not broadcast"),
     "ScatterNd": row("ScatterNd", 0, 1, Ints(2, rank=1)),
-    "SelfAdjointEig": row("SelfAdjointEig", 0, compute_v=Attr("compute_v", default=True),
-                          evidence=PROTOTYPE),
     "SiLU": row("Swish", 0, scale=1.0),
     "Slice": row("Slice", 0, Ints(1, rank=1), Ints(2, rank=1)),
-    "Softmax": row("SoftmaxV2", 0, axes=Arg(1, _list)),
-    "SolveTriangular": Row(
-        _triangular_solve, ("MatrixTriangularSolve", "SelectV2"), PROTOTYPE
-    ),
+    "Softmax": row("SoftmaxV2", 0, axes=Arg(1, listed)),
     "Sort": row("Sort", 0, axis=Attr("axis"), descending=Attr("descending"), stable=True),
     "Split": row("Split", Ints(1, np.int32), 0, num_split=Arg(2)),
-    "Squeeze": row("Squeeze", 0, axis=Arg(1, _list)),
+    "Squeeze": row("Squeeze", 0, axis=Arg(1, listed)),
     "Stack": Row(_stack, ("Pack",)),
     "StridedSlice": row(
         "StridedSlice", 0, Ints(1, rank=1), Ints(2, rank=1), Ints(3, rank=1), begin_mask=Arg(4),
         end_mask=Arg(5), ellipsis_mask=Arg(6), new_axis_mask=Arg(7), shrink_axis_mask=Arg(8),
     ),
-    "Svd": row("Svd", 0, full_matrices=Arg(1), compute_uv=Arg(2)),
     "TensorScatterElements": row("ScatterElements", 0, 1, 2, axis=Arg(3),
                                  reduction=Arg(4, lambda kind: _REDUCTIONS.get(kind, kind))),
     "TensorScatterMul": Row(_scatter_mul, ("ScatterElements",), PROTOTYPE),

@@ -18,6 +18,7 @@ import msckpt_jax as ms
 from msckpt_jax._protos import ge_ir_pb2
 from msckpt_jax.air import adapt, adapters, check, file, function
 from msckpt_jax.air.prototypes import prototypes
+from msckpt_jax.air.rows import Row
 from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering.graph import Const, Graph, Node, Tensor, Value
 from tests.exporting import CASES, Mlp
@@ -362,7 +363,7 @@ def test_argmax_that_follows_jax_on_nan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "row"), adapters.ADAPTERS.items(), ids=adapters.ADAPTERS)
-def test_rows_name_operators_of_ge(name: str, row: adapters.Row) -> None:
+def test_rows_name_operators_of_ge(name: str, row: Row) -> None:
     assert row.operators
     for operator in row.operators:
         assert operator in prototypes(), name
