@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,7 @@ from msckpt_jax.cli import common, tables
 
 
 def run(args: argparse.Namespace) -> int:
-    found = as_json(args.file, common.choose(args.filter))
-    if args.json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
-    else:
-        _print(found)
-    return 0
+    return tables.show(args, as_json(args.file, common.choose(args.filter)), _facts)
 
 
 def as_json(file_name: str, chosen: Any = lambda name: True) -> dict[str, Any]:
@@ -57,13 +51,9 @@ def as_json(file_name: str, chosen: Any = lambda name: True) -> dict[str, Any]:
     }
 
 
-def _print(found: dict[str, Any]) -> None:
-    console = common.console()
-    console.print(tables.tensors("input", found["inputs"]))
-    console.print(tables.operators(found["operators"]))
-    console.print(tables.tensors("constant", found["constants"]))
+def _facts(found: dict[str, Any]) -> list[str]:
     total = sum(row["bytes"] for row in found["constants"])
-    print(
-        f"\n{found['file']}: AIR, {common.size(found['bytes'])}, {found['graphs']} graphs, "
+    return [
+        f"{found['file']}: AIR, {common.size(found['bytes'])}, {found['graphs']} graphs, "
         f"{len(found['constants'])} constants of {common.size(total)}"
-    )
+    ]

@@ -37,12 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if mode is not None and key is None:
         return _without_key(args, mode)
     opened = source.open_mindir(args.file, key, args.dec_mode or mode or "AES-GCM")
-    found = as_json(opened, common.choose(args.filter))
-    if args.json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
-    else:
-        _print(found)
-    return 0
+    return tables.show(args, as_json(opened, common.choose(args.filter)), _facts)
 
 
 def as_json(opened: Source, chosen: Any = lambda name: True) -> dict[str, Any]:
@@ -103,17 +98,7 @@ def _rows(name: str, type: Any) -> Iterator[dict[str, Any]]:
             yield from _rows(f"{name}.{k}", part)
 
 
-def _print(found: dict[str, Any]) -> None:
-    console = common.console()
-    for kind in ("inputs", "outputs"):
-        console.print(tables.tensors(kind[:-1], found[kind]))
-        console.print()
-    console.print(tables.operators(found["operators"]))
-    console.print()
-    console.print(tables.tensors("parameter", found["parameters"]))
-    console.print()
-    for key, value in found["user_info"].items():
-        console.print(common.plain(f"{key}: {value}"))
+def _facts(found: dict[str, Any]) -> list[str]:
     total = common.size(sum(row["bytes"] for row in found["parameters"]))
     facts = [
         f"mindir {found['mind_ir_version']} of {found['producer']}",
@@ -124,7 +109,8 @@ def _print(found: dict[str, Any]) -> None:
         f"split over {', '.join(found['data_files'])}" if found["data_files"] else "not split",
         f"{len(found['preprocessor'])} preprocessing maps",
     ]
-    console.print(common.plain(f"file: {', '.join(facts)}"))
+    notes = [f"{key}: {value}" for key, value in found["user_info"].items()]
+    return [*notes, f"file: {', '.join(facts)}"]
 
 
 def _without_key(args: argparse.Namespace, mode: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -15,12 +14,7 @@ from msckpt_jax.errors import FileError
 
 
 def run(args: argparse.Namespace) -> int:
-    found = as_json(args.file, common.choose(args.filter))
-    if args.json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
-    else:
-        _print(found)
-    return 0
+    return tables.show(args, as_json(args.file, common.choose(args.filter)), _facts)
 
 
 def as_json(file_name: str, chosen: Any = lambda name: True) -> dict[str, Any]:
@@ -47,7 +41,7 @@ def as_json(file_name: str, chosen: Any = lambda name: True) -> dict[str, Any]:
         "inputs": [_described(value) for value in graph.input if value.name not in weights],
         "outputs": [_described(value) for value in graph.output],
         "operators": [{"name": op, "count": count} for op, count in ops.most_common()],
-        "initializers": [_weight(tensor) for tensor in graph.initializer if chosen(tensor.name)],
+        "initializers": [_weight(t, file_name) for t in graph.initializer if chosen(t.name)],
         "data_files": sorted({place for t in graph.initializer if (place := _location(t))}),
     }
 
@@ -73,13 +67,13 @@ def _described(value: Any) -> dict[str, Any]:
     return {"name": value.name, "dtype": _dtype(tensor.elem_type), "shape": shape}
 
 
-def _weight(tensor: Any) -> dict[str, Any]:
+def _weight(tensor: Any, file_name: str) -> dict[str, Any]:
     """The size is that of the numbers: small ones may be stored wider, large ones elsewhere."""
     from onnx import helper
 
     shape, dtype = list(tensor.dims), _dtype(tensor.data_type)
     if dtype is None:
-        raise FileError("an initializer has no dtype of ONNX", name=tensor.name)
+        raise FileError("an initializer has no dtype of ONNX", file=file_name, name=tensor.name)
     size = math.prod(shape) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     return {"name": tensor.name, "dtype": dtype, "shape": shape, "bytes": size}
 
@@ -95,15 +89,7 @@ def _location(tensor: Any) -> str | None:
     return {entry.key: entry.value for entry in tensor.external_data}.get("location")
 
 
-def _print(found: dict[str, Any]) -> None:
-    console = common.console()
-    for kind in ("inputs", "outputs"):
-        console.print(tables.tensors(kind[:-1], found[kind]))
-        console.print()
-    console.print(tables.operators(found["operators"]))
-    console.print()
-    console.print(tables.tensors("initializer", found["initializers"]))
-    console.print()
+def _facts(found: dict[str, Any]) -> list[str]:
     opsets = ", ".join(f"{domain} {version}" for domain, version in found["opsets"].items())
     total = common.size(sum(row["bytes"] for row in found["initializers"]))
     facts = [
@@ -113,4 +99,4 @@ def _print(found: dict[str, Any]) -> None:
         f"{len(found['initializers']):,} initializers of {total}",
         f"weights in {', '.join(found['data_files'])}" if found["data_files"] else "in one file",
     ]
-    console.print(common.plain(f"file: {', '.join(facts)}"))
+    return [f"file: {', '.join(facts)}"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -10,7 +12,24 @@ from rich.table import Table
 from msckpt_jax.cli import common
 
 
-def tensors(kind: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+def show(
+    args: argparse.Namespace, found: dict[str, Any], last: Callable[[dict[str, Any]], list[str]]
+) -> int:
+    """Print a model as JSON or as tables, one for each list that is known; then lines of facts."""
+    if args.json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+        return 0
+    console = common.console()
+    for kind, table in _TABLES.items():
+        if kind in found:
+            console.print(table(kind[:-1], found[kind]))
+            console.print()
+    for line in last(found):
+        console.print(common.plain(line))
+    return 0
+
+
+def _tensors(kind: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     """Names, dtypes and shapes, and bytes where the first row has them."""
     sized = bool(rows) and "bytes" in rows[0]
     table = common.table(kind, "dtype", "shape", *([">bytes"] if sized else []))
@@ -20,10 +39,10 @@ def tensors(kind: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def operators(rows: Sequence[Mapping[str, Any]]) -> Table:
+def _operators(kind: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     """How often each is there, and whether ``load`` knows it where the first row says so."""
     told = bool(rows) and "loads" in rows[0]
-    table = common.table("operator", ">count", *(["in JAX"] if told else []))
+    table = common.table(kind, ">count", *(["in JAX"] if told else []))
     for row in rows:
         known = [("yes" if row["loads"] else "no meaning")] if told else []
         table.add_row(common.plain(row["name"]), f"{row['count']:,}", *known)
@@ -33,3 +52,12 @@ def operators(rows: Sequence[Mapping[str, Any]]) -> Table:
 def _shape(shape: Sequence[int | str | None] | None) -> str:
     """``None`` is an open size; without a shape the rank is open, too."""
     return "?" if shape is None else f"[{', '.join('?' if d is None else str(d) for d in shape)}]"
+
+
+#: In the order in which they are printed; each format has its own word for weights.
+_TABLES = {
+    "inputs": _tensors,
+    "outputs": _tensors,
+    "operators": _operators,
+    **dict.fromkeys(("parameters", "constants", "initializers"), _tensors),
+}
