@@ -8,7 +8,6 @@ MindSpore's flat names stay flat; two paths that give one name are refused.
 
 from __future__ import annotations
 
-import itertools
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -125,15 +124,21 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def unique(wished: Sequence[str], taken: Iterable[str]) -> list[str]:
+class Unique:
     """Names that differ from those taken, and from each other: numbers are added."""
-    seen = set(taken)
-    found = []
-    for name in wished:
-        free = (f"{name}_{number}" for number in itertools.count(1))
-        found.append(name if name not in seen else next(n for n in free if n not in seen))
-        seen.add(found[-1])
-    return found
+
+    def __init__(self, taken: Iterable[str] = ()):
+        self._asked = dict.fromkeys(taken, 1)  # how often; so that no search begins at 1 again
+
+    def __call__(self, name: str) -> str:
+        count = self._asked.get(name, 0)
+        found = f"{name}_{count}" if count else name
+        while count and found in self._asked:
+            count += 1
+            found = f"{name}_{count}"
+        self._asked[name] = count + 1
+        self._asked.setdefault(found, 1)
+        return found
 
 
 def key_tag(name: str, impl: str) -> str:

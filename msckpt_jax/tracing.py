@@ -38,7 +38,7 @@ def trace(net: Any, inputs: Sequence[Any]) -> Traced:
     leaves = names.flatten(tree)
     weights = {leaf.name: _weight(leaf.name, leaf.value) for leaf in leaves.leaves}
     examples, structure = jax.tree.flatten(tuple(inputs))
-    flat_names = names.unique(_input_names(function, tree is None, inputs), weights)
+    flat_names = list(map(names.Unique(weights), _input_names(function, tree is None, inputs)))
     examples = [_example(n, x) for n, x in zip(flat_names, examples, strict=True)]
     kinds = [_key_kind(value) for value in weights.values()]
     input_kinds = [_key_kind(value) for value in examples]

@@ -15,6 +15,7 @@ from msckpt_jax.air.prototypes import Prototype, prototypes
 from msckpt_jax.dtypes import of_array
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.lowering.graph import Parameter, Tensor, Value
+from msckpt_jax.names import Unique
 
 #: What an operator takes: a value, a constant, several (dynamic), nothing (an optional input).
 Input: TypeAlias = "Value | np.ndarray | Sequence[Input] | None"
@@ -50,7 +51,7 @@ class Builder:
         self._sources: dict[Value, tuple[str, int, Tensor]] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
         self._descriptions: dict[tuple[Tensor, str], Any] = {}
-        self._names = set(weights)
+        self._unique = Unique(weights)
         self._counts: Counter[str] = Counter()
 
     def argument(self, value: Value) -> None:
@@ -155,14 +156,6 @@ class Builder:
         """How many operators of a kind there were before this one."""
         self._counts[kind] += 1
         return self._counts[kind] - 1
-
-    def _unique(self, name: str) -> str:
-        found, count = name, 0
-        while found in self._names:
-            count += 1
-            found = f"{name}_{count}"
-        self._names.add(found)
-        return found
 
     def _outputs(self, op: Any, values: Sequence[Value], layouts: Sequence[str]) -> None:
         for index, (value, layout) in enumerate(zip(values, layouts, strict=True)):

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from msckpt_jax import _compat, names
+from msckpt_jax import _compat
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.lowering import islands, sizes
 from msckpt_jax.lowering.graph import (
@@ -28,6 +28,7 @@ from msckpt_jax.lowering.graph import (
     Value,
 )
 from msckpt_jax.lowering.sizes import Number
+from msckpt_jax.names import Unique
 
 #: What an equation takes and gives: a tensor that is computed, or one that is known.
 Array: TypeAlias = Value | Const
@@ -64,7 +65,7 @@ class Root:
     graph: Graph
     problems: list[str] = field(default_factory=list)
     constants: dict[Any, Parameter] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)
+    unique: Unique = field(default_factory=Unique)  # names of inputs, weights and constants
 
 
 class Context:
@@ -157,8 +158,7 @@ class Context:
         content = array.ctypes.data if array.nbytes > LARGE_BYTES else array.tobytes()
         key = array.dtype, array.shape, content
         if key not in known:
-            (name,) = names.unique([f"constant_{len(known)}"], self.root.taken)
-            self.root.taken.add(name)
+            name = self.root.unique(f"constant_{len(known)}")
             known[key] = Parameter(Tensor(array.dtype, array.shape), name, array)
         return known[key]
 

@@ -12,6 +12,7 @@ from msckpt_jax import _compat
 from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering.context import Array, Context, Options, Root, tensor_of
 from msckpt_jax.lowering.graph import Graph, Parameter, Value, values_of
+from msckpt_jax.names import Unique
 
 
 def lower(
@@ -34,7 +35,7 @@ def lower(
         ExportError: equations that cannot be lowered: all of them, each with its source line.
     """
     graph = Graph(name)
-    root = Root(options, graph, taken={*parameters, *inputs})
+    root = Root(options, graph, unique=Unique([*parameters, *inputs]))
     context = Context(root, graph)
     weights = jaxpr.in_avals[: len(parameters)]
     arguments: list[Array] = [

@@ -12,6 +12,7 @@ from onnx import helper
 from msckpt_jax.dtypes import of_array
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.lowering.graph import Const, Dim, Parameter, Size, Tensor, Value
+from msckpt_jax.names import Unique
 from msckpt_jax.onnx import kernels
 
 #: Operators whose result does not follow from the bits of their operands.
@@ -26,19 +27,9 @@ class Names:
 
     def __init__(self, opset: int):
         self.opset = opset
-        self._taken: dict[str, int] = {}  # how often a name was asked for
+        self.unique = Unique()
         self.constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self.initializers: list[Any] = []
-
-    def unique(self, name: str) -> str:
-        count = self._taken.get(name, 0)
-        found = f"{name}_{count}" if count else name
-        while count and found in self._taken:
-            count += 1
-            found = f"{name}_{count}"
-        self._taken[name] = count + 1
-        self._taken.setdefault(found, 1)
-        return found
 
 
 class Builder:

@@ -70,7 +70,7 @@ def _function(traced: Traced) -> tuple[_compat.ClosedJaxpr, dict[str, Parameter]
         jaxpr, [v for v, _ in small], [c for _, c in small], arguments, inner.eqns, inner.outvars
     )
     taken = [*traced.weights, *traced.inputs]
-    constants = names.unique([f"constant_{i}" for i in range(len(large))], taken)
+    constants = list(map(names.Unique(taken), (f"constant_{i}" for i in range(len(large)))))
     data = dict(zip(constants, [const for _, const in large], strict=True)) | dict(traced.weights)
     variables = arguments[: len(large) + count]
     weights = {
