@@ -12,16 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from msckpt_jax.air.function import AirFunction as AirFunction
-    from msckpt_jax.checkpoint.background import AsyncSave as AsyncSave
-    from msckpt_jax.checkpoint.filtering import filter_parameters as filter_parameters
-    from msckpt_jax.checkpoint.into import load_param_into_net as load_param_into_net
-    from msckpt_jax.checkpoint.into import load_param_into_tree as load_param_into_tree
-    from msckpt_jax.checkpoint.load import Parameters as Parameters
-    from msckpt_jax.checkpoint.load import load_checkpoint as load_checkpoint
-    from msckpt_jax.checkpoint.load import load_checkpoint_async as load_checkpoint_async
-    from msckpt_jax.checkpoint.reader import CheckpointFile as CheckpointFile
-    from msckpt_jax.checkpoint.reader import open_checkpoint as open_checkpoint
-    from msckpt_jax.checkpoint.save import save_checkpoint as save_checkpoint
+    from msckpt_jax.api.background import AsyncSave as AsyncSave
+    from msckpt_jax.api.convert import ckpt_to_safetensors as ckpt_to_safetensors
+    from msckpt_jax.api.convert import safetensors_to_ckpt as safetensors_to_ckpt
+    from msckpt_jax.api.export import export as export
+    from msckpt_jax.api.filtering import filter_parameters as filter_parameters
+    from msckpt_jax.api.into import load_param_into_net as load_param_into_net
+    from msckpt_jax.api.into import load_param_into_tree as load_param_into_tree
+    from msckpt_jax.api.load import load_checkpoint as load_checkpoint
+    from msckpt_jax.api.load import load_checkpoint_async as load_checkpoint_async
+    from msckpt_jax.api.load_model import load as load
+    from msckpt_jax.api.load_parts import load_distributed_checkpoint as load_distributed_checkpoint
+    from msckpt_jax.api.load_parts import load_segmented_checkpoints as load_segmented_checkpoints
+    from msckpt_jax.api.save import save_checkpoint as save_checkpoint
+    from msckpt_jax.checkpoint.file import CheckpointFile as CheckpointFile
+    from msckpt_jax.checkpoint.file import open_checkpoint as open_checkpoint
+    from msckpt_jax.checkpoint.parameters import Parameters as Parameters
     from msckpt_jax.conventions.convention import Convention as Convention
     from msckpt_jax.conventions.explain import explain as explain
     from msckpt_jax.errors import AirError as AirError
@@ -30,14 +36,12 @@ if TYPE_CHECKING:
     from msckpt_jax.errors import CheckpointError as CheckpointError
     from msckpt_jax.errors import ExportError as ExportError
     from msckpt_jax.errors import MindIRError as MindIRError
-    from msckpt_jax.exporter import export as export
-    from msckpt_jax.importer import load as load
     from msckpt_jax.mindir.function import MindIRFunction as MindIRFunction
-    from msckpt_jax.parallel.formats import ckpt_to_safetensors as ckpt_to_safetensors
-    from msckpt_jax.parallel.formats import safetensors_to_ckpt as safetensors_to_ckpt
     from msckpt_jax.parallel.layout import Layout as Layout
     from msckpt_jax.parallel.merged import MergedCheckpoint as MergedCheckpoint
     from msckpt_jax.parallel.preview import plan_transform as plan_transform
+    from msckpt_jax.parallel.slices import merge_sliced_parameter as merge_sliced_parameter
+    from msckpt_jax.parallel.slices import restore_group_info_list as restore_group_info_list
     from msckpt_jax.parallel.strategy import build_searched_strategy as build_searched_strategy
     from msckpt_jax.parallel.transform import merge_pipeline_strategys as merge_pipeline_strategys
     from msckpt_jax.parallel.transform import rank_list_for_transform as rank_list_for_transform
@@ -45,12 +49,6 @@ if TYPE_CHECKING:
         transform_checkpoint_by_rank as transform_checkpoint_by_rank,
     )
     from msckpt_jax.parallel.transform import transform_checkpoints as transform_checkpoints
-    from msckpt_jax.parallel.unified import (
-        load_distributed_checkpoint as load_distributed_checkpoint,
-    )
-    from msckpt_jax.parallel.unified import load_segmented_checkpoints as load_segmented_checkpoints
-    from msckpt_jax.parallel.unified import merge_sliced_parameter as merge_sliced_parameter
-    from msckpt_jax.parallel.unified import restore_group_info_list as restore_group_info_list
     from msckpt_jax.parallel.unified import unified_safetensors as unified_safetensors
     from msckpt_jax.training.config import CheckpointConfig as CheckpointConfig
     from msckpt_jax.training.model_checkpoint import ModelCheckpoint as ModelCheckpoint
@@ -64,11 +62,11 @@ _HOME = {
     "AirError": "errors",
     "AirFunction": "air.function",
     "AmbiguousLeafError": "errors",
-    "AsyncSave": "checkpoint.background",
+    "AsyncSave": "api.background",
     "AsyncSaveError": "errors",
     "CheckpointConfig": "training.config",
     "CheckpointError": "errors",
-    "CheckpointFile": "checkpoint.reader",
+    "CheckpointFile": "checkpoint.file",
     "Convention": "conventions.convention",
     "ExportError": "errors",
     "Layout": "parallel.layout",
@@ -76,30 +74,30 @@ _HOME = {
     "MindIRError": "errors",
     "MindIRFunction": "mindir.function",
     "ModelCheckpoint": "training.model_checkpoint",
-    "Parameters": "checkpoint.load",
+    "Parameters": "checkpoint.parameters",
     "Resumed": "training.resume",
     "build_searched_strategy": "parallel.strategy",
-    "ckpt_to_safetensors": "parallel.formats",
+    "ckpt_to_safetensors": "api.convert",
     "explain": "conventions.explain",
-    "export": "exporter",
-    "filter_parameters": "checkpoint.filtering",
+    "export": "api.export",
+    "filter_parameters": "api.filtering",
     "latest_checkpoint": "training.resume",
-    "load": "importer",
-    "load_checkpoint": "checkpoint.load",
-    "load_checkpoint_async": "checkpoint.load",
-    "load_distributed_checkpoint": "parallel.unified",
-    "load_param_into_net": "checkpoint.into",
-    "load_param_into_tree": "checkpoint.into",
-    "load_segmented_checkpoints": "parallel.unified",
+    "load": "api.load_model",
+    "load_checkpoint": "api.load",
+    "load_checkpoint_async": "api.load",
+    "load_distributed_checkpoint": "api.load_parts",
+    "load_param_into_net": "api.into",
+    "load_param_into_tree": "api.into",
+    "load_segmented_checkpoints": "api.load_parts",
     "merge_pipeline_strategys": "parallel.transform",
-    "merge_sliced_parameter": "parallel.unified",
-    "open_checkpoint": "checkpoint.reader",
+    "merge_sliced_parameter": "parallel.slices",
+    "open_checkpoint": "checkpoint.file",
     "plan_transform": "parallel.preview",
     "rank_list_for_transform": "parallel.transform",
-    "restore_group_info_list": "parallel.unified",
+    "restore_group_info_list": "parallel.slices",
     "resume": "training.resume",
-    "safetensors_to_ckpt": "parallel.formats",
-    "save_checkpoint": "checkpoint.save",
+    "safetensors_to_ckpt": "api.convert",
+    "save_checkpoint": "api.save",
     "transform_checkpoint_by_rank": "parallel.transform",
     "transform_checkpoints": "parallel.transform",
     "unified_safetensors": "parallel.unified",

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from msckpt_jax.checkpoint import boxes
+from msckpt_jax import boxes
 
 #: Lines of a table as text.
 LINES = 60

@@ -7,11 +7,10 @@ import html
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from msckpt_jax import display
-from msckpt_jax.checkpoint.writer import Progress
 
 #: Work that takes less than so many seconds needs no bar; and how often one in a notebook moves.
 _PATIENCE, _MOVES = 1.0, 0.2
@@ -111,3 +110,6 @@ class _Cell:
             f'<div><progress value="{self._done}" max="{max(self._total, 1)}"></progress> '
             f"{html.escape(self._what)}: {counts}, {rate}/s, {seconds:.0f} s</div>"
         )
+
+
+Progress = Callable[[int], Any]

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from msckpt_jax.lowering.graph import Const, Tensor
+from msckpt_jax.graph.values import Const, Tensor
 
 
 def _array(*shape: int) -> np.ndarray:

@@ -60,7 +60,7 @@ def test_names_meet(
 
 
 def test_through_a_mindir_to_an_air(tmp_path: Path) -> None:
-    from msckpt_jax.mindir.conversion import convert
+    from msckpt_jax.api.convert_model import convert
 
     net, inputs, names = CASES["an input like a weight"]
     source = ms.export(net, *inputs, file_name=tmp_path / "a").file

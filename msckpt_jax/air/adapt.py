@@ -9,22 +9,13 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax._protos.ge_ir_pb2 import ModelDef
-from msckpt_jax.air.adapters import ADAPTERS
 from msckpt_jax.air.builder import Builder
 from msckpt_jax.air.narrowing import NARROW
-from msckpt_jax.air.rows import Ints, Row, product
+from msckpt_jax.air.rows import ADAPTERS
+from msckpt_jax.air.rows.row import Ints, Row, product
 from msckpt_jax.errors import ExportError, UnsupportedError
-from msckpt_jax.lowering.graph import (
-    Const,
-    Graph,
-    Node,
-    Operand,
-    Parameter,
-    Size,
-    Tensor,
-    Value,
-    values_of,
-)
+from msckpt_jax.graph.graph import Graph, Node
+from msckpt_jax.graph.values import Const, Operand, Parameter, Size, Tensor, Value, values_of
 
 #: Operators of numbers that MindSpore promotes.
 _PROMOTED = frozenset(

@@ -14,7 +14,7 @@ from msckpt_jax.air import narrowing
 from msckpt_jax.air.prototypes import Prototype, prototypes
 from msckpt_jax.dtypes import of_array
 from msckpt_jax.errors import UnsupportedError
-from msckpt_jax.lowering.graph import Parameter, Tensor, Value
+from msckpt_jax.graph.values import Parameter, Tensor, Value
 from msckpt_jax.names import Unique
 
 #: What an operator takes: a value, a constant, several (dynamic), nothing (an optional input).

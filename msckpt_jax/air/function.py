@@ -24,8 +24,8 @@ from msckpt_jax.air.prototypes import Prototype, prototypes
 from msckpt_jax.air.wiring import DATA, arguments, end, ports, results, sources
 from msckpt_jax.dtypes import BY_GE
 from msckpt_jax.errors import AirError
-from msckpt_jax.lowering import listing
-from msckpt_jax.lowering.graph import Graph
+from msckpt_jax.graph import listing
+from msckpt_jax.graph.graph import Graph
 
 FLOW = frozenset({"If", "StatelessIf", "Case", "StatelessCase", "While", "StatelessWhile"})
 FLOW |= {"PartitionedCall"}

@@ -9,7 +9,8 @@ import numpy as np
 
 from msckpt_jax.air.wiring import DATA, Source, arguments, results, sources
 from msckpt_jax.dtypes import BY_GE
-from msckpt_jax.lowering.graph import UNKNOWN, Const, Graph, Node, Parameter, Tensor, Value
+from msckpt_jax.graph.graph import Graph, Node
+from msckpt_jax.graph.values import UNKNOWN, Const, Parameter, Tensor, Value
 
 #: GE's numbers for a size, and for all sizes of a shape, that the file leaves open.
 _OPEN, _ANY = -1, -2

@@ -21,8 +21,8 @@ from msckpt_jax.air.narrowing import NARROW
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Part
 from msckpt_jax.errors import ExportError
-from msckpt_jax.lowering import payload
-from msckpt_jax.lowering.graph import Parameter
+from msckpt_jax.graph import payload
+from msckpt_jax.graph.values import Parameter
 
 _GRAPH, _OP, _ATTR, _TENSOR, _DATA = (
     message.DESCRIPTOR.fields_by_name[field].number

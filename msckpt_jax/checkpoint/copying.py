@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from msckpt_jax import dtypes
-from msckpt_jax.checkpoint import boxes, records
-from msckpt_jax.checkpoint.index import Entry
+from msckpt_jax import boxes, dtypes
+from msckpt_jax.checkpoint import records
+from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.errors import CheckpointError
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from msckpt_jax.checkpoint import boxes, writer
+from msckpt_jax import boxes
+from msckpt_jax.checkpoint import writer
 from msckpt_jax.checkpoint.records import on_host
 from msckpt_jax.errors import CheckpointError
 

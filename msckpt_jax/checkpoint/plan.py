@@ -12,8 +12,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from msckpt_jax.checkpoint import boxes, collector, wire
-from msckpt_jax.checkpoint.records import Record, Tensor
+from msckpt_jax import boxes
+from msckpt_jax.checkpoint.records import Tensor
 
 #: MindSpore cuts tensors here (train/serialization.py, SLICE_SIZE); every reader joins them.
 SLICE_BYTES = 512 << 20
@@ -56,32 +56,6 @@ class Chunk(NamedTuple):
     offset: int
     nbytes: int
     items: list[bytes | np.ndarray | memoryview | Window]
-
-
-@collector.paused()
-def ckpt(records: Iterable[Record], slice_bytes: int = SLICE_BYTES) -> Plan:
-    """The plan of a ``.ckpt`` file: a header before each slice of each record."""
-    parts: list[Part] = []
-    total = 0
-    for record in records:
-        tag, nbytes = record.tag.encode(), record.nbytes
-        for start in range(0, nbytes, slice_bytes) or (0,):
-            stop = min(start + slice_bytes, nbytes)
-            head = wire.header(tag, record.dims, record.type, stop - start)
-            parts.append(head)
-            if nbytes:
-                parts.append(_part(record, start, stop, nbytes))
-            total += len(head) + stop - start
-    return Plan(parts, total)
-
-
-def _part(record: Record, start: int, stop: int, nbytes: int) -> Part:
-    """The bytes ``[start, stop)`` of a record's content."""
-    content = record.content
-    if isinstance(content, Tensor):
-        size = content.stored.itemsize
-        return Range(content, start // size, stop // size)
-    return content if stop - start == nbytes else as_bytes(content)[start:stop]
 
 
 def size_of(part: Part) -> int:

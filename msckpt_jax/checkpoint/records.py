@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from msckpt_jax import dtypes, names
-from msckpt_jax.checkpoint import boxes, collector
+from msckpt_jax import boxes, dtypes, names
+from msckpt_jax.checkpoint import collector
 from msckpt_jax.errors import CheckpointError
 
 

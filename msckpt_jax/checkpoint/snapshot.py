@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msckpt_jax.checkpoint import boxes, writer
+from msckpt_jax import boxes
+from msckpt_jax.checkpoint import writer
 from msckpt_jax.checkpoint.records import File, Record, Tensor
 
 _BLOCK = 16 << 20

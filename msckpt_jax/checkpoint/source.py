@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from msckpt_jax.checkpoint import boxes, writer
+from msckpt_jax import boxes
+from msckpt_jax.checkpoint import writer
 from msckpt_jax.errors import CheckpointError
 
 

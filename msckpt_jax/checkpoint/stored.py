@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from msckpt_jax.checkpoint import boxes
+from msckpt_jax import boxes
 from msckpt_jax.checkpoint.records import Tensor
 from msckpt_jax.errors import CheckpointError
 

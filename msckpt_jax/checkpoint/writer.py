@@ -18,6 +18,7 @@ from etils import epath
 from msckpt_jax.checkpoint import atomic, cipher, crc, wire
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Chunk, Part, Plan
+from msckpt_jax.progress import Progress
 
 #: More gain little: the limit is memory bandwidth, and each holds a window of CHUNK_BYTES.
 THREADS = min(4, os.cpu_count() or 1)
@@ -33,7 +34,6 @@ if _sync_file_range is not None:
     _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 _SYNC_FILE_RANGE_WRITE = 2
 
-Progress = Callable[[int], Any]
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 

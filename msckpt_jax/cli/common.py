@@ -15,8 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from msckpt_jax import display
-from msckpt_jax.checkpoint import reader
-from msckpt_jax.checkpoint.reader import CheckpointFile
+from msckpt_jax.checkpoint.file import CheckpointFile, encryption
 from msckpt_jax.display import size as size
 from msckpt_jax.errors import FileError
 
@@ -80,7 +79,7 @@ def rank_secrets(args: argparse.Namespace) -> dict[str, Any]:
 
 def open_file(args: argparse.Namespace, name: str) -> CheckpointFile:
     """Open a file, with the key if it is encrypted; problems are not raised."""
-    found = reader.encryption(name)
+    found = encryption(name)
     if found is None:
         return CheckpointFile(name)
     key = needed_key(args, name, found[0])

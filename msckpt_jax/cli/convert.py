@@ -14,14 +14,15 @@ import numpy as np
 
 from msckpt_jax import dtypes, progress
 from msckpt_jax.air.prototypes import SOCS
-from msckpt_jax.checkpoint import cipher, copying, reader, records, save, writer
+from msckpt_jax.api import jobs
+from msckpt_jax.checkpoint import cipher, copying, records, writer
 from msckpt_jax.checkpoint import plan as planning
-from msckpt_jax.checkpoint.reader import CheckpointFile
+from msckpt_jax.checkpoint.file import CheckpointFile, encryption
+from msckpt_jax.checkpoint.formats import safetensors
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.cli import common
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.interop import safetensors
-from msckpt_jax.parallel import merged, meshspec, placement, strategy, transform
+from msckpt_jax.parallel import merged, meshspec, placement, rank_records, strategy
 
 DESCRIPTION = (
     """\
@@ -116,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         return _to_ranks(args, source)
     format = os.path.splitext(args.target)[1].removeprefix(".")
     work = _work(args, source, format)
-    to_file = format in save.FORMATS
+    to_file = format in jobs.FORMATS
     (_to_file if to_file else _to_orbax)(args, work)
     what = format if to_file else "an Orbax checkpoint"
     print(f"{args.target}: {what}, {len(work.records)} entries, {common.size(work.nbytes)}")
@@ -125,19 +126,19 @@ def run(args: argparse.Namespace) -> int:
 
 def _model(args: argparse.Namespace) -> int:
     """A model file to another."""
-    from msckpt_jax.mindir import conversion
+    from msckpt_jax.api import convert_model
 
     given = [name for name in _OF_CHECKPOINTS if getattr(args, name)]
     if given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(f"{options}: for CheckPoints, not for the model {args.source}")
-    cipher_found = reader.encryption(args.source)
+    cipher_found = encryption(args.source)
     secret: dict[str, Any] = {}
     if cipher_found is not None:
         secret["dec_key"] = common.key_of(args.dec_key_file)
         secret["dec_mode"] = args.dec_mode or cipher_found[0]
     how = {"soc": args.soc, "narrow": args.narrow, "opset": args.opset}
-    file, notes = conversion.convert(args.source, args.target, **secret, **how)
+    file, notes = convert_model.convert(args.source, args.target, **secret, **how)
     for note in notes:
         print(note)
     print(f"{file}: {common.size(file.stat().st_size)}")
@@ -158,19 +159,19 @@ def _source(args: argparse.Namespace) -> Any:
 
 
 def _to_file(args: argparse.Namespace, work: Work) -> None:
-    target = save.target_path(args.target, format := args.target.rpartition(".")[2])
+    target = jobs.target_path(args.target, format := args.target.rpartition(".")[2])
     # Not from the environment: that a file may be decrypted does not ask for an encrypted copy.
     key = None if args.enc_key_file is None else common.key_of(args.enc_key_file)
     mode = None if key is None else cipher.mode_named(args.enc_mode, "--enc-mode")
     if mode is not None and (args.crc or format == "safetensors"):
         raise ValueError("encryption goes with .ckpt only, and without --crc")
     checked = b"" if mode is None else mode.check_key(key, "--enc-key-file")
-    save.check_folder(target)
+    jobs.check_folder(target)
     metadata = {key: _text(value) for key, value in work.metadata.items()}
     with progress.bar("convert", work.nbytes) as advance:
         options = writer.Options(args.crc, mode, checked, progress=advance)
-        job = save.Job(format, None, planning.SLICE_BYTES, options, metadata=metadata)
-        save.run([File(target, work.records)], job)
+        job = jobs.Job(format, None, planning.SLICE_BYTES, options, metadata=metadata)
+        jobs.run([File(target, work.records)], job)
 
 
 def _to_orbax(args: argparse.Namespace, work: Work) -> None:
@@ -196,11 +197,11 @@ def _to_ranks(args: argparse.Namespace, source: Any) -> int:
     if folder.is_dir() and any(folder.glob("rank_*")):
         raise ValueError(f"{folder} holds rank files already; convert to a new folder")
     target = placement.plan_of(args.to if layouts is None else layouts)
-    common.warn_of_strings(transform.strings_left_out(source, target))
-    files = transform.plan_files(source, target, folder, "rank", ".ckpt")
+    common.warn_of_strings(rank_records.strings_left_out(source, target))
+    files = rank_records.plan_files(source, target, folder, "rank", ".ckpt")
     total = sum(record.nbytes for file in files for record in file.records)
     with progress.bar("convert", total) as advance:
-        transform.write_files(files, progress=advance)
+        rank_records.write_files(files, progress=advance)
     if layouts is not None:
         strategy.write(folder / "strategy.ckpt", layouts)
     print(f"{folder}: {len(files)} rank files, {common.size(total)}")

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msckpt_jax import progress
-from msckpt_jax.checkpoint import boxes
-from msckpt_jax.checkpoint.reader import CheckpointFile
+from msckpt_jax import boxes, progress
+from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.cli import common
 
 DESCRIPTION = """\

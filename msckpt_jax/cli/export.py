@@ -58,7 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from msckpt_jax.exporter import export
+    from msckpt_jax.api.export import export
 
     inputs = [input_of(text) for text in args.input]
     key = common.key_of(args.enc_key_file) if args.enc_key_file else None

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from msckpt_jax import dtypes
-from msckpt_jax.checkpoint import reader
-from msckpt_jax.checkpoint.index import Entry
-from msckpt_jax.checkpoint.reader import CheckpointFile
+from msckpt_jax.checkpoint.entries import Entry
+from msckpt_jax.checkpoint.file import CheckpointFile, encryption
 from msckpt_jax.cli import common, inspect_air, inspect_mindir, inspect_onnx
 
 DESCRIPTION = """\
@@ -60,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         return model(args)
     if inspect_mindir.detect(args.file):
         return inspect_mindir.run(args)
-    encrypted = reader.encryption(args.file)
+    encrypted = encryption(args.file)
     if encrypted is not None and common.key_of(args.dec_key_file) is None:
         return _without_key(args, *encrypted)
     file = common.open_sound_file(args, args.file)

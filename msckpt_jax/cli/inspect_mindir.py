@@ -11,8 +11,9 @@ from typing import Any
 
 from msckpt_jax import dtypes
 from msckpt_jax.cli import common, tables
-from msckpt_jax.lowering.graph import Tensor
-from msckpt_jax.mindir import meaning, nodes, source
+from msckpt_jax.graph import meaning
+from msckpt_jax.graph.values import Tensor
+from msckpt_jax.mindir import nodes, source
 from msckpt_jax.mindir.functions import Model
 from msckpt_jax.mindir.source import Source
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from msckpt_jax import progress
-from msckpt_jax.checkpoint import boxes, writer
+from msckpt_jax import boxes, progress
+from msckpt_jax.checkpoint import writer
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.cli import common
-from msckpt_jax.parallel import merged, transform
+from msckpt_jax.parallel import merged, rank_records, transform
 
 DESCRIPTION = """\
 Join the CheckPoints in rank_0, rank_1, ... of a folder into one file of full tensors, as a
@@ -40,17 +40,17 @@ def run(args: argparse.Namespace) -> int:
     target = Path(args.output)
     if target.suffix.removeprefix(".") not in transform.FORMATS:
         raise ValueError(f"{args.output} must end with .ckpt or .safetensors")
-    found = transform.rank_records(source, None, 0)
+    found = rank_records.rank_records(source, None, 0)
     total = sum(record.nbytes for record in found)
     what = f"{len(found)} entries, {common.size(total)}, from {len(source.files)} rank files"
     if args.plan:
         _print_plan(source)
         print(f"{args.output}: {what}")
         return 0
-    job = transform.job_of(source, None)
+    job = rank_records.job_of(source, None)
     with progress.bar("merge", total) as advance:
         files = [File(target, found)]
-        transform.write_files(files, progress=advance, job=job, threads=args.jobs)
+        rank_records.write_files(files, progress=advance, job=job, threads=args.jobs)
     print(f"{args.output}: {what}")
     return 0
 

@@ -41,12 +41,12 @@ TARGETS = ("MINDIR", "AIR", "ONNX")
 
 def coverage() -> dict[str, tuple[str, ...]]:
     """How each target has a primitive, by the primitive's name."""
-    from msckpt_jax.air import adapters as air
+    from msckpt_jax.air import rows as air
     from msckpt_jax.lowering import algorithms
     from msckpt_jax.lowering.algorithms import complex as pairs
     from msckpt_jax.lowering.rewrites import REWRITES
-    from msckpt_jax.mindir.ops import RULES
-    from msckpt_jax.onnx import adapters as onnx
+    from msckpt_jax.lowering.rules import RULES
+    from msckpt_jax.onnx import rows as onnx
 
     found = {}
     for name in sorted({*RULES, *REWRITES, *algorithms.ALGORITHMS} - {"ms_op"}):
@@ -77,7 +77,7 @@ def _adapted(how: str, used: set[str], rows: Collection[str]) -> str:
 
 def _operators(rule: Any) -> set[str]:
     """MindSpore's operators that a rule names, in its code and in what it closes over."""
-    from msckpt_jax.mindir import operators
+    from msckpt_jax.graph import operators
 
     found: set[str] = set()
     waiting: list[Any] = [rule]

@@ -10,7 +10,7 @@ from msckpt_jax import progress
 from msckpt_jax.checkpoint import atomic
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.cli import common
-from msckpt_jax.parallel import merged, meshspec, placement, preview, strategy, transform
+from msckpt_jax.parallel import checks, merged, meshspec, placement, preview, rank_records, strategy
 
 DESCRIPTION = (
     """\
@@ -48,23 +48,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if not args.to:
         raise ValueError("--to must name a strategy file, or be a mesh specification")
-    transform.check_prefix(args.prefix, "--prefix")
+    checks.check_prefix(args.prefix, "--prefix")
     source = merged.open_ranks(args.folder, args.source, **common.rank_secrets(args))
     layouts = None if "=" not in args.to else meshspec.parse(args.to, source.entries)
     target = placement.plan_of(layouts if layouts is not None else args.to)
     assert target is not None
     folder = Path(args.output)
-    transform.check_other_folder(args.folder, folder)
-    common.warn_of_strings(transform.strings_left_out(source, target))
-    files = transform.plan_files(source, target, folder, args.prefix, f".{args.format}")
+    checks.check_other_folder(args.folder, folder)
+    common.warn_of_strings(rank_records.strings_left_out(source, target))
+    files = rank_records.plan_files(source, target, folder, args.prefix, f".{args.format}")
     if args.plan:
         print(preview.of(source, target))
         return 0
-    job = transform.job_of(source, target)
+    job = rank_records.job_of(source, target)
     left = _left(folder, files, job)
     total = sum(record.nbytes for file in left for record in file.records)
     with progress.bar("reshard", total) as advance:
-        transform.write_files(left, args.jobs, advance, job=job)
+        rank_records.write_files(left, args.jobs, advance, job=job)
     if layouts is not None:
         strategy.write(folder / "strategy.ckpt", layouts)
     done = f", {len(files) - len(left)} were there already" if len(left) < len(files) else ""

@@ -71,7 +71,8 @@ def _onnx(args: argparse.Namespace) -> int:
 
 
 def _mindir(args: argparse.Namespace) -> int:
-    from msckpt_jax.mindir import meaning, reader, source
+    from msckpt_jax.graph import meaning
+    from msckpt_jax.mindir import reader, source
 
     mode = source.encryption(args.file)
     key = common.needed_key(args, args.file, mode) if mode else None

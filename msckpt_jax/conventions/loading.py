@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from msckpt_jax import names
-from msckpt_jax.checkpoint import boxes, stored
+from msckpt_jax import boxes, names
+from msckpt_jax.checkpoint import stored
 from msckpt_jax.checkpoint.records import Tensor
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import sources

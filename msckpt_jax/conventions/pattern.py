@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from msckpt_jax.checkpoint import boxes
-from msckpt_jax.checkpoint.boxes import Box
+from msckpt_jax import boxes
+from msckpt_jax.boxes import Box
 
 #: A box of the leaf and the box of the parameter that holds the same elements.
 Pair: TypeAlias = tuple[Box, Box]

@@ -13,8 +13,8 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from msckpt_jax import names
-from msckpt_jax.checkpoint import boxes, collector, records
+from msckpt_jax import boxes, names
+from msckpt_jax.checkpoint import collector, records
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import sources

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msckpt_jax.checkpoint import boxes
-from msckpt_jax.checkpoint.boxes import Box, Piece
+from msckpt_jax import boxes
+from msckpt_jax.boxes import Box, Piece
 from msckpt_jax.conventions import tiles
 from msckpt_jax.conventions.pattern import Pattern
 

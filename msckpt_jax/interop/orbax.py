@@ -26,8 +26,9 @@ from etils import epath
 from orbax.checkpoint import future
 from orbax.checkpoint.experimental.v1 import handlers
 
-from msckpt_jax.checkpoint import load, records, save, snapshot, writer
+from msckpt_jax.api import jobs, load
 from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint import records, snapshot, writer
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.errors import CheckpointError
 
@@ -40,7 +41,7 @@ class MindSporeHandler(ocp.AsyncCheckpointHandler):
     def save(self, directory: epath.Path, args: MindSporeSave) -> None:
         """Write the item into Orbax's folder of the step."""
         found, job = _prepared(args)
-        save.run([File(_target(directory, args), found)], job, may_gather=True)
+        jobs.run([File(_target(directory, args), found)], job, may_gather=True)
 
     async def async_save(
         self, directory: epath.Path, args: MindSporeSave
@@ -50,7 +51,7 @@ class MindSporeHandler(ocp.AsyncCheckpointHandler):
         kept = snapshot.frozen([File(_target(directory, args), found)])
 
         async def write() -> None:
-            save.run(kept, job)
+            jobs.run(kept, job)
 
         return [future.CommitFutureAwaitingContractedSignals(write(), name="msckpt_save")]
 
@@ -107,7 +108,7 @@ class MindSporeCheckpointable(handlers.CheckpointableHandler[Any, Any]):
 
         async def write() -> None:
             target = _target(await directory.await_creation(), checkpointable)
-            save.run([kept._replace(target=target)], job)
+            jobs.run([kept._replace(target=target)], job)
 
         return write()
 
@@ -129,15 +130,15 @@ class MindSporeCheckpointable(handlers.CheckpointableHandler[Any, Any]):
 handlers.register_handler(MindSporeCheckpointable)
 
 
-def _prepared(args: MindSporeSave) -> tuple[list[Record], save.Job]:
+def _prepared(args: MindSporeSave) -> tuple[list[Record], jobs.Job]:
     """The records of an item; what cannot be saved is refused now, not in a thread."""
-    if args.format not in save.FORMATS:
-        raise ValueError(f"format must be one of {', '.join(save.FORMATS)}, not {args.format!r}")
+    if args.format not in jobs.FORMATS:
+        raise ValueError(f"format must be one of {', '.join(jobs.FORMATS)}, not {args.format!r}")
     found = records.from_tree(args.item) + records.of_append(args.append_dict or {})
     records.check_tags(found)
-    job = save.Job(args.format, None, planning.SLICE_BYTES, writer.Options(crc=args.crc_check))
-    save.check_spanning(found, job)
-    save.make_plan(found, job._replace(options=writer.Options()))
+    job = jobs.Job(args.format, None, planning.SLICE_BYTES, writer.Options(crc=args.crc_check))
+    jobs.check_spanning(found, job)
+    jobs.make_plan(found, job._replace(options=writer.Options()))
     return found, job
 
 

@@ -23,9 +23,8 @@ import tensorstore as ts
 from etils import epath
 from orbax.checkpoint import future
 
-from msckpt_jax import dtypes, names
-from msckpt_jax.checkpoint import boxes
-from msckpt_jax.checkpoint.index import Entry, Stored
+from msckpt_jax import boxes, dtypes, names
+from msckpt_jax.checkpoint.entries import Entry, Stored
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel.layout import Layout

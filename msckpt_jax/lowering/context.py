@@ -14,19 +14,10 @@ import numpy as np
 
 from msckpt_jax import _compat
 from msckpt_jax.errors import ExportError, UnsupportedError
-from msckpt_jax.lowering import islands, sizes
-from msckpt_jax.lowering.graph import (
-    Const,
-    Dim,
-    Graph,
-    Node,
-    Operand,
-    Parameter,
-    Scalar,
-    Size,
-    Tensor,
-    Value,
-)
+from msckpt_jax.graph import kernels
+from msckpt_jax.graph.graph import Graph, Node
+from msckpt_jax.graph.values import Const, Dim, Operand, Parameter, Scalar, Size, Tensor, Value
+from msckpt_jax.lowering import sizes
 from msckpt_jax.lowering.sizes import Number
 from msckpt_jax.names import Unique
 
@@ -115,7 +106,7 @@ class Context:
             return [Const(np.zeros(t.shape, t.dtype)) for t in types]  # type: ignore[arg-type]
         wider: Mapping[np.dtype, np.dtype] = {}
         if self.options.kernels:
-            wider = islands.wider(op, islands.tensor_dtypes(inputs), [t.dtype for t in types])
+            wider = kernels.wider(op, kernels.tensor_dtypes(inputs), [t.dtype for t in types])
         if not wider:
             return [*self._emit(op, inputs, types, attrs)]
         widened = tuple(self._widen(operand, wider) for operand in inputs)
@@ -128,7 +119,7 @@ class Context:
     def can(self, op: str, inputs: Sequence[Operand], results: Sequence[Tensor]) -> bool:
         """Whether the operator has a kernel for these operands, or for wider ones."""
         try:
-            islands.wider(op, islands.tensor_dtypes(inputs), [t.dtype for t in results])
+            kernels.wider(op, kernels.tensor_dtypes(inputs), [t.dtype for t in results])
         except UnsupportedError:
             return not self.options.kernels
         return True

@@ -10,8 +10,9 @@ from typing import Any
 
 from msckpt_jax import _compat
 from msckpt_jax.errors import ExportError
+from msckpt_jax.graph.graph import Graph
+from msckpt_jax.graph.values import Parameter, Value, values_of
 from msckpt_jax.lowering.context import Array, Context, Options, Root, tensor_of
-from msckpt_jax.lowering.graph import Graph, Parameter, Value, values_of
 from msckpt_jax.names import Unique
 
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from msckpt_jax.errors import UnsupportedError
-from msckpt_jax.lowering.graph import Const, Scalar, Size, Tensor
+from msckpt_jax.graph.values import Const, Scalar, Size, Tensor
 
 #: A number that is known, the size of an axis, or what is computed of these.
 Number: TypeAlias = Const | Size | Scalar

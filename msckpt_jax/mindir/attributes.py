@@ -17,7 +17,7 @@ import numpy as np
 from msckpt_jax import dtypes
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.errors import MindIRError
-from msckpt_jax.lowering.graph import Const, Tensor
+from msckpt_jax.graph.values import Const, Tensor
 
 #: What is known of a result: a tensor, the parts of a tuple, or nothing.
 Type: TypeAlias = "Tensor | tuple[Type, ...] | None"

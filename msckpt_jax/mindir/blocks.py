@@ -9,17 +9,8 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax.errors import MindIRError
-from msckpt_jax.lowering.graph import (
-    Const,
-    Graph,
-    Node,
-    Operand,
-    Parameter,
-    Size,
-    Tensor,
-    Value,
-    values_of,
-)
+from msckpt_jax.graph.graph import Graph, Node
+from msckpt_jax.graph.values import Const, Operand, Parameter, Size, Tensor, Value, values_of
 from msckpt_jax.mindir.attributes import MONAD, pack
 
 

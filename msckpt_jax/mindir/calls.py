@@ -14,7 +14,8 @@ import numpy as np
 
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.errors import MindIRError
-from msckpt_jax.lowering.graph import Const, Graph, Node, Parameter, Value
+from msckpt_jax.graph.graph import Graph, Node
+from msckpt_jax.graph.values import Const, Parameter, Value
 from msckpt_jax.mindir import attributes, nodes
 from msckpt_jax.mindir.blocks import Block, Choice, Closure, leaves, rebuilt, same, structure
 from msckpt_jax.mindir.functions import REF, RETURN, Function, Model

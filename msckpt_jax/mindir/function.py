@@ -11,10 +11,11 @@ import jax.numpy as jnp
 
 from msckpt_jax import display
 from msckpt_jax.errors import MindIRError
-from msckpt_jax.lowering import listing
-from msckpt_jax.lowering.graph import Const, Graph, Operand, Tensor, Value
-from msckpt_jax.mindir import evaluate, reader
-from msckpt_jax.mindir.evaluate import Rule
+from msckpt_jax.graph import evaluate, listing
+from msckpt_jax.graph.evaluate import Rule
+from msckpt_jax.graph.graph import Graph
+from msckpt_jax.graph.values import Const, Operand, Tensor, Value
+from msckpt_jax.mindir import reader
 from msckpt_jax.mindir.reader import Program
 from msckpt_jax.mindir.source import DecMode
 

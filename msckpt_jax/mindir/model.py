@@ -22,8 +22,10 @@ from msckpt_jax._protos.mind_ir_pb2 import (
     PrimitiveProto,
     TensorProto,
 )
-from msckpt_jax.lowering.graph import Const, Graph, Node, Operand, Scalar, Size, Tensor, Value
-from msckpt_jax.mindir import operators, values
+from msckpt_jax.graph import operators
+from msckpt_jax.graph.graph import Graph, Node
+from msckpt_jax.graph.values import Const, Operand, Scalar, Size, Tensor, Value
+from msckpt_jax.mindir import values
 from msckpt_jax.mindir.values import Abstract
 
 #: The MindSpore whose files ours look like.

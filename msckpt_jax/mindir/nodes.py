@@ -10,8 +10,10 @@ import numpy as np
 from msckpt_jax import dtypes
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.errors import MindIRError
-from msckpt_jax.lowering.graph import UNKNOWN, Const, Node, Operand, Size, Tensor, Value
-from msckpt_jax.mindir import attributes, operators
+from msckpt_jax.graph import operators
+from msckpt_jax.graph.graph import Node
+from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Size, Tensor, Value
+from msckpt_jax.mindir import attributes
 from msckpt_jax.mindir.attributes import MONAD, Type, pack
 from msckpt_jax.mindir.blocks import Block, Choice, Closure, is_tuple, measured
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.errors import MindIRError
-from msckpt_jax.lowering.graph import Graph, Operand, Parameter, Tensor
+from msckpt_jax.graph.graph import Graph
+from msckpt_jax.graph.values import Operand, Parameter, Tensor
 from msckpt_jax.mindir import blocks, calls, nodes, source
 from msckpt_jax.mindir.attributes import MONAD
 from msckpt_jax.mindir.blocks import Block, Choice, Closure, leaves, rebuilt

@@ -14,7 +14,7 @@ import numpy as np
 from msckpt_jax import dtypes
 from msckpt_jax._protos.mind_ir_pb2 import AttributeProto, TensorProto
 from msckpt_jax.errors import ExportError
-from msckpt_jax.lowering.graph import Tensor
+from msckpt_jax.graph.values import Tensor
 
 #: A tensor, ``np.int64`` for a scalar, or a tuple of these.
 Abstract: TypeAlias = "Tensor | type[np.int64] | tuple[Abstract, ...]"

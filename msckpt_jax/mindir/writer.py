@@ -14,8 +14,8 @@ from msckpt_jax._protos.mind_ir_pb2 import GraphProto, ModelProto, TensorProto
 from msckpt_jax.checkpoint import cipher
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Part
-from msckpt_jax.lowering import payload
-from msckpt_jax.lowering.graph import Graph
+from msckpt_jax.graph import payload
+from msckpt_jax.graph.graph import Graph
 from msckpt_jax.mindir import model as messages
 
 #: MindSpore splits where the weights are larger (train/serialization.py, TOTAL_SAVE).

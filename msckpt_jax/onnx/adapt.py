@@ -10,11 +10,12 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from msckpt_jax.errors import ExportError, UnsupportedError
-from msckpt_jax.lowering.graph import Graph, Node, Parameter, Tensor, Value
+from msckpt_jax.graph.graph import Graph, Node
+from msckpt_jax.graph.values import Parameter, Tensor, Value
 from msckpt_jax.onnx import attention, tidy
-from msckpt_jax.onnx.adapters import ADAPTERS
 from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer, number
-from msckpt_jax.onnx.operands import Rule
+from msckpt_jax.onnx.rows import ADAPTERS
+from msckpt_jax.onnx.rows.operands import Rule
 
 #: The first opset in which all that the rules use has its present form, and what the checker knows.
 OPSETS = range(18, 27)

@@ -11,7 +11,7 @@ from onnx import helper
 
 from msckpt_jax.dtypes import of_array
 from msckpt_jax.errors import UnsupportedError
-from msckpt_jax.lowering.graph import Const, Dim, Parameter, Size, Tensor, Value
+from msckpt_jax.graph.values import Const, Dim, Parameter, Size, Tensor, Value
 from msckpt_jax.names import Unique
 from msckpt_jax.onnx import kernels
 

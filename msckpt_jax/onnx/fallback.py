@@ -19,16 +19,16 @@ import onnx
 
 from msckpt_jax import _compat, names
 from msckpt_jax.errors import ExportError, UnsupportedError
+from msckpt_jax.graph.values import Parameter
+from msckpt_jax.lowering import trials
 from msckpt_jax.lowering.canonical import canonicalise
 from msckpt_jax.lowering.context import LITERAL_BYTES, tensor_of
-from msckpt_jax.lowering.graph import Parameter
-from msckpt_jax.mindir import verification
 from msckpt_jax.onnx import jaxprs, runner, writer
 from msckpt_jax.onnx.adapt import Adapted
 from msckpt_jax.onnx.builder import initializer
 
 if TYPE_CHECKING:
-    from msckpt_jax.tracing import Traced
+    from msckpt_jax.lowering.trace import Traced
 
 #: Seconds for jax2onnx 0.17, which takes 30 for YOLOv4.
 _PATIENCE = 600
@@ -125,6 +125,6 @@ def _check(file: Path, traced: Traced) -> None:
         raise UnsupportedError(f"jax2onnx's file is invalid: {reason}") from error
     try:
         for (_, expected), results in zip(tried, found, strict=True):
-            verification.compare(file, expected, results, "onnxruntime")
+            trials.compare(file, expected, results, "onnxruntime")
     except ExportError as error:
         raise UnsupportedError(f"jax2onnx's file: {str(error).partition(': ')[2]}") from error

@@ -12,10 +12,10 @@ import onnx
 from onnx import external_data_helper, helper
 
 from msckpt_jax.lowering import pairs
-from msckpt_jax.mindir import verification
+from msckpt_jax.lowering import trials as trying
 
 if TYPE_CHECKING:
-    from msckpt_jax.tracing import Traced
+    from msckpt_jax.lowering.trace import Traced
 
 _BF16, _F32 = onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT
 
@@ -57,9 +57,9 @@ def session(file: Path) -> Callable[..., list[np.ndarray]]:
     return run
 
 
-def trials(traced: Traced) -> list[verification.Trial]:
+def trials(traced: Traced) -> list[trying.Trial]:
     """As ``verification``'s, the results as a file has them."""
-    return [(inputs, [*map(pairs.stored, found)]) for inputs, found in verification.trials(traced)]
+    return [(inputs, [*map(pairs.stored, found)]) for inputs, found in trying.trials(traced)]
 
 
 def _is_bfloat16(value: Any) -> bool:

@@ -15,7 +15,7 @@ from onnx import GraphProto, ModelProto, StringStringEntryProto, TensorProto
 
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Part
-from msckpt_jax.lowering import payload
+from msckpt_jax.graph import payload
 from msckpt_jax.onnx.adapt import Adapted
 
 #: protobuf's limit on a message; weights are kept apart well before that.

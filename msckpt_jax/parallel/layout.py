@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import jax
 
-from msckpt_jax.checkpoint import boxes
+from msckpt_jax import boxes
 from msckpt_jax.errors import CheckpointError
 
 

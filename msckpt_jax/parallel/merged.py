@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from msckpt_jax import display, dtypes
-from msckpt_jax.checkpoint import boxes, copying, reader
-from msckpt_jax.checkpoint.index import Entry, Stored
-from msckpt_jax.checkpoint.reader import CheckpointFile
+from msckpt_jax import boxes, display, dtypes
+from msckpt_jax.checkpoint import copying
+from msckpt_jax.checkpoint.entries import Entry, Stored
+from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
+from msckpt_jax.checkpoint.int4 import to_int4
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel.placement import Parts, Plan, plan_of
 
@@ -57,13 +58,13 @@ class MergedCheckpoint(Mapping[str, Any]):
     """Rank files as a mapping from names to full tensors, which are read when asked for.
 
     Of replicas the file of one rank is enough; files that nothing needs may be absent. Its
-    interface is that of :class:`~msckpt_jax.checkpoint.reader.CheckpointFile`.
+    interface is that of :class:`~msckpt_jax.checkpoint.file.CheckpointFile`.
     """
 
     def __init__(self, files: Mapping[int, Any], strategy_file: Any, **kwargs: Any):
         self.plan = plan_of(strategy_file)
         self.files: dict[int, CheckpointFile] = {
-            rank: reader.open_checkpoint(path, **kwargs) for rank, path in sorted(files.items())
+            rank: open_checkpoint(path, **kwargs) for rank, path in sorted(files.items())
         }
         first = next(iter(self.files.values()))
         self.path = str(Path(first.path).parent.parent) if len(files) > 1 else first.path
@@ -83,7 +84,7 @@ class MergedCheckpoint(Mapping[str, Any]):
         entry = self.entries[name]
         out = np.empty(entry.shape, entry.tensors[0].row.stored)
         boxes.gather(self.pieces(name), boxes.whole(entry.shape), out)
-        return reader.to_int4(out, name, self.path) if entry.type == "Int4" else out
+        return to_int4(out, name, self.path) if entry.type == "Int4" else out
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from msckpt_jax.checkpoint.index import Entry
+from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel.layout import Layout
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from msckpt_jax.checkpoint import boxes
+from msckpt_jax import boxes
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import strategy
 from msckpt_jax.parallel.layout import Layout

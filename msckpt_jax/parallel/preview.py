@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from msckpt_jax import display
-from msckpt_jax.checkpoint import boxes
-from msckpt_jax.parallel import merged, transform
+from msckpt_jax import boxes, display
+from msckpt_jax.parallel import merged, rank_records
 from msckpt_jax.parallel.merged import MergedCheckpoint
 from msckpt_jax.parallel.placement import Parts, Plan, plan_of
 
@@ -120,7 +119,7 @@ def plan_transform(
 def of(source: MergedCheckpoint, target: Plan | None) -> TransformPlan:
     """The plan for opened rank files; strings, which rank files do not hold, are left out."""
     ranks = target.ranks if target else 1
-    left_out = transform.strings_left_out(source, target)
+    left_out = rank_records.strings_left_out(source, target)
     entries = [
         Moved(
             name,

@@ -12,8 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, SingleDeviceSharding
 
-from msckpt_jax import dtypes
-from msckpt_jax.checkpoint import boxes
+from msckpt_jax import boxes, dtypes
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import layout

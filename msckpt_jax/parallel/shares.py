@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msckpt_jax.checkpoint import boxes, records, writer
+from msckpt_jax import boxes
 from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint import records, writer
 from msckpt_jax.checkpoint.plan import Plan, Range
 from msckpt_jax.checkpoint.records import Record, Spread, Tensor
 

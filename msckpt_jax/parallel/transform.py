@@ -6,25 +6,22 @@ copies byte ranges window by window, so that no tensor of either side is ever he
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
 import warnings
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from msckpt_jax import dtypes
+from msckpt_jax import boxes
 from msckpt_jax import progress as meters
-from msckpt_jax.checkpoint import boxes, copying, records, resume, writer
-from msckpt_jax.checkpoint import plan as planning
-from msckpt_jax.checkpoint.records import File, Record
+from msckpt_jax.checkpoint.records import File
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.interop import safetensors
 from msckpt_jax.parallel import merged, strategy
-from msckpt_jax.parallel.merged import MergedCheckpoint, Source
+from msckpt_jax.parallel.checks import check_count, check_other_folder, check_prefix, check_rank
+from msckpt_jax.parallel.merged import MergedCheckpoint
 from msckpt_jax.parallel.placement import Plan, plan_of
+from msckpt_jax.parallel.rank_records import plan_files, rank_records, strings_left_out, write_files
+from msckpt_jax.progress import Progress
 
 # What MindSpore does not count when it compares the parameters of two strategies.
 _UNCOUNTED = ("accu_grads", "adam_v", "adam_m")
@@ -40,7 +37,7 @@ def transform_checkpoints(
     process_num: int = 1,
     output_format: str = "ckpt",
     *,
-    progress: writer.Progress | bool | None = None,
+    progress: Progress | bool | None = None,
 ) -> None:
     """Turn the rank files of one strategy into those of another.
 
@@ -179,129 +176,6 @@ def merge_pipeline_strategys(src_strategy_dirs: Any, dst_strategy_file: Any) -> 
 
 
 # The parts, which the command line uses, too
-
-
-def check_prefix(prefix: Any, argument: str) -> None:
-    if not isinstance(prefix, str) or not prefix or "/" in prefix:
-        raise ValueError(f"{argument} must be a name without '/', not {prefix!r}")
-
-
-def check_count(count: Any, argument: str) -> None:
-    if not isinstance(count, int) or count < 1:
-        raise ValueError(f"{argument} must be a positive number, not {count!r}")
-
-
-def check_rank(rank: Any, plan: Plan | None) -> None:
-    if not isinstance(rank, int):
-        raise TypeError(f"rank_id must be int, not {type(rank).__name__}")
-    count = plan.ranks if plan else 1
-    if not 0 <= rank < count:
-        raise ValueError(f"rank_id must be below the {count} ranks of the strategy, not {rank}")
-
-
-def check_other_folder(source: Any, target: Any) -> None:
-    """Refuse to write among the rank files that are read: they would be taken for them later."""
-    if Path(target).exists() and Path(target).samefile(source):
-        raise ValueError(f"{target} is the source itself; write to another folder")
-
-
-def plan_files(
-    source: Source, target: Plan | None, folder: Path, prefix: str, suffix: str
-) -> list[File]:
-    """The files of all ranks of ``target``, each in its ``rank_N`` folder."""
-    return [
-        File(
-            folder / f"rank_{rank}" / f"{prefix}{rank}{suffix}", rank_records(source, target, rank)
-        )
-        for rank in range(target.ranks if target else 1)
-    ]
-
-
-def strings_left_out(source: Source, target: Plan | None) -> set[str]:
-    """The strings, which rank files do not hold: they crash MindSpore's merge."""
-    if target is None:
-        return set()
-    return {name for name, entry in source.entries.items() if entry.type == dtypes.STRING}
-
-
-def rank_records(source: Source, target: Plan | None, rank: int) -> list[Record]:
-    """What one rank of ``target`` holds, but no strings; all and whole if there is no target."""
-    out = []
-    left_out = strings_left_out(source, target)
-    for name, entry in source.entries.items():
-        if name in left_out:
-            continue
-        staged = target.parameters.get(name) if target else None
-        if staged is None:
-            _check_known(source, target, name)
-            out.append(copying.record_of(source, name))
-            continue
-        assert target is not None
-        if len(entry.shape) != len(staged.layout.tensor_map):
-            raise CheckpointError(
-                "the destination strategy has other dimensions",
-                name=name,
-                expected=list(entry.shape),
-                found=f"{len(staged.layout.tensor_map)} dimensions",
-            )
-        try:
-            box = target.box(name, rank, entry.shape)
-        except CheckpointError as error:
-            raise CheckpointError(error.problem, name=name) from None
-        if box is not None:  # else it belongs to another stage
-            row = entry.tensors[0].row
-            out.append(copying.part_of(entry, row, source.pieces(name, box), box))
-    return out
-
-
-def job_of(source: MergedCheckpoint, target: Plan | None) -> str:
-    """A name that work has only while its sources stay as they are and its target is the same."""
-    files = [(r, os.path.realpath(f.path), os.stat(f.path)) for r, f in source.files.items()]
-    state = [(rank, path, stat.st_size, stat.st_mtime_ns) for rank, path, stat in files]
-    return hashlib.sha256(repr((state, source.plan, target)).encode()).hexdigest()[:16]
-
-
-def write_files(
-    files: list[File],
-    jobs: int = 1,
-    progress: writer.Progress | None = None,
-    *,
-    job: str | None = None,
-    threads: int = writer.THREADS,
-) -> None:
-    """Write files whose formats follow from their names, ``jobs`` at a time.
-
-    A rank that holds nothing gets no file: MindSpore cannot load an empty one. With ``job``, see
-    :func:`job_of`, large files go on where a killed run has left them.
-    """
-    files = [file for file in files if file.records]
-    options = writer.Options(progress=progress, threads=threads)
-
-    for file in files:
-        records.check_tags(file.records)
-
-    def write(file: File) -> None:
-        file.target.parent.mkdir(parents=True, exist_ok=True)
-        make = safetensors.plan if file.target.suffix == ".safetensors" else planning.ckpt
-        if job is None or not hasattr(os, "pwritev"):
-            writer.write(file.target, make(file.records), options)
-        else:
-            resume.write(file.target, make(file.records), options, job)
-
-    with ThreadPoolExecutor(max(1, jobs)) as pool:
-        list(pool.map(write, files))
-
-
-def _check_known(source: Source, target: Plan | None, name: str) -> None:
-    """Refuse to write a sharded parameter whole to ranks whose strategy does not know it."""
-    if target is None or source.plan is None:
-        return
-    staged = source.plan.parameters.get(name)
-    if staged is not None and max(staged.layout.splits, default=1) > 1:
-        raise CheckpointError(
-            "it is sharded in the source, and the destination strategy omits it; add it there",
-            name=name,
-        )
 
 
 def _part_suffix(src: Any, source: Plan | None, dst: Any) -> str:

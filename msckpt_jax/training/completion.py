@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from msckpt_jax.checkpoint.background import AsyncSave
+from msckpt_jax.api.background import AsyncSave
 from msckpt_jax.training.config import CheckpointConfig
 from msckpt_jax.training.retention import Retention, Saved
 

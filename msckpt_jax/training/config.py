@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msckpt_jax import names
+from msckpt_jax.api import save as saving
 from msckpt_jax.checkpoint import records
-from msckpt_jax.checkpoint import save as saving
 
 _COUNTERS = ("epoch_num", "step_num")
 #: Arguments of save_checkpoint that a run sets anew for every file.

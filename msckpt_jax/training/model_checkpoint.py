@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Any
 
 from msckpt_jax import names
-from msckpt_jax.checkpoint import save as saving
+from msckpt_jax.api import save as saving
+from msckpt_jax.api.background import AsyncSave
 from msckpt_jax.checkpoint import writer
-from msckpt_jax.checkpoint.background import AsyncSave
 from msckpt_jax.parallel import ranks
 from msckpt_jax.training import filenames, selection
 from msckpt_jax.training.completion import Completion

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msckpt_jax import names
-from msckpt_jax.checkpoint import load, reader, writer
+from msckpt_jax.api import load
+from msckpt_jax.checkpoint import writer
+from msckpt_jax.checkpoint.file import encryption, open_checkpoint
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.errors import CheckpointError
@@ -142,8 +144,8 @@ def _problem(found: _Found, ranks: int) -> str | None:
         return f"{found.paths[0]}: only {len(found.paths)} of {ranks} ranks have this file"
     try:
         for path in found.paths:
-            if reader.encryption(path) is None:  # else its blocks are complete
-                with reader.open_checkpoint(path) as file:
+            if encryption(path) is None:  # else its blocks are complete
+                with open_checkpoint(path) as file:
                     if file.crc is not None:
                         file.check_crc()
     except CheckpointError as error:

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from msckpt_jax.lowering.graph import Const, Graph, Node, Tensor, Value, values_of
+from msckpt_jax.graph.graph import Graph, Node
+from msckpt_jax.graph.values import Const, Tensor, Value, values_of
 
 F32, I32, BOOL = (np.dtype(name) for name in ("float32", "int32", "bool"))
 

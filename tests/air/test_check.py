@@ -12,9 +12,9 @@ import pytest
 
 import msckpt_jax as ms
 from msckpt_jax._protos import ge_ir_pb2
-from msckpt_jax.air.adapters import ADAPTERS
 from msckpt_jax.air.check import check
 from msckpt_jax.air.prototypes import SOCS, kernels, prototypes
+from msckpt_jax.air.rows import ADAPTERS
 from msckpt_jax.cli import main
 
 SAMPLES = Path(__file__).parent / "data"

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import pytest
 
-from msckpt_jax.air.adapters import ADAPTERS
 from msckpt_jax.air.prototypes import prototypes
-from msckpt_jax.air.rows import ADAPTER, PROTOTYPE, WRITTEN, Arg, Attr, Row
+from msckpt_jax.air.rows import ADAPTERS
+from msckpt_jax.air.rows.row import ADAPTER, PROTOTYPE, WRITTEN, Arg, Attr, Row
 
 DATA = Path(__file__).parent / "data"
 

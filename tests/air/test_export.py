@@ -16,11 +16,13 @@ import pytest
 
 import msckpt_jax as ms
 from msckpt_jax._protos import ge_ir_pb2
-from msckpt_jax.air import adapt, adapters, check, file, function
+from msckpt_jax.air import adapt, check, file, function
 from msckpt_jax.air.prototypes import prototypes
-from msckpt_jax.air.rows import Row
+from msckpt_jax.air.rows import ADAPTERS
+from msckpt_jax.air.rows.row import Row
 from msckpt_jax.errors import ExportError
-from msckpt_jax.lowering.graph import Const, Graph, Node, Tensor, Value
+from msckpt_jax.graph.graph import Graph, Node
+from msckpt_jax.graph.values import Const, Tensor, Value
 from tests.exporting import CASES, Mlp
 from tests.oracle.test_mindir_dynamic import CASES as DYNAMIC
 
@@ -362,7 +364,7 @@ def test_argmax_that_follows_jax_on_nan(tmp_path: Path) -> None:
               file_format="AIR", exact=True, verify=True)  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "row"), adapters.ADAPTERS.items(), ids=adapters.ADAPTERS)
+@pytest.mark.parametrize(("name", "row"), ADAPTERS.items(), ids=ADAPTERS)
 def test_rows_name_operators_of_ge(name: str, row: Row) -> None:
     assert row.operators
     for operator in row.operators:

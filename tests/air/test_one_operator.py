@@ -12,9 +12,11 @@ import jax
 import numpy as np
 import pytest
 
-from msckpt_jax import dtypes, exporter, tracing
+from msckpt_jax import dtypes
 from msckpt_jax.air import adapt
-from msckpt_jax.lowering.graph import Graph
+from msckpt_jax.api import export
+from msckpt_jax.graph.graph import Graph
+from msckpt_jax.lowering.trace import trace
 from tests.air.one_operator import DIFFERENCES, NETWORKS
 
 _FILE = Path(__file__).parent / "data" / "ms_networks.txt"
@@ -36,7 +38,7 @@ def _ours(name: str, network: Any) -> list[str]:
     else:
         function, *inputs = network
         with jax.enable_x64(name == "argmax"):
-            graph = exporter.lowered(tracing.trace(function, inputs), "AIR")
+            graph = export.lowered(trace(function, inputs), "AIR")
     return list(_lines(adapt.adapt(graph).model.graph[0]))
 
 

@@ -44,7 +44,7 @@ from rich.console import Console
 from timing import Contender, measure, remove, show
 
 import msckpt_jax as ms
-from msckpt_jax.checkpoint import boxes
+from msckpt_jax import boxes
 
 TREES = {"large": (8, 1 << 26), "medium": (2_000, 1 << 18), "small": (20_000, 1 << 10)}
 #: ratio to a plain write, and factors over MindSpore and Orbax

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import msckpt_jax as ms
-from msckpt_jax.checkpoint import background, writer
+from msckpt_jax.api import background
+from msckpt_jax.checkpoint import writer
 
 HOWS = ["thread", "process"]
 

@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 
 import msckpt_jax as ms
+from msckpt_jax.checkpoint import in_steps, records, writer
+from msckpt_jax.checkpoint import in_steps as resume
 from msckpt_jax.checkpoint import plan as planning
-from msckpt_jax.checkpoint import records, resume, writer
+from msckpt_jax.checkpoint.formats import ckpt
 
 ARRAY = np.arange(12 << 20, dtype=np.int32)  # 48 MiB: six windows
 STEP = 8 << 20
 
 
 def plan() -> planning.Plan:
-    return planning.ckpt([records.of_value("w", ARRAY)])
+    return ckpt.ckpt([records.of_value("w", ARRAY)])
 
 
 def write(target: Path, job: str, writes: list[int] | None = None) -> None:
@@ -35,7 +37,7 @@ def write(target: Path, job: str, writes: list[int] | None = None) -> None:
                 return original(fd, chunk, *args)
 
             patch.setattr(writer, "write_chunk", noted)
-        resume.write(target, plan(), writer.Options(threads=1), job)
+        in_steps.write(target, plan(), writer.Options(threads=1), job)
 
 
 _KILLED = """
@@ -104,5 +106,5 @@ def test_two_at_the_same_job(tmp_path: Path) -> None:
         with pytest.raises(BlockingIOError, match="another process is writing it"):
             write(tmp_path / "a.ckpt", "job")
 
-    resume.write(tmp_path / "a.ckpt", plan(), writer.Options(threads=1, progress=again), "job")
+    in_steps.write(tmp_path / "a.ckpt", plan(), writer.Options(threads=1, progress=again), "job")
     assert np.array_equal(ms.load_checkpoint(tmp_path / "a.ckpt")["w"], ARRAY)

@@ -17,7 +17,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import msckpt_jax as ms
-from msckpt_jax.checkpoint import boxes, records
+from msckpt_jax import boxes
+from msckpt_jax.checkpoint import records
 
 DTYPES = [
     np.dtype(t)

@@ -13,8 +13,8 @@ import pytest
 
 import msckpt_jax as ms
 from msckpt_jax.air import check, file, function
+from msckpt_jax.api import convert_model
 from msckpt_jax.cli import main
-from msckpt_jax.mindir import conversion
 from msckpt_jax.onnx import runner
 from tests.exporting import Cnn
 from tests.mindir import cases
@@ -35,7 +35,7 @@ def _run(path: Path, inputs: list[np.ndarray]) -> list[np.ndarray]:
 @pytest.mark.parametrize("name", cases.CASES)
 def test_layers_of_mindspore(name: str, suffix: str, exported: Path, tmp_path: Path) -> None:
     target = tmp_path / f"a{suffix}"
-    path, _ = conversion.convert(exported / f"{name}.mindir", target, durable=False)
+    path, _ = convert_model.convert(exported / f"{name}.mindir", target, durable=False)
     with np.load(exported / f"{name}.npz") as saved:
         inputs = [saved[key] for key in saved if key.startswith("input")]
         expected = [saved[key] for key in saved if key.startswith("output")]
@@ -84,7 +84,7 @@ def test_a_dynamic_batch(tmp_path: Path) -> None:
     spec = jax.ShapeDtypeStruct((None, 8, 8, 3), jnp.float32)
     net = Cnn()
     model = ms.export(net, spec, file_name=tmp_path / "a").file
-    path, _ = conversion.convert(model, tmp_path / "b.onnx")
+    path, _ = convert_model.convert(model, tmp_path / "b.onnx")
     for size in (1, 3):
         x = np.full((size, 8, 8, 3), size, np.float32)
         np.testing.assert_allclose(_run(path, [x])[0], net(x), 1e-4, 1e-5)
@@ -92,4 +92,4 @@ def test_a_dynamic_batch(tmp_path: Path) -> None:
 
 def test_other_suffixes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must end with \.air or \.onnx"):
-        conversion.convert(tmp_path / "a.mindir", tmp_path / "b.pb")
+        convert_model.convert(tmp_path / "a.mindir", tmp_path / "b.pb")

@@ -11,8 +11,8 @@ import pytest
 
 from msckpt_jax import transforms
 from msckpt_jax._protos import mind_ir_pb2
+from msckpt_jax.api.export import export
 from msckpt_jax.errors import PreprocessorError
-from msckpt_jax.exporter import export
 from msckpt_jax.mindir import preprocessor
 from msckpt_jax.mindir.dataset import describe
 from msckpt_jax.mindir.function import load

@@ -11,8 +11,8 @@ import pytest
 from flax import nnx
 from jax.experimental import io_callback
 
+from msckpt_jax.api.export import export
 from msckpt_jax.errors import ExportError, UnsupportedError
-from msckpt_jax.exporter import export
 
 X = np.ones((2, 3), np.float32)
 

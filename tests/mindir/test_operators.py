@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from msckpt_jax.mindir import operators
-from msckpt_jax.mindir.operators import Kernel
-from msckpt_jax.mindir.ops import elementwise
+from msckpt_jax.graph import operators
+from msckpt_jax.graph.operators import Kernel
+from msckpt_jax.lowering.rules import elementwise
 
 
 def test_a_definition():

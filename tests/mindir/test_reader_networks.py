@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import msckpt_jax as ms
-from msckpt_jax.mindir import evaluate, meaning, operators
+from msckpt_jax.graph import evaluate, meaning, operators
 
 from .cases import CASES, EXPRESSION_CASES, EXPRESSION_PAIR_CASES, PAIR_CASES, VARIANTS
 

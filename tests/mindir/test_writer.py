@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from msckpt_jax._protos.mind_ir_pb2 import ModelProto
-from msckpt_jax.exporter import export
+from msckpt_jax.api.export import export
 
 WEIGHTS = {"b": np.arange(3, dtype=np.float32), "a": {"w": np.ones((4, 3), np.float32)}}
 
@@ -121,7 +121,7 @@ def test_wide_weights_where_jax_is_narrow(tmp_path):
 MEMORY = """
 import resource, sys
 import numpy as np
-from msckpt_jax.exporter import export
+from msckpt_jax.api.export import export
 weights = {str(i): np.ones((32 << 20) // 4, np.float32) for i in range(8)}
 function = lambda w, x: sum(x + v[0] for v in w.values())
 export((function, {k: v[:4] for k, v in weights.items()}), np.ones(2), file_name=sys.argv[1])

@@ -16,7 +16,7 @@ import msckpt_jax as ms
 from msckpt_jax.errors import ExportError
 from msckpt_jax.onnx import runner
 from msckpt_jax.onnx.adapt import ADAPTERS, OPSETS
-from msckpt_jax.onnx.operands import same
+from msckpt_jax.onnx.rows.operands import same
 from tests.exporting import CASES, Mlp, sum_of_three
 
 

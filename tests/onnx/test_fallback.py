@@ -16,7 +16,8 @@ from jax import lax
 
 import msckpt_jax as ms
 from msckpt_jax.errors import ExportError
-from msckpt_jax.onnx import adapters, runner
+from msckpt_jax.onnx import runner
+from msckpt_jax.onnx.rows import ADAPTERS
 from tests.exporting import Mlp
 
 X = np.linspace(0.5, 3, 12, dtype=np.float32).reshape(3, 4)
@@ -25,7 +26,7 @@ X = np.linspace(0.5, 3, 12, dtype=np.float32).reshape(3, 4)
 @pytest.fixture
 def without_tan(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if our rules lacked an operator that jax2onnx has."""
-    monkeypatch.delitem(adapters.ADAPTERS, "Tan")  # type: ignore[arg-type]
+    monkeypatch.delitem(ADAPTERS, "Tan")  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("without_tan")

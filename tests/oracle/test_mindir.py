@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from msckpt_jax.api.export import export
 from msckpt_jax.errors import ExportError
-from msckpt_jax.exporter import export
+from msckpt_jax.lowering.trials import compare
 from msckpt_jax.mindir import runner
-from msckpt_jax.mindir.verification import compare
 
 
 class MLP(nnx.Module):

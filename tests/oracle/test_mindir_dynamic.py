@@ -15,9 +15,9 @@ from flax import nnx
 from jax import lax
 
 import msckpt_jax as ms
-from msckpt_jax.exporter import export
+from msckpt_jax.api.export import export
+from msckpt_jax.lowering.trials import compare
 from msckpt_jax.mindir import runner
-from msckpt_jax.mindir.verification import compare
 
 RNGS = nnx.Rngs(0)
 NHWC = ("NHWC", "HWIO", "NHWC")

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import pytest
 
+from msckpt_jax.api.export import export
 from msckpt_jax.errors import ExportError
-from msckpt_jax.exporter import export
+from msckpt_jax.lowering.trials import compare
 from msckpt_jax.mindir import runner
-from msckpt_jax.mindir.verification import compare
 from tests.oracle.mindir_cases import Case, cases, dtype_of
 
 #: One in so many of the dtypes beside the first of a case; all of them take ten minutes.

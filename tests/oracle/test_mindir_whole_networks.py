@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from msckpt_jax.exporter import export
+from msckpt_jax.api.export import export
+from msckpt_jax.lowering.trials import compare
 from msckpt_jax.mindir import runner
-from msckpt_jax.mindir.verification import compare
 from tests.networks.small import NETWORKS
 
 #: YOLO's convolutions are too slow on MindSpore's CPU for the default; BiLSTM holds LSTM.

@@ -15,7 +15,8 @@ from flax import linen, nnx
 from flax.training.train_state import TrainState
 
 import msckpt_jax as ms
-from msckpt_jax.checkpoint import cipher, reader
+from msckpt_jax.checkpoint import cipher
+from msckpt_jax.checkpoint.file import encryption
 
 DTYPES = {
     "Bool": np.bool_,
@@ -139,7 +140,7 @@ def test_encrypted_streams(mindspore: Any, tmp_path: Path, mode: str) -> None:
     array = np.arange(5 << 20, dtype=np.float32)
     with open(tmp_path / "a.ckpt", "wb") as file:
         ms.save_checkpoint({"w": array}, file, enc_key=bytes(16), enc_mode=mode)
-    assert reader.encryption(tmp_path / "a.ckpt") == (mode, 3)
+    assert encryption(tmp_path / "a.ckpt") == (mode, 3)
     found = mindspore.load(tmp_path / "a.ckpt", dec_key=bytes(16), dec_mode=mode)
     assert found["w"].data == array.tobytes()
 

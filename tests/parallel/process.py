@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 import msckpt_jax as ms
-from msckpt_jax.checkpoint import boxes
+from msckpt_jax import boxes
 from msckpt_jax.parallel import gathering, meeting, shares
 
 SPECS = {

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import msckpt_jax as ms
-from msckpt_jax.checkpoint import boxes
+from msckpt_jax import boxes
 from msckpt_jax.parallel import merged, shares
 
 WHOLE = np.arange(64 * 48, dtype=np.float32).reshape(64, 48)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import msckpt_jax as ms
-from msckpt_jax.checkpoint import boxes
+from msckpt_jax import boxes
 from msckpt_jax.cli import main
 from msckpt_jax.parallel import layout, merged, placement, strategy
 from msckpt_jax.parallel.layout import Layout

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from msckpt_jax.checkpoint import boxes
+from msckpt_jax import boxes
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.parallel import gathering, shares

@@ -25,8 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax.errors import ExportError
+from msckpt_jax.lowering.trials import distance
 from msckpt_jax.mindir import runner
-from msckpt_jax.mindir.verification import distance
 from tests.peer.cases import PeerCase, peer_cases, widened
 from tests.peer.targets import TARGETS, Exported, Judge, Target
 

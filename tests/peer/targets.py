@@ -14,7 +14,7 @@ import onnx
 
 from msckpt_jax.air import check, file
 from msckpt_jax.air import function as air
-from msckpt_jax.exporter import export
+from msckpt_jax.api.export import export
 from msckpt_jax.mindir import runner as mindspore
 from msckpt_jax.onnx import runner as onnxruntime
 from tests.peer.cases import PeerCase, widened

@@ -12,7 +12,8 @@ import pytest
 
 import msckpt_jax as ms
 from msckpt_jax import CheckpointConfig, ModelCheckpoint
-from msckpt_jax.checkpoint import background, writer
+from msckpt_jax.api import background
+from msckpt_jax.checkpoint import writer
 
 BREAKPOINT = CheckpointConfig(4, exception_save=True)
 

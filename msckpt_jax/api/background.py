@@ -1,0 +1,146 @@
+"""Asynchronous saves: one at a time, in order, with errors that reach the caller."""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from msckpt_jax.checkpoint import snapshot
+from msckpt_jax.checkpoint.records import File
+from msckpt_jax.errors import AsyncSaveError, CheckpointError
+
+if TYPE_CHECKING:
+    from msckpt_jax.api.jobs import Job
+
+_lock = threading.Lock()
+_pending: list[AsyncSave] = []
+
+
+class AsyncSave:
+    """A save under way; its error comes from ``result()``, else the next save, else at exit."""
+
+    def __init__(self, work: Callable[[], None], target: str):
+        self.target = target
+        self._future: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._work = work
+        self._delivered = False
+        # No daemon: the interpreter waits for it, so that the last save of a program is complete.
+        threading.Thread(target=self._run, name=f"msckpt save {target}").start()
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            self._future.set_exception(error)
+        else:
+            self._future.set_result(None)
+        finally:
+            del self._work  # it holds the snapshot
+
+    def done(self) -> bool:
+        """Whether the file is complete, or the save has failed."""
+        return self._future.done()
+
+    def result(self, timeout: float | None = None) -> None:
+        """Wait until the file is complete; raises the save's own error if it failed.
+
+        Raises:
+            TimeoutError: it is not done after ``timeout`` seconds.
+        """
+        error = self._future.exception(timeout)
+        self._delivered = True
+        if error is not None:
+            raise error
+
+    def wait(self) -> None:
+        """Wait until it is done, well or not."""
+        concurrent.futures.wait([self._future])
+
+    def settle(self) -> None:
+        """Wait; raise an error that no one has seen yet."""
+        error = self._future.exception()
+        if error is not None and not self._delivered:
+            self._delivered = True
+            raise AsyncSaveError(f"the asynchronous save failed: {error}", file=self.target) from (
+                error
+            )
+
+    def __repr__(self) -> str:
+        state = "running" if not self.done() else "failed" if self._future.exception() else "done"
+        return f"<AsyncSave {self.target} {state}>"
+
+
+def settle() -> None:
+    """Wait for the save under way, so that saves are ordered and one snapshot is held at most.
+
+    Raises:
+        AsyncSaveError: it failed and no one has seen the error.
+    """
+    with _lock:
+        waiting = _pending.copy()
+        _pending.clear()
+    for save in waiting:
+        save.settle()
+
+
+def in_thread(work: Callable[[], None], target: str) -> AsyncSave:
+    return _started(AsyncSave(work, target))
+
+
+def in_process(files: list[File], job: Job) -> AsyncSave:
+    """Save in a new Python process that gets the arrays through shared memory.
+
+    A fork would be quicker to start and may deadlock: JAX runs threads.
+    """
+    shared = snapshot.share(files)
+
+    def work() -> None:
+        try:
+            _run_child(shared, job)
+        finally:
+            os.close(shared.fd)
+
+    return _started(AsyncSave(work, str(files[0].target)))
+
+
+def _started(save: AsyncSave) -> AsyncSave:
+    with _lock:
+        _pending.append(save)
+    return save
+
+
+def _run_child(shared: snapshot.Shared, job: Job) -> None:
+    progress = job.options.progress
+    job = job._replace(options=job.options._replace(progress=None))
+    child = subprocess.Popen(
+        [sys.executable, "-m", "msckpt_jax.api.child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=(shared.fd,),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
+    _, errors = child.communicate(pickle.dumps((shared, job)))
+    if child.returncode:
+        text = errors.decode(errors="replace").strip().rpartition("\n")[2]
+        raise CheckpointError(f"the saving process ended with status {child.returncode}: {text}")
+    if progress is not None:
+        progress(shared.nbytes)
+
+
+def _wait() -> None:
+    for save in _pending.copy():
+        save.wait()
+
+
+# Once the interpreter shuts down no executor takes work any more, and atexit comes later still:
+# saves under way have to end before. Only this hook, of which executors make use too, is in time.
+threading._register_atexit(_wait)  # type: ignore[attr-defined]
+atexit.register(settle)

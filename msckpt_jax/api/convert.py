@@ -1,0 +1,81 @@
+"""Rank files and single files from one format into the other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from msckpt_jax.checkpoint import copying
+from msckpt_jax.checkpoint.file import open_checkpoint
+from msckpt_jax.checkpoint.records import File
+from msckpt_jax.parallel import checks, rank_records
+
+
+def ckpt_to_safetensors(
+    file_path: Any,
+    save_path: Any = None,
+    name_map: Mapping[str, str] | None = None,
+    file_name_regex: str | None = None,
+    processes_num: int = 1,
+) -> None:
+    """Convert a ``.ckpt`` file, or those in the ``rank*`` folders of a folder, to safetensors.
+
+    Args:
+        file_path: the file or the folder.
+        save_path: folder to write to; None writes beside the source.
+        name_map: old to new names of parameters.
+        file_name_regex: only files in whose name it is found.
+        processes_num: how many files are converted at a time.
+
+    Raises:
+        CheckpointError: a file holds strings or is damaged. ValueError: wrong paths.
+    """
+    _convert(file_path, save_path, name_map, file_name_regex, processes_num, "ckpt", "safetensors")
+
+
+def safetensors_to_ckpt(
+    file_path: Any,
+    save_path: Any = None,
+    name_map: Mapping[str, str] | None = None,
+    file_name_regex: str | None = None,
+    processes_num: int = 1,
+) -> None:
+    """The other way round of :func:`ckpt_to_safetensors`, with the same arguments."""
+    _convert(file_path, save_path, name_map, file_name_regex, processes_num, "safetensors", "ckpt")
+
+
+def _convert(
+    file_path: Any,
+    save_path: Any,
+    name_map: Any,
+    regex: str | None,
+    jobs: int,
+    old: str,
+    new: str,
+) -> None:
+    if name_map is not None and not isinstance(name_map, Mapping):
+        raise ValueError(f"name_map must be a dict, not {type(name_map).__name__}")
+    checks.check_count(jobs, "processes_num")
+    if save_path is not None and Path(save_path).suffix:
+        raise ValueError(f"save_path must be a folder, not {save_path}")
+    source = Path(file_path)
+    if source.is_dir():
+        root = source
+        files = sorted(f for d in source.glob("rank*") if d.is_dir() for f in d.glob(f"*.{old}"))
+    else:
+        root, files = source.parent, [source]
+    files = [f for f in files if regex is None or re.search(regex, f.name)]
+    if not files or any(f.suffix != f".{old}" for f in files):
+        raise ValueError(f"{file_path} is no .{old} file and holds none in rank* folders")
+
+    def one(path: Path) -> None:
+        file = open_checkpoint(path)
+        found = [copying.renamed(file, name, (name_map or {}).get(name, name)) for name in file]
+        folder = Path(save_path or root) / path.parent.relative_to(root)
+        rank_records.write_files([File(folder / f"{path.stem}.{new}", found)])
+
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        list(pool.map(one, files))

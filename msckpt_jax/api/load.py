@@ -1,0 +1,189 @@
+"""``load_checkpoint``: a file as a lazy dict, as arrays on a mesh, or into a network."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from msckpt_jax.api import into
+from msckpt_jax.checkpoint import placement
+from msckpt_jax.checkpoint.choice import choice
+from msckpt_jax.checkpoint.file import open_checkpoint
+from msckpt_jax.checkpoint.parameters import Parameters
+from msckpt_jax.conventions.convention import Convention
+from msckpt_jax.errors import CheckpointError
+
+Sharding = jax.sharding.Sharding | Callable[[str, tuple[int, ...]], jax.sharding.Sharding | None]
+
+
+def load_checkpoint(
+    ckpt_file_name: Any,
+    net: Any = None,
+    strict_load: bool = False,
+    filter_prefix: str | Sequence[str] | None = None,
+    dec_key: bytes | None = None,
+    dec_mode: str = "AES-GCM",
+    specify_prefix: str | Sequence[str] | None = None,
+    choice_func: Callable[[str], bool] | None = None,
+    crc_check: bool = False,
+    format: str | None = None,
+    *,
+    like: Any = None,
+    sharding: Sharding | None = None,
+    strategy: Any = None,
+    convention: str | Convention | None = None,
+    remove_redundancy: bool = False,
+) -> Any:
+    """Load a CheckPoint that this library or MindSpore wrote.
+
+    Args:
+        ckpt_file_name: path, local or any that ``etils.epath`` knows.
+        net: an ``nnx`` module to load into, as :func:`load_param_into_net` does.
+        strict_load: with ``net`` or ``like``: refuse different dtypes instead of casting.
+        filter_prefix: leave out the names that start with it (or with any of several).
+        dec_key: key of an encrypted file.
+        dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
+        specify_prefix: keep only the names that start with it (or with any of several).
+        choice_func: keep the names it returns true for; as in MindSpore it is not asked when a
+            prefix is given.
+        crc_check: verify the file's check sum; a file without one is refused, because nobody can
+            tell whether it was saved so or is cut off (MindSpore warns).
+        format: ``"ckpt"``, ``"safetensors"``, or None to look at the content.
+        like: a pytree of arrays or ``jax.ShapeDtypeStruct``, the result gets its structure,
+            dtypes and shardings. Each process reads only the byte ranges of its own shards.
+        sharding: one for all arrays, or a function of name and shape (None: default device).
+        strategy: strategy file (or dict of layouts) when ``ckpt_file_name`` is a folder of
+            ``rank_N`` folders, or a dict of files by rank: these are read as one CheckPoint of
+            full tensors.
+        convention: with ``net`` or ``like``: the file has MindSpore's names and layouts,
+            ``"mindspore"``, ``"mint"`` or a :class:`Convention`. Of a transposed tensor, too, only
+            the boxes are read that a shard needs.
+        remove_redundancy: accepted for MindSpore's sake; ``strategy`` reads de-duplicated files as
+            it does others, because what a file holds is seen from the file.
+
+    Returns:
+        Without ``like`` and ``sharding`` a :class:`Parameters`, an ordered mutable mapping from
+        names to values that are read when asked for; with ``sharding`` a dict of ``jax.Array``;
+        with ``like`` a tree like it.
+
+    Raises:
+        CheckpointError: the file is damaged or encrypted otherwise; nothing is left after the
+            filters; a parameter of ``like`` is missing or has another shape or an incompatible
+            dtype.
+        TypeError, ValueError: an argument of the wrong type or value.
+    """
+    del remove_redundancy
+    if sum(given is not None for given in (net, like, sharding)) > 1:
+        raise ValueError("pass only one of net, like and sharding")
+    _check_types(strict_load, crc_check, sharding)
+    if convention is not None and net is None and like is None:
+        raise ValueError(
+            "convention needs net= or like=: what a name means depends on the layers of the network"
+        )
+    chosen = choice(filter_prefix, specify_prefix, choice_func)
+    secrets: dict[str, Any] = {"dec_key": dec_key, "dec_mode": dec_mode, "crc_check": crc_check}
+    if strategy is None:
+        file = open_checkpoint(ckpt_file_name, format=format, **secrets)
+    else:
+        from msckpt_jax.parallel import merged
+
+        file = merged.open_ranks(ckpt_file_name, strategy, format=format, **secrets)
+    parameters = Parameters(file, [name for name in file if chosen(name)])
+    if not parameters:
+        raise CheckpointError(
+            "the filters leave none of its parameters", file=file.path, found=f"{len(file)} before"
+        )
+    if net is not None:
+        into.load_param_into_net(net, parameters, strict_load, convention=convention)
+    if like is not None:
+        return into.like(like, parameters, strict_load, convention)
+    if sharding is not None:
+        return _on_devices(parameters, sharding)
+    return parameters
+
+
+def _check_types(strict_load: Any, crc_check: Any, sharding: Any) -> None:
+    for name, value in (("strict_load", strict_load), ("crc_check", crc_check)):
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} must be bool, not {type(value).__name__}")
+    if not (sharding is None or isinstance(sharding, jax.sharding.Sharding) or callable(sharding)):
+        raise TypeError(
+            "sharding must be a jax.sharding.Sharding or a function of name and shape, not "
+            f"{type(sharding).__name__}"
+        )
+
+
+def load_checkpoint_async(
+    ckpt_file_name: Any,
+    net: Any = None,
+    strict_load: bool = False,
+    filter_prefix: str | Sequence[str] | None = None,
+    dec_key: bytes | None = None,
+    dec_mode: str = "AES-GCM",
+    specify_prefix: str | Sequence[str] | None = None,
+    choice_func: Callable[[str], bool] | None = None,
+    **kwargs: Any,
+) -> concurrent.futures.Future:
+    """:func:`load_checkpoint` in a thread; ``.result()`` gives what it returns, or its error.
+
+    Contents are read when they are asked for, so pass ``like``, ``sharding`` or ``net`` to have
+    them read in the thread.
+    """
+    pool = concurrent.futures.ThreadPoolExecutor(1, "msckpt load")
+    try:
+        return pool.submit(
+            load_checkpoint,
+            ckpt_file_name,
+            net,
+            strict_load,
+            filter_prefix,
+            dec_key,
+            dec_mode,
+            specify_prefix,
+            choice_func,
+            **kwargs,
+        )
+    finally:
+        pool.shutdown(wait=False)
+
+
+def _on_devices(parameters: Parameters, sharding: Sharding) -> dict[str, Any]:
+    """All arrays on devices; strings, PRNG keys and MapTensors as the file gives them."""
+    found = {n: parameters.file.entries[n] for n in parameters}
+    arrays = [name for name, entry in found.items() if entry.is_array]
+    requests = []
+    for name in arrays:
+        entry = found[name]
+        wanted = sharding(name, entry.shape) if callable(sharding) else sharding
+        if not (wanted is None or isinstance(wanted, jax.sharding.Sharding)):
+            raise TypeError(f"sharding({name!r}, {entry.shape}) gave a {type(wanted).__name__}")
+        dtype = _without_x64(name, entry.tensors[0].row.array, parameters)
+        requests.append(into.request(name, parameters, dtype, wanted))
+    placed = dict(zip(arrays, placement.place(requests), strict=True))
+    return {name: placed[name] if name in placed else parameters[name] for name in found}
+
+
+def _without_x64(name: str, dtype: np.dtype, parameters: Parameters) -> np.dtype:
+    """The dtype that JAX can hold now: floats lose precision with a warning, ints must fit."""
+    canonical = np.dtype(jax.dtypes.canonicalize_dtype(dtype))
+    if canonical == dtype:
+        return dtype
+    if dtype.kind in "iu":
+        values, limits = parameters[name], np.iinfo(canonical)
+        if values.size and (values.min() < limits.min or values.max() > limits.max):
+            raise CheckpointError(
+                f"its {dtype} values do not fit {canonical}: set jax_enable_x64",
+                file=parameters.file.path,
+                name=name,
+            )
+    else:
+        warnings.warn(
+            f"{name} is {dtype} and becomes {canonical}: set jax_enable_x64 to keep it",
+            stacklevel=4,
+        )
+    return canonical

@@ -1,0 +1,175 @@
+"""Whole models loaded from parts: distributed CheckPoints, files of segments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from msckpt_jax.api import into
+from msckpt_jax.checkpoint.choice import choice
+from msckpt_jax.checkpoint.entries import Entry
+from msckpt_jax.checkpoint.file import open_checkpoint
+from msckpt_jax.checkpoint.parameters import Parameters
+from msckpt_jax.checkpoint.records import File
+from msckpt_jax.errors import CheckpointError
+from msckpt_jax.names import key_tag
+from msckpt_jax.parallel import checks, rank_records, transform
+from msckpt_jax.parallel.merged import MergedCheckpoint
+from msckpt_jax.parallel.placement import plan_of
+
+
+def load_distributed_checkpoint(
+    network: Any,
+    checkpoint_filenames: Sequence[Any] | None = None,
+    predict_strategy: Any = None,
+    train_strategy_filename: Any = None,
+    strict_load: bool = False,
+    dec_key: bytes | None = None,
+    dec_mode: str = "AES-GCM",
+    format: str = "ckpt",
+    unified_safetensors_dir: Any = None,
+    dst_safetensors_dir: Any = None,
+    rank_id: int | None = None,
+    output_format: str = "safetensors",
+    name_map: Mapping[str, str] | None = None,
+    max_process_num: int = 64,
+    return_param_dict: bool = False,
+) -> Any:
+    """Load the rank files of a training run, or a folder of unified safetensors.
+
+    With ``format="ckpt"`` the files in ``checkpoint_filenames`` (in the order of ranks) are read
+    as ``train_strategy_filename`` says; with ``"safetensors"`` the parts in
+    ``unified_safetensors_dir``. A network (``nnx`` module) gets the merged values with the
+    shardings that it has, each device reading its own boxes; ``predict_strategy`` is not needed
+    for that. Without a network the parts are cut by ``predict_strategy`` and written to
+    ``dst_safetensors_dir/rank_N/net.<output_format>``, for one rank or all.
+
+    Args:
+        network: the ``nnx`` module to load into, or None.
+        checkpoint_filenames: rank files of the training run, in the order of ranks.
+        predict_strategy: strategy file (or dict) of the files to write; None is one rank.
+        train_strategy_filename: strategy file of ``checkpoint_filenames``.
+        strict_load: refuse to cast, and do not repair prefixes.
+        dec_key: key of encrypted rank files.
+        dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
+        format: what is read, ``"ckpt"`` or ``"safetensors"``.
+        unified_safetensors_dir: folder of safetensors files, with ``format="safetensors"``.
+        dst_safetensors_dir: folder to write to when there is no network.
+        rank_id: write the file of this rank only.
+        output_format: of the files to write, ``"safetensors"`` or ``"ckpt"``.
+        name_map: names in the network to names in the files.
+        max_process_num: how many files are written at a time, at the most.
+        return_param_dict: return the parameters instead of loading them.
+
+    Returns:
+        The parameters with ``return_param_dict``, else True, as MindSpore does.
+
+    Raises:
+        CheckpointError: files are missing, or do not fit the strategy.
+        ValueError: arguments that contradict each other.
+    """
+    if format == "ckpt":
+        source = _trained(checkpoint_filenames, train_strategy_filename, dec_key, dec_mode)
+    elif format == "safetensors":
+        if unified_safetensors_dir is None:
+            raise ValueError("format='safetensors' needs unified_safetensors_dir")
+        source = _Parts(Path(unified_safetensors_dir), name_map or {})
+    else:
+        raise ValueError(f"format must be 'ckpt' or 'safetensors', not {format!r}")
+    if return_param_dict:
+        return Parameters(source, list(source))
+    if network is not None:
+        into.load_param_into_net(network, Parameters(source, list(source)), strict_load)
+        return True
+    if dst_safetensors_dir is None:
+        raise ValueError("without a network, dst_safetensors_dir is needed")
+    if output_format not in transform.FORMATS:
+        raise ValueError(f"output_format must be 'ckpt' or 'safetensors', not {output_format!r}")
+    target = plan_of(predict_strategy)
+    if rank_id is not None:
+        checks.check_rank(rank_id, target)
+    ranks = range(target.ranks if target else 1) if rank_id is None else [rank_id]
+    files = [
+        File(
+            Path(dst_safetensors_dir) / f"rank_{rank}" / f"net.{output_format}",
+            rank_records.rank_records(source, target, rank),
+        )
+        for rank in ranks
+    ]
+    rank_records.write_files(files, min(max_process_num, 4))
+    return True
+
+
+def _trained(
+    files: Sequence[Any] | None, strategy_file: Any, key: bytes | None, mode: str
+) -> MergedCheckpoint:
+    if not files or strategy_file is None:
+        raise ValueError("format='ckpt' needs checkpoint_filenames and train_strategy_filename")
+    plan = plan_of(strategy_file)
+    assert plan is not None
+    if len(files) != plan.ranks:
+        raise CheckpointError(
+            "checkpoint_filenames must name a file for each rank of the strategy",
+            file=strategy_file,
+            expected=plan.ranks,
+            found=len(files),
+        )
+    return MergedCheckpoint(dict(enumerate(files)), strategy_file, dec_key=key, dec_mode=mode)
+
+
+class _Parts(MergedCheckpoint):
+    """The safetensors files of a folder as one CheckPoint; ``names`` to names in the files."""
+
+    def __init__(self, folder: Path, names: Mapping[str, str]):
+        files = sorted(folder.glob("*.safetensors"))
+        if not files:
+            raise CheckpointError("no safetensors files in the folder", file=folder)
+        self.path, self.plan, self.format = str(folder), None, "safetensors"
+        self._parts = {}
+        self.files = {i: open_checkpoint(file) for i, file in enumerate(files)}
+        back = {there: here for here, there in names.items()}
+        for file in self.files.values():
+            found = [_called(e, back.get(e.name, e.name)) for e in file.entries.values()]
+            file.entries = {entry.name: entry for entry in found}
+        self.entries = {n: e for file in self.files.values() for n, e in file.entries.items()}
+
+
+def _called(entry: Entry, name: str) -> Entry:
+    tag = key_tag(name, entry.key_impl) if entry.key_impl else name
+    return entry._replace(name=name, tag=tag)
+
+
+def load_segmented_checkpoints(
+    ckpt_file_dir: Any,
+    net: Any = None,
+    strict_load: bool = False,
+    filter_prefix: str | Sequence[str] | None = None,
+    dec_key: bytes | None = None,
+    dec_mode: str = "AES-GCM",
+    specify_prefix: str | Sequence[str] | None = None,
+    choice_func: Callable[[str], bool] | None = None,
+) -> dict[str, Any]:
+    """The parameters of all ``*.ckpt`` files of a folder; of a repeated name the last file's.
+
+    Files that the filters leave empty are passed over (MindSpore raises).
+
+    Raises:
+        CheckpointError: the folder holds no ``.ckpt`` file, or the filters leave nothing.
+    """
+    folder = Path(ckpt_file_dir)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder")
+    files = sorted(folder.glob("*.ckpt"))
+    if not files:
+        raise CheckpointError("no .ckpt file in the folder", file=folder)
+    chosen = choice(filter_prefix, specify_prefix, choice_func)
+    out: dict[str, Any] = {}
+    for file in files:
+        found = open_checkpoint(file, dec_key, dec_mode)
+        out |= {name: found[name] for name in found if chosen(name)}
+    if not out:
+        raise CheckpointError("the filters leave none of its parameters", file=folder)
+    if net is not None:
+        into.load_param_into_net(net, out, strict_load)
+    return out

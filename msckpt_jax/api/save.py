@@ -1,0 +1,224 @@
+"""``save_checkpoint``: from a tree of arrays to one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from msckpt_jax import progress as meters
+from msckpt_jax.api import background
+from msckpt_jax.api.jobs import (
+    FORMATS,
+    Job,
+    check_folder,
+    check_spanning,
+    make_plan,
+    run,
+    target_path,
+)
+from msckpt_jax.checkpoint import cipher, records, snapshot, writer
+from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint.records import File, Record
+from msckpt_jax.conventions import saving
+from msckpt_jax.conventions.convention import Convention
+from msckpt_jax.parallel import hosts, ranks, strategy
+from msckpt_jax.progress import Progress
+
+_ASYNC = (False, True, "thread", "process")
+_ALIGN = 16  # the largest element
+
+
+def save_checkpoint(
+    save_obj: Any,
+    ckpt_file_name: Any,
+    integrated_save: bool = True,
+    async_save: bool | str = False,
+    append_dict: Mapping[str, Any] | None = None,
+    enc_key: bytes | None = None,
+    enc_mode: str = "AES-GCM",
+    choice_func: Callable[[str], bool] | None = None,
+    crc_check: bool = False,
+    format: str = "ckpt",
+    *,
+    remove_redundancy: bool | None = None,
+    strategy_file: Any = None,
+    durable: bool = True,
+    slice_bytes: int = planning.SLICE_BYTES,
+    threads: int = writer.THREADS,
+    progress: Progress | bool | None = None,
+    timeout: float = 600.0,
+    convention: str | Convention | None = None,
+) -> background.AsyncSave | None:
+    """Save a tree of arrays as one MindSpore CheckPoint that real MindSpore loads.
+
+    Sharded arrays become one merged tensor each without being gathered: every shard goes from its
+    own buffer to its place in the file. Beyond what the arrays occupy on the host already, at
+    most ``threads`` windows of 8 MiB are held.
+
+    Under ``jax.distributed`` every process calls it alike when arrays span processes, and each
+    writes the byte ranges of its own shards to the one file. Where the hosts share no file system,
+    or the target is an object store, the shards are sent to process 0 in windows of 8 MiB.
+
+    The file is replaced atomically: until the new one is complete (and, with ``durable``, on the
+    disk) the previous one stays; a failure leaves nothing behind. MindSpore deletes first.
+
+    Args:
+        save_obj: any pytree, ``nnx.Module``/``nnx.State``, linen variables, ``TrainState``, or
+            MindSpore's list of ``{"name": str, "data": array}``. Leaves are ``jax.Array`` of any
+            sharding, NumPy arrays, Python numbers (int to Int64, float to Float64, bool), str,
+            and typed PRNG keys (saved as key data under ``name@implementation``). A parameter's
+            name is the dotted tree path.
+        ckpt_file_name: path, local or any that ``etils.epath`` knows, or an open binary file.
+            ``.ckpt``/``.safetensors`` is appended unless the name ends with the format's name.
+            The folder must exist.
+        integrated_save: merge sharded arrays into full tensors in one file. False writes
+            ``rank_N/<name>`` beside the target for every rank of this process (its position in
+            ``mesh.devices.flat``), and a strategy file, as MindSpore's transform functions expect.
+        async_save: ``True``/``"thread"`` writes in a thread, ``"process"`` in another process.
+            Returns after a snapshot: later donation or mutation does not change the file. The
+            snapshot is free for ``jax.Array`` in host memory with ``"thread"``; it is a copy
+            otherwise. One save runs at a time; the next waits for it and raises its error.
+        append_dict: further entries: int (Int64), float (Float32), bool, str, arrays.
+        enc_key: encrypt with this key of 16, 24 or 32 bytes (SM4-CBC: 16). Not with
+            ``crc_check``: MindSpore cannot read that combination.
+        enc_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
+        choice_func: saves only the parameters whose name it returns true for, so what cannot be
+            saved may be left out; ``append_dict`` is kept whole.
+        crc_check: append a CRC32 that ``load_checkpoint(crc_check=True)`` verifies.
+        format: ``"ckpt"`` or ``"safetensors"`` (no encryption, no strings).
+        remove_redundancy: without ``integrated_save`` each distinct shard is written by one rank
+            only, bytes balanced. Noted in the metadata of safetensors, as MindSpore does.
+        strategy_file: where the strategy goes when ``integrated_save`` is false; JSON when the
+            name ends so. Default: ``strategy.ckpt`` beside the rank folders.
+        durable: fsync before the new file replaces the old one. Without it a crash of the machine
+            (not of the process) may lose the file.
+        slice_bytes: tensors are cut into records of so many bytes, as MindSpore cuts at 512 MiB.
+        threads: how many threads write.
+        progress: True shows a bar, in terminals and notebooks; not with ``async_save``. Or a
+            function, called with the size in bytes of each written piece, from any thread.
+        timeout: under ``jax.distributed``, the seconds without a sign of life after which a
+            process is taken for dead, and the save fails on all others.
+        convention: write MindSpore's names and layouts instead of the tree's: ``"mindspore"``,
+            ``"mint"`` (``mindspore.mint.nn``), or a :class:`Convention`. Each shard is transposed
+            by itself, window by window. ``choice_func`` is asked for MindSpore's names.
+
+    Returns:
+        None, or with ``async_save`` a handle with ``result(timeout)``, ``done()``.
+
+    Raises:
+        CheckpointError: a name collides, a dtype is one that MindSpore cannot load (the text says
+            what to cast to), leaves that ``convention`` cannot map, there is nothing to save, a
+            string in safetensors, arrays on different meshes without ``integrated_save``; another
+            process has failed or died.
+        AsyncSaveError: the previous asynchronous save failed; this one was not begun.
+        TypeError, ValueError: an argument of the wrong type or value.
+        OSError: FileNotFoundError for a missing folder, IsADirectoryError, a full disk.
+    """
+    if progress is True and async_save:
+        raise ValueError("progress=True is for a save that you wait for; give a function instead")
+    mode = check_options(async_save, append_dict, enc_key, enc_mode, choice_func, crc_check, format)
+    _check_amounts(integrated_save, slice_bytes, threads, timeout)
+    target = target_path(ckpt_file_name, format)
+    background.settle()
+    chosen = choice_func or (lambda name: True)
+    if convention is None:
+        found = records.from_tree(save_obj, chosen)
+    else:
+        found = saving.from_tree(save_obj, convention, chosen)
+    if append_dict:
+        found += records.of_append(append_dict)
+    records.check_tags(found)
+    key = b"" if mode is None else mode.check_key(enc_key, "enc_key")
+    options = writer.Options(crc_check, mode, key, durable, threads, timeout=timeout)
+    job = Job(format, remove_redundancy, slice_bytes, options)
+    files = [File(target, found)]
+    if integrated_save and hosts.needed(found):
+        check_spanning(found, job)
+        if async_save == "process" or hasattr(target, "write"):
+            raise ValueError("arrays that span processes are saved to a path, and asynchronously "
+                             "by a thread only")  # fmt: skip
+    else:
+        check_folder(target)
+    if not integrated_save:
+        files, job = _rank_files(target, found, job, strategy_file)
+    total = sum(record.nbytes for file in files for record in file.records)
+    with meters.meter(f"save {target}", total, progress) as advance:
+        shown = job.options._replace(progress=advance)
+        return _start(files, job._replace(options=shown), async_save)
+
+
+def _start(files: list[File], job: Job, async_save: bool | str) -> background.AsyncSave | None:
+    if not async_save:
+        run(files, job, may_gather=True)
+        return None
+    if job.format == "safetensors":
+        for file in files:  # refuse now, not in the thread
+            make_plan(file.records, job._replace(options=writer.Options()))
+    if async_save == "process":
+        if hasattr(files[0].target, "write"):
+            raise TypeError("async_save='process' needs a path, not an open file")
+        return background.in_process(files, job)
+    kept = snapshot.frozen(files)
+    return background.in_thread(lambda: run(kept, job), str(files[0].target))
+
+
+def _rank_files(
+    target: Any, found: list[Record], job: Job, strategy_file: Any
+) -> tuple[list[File], Job]:
+    """A file for each rank of this process, and where the strategy goes (process 0 writes it)."""
+    if not isinstance(target, Path):
+        raise ValueError(f"integrated_save=False needs a path on a local file system, not {target}")
+    parts, layouts = ranks.split(found, bool(job.remove_redundancy))
+    # Without redundancy a rank may have nothing to write, and nobody can load an empty file.
+    files = [File(ranks.rank_path(target, rank), part) for rank, part in parts.items() if part]
+    path = Path(strategy_file or target.parent / "strategy.ckpt")
+    strategy.encode(path, layouts)  # refuse before anything is written
+    mine = path if jax.process_index() == 0 else None
+    return files, job._replace(strategy_file=mine, layouts=layouts)
+
+
+def _check_amounts(integrated_save: Any, slice_bytes: int, threads: int, timeout: float) -> None:
+    if not isinstance(integrated_save, bool):
+        raise TypeError(f"integrated_save must be bool, not {type(integrated_save).__name__}")
+    if slice_bytes < _ALIGN or slice_bytes % _ALIGN:
+        raise ValueError(f"slice_bytes must be a multiple of {_ALIGN}, not {slice_bytes}")
+    if threads < 1 or timeout <= 0:
+        raise ValueError(f"threads and timeout must be positive, not {threads} and {timeout}")
+
+
+def check_options(
+    async_save: Any,
+    append_dict: Any,
+    enc_key: Any,
+    enc_mode: Any,
+    choice_func: Any,
+    crc_check: Any,
+    format: Any,
+) -> cipher.Mode | None:
+    """Refuse wrong arguments before anything is touched; the cipher mode if one is asked for."""
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
+    if not isinstance(async_save, bool | str):
+        raise TypeError(f"async_save must be bool or str, not {type(async_save).__name__}")
+    if async_save not in _ASYNC:
+        raise ValueError(f"async_save must be 'thread' or 'process', not {async_save!r}")
+    if append_dict is not None and not isinstance(append_dict, Mapping):
+        raise TypeError(f"append_dict must be a dict, not {type(append_dict).__name__}")
+    if choice_func is not None and not callable(choice_func):
+        raise TypeError("choice_func must be callable")
+    if not isinstance(crc_check, bool):
+        raise TypeError(f"crc_check must be bool, not {type(crc_check).__name__}")
+    mode = cipher.mode_named(enc_mode, "enc_mode")
+    if enc_key is None:
+        return None
+    if format == "safetensors":
+        raise ValueError("safetensors files are not encrypted: save as ckpt, or without enc_key")
+    if crc_check:
+        raise ValueError(
+            "crc_check cannot be combined with enc_key: MindSpore could not read the file. "
+            "AES-GCM verifies the contents by itself"
+        )
+    return mode

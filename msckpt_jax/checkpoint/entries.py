@@ -1,0 +1,154 @@
+"""The index of a file: every entry's name, dtype, shape and byte ranges, from one pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from msckpt_jax import boxes, dtypes, names
+from msckpt_jax.checkpoint.source import RemoteBytes, RemotePiece
+from msckpt_jax.errors import CheckpointError
+
+#: ``tensor_type`` of MapTensors: MindSpore writes NumPy's names there.
+_MAP_TYPES = {
+    str(row.array): row for row in dtypes.TABLE if row.array.kind in "iuf" and row.name != "Int4"
+}
+
+
+class Stored(NamedTuple):
+    """A tensor in a file: its bytes are the concatenation of ``spans`` (start, stop)."""
+
+    type: str
+    shape: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(stop - start for start, stop in self.spans)
+
+    @property
+    def row(self) -> dtypes.DType:
+        return dtypes.BY_NAME.get(self.type) or _MAP_TYPES[self.type]
+
+
+class Entry(NamedTuple):
+    """One named entry of a file.
+
+    Attributes:
+        name: the parameter's name.
+        tag: the name in the file; it differs from ``name`` for typed PRNG keys.
+        offset: byte offset of its first record.
+        tensors: one tensor, or the three of a MapTensor (keys, values, status).
+        is_map: whether it is a MapTensor.
+        key_impl: implementation of a typed PRNG key, or None.
+    """
+
+    name: str
+    tag: str
+    offset: int
+    tensors: tuple[Stored, ...]
+    is_map: bool = False
+    key_impl: str | None = None
+
+    @property
+    def type(self) -> str:
+        return "MapTensor" if self.is_map else self.tensors[0].type
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array; of keys for a MapTensor; of the key array for PRNG keys."""
+        shape = self.tensors[0].shape
+        return shape[:-1] if self.key_impl else shape
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors)
+
+    @property
+    def slices(self) -> int:
+        return len(self.tensors[0].spans)
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it is a plain array: no string, no MapTensor, no PRNG key."""
+        return not self.is_map and not self.key_impl and self.type != dtypes.STRING
+
+
+Problem = Callable[[CheckpointError], Any]
+
+
+def named(tag: str, offset: int, tensors: tuple[Stored, ...]) -> Entry:
+    name, impl = names.split_key_tag(tag)
+    if impl is not None and (tensors[0].type != "UInt32" or not tensors[0].shape):
+        name, impl = tag, None  # somebody else's name that only looks like a key's
+    return Entry(name, tag, offset, tensors, key_impl=impl)
+
+
+def checked(entry: Entry, data: Any) -> None:
+    """The bytes must be as many as dtype and shape say: MindSpore pads and cuts in silence."""
+    known = _MAP_TYPES if entry.is_map else dtypes.BY_NAME
+    for tensor in entry.tensors:
+        where = {"name": entry.tag, "offset": entry.offset}
+        if tensor.type == dtypes.STRING and not entry.is_map:
+            string(data, entry)
+            continue
+        if tensor.type not in known:
+            raise CheckpointError("unknown dtype", found=tensor.type, **where)
+        if any(n >= 2**63 for n in tensor.shape):
+            raise CheckpointError("a dimension is negative", **where)
+        expected = math.prod(tensor.shape) * known[tensor.type].stored.itemsize
+        if expected != tensor.nbytes:
+            raise CheckpointError(
+                f"the content does not fit {tensor.type}{list(tensor.shape)}",
+                expected=f"{expected} bytes",
+                found=tensor.nbytes,
+                **where,
+            )
+
+
+def string(data: Any, entry: Entry) -> str:
+    """The text of a string entry: UTF-32-LE, trailing NULs are NumPy's padding."""
+    raw = joined(data, entry.tensors[0])
+    try:
+        return bytes(raw).decode("utf-32-le").rstrip("\0")
+    except UnicodeDecodeError:
+        raise CheckpointError(
+            "the string is not UTF-32-LE text", name=entry.tag, offset=entry.offset
+        ) from None
+
+
+def joined(data: Any, tensor: Stored) -> Any:
+    """The bytes of a tensor: a view when they lie in one piece."""
+    if len(tensor.spans) == 1:
+        start, stop = tensor.spans[0]
+        return data[start:stop]
+    return b"".join(data[start:stop] for start, stop in tensor.spans)
+
+
+def pieces(data: Any, tensor: Stored) -> list[boxes.Piece]:
+    """The tensor as pieces that are views of the file, in the dtype in which it is stored."""
+    dtype, shape = tensor.row.stored, tensor.shape
+    size = dtype.itemsize
+    if any((stop - start) % size for start, stop in tensor.spans):  # cut within an element
+        array = np.frombuffer(joined(data, tensor), dtype).reshape(shape)
+        return [(boxes.whole(shape), array)]
+    if not math.prod(shape):
+        return [(boxes.whole(shape), np.empty(shape, dtype))]
+    out: list[boxes.Piece] = []
+    first = 0
+    for start, stop in tensor.spans:
+        count = (stop - start) // size
+        for box in boxes.of_range(shape, first, first + count, max(1, count)):
+            out.append((box, _piece(data, start, boxes.shape_of(box), dtype)))
+            start += boxes.size_of(box) * size
+        first += count
+    return out
+
+
+def _piece(data: Any, start: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    if isinstance(data, RemoteBytes):
+        return RemotePiece(data, start, shape, dtype)
+    return np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape)

@@ -1,0 +1,218 @@
+"""safetensors files: planned like CheckPoints, so that sharded arrays are streamed too.
+
+A file is a little-endian uint64 length, a JSON header of that length padded with spaces to a
+multiple of 8, and the tensors' bytes (https://huggingface.co/docs/safetensors, "Format"). The
+metadata are those of MindSpore 2.10 (train/serialization.py, ``_exec_save``).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from msckpt_jax import dtypes
+from msckpt_jax.checkpoint import collector
+from msckpt_jax.checkpoint import crc as crc32
+from msckpt_jax.checkpoint.entries import Entry, Problem, Stored, checked, named
+from msckpt_jax.checkpoint.formats import safetensors
+from msckpt_jax.checkpoint.plan import Part, Plan, Range
+from msckpt_jax.checkpoint.records import Record, Tensor
+from msckpt_jax.errors import CheckpointError
+
+#: The library refuses larger headers too.
+MAX_HEADER_BYTES = 100_000_000
+METADATA = "__metadata__"
+#: What MindSpore reads in the metadata.
+RESERVED = {METADATA, "format", "remove_redundancy", "crc_num"}
+
+# The library writes large alignments first: its enum of dtypes, descending.
+_ORDER = {
+    name: place
+    for place, name in enumerate(
+        ("U64", "I64", "F64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "I8", "U8", "BOOL")
+    )
+}
+
+Checksum = Callable[[Iterable[Part]], int]
+
+
+def plan(
+    records: Sequence[Record],
+    *,
+    checksum: Checksum | None = None,
+    remove_redundancy: bool | None = None,
+    extra: Mapping[str, str] | None = None,
+) -> Plan:
+    """The plan of a safetensors file; ``checksum`` computes the CRC32 of parts when one is asked.
+
+    The check sum stands in the header, before the data: it takes a pass of its own. ``extra`` are
+    further entries of the metadata.
+    """
+    order = sorted(records, key=lambda r: (_ORDER[_dtype(r)], r.tag))
+    metadata = {**(extra or {}), "format": "ms"}
+    if remove_redundancy is not None:
+        metadata["remove_redundancy"] = str(remove_redundancy)
+    metadata |= {r.tag: "Int4" for r in records if r.type == "Int4"}
+    if checksum is not None:
+        metadata["crc_num"] = str(crc(records, checksum))
+    entries: dict[str, Any] = {METADATA: metadata} if records else {}
+    offset = 0
+    for record in order:
+        entries[record.tag] = {
+            "dtype": _dtype(record),
+            "shape": list(record.dims),
+            "data_offsets": [offset, offset + record.nbytes],
+        }
+        offset += record.nbytes
+    text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER_BYTES:
+        raise CheckpointError("the safetensors header is too large", found=f"{len(text)} bytes")
+    head = struct.pack("<Q", len(text)) + text
+    return Plan([head, *(_all(r) for r in order if r.nbytes)], len(head) + offset)
+
+
+def _dtype(record: Record) -> str:
+    if record.type == dtypes.STRING:
+        raise CheckpointError(
+            "safetensors holds no strings; save as ckpt, or leave it out", name=record.tag
+        )
+    if record.tag in RESERVED:
+        raise CheckpointError(
+            "MindSpore reads this name as metadata of a safetensors file; rename it",
+            name=record.tag,
+        )
+    name = dtypes.BY_NAME[record.type].safetensors
+    assert name is not None  # every dtype that is saved has one
+    return name
+
+
+def _all(record: Record) -> Part:
+    content = record.content
+    if isinstance(content, Tensor):
+        return Range(content, 0, record.nbytes // content.stored.itemsize)
+    return content
+
+
+def crc(records: Sequence[Record], checksum: Checksum) -> int:
+    """MindSpore's check sum: over names and contents, in the order of the names."""
+    value = 0
+    for record in sorted(records, key=lambda r: r.tag):
+        value = crc32.of_buffers([record.tag.encode()], value)
+        value = crc32.join([_content_crc(record, checksum)], value)
+    return value
+
+
+def _content_crc(record: Record, checksum: Checksum) -> tuple[int, int]:
+    if record.dims or record.type not in _INTEGERS:
+        return checksum([_all(record)] if record.nbytes else []), record.nbytes
+    # MindSpore takes bytes(array): for a 0-d integer array Python makes that n NUL bytes.
+    count = int(_scalar(record))
+    if count < 0:
+        raise CheckpointError(
+            "MindSpore cannot verify a safetensors check sum over a negative integer scalar; "
+            "save without crc_check, or as shape (1,)",
+            name=record.tag,
+        )
+    return crc32.of_zeros(count), count
+
+
+_INTEGERS = {row.name for row in dtypes.TABLE if row.array.kind in "iu" or row.name == "Int4"}
+
+
+def _scalar(record: Record) -> np.ndarray:
+    content = record.content
+    if isinstance(content, Tensor):
+        out = np.empty((), content.stored)
+        out[()] = content.pieces[0][1][()]
+        return out
+    assert isinstance(content, np.ndarray)
+    return content
+
+
+class Header(NamedTuple):
+    metadata: dict[str, str]
+    tensors: dict[str, tuple[str, tuple[int, ...], int, int]]  # dtype, shape, start, stop
+
+
+def header(data: Any, size: int) -> Header:
+    """Parse and check the header of a safetensors file; offsets are from the file's start.
+
+    Raises:
+        CheckpointError: without the file's name, which the caller adds.
+    """
+    if size < 8:
+        raise CheckpointError("too short for a safetensors file", found=f"{size} bytes")
+    (length,) = struct.unpack("<Q", bytes(data[:8]))
+    if length > min(size - 8, MAX_HEADER_BYTES):
+        raise CheckpointError(
+            "the safetensors header is longer than the file: truncated, or another format",
+            offset=0,
+            expected=f"at most {size - 8} bytes",
+            found=length,
+        )
+    try:
+        entries = json.loads(bytes(data[8 : 8 + length]))
+        metadata = dict(entries.pop(METADATA, {}))
+        parsed = {name: _entry(name, entry, 8 + length) for name, entry in entries.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"the safetensors header is no valid JSON of its kind: {error}", offset=8
+        ) from None
+    if not all(isinstance(value, str) for value in metadata.values()):
+        raise CheckpointError("the metadata of the safetensors header must be strings", offset=8)
+    _check_layout(parsed, 8 + length, size)
+    return Header(metadata, parsed)
+
+
+def _entry(name: str, entry: Any, base: int) -> tuple[str, tuple[int, ...], int, int]:
+    shape, (start, stop) = entry["shape"], entry["data_offsets"]
+    if not all(type(n) is int and n >= 0 for n in (*shape, start, stop)):
+        raise CheckpointError("shape and offsets must be whole numbers", name=name)
+    return str(entry["dtype"]), tuple(shape), base + start, base + stop
+
+
+def _check_layout(tensors: dict, start: int, size: int) -> None:
+    """The tensors must fill the file without gap or overlap, as the library demands."""
+    at = start
+    for name, (_, _, begin, end) in sorted(tensors.items(), key=lambda t: t[1][2:]):
+        if begin != at or end < begin or end > size:
+            raise CheckpointError(
+                "its bytes overlap another tensor, leave a gap, or lie outside of the file",
+                name=name,
+                offset=begin,
+                expected=f"bytes from {at} within {size}",
+                found=f"{begin} to {end}",
+            )
+        at = end
+    if at != size:
+        raise CheckpointError(
+            "the file goes on after its last tensor", offset=at, expected=at, found=size
+        )
+
+
+@collector.paused()
+def of_safetensors(data: Any, size: int, problem: Problem) -> tuple[dict[str, Entry], dict]:
+    """The entries of a safetensors file in the order of their names, and its metadata."""
+    head = safetensors.header(data, size)
+    entries: dict[str, Entry] = {}
+    for tag, (kind, shape, start, stop) in sorted(head.tensors.items()):
+        row = dtypes.BY_SAFETENSORS.get(kind)
+        try:
+            if row is None:
+                raise CheckpointError("unknown dtype", name=tag, offset=start, found=kind)
+            if head.metadata.get(tag) == "Int4" and row.name == "Int8":
+                row = dtypes.BY_NAME["Int4"]
+            entry = named(tag, start, (Stored(row.name, shape, ((start, stop),)),))
+            checked(entry, data)
+        except CheckpointError as error:
+            problem(error)
+        else:
+            entries[entry.name] = entry
+    return entries, head.metadata

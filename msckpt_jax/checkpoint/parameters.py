@@ -1,0 +1,88 @@
+"""``Parameters``: the values of a file by name, read when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax import display, names
+from msckpt_jax.checkpoint.copying import Readable
+
+
+class Parameters(MutableMapping[str, Any]):
+    """The parameters of a file by name, read when asked for; entries can be set and deleted.
+
+    ``dict(parameters)`` reads them all. ``file`` is the open :class:`CheckpointFile`.
+    """
+
+    def __init__(self, file: Readable, kept: Sequence[str]):
+        self.file = file
+        self._values: dict[str, Any] = dict.fromkeys(kept, _IN_FILE)
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._values[name]
+        return self.file[name] if value is _IN_FILE else value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._values[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def in_file(self, name: str) -> bool:
+        """Whether the value still is that of the file."""
+        return self._values[name] is _IN_FILE
+
+    def nested(self) -> dict[str, Any]:
+        """All values in nested dicts by the dots in their names, as linen variables are.
+
+        Raises:
+            CheckpointError: a name is the prefix of another.
+        """
+        return names.nested(self)
+
+    def copy(self) -> Parameters:
+        other = Parameters(self.file, ())
+        other._values = self._values.copy()
+        return other
+
+    def __repr__(self) -> str:
+        lines = [f"  {name}: {self._describe(name)}" for name in self]
+        if len(lines) > 40:
+            lines[20:-20] = [f"  ... {len(lines) - 40} more"]
+        return "\n".join([f"<Parameters of {self.file.path}", *lines, ">"])
+
+    def _repr_html_(self) -> str:
+        return display.page(
+            f"Parameters of {self.file.path}: {len(self)}",
+            display.table(["name", "dtype", "shape", "size", "sharding"], map(self._row, self)),
+        )
+
+    def _row(self, name: str) -> list[display.Cell]:
+        """A value of the file, or an array that was set; of anything else its type."""
+        value: Any = self.file.entries[name] if self.in_file(name) else self._values[name]
+        if not hasattr(value, "nbytes"):
+            return [name, type(value).__name__, "", "", ""]
+        kind = value.type if self.in_file(name) else value.dtype
+        size = display.Size(value.nbytes)
+        return [name, str(kind), str(list(value.shape)), size, display.sharding_of(value)]
+
+    def _describe(self, name: str) -> str:
+        if self.in_file(name):
+            entry = self.file.entries[name]
+            return f"{entry.type}{list(entry.shape)}"
+        return f"{type(self._values[name]).__name__}{list(np.shape(self._values[name]))}"
+
+
+_IN_FILE = object()

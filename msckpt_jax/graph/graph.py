@@ -1,0 +1,70 @@
+"""The graph that every export format is written from and every model file is read into.
+
+Its vocabulary are MindSpore's operators. All values are tensors: an operator with several results
+has several outputs, an argument that is a tuple in MindSpore is a Python tuple of operands, and
+control flow is structured (``If`` and ``While`` nodes own the graphs of their bodies). The formats'
+own ways to say these things (MakeTuple, TupleGetItem, Partial, Switch; GE and ONNX subgraphs) are
+the business of their writers and readers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from msckpt_jax import display
+from msckpt_jax.graph.values import Const, Operand, Parameter, Value
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One operator.
+
+    ``op`` is MindSpore's name. ``inputs`` are in the order of MindSpore's definition, all of them,
+    defaults too. ``attrs`` are the attributes of operators that take some.
+
+    ``If``: inputs are a bool scalar and the operands; ``bodies`` are (then, else), both take the
+    operands. ``While``: inputs are the carry; ``bodies`` are (condition, step), both of the carry.
+
+    ``source`` is the user's line that the node comes from, for messages.
+    """
+
+    op: str
+    inputs: tuple[Operand, ...]
+    outputs: tuple[Value, ...]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    bodies: tuple[Graph, ...] = ()
+    source: str = ""
+
+
+@dataclass(eq=False, slots=True, repr=False)
+class Graph:
+    """Nodes in an order in which they can be computed.
+
+    ``parameters`` are those of the root graph; the bodies of control flow may refer to them, and
+    to nothing else from outside.
+    """
+
+    name: str
+    inputs: list[Value] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    outputs: list[Value | Const] = field(default_factory=list)
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+
+    def walk(self) -> Iterator[Node]:
+        """All nodes, those of bodies after the node that owns them."""
+        for node in self.nodes:
+            yield node
+            for body in node.bodies:
+                yield from body.walk()
+
+    def __repr__(self) -> str:
+        from msckpt_jax.graph import listing
+
+        return listing.text(f"Graph {self.name}", self)
+
+    def _repr_html_(self) -> str:
+        from msckpt_jax.graph import listing
+
+        return display.page(f"Graph {self.name}", *listing.html(self))

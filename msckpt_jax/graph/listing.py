@@ -1,0 +1,129 @@
+"""A graph to read: one line a node, as text and as HTML that folds."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax import display, dtypes
+from msckpt_jax.display import Html
+from msckpt_jax.graph.graph import Graph, Node
+from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Parameter, Size, Tensor, Value
+
+_LINES = 200
+
+
+def text(title: str, graph: Graph) -> str:
+    """``%3: f32[2,10] = MatMul(%1, weight, False, True)``, a line for each node."""
+    lines = list(_Names(graph).graph(graph))
+    if len(lines) > _LINES:
+        half = _LINES // 2
+        lines[half:-half] = [f"  ... {len(lines) - _LINES} more"]
+    return "\n".join([f"<{title}", *lines, ">"])
+
+
+def html(graph: Graph) -> list[Html]:
+    """Tables of parameters and operators, and the graph with bodies of control flow to unfold."""
+    found = graph.parameters.values()
+    rows = [
+        (p.name, show(p.type), display.Size(_nbytes(p)), display.sharding_of(p.data)) for p in found
+    ]
+    total = display.size(sum(map(_nbytes, found)))
+    ops = Counter(node.op for node in graph.walk()).most_common()
+    return [
+        display.fold(
+            f"{len(rows)} parameters, {total}",
+            display.table(["name", "type", "size", "sharding"], rows),
+        ),
+        display.fold(f"{sum(dict(ops).values())} operators", display.table(["name", "count"], ops)),
+        display.fold("graph", _Names(graph).html(graph), unfolded=True),
+    ]
+
+
+def _nbytes(parameter: Parameter) -> int:
+    return parameter.type.dtype.itemsize * math.prod(map(int, parameter.type.shape))
+
+
+class _Names:
+    """Numbers for values, in the order in which they are computed."""
+
+    def __init__(self, graph: Graph):
+        self.numbers: dict[Value, str] = {}
+        self.number(graph)
+
+    def number(self, graph: Graph) -> None:
+        for value in graph.inputs:
+            self.numbers[value] = f"%{len(self.numbers)}"
+        for node in graph.nodes:
+            for body in node.bodies:
+                self.number(body)
+            for value in node.outputs:
+                self.numbers[value] = f"%{len(self.numbers)}"
+
+    def graph(self, graph: Graph, indent: str = "  ") -> Iterator[str]:
+        for value in graph.inputs:
+            name = f"  # {value.name}" if value.name else ""
+            yield f"{indent}{self.numbers[value]}: {show(value.type)} = input{name}"
+        for node in graph.nodes:
+            yield indent + self.node(node)
+            for body in node.bodies:
+                yield f"{indent}  {body.name}:"
+                yield from self.graph(body, indent + "    ")
+        yield f"{indent}return {', '.join(map(self.operand, graph.outputs))}"
+
+    def html(self, graph: Graph) -> Html:
+        parts: list[Html] = []
+        lines: list[str] = []
+        flat = Graph(graph.name, graph.inputs, [], graph.outputs)
+        *inputs, last = self.graph(flat, "")
+        lines += inputs
+        for node in graph.nodes:
+            lines.append(self.node(node))
+            if node.bodies:
+                parts.append(display.lines(lines))
+                parts += [display.fold(body.name, self.html(body)) for body in node.bodies]
+                lines = []
+        return Html("".join([*parts, display.lines([*lines, last])]))
+
+    def node(self, node: Node) -> str:
+        results = ", ".join(f"{self.numbers[v]}: {show(v.type)}" for v in node.outputs)
+        args = [self.operand(operand) for operand in node.inputs]
+        args += [f"{name}={_constant(value)}" for name, value in node.attrs.items()]
+        source = f"  # {node.source}" if node.source else ""
+        return f"{results} = {node.op}({', '.join(args)}){source}"
+
+    def operand(self, operand: Operand) -> str:
+        if isinstance(operand, Parameter):
+            return operand.name
+        if isinstance(operand, Value):
+            return self.numbers[operand]
+        if isinstance(operand, Size):
+            return f"{self.numbers[operand.of]}.shape[{operand.axis}]"
+        if isinstance(operand, Const):
+            return _constant(operand.value)
+        return f"({', '.join(map(self.operand, operand))}{',' * (len(operand) == 1)})"
+
+
+def show(type: Tensor) -> str:
+    """``f32[2,10]``."""
+    if type is UNKNOWN:
+        return "?"
+    row = dtypes.of_array(type.dtype)
+    name = type.dtype.name if row is None else row.short
+    return f"{name}[{','.join(map(str, type.shape))}]"
+
+
+def _constant(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        kind = show(Tensor(value.dtype.newbyteorder("="), value.shape))
+        return f"{kind}({value.item()})" if value.ndim == 0 else f"const {kind}"
+    if isinstance(value, np.dtype):
+        row = dtypes.of_array(value)
+        return value.name if row is None else row.short
+    if isinstance(value, float):
+        return f"{value:.7g}"
+    return repr(value)[:200]

@@ -1,0 +1,40 @@
+"""What MindSpore's operators compute, in JAX.
+
+Each module has one ``TABLE``: operator name to a function of its arguments, in the order of
+MindSpore's definition; attributes come by keyword. Numbers agree with MindSpore 2.10.0's kernels
+except where those are less exact than their definition (its CPU Tanh errs by 1e-4), and on NaN,
+which JAX propagates where MindSpore's Maximum, ReduceMax and ReLU do not.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+
+@functools.cache
+def table() -> dict[str, Callable[..., Any]]:
+    """All operators that have a meaning."""
+    from msckpt_jax.graph.meaning import (
+        activations,
+        arrays,
+        convolution,
+        elementwise,
+        indexing,
+        linear,
+        losses,
+        normalization,
+        pooling,
+        recurrent,
+        reductions,
+        resizing,
+    )
+
+    found: dict[str, Callable[..., Any]] = {}
+    for module in (
+        activations, arrays, convolution, elementwise, indexing, linear, losses, normalization,
+        pooling, recurrent, reductions, resizing,
+    ):  # fmt: skip
+        found |= module.TABLE
+    return found

@@ -1,0 +1,74 @@
+"""Weights in a model file: messages are written around their bytes, which are never copied."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from msckpt_jax import boxes
+from msckpt_jax.checkpoint import cipher, records, wire
+from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint import writer as bytes_writer
+from msckpt_jax.checkpoint.plan import Part, Plan
+from msckpt_jax.graph.values import Parameter
+
+if TYPE_CHECKING:
+    pass
+
+
+class Options(Protocol):
+    """``encrypt`` is a cipher of MindSpore's, or a function of bytes and key that gives bytes."""
+
+    @property
+    def encrypt(self) -> cipher.Mode | Callable[[bytes, bytes], bytes] | None: ...
+    @property
+    def key(self) -> bytes: ...
+    @property
+    def durable(self) -> bool: ...
+
+
+def content(parameter: Parameter, narrow: bool = False) -> Part:
+    """The bytes of a weight: an array, or a tensor that is gathered window by window.
+
+    ``narrow``: the data may have another dtype than the weight, to which it is cast on its way.
+    """
+    data, dtype = parameter.data, parameter.type.dtype
+    if dtype.kind == "c":  # no dtype of a CheckPoint
+        return np.ascontiguousarray(data, dtype)
+    found = records.of_value(parameter.name, data).content
+    if narrow and isinstance(found, np.ndarray) and found.dtype != dtype:
+        found = records.Tensor(found.shape, dtype, ((boxes.whole(found.shape), found),))
+    if isinstance(found, records.Tensor):
+        found = found._replace(stored=dtype) if narrow else found
+        return planning.Range(found, 0, math.prod(found.shape))
+    return found
+
+
+def nested(field: int, parts: Sequence[Part]) -> list[Part]:
+    """A length-delimited field of a protobuf message, made of ``parts``."""
+    size = sum(map(planning.size_of, parts))
+    return [wire.varint(field << 3 | 2) + wire.varint(size), *parts]
+
+
+def write(path: Path, parts: Sequence[Part], options: Options) -> None:
+    """Write a file, which replaces an older one when it is complete."""
+    parts = [part for part in parts if planning.size_of(part)]
+    mode = options.encrypt
+    if callable(mode):
+        plain = b"".join(b for chunk in planning.chunks(parts) for b in _buffers(chunk))
+        cipher_text = mode(plain, options.key)
+        if not isinstance(cipher_text, bytes | bytearray | memoryview):
+            raise TypeError(f"enc_mode gave {type(cipher_text).__name__}, not bytes")
+        parts, mode = [bytes(cipher_text)], None
+    plan = Plan(list(parts), sum(map(planning.size_of, parts)))
+    how = bytes_writer.Options(mode=mode, key=options.key, durable=options.durable)
+    bytes_writer.write(path, plan, how)
+
+
+def _buffers(chunk: planning.Chunk) -> list[bytes]:
+    staging = np.empty(planning.CHUNK_BYTES + 32 * 1024, np.uint8)
+    return [bytes(planning.as_bytes(b)) for b in planning.buffers(chunk, staging)]

@@ -1,0 +1,191 @@
+"""Reading and writing at computed places. MindSpore raises where an index is out of bounds.
+
+Canonical gathers and scatters are in bounds; the starts of dynamic slices are clamped here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax.errors import UnsupportedError
+from msckpt_jax.graph.values import Const, Dim, Tensor
+from msckpt_jax.lowering.context import Array, Context, Rule
+from msckpt_jax.lowering.rules.shape import (
+    concatenated,
+    counted,
+    number,
+    reshaped,
+    sliced,
+    transposed,
+)
+from msckpt_jax.lowering.sizes import SCALAR
+
+_I32, _I64 = np.dtype(np.int32), np.dtype(np.int64)
+
+
+def _gather(ctx: Context, eqn: Any, x: Array, indices: Array) -> Array:
+    """GatherNd, or Gather of whole rows."""
+    index = ctx.type(indices)
+    depth = index.shape[-1]
+    _check_gather(eqn, ctx.type(x), index, len(ctx.result.shape))
+    if depth == 1:
+        rows = reshaped(ctx, ctx.cast(indices, _I32), index.shape[:-1])
+        return ctx("Gather", x, rows, Const(0), Const(0))
+    return ctx("GatherNd", x, indices)
+
+
+def _check_gather(eqn: Any, x: Tensor, indices: Tensor, rank: int) -> None:
+    numbers, depth = eqn.params["dimension_numbers"], indices.shape[-1]
+    leading = tuple(range(depth)) if isinstance(depth, int) else None
+    batch = len(indices.shape) - 1
+    canonical = (
+        tuple(numbers.start_index_map) == leading
+        and tuple(numbers.collapsed_slice_dims) == leading
+        and tuple(numbers.offset_dims) == tuple(range(batch, rank))
+        and not numbers.operand_batching_dims
+        and str(eqn.params["mode"]).rpartition(".")[2] == "PROMISE_IN_BOUNDS"
+    )
+    if not canonical:
+        raise UnsupportedError("only as GatherNd does it")
+
+
+def _scatter(op: str) -> Rule:
+    def rule(ctx: Context, eqn: Any, x: Array, indices: Array, updates: Array) -> Array:
+        numbers, index = eqn.params["dimension_numbers"], ctx.type(indices)
+        leading = tuple(range(index.shape[-1])) if isinstance(index.shape[-1], int) else None
+        canonical = (
+            tuple(numbers.inserted_window_dims) == leading
+            and tuple(numbers.scatter_dims_to_operand_dims) == leading
+            and not numbers.operand_batching_dims
+            and str(eqn.params["mode"]).rpartition(".")[2] == "PROMISE_IN_BOUNDS"
+        )
+        if not canonical:
+            raise UnsupportedError("only as ScatterNd does it")
+        if len(index.shape) == 1:  # MindSpore wants a list of places
+            indices = reshaped(ctx, indices, (1, *index.shape))
+            updates = reshaped(ctx, updates, (1, *ctx.type(updates).shape))
+        return x if 0 in ctx.type(updates).shape else ctx(op, x, indices, updates)
+
+    return rule
+
+
+def _dynamic_slice(ctx: Context, eqn: Any, x: Array, *starts: Array) -> Array:
+    old, new = ctx.type(x).shape, ctx.result.shape
+    moving = [axis for axis in range(len(old)) if old[axis] != new[axis]]
+    if not moving:
+        return x
+    known = _known_starts(starts, old, new)
+    if known is not None:
+        return sliced(ctx, x, known, new)
+    if not all(isinstance(dim, int) for dim in new):
+        return _gathered(ctx, x, starts, moving)
+    begin = _clamped(ctx, starts, old, new, range(len(old)))
+    return ctx("Slice", x, begin, Const(np.array(new, _I64)))
+
+
+def _known_starts(
+    starts: Sequence[Array], old: Sequence[Dim], new: Sequence[Dim]
+) -> list[Dim] | None:
+    """Starts that are constants and in bounds whatever the sizes are."""
+    out: list[Dim] = []
+    for start, before, after in zip(starts, old, new, strict=True):
+        if before == after or (isinstance(start, Const) and start.value <= 0):
+            out.append(0)
+        elif isinstance(start, Const) and isinstance(before, int) and isinstance(after, int):
+            out.append(min(int(start.value), before - after))
+        else:
+            return None
+    return out
+
+
+def _gathered(ctx: Context, x: Array, starts: Sequence[Array], moving: list[int]) -> Array:
+    """A part of an array whose other axes are dynamic, which Slice does not take."""
+    old, new = ctx.type(x).shape, ctx.result.shape
+    for axis in moving:
+        begin = _clamped(ctx, starts, old, new, [axis])
+        rows = ctx("Add", counted(ctx, new[axis], _I64), begin, type=Tensor(_I64, (new[axis],)))
+        rows = ctx.cast(rows, _I32)
+        shape = tuple(new[a] if a <= axis else old[a] for a in range(len(old)))
+        type = Tensor(ctx.result.dtype, shape)
+        x = ctx("Gather", x, rows, Const(axis), Const(0), type=type)
+    return x
+
+
+def _clamped(
+    ctx: Context,
+    starts: Sequence[Array],
+    old: Sequence[Dim],
+    new: Sequence[Dim],
+    axes: Sequence[int],
+) -> Array:
+    """The starts on these axes as one int64 tensor, within bounds."""
+    one, all_ = Tensor(_I64, (1,)), Tensor(_I64, (len(axes),))
+    nothing = Const(np.zeros(1, _I64))
+    parts, rooms = [], []
+    for axis in axes:
+        moves = old[axis] != new[axis]
+        start = ctx.cast(_signed(ctx, starts[axis]), _I64) if moves else nothing
+        parts.append(reshaped(ctx, start, one.shape))
+        rooms.append(_room(ctx, old[axis], new[axis]) if moves else nothing)
+    if all(isinstance(room, Const) for room in rooms):
+        high: Array = Const(np.concatenate([room.value for room in rooms]))  # type: ignore[union-attr]
+    else:
+        high = concatenated(ctx, rooms, 0, all_)
+    vector, low = concatenated(ctx, parts, 0, all_), Const(np.zeros(len(axes), _I64))
+    return ctx("Minimum", ctx("Maximum", vector, low, type=all_), high, type=all_)
+
+
+def _room(ctx: Context, old: Dim, new: Dim) -> Array:
+    """The largest start on an axis, as a vector of one number."""
+    if isinstance(old, int) and isinstance(new, int):
+        return Const(np.array([old - new], _I64))
+    room = ctx("Sub", number(ctx, old), number(ctx, new), type=SCALAR)
+    return reshaped(ctx, room, (1,))
+
+
+def _signed(ctx: Context, start: Array) -> Array:
+    if ctx.type(start).dtype != np.uint64:
+        return start
+    top = ctx.like(np.iinfo(np.int64).max, start)
+    return ctx("Minimum", start, top, type=Tensor(np.dtype(np.uint64), ()))
+
+
+def _dynamic_update_slice(ctx: Context, eqn: Any, x: Array, update: Array, *starts: Array) -> Array:
+    """A scatter along the axes on which the update is smaller, turned to the front."""
+    old, new = ctx.type(x), ctx.type(update)
+    moving = [axis for axis in range(len(old.shape)) if old.shape[axis] != new.shape[axis]]
+    if not moving:
+        return update
+    order = (*moving, *(axis for axis in range(len(old.shape)) if axis not in moving))
+    begin = _clamped(ctx, starts, old.shape, new.shape, moving)
+    grid = _grid(ctx, [new.shape[axis] for axis in moving])
+    places = ctx("Add", grid, begin, type=ctx.type(grid))
+    turned, part = transposed(ctx, x, order), transposed(ctx, update, order)
+    result = ctx("TensorScatterUpdate", turned, places, part, type=ctx.type(turned))
+    return transposed(ctx, result, tuple(np.argsort(order).tolist()))
+
+
+def _grid(ctx: Context, sizes: Sequence[Dim]) -> Array:
+    """All places in an array of these sizes, an axis of its own for their coordinates."""
+    if len(sizes) == 1:
+        return reshaped(ctx, counted(ctx, sizes[0], _I64), (sizes[0], 1))
+    if not all(isinstance(size, int) for size in sizes):
+        raise UnsupportedError("an update that is smaller on several axes, of dynamic size")
+    grid = np.meshgrid(*(np.arange(int(size)) for size in sizes), indexing="ij")
+    return ctx.constant(np.stack(grid, -1).astype(_I64))
+
+
+RULES: dict[str, Rule] = {
+    "dynamic_slice": _dynamic_slice,
+    "dynamic_update_slice": _dynamic_update_slice,
+    "gather": _gather,
+    "scatter": _scatter("TensorScatterUpdate"),
+    "scatter-add": _scatter("TensorScatterAdd"),
+    "scatter-max": _scatter("TensorScatterMax"),
+    "scatter-min": _scatter("TensorScatterMin"),
+    "scatter-mul": _scatter("TensorScatterMul"),
+    "scatter-sub": _scatter("TensorScatterSub"),
+}

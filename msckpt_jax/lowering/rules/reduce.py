@@ -1,0 +1,221 @@
+"""Reductions, cumulative operators, sorting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax.errors import UnsupportedError
+from msckpt_jax.graph.values import Const, Tensor
+from msckpt_jax.lowering.context import Array, Context, Rule
+from msckpt_jax.lowering.rules.elementwise import kind_of
+from msckpt_jax.lowering.rules.shape import broadcast, ints, sliced
+
+_I32, _I64, _BOOL = (np.dtype(d) for d in (np.int32, np.int64, bool))
+_LONGER = {"ReduceSum": (Const(False), Const(False))}  # keep_dims, skip_mode
+
+
+def _reduce(op: str, logical: str = "", empty: Any = None) -> Rule:
+    """A reduction; ``logical`` is the operator for bools, ``empty`` the result of no elements."""
+
+    def rule(ctx: Context, eqn: Any, x: Array) -> Array:
+        axes, type = eqn.params["axes"], ctx.type(x)
+        if not axes:
+            return x
+        if 0 in type.shape and 0 not in ctx.result.shape and empty is not None:
+            value = empty(type.dtype)
+            shape = ctx.sizes(ctx.result.shape, infer=False)
+            return (
+                ctx("BroadcastTo", ctx.like(value, x), shape)
+                if ctx.result.shape
+                else ctx.like(value, x)
+            )
+        if type.dtype == bool and logical:
+            return ctx(logical, x, ints(*axes), Const(False))
+        if not op:
+            raise UnsupportedError(f"no operator for {type.dtype}")
+        result = ctx(op, x, ints(*axes), *_LONGER.get(op, (Const(False),)))
+        if ctx.options.exact and op in ("ReduceMax", "ReduceMin") and kind_of(type.dtype) == "f":
+            result = _with_nan(ctx, x, axes, result)
+        return result
+
+    return rule
+
+
+def _with_nan(ctx: Context, x: Array, axes: Any, result: Array) -> Array:
+    """MindSpore's ReduceMax and ReduceMin do not propagate NaN, a sum does."""
+    marks = ctx("NotEqual", x, x, type=Tensor(_BOOL, ctx.type(x).shape))
+    some = ctx("ReduceAny", marks, ints(*axes), Const(False), type=Tensor(_BOOL, ctx.result.shape))
+    total = ctx("ReduceSum", x, ints(*axes), *_LONGER["ReduceSum"])
+    return ctx("Select", some, total, result)
+
+
+def _lowest(dtype: np.dtype) -> Any:
+    return np.iinfo(dtype).min if dtype.kind in "iu" else (-np.inf if dtype != _BOOL else False)
+
+
+def _highest(dtype: np.dtype) -> Any:
+    return np.iinfo(dtype).max if dtype.kind in "iu" else (np.inf if dtype != _BOOL else True)
+
+
+def _reduce_xor(ctx: Context, eqn: Any, x: Array) -> Array:
+    if ctx.result.dtype != bool:
+        raise UnsupportedError("only of bools")
+    axes = eqn.params["axes"]
+    if not axes:
+        return x
+    total = ctx("ReduceSum", ctx.cast(x, _I32), ints(*axes), *_LONGER["ReduceSum"],
+                type=Tensor(_I32, ctx.result.shape))  # fmt: skip
+    odd = ctx("BitwiseAnd", total, ctx.like(1, total), type=Tensor(_I32, ctx.result.shape))
+    return ctx.cast(odd, bool)
+
+
+def _arg(op: str) -> Rule:
+    def rule(ctx: Context, eqn: Any, x: Array) -> Array:
+        (axis,) = eqn.params["axes"]
+        dtype = ctx.type(x).dtype
+        if dtype == _BOOL:
+            x = ctx.cast(x, np.uint8)
+        index = _I64 if ctx.result.dtype.itemsize == 8 else _I32
+        if ctx.options.exact and kind_of(dtype) == "f":
+            x = _nan_first(ctx, x, op)
+        found = ctx(op, x, Const(int(axis)), Const(index), type=Tensor(index, ctx.result.shape))
+        return ctx.cast(found, ctx.result.dtype)
+
+    return rule
+
+
+def _nan_first(ctx: Context, x: Array, op: str) -> Array:
+    """A NaN is JAX's result of both: put it beyond all numbers, and the infinity before it."""
+    type = ctx.type(x)
+    info = np.finfo(np.float32 if type.dtype.kind == "V" else type.dtype)
+    best, finite = (np.inf, info.max) if op == "Argmax" else (-np.inf, info.min)
+    bools = Tensor(_BOOL, type.shape)
+    sizes = ctx.sizes(type.shape, infer=False)
+
+    def full(value: float) -> Array:
+        return (
+            ctx("BroadcastTo", ctx.like(value, x), sizes, type=type)
+            if sizes
+            else ctx.like(value, x)
+        )
+
+    is_best = ctx("Equal", x, ctx.like(best, x), type=bools)
+    is_nan = ctx("NotEqual", x, x, type=bools)
+    some = ctx("ReduceAny", is_nan, (), Const(False), type=Tensor(_BOOL, ()))
+    tamed = ctx("Select", ctx("LogicalAnd", is_best, some, type=bools), full(finite), x, type=type)
+    return ctx("Select", is_nan, full(best), tamed, type=type)
+
+
+def _cumulative(op: str) -> Rule:
+    def rule(ctx: Context, eqn: Any, x: Array) -> Array:
+        flags = Const(False), Const(bool(eqn.params["reverse"]))
+        return ctx(op, x, Const(int(eqn.params["axis"])), *flags)
+
+    return rule
+
+
+def _cumulative_extreme(op: str, index: np.dtype) -> Rule:
+    def rule(ctx: Context, eqn: Any, x: Array) -> Array:
+        axis = int(eqn.params["axis"])
+        if eqn.params["reverse"]:
+            x = ctx("ReverseV2", x, ints(axis))
+        types = [ctx.result, Tensor(index, ctx.result.shape)]
+        found = ctx.several(op, x, Const(axis), types=types)[0]
+        return ctx("ReverseV2", found, ints(axis)) if eqn.params["reverse"] else found
+
+    return rule
+
+
+def sorted_last(ctx: Context, x: Array, descending: bool) -> tuple[Array, Array]:
+    """Values and indices (int32) along the last axis; stable."""
+    type = ctx.type(x)
+    if ctx.options.exact and kind_of(type.dtype) == "f":
+        return _sorted_with_nan(ctx, x, descending)
+    return _sort_op(ctx, x, descending)
+
+
+def _sort_op(ctx: Context, x: Array, descending: bool) -> tuple[Array, Array]:
+    type = ctx.type(x)
+    if type.dtype in (np.dtype(np.float64), np.dtype(np.uint64)):
+        return _sorted_by_top_k(ctx, x, descending)
+    types = [type, Tensor(_I32, type.shape)]
+    attrs = {"axis": -1, "descending": descending}
+    values, indices = ctx.several("Sort", x, types=types, attrs=attrs)
+    return values, indices
+
+
+def _sorted_with_nan(ctx: Context, x: Array, descending: bool) -> tuple[Array, Array]:
+    """NaN is larger than infinity: sort by the numbers, then stably by which of them are NaN."""
+    type = ctx.type(x)
+    order, marks = Tensor(_I32, type.shape), Tensor(np.dtype(np.uint8), type.shape)
+    is_nan = ctx("NotEqual", x, x, type=Tensor(_BOOL, type.shape))
+    top = broadcast(ctx, ctx.like(np.inf, x), type.shape)
+    first = _sort_op(ctx, ctx("Select", is_nan, top, x, type=type), descending)[1]
+    last = Const(len(type.shape) - 1)
+    is_nan = ctx("GatherD", ctx.cast(is_nan, np.uint8), last, first, type=marks)
+    second = _sort_op(ctx, is_nan, descending)[1]
+    indices = ctx("GatherD", first, last, second, type=order)
+    return ctx("GatherD", x, last, indices, type=type), indices
+
+
+def _sorted_by_top_k(ctx: Context, x: Array, descending: bool) -> tuple[Array, Array]:
+    """Sort has no kernel for these; TopK of all elements is stable."""
+    type = ctx.type(x)
+    turn = "Neg" if kind_of(type.dtype) == "f" else "Invert"
+    size = type.shape[-1]
+    if not isinstance(size, int):
+        raise UnsupportedError("sorting along a dynamic axis")
+    keys = x if descending else ctx(turn, x, type=type)
+    values, indices = _top_k_op(ctx, keys, size)
+    return values if descending else ctx(turn, values, type=type), indices
+
+
+def _top_k_op(ctx: Context, x: Array, k: int) -> tuple[Array, Array]:
+    type = ctx.type(x)
+    shape = (*type.shape[:-1], k)
+    count = Const(np.array(k, _I32))
+    types = [Tensor(type.dtype, shape), Tensor(_I32, shape)]
+    values, indices = ctx.several("TopK", x, count, types=types, attrs={"sorted": True})
+    return values, indices
+
+
+def _sort(ctx: Context, eqn: Any, key: Array, *rest: Array) -> list[Array]:
+    axis, last = eqn.params["dimension"], len(ctx.result.shape) - 1
+    if axis != last or eqn.params["num_keys"] != 1 or len(rest) > 1:
+        raise UnsupportedError("only one key along the last axis")
+    found = sorted_last(ctx, key, descending=False)
+    return [ctx.cast(x, t.dtype) for x, t in zip(found, ctx.results, strict=False)]
+
+
+def _top_k(ctx: Context, eqn: Any, x: Array) -> list[Array]:
+    type = ctx.type(x)
+    if eqn.params.get("axis", len(type.shape) - 1) not in (-1, len(type.shape) - 1):
+        raise UnsupportedError("only along the last axis")
+    # TopK itself takes any of equal elements; JAX, and a stable sort, the first.
+    values, indices = sorted_last(ctx, x, descending=True)
+    corner = (0,) * len(type.shape)
+    found = [
+        sliced(ctx, v, corner, t.shape) for v, t in zip((values, indices), ctx.results, strict=True)
+    ]
+    return [ctx.cast(v, t.dtype) for v, t in zip(found, ctx.results, strict=True)]
+
+
+RULES: dict[str, Rule] = {
+    "argmax": _arg("Argmax"),
+    "argmin": _arg("Argmin"),
+    "cummax": _cumulative_extreme("Cummax", _I64),
+    "cummin": _cumulative_extreme("Cummin", _I32),
+    "cumprod": _cumulative("CumProd"),
+    "cumsum": _cumulative("CumSum"),
+    "reduce_and": _reduce("", "ReduceAll", empty=lambda d: True if d == _BOOL else -1),
+    "reduce_max": _reduce("ReduceMax", "ReduceAny", empty=_lowest),
+    "reduce_min": _reduce("ReduceMin", "ReduceAll", empty=_highest),
+    "reduce_or": _reduce("", "ReduceAny", empty=lambda d: 0),
+    "reduce_prod": _reduce("ReduceProd", "ReduceAll", empty=lambda d: 1),
+    "reduce_sum": _reduce("ReduceSum", "ReduceAny", empty=lambda d: 0),
+    "reduce_xor": _reduce_xor,
+    "sort": _sort,
+    "top_k": _top_k,
+}

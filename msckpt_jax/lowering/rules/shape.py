@@ -1,0 +1,238 @@
+"""Operators that move data: shapes, parts, joins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax.errors import UnsupportedError
+from msckpt_jax.graph.values import Const, Dim, Tensor
+from msckpt_jax.lowering.context import Array, Context, Rule, dims_of
+from msckpt_jax.lowering.sizes import SCALAR
+
+#: BroadcastTo, Slice, StridedSlice and ReverseV2 take no more axes on the CPU.
+MOST_AXES = 8
+
+
+def ints(*numbers: int) -> tuple[Const, ...]:
+    """A tuple argument."""
+    return tuple(Const(int(n)) for n in numbers)
+
+
+def reshaped(ctx: Context, x: Array, shape: tuple[Dim, ...]) -> Array:
+    """``x`` in another shape."""
+    type = ctx.type(x)
+    if type.shape == shape:
+        return x
+    return ctx("Reshape", x, ctx.sizes(shape), type=Tensor(type.dtype, shape))
+
+
+def transposed(ctx: Context, x: Array, order: tuple[int, ...]) -> Array:
+    type = ctx.type(x)
+    if order == tuple(range(len(order))):
+        return x
+    turned = tuple(type.shape[axis] for axis in order)
+    return ctx("Transpose", x, ints(*order), type=Tensor(type.dtype, turned))
+
+
+def broadcast(ctx: Context, x: Array, shape: tuple[Dim, ...]) -> Array:
+    type = ctx.type(x)
+    if type.shape == shape:
+        return x
+    _few_axes(shape)
+    # -1 keeps the size of the operand, which it has at the end of the shape.
+    kept = (None,) * (len(shape) - len(type.shape)) + type.shape
+    sizes = tuple(
+        Const(-1) if isinstance(dim, str) and dim == old else ctx.size(dim)
+        for dim, old in zip(shape, kept, strict=True)
+    )
+    return ctx("BroadcastTo", x, sizes, type=Tensor(type.dtype, shape))
+
+
+def sliced(ctx: Context, x: Array, begin: Sequence[Dim], shape: tuple[Dim, ...]) -> Array:
+    """The part of ``x`` that begins there and has that shape."""
+    type = ctx.type(x)
+    if type.shape == shape:
+        return x
+    _few_axes(shape)
+    sizes = tuple(
+        Const(-1) if isinstance(dim, str) and dim == old else ctx.size(dim)  # to the end
+        for dim, old in zip(shape, type.shape, strict=True)
+    )
+    begins = tuple(map(ctx.size, begin))
+    return ctx("Slice", x, begins, sizes, type=Tensor(type.dtype, shape))
+
+
+def concatenated(ctx: Context, parts: list[Array], axis: int, type: Tensor) -> Array:
+    parts = [x for x in parts if 0 not in ctx.type(x).shape]
+    if not parts:
+        return empty(type)
+    if len(parts) == 1:
+        return parts[0]
+    return ctx("Concat", tuple(parts), Const(int(axis)), type=type)
+
+
+def empty(type: Tensor) -> Array:
+    """An array of no elements."""
+    if not all(isinstance(dim, int) for dim in type.shape):
+        raise UnsupportedError(f"an array of no elements with dynamic sizes, {type.shape}")
+    return Const(np.zeros(type.shape, type.dtype))  # type: ignore[arg-type]
+
+
+def _few_axes(shape: tuple[Dim, ...]) -> None:
+    if len(shape) > MOST_AXES:
+        raise UnsupportedError(f"MindSpore's CPU takes {MOST_AXES} axes here, not {len(shape)}")
+
+
+def _broadcast_in_dim(ctx: Context, eqn: Any, x: Array, *sizes: Array) -> Array:
+    shape, places = ctx.result.shape, eqn.params["broadcast_dimensions"]
+    old = dict(zip(places, ctx.type(x).shape, strict=True))
+    first = min(places, default=len(shape))
+    # Leading axes come of themselves.
+    return broadcast(
+        ctx, reshaped(ctx, x, tuple(old.get(i, 1) for i in range(first, len(shape)))), shape
+    )
+
+
+def _reshape(ctx: Context, eqn: Any, x: Array, *sizes: Array) -> Array:
+    order = eqn.params.get("dimensions")
+    if order is not None:
+        x = transposed(ctx, x, tuple(map(int, order)))
+    return reshaped(ctx, x, ctx.result.shape)
+
+
+def _squeeze(ctx: Context, eqn: Any, x: Array) -> Array:
+    axes = eqn.params["dimensions"]
+    return ctx("Squeeze", x, ints(*axes)) if axes else x
+
+
+def _transpose(ctx: Context, eqn: Any, x: Array) -> Array:
+    return transposed(ctx, x, tuple(eqn.params["permutation"]))
+
+
+def _concatenate(ctx: Context, eqn: Any, *parts: Array) -> Array:
+    return concatenated(ctx, list(parts), eqn.params["dimension"], ctx.result)
+
+
+def _pad(ctx: Context, eqn: Any, x: Array, value: Array) -> Array:
+    config = eqn.params["padding_config"]
+    if any(inner for _, _, inner in config):
+        raise UnsupportedError("padding between elements")
+    return padded(ctx, x, value, [dims_of(pad[:2]) for pad in config], ctx.result.shape)
+
+
+def padded(
+    ctx: Context, x: Array, value: Array, pads: Sequence[Sequence[Dim]], shape: tuple[Dim, ...]
+) -> Array:
+    """PadV3; its paddings are a tensor and begin with the last axis."""
+    if not any(low or high for low, high in pads):
+        return x
+    numbers = tuple(ctx.size(n) for pad in reversed(pads) for n in pad)
+    i64 = np.dtype(np.int64)
+    if all(isinstance(n, Const) for n in numbers):
+        flat: Array = Const(np.array([n.value for n in numbers], i64))  # type: ignore[union-attr]
+    else:
+        flat = ctx("TupleToTensor", numbers, Const(i64), type=Tensor(i64, (len(numbers),)))
+    attrs = {"mode": "constant", "paddings_contiguous": True}
+    return ctx("PadV3", x, flat, value, type=Tensor(ctx.type(x).dtype, shape), attrs=attrs)
+
+
+def _rev(ctx: Context, eqn: Any, x: Array) -> Array:
+    _few_axes(ctx.result.shape)
+    axes = eqn.params["dimensions"]
+    return ctx("ReverseV2", x, ints(*axes)) if axes else x
+
+
+def _slice(ctx: Context, eqn: Any, x: Array) -> Array:
+    begin, strides = dims_of(eqn.params["start_indices"]), eqn.params["strides"]
+    if strides is None or all(s == 1 for s in strides):
+        return sliced(ctx, x, begin, ctx.result.shape)
+    _few_axes(begin)
+    begins, ends = (
+        tuple(map(ctx.size, places)) for places in (begin, dims_of(eqn.params["limit_indices"]))
+    )
+    return ctx("StridedSlice", x, begins, ends, ints(*strides), *ints(0, 0, 0, 0, 0))
+
+
+def _iota(ctx: Context, eqn: Any, *sizes: Array) -> Array:
+    type, axis = ctx.result, eqn.params["dimension"]
+    size = type.shape[axis]
+    column = reshaped(
+        ctx, counted(ctx, size, type.dtype), (size,) + (1,) * (len(type.shape) - axis - 1)
+    )
+    return broadcast(ctx, column, type.shape)
+
+
+def counted(ctx: Context, size: Dim, dtype: Any) -> Array:
+    """0, 1, 2, ... as a vector of that size."""
+    if isinstance(size, int):
+        return ctx.constant(np.arange(size).astype(dtype))
+    line = ctx("Range", Const(0), ctx.size(size), Const(1), Const(1 << 31),
+               type=Tensor(np.dtype(np.int64), (size,)))  # fmt: skip
+    return ctx.cast(line, dtype)
+
+
+def _split(ctx: Context, eqn: Any, x: Array) -> list[Array]:
+    sizes, axis = eqn.params["sizes"], int(eqn.params["axis"])
+    if len(sizes) == 1:
+        return [x]
+    if len(set(sizes)) == 1 and sizes[0]:
+        return list(ctx.several("Split", x, Const(axis), Const(len(sizes)), types=ctx.results))
+    out: list[Array] = []
+    begin = 0
+    for type, size in zip(ctx.results, sizes, strict=True):
+        corner = tuple(begin if a == axis else 0 for a in range(len(type.shape)))
+        out.append(sliced(ctx, x, corner, type.shape))
+        begin += size
+    return out
+
+
+def _stack(ctx: Context, eqn: Any, *parts: Array) -> Array:
+    axis = eqn.params["axis"]
+    return ctx("Stack", tuple(parts), attrs={"axis": int(axis)})
+
+
+def _unstack(ctx: Context, eqn: Any, x: Array) -> list[Array]:
+    axis, number = int(eqn.params["axis"]), len(ctx.results)
+    if number == 1:
+        return [reshaped(ctx, x, ctx.result.shape)]
+    attrs = {"axis": axis, "num": number}
+    return list(ctx.several("Unstack", x, types=ctx.results, attrs=attrs))
+
+
+def _tile(ctx: Context, eqn: Any, x: Array) -> Array:
+    return ctx("Tile", x, ints(*eqn.params["reps"]))
+
+
+def _dimension(ctx: Context, eqn: Any) -> Array:
+    """A dynamic size, or what is computed of some, as a tensor of rank 0."""
+    return ctx.cast(number(ctx, str(eqn.params["dim"])), ctx.result.dtype)
+
+
+def number(ctx: Context, dim: Dim) -> Array:
+    """A size as a tensor of rank 0."""
+    size = ctx.size(dim)
+    if isinstance(size, Const):
+        return Const(np.array(size.value, np.int64))
+    return ctx("ScalarToTensor", size, Const(np.dtype(np.int64)), type=SCALAR)
+
+
+RULES: dict[str, Rule] = {
+    "broadcast_in_dim": _broadcast_in_dim,
+    "concatenate": _concatenate,
+    "dim_as_value": _dimension,
+    "expand_dims": lambda ctx, eqn, x: reshaped(ctx, x, ctx.result.shape),
+    "iota": _iota,
+    "pad": _pad,
+    "reshape": _reshape,
+    "rev": _rev,
+    "slice": _slice,
+    "split": _split,
+    "squeeze": _squeeze,
+    "stack": _stack,
+    "tile": _tile,
+    "transpose": _transpose,
+    "unstack": _unstack,
+}

@@ -1,0 +1,129 @@
+"""Trials of an exported file: inputs, JAX's results, and the comparison of others with these."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import jax
+import numpy as np
+
+from msckpt_jax.errors import ExportError
+
+if TYPE_CHECKING:
+    from msckpt_jax.lowering.trace import Traced
+
+
+#: float32 kernels of MindSpore and XLA agree to this; smaller dtypes to their own precision.
+RTOL, ATOL = 1e-3, 1e-5
+
+#: Dynamic sizes begin here in the two trials; those of different names differ.
+_DYNAMIC = (3, 4)
+
+
+_NAME = re.compile(r"[A-Za-z_]\w*")
+
+
+#: Inputs, and JAX's results.
+Trial: TypeAlias = tuple[list[np.ndarray], list[np.ndarray]]
+
+
+def trials(traced: Traced) -> list[Trial]:
+    """Inputs, those given or random, and what JAX makes of them: twice if sizes are dynamic."""
+    weights = [jax.numpy.asarray(np.asarray(value)) for value in traced.weights.values()]
+    found = []
+    for inputs in _samples(list(traced.inputs.values())):
+        expected = traced.function(weights, *map(jax.numpy.asarray, inputs))
+        found.append((inputs, [np.asarray(value) for value in jax.tree.leaves(expected)]))
+    return found
+
+
+def largest(
+    file: Path, tried: Sequence[Trial], run: Callable[..., Iterable[Any]], where: str
+) -> float:
+    """The largest difference of all trials; ``run`` gives the file's results.
+
+    Raises:
+        ExportError: as ``compare``.
+    """
+    return max(
+        compare(file, expected, [np.asarray(x) for x in run(*inputs)], where)
+        for inputs, expected in tried
+    )
+
+
+def compare(
+    file: Path, expected: list[np.ndarray], found: list[np.ndarray], where: str = "MindSpore"
+) -> float:
+    """The largest difference; ``where`` is what gave ``found``.
+
+    Raises:
+        ExportError: dtypes, shapes or numbers differ.
+    """
+    if len(expected) != len(found):
+        raise ExportError(f"{file}: {where} gives {len(found)} results, JAX {len(expected)}")
+    worst = 0.0
+    for number, (want, have) in enumerate(zip(expected, found, strict=True)):
+        if (want.dtype, want.shape) != (have.dtype, have.shape):
+            raise ExportError(
+                f"{file}: result {number} is {have.dtype}{have.shape} in {where}, "
+                f"{want.dtype}{want.shape} in JAX"
+            )
+        largest, equal = distance(want, have)
+        worst = max(worst, largest)
+        if not equal:
+            raise ExportError(
+                f"{file}: result {number} is off by {largest:.3g} in {where} (allowed are "
+                f"{RTOL} relative and {ATOL} absolute)"
+            )
+    return worst
+
+
+def distance(want: np.ndarray, have: np.ndarray) -> tuple[float, bool]:
+    """The largest difference of two arrays, and whether it is within what is allowed."""
+    if want.dtype.kind in "biu":
+        wide = np.abs(want.astype(np.float64) - have.astype(np.float64))
+        return float(wide.max(initial=0)), bool(np.array_equal(want, have))
+    precision = _epsilon(want.dtype)
+    kind = np.complex128 if want.dtype.kind == "c" else np.float64
+    one, two = want.astype(kind), have.astype(kind)
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(one - two)
+    largest = float(np.nanmax(apart, initial=0))
+    rtol, atol = max(RTOL, 4 * precision), max(ATOL, precision)
+    return largest, bool(np.allclose(one, two, rtol, atol, equal_nan=True))
+
+
+def _epsilon(dtype: np.dtype) -> float:
+    return float(jax.numpy.finfo(dtype).eps)
+
+
+def _samples(examples: Sequence[Any]) -> list[list[np.ndarray]]:
+    """Inputs at each of two sizes, or once if no size is dynamic."""
+    texts = [d for e in examples for d in e.shape if isinstance(d, str)]
+    names = dict.fromkeys(name for text in texts for name in _NAME.findall(text))
+    unnamed = any(dim is None for example in examples for dim in example.shape)
+    found = []
+    for first in _DYNAMIC if names or unnamed else _DYNAMIC[:1]:
+        # A constraint makes a number of each expression in its scope.
+        constraints = [f"{name} == {size}" for size, name in enumerate(names, first)]
+        scope = jax.export.SymbolicScope(constraints)
+        rng = np.random.default_rng(0)
+        found.append([_sample(example, first, scope, rng) for example in examples])
+    return found
+
+
+def _sample(value: Any, first: int, scope: Any, rng: np.random.Generator) -> np.ndarray:
+    dtype = jax.dtypes.canonicalize_dtype(value.dtype)
+    if not isinstance(value, jax.ShapeDtypeStruct):
+        return np.asarray(value, dtype)
+    dims = [first if dim is None else dim for dim in value.shape]
+    text = ",".join(map(str, dims))
+    shape: Any = jax.export.symbolic_shape(text, scope=scope) if dims else ()
+    if dtype.kind == "b":
+        return rng.random(shape) < 0.5
+    if dtype.kind in "iu":
+        return rng.integers(0, 2, shape).astype(dtype)
+    return rng.standard_normal(shape).astype(dtype)

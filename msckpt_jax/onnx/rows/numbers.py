@@ -1,0 +1,195 @@
+"""Arithmetic, comparisons, bits: where ONNX has no operator, a few that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax.graph.graph import Node
+from msckpt_jax.graph.values import Const, Tensor, Value
+from msckpt_jax.onnx.builder import Builder
+from msckpt_jax.onnx.rows.operands import BOOL, Rule, negated, same, scalar, type_of
+
+
+def _rsqrt(b: Builder, node: Node) -> Value:
+    root = b("Sqrt", node.inputs[0], type=type_of(node))
+    return b("Reciprocal", root, type=type_of(node))
+
+
+def _square(b: Builder, node: Node) -> Value:
+    return b("Mul", node.inputs[0], node.inputs[0], type=type_of(node))
+
+
+def _expm1(b: Builder, node: Node) -> Value:
+    """tanh(x/2) (exp(x) + 1), which keeps the digits that exp(x) - 1 cancels."""
+    t, x = type_of(node), node.inputs[0]
+    half = b("Tanh", b("Mul", x, scalar(0.5, t.dtype), type=t), type=t)
+    return b("Mul", half, b("Add", b("Exp", x, type=t), scalar(1, t.dtype), type=t), type=t)
+
+
+def _log1p(b: Builder, node: Node) -> Value:
+    """log(u) x / (u - 1) with u = 1 + x rounded, which corrects the rounding."""
+    t, x = type_of(node), node.inputs[0]
+    one, bools = scalar(1, t.dtype), Tensor(BOOL, t.shape)
+    u = b("Add", x, one, type=t)
+    log, rest = b("Log", u, type=t), b("Sub", u, one, type=t)
+    exact = b("Mul", log, b("Div", x, rest, type=t), type=t)
+    tiny = b("Equal", u, one, type=bools)
+    large = b("Equal", rest, x, type=bools)  # also infinite, where the quotient is NaN
+    return b("Where", tiny, x, b("Where", large, log, exact, type=t), type=t)
+
+
+def _erfc(b: Builder, node: Node) -> Value:
+    t = type_of(node)
+    return b("Sub", scalar(1, t.dtype), b("Erf", node.inputs[0], type=t), type=t)
+
+
+def _is_finite(b: Builder, node: Node) -> Value:
+    t, x = type_of(node), node.inputs[0]
+    either = b("Or", b("IsNaN", x, type=t), b("IsInf", x, type=t), type=t)
+    return b("Not", either, type=t)
+
+
+def _real_div(b: Builder, node: Node) -> Value:
+    """1 / x is Reciprocal: onnxruntime 1.32 makes y / x of y * (1 / x), and loses the value of y.
+
+    It does where y itself is of an operator that it removes, such as z + 0: the file fails to load.
+    """
+    one, x = node.inputs
+    t = type_of(node)
+    if isinstance(one, Const) and t.dtype.kind == "f" and b.type(x) == t and np.all(one.array == 1):
+        return b("Reciprocal", x, type=t)
+    return b("Div", one, x, type=t)
+
+
+def _floor_div(b: Builder, node: Node) -> Value:
+    t = type_of(node)
+    if t.dtype.kind not in "iu":
+        return b("Floor", b("Div", *node.inputs, type=t), type=t)
+    rest = b("Mod", *node.inputs, type=t)
+    return b("Div", b("Sub", node.inputs[0], rest, type=t), node.inputs[1], type=t)
+
+
+def _floor_mod(b: Builder, node: Node) -> Value:
+    t = type_of(node)
+    if t.dtype.kind in "iu":
+        return b("Mod", *node.inputs, type=t)
+    times = b("Mul", _floor_div(b, node), node.inputs[1], type=t)
+    return b("Sub", node.inputs[0], times, type=t)
+
+
+def _of_scalars(rule: Rule) -> Rule:
+    """A rule for MindSpore's scalars, which are tensors of rank 0."""
+
+    def adapted(b: Builder, node: Node) -> Any:
+        return rule(b, replace(node, inputs=tuple(b.scalar(x) for x in node.inputs)))
+
+    return adapted
+
+
+def _scalar_to_tensor(b: Builder, node: Node) -> Value:
+    return b.cast(b.scalar(node.inputs[0]), type_of(node).dtype)
+
+
+def _left_shift(b: Builder, node: Node) -> Value:
+    return _on_unsigned(b, node, "LEFT")
+
+
+def _right_shift(b: Builder, node: Node) -> Value:
+    """ONNX shifts unsigned numbers; of negative ones the complement is shifted."""
+    t, x = type_of(node), node.inputs[0]
+    if t.dtype.kind == "u":
+        return b("BitShift", *node.inputs, type=t, direction="RIGHT")
+    negative = b("Less", x, scalar(0, t.dtype), type=Tensor(BOOL, b.type(x).shape))
+    flipped = b("BitwiseNot", x, type=b.type(x))
+    size = b("Where", negative, flipped, x, type=b.type(x))
+    shifted = _on_unsigned(b, node, "RIGHT", size)
+    return b("Where", negative, b("BitwiseNot", shifted, type=t), shifted, type=t)
+
+
+def _on_unsigned(b: Builder, node: Node, direction: str, x: Any = None) -> Value:
+    t = type_of(node)
+    x, count = node.inputs[0] if x is None else x, node.inputs[1]
+    if t.dtype.kind == "u":
+        return b("BitShift", x, count, type=t, direction=direction)
+    dtype = np.dtype(f"u{t.dtype.itemsize}")
+    operands = b.cast(x, dtype), b.cast(count, dtype)
+    found = b("BitShift", *operands, type=Tensor(dtype, t.shape), direction=direction)
+    return b.cast(found, t.dtype)
+
+
+def _population_count(b: Builder, node: Node) -> Value:
+    """Bits are added in pairs, then fours, then eights, in 64 bits."""
+    shape = type_of(node).shape
+    u64 = np.dtype(np.uint64)
+    t = Tensor(u64, shape)
+    given_type = b.type(node.inputs[0])
+    x: Any = node.inputs[0]
+    if given_type.dtype.kind == "i":  # without the sign's copies
+        x = b.cast(x, np.dtype(f"u{given_type.dtype.itemsize}"))
+    x = b.cast(x, u64)
+
+    def masked(value: Any, mask: int, by: int = 0) -> Value:
+        moved = b("BitShift", value, scalar(by, u64), type=t, direction="RIGHT") if by else value
+        return b("BitwiseAnd", moved, scalar(mask, u64), type=t)
+
+    for by, mask in ((1, 0x55), (2, 0x33), (4, 0x0F), (8, 0xFF), (16, 0xFFFF), (32, 0xFFFFFFFF)):
+        width = max(8, by * 2)
+        full = sum(mask << at for at in range(0, 64, width))
+        x = b("Add", masked(x, full), masked(x, full, by), type=t)
+    return b.cast(x, type_of(node).dtype)
+
+
+def _clamp(b: Builder, node: Node) -> Value:
+    x, low, high = node.inputs
+    return b("Min", b("Max", x, low, type=type_of(node)), high, type=type_of(node))
+
+
+def _cast(b: Builder, node: Node) -> Value:
+    return b.cast(node.inputs[0], type_of(node).dtype)
+
+
+#: MindSpore's operator -> ONNX's, of the same operands.
+_SAME = {
+    "ACos": "Acos", "Abs": "Abs", "Acosh": "Acosh", "Add": "Add", "Asin": "Asin", "Asinh": "Asinh",
+    "Atan": "Atan", "Atanh": "Atanh", "BitwiseAnd": "BitwiseAnd", "BitwiseOr": "BitwiseOr",
+    "BitwiseXor": "BitwiseXor", "Ceil": "Ceil", "Cos": "Cos", "Cosh": "Cosh", "Equal": "Equal",
+    "Erf": "Erf", "Exp": "Exp", "Floor": "Floor", "Greater": "Greater",
+    "GreaterEqual": "GreaterOrEqual", "HSwish": "HardSwish", "Identity": "Identity",
+    "Invert": "BitwiseNot", "Less": "Less", "LessEqual": "LessOrEqual", "Log": "Log",
+    "LogicalAnd": "And", "LogicalNot": "Not", "LogicalOr": "Or", "LogicalXor": "Xor",
+    "MatrixDeterminant": "Det", "Maximum": "Max", "Minimum": "Min", "Mul": "Mul",
+    "Neg": "Neg", "Pow": "Pow", "ReLU": "Relu", "Reciprocal": "Reciprocal", "Rint": "Round",
+    "Select": "Where", "Sigmoid": "Sigmoid", "Sign": "Sign", "Sin": "Sin", "Sinh": "Sinh",
+    "Softplus": "Softplus", "Sqrt": "Sqrt", "Sub": "Sub", "Tan": "Tan", "Tanh": "Tanh",
+    "TruncateDiv": "Div",
+}  # fmt: skip
+
+
+RULES: Mapping[str, Rule] = {
+    **{name: same(op) for name, op in _SAME.items()},
+    "Cast": _cast,
+    "ClampTensor": _clamp,
+    "Div": _real_div,
+    "Erfc": _erfc,
+    "Expm1": _expm1,
+    "FloorDiv": _floor_div,
+    "FloorMod": _floor_mod,
+    **{f"Scalar{op}": _of_scalars(same(op)) for op in ("Add", "Max", "Min", "Mul", "Pow", "Sub")},
+    "ScalarFloorDiv": _of_scalars(_floor_div),
+    "ScalarMod": _of_scalars(_floor_mod),
+    "ScalarToTensor": _scalar_to_tensor,
+    "IsFinite": _is_finite,
+    "LeftShift": _left_shift,
+    "Log1p": _log1p,
+    "Mod": same("Mod", fmod=1),
+    "NotEqual": negated("Equal"),
+    "PopulationCount": _population_count,
+    "RealDiv": _real_div,
+    "RightShift": _right_shift,
+    "Rsqrt": _rsqrt,
+    "Square": _square,
+}

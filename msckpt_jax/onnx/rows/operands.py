@@ -1,0 +1,83 @@
+"""What rules share: operands as Python has them, types, small constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax.errors import UnsupportedError
+from msckpt_jax.graph.graph import Node
+from msckpt_jax.graph.values import Const, Size, Tensor, Value
+from msckpt_jax.onnx.builder import Builder
+
+#: ``rule(builder, node)`` gives the node's first result, or a sequence of its results.
+Rule = Callable[[Builder, Node], Any]
+
+BOOL, I64 = np.dtype(bool), np.dtype(np.int64)
+LAST = np.iinfo(np.int64).max
+
+
+def given(node: Node, position: int) -> Any:
+    """A constant operand as Python has it: a number, a tuple of numbers, a dtype.
+
+    Raises:
+        UnsupportedError: it is computed, or a dynamic size.
+    """
+    return _plain(node, node.inputs[position])
+
+
+def _plain(node: Node, operand: Any) -> Any:
+    if isinstance(operand, Const):
+        value = operand.value
+        if isinstance(value, np.ndarray):
+            return value.item() if value.ndim == 0 else tuple(value.reshape(-1).tolist())
+        return value
+    if isinstance(operand, Value | Size):
+        raise UnsupportedError(f"{node.op} with an argument that is computed")
+    assert isinstance(operand, tuple)
+    return tuple(_plain(node, part) for part in operand)
+
+
+def type_of(node: Node, index: int = 0) -> Tensor:
+    return node.outputs[index].type
+
+
+def ints(*numbers: int) -> np.ndarray:
+    return np.array(numbers, np.int64)
+
+
+def scalar(value: Any, dtype: np.dtype) -> np.ndarray:
+    return np.array(value, dtype)
+
+
+def same(op: str, **attributes: Any) -> Rule:
+    """One operator of all operands."""
+
+    def rule(b: Builder, node: Node) -> Value:
+        return b(op, *node.inputs, type=type_of(node), **attributes)
+
+    return rule
+
+
+def negated(op: str) -> Rule:
+    def rule(b: Builder, node: Node) -> Value:
+        found = b(op, *node.inputs, type=type_of(node))
+        return b("Not", found, type=type_of(node))
+
+    return rule
+
+
+def axes_of(node: Node, position: int) -> np.ndarray | None:
+    found = given(node, position)
+    found = (found,) if isinstance(found, int) else found
+    return None if not found else ints(*found)
+
+
+def cast_to(b: Builder, value: Value, dtype: np.dtype) -> Value:
+    return value if value.type.dtype == dtype else b.cast(value, dtype)
+
+
+def long_indices(b: Builder, operand: Any) -> Any:
+    return operand if b.type(operand).dtype == I64 else b.cast(operand, I64)

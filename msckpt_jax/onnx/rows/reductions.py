@@ -1,0 +1,161 @@
+"""Reductions, cumulative operators, sorting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax.errors import UnsupportedError
+from msckpt_jax.graph.graph import Node
+from msckpt_jax.graph.values import Size, Tensor, Value
+from msckpt_jax.onnx.builder import Builder
+from msckpt_jax.onnx.rows.operands import I64, Rule, axes_of, cast_to, given, ints, scalar, type_of
+
+_U64 = np.dtype(np.uint64)
+
+
+def _reduce(op: str) -> Rule:
+    def rule(b: Builder, node: Node) -> Value:
+        keep = int(bool(given(node, 2)))
+        return b(op, node.inputs[0], axes_of(node, 1), type=type_of(node), keepdims=keep)
+
+    return rule
+
+
+def _reduce_bool(op: str) -> Rule:
+    def rule(b: Builder, node: Node) -> Value:
+        u8, keep = np.dtype(np.uint8), int(bool(given(node, 2)))
+        numbers = b.cast(node.inputs[0], u8)
+        found = b(
+            op, numbers, axes_of(node, 1), type=Tensor(u8, type_of(node).shape), keepdims=keep
+        )
+        return b.cast(found, bool)
+
+    return rule
+
+
+def _arg(op: str) -> Rule:
+    def rule(b: Builder, node: Node) -> Value:
+        inner = Tensor(I64, type_of(node).shape)
+        found = b(op, node.inputs[0], type=inner, axis=given(node, 1), keepdims=0,
+                  select_last_index=0)  # fmt: skip
+        return cast_to(b, found, type_of(node).dtype)
+
+    return rule
+
+
+def _cumsum(b: Builder, node: Node) -> Value:
+    flags = {"exclusive": int(given(node, 2)), "reverse": int(given(node, 3))}
+    return b("CumSum", node.inputs[0], scalar(given(node, 1), I64), type=type_of(node), **flags)
+
+
+def _cumulative(op: str, identity: Callable[[np.dtype], Any]) -> Rule:
+    """By doubling: after step k each element is the result of the 2^k before it."""
+
+    def rule(b: Builder, node: Node) -> Value:
+        x, t = node.inputs[0], type_of(node)
+        axis = given(node, 1) % len(t.shape)
+        size = t.shape[axis]
+        if not isinstance(size, int):
+            raise UnsupportedError(f"{node.op} along an axis of dynamic size")
+        if len(node.inputs) > 2 and given(node, 2):
+            raise UnsupportedError(f"{node.op} that leaves out the element itself")
+        reverse = len(node.inputs) > 3 and bool(given(node, 3))
+        step, value = 1, x
+        while step < size:
+            value = b(op, value, _shifted(b, value, t, axis, step, reverse, identity), type=t)
+            step *= 2
+        return b("Identity", value, type=t)
+
+    return rule
+
+
+def _shifted(
+    b: Builder, x: Any, t: Tensor, axis: int, step: int, reverse: bool, identity: Any
+) -> Value:
+    size = t.shape[axis]
+    assert isinstance(size, int)
+    kept = Tensor(t.dtype, tuple(size - step if i == axis else d for i, d in enumerate(t.shape)))
+    start, stop = (step, size) if reverse else (0, size - step)
+    rest = b("Slice", x, ints(start), ints(stop), ints(axis), type=kept)
+    pads = ints(0, step) if reverse else ints(step, 0)
+    return b("Pad", rest, pads, scalar(identity(t.dtype), t.dtype), ints(axis), type=t)
+
+
+def _lowest(dtype: np.dtype) -> Any:
+    return np.iinfo(dtype).min if dtype.kind in "iu" else -np.inf
+
+
+def _highest(dtype: np.dtype) -> Any:
+    return np.iinfo(dtype).max if dtype.kind in "iu" else np.inf
+
+
+def _sort(b: Builder, node: Node) -> list[Value]:
+    """TopK of all: of equal elements the first comes first."""
+    x, axis = node.inputs[0], node.attrs["axis"] % len(type_of(node).shape)
+    size = type_of(node).shape[axis]
+    if isinstance(size, int):
+        count = ints(size)
+    else:
+        assert isinstance(x, Value)
+        count = b.vector(Size(x, axis))
+    return _top(b, node, count, axis, largest=int(node.attrs["descending"]))
+
+
+def _top_k(b: Builder, node: Node) -> list[Value]:
+    return _top(b, node, ints(given(node, 1)), -1, largest=1)
+
+
+def _top(b: Builder, node: Node, count: Any, axis: int, largest: int) -> list[Value]:
+    types = [type_of(node), Tensor(I64, type_of(node).shape)]
+    found = b.several("TopK", node.inputs[0], count, types=types, axis=axis, largest=largest,
+                      sorted=1)  # fmt: skip
+    return [found[0], *(cast_to(b, found[1], value.type.dtype) for value in node.outputs[1:])]
+
+
+def _in_order(rule: Rule) -> Rule:
+    """A rule that compares, of uint64 as well: as int64 with the highest bit flipped."""
+
+    def flipped(b: Builder, x: Any) -> Value:
+        return b("BitwiseXor", x, scalar(np.iinfo(I64).min, I64), type=b.type(x))
+
+    def adapted(b: Builder, node: Node) -> Any:
+        x, *rest = node.inputs
+        if b.type(x).dtype != _U64:
+            return rule(b, node)
+        wide = [value.type.dtype == _U64 for value in node.outputs]
+        results = tuple(
+            Value(Tensor(I64, v.type.shape)) if w else v
+            for v, w in zip(node.outputs, wide, strict=True)
+        )
+        signed = replace(node, inputs=(flipped(b, b.cast(x, I64)), *rest), outputs=results)
+        found = rule(b, signed)
+        found = [found] if isinstance(found, Value) else found
+        return [
+            b.cast(flipped(b, value), _U64) if w else value
+            for value, w in zip(found, wide, strict=False)
+        ]
+
+    return adapted
+
+
+RULES: Mapping[str, Rule] = {
+    "Argmax": _in_order(_arg("ArgMax")),
+    "Argmin": _in_order(_arg("ArgMin")),
+    "CumProd": _cumulative("Mul", lambda dtype: 1),
+    "CumSum": _cumsum,
+    "Cummax": _cumulative("Max", _lowest),
+    "Cummin": _cumulative("Min", _highest),
+    "ReduceAll": _reduce_bool("ReduceMin"),
+    "ReduceAny": _reduce_bool("ReduceMax"),
+    "ReduceMax": _in_order(_reduce("ReduceMax")),
+    "ReduceMean": _reduce("ReduceMean"),
+    "ReduceMin": _in_order(_reduce("ReduceMin")),
+    "ReduceProd": _reduce("ReduceProd"),
+    "ReduceSum": _reduce("ReduceSum"),
+    "Sort": _in_order(_sort),
+    "TopK": _in_order(_top_k),
+}

@@ -1,0 +1,116 @@
+"""Rank files planned as records: boxes of the source's tensors, copied window by window."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from msckpt_jax import dtypes
+from msckpt_jax.checkpoint import copying, in_steps, records, writer
+from msckpt_jax.checkpoint.formats import ckpt, safetensors
+from msckpt_jax.checkpoint.records import File, Record
+from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel.merged import MergedCheckpoint, Source
+from msckpt_jax.parallel.placement import Plan
+from msckpt_jax.progress import Progress
+
+
+def plan_files(
+    source: Source, target: Plan | None, folder: Path, prefix: str, suffix: str
+) -> list[File]:
+    """The files of all ranks of ``target``, each in its ``rank_N`` folder."""
+    return [
+        File(
+            folder / f"rank_{rank}" / f"{prefix}{rank}{suffix}", rank_records(source, target, rank)
+        )
+        for rank in range(target.ranks if target else 1)
+    ]
+
+
+def strings_left_out(source: Source, target: Plan | None) -> set[str]:
+    """The strings, which rank files do not hold: they crash MindSpore's merge."""
+    if target is None:
+        return set()
+    return {name for name, entry in source.entries.items() if entry.type == dtypes.STRING}
+
+
+def rank_records(source: Source, target: Plan | None, rank: int) -> list[Record]:
+    """What one rank of ``target`` holds, but no strings; all and whole if there is no target."""
+    out = []
+    left_out = strings_left_out(source, target)
+    for name, entry in source.entries.items():
+        if name in left_out:
+            continue
+        staged = target.parameters.get(name) if target else None
+        if staged is None:
+            _check_known(source, target, name)
+            out.append(copying.record_of(source, name))
+            continue
+        assert target is not None
+        if len(entry.shape) != len(staged.layout.tensor_map):
+            raise CheckpointError(
+                "the destination strategy has other dimensions",
+                name=name,
+                expected=list(entry.shape),
+                found=f"{len(staged.layout.tensor_map)} dimensions",
+            )
+        try:
+            box = target.box(name, rank, entry.shape)
+        except CheckpointError as error:
+            raise CheckpointError(error.problem, name=name) from None
+        if box is not None:  # else it belongs to another stage
+            row = entry.tensors[0].row
+            out.append(copying.part_of(entry, row, source.pieces(name, box), box))
+    return out
+
+
+def job_of(source: MergedCheckpoint, target: Plan | None) -> str:
+    """A name that work has only while its sources stay as they are and its target is the same."""
+    files = [(r, os.path.realpath(f.path), os.stat(f.path)) for r, f in source.files.items()]
+    state = [(rank, path, stat.st_size, stat.st_mtime_ns) for rank, path, stat in files]
+    return hashlib.sha256(repr((state, source.plan, target)).encode()).hexdigest()[:16]
+
+
+def write_files(
+    files: list[File],
+    jobs: int = 1,
+    progress: Progress | None = None,
+    *,
+    job: str | None = None,
+    threads: int = writer.THREADS,
+) -> None:
+    """Write files whose formats follow from their names, ``jobs`` at a time.
+
+    A rank that holds nothing gets no file: MindSpore cannot load an empty one. With ``job``, see
+    :func:`job_of`, large files go on where a killed run has left them.
+    """
+    files = [file for file in files if file.records]
+    options = writer.Options(progress=progress, threads=threads)
+
+    for file in files:
+        records.check_tags(file.records)
+
+    def write(file: File) -> None:
+        file.target.parent.mkdir(parents=True, exist_ok=True)
+        make = safetensors.plan if file.target.suffix == ".safetensors" else ckpt.ckpt
+        if job is None or not hasattr(os, "pwritev"):
+            writer.write(file.target, make(file.records), options)
+        else:
+            in_steps.write(file.target, make(file.records), options, job)
+
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        list(pool.map(write, files))
+
+
+def _check_known(source: Source, target: Plan | None, name: str) -> None:
+    """Refuse to write a sharded parameter whole to ranks whose strategy does not know it."""
+    if target is None or source.plan is None:
+        return
+    staged = source.plan.parameters.get(name)
+    if staged is not None and max(staged.layout.splits, default=1) > 1:
+        raise CheckpointError(
+            "it is sharded in the source, and the destination strategy omits it; add it there",
+            name=name,
+        )

@@ -1,0 +1,87 @@
+"""Slices of one parameter joined by hand: MindSpore's ``merge_sliced_parameter``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax import boxes
+from msckpt_jax.checkpoint import wire
+from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel import strategy
+from msckpt_jax.parallel.layout import Layout
+
+
+def merge_sliced_parameter(
+    sliced_parameters: Sequence[Any], strategy: Mapping[str, Layout] | None = None
+) -> Any:
+    """Join the slices of one parameter, in the order of ranks.
+
+    Args:
+        sliced_parameters: arrays, or ``{"name", "data"}`` dicts of one name.
+        strategy: layouts by name, as :func:`build_searched_strategy` gives; None joins along
+            axis 0.
+
+    Returns:
+        An array, or a ``{"name", "data"}`` dict when the slices were such.
+
+    Raises:
+        ValueError: the number or the shapes of the slices do not fit. KeyError: the strategy
+        lacks the name. TypeError: something else was passed.
+    """
+    if not isinstance(sliced_parameters, Sequence) or isinstance(sliced_parameters, str):
+        raise TypeError("sliced_parameters must be a list")
+    if not sliced_parameters:
+        raise ValueError("sliced_parameters is empty")
+    named = isinstance(sliced_parameters[0], Mapping)
+    if any(isinstance(s, Mapping) != named for s in sliced_parameters):
+        raise TypeError("sliced_parameters must be all arrays, or all dicts of name and data")
+    names = {s["name"] for s in sliced_parameters} if named else set()
+    parts = [np.asarray(s["data"] if named else s) for s in sliced_parameters]
+    if len(names) > 1 or len({p.shape[1:] for p in parts}) > 1:
+        raise ValueError("the slices differ in name, or in shape beyond axis 0")
+    if strategy is None:
+        out = np.concatenate(parts)
+    else:
+        if not named:
+            raise TypeError("with a strategy the slices must be dicts of name and data")
+        out = _joined(parts, strategy[sliced_parameters[0]["name"]])
+    return {"name": sliced_parameters[0]["name"], "data": out} if named else out
+
+
+def _joined(parts: Sequence[np.ndarray], layout: Layout) -> np.ndarray:
+    if len(parts) != layout.ranks:
+        raise CheckpointError(
+            "there must be a slice for each rank", expected=layout.ranks, found=len(parts)
+        )
+    out = np.empty(layout.full_shape(parts[0].shape), parts[0].dtype)
+    for rank, part in enumerate(parts):
+        box = layout.box(rank, out.shape)
+        if part.shape != boxes.shape_of(box):
+            raise CheckpointError(
+                f"the slice of rank {rank} does not fit",
+                expected=list(boxes.shape_of(box)),
+                found=list(part.shape),
+            )
+        out[boxes.slices(box, boxes.whole(out.shape))] = part
+    return out
+
+
+def restore_group_info_list(group_info_file_name: Any) -> list[int]:
+    """The ranks whose CheckPoints can stand in for one another, from a group info file.
+
+    Raises:
+        CheckpointError: the file has no such list.
+    """
+    data = Path(group_info_file_name).read_bytes()
+    try:
+        lists = [value for field, value in strategy.fields(data) if field == 2]
+        ranks = [rank for value in lists for _, rank in strategy.fields(value)]
+    except (wire.WireError, TypeError):
+        ranks = []
+    if not ranks:
+        raise CheckpointError("no group info with a list of ranks", file=group_info_file_name)
+    return ranks
