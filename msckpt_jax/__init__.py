@@ -11,7 +11,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from msckpt_jax.air.function import AirFunction as AirFunction
     from msckpt_jax.api.background import AsyncSave as AsyncSave
     from msckpt_jax.api.convert import ckpt_to_safetensors as ckpt_to_safetensors
     from msckpt_jax.api.convert import safetensors_to_ckpt as safetensors_to_ckpt
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
     from msckpt_jax.errors import CheckpointError as CheckpointError
     from msckpt_jax.errors import ExportError as ExportError
     from msckpt_jax.errors import MindIRError as MindIRError
-    from msckpt_jax.mindir.function import MindIRFunction as MindIRFunction
+    from msckpt_jax.graph.function import AirFunction as AirFunction
+    from msckpt_jax.graph.function import MindIRFunction as MindIRFunction
     from msckpt_jax.parallel.layout import Layout as Layout
     from msckpt_jax.parallel.merged import MergedCheckpoint as MergedCheckpoint
     from msckpt_jax.parallel.preview import plan_transform as plan_transform
@@ -60,7 +60,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AirError": "errors",
-    "AirFunction": "air.function",
+    "AirFunction": "graph.function",
     "AmbiguousLeafError": "errors",
     "AsyncSave": "api.background",
     "AsyncSaveError": "errors",
@@ -72,7 +72,7 @@ _HOME = {
     "Layout": "parallel.layout",
     "MergedCheckpoint": "parallel.merged",
     "MindIRError": "errors",
-    "MindIRFunction": "mindir.function",
+    "MindIRFunction": "graph.function",
     "ModelCheckpoint": "training.model_checkpoint",
     "Parameters": "checkpoint.parameters",
     "Resumed": "training.resume",

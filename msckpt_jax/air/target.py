@@ -1,48 +1,51 @@
-"""AIR as one of the formats of ``export``."""
+"""AIR as a model format: the representation of Ascend's graph engine, GE."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 
-from msckpt_jax.air import adapt, check, function, writer
-from msckpt_jax.air.check import MAXIMUM_BYTES
+from msckpt_jax.air import adapt, check, file, inspection, reader, writer
+from msckpt_jax.air.meaning import MEANINGS
 from msckpt_jax.air.narrowing import NARROW
-from msckpt_jax.errors import ExportError
+from msckpt_jax.air.prototypes import SOCS
+from msckpt_jax.air.rows import ADAPTERS
+from msckpt_jax.errors import AirError, ExportError
+from msckpt_jax.graph.evaluate import Meaning
+from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
-from msckpt_jax.lowering import trials
-from msckpt_jax.lowering.wanted import encryption
-
-if TYPE_CHECKING:
-    from msckpt_jax.lowering.trace import Traced
-    from msckpt_jax.lowering.wanted import Wanted
+from msckpt_jax.lowering import algorithms, trials
+from msckpt_jax.lowering.target import Option, Target, Verdict
+from msckpt_jax.lowering.trace import Traced
+from msckpt_jax.lowering.wanted import Wanted
 
 #: The names that ``atc --soc_version`` knows, of the smallest chip of each kind.
 SOC_VERSIONS = {"Ascend910B": "Ascend910B1", "Ascend310P": "Ascend310P3", "Ascend910": "Ascend910A"}
 
 
 def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
-    """Write the file; it, what the chip lacks, and the command that compiles it."""
-    encrypt = encryption(wanted, "AIR", "preprocessor", "custom_func", "user_info")
-    adapted = adapt.adapt(graph, narrow=wanted.narrow)
-    found = check.check(adapted.model, soc=wanted.soc)
-    faults = tuple(str(finding) for finding in found if finding.fault)
+    """Write the file; return it, what the chip lacks, and the command that compiles it."""
+    soc = wanted.options["soc"]
+    adapted = adapt.adapt(graph, narrow=wanted.options["narrow"])
+    findings = check.check(adapted.model, soc=soc)
+    faults = tuple(str(finding) for finding in findings if finding.fault)
     if faults:
-        chip = f" for {wanted.soc}" if wanted.soc else ""
+        chip = f" for {soc}" if soc else ""
         raise ExportError(f"GE would refuse the file{chip}, nothing was written:", problems=faults)
-    wish = MAXIMUM_BYTES if wanted.split_bytes is None else wanted.split_bytes
-    split = min(wish, MAXIMUM_BYTES)
-    options = writer.Options(split, encrypt, wanted.key, wanted.durable)
-    writer.write(adapted, path, options)
-    return path, [*map(str, found), atc_command(str(path), wanted.soc)]
+    writer.write(adapted, path, wanted)
+    return path, [*map(str, findings), atc_command(str(path), soc)]
 
 
 def atc_command(path: str, soc: str | None = None) -> str:
-    """The command that compiles the file; without the precision mode float32 becomes float16."""
+    """Return the command that compiles the file.
+
+    Without the precision mode float32 becomes float16.
+    """
     output = path.removesuffix(".air")
     version = SOC_VERSIONS.get(soc or "", "<SOC_VERSION>")
     return (
@@ -51,20 +54,89 @@ def atc_command(path: str, soc: str | None = None) -> str:
     )
 
 
+def open_model(
+    file_name: Any,
+    *,
+    dec_key: bytes | None = None,
+    dec_mode: Any = None,
+    rules: Mapping[str, Meaning] | None = None,
+    strict: bool = False,
+) -> ModelFunction:
+    """Return the model of an AIR file as a function of JAX.
+
+    Args:
+        file_name: the ``.air`` file.
+        dec_key: refused, AIR has no cipher.
+        dec_mode: means nothing without a key.
+        rules: meanings of more operators, or other ones, by GE's names.
+        strict: each operator must give the dtypes and shapes that the file says; MindSpore's own
+            files have tuples that do not.
+
+    Raises:
+        AirError: it is no AIR file, damaged, or has operators that have no meaning here.
+        ValueError: there is a key.
+    """
+    if dec_key is not None:
+        raise ValueError(f"{file_name}: AIR has no cipher; decrypt the file, then load it")
+    program = reader.read(file_name)
+    return ModelFunction(program, MEANINGS, rules, reader.as_described if strict else None)
+
+
 def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
-    """The largest difference to JAX when the file runs by the meanings of GE's operators."""
-    run = function.load(file, strict=True)
+    """Return the largest difference to JAX when the file runs by the meanings of GE's operators."""
+    run = open_model(file, strict=True)
     tried = trials.trials(traced)
-    if wanted.narrow:
-        tried = [([*map(_narrow, given)], [*map(_narrow, found)]) for given, found in tried]
+    if wanted.options["narrow"]:
+        tried = [([*map(_narrow, inputs)], [*map(_narrow, results)]) for inputs, results in tried]
 
     def results(*inputs: Any) -> Any:
         with jax.enable_x64(True):  # the file has 64 bits where it says so
-            found = run(*inputs)
-        return found if isinstance(found, tuple) else (found,)
+            return jax.tree.leaves(run(*inputs))
 
     return trials.largest(file, tried, results, "GE's operators")
 
 
 def _narrow(array: np.ndarray) -> np.ndarray:
     return array.astype(NARROW.get(array.dtype, array.dtype), copy=False)
+
+
+def verify(path: Path, *, dec_key: bytes | None, dec_mode: str, soc: str | None) -> Verdict:
+    """Check the file by the rules of GE's loader, and against the kernels of a chip."""
+    try:
+        model = file.read(path)
+    except AirError as error:
+        return Verdict(False, [str(error)])
+    findings = check.check(model, soc=soc)
+    faults = sum(finding.fault for finding in findings)
+    operators = sum(len(graph.op) for graph in model.graph)
+    facts = f"{operators} operators, {faults} faults, {len(findings) - faults} notes"
+    return Verdict(not faults, [*map(str, findings), f"{path}: {facts}"])
+
+
+def _check_soc(soc: Any) -> None:
+    if soc is not None and soc not in SOCS:
+        raise ValueError(f"soc is for AIR and one of {', '.join(SOCS)}, not {soc!r}")
+
+
+def _algorithms(jaxpr: Any, exact: bool) -> Mapping[str, Any]:
+    return {**algorithms.AIR, **(algorithms.EXACT if exact else {})}
+
+
+TARGET = Target(
+    name="AIR",
+    suffix=".air",
+    write=write,
+    open=open_model,
+    difference=difference,
+    inspect=inspection.inspect,
+    verify=verify,
+    options={
+        "soc": Option(None, "the chip that it is for", tuple(SOCS), _check_soc),
+        "narrow": Option(False, "no 64-bit dtypes"),
+    },
+    verify_options=("soc",),
+    keep=("cumprod", "cumsum", "erf_inv"),
+    algorithms=_algorithms,
+    operators=ADAPTERS.keys(),
+    vocabulary="GE",
+)

@@ -10,6 +10,8 @@ from msckpt_jax.air.prototypes import Prototype
 
 #: Types through which a graph receives its arguments.
 DATA = frozenset({"Data", "RefData", "AnnData", "AippData"})
+#: Types of constants, weights among them.
+CONSTANTS = frozenset({"Const", "Constant"})
 
 
 class Problem(NamedTuple):

@@ -9,10 +9,10 @@ which GE reads by the Const's ``location`` and ``length`` (``SeparateModelDef`` 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from msckpt_jax._protos.ge_ir_pb2 import AttrDef, GraphDef, ModelDef, OpDef, TensorDef
 from msckpt_jax.air.adapt import Adapted
@@ -23,6 +23,7 @@ from msckpt_jax.checkpoint.plan import Part
 from msckpt_jax.errors import ExportError
 from msckpt_jax.graph import payload
 from msckpt_jax.graph.values import Parameter
+from msckpt_jax.lowering.wanted import Wanted
 
 _GRAPH, _OP, _ATTR, _TENSOR, _DATA = (
     message.DESCRIPTOR.fields_by_name[field].number
@@ -33,19 +34,7 @@ _GRAPH, _OP, _ATTR, _TENSOR, _DATA = (
 _KEY, _VALUE = 1, 2  # of a map's entry
 
 
-class Options(NamedTuple):
-    """How a file is written.
-
-    ``encrypt`` is a function of bytes and key that gives bytes: GE has no ciphers of its own.
-    """
-
-    split_bytes: int = MAXIMUM_BYTES
-    encrypt: Callable[[bytes, bytes], bytes] | None = None
-    key: bytes = b""
-    durable: bool = True
-
-
-def write(model: Adapted, target: Path, options: Options) -> None:
+def write(model: Adapted, target: Path, wanted: Wanted) -> None:
     """Write the file; it replaces an older one when it is complete, with what lies beside it.
 
     Raises:
@@ -55,8 +44,8 @@ def write(model: Adapted, target: Path, options: Options) -> None:
     parts = list(_model(model.model, target.stem, weights))
     folder = target.parent / "air_weight" / target.stem
     older = _files(folder)
-    if sum(map(planning.size_of, parts)) <= options.split_bytes:
-        payload.write(target, parts, options)
+    if sum(map(planning.size_of, parts)) <= min(wanted.split(MAXIMUM_BYTES), MAXIMUM_BYTES):
+        payload.write(target, parts, wanted)
         _remove(folder, older)
         return
     new = _names(folder, len(weights), older)
@@ -68,8 +57,8 @@ def write(model: Adapted, target: Path, options: Options) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for file, content in zip(new, weights.values(), strict=True):
-            payload.write(file, [content], options)
-        payload.write(target, parts, options)
+            payload.write(file, [content], wanted)
+        payload.write(target, parts, wanted)
     except BaseException:
         _remove(folder, new)
         raise

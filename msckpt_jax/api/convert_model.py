@@ -1,81 +1,86 @@
-"""A MindIR as another model file: ``msckpt convert model.mindir model.air``."""
+"""``msckpt convert model.mindir model.air``: a model file in another format."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from msckpt_jax.api import export, jobs
+from msckpt_jax.api import jobs, targets
 from msckpt_jax.errors import ExportError
+from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.values import Value
+from msckpt_jax.lowering.lowered import lowered
+from msckpt_jax.lowering.target import Target
 from msckpt_jax.lowering.trace import Traced, with_symbols
-from msckpt_jax.lowering.wanted import Wanted
-from msckpt_jax.mindir.function import MindIRFunction, load
-from msckpt_jax.mindir.source import DecMode
+from msckpt_jax.lowering.wanted import Lowering, Wanted
 
-#: The formats that a MindIR becomes, by suffix.
-FORMATS = {suffix: name for name, suffix in export.SUFFIXES.items() if name != "MINDIR"}
+#: Whose operators a graph has that a target writes.
+_VOCABULARY = "MindSpore"
 
 
 def convert(
-    source: Any,
-    target: Any,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
     *,
     dec_key: bytes | None = None,
-    dec_mode: DecMode = "AES-GCM",
-    soc: str | None = None,
-    narrow: bool = False,
-    opset: int = 21,
+    dec_mode: Any = "AES-GCM",
     durable: bool = True,
+    **options: Any,
 ) -> tuple[Path, list[str]]:
-    """Write the model of a MindIR file, ours or MindSpore's, as AIR or ONNX.
+    """Write the model of a file, ours or another's, in another format.
 
-    Its operators are taken one by one. Where one of them has no counterpart, the model goes through
-    JAX: what each operator means is traced and lowered again, under the same names of weights.
+    The operators of a MindIR are taken one by one. Where one of them has no counterpart, and for an
+    AIR file, the model goes through JAX: what each operator means is traced and lowered again,
+    under the same names of weights.
 
     Args:
-        source: the ``.mindir`` file.
+        source: the ``.mindir`` or ``.air`` file.
         target: the file to write; its suffix says which format.
         dec_key: key of an encrypted source.
         dec_mode: its cipher, or a function of path and key.
-        soc: the chip that an AIR file is for, as in :func:`msckpt_jax.export`.
-        narrow: whether an AIR file has no dtypes of 64 bits, as there.
-        opset: of an ONNX file, as there.
         durable: fsync before a new file replaces an old one.
+        options: those of :func:`msckpt_jax.export` that the target's format heeds.
 
     Returns:
         The file, and notes about it.
 
     Raises:
-        MindIRError: the source is damaged, or encrypted otherwise.
+        MindIRError, AirError: the source is damaged, or encrypted otherwise.
         ExportError: the model cannot be expressed in the format; nothing is written.
+        ValueError: the suffix is of no model format, or of the source's own.
     """
     target = Path(target)
-    if target.suffix not in FORMATS:
-        raise ValueError(f"{target} must end with {' or '.join(FORMATS)}")
-    file_format = FORMATS[target.suffix]
-    export.check_format(file_format, soc=soc, narrow=narrow, opset=opset)
+    wanted = targets.of_suffix(target)
+    reading = targets.of_file(source) or targets.named(targets.DEFAULT)
+    if wanted is None or wanted is reading:
+        others = [suffix for suffix in targets.SUFFIXES if suffix != reading.suffix]
+        raise ValueError(f"{target} must end with {' or '.join(others)}")
+    how = Wanted(durable=durable, options=targets.options_for(wanted, options))
     jobs.check_folder(target)
-    wanted = Wanted(
-        None, b"", None, None, None, durable, None, soc, narrow, opset, "native", {},
-    )  # fmt: skip
-    model = load(source, dec_key=dec_key, dec_mode=dec_mode)
-    writer = export.writer_of(file_format)
+    model = reading.open(source, dec_key=dec_key, dec_mode=dec_mode)
+    if reading.vocabulary != _VOCABULARY:
+        return _write(wanted, _through_jax(model, wanted), target, how)
     try:
-        return writer.write(model.graph, target, wanted)
+        return _write(wanted, model.graph, target, how)
     except ExportError as first:
         try:
-            return writer.write(_through_jax(model, file_format), target, wanted)
+            return _write(wanted, _through_jax(model, wanted), target, how)
         except ExportError as second:
             second.add_note(f"one operator at a time it went no further: {first}")
             raise
 
 
-def _through_jax(model: MindIRFunction, file_format: str) -> Graph:
-    """The model's graph made anew of what JAX traces."""
+def _write(format: Target, graph: Graph, path: Path, how: Wanted) -> tuple[Path, list[str]]:
+    file, notes = format.write(graph, path, how)
+    return file, list(notes)
+
+
+def _through_jax(model: ModelFunction, target: Target) -> Graph:
+    """Return the model's graph made anew of what JAX traces."""
     names, weights = list(model.parameters), model.parameters
     structure = jax.tree.structure(model.inputs)
 
@@ -84,9 +89,9 @@ def _through_jax(model: MindIRFunction, file_format: str) -> Graph:
 
     inputs = {value.name or f"x{i}": _struct(value) for i, value in enumerate(model.graph.inputs)}
     types = [jax.ShapeDtypeStruct(weight.shape, weight.dtype) for weight in weights.values()]
-    with jax.enable_x64(True):  # MindSpore's models have int64, whatever JAX is set to
+    with jax.enable_x64(True):  # the models have int64, whatever JAX is set to
         jaxpr = jax.make_jaxpr(function)(types, *with_symbols(list(inputs.values())))
-        return export.lowered(Traced(jaxpr, weights, inputs, function), file_format)
+        return lowered(Traced(jaxpr, weights, inputs, function), target, Lowering())
 
 
 def _struct(value: Value) -> jax.ShapeDtypeStruct:

@@ -1,28 +1,22 @@
-"""``load``: a model file to a function of JAX.
-
-Not called ``load``: the module would hide the function once it is imported.
-"""
+"""``load``: a model file to a function of JAX."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from msckpt_jax.air.function import AirFunction
-    from msckpt_jax.mindir.function import MindIRFunction
-    from msckpt_jax.mindir.source import DecMode
+from msckpt_jax.api import targets
+from msckpt_jax.graph.function import ModelFunction
 
 
 def load(
     file_name: str | os.PathLike[str],
     *,
     dec_key: bytes | None = None,
-    dec_mode: DecMode = "AES-GCM",
+    dec_mode: str | Callable[[str, bytes], bytes] = "AES-GCM",
     rules: Mapping[str, Callable[..., Any]] | None = None,
-) -> MindIRFunction | AirFunction:
+) -> ModelFunction:
     """Load a MindIR or AIR file, ours or MindSpore's, as a function of JAX.
 
     Args:
@@ -31,9 +25,9 @@ def load(
         dec_key: key of an encrypted MindIR.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"``, ``"SM4-CBC"``, or a function of the path and the
             key that gives the plain bytes.
-        rules: meanings of operators that have none here, or other ones, by the operator's name.
-            MindIR: a function of the inputs, in the order of MindSpore's definition; attributes
-            come by keyword. AIR: a function of the attributes and the inputs.
+        rules: meanings of operators that have none here, or other ones, by the operator's name:
+            functions of the inputs, in the order of MindSpore's definition or GE's prototype, with
+            the attributes by keyword: those that the function names, all with ``**attributes``.
 
     Returns:
         The function. It is called with the model's inputs; ``.apply(parameters, *inputs)`` takes
@@ -45,15 +39,5 @@ def load(
         ValueError: it is an ONNX file, or an AIR file with a key: GE has no ciphers.
         FileNotFoundError: there is no such file.
     """
-    suffix = Path(file_name).suffix
-    if suffix == ".onnx":
-        raise ValueError(f"{file_name}: ONNX files are run by onnxruntime, not read by JAX")
-    if suffix == ".air":
-        if dec_key is not None:
-            raise ValueError(f"{file_name}: AIR has no cipher; decrypt the file, then load it")
-        from msckpt_jax.air import function as air
-
-        return air.load(file_name, rules=rules)
-    from msckpt_jax.mindir import function as mindir
-
-    return mindir.load(file_name, dec_key=dec_key, dec_mode=dec_mode, rules=rules)
+    target = targets.of_file(file_name) or targets.named(targets.DEFAULT)
+    return target.open(file_name, dec_key=dec_key, dec_mode=dec_mode, rules=rules)

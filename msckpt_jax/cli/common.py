@@ -86,6 +86,12 @@ def open_file(args: argparse.Namespace, name: str) -> CheckpointFile:
     return CheckpointFile(name, key, args.dec_mode or found[0])
 
 
+def model_secrets(args: argparse.Namespace, name: str, mode: str | None) -> dict[str, Any]:
+    """Return how a model file is opened, by its cipher and the arguments of key_arguments."""
+    key = None if mode is None else needed_key(args, name, mode)
+    return {"dec_key": key, "dec_mode": args.dec_mode or mode or _MODES[0]}
+
+
 def needed_key(args: argparse.Namespace, name: str, mode: str) -> bytes:
     """The key of a file that is encrypted with ``mode``."""
     key = key_of(args.dec_key_file)

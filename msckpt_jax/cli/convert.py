@@ -13,15 +13,15 @@ import ml_dtypes
 import numpy as np
 
 from msckpt_jax import dtypes, progress
-from msckpt_jax.air.prototypes import SOCS
-from msckpt_jax.api import jobs
+from msckpt_jax.api import convert_model, jobs, targets
 from msckpt_jax.checkpoint import cipher, copying, records, writer
 from msckpt_jax.checkpoint import plan as planning
-from msckpt_jax.checkpoint.file import CheckpointFile, encryption
+from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.checkpoint.formats import safetensors
 from msckpt_jax.checkpoint.records import File, Record
-from msckpt_jax.cli import common
+from msckpt_jax.cli import common, options
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.lowering.target import Target
 from msckpt_jax.parallel import merged, meshspec, placement, rank_records, strategy
 
 DESCRIPTION = (
@@ -87,9 +87,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crc", action="store_true", help="write a check sum")
     parser.add_argument("--strategy", metavar="FILE", help="strategy of a source of rank files")
     parser.add_argument("--to", metavar="FILE|saved|MESHSPEC", help="write rank files so laid out")
-    parser.add_argument("--soc", choices=SOCS, help="of an AIR file: the chip that it is for")
-    parser.add_argument("--narrow", action="store_true", help="of an AIR file: no 64-bit dtypes")
-    parser.add_argument("--opset", type=int, default=21, help="of an ONNX file (default: 21)")
+    options.add(parser)
     common.key_arguments(parser)
     common.key_arguments(parser, "enc")
 
@@ -108,10 +106,8 @@ class Work(NamedTuple):
 def run(args: argparse.Namespace) -> int:
     if os.path.exists(args.target) and os.path.samefile(args.source, args.target):
         raise ValueError(f"{args.target} is the source itself; convert to another name")
-    if args.source.endswith(".mindir"):
-        return _model(args)
-    if args.source.endswith((".air", ".onnx")):
-        raise ValueError(f"{args.source}: of models only MindIR files can be converted")
+    if (model := targets.of_suffix(args.source)) is not None:
+        return _model(args, model)
     source = _source(args)
     if args.to is not None:
         return _to_ranks(args, source)
@@ -124,21 +120,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _model(args: argparse.Namespace) -> int:
+def _model(args: argparse.Namespace, source: Target) -> int:
     """A model file to another."""
-    from msckpt_jax.api import convert_model
-
     given = [name for name in _OF_CHECKPOINTS if getattr(args, name)]
     if given:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise ValueError(f"{options}: for CheckPoints, not for the model {args.source}")
-    cipher_found = encryption(args.source)
-    secret: dict[str, Any] = {}
-    if cipher_found is not None:
-        secret["dec_key"] = common.key_of(args.dec_key_file)
-        secret["dec_mode"] = args.dec_mode or cipher_found[0]
-    how = {"soc": args.soc, "narrow": args.narrow, "opset": args.opset}
-    file, notes = convert_model.convert(args.source, args.target, **secret, **how)
+        arguments = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"{arguments}: for CheckPoints, not for the model {args.source}")
+    cipher = source.cipher(Path(args.source)) if source.cipher else None
+    secrets = {} if cipher is None else common.model_secrets(args, args.source, cipher)
+    file, notes = convert_model.convert(args.source, args.target, **secrets, **options.asked(args))
     for note in notes:
         print(note)
     print(f"{file}: {common.size(file.stat().st_size)}")

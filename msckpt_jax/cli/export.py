@@ -10,8 +10,8 @@ import sys
 from typing import Any
 
 from msckpt_jax import dtypes
-from msckpt_jax.air.prototypes import SOCS
-from msckpt_jax.cli import common
+from msckpt_jax.api import targets
+from msckpt_jax.cli import common, options
 
 DESCRIPTION = """\
 Export a function, an nnx.Module or a pair (function, weights) that a Python module has, as a model
@@ -35,9 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-f",
         "--format",
-        default="MINDIR",
-        help="default: MINDIR",
-        choices=["MINDIR", "AIR", "ONNX"],
+        default=targets.DEFAULT,
+        help=f"default: {targets.DEFAULT}",
+        choices=targets.NAMES,
     )
     parser.add_argument(
         "--input", action="append", default=[], metavar="DTYPE[SHAPE]",
@@ -47,13 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exact", action="store_true", help="JAX's results on special values, too")
     parser.add_argument("--target", choices=["cpu"], help="operators that are fastest there")
     parser.add_argument("--no-fuse", action="store_true", help="no Softmax, LayerNorm, ... as such")
-    parser.add_argument("--soc", choices=SOCS, help="of an AIR file: the chip that it is for")
-    parser.add_argument("--narrow", action="store_true", help="of an AIR file: no 64-bit dtypes")
-    parser.add_argument("--opset", type=int, default=21, help="of an ONNX file (default: 21)")
-    parser.add_argument(
-        "--engine", choices=["auto", "native", "jax2onnx"], default="auto",
-        help="of an ONNX file: whether jax2onnx may make it (default: where our own rules lack)",
-    )  # fmt: skip
+    options.add(parser)
     common.key_arguments(parser, "enc")
 
 
@@ -65,8 +59,7 @@ def run(args: argparse.Namespace) -> int:
     done = export(
         find(args.net), *inputs, file_name=args.output, file_format=args.format, enc_key=key,
         enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, target=args.target,
-        fuse=not args.no_fuse, soc=args.soc, narrow=args.narrow, opset=args.opset,
-        engine=args.engine,
+        fuse=not args.no_fuse, **options.asked(args),
     )  # fmt: skip
     for note in done.notes:
         print(note)

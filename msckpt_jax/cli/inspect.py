@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from msckpt_jax import dtypes
+from msckpt_jax.api import targets
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.file import CheckpointFile, encryption
-from msckpt_jax.cli import common, inspect_air, inspect_mindir, inspect_onnx
+from msckpt_jax.cli import common, tables
+from msckpt_jax.lowering.target import Target
 
 DESCRIPTION = """\
 Show the entries of a .ckpt or .safetensors file: names, dtypes, shapes, sizes, in how many slices
@@ -30,8 +32,6 @@ EXAMPLES = """\
   msckpt inspect model.air
   msckpt inspect model.onnx
 """
-
-_MODELS = {".air": inspect_air.run, ".onnx": inspect_onnx.run}
 
 #: Prefixes (MindSpore) and path components (optax) of what an optimizer keeps.
 _PREFIXES = (
@@ -55,13 +55,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if (model := _MODELS.get(Path(args.file).suffix)) is not None:
-        return model(args)
-    if inspect_mindir.detect(args.file):
-        return inspect_mindir.run(args)
+    if (target := targets.of_file(args.file)) is not None:
+        return _model(args, target)
     encrypted = encryption(args.file)
     if encrypted is not None and common.key_of(args.dec_key_file) is None:
-        return _without_key(args, *encrypted)
+        mode, blocks = encrypted
+        facts = {"cipher": mode, "blocks": blocks}
+        return _without_key(args, facts, f"encrypted with {mode}, {blocks} blocks")
     file = common.open_sound_file(args, args.file)
     chosen = common.choose(args.filter)
     entries = [entry for entry in file.entries.values() if chosen(entry.name)]
@@ -70,6 +70,16 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(file, entries)
     return 0
+
+
+def _model(args: argparse.Namespace, target: Target) -> int:
+    path = Path(args.file)
+    cipher = target.cipher(path) if target.cipher else None
+    if cipher is not None and common.key_of(args.dec_key_file) is None:
+        facts = {"format": target.name.lower(), "cipher": cipher}
+        return _without_key(args, facts, f"a {target.suffix} file encrypted with {cipher}")
+    secrets = common.model_secrets(args, args.file, cipher)
+    return tables.show(args, *target.inspect(path, common.choose(args.filter), **secrets))
 
 
 def is_optimizer(name: str) -> bool:
@@ -152,11 +162,11 @@ def _print(file: CheckpointFile, entries: list[Entry]) -> None:
     console.print(f"file: {facts}", highlight=False)
 
 
-def _without_key(args: argparse.Namespace, mode: str, blocks: int) -> int:
-    """What can be told about an encrypted file without its key."""
+def _without_key(args: argparse.Namespace, facts: dict[str, Any], text: str) -> int:
+    """Print what can be told about an encrypted file without its key."""
     if args.json:
-        print(json.dumps({"file": args.file, "cipher": mode, "blocks": blocks}))
+        print(json.dumps({"file": args.file, **facts}))
         return 0
-    print(f"{args.file}: encrypted with {mode}, {blocks} blocks")
+    print(f"{args.file}: {text}")
     print(f"give --dec-key-file, or the key as hex digits in {common.KEY_VARIABLE}")
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -12,19 +12,17 @@ from rich.table import Table
 from msckpt_jax.cli import common
 
 
-def show(
-    args: argparse.Namespace, found: dict[str, Any], last: Callable[[dict[str, Any]], list[str]]
-) -> int:
+def show(args: argparse.Namespace, content: Mapping[str, Any], facts: Sequence[str]) -> int:
     """Print a model as JSON or as tables, one for each list that is known; then lines of facts."""
     if args.json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        print(json.dumps(content, indent=1, ensure_ascii=False))
         return 0
     console = common.console()
     for kind, table in _TABLES.items():
-        if kind in found:
-            console.print(table(kind[:-1], found[kind]))
+        if kind in content:
+            console.print(table(kind[:-1], content[kind]))
             console.print()
-    for line in last(found):
+    for line in facts:
         console.print(common.plain(line))
     return 0
 

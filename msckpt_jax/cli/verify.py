@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from msckpt_jax import progress
-from msckpt_jax.air.prototypes import SOCS
-from msckpt_jax.cli import common
-from msckpt_jax.errors import AirError, MindIRError
+from msckpt_jax.api import targets
+from msckpt_jax.cli import common, options
+from msckpt_jax.lowering.target import Target
 
 DESCRIPTION = """\
 Check that every record's bytes fit its dims and dtype, that nothing is truncated, and that the
@@ -35,59 +35,23 @@ exit status: 0 sound, 1 damaged, 2 the file cannot be read
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE")
     common.key_arguments(parser)
-    parser.add_argument("--soc", choices=SOCS, help="the chip that an AIR file is for")
+    options.add(parser, {name for target in targets.every() for name in target.verify_options})
 
 
 def run(args: argparse.Namespace) -> int:
-    return _KINDS.get(Path(args.file).suffix, _checkpoint)(args)
+    target = targets.of_suffix(args.file)
+    return _checkpoint(args) if target is None else _model(args, target)
 
 
-def _air(args: argparse.Namespace) -> int:
-    from msckpt_jax.air import check, file  # protobuf, only where it is needed
-
-    try:
-        model = file.read(args.file)
-    except AirError as error:
-        print(error)
-        return 1
-    found = check.check(model, soc=args.soc)
-    for finding in found:
-        print(finding)
-    faults = sum(finding.fault for finding in found)
-    operators = sum(len(graph.op) for graph in model.graph)
-    print(f"{args.file}: {operators} operators, {faults} faults, {len(found) - faults} notes")
-    return 1 if faults else 0
-
-
-def _onnx(args: argparse.Namespace) -> int:
-    from msckpt_jax.onnx import check
-
-    found = check.check(Path(args.file))
-    for problem in found.problems:
-        print(problem)
-    if found.opset is not None:
-        print(f"{args.file}: opset {found.opset}, {found.nodes} nodes")
-    return 1 if found.problems else 0
-
-
-def _mindir(args: argparse.Namespace) -> int:
-    from msckpt_jax.graph import meaning
-    from msckpt_jax.mindir import reader, source
-
-    mode = source.encryption(args.file)
-    key = common.needed_key(args, args.file, mode) if mode else None
-    try:
-        graph = reader.read(args.file, key, args.dec_mode or mode or "AES-GCM").graph
-    except MindIRError as error:
-        print(error)
-        return 1
-    nodes = list(graph.walk())
-    unknown = sorted({node.op for node in nodes} - meaning.table().keys() - {"If", "While"})
-    for op in unknown:
-        print(f"note: load has no meaning for the operator {op}")
-    weights = len(graph.parameters)
-    print(f"{args.file}: {len(nodes)} operators, {weights} parameters, {len(unknown)} notes")
-    return 0
+def _model(args: argparse.Namespace, target: Target) -> int:
+    path = Path(args.file)
+    cipher = target.cipher(path) if target.cipher else None
+    asked = targets.options_for(target, options.asked(args))
+    heeded = {name: asked[name] for name in target.verify_options}
+    verdict = target.verify(path, **common.model_secrets(args, args.file, cipher), **heeded)
+    for line in verdict.lines:
+        print(line)
+    return 0 if verdict.sound else 1
 
 
 def _checkpoint(args: argparse.Namespace) -> int:
@@ -106,6 +70,3 @@ def _checkpoint(args: argparse.Namespace) -> int:
     crc = "check sum right" if file.crc is not None else "no check sum"
     print(f"{file.path}: {len(file)} entries, {file.size:,} bytes, {crc}")
     return 0
-
-
-_KINDS = {".air": _air, ".mindir": _mindir, ".onnx": _onnx}

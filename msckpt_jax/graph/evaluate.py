@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -14,49 +13,53 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from msckpt_jax.errors import MindIRError
-from msckpt_jax.graph import meaning, trips
+from msckpt_jax.graph import trips
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Const, Operand, Parameter, Size, Value
 
 #: The meaning of an operator: a function of its inputs; attributes come by keyword.
-Rule: TypeAlias = Callable[..., Any]
-_CONTROL = {"If", "While"}
+Meaning: TypeAlias = Callable[..., Any]
+#: Called with each node and its results: to refuse results that are not as the file says.
+Check: TypeAlias = Callable[[Node, Sequence[Any]], None]
 _SMALL = 1024
 
 
-def rules_for(graph: Graph, rules: Mapping[str, Rule] | None = None) -> dict[str, Rule]:
-    """The meaning of each operator of a graph.
-
-    Raises:
-        MindIRError: operators without one; names all of them.
-    """
-    known = meaning.table() | dict(rules or {})
-    ops = Counter(node.op for node in graph.walk() if node.op not in _CONTROL)
-    missing = [f"{op} ({count})" for op, count in sorted(ops.items()) if op not in known]
-    if missing:
-        raise MindIRError(
-            f"no meaning in JAX for the operators {', '.join(missing)}; give one each: "
-            "load(..., rules={'Op': lambda *inputs, **attributes: ...})"
-        )
-    return {op: known[op] for op in ops}
-
-
 def evaluate(
-    graph: Graph, rules: Mapping[str, Rule], parameters: Mapping[str, Any], inputs: Sequence[Any]
+    graph: Graph,
+    meanings: Mapping[str, Meaning],
+    parameters: Mapping[str, Any],
+    inputs: Sequence[Any],
+    check: Check | None = None,
 ) -> list[Any]:
-    """The outputs of a graph."""
-    return _Run(rules, parameters).graph(graph, inputs, {})
+    """Compute the outputs of a graph.
+
+    Args:
+        graph: of the operators that ``meanings`` has, and control flow.
+        meanings: a function for each operator.
+        parameters: the weights by name.
+        inputs: arrays for the graph's inputs.
+        check: called with each node and its results.
+    """
+    return _Run(meanings, parameters, check).graph(graph, inputs)
 
 
 class _Run:
-    def __init__(self, rules: Mapping[str, Rule], parameters: Mapping[str, Any]):
-        self.rules, self.parameters = rules, parameters
+    def __init__(
+        self, meanings: Mapping[str, Meaning], parameters: Mapping[str, Any], check: Check | None
+    ):
+        self.meanings, self.parameters, self.check = meanings, parameters, check
 
-    def graph(self, graph: Graph, inputs: Sequence[Any], env: dict[Value, Any]) -> list[Any]:
-        env = dict(zip(graph.inputs, inputs, strict=True))
+    def graph(self, graph: Graph, inputs: Sequence[Any]) -> list[Any]:
+        env: dict[Value, Any] = dict(zip(graph.inputs, inputs, strict=True))
         for node in graph.nodes:
-            results = self.node(node, env)
+            args = [self.operand(operand, env) for operand in node.inputs]
+            try:
+                results = _FLOW.get(node.op, _Run.operator)(self, node, args)
+            except Exception as error:
+                error.add_note(f"in the operator {_named(node)}")
+                raise
+            if self.check is not None:
+                self.check(node, results)
             for value, result in zip(node.outputs, results, strict=False):
                 env[value] = result
         return [self.operand(out, env) for out in graph.outputs]
@@ -73,31 +76,36 @@ class _Run:
             return jnp.shape(env[operand.of])[operand.axis]
         return tuple(self.operand(part, env) for part in operand)
 
-    def node(self, node: Node, env: dict[Value, Any]) -> Sequence[Any]:
-        args = [self.operand(operand, env) for operand in node.inputs]
-        if node.op == "If":
-            return self.branch(node, args)
-        if node.op == "While":
-            return self.loop(node, args)
-        rule = self.rules[node.op]
-        attrs = _accepted(rule, node.attrs, len(args))
+    def operator(self, node: Node, args: list[Any]) -> Sequence[Any]:
+        """Call the meaning of an operator; while tracing, if it gives sizes and the like."""
+        meaning = self.meanings[node.op]
+        attrs = _accepted(meaning, node.attrs, len(args))
         if all(map(_static, args)) and all(map(_is_small, node.outputs)):
             with jax.ensure_compile_time_eval():
-                result = jax.tree.map(_concrete, rule(*args, **attrs))
+                result = jax.tree.map(_concrete, meaning(*args, **attrs))
         else:
-            result = rule(*args, **attrs)
+            result = meaning(*args, **attrs)
         return result if isinstance(result, tuple) and len(node.outputs) != 1 else (result,)
 
     def branch(self, node: Node, args: list[Any]) -> Sequence[Any]:
         condition, *operands = args
-        sides = [lambda body=body: self.arrays(body, operands) for body in node.bodies]
+        sides = [self.body(body, operands) for body in node.bodies]
         if _static(condition):
             return sides[0 if np.all(condition) else 1]()
         condition = jnp.reshape(condition, ()).astype(bool)
-        return lax.cond(condition, sides[0], sides[1])
+        return lax.cond(condition, *sides)
 
-    def arrays(self, body: Graph, operands: Sequence[Any]) -> list[Any]:
-        return [jnp.asarray(out) for out in self.graph(body, operands, {})]
+    def case(self, node: Node, args: list[Any]) -> Sequence[Any]:
+        index, *operands = args
+        return lax.switch(
+            jnp.reshape(index, ()), [self.body(body, operands) for body in node.bodies]
+        )
+
+    def call(self, node: Node, args: list[Any]) -> Sequence[Any]:
+        return self.graph(node.bodies[0], args)
+
+    def body(self, body: Graph, operands: Sequence[Any]) -> Callable[[], list[Any]]:
+        return lambda: [jnp.asarray(out) for out in self.graph(body, operands)]
 
     def loop(self, node: Node, args: list[Any]) -> Sequence[Any]:
         condition, step = node.bodies
@@ -111,11 +119,11 @@ class _Run:
             return out
 
         def go_on(carry: Sequence[Any]) -> Any:
-            (test,) = self.graph(condition, full(carry), {})
+            (test,) = self.graph(condition, full(carry))
             return jnp.reshape(test, ()).astype(bool)
 
         def once(carry: Sequence[Any]) -> list[Any]:
-            new = self.graph(step, full(carry), {})
+            new = self.graph(step, full(carry))
             return [jnp.asarray(new[k], c.dtype) for k, c in zip(moving, carry, strict=True)]
 
         start = [jnp.asarray(args[k]) for k in moving]
@@ -123,6 +131,22 @@ class _Run:
         if rounds is not None:
             return full(lax.scan(lambda carry, _: (once(carry), None), start, length=rounds)[0])
         return full(lax.while_loop(go_on, once, start))
+
+
+#: Control flow, which owns the graphs of its bodies.
+_FLOW: Mapping[str, Callable[[_Run, Node, list[Any]], Sequence[Any]]] = {
+    "Case": _Run.case,
+    "If": _Run.branch,
+    "PartitionedCall": _Run.call,
+    "While": _Run.loop,
+}
+FLOW = frozenset(_FLOW)
+
+
+def _named(node: Node) -> str:
+    """The operator and, if it has some, the name of its first result."""
+    name = node.outputs[0].name if node.outputs else ""
+    return f"{node.op} {name!r}" if name else node.op
 
 
 def _static(value: Any) -> bool:
@@ -144,25 +168,25 @@ def _concrete(value: Any) -> Any:
     return np.asarray(value) if isinstance(value, jax.Array) else value
 
 
-def _accepted(rule: Rule, attrs: Mapping[str, Any], given: int) -> Mapping[str, Any]:
-    """The attributes that a rule names; what else is there serves MindSpore's compiler."""
+def _accepted(meaning: Meaning, attrs: Mapping[str, Any], given: int) -> Mapping[str, Any]:
+    """The attributes that a meaning names; the others serve the compiler of the other side."""
     if not attrs:
         return attrs
-    positional, by_name = arguments_of(rule)
+    positional, by_name = arguments_of(meaning)
     if by_name is None:
         return attrs
     return {name: v for name, v in attrs.items() if name in by_name or name in positional[given:]}
 
 
 @functools.lru_cache(maxsize=4096)
-def arguments_of(rule: Rule) -> tuple[tuple[str, ...], frozenset[str] | None]:
-    """A rule's arguments: those by position, and those by name only (None: any)."""
+def arguments_of(meaning: Meaning) -> tuple[tuple[str, ...], frozenset[str] | None]:
+    """The arguments of a meaning: those by position, and those by name only (None: any)."""
     try:
-        found = inspect.signature(rule).parameters.values()
+        arguments = inspect.signature(meaning).parameters.values()
     except (ValueError, TypeError):  # a ufunc, which takes no attributes of MindSpore's
         return (), frozenset()
     kinds = inspect.Parameter
-    positional = tuple(p.name for p in found if p.kind is kinds.POSITIONAL_OR_KEYWORD)
-    if any(p.kind is kinds.VAR_KEYWORD for p in found):
+    positional = tuple(p.name for p in arguments if p.kind is kinds.POSITIONAL_OR_KEYWORD)
+    if any(p.kind is kinds.VAR_KEYWORD for p in arguments):
         return positional, None
-    return positional, frozenset(p.name for p in found if p.kind is kinds.KEYWORD_ONLY)
+    return positional, frozenset(p.name for p in arguments if p.kind is kinds.KEYWORD_ONLY)

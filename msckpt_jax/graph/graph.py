@@ -1,10 +1,10 @@
 """The graph that every export format is written from and every model file is read into.
 
-Its vocabulary are MindSpore's operators. All values are tensors: an operator with several results
-has several outputs, an argument that is a tuple in MindSpore is a Python tuple of operands, and
-control flow is structured (``If`` and ``While`` nodes own the graphs of their bodies). The formats'
-own ways to say these things (MakeTuple, TupleGetItem, Partial, Switch; GE and ONNX subgraphs) are
-the business of their writers and readers.
+Its operators are MindSpore's, or GE's where it was read from an AIR file. All values are tensors:
+an operator with several results has several outputs, an argument that is a tuple is a Python tuple
+of operands, and control flow is structured (``If`` and ``While`` nodes own the graphs of their
+bodies). The formats' own ways to say these things (MakeTuple, TupleGetItem, Partial, Switch; GE and
+ONNX subgraphs) are the business of their writers and readers.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from msckpt_jax import display
+from msckpt_jax.graph import listing
 from msckpt_jax.graph.values import Const, Operand, Parameter, Value
 
 
@@ -21,11 +22,13 @@ from msckpt_jax.graph.values import Const, Operand, Parameter, Value
 class Node:
     """One operator.
 
-    ``op`` is MindSpore's name. ``inputs`` are in the order of MindSpore's definition, all of them,
-    defaults too. ``attrs`` are the attributes of operators that take some.
+    ``op`` is its name. ``inputs`` are in the order of its definition, all of them, defaults too.
+    ``attrs`` are the attributes of operators that take some.
 
     ``If``: inputs are a bool scalar and the operands; ``bodies`` are (then, else), both take the
     operands. ``While``: inputs are the carry; ``bodies`` are (condition, step), both of the carry.
+    In AIR files there are also ``Case`` (an index and the operands; a body for each index) and
+    ``PartitionedCall`` (the operands; one body).
 
     ``source`` is the user's line that the node comes from, for messages.
     """
@@ -59,12 +62,20 @@ class Graph:
             for body in node.bodies:
                 yield from body.walk()
 
-    def __repr__(self) -> str:
-        from msckpt_jax.graph import listing
+    def graphs(self) -> Iterator[Graph]:
+        """Yield this graph and the bodies in it, each once however many nodes share it."""
+        waiting: list[Graph] = [self]
+        seen = {id(self)}
+        while waiting:
+            graph = waiting.pop()
+            yield graph
+            for body in (body for node in graph.nodes for body in node.bodies):
+                if id(body) not in seen:
+                    seen.add(id(body))
+                    waiting.append(body)
 
+    def __repr__(self) -> str:
         return listing.text(f"Graph {self.name}", self)
 
     def _repr_html_(self) -> str:
-        from msckpt_jax.graph import listing
-
         return display.page(f"Graph {self.name}", *listing.html(self))

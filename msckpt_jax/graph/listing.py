@@ -5,14 +5,28 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from msckpt_jax import display, dtypes
 from msckpt_jax.display import Html
-from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Parameter, Size, Tensor, Value
+
+
+class Graph(Protocol):
+    """A graph as far as it is printed; :mod:`msckpt_jax.graph.graph`, which prints itself, has it.
+
+    A node has ``op``, ``inputs``, ``outputs``, ``attrs``, ``bodies`` and ``source``.
+    """
+
+    inputs: list[Value]
+    nodes: list[Any]
+    outputs: list[Value | Const]
+    parameters: dict[str, Parameter]
+
+    def walk(self) -> Iterator[Any]: ...
+
 
 _LINES = 200
 
@@ -66,30 +80,33 @@ class _Names:
 
     def graph(self, graph: Graph, indent: str = "  ") -> Iterator[str]:
         for value in graph.inputs:
-            name = f"  # {value.name}" if value.name else ""
-            yield f"{indent}{self.numbers[value]}: {show(value.type)} = input{name}"
+            yield indent + self.input(value)
         for node in graph.nodes:
             yield indent + self.node(node)
             for body in node.bodies:
                 yield f"{indent}  {body.name}:"
                 yield from self.graph(body, indent + "    ")
-        yield f"{indent}return {', '.join(map(self.operand, graph.outputs))}"
+        yield indent + self.results(graph)
 
     def html(self, graph: Graph) -> Html:
         parts: list[Html] = []
-        lines: list[str] = []
-        flat = Graph(graph.name, graph.inputs, [], graph.outputs)
-        *inputs, last = self.graph(flat, "")
-        lines += inputs
+        lines = [*map(self.input, graph.inputs)]
         for node in graph.nodes:
             lines.append(self.node(node))
             if node.bodies:
                 parts.append(display.lines(lines))
                 parts += [display.fold(body.name, self.html(body)) for body in node.bodies]
                 lines = []
-        return Html("".join([*parts, display.lines([*lines, last])]))
+        return Html("".join([*parts, display.lines([*lines, self.results(graph)])]))
 
-    def node(self, node: Node) -> str:
+    def input(self, value: Value) -> str:
+        name = f"  # {value.name}" if value.name else ""
+        return f"{self.numbers[value]}: {show(value.type)} = input{name}"
+
+    def results(self, graph: Graph) -> str:
+        return f"return {', '.join(map(self.operand, graph.outputs))}"
+
+    def node(self, node: Any) -> str:
         results = ", ".join(f"{self.numbers[v]}: {show(v.type)}" for v in node.outputs)
         args = [self.operand(operand) for operand in node.inputs]
         args += [f"{name}={_constant(value)}" for name, value in node.attrs.items()]

@@ -3,45 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from msckpt_jax.checkpoint import cipher
+from msckpt_jax.lowering.context import Rule
 
-if TYPE_CHECKING:
-    from msckpt_jax.lowering.wanted import Wanted
+
+class Lowering(NamedTuple):
+    """How a function becomes a graph: the arguments of ``export`` of these names."""
+
+    fuse: bool = True
+    exact: bool = False
+    target: str | None = None
+    rules: Mapping[str, Rule] | None = None
 
 
 class Wanted(NamedTuple):
-    """How a file is to be written: the arguments of ``export`` that a format may heed."""
+    """How a file is to be written.
 
-    encrypt: cipher.Mode | Callable[[bytes, bytes], bytes] | None
-    key: bytes
-    custom_func: Callable[[Any], Any] | None
-    user_info: Mapping[str, str] | None
-    split_bytes: int | None
-    durable: bool
-    preprocessor: Any
-    soc: str | None
-    narrow: bool
-    opset: int
-    engine: str
-    load: Mapping[str, Any]
-
-
-def encryption(
-    wanted: Wanted, file_format: str, *absent: str
-) -> Callable[[bytes, bytes], bytes] | None:
-    """The user's function that encrypts, for formats that have no cipher of their own.
-
-    Raises:
-        ValueError: there is one of the arguments ``absent``, which the format has no place for,
-            or the name of a cipher.
+    Attributes:
+        encrypt: a cipher of MindSpore's, a function of bytes and key that gives bytes, or None.
+        key: of the cipher.
+        split_bytes: the size from which weights lie in files of their own; None: the format's.
+        durable: whether to fsync.
+        preprocessor: the section of a data set that was the input, or None.
+        load: the arguments with which the file is loaded again.
+        options: the arguments of ``export`` that its format alone heeds, all of them.
     """
-    given = [name for name in absent if getattr(wanted, name) is not None]
-    if given:
-        raise ValueError(f"{file_format} has no place for {', '.join(given)}: MINDIR has")
-    if wanted.encrypt is None or callable(wanted.encrypt):
-        return wanted.encrypt
-    raise ValueError(
-        f"{file_format} has no cipher of its own: enc_mode must be a function of bytes and key"
-    )
+
+    encrypt: cipher.Mode | Callable[[bytes, bytes], bytes] | None = None
+    key: bytes = b""
+    split_bytes: int | None = None
+    durable: bool = True
+    preprocessor: Any = None
+    load: Mapping[str, Any] = {}
+    options: Mapping[str, Any] = {}
+
+    def split(self, default: int) -> int:
+        """Return the size from which weights lie in files of their own."""
+        return default if self.split_bytes is None else self.split_bytes

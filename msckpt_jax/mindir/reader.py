@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.errors import MindIRError
 from msckpt_jax.graph.graph import Graph
-from msckpt_jax.graph.values import Operand, Parameter, Tensor
+from msckpt_jax.graph.program import Program
+from msckpt_jax.graph.values import Parameter, Tensor
 from msckpt_jax.mindir import blocks, calls, nodes, source
 from msckpt_jax.mindir.attributes import MONAD
 from msckpt_jax.mindir.blocks import Block, Choice, Closure, leaves, rebuilt
 from msckpt_jax.mindir.functions import RETURN, Model
 from msckpt_jax.mindir.source import DecMode, Source
-
-
-@dataclass
-class Program:
-    """A model file as a graph, with the structure of its arguments and its result.
-
-    Attributes:
-        graph: all of it. arguments: for each argument its Value, or nested tuples of them.
-        result: nested tuples of the graph's outputs. source: the parsed file.
-    """
-
-    graph: Graph
-    arguments: tuple[Operand, ...]
-    result: Operand
-    source: Source
 
 
 def read(file_name: Any, dec_key: bytes | None = None, dec_mode: DecMode = "AES-GCM") -> Program:
@@ -86,7 +71,21 @@ def _program(opened: Source) -> Program:
     graph = Graph(model.root.name, inputs, block.nodes, outputs, parameters)
     blocks.prune(graph)
     kept = tuple(argument for argument in arguments if argument is not MONAD)
-    return Program(graph, kept, rebuilt(result, iter(outputs)), opened)
+    return Program(
+        opened.path,
+        "MindIRFunction",
+        graph,
+        kept,
+        rebuilt(result, iter(outputs)),
+        MindIRError,
+        lambda: _pipeline(opened),
+    )
+
+
+def _pipeline(opened: Source) -> Any:
+    from msckpt_jax.mindir import preprocessor  # the transforms, only where they are used
+
+    return preprocessor.pipeline_of(opened.model, opened.path)
 
 
 def _parameters(opened: Source) -> Iterator[tuple[str, Parameter]]:

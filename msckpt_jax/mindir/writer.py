@@ -6,16 +6,15 @@ shard by shard, as a CheckPoint's are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from msckpt_jax._protos.mind_ir_pb2 import GraphProto, ModelProto, TensorProto
-from msckpt_jax.checkpoint import cipher
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Part
 from msckpt_jax.graph import payload
 from msckpt_jax.graph.graph import Graph
+from msckpt_jax.lowering.wanted import Wanted
 from msckpt_jax.mindir import model as messages
 
 #: MindSpore splits where the weights are larger (train/serialization.py, TOTAL_SAVE).
@@ -31,37 +30,21 @@ _GRAPH, _PARAMETER, _RAW_DATA = (
 )  # fmt: skip
 
 
-class Options(NamedTuple):
-    """How a file is written.
-
-    ``encrypt`` is a cipher of MindSpore's, or a function of bytes and key that gives bytes.
-    ``preprocessor`` is a data set's ``PreprocessorProto``.
-    """
-
-    split_bytes: int = SPLIT_BYTES
-    encrypt: cipher.Mode | Callable[[bytes, bytes], bytes] | None = None
-    key: bytes = b""
-    custom_func: Callable[[Any], Any] | None = None
-    user_info: Mapping[str, str] | None = None
-    durable: bool = True
-    preprocessor: Any = None
-
-
-def write(graph: Graph, target: Path, options: Options) -> Path:
+def write(graph: Graph, target: Path, wanted: Wanted) -> Path:
     """Write ``graph``; the path of the file to load.
 
-    ``target`` ends with ``.mindir``. Weights larger than ``split_bytes`` go to
+    ``target`` ends with ``.mindir``. Weights larger than ``wanted.split_bytes`` go to
     ``<name>_variables/`` and the graph to ``<name>_graph.mindir``. A file is replaced when the new
     one is complete; a graph file never stands beside weights of another.
     """
-    model = messages.of_graph(graph, options.user_info)
-    if options.preprocessor is not None:
-        model.preprocessor.CopyFrom(options.preprocessor)
-    if options.custom_func is not None:
-        options.custom_func(model)
+    model = messages.of_graph(graph, wanted.options["user_info"])
+    if wanted.preprocessor is not None:
+        model.preprocessor.CopyFrom(wanted.preprocessor)
+    if (custom_func := wanted.options["custom_func"]) is not None:
+        custom_func(model)
     weights = {name: payload.content(p) for name, p in graph.parameters.items()}
-    if sum(map(planning.size_of, weights.values())) <= options.split_bytes:
-        payload.write(target, _one_file(model, weights), options)
+    if sum(map(planning.size_of, weights.values())) <= wanted.split(SPLIT_BYTES):
+        payload.write(target, _one_file(model, weights), wanted)
         return target
     stem = target.name.removesuffix(".mindir")
     target = target.with_name(f"{stem}_graph.mindir")
@@ -69,8 +52,8 @@ def write(graph: Graph, target: Path, options: Options) -> Path:
     data, stale = _places(target, folder)
     parts = _external(model, weights, f"{folder.name}/{data.name}")
     folder.mkdir(mode=0o700, exist_ok=True)
-    payload.write(data, parts, options)
-    payload.write(target, [model.SerializeToString(deterministic=True)], options)
+    payload.write(data, parts, wanted)
+    payload.write(target, [model.SerializeToString(deterministic=True)], wanted)
     stale.unlink(missing_ok=True)
     return target
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,12 +23,11 @@ from msckpt_jax.graph.values import Parameter
 from msckpt_jax.lowering import trials
 from msckpt_jax.lowering.canonical import canonicalise
 from msckpt_jax.lowering.context import LITERAL_BYTES, tensor_of
+from msckpt_jax.lowering.trace import Traced
+from msckpt_jax.lowering.wanted import Wanted
 from msckpt_jax.onnx import jaxprs, runner, writer
 from msckpt_jax.onnx.adapt import Adapted
 from msckpt_jax.onnx.builder import initializer
-
-if TYPE_CHECKING:
-    from msckpt_jax.lowering.trace import Traced
 
 #: Seconds for jax2onnx 0.17, which takes 30 for YOLOv4.
 _PATIENCE = 600
@@ -52,7 +51,7 @@ def adapt(traced: Traced, opset: int, folder: Path) -> Adapted:
         file = Path(trial) / "model.onnx"
         tried = Adapted(onnx.ModelProto(), adapted.weights)
         tried.model.CopyFrom(adapted.model)
-        writer.write(tried, file, writer.Options(durable=False))
+        writer.write(tried, file, Wanted(durable=False))
         _check(file, traced)
     return adapted
 

@@ -1,58 +1,136 @@
-"""ONNX as one of the formats of ``export``."""
+"""ONNX as a model format."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Never
+
+import numpy as np
 
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.graph.graph import Graph
-from msckpt_jax.lowering import trials
-from msckpt_jax.lowering.wanted import encryption
-from msckpt_jax.onnx import adapt, runner, writer
+from msckpt_jax.lowering import algorithms, trials
+from msckpt_jax.lowering.target import Option, Target, Verdict, Written, text_mapping
+from msckpt_jax.lowering.trace import Traced
+from msckpt_jax.lowering.wanted import Lowering, Wanted
+from msckpt_jax.onnx import adapt, fusions, inspection, writer
+from msckpt_jax.onnx.rows import ADAPTERS
 
-if TYPE_CHECKING:
-    from msckpt_jax.lowering.trace import Traced
-    from msckpt_jax.lowering.wanted import Wanted
+ENGINES = ("auto", "native", "jax2onnx")
 
 
 def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
-    """Write the file."""
-    encrypt = encryption(wanted, "ONNX", "preprocessor", "custom_func")
-    _write(adapt.adapt(graph, opset=wanted.opset), path, wanted, encrypt)
+    """Write the file; return it, and no notes."""
+    _write(adapt.adapt(graph, opset=wanted.options["opset"]), path, wanted)
     return path, []
 
 
-def write_by_jax2onnx(
-    traced: Traced, path: Path, wanted: Wanted, problems: tuple[str, ...]
-) -> tuple[Path, list[str]]:
-    """Write what jax2onnx makes of the network; ``problems`` is what our own rules lack.
+def export(
+    traced: Traced, path: Path, wanted: Wanted, how: Lowering, lower: Callable[[], Graph]
+) -> Written:
+    """Write a function by our own rows, or by jax2onnx, as the engine asks.
+
+    Raises:
+        ExportError: neither can.
+    """
+    engine = wanted.options["engine"]
+    if engine == "jax2onnx":
+        if how.rules or how.exact:
+            raise ValueError("jax2onnx heeds neither rules nor exact")
+        return _by_jax2onnx(traced, path, wanted, ())
+    try:
+        graph = lower()
+        file, notes = write(graph, path, wanted)
+        return Written(file, graph, notes)
+    except ExportError as error:
+        if engine == "native" or how.rules or how.exact:
+            raise
+        return _by_jax2onnx(traced, path, wanted, error.problems)
+
+
+def _by_jax2onnx(traced: Traced, path: Path, wanted: Wanted, problems: tuple[str, ...]) -> Written:
+    """Write what jax2onnx makes of the function; ``problems`` is what our own rows lack.
 
     Raises:
         ExportError: jax2onnx refuses it, too, or its file is not right; with both reasons.
     """
     from msckpt_jax.onnx import fallback
 
-    adapt.check_opset(wanted.opset)
-    encrypt = encryption(wanted, "ONNX", "preprocessor", "custom_func")
+    opset = wanted.options["opset"]
+    adapt.check_opset(opset)
     try:
-        adapted = fallback.adapt(traced, wanted.opset, path.parent)
+        adapted = fallback.adapt(traced, opset, path.parent)
     except UnsupportedError as error:
         problems = (*problems, *error.problems)
         text = f"{len(problems)} problems, nothing was written:"
         raise ExportError(text, problems=problems) from error
-    _write(adapted, path, wanted, encrypt)
-    return path, ["made by jax2onnx", *problems]
+    _write(adapted, path, wanted)
+    return Written(path, None, ["made by jax2onnx", *problems])
 
 
-def _write(adapted: adapt.Adapted, path: Path, wanted: Wanted, encrypt: Any) -> None:
-    for key, value in (wanted.user_info or {}).items():
+def _write(adapted: adapt.Adapted, path: Path, wanted: Wanted) -> None:
+    for key, value in (wanted.options["user_info"] or {}).items():
         adapted.model.metadata_props.add(key=key, value=value)
-    split = writer.SPLIT_BYTES if wanted.split_bytes is None else wanted.split_bytes
-    writer.write(adapted, path, writer.Options(split, encrypt, wanted.key, wanted.durable))
+    writer.write(adapted, path, wanted)
+
+
+def open_model(file_name: Any, **_: Any) -> Never:
+    """Refuse: an ONNX file has no function in JAX."""
+    raise ValueError(f"{file_name}: ONNX files are run by onnxruntime, not read by JAX")
 
 
 def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
-    """The largest difference to JAX when onnxruntime runs the file."""
-    tried = runner.trials(traced)
-    return trials.largest(file, tried, runner.session(file), "onnxruntime")
+    """Return the largest difference to JAX when onnxruntime runs the file."""
+    from msckpt_jax.onnx import runner  # onnxruntime, only where a file is run
+
+    return trials.largest(file, runner.trials(traced), runner.session(file), "onnxruntime")
+
+
+def verify(file: Path, *, dec_key: bytes | None, dec_mode: str) -> Verdict:
+    """Check the file by onnx's own checker, types and shapes too, and load it in onnxruntime."""
+    from msckpt_jax.onnx import check
+
+    checked = check.check(file)
+    facts = f"{file}: opset {checked.opset}, {checked.nodes} nodes"
+    lines = checked.problems + ([] if checked.opset is None else [facts])
+    return Verdict(not checked.problems, lines)
+
+
+def _check_opset(opset: Any) -> None:
+    if not isinstance(opset, int | np.integer) or isinstance(opset, bool):
+        raise TypeError(f"opset must be an int, not {type(opset).__name__}")
+    if opset < 0:
+        raise ValueError(f"opset must not be negative, but is {opset}")
+
+
+def _check_engine(engine: Any) -> None:
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {ENGINES}, not {engine!r}")
+
+
+def _algorithms(jaxpr: Any, exact: bool) -> Mapping[str, Any]:
+    return algorithms.needed(jaxpr)
+
+
+_ENGINE = "whether jax2onnx may make it; auto: where our own rows lack"
+TARGET = Target(
+    name="ONNX",
+    suffix=".onnx",
+    write=write,
+    export=export,
+    open=open_model,
+    difference=difference,
+    inspect=inspection.inspect,
+    verify=verify,
+    options={
+        "opset": Option(adapt.OPSET, "the version of its operators", check=_check_opset),
+        "engine": Option("auto", _ENGINE, ENGINES, _check_engine),
+        "user_info": Option(None, check=text_mapping("user_info")),
+    },
+    algorithms=_algorithms,
+    rewrites=fusions.REWRITES,
+    fusions=fusions.FUSIONS,
+    complex=False,
+    operators=ADAPTERS.keys(),
+)

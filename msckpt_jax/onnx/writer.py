@@ -7,15 +7,16 @@ that, ``<name>.onnx.data_1``: a model never stands beside weights of another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from onnx import GraphProto, ModelProto, StringStringEntryProto, TensorProto
 
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Part
 from msckpt_jax.graph import payload
+from msckpt_jax.lowering.wanted import Wanted
 from msckpt_jax.onnx.adapt import Adapted
 
 #: protobuf's limit on a message; weights are kept apart well before that.
@@ -32,28 +33,19 @@ _GRAPH, _INITIALIZER, _RAW_DATA = (
 )  # fmt: skip
 
 
-class Options(NamedTuple):
-    """How a file is written. ``encrypt`` is a function of bytes and key that gives bytes."""
-
-    split_bytes: int = SPLIT_BYTES
-    encrypt: Callable[[bytes, bytes], bytes] | None = None
-    key: bytes = b""
-    durable: bool = True
-
-
-def write(adapted: Adapted, target: Path, options: Options) -> None:
+def write(adapted: Adapted, target: Path, wanted: Wanted) -> None:
     """Write the model; it replaces an older one when it is complete, with what lies beside it."""
     weights = {name: payload.content(p) for name, p in adapted.weights.items()}
     places = [target.with_name(f"{target.name}.data{mark}") for mark in ("", "_1")]
     total = sum(map(planning.size_of, weights.values())) + adapted.model.ByteSize()
-    if not weights or total <= min(options.split_bytes, MAXIMUM_BYTES):
-        payload.write(target, list(_model(adapted.model, weights)), options)
+    if not weights or total <= min(wanted.split(SPLIT_BYTES), MAXIMUM_BYTES):
+        payload.write(target, list(_model(adapted.model, weights)), wanted)
         kept = None
     else:
         kept = places[1] if places[0].exists() else places[0]
-        payload.write(kept, list(_apart(adapted.model, weights, kept.name)), options)
+        payload.write(kept, list(_apart(adapted.model, weights, kept.name)), wanted)
         try:
-            payload.write(target, [adapted.model.SerializeToString(deterministic=True)], options)
+            payload.write(target, [adapted.model.SerializeToString(deterministic=True)], wanted)
         except BaseException:
             kept.unlink()  # no graph refers to it
             raise

@@ -16,10 +16,11 @@ import pytest
 
 import msckpt_jax as ms
 from msckpt_jax._protos import ge_ir_pb2
-from msckpt_jax.air import adapt, check, file, function
+from msckpt_jax.air import adapt, check, file
 from msckpt_jax.air.prototypes import prototypes
 from msckpt_jax.air.rows import ADAPTERS
 from msckpt_jax.air.rows.row import Row
+from msckpt_jax.air.target import open_model
 from msckpt_jax.errors import ExportError
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Const, Tensor, Value
@@ -41,7 +42,7 @@ def test_weights_are_constants_under_their_names(tmp_path: Path) -> None:
     out = ms.export(net, np.zeros((2, 3), np.float32), file_name=tmp_path / "a", file_format="AIR")
     ms.save_checkpoint(net, tmp_path / "a.ckpt")
     saved = ms.load_checkpoint(tmp_path / "a.ckpt")
-    found = function.load(out.file).parameters
+    found = open_model(out.file).parameters
     for name, value in saved.items():
         np.testing.assert_array_equal(found[name], value)
 
@@ -52,10 +53,10 @@ def test_large_weights_lie_beside_the_file(tmp_path: Path) -> None:
         out = ms.export(net, x, file_name=tmp_path / "a", file_format="AIR", split_bytes=split)
     (folder,) = (tmp_path / "air_weight").iterdir()
     assert len(list(folder.iterdir())) == 4
-    np.testing.assert_allclose(function.load(out.file)(x), net(x), rtol=1e-6)
+    np.testing.assert_allclose(open_model(out.file)(x), net(x), rtol=1e-6)
     out = ms.export(net, x, file_name=tmp_path / "a", file_format="AIR")
     assert list(tmp_path.iterdir()) == [out.file]
-    np.testing.assert_allclose(function.load(out.file)(x), net(x), rtol=1e-6)
+    np.testing.assert_allclose(open_model(out.file)(x), net(x), rtol=1e-6)
 
 
 def _beside(path: Path, **how: Any) -> Path:
@@ -116,7 +117,7 @@ def test_a_process_that_dies_is_no_obstacle(tmp_path: Path) -> None:
     assert before.items() < _files(tmp_path).items()  # there are some weights more
     for _ in range(2):
         _beside(tmp_path / "a")
-        np.testing.assert_allclose(function.load(path)(np.ones((2, 3), np.float32)),
+        np.testing.assert_allclose(open_model(path)(np.ones((2, 3), np.float32)),
                                    Mlp()(np.ones((2, 3), np.float32)), rtol=1e-6)  # fmt: skip
         assert len(_files(tmp_path)) == len(before)
 
@@ -214,7 +215,7 @@ def test_the_two_numberings_of_dtypes(tmp_path: Path) -> None:
 def test_results_given_twice_stay_two(tmp_path: Path) -> None:
     x = np.arange(3, dtype=np.float32)
     out = ms.export(lambda x: (x, x, x + 1, x), x, file_name=tmp_path / "a", file_format="AIR")
-    results = function.load(out.file)(x)
+    results = open_model(out.file)(x)
     assert [list(map(float, r)) for r in results] == [[0, 1, 2], [0, 1, 2], [1, 2, 3], [0, 1, 2]]
 
 
@@ -255,7 +256,7 @@ def test_narrow_weights(kind: str, beside: int | None, tmp_path: Path) -> None:
     model = file.read(out.file)
     assert [finding for finding in check.check(model) if finding.fault] == []
     narrow = {"float64": "float32", "int64": "int32"}[kind]
-    for name, value in function.load(out.file).parameters.items():
+    for name, value in open_model(out.file).parameters.items():
         if name in weights:
             assert value.dtype == narrow
             np.testing.assert_array_equal(value, weights[name])
@@ -273,7 +274,7 @@ def test_narrow_keeps_shards_apart(tmp_path: Path) -> None:
         with jax.transfer_guard_device_to_device("disallow"):
             out = ms.export((lambda p, x: x @ p["w"], weights), np.ones((2, 4)),
                             file_name=tmp_path / "a", file_format="AIR", narrow=True)  # fmt: skip
-    np.testing.assert_array_equal(function.load(out.file).parameters["w"], whole)
+    np.testing.assert_array_equal(open_model(out.file).parameters["w"], whole)
 
 
 @pytest.mark.parametrize(
@@ -353,7 +354,7 @@ def test_no_axes_are_all_in_mindspore(axes: Any, shape: Any, skip: bool, tmp_pat
     path = tmp_path / "a.air"
     path.write_bytes(made.model.SerializeToString())
     value = np.arange(np.prod(shape, dtype=int), dtype=np.float32).reshape(shape)
-    np.testing.assert_array_equal(function.load(path, strict=True)(value),
+    np.testing.assert_array_equal(open_model(path, strict=True)(value),
                                   value if skip else value.sum())  # fmt: skip
     assert all(op.attr["value"].t.data for op in made.model.graph[0].op if op.type == "Const")
 
@@ -410,7 +411,7 @@ def test_a_loop_with_dynamic_sizes(tmp_path: Path) -> None:
     x = jax.ShapeDtypeStruct(("b", 3), jnp.float32)
     out = ms.export(net, x, np.int32(4), file_name=tmp_path / "a", file_format="AIR", verify=True)
     values = np.arange(6, dtype=np.float32).reshape(2, 3)
-    again = jax.jit(function.load(out.file))(values, np.int32(4))
+    again = jax.jit(open_model(out.file))(values, np.int32(4))
     np.testing.assert_array_equal(again, net(values, np.int32(4)))
 
 

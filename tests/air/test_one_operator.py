@@ -14,9 +14,11 @@ import pytest
 
 from msckpt_jax import dtypes
 from msckpt_jax.air import adapt
-from msckpt_jax.api import export
+from msckpt_jax.air.target import TARGET
 from msckpt_jax.graph.graph import Graph
+from msckpt_jax.lowering.lowered import lowered
 from msckpt_jax.lowering.trace import trace
+from msckpt_jax.lowering.wanted import Lowering
 from tests.air.one_operator import DIFFERENCES, NETWORKS
 
 _FILE = Path(__file__).parent / "data" / "ms_networks.txt"
@@ -38,7 +40,7 @@ def _ours(name: str, network: Any) -> list[str]:
     else:
         function, *inputs = network
         with jax.enable_x64(name == "argmax"):
-            graph = export.lowered(trace(function, inputs), "AIR")
+            graph = lowered(trace(function, inputs), TARGET, Lowering())
     return list(_lines(adapt.adapt(graph).model.graph[0]))
 
 

@@ -282,12 +282,16 @@ def test_convert_dtypes_and_names(path: str, tmp_path: Path) -> None:
     assert "moments.conv.kernel" in found
 
 
-@pytest.mark.parametrize("suffix", ["air", "onnx"])
-def test_convert_of_models_takes_a_mindir(suffix: str, tmp_path: Path, capsys: Any) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "text"), [("air", "no AIR file"), ("onnx", "ONNX files are run by onnxruntime")]
+)
+def test_convert_of_models_that_cannot_be_read(
+    suffix: str, text: str, tmp_path: Path, capsys: Any
+) -> None:
     source, target = str(tmp_path / f"a.{suffix}"), tmp_path / "b.mindir"
     Path(source).write_bytes(b"a model")
     assert main(["convert", source, str(target)]) == 2
-    assert "only MindIR files can be converted" in capsys.readouterr().err
+    assert text in capsys.readouterr().err
     assert not target.exists()
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import msckpt_jax as ms
-from msckpt_jax.cli import inspect_mindir, main
+from msckpt_jax.cli import main
+from msckpt_jax.mindir import inspection
 
 from ..mindir.handmade import branch, network, node
 
@@ -79,7 +80,7 @@ def test_other_suffixes(path: str, tmp_path: Path, capsys: Any) -> None:
     assert main(["inspect", str(other)]) == 0
     assert "MatMul" in capsys.readouterr().out
     ms.save_checkpoint({"w": np.ones(30, np.float32)}, tmp_path / "a.ckpt")
-    assert not inspect_mindir.detect(str(tmp_path / "a.ckpt"))
+    assert not inspection.recognises(tmp_path / "a.ckpt")
 
 
 def test_damaged(tmp_path: Path, capsys: Any) -> None:

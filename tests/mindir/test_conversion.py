@@ -12,7 +12,8 @@ import onnx
 import pytest
 
 import msckpt_jax as ms
-from msckpt_jax.air import check, file, function
+from msckpt_jax.air import check, file
+from msckpt_jax.air.target import open_model
 from msckpt_jax.api import convert_model
 from msckpt_jax.cli import main
 from msckpt_jax.onnx import runner
@@ -27,7 +28,7 @@ def _run(path: Path, inputs: list[np.ndarray]) -> list[np.ndarray]:
         onnx.checker.check_model(str(path), full_check=True)
         return runner.run(path, inputs)
     assert [finding for finding in check.check(file.read(path)) if finding.fault] == []
-    found = function.load(path)(*inputs)
+    found = open_model(path)(*inputs)
     return [np.asarray(r) for r in (found if isinstance(found, tuple) else (found,))]
 
 

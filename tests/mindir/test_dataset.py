@@ -9,13 +9,12 @@ import grain
 import numpy as np
 import pytest
 
-from msckpt_jax import transforms
+from msckpt_jax import load, transforms
 from msckpt_jax._protos import mind_ir_pb2
 from msckpt_jax.api.export import export
 from msckpt_jax.errors import PreprocessorError
 from msckpt_jax.mindir import preprocessor
 from msckpt_jax.mindir.dataset import describe
-from msckpt_jax.mindir.function import load
 from tests.transforms import cases, oracle
 
 PHOTO = (cases.PHOTOS / "china.jpg").read_bytes()

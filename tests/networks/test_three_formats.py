@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 import msckpt_jax as ms
-from msckpt_jax.air import function as air
+from msckpt_jax.air.target import open_model
 from msckpt_jax.networks import bert, resnet, yolov3, yolov4
 from tests.networks.conftest import filled
 
@@ -41,7 +41,7 @@ def _mindir(file: Path) -> Mapping[str, Any]:
 
 
 def _air(file: Path) -> Mapping[str, Any]:
-    return air.load(file).parameters
+    return open_model(file).parameters
 
 
 def _onnx(file: Path) -> Mapping[str, Any]:

@@ -66,7 +66,7 @@ def test_refused_by_both_with_both_reasons(tmp_path: Path) -> None:
 
 
 def test_other_formats_have_no_other_engine(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the last for ONNX"):
+    with pytest.raises(ValueError, match="engine is for ONNX, not for MINDIR"):
         ms.export(jnp.sin, X, file_name=tmp_path / "a", engine="jax2onnx")
     with pytest.raises(ValueError, match="engine must be one of"):
         ms.export(jnp.sin, X, file_name=tmp_path / "a", file_format="ONNX", engine="fast")

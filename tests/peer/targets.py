@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from msckpt_jax.air import check, file
-from msckpt_jax.air import function as air
+from msckpt_jax.air.target import open_model
 from msckpt_jax.api.export import export
 from msckpt_jax.mindir import runner as mindspore
 from msckpt_jax.onnx import runner as onnxruntime
@@ -81,7 +81,7 @@ def _by_definition(case: Exported) -> list[np.ndarray]:
     if faults:
         raise ValueError(f"check finds {faults[0]}")
     with widened(case.case), jax.default_matmul_precision("float32"):
-        results = air.load(case.file, strict=True)(*case.inputs)
+        results = open_model(case.file, strict=True)(*case.inputs)
         return [np.asarray(x) for x in jax.tree.leaves(results)]
 
 

@@ -1,48 +1,42 @@
-"""``msckpt inspect`` of a MindIR file."""
+"""What is in a MindIR file: for ``msckpt inspect``."""
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from msckpt_jax import dtypes
-from msckpt_jax.cli import common, tables
+from msckpt_jax import display, dtypes
 from msckpt_jax.graph import meaning
 from msckpt_jax.graph.values import Tensor
 from msckpt_jax.mindir import nodes, source
 from msckpt_jax.mindir.functions import Model
-from msckpt_jax.mindir.source import Source
+from msckpt_jax.mindir.source import DecMode, Source
 
 #: Calls, tuples and the order of effects: what is left of the Python program.
 _STRUCTURE = {*nodes.SPECIAL, "Constant", ""}
 
 
-def detect(file_name: str) -> bool:
-    """Whether a file is a MindIR, by its suffix or its first two fields."""
-    path = Path(file_name)
-    if path.suffix == ".mindir" or not path.is_file():
-        return path.suffix == ".mindir"
+def recognises(path: Path) -> bool:
+    """Tell whether a file is a MindIR, by its first two fields."""
+    if not path.is_file():
+        return False
     with open(path, "rb") as file:
         head = file.read(40)
     # ModelProto: a short text (field 1, ir_version), then field 2. In a CheckPoint field 1 recurs.
     return len(head) == 40 and head[0] == 10 and head[1] < 32 and head[2 + head[1]] == 18
 
 
-def run(args: argparse.Namespace) -> int:
-    mode = source.encryption(args.file)
-    key = common.key_of(args.dec_key_file) if mode else None
-    if mode is not None and key is None:
-        return _without_key(args, mode)
-    opened = source.open_mindir(args.file, key, args.dec_mode or mode or "AES-GCM")
-    return tables.show(args, as_json(opened, common.choose(args.filter)), _facts)
+def inspect(
+    path: Path, chosen: Callable[[str], bool], *, dec_key: bytes | None, dec_mode: DecMode
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what is in a MindIR file, as JSON has it, and lines of facts."""
+    content = _content(source.open_mindir(path, dec_key, dec_mode), chosen)
+    return content, _facts(content)
 
 
-def as_json(opened: Source, chosen: Any = lambda name: True) -> dict[str, Any]:
-    """What is in a MindIR file; ``chosen`` tells which parameters to list."""
+def _content(opened: Source, chosen: Callable[[str], bool]) -> dict[str, Any]:
     proto, model, types = opened.model, Model(opened.model), nodes.Types()
     ops = Counter(
         op
@@ -100,10 +94,10 @@ def _rows(name: str, type: Any) -> Iterator[dict[str, Any]]:
 
 
 def _facts(found: dict[str, Any]) -> list[str]:
-    total = common.size(sum(row["bytes"] for row in found["parameters"]))
+    total = display.size(sum(row["bytes"] for row in found["parameters"]))
     facts = [
         f"mindir {found['mind_ir_version']} of {found['producer']}",
-        common.size(found["bytes"]),
+        display.size(found["bytes"]),
         f"{len(found['parameters']):,} parameters of {total}",
         f"{found['functions']:,} functions",
         f"cipher {found['cipher'] or 'none'}",
@@ -112,12 +106,3 @@ def _facts(found: dict[str, Any]) -> list[str]:
     ]
     notes = [f"{key}: {value}" for key, value in found["user_info"].items()]
     return [*notes, f"file: {', '.join(facts)}"]
-
-
-def _without_key(args: argparse.Namespace, mode: str) -> int:
-    if args.json:
-        print(json.dumps({"file": args.file, "format": "mindir", "cipher": mode}))
-        return 0
-    print(f"{args.file}: a MindIR encrypted with {mode}")
-    print(f"give --dec-key-file, or the key as hex digits in {common.KEY_VARIABLE}")
-    return 0

@@ -1,27 +1,30 @@
-"""``msckpt inspect`` of an ONNX file."""
+"""What is in an ONNX file: for ``msckpt inspect``."""
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from msckpt_jax.cli import common, tables
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, helper
+
+from msckpt_jax import display
 from msckpt_jax.errors import FileError
 
 
-def run(args: argparse.Namespace) -> int:
-    return tables.show(args, as_json(args.file, common.choose(args.filter)), _facts)
+def inspect(
+    path: Path, chosen: Callable[[str], bool], *, dec_key: bytes | None, dec_mode: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what is in an ONNX file, as JSON has it, and lines of facts."""
+    content = _content(str(path), chosen)
+    return content, _facts(content)
 
 
-def as_json(file_name: str, chosen: Any = lambda name: True) -> dict[str, Any]:
-    """What is in an ONNX file; ``chosen`` tells which initializers to list."""
-    import onnx
-    from google.protobuf.message import DecodeError
-
+def _content(file_name: str, chosen: Callable[[str], bool]) -> dict[str, Any]:
     try:
         model = onnx.load(file_name, load_external_data=False)
     except DecodeError:
@@ -69,8 +72,6 @@ def _described(value: Any) -> dict[str, Any]:
 
 def _weight(tensor: Any, file_name: str) -> dict[str, Any]:
     """The size is that of the numbers: small ones may be stored wider, large ones elsewhere."""
-    from onnx import helper
-
     shape, dtype = list(tensor.dims), _dtype(tensor.data_type)
     if dtype is None:
         raise FileError("an initializer has no dtype of ONNX", file=file_name, name=tensor.name)
@@ -79,8 +80,6 @@ def _weight(tensor: Any, file_name: str) -> dict[str, Any]:
 
 
 def _dtype(number: int) -> str | None:
-    from onnx import TensorProto
-
     known = number in TensorProto.DataType.values() and number != TensorProto.UNDEFINED
     return TensorProto.DataType.Name(number).lower() if known else None
 
@@ -91,11 +90,11 @@ def _location(tensor: Any) -> str | None:
 
 def _facts(found: dict[str, Any]) -> list[str]:
     opsets = ", ".join(f"{domain} {version}" for domain, version in found["opsets"].items())
-    total = common.size(sum(row["bytes"] for row in found["initializers"]))
+    total = display.size(sum(row["bytes"] for row in found["initializers"]))
     facts = [
         f"onnx IR {found['ir_version']} of {found['producer'] or 'an unnamed producer'}",
         f"opset {opsets}",
-        common.size(found["bytes"]),
+        display.size(found["bytes"]),
         f"{len(found['initializers']):,} initializers of {total}",
         f"weights in {', '.join(found['data_files'])}" if found["data_files"] else "in one file",
     ]

@@ -1,0 +1,64 @@
+"""What is in an AIR file: for ``msckpt inspect``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from msckpt_jax import display
+from msckpt_jax.air import file, meaning
+from msckpt_jax.air.check_operator import dtype_name
+from msckpt_jax.air.wiring import CONSTANTS, DATA, arguments
+from msckpt_jax.graph.evaluate import FLOW
+
+
+def inspect(
+    path: Path, chosen: Callable[[str], bool], *, dec_key: bytes | None, dec_mode: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what is in an AIR file, as JSON has it, and lines of facts."""
+    content = _content(path, chosen)
+    return content, _facts(content)
+
+
+def _content(path: Path, chosen: Callable[[str], bool]) -> dict[str, Any]:
+    model = file.read(path)
+    main = model.graph[0]
+    constants = [(op.name, op.attr["value"].t) for op in main.op if op.type in CONSTANTS]
+    counts = Counter(op.type for graph in model.graph for op in graph.op)
+    return {
+        "file": str(path),
+        "format": "air",
+        "bytes": path.stat().st_size,
+        "graphs": len(model.graph),
+        "inputs": [
+            _described(op.name, op.input_desc[0]) for op in arguments(main) if op.input_desc
+        ],
+        "operators": [
+            {"name": op, "count": count, "loads": _loads(op)}
+            for op, count in counts.most_common()
+            if op not in DATA | CONSTANTS | {"NetOutput"}
+        ],
+        "constants": [
+            _described(name, tensor.desc) | {"bytes": len(tensor.data)}
+            for name, tensor in constants
+            if chosen(name)
+        ],
+    }
+
+
+def _described(name: str, tensor: Any) -> dict[str, Any]:
+    return {"name": name, "dtype": dtype_name(tensor.dtype), "shape": list(tensor.shape.dim)}
+
+
+def _loads(op: str) -> bool:
+    return op in meaning.MEANINGS or op.removeprefix("Stateless") in FLOW
+
+
+def _facts(content: dict[str, Any]) -> list[str]:
+    total = sum(row["bytes"] for row in content["constants"])
+    return [
+        f"{content['file']}: AIR, {display.size(content['bytes'])}, {content['graphs']} graphs, "
+        f"{len(content['constants'])} constants of {display.size(total)}"
+    ]

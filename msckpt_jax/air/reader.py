@@ -1,0 +1,249 @@
+"""An AIR file, of GE, MindSpore or ours, to a Graph of GE's operators.
+
+An operator's inputs come in the order of its prototype: None for an optional one that is not fed, a
+tuple for a dynamic one. Its attributes are the file's over the prototype's defaults.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
+from math import prod
+from typing import Any
+
+import jax
+import numpy as np
+
+from msckpt_jax.air import check, file
+from msckpt_jax.air.meaning import POSITIONS
+from msckpt_jax.air.prototypes import Prototype, prototypes
+from msckpt_jax.air.wiring import CONSTANTS, DATA, arguments, end, ports, results, sources
+from msckpt_jax.dtypes import BY_GE
+from msckpt_jax.errors import AirError
+from msckpt_jax.graph.evaluate import FLOW
+from msckpt_jax.graph.graph import Graph, Node
+from msckpt_jax.graph.program import Program
+from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Parameter, Tensor, Value
+
+#: GE's numbers for a size, and for all sizes of a shape, that the file leaves open.
+_OPEN, _ANY = -1, -2
+#: The names that writers number; a weight has a name of its own.
+_NUMBERED = re.compile(r"Const_\d+")
+#: An optional input that is not fed.
+_MISSING = Const(None)
+
+
+def read(file_name: str | os.PathLike[str]) -> Program:
+    """Read an AIR file.
+
+    Raises:
+        AirError: it is no AIR file, damaged, or refers to what is not in it.
+        FileNotFoundError: there is no such file.
+    """
+    path = os.fspath(file_name)
+    model = file.read(path)
+    if faults := check.references(model):
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        text = f"{faults[0].where}: {faults[0].problem}{more}; msckpt verify lists all"
+        raise AirError(text, file=path)
+    graph = _Reader(model, path).main()
+    result = graph.outputs[0] if len(graph.outputs) == 1 else tuple(graph.outputs)
+    return Program(path, "AirFunction", graph, tuple(graph.inputs), result, AirError)
+
+
+class _Reader:
+    """Reads each graph of a file once, however many operators it is the body of."""
+
+    def __init__(self, model: Any, path: str):
+        self.path = path
+        self._messages = {message.name: message for message in model.graph}
+        self._main = model.graph[0]
+        self._bodies: dict[str, Graph] = {}
+
+    def main(self) -> Graph:
+        return self._graph(self._main, weights=True)
+
+    def _body(self, name: str) -> Graph:
+        if name not in self._bodies:
+            self._bodies[name] = self._graph(self._messages[name], weights=False)
+        return self._bodies[name]
+
+    def _graph(self, message: Any, weights: bool) -> Graph:
+        graph = Graph(message.name)
+        values: dict[str, list[Any]] = {}
+        for op in self._ordered(message):
+            if op.type in CONSTANTS:
+                values[op.name] = [self._constant(graph, op, weights)]
+                continue
+            values[op.name] = [Value(_type(described), op.name) for described in op.output_desc]
+            if op.type not in DATA and op.type != "NetOutput":
+                graph.nodes.append(self._node(op, values))
+        graph.inputs = [self._argument(op, values[op.name][0]) for op in arguments(message)]
+        graph.outputs = [values[source.name][source.index] for source in results(message)]
+        return graph
+
+    def _ordered(self, message: Any) -> list[Any]:
+        """The operators of a graph such that each comes after its sources."""
+        by_name = {op.name: op for op in message.op}
+        edges = {
+            op.name: [source.name for source in map(end, op.input) if source] for op in message.op
+        }
+        try:
+            return [by_name[name] for name in TopologicalSorter(edges).static_order()]
+        except CycleError as error:
+            cycle = " -> ".join(error.args[1])
+            text = f"graph {message.name!r} has a cycle: {cycle}"
+            raise AirError(text, file=self.path) from None
+
+    def _constant(self, graph: Graph, op: Any, weights: bool) -> Const | Parameter:
+        """A weight of the main graph, or a constant of the program."""
+        data = self._data(op)
+        if not weights or data.dtype.kind in "biu" or _NUMBERED.fullmatch(op.name):
+            return Const(data)
+        graph.parameters[op.name] = Parameter(Tensor(data.dtype, data.shape), op.name, data)
+        return graph.parameters[op.name]
+
+    def _data(self, op: Any) -> np.ndarray:
+        """The numbers of a Const, a view of the message's bytes."""
+        tensor = op.attr["value"].t
+        shape, dtype = tuple(tensor.desc.shape.dim), self._dtype(tensor.desc)
+        wanted = prod(shape) * dtype.itemsize
+        if any(dim < 0 for dim in shape) or len(tensor.data) != wanted:
+            raise AirError(
+                f"the constant {op.name!r} of shape {shape} does not fit its bytes",
+                file=self.path,
+                expected=wanted,
+                found=len(tensor.data),
+            )
+        return np.frombuffer(tensor.data, dtype).reshape(shape)
+
+    def _argument(self, op: Any, value: Value) -> Value:
+        """An input; of any rank where the file leaves that open, which is listed as one size."""
+        if value.type is UNKNOWN:
+            value.type = Tensor(self._dtype(op.output_desc[0]), ("?",))
+        return value
+
+    def _node(self, op: Any, values: Mapping[str, list[Any]]) -> Node:
+        operands: list[Operand] = [
+            _MISSING if source is None else values[source.name][source.index]
+            for source in sources(op)
+        ]
+        bodies = tuple(map(self._body, op.subgraph_name))
+        outputs = tuple(values[op.name])
+        kind = op.type.removeprefix("Stateless")
+        if kind in FLOW:
+            self._check_flow(op, kind, operands, bodies)
+            return Node(kind, tuple(operands), outputs, {}, bodies)
+        prototype = prototypes().get(op.type)
+        if prototype is None:  # the meaning, if there is one, is the user's
+            return Node(op.type, tuple(operands), outputs, _written(op))
+        inputs = _in_order(operands, op, prototype)
+        return Node(op.type, inputs, outputs, self._attributes(op, prototype))
+
+    def _attributes(self, op: Any, prototype: Prototype) -> dict[str, Any]:
+        defaults = {
+            name: attribute.value
+            for name, attribute in prototype.attributes.items()
+            if attribute.default is not None
+        }
+        attributes = defaults | _written(op)
+        if op.type in POSITIONS:
+            described = op.output_desc[POSITIONS[op.type]]
+            attributes["index_dtype"] = jax.dtypes.canonicalize_dtype(self._dtype(described))
+        return attributes
+
+    def _check_flow(
+        self, op: Any, kind: str, operands: list[Operand], bodies: tuple[Graph, ...]
+    ) -> None:
+        """Refuse an operator whose bodies do not take what it gives them, or give other results."""
+        given = len(operands) - (kind in ("If", "Case"))
+        outputs = len(op.output_desc)
+        wanted = [(given, outputs)] * max(1, len(bodies))
+        if kind == "While":
+            wanted = [(given, 1), (given, given)]
+        if kind == "If":
+            wanted = [(given, outputs)] * 2
+        sizes = [(len(body.inputs), len(body.outputs)) for body in bodies]
+        if sizes != wanted:
+            raise AirError(
+                f"the bodies of {op.name!r} ({op.type}) take and give other numbers of values",
+                file=self.path,
+                expected=wanted,
+                found=sizes,
+            )
+
+    def _dtype(self, described: Any) -> np.dtype:
+        row = BY_GE.get(described.dtype)
+        if row is None:
+            raise AirError("a dtype that JAX does not have", file=self.path, found=described.dtype)
+        return row.array
+
+
+def _in_order(operands: list[Operand], op: Any, prototype: Prototype) -> tuple[Operand, ...]:
+    """The operands by the ports of the prototype."""
+    where = ports(op, prototype)
+    inputs: list[Operand] = []
+    for port in prototype.inputs:
+        if port.dynamic:
+            members = [name for name in where if name.rstrip("0123456789") == port.name]
+            inputs.append(tuple(operands[where[name]] for name in members))
+        else:
+            at = where.get(port.name, len(operands))
+            inputs.append(operands[at] if at < len(operands) else _MISSING)
+    while inputs and inputs[-1] is _MISSING:
+        inputs.pop()
+    return tuple(inputs)
+
+
+def _type(described: Any) -> Tensor:
+    row = BY_GE.get(described.dtype)
+    dims = list(described.shape.dim)
+    if row is None or _ANY in dims:
+        return UNKNOWN
+    return Tensor(row.array, tuple("?" if dim == _OPEN else dim for dim in dims))
+
+
+_PLAIN = {"s": lambda a: a.s.decode("utf-8", "replace"), "i": lambda a: a.i, "f": lambda a: a.f}
+_PLAIN |= {"b": lambda a: a.b, "dt": lambda a: a.dt}
+_LISTS = {1: "s", 2: "i", 3: "f", 4: "b", 10: "dt"}
+
+
+def _written(op: Any) -> dict[str, Any]:
+    """The attributes in the file, but for GE's own, of plain kinds."""
+    attributes = {}
+    for name, attribute in op.attr.items():
+        kind = attribute.WhichOneof("value")
+        if name.startswith("_") or name == "is_input_const":
+            continue
+        if kind in _PLAIN:
+            attributes[name] = _PLAIN[kind](attribute)
+        elif kind == "list" and attribute.list.val_type in _LISTS:
+            attributes[name] = list(getattr(attribute.list, _LISTS[attribute.list.val_type]))
+    return attributes
+
+
+def as_described(node: Node, values: Any) -> None:
+    """Refuse results that have other dtypes and shapes than the file says.
+
+    Raises:
+        AirError: with the operator, and both sides.
+    """
+    for index, (output, value) in enumerate(zip(node.outputs, values, strict=False)):
+        if value is None or output.type is UNKNOWN:
+            continue
+        dtype = jax.dtypes.canonicalize_dtype(output.type.dtype)
+        shape = np.shape(value)
+        if jax.numpy.result_type(value) != dtype or not _fits(output.type.shape, shape):
+            raise AirError(
+                f"output {index} of {output.name!r} ({node.op}) is not what the file says",
+                expected=f"{dtype}{list(output.type.shape)}",
+                found=f"{jax.numpy.result_type(value)}{list(shape)}",
+            )
+
+
+def _fits(described: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
+    return len(described) == len(shape) and all(
+        isinstance(dim, str) or dim == size for dim, size in zip(described, shape, strict=True)
+    )

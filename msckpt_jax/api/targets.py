@@ -1,0 +1,87 @@
+"""The model formats, by name and by file. A new one is a package with a ``target.py``, and a row.
+
+Modules of formats are imported when one of their files, or one of their options, is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from msckpt_jax.lowering.target import Option, Target
+
+
+class _Row(NamedTuple):
+    """The package of a format, the ending of its files, and whether others are looked into."""
+
+    package: str
+    suffix: str
+    by_content: bool = False
+
+
+_TARGETS: Mapping[str, _Row] = {
+    "MINDIR": _Row("mindir", ".mindir", by_content=True),
+    "AIR": _Row("air", ".air"),
+    "ONNX": _Row("onnx", ".onnx"),
+}
+NAMES = tuple(_TARGETS)
+DEFAULT = NAMES[0]
+SUFFIXES = tuple(row.suffix for row in _TARGETS.values())
+
+
+def named(name: str) -> Target:
+    """Return the target of a name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in _TARGETS:
+        raise ValueError(f"file_format must be one of {', '.join(NAMES)}, not {name!r}")
+    return importlib.import_module(f"msckpt_jax.{_TARGETS[name].package}.target").TARGET
+
+
+def of_suffix(path: str | os.PathLike[str]) -> Target | None:
+    """Return the target whose files end as the path does, or None."""
+    suffix = Path(path).suffix
+    return next((named(name) for name, row in _TARGETS.items() if row.suffix == suffix), None)
+
+
+def of_file(path: str | os.PathLike[str]) -> Target | None:
+    """Return the target that a file is of, by its ending, else by its content; or None."""
+    if (target := of_suffix(path)) is not None:
+        return target
+    looking = (named(name) for name, row in _TARGETS.items() if row.by_content)
+    return next((target for target in looking if target.recognises(Path(path))), None)
+
+
+def every() -> Iterator[Target]:
+    """Yield all targets."""
+    return map(named, NAMES)
+
+
+def options() -> dict[str, tuple[Option, list[str]]]:
+    """Return the options that not all targets heed, with the names of those that do."""
+    known: dict[str, tuple[Option, list[str]]] = {}
+    for target in every():
+        for name, option in target.options.items():
+            known.setdefault(name, (option, []))[1].append(target.name)
+    return known
+
+
+def options_for(target: Target, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of a target: those asked for, checked, and the defaults of the others.
+
+    Raises:
+        ValueError: this target does not heed an option.
+    """
+    for name, value in asked.items():
+        if name in target.options:
+            target.options[name].check(value)
+        else:
+            option, names = options()[name]
+            option.check(value)
+            raise ValueError(f"{name} is for {' and '.join(names)}, not for {target.name}")
+    return {name: option.default for name, option in target.options.items()} | dict(asked)

@@ -1,0 +1,34 @@
+"""The options of model formats on the command line: those that their targets describe."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Container
+from typing import Any
+
+from msckpt_jax.api import targets
+
+
+def add(parser: argparse.ArgumentParser, only: Container[str] | None = None) -> None:
+    """Add the options of all model formats, or those of some names."""
+    for name, (option, names) in targets.options().items():
+        if not option.help or (only is not None and name not in only):
+            continue
+        how: dict[str, Any] = {"help": f"of {' and '.join(names)} files: {option.help}"}
+        if isinstance(option.default, bool):
+            how["action"] = "store_true"
+        else:
+            how["default"] = option.default
+            how["type"] = str if option.default is None else type(option.default)
+            how["choices"] = option.choices or None
+            how["help"] += "" if option.default is None else f" (default: {option.default})"
+        parser.add_argument(f"--{name}", **how)
+
+
+def asked(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of model formats that have other values than their defaults."""
+    return {
+        name: value
+        for name, (option, _) in targets.options().items()
+        if (value := getattr(args, name, option.default)) != option.default
+    }

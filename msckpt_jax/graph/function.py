@@ -1,0 +1,175 @@
+"""A model file as a function of JAX, whatever its format."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from msckpt_jax import display
+from msckpt_jax.graph import listing
+from msckpt_jax.graph.evaluate import FLOW, Check, Meaning, evaluate
+from msckpt_jax.graph.graph import Graph
+from msckpt_jax.graph.program import Program
+from msckpt_jax.graph.values import Const, Operand, Tensor, Value
+
+if TYPE_CHECKING:
+    from msckpt_jax.transforms import Pipeline
+
+
+class ModelFunction:
+    """A model as a function: ``f(*inputs)``, or ``f.apply(parameters, *inputs)``.
+
+    It is plain JAX: ``jit``, ``grad`` and ``vmap`` work on both. Under ``jit``, ``f`` makes its
+    weights constants of the compiled program; ``jax.jit(f.apply)(f.parameters, x)`` does not.
+    ``MindIRFunction`` and ``AirFunction`` are two names of this class.
+
+    Attributes:
+        file: the file's path.
+        parameters: name to weight, read-only arrays over the file until they are used. Of an AIR
+            file these are its floating-point constants that have names of their own.
+        inputs: for each argument its ``jax.ShapeDtypeStruct``, or nested tuples of them; dynamic
+            dimensions are None.
+        graph: the operators that are computed, MindSpore's or GE's.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        table: Mapping[str, Meaning],
+        rules: Mapping[str, Meaning] | None = None,
+        check: Check | None = None,
+    ):
+        self.file = program.path
+        self.graph: Graph = program.graph
+        self.parameters = {name: p.data for name, p in self.graph.parameters.items()}
+        self.inputs = tuple(_nested(argument, _struct) for argument in program.arguments)
+        self._meanings = _meanings(program, {**table, **(rules or {})})
+        self._program, self._check = program, check
+        self._on_device: dict[str, Any] | None = None
+
+    @functools.cached_property
+    def preprocess(self) -> Pipeline | None:
+        """What the file has to prepare an image, or None: a callable, and a Grain ``Map``.
+
+        ``f(f.preprocess(image_bytes)[None])`` is the result for a batch of one image.
+
+        Raises:
+            PreprocessorError: the section is damaged, or has an operator without a counterpart.
+        """
+        make = self._program.preprocess
+        return None if make is None else make()
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Compute the model's result, with its own weights.
+
+        Args:
+            inputs: arrays, and tuples of arrays where the model takes them. Dimensions may differ
+                from the file's where no constant in the graph fixes them.
+
+        Raises:
+            TypeError: another number of inputs, or of another structure.
+        """
+        if self._on_device is None:
+            with jax.ensure_compile_time_eval():
+                self._on_device = {k: jnp.asarray(v) for k, v in self.parameters.items()}
+        return self._run(self._on_device, inputs)
+
+    def apply(self, parameters: Mapping[str, Any], *inputs: Any) -> Any:
+        """Compute the model's result with other weights, all of them given by name.
+
+        Raises:
+            KeyError: a parameter is missing, or the model has none of a name.
+            TypeError: another number of inputs, or of another structure.
+        """
+        self._check_names(parameters)
+        return self._run(parameters, inputs)
+
+    def _run(self, parameters: Mapping[str, Any], inputs: tuple[Any, ...]) -> Any:
+        flat = self._flat(inputs)
+        try:
+            outputs = evaluate(self.graph, self._meanings, parameters, flat, self._check)
+        except Exception as error:
+            error.add_note(f"of {self.file}")
+            raise
+        results = iter(map(_array, outputs))
+        return _nested(self._program.result, lambda _: next(results))
+
+    def _check_names(self, parameters: Mapping[str, Any]) -> None:
+        if parameters.keys() == self.parameters.keys():
+            return
+        missing = [name for name in self.parameters if name not in parameters]
+        unknown = [name for name in parameters if name not in self.parameters]
+        text = f"parameters are missing: {_some(missing)}" if missing else ""
+        if unknown:
+            close = difflib.get_close_matches(str(unknown[0]), missing or list(self.parameters), 1)
+            nearest = f" (nearest: {close[0]!r})" if close else ""
+            text += f"{'; ' if text else ''}the model has no {_some(unknown)}{nearest}"
+        raise KeyError(f"{self.file}: {text}; f.parameters has them all")
+
+    def _flat(self, inputs: tuple[Any, ...]) -> list[Any]:
+        given, wanted = jax.tree.structure(inputs), jax.tree.structure(self.inputs)
+        if given != wanted:
+            names = [value.name for value in self.graph.inputs]
+            raise TypeError(f"the model takes {names}, {self.inputs}, not {given}")
+        return [jnp.asarray(leaf) for leaf in jax.tree.leaves(inputs)]
+
+    @property
+    def _title(self) -> str:
+        return f"{self._program.kind} of {self.file}"
+
+    def __repr__(self) -> str:
+        return listing.text(self._title, self.graph)
+
+    def _repr_html_(self) -> str:
+        return display.page(self._title, *listing.html(self.graph))
+
+
+def _meanings(program: Program, known: Mapping[str, Meaning]) -> dict[str, Meaning]:
+    """The meaning of each operator of a program.
+
+    Raises:
+        FileError: operators without one, all of which it names; as the program's own exception.
+    """
+    nodes = (node for graph in program.graph.graphs() for node in graph.nodes)
+    counts = Counter(node.op for node in nodes if node.op not in FLOW)
+    missing = [f"{op} ({count})" for op, count in sorted(counts.items()) if op not in known]
+    if missing:
+        raise program.error(
+            f"no meaning in JAX for the operators {', '.join(missing)}; give one each: "
+            "load(..., rules={'Op': lambda *inputs, **attributes: ...})",
+            file=program.path,
+        )
+    return {op: known[op] for op in counts}
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" * (len(names) > 5))
+
+
+def _nested(operand: Operand, leaf: Any) -> Any:
+    if isinstance(operand, tuple) and not isinstance(operand, Const):
+        return tuple(_nested(part, leaf) for part in operand)  # type: ignore[arg-type]
+    return leaf(operand)
+
+
+def _struct(value: Value) -> Any:
+    type: Tensor = value.type
+    shape = tuple(dim if isinstance(dim, int) else None for dim in type.shape)
+    return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(type.dtype))  # type: ignore[arg-type]
+
+
+def _array(output: Any) -> Any:
+    """Results are arrays; None stays."""
+    if isinstance(output, tuple):
+        return tuple(map(_array, output))
+    return output if output is None or isinstance(output, str) else jnp.asarray(output)
+
+
+#: The public names, by the format that users have; MindSpore has no name for either.
+AirFunction = MindIRFunction = ModelFunction

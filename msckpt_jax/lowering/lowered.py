@@ -1,0 +1,43 @@
+"""From a traced function to the graph that a target's file is written from."""
+
+from __future__ import annotations
+
+from msckpt_jax.graph import check
+from msckpt_jax.graph.graph import Graph
+from msckpt_jax.lowering import pairs
+from msckpt_jax.lowering.canonical import canonicalise
+from msckpt_jax.lowering.context import Options
+from msckpt_jax.lowering.lower import lower
+from msckpt_jax.lowering.rules import RULES
+from msckpt_jax.lowering.target import Target
+from msckpt_jax.lowering.trace import Traced
+from msckpt_jax.lowering.wanted import Lowering
+
+
+def lowered(traced: Traced, target: Target, how: Lowering) -> Graph:
+    """Return the graph of a function, checked against MindSpore's operators.
+
+    Where the target keeps to MindSpore's kernels there are casts around some nodes.
+
+    Raises:
+        ExportError: what cannot be expressed: all of it, each with the user's line.
+    """
+    rules = dict(how.rules or {})
+    keep = (*rules, *target.keep)
+    jaxpr, weights = traced.jaxpr, traced.weights
+    algorithms = target.algorithms(jaxpr, how.exact)
+    if not target.complex and pairs.needed(jaxpr):
+        jaxpr = pairs.split(canonicalise(jaxpr, fuse=False, rules=algorithms, keep=keep))
+        weights = {name: pairs.stored(value) for name, value in weights.items()}
+    jaxpr = canonicalise(
+        jaxpr,
+        fuse=how.fuse,
+        exact=how.exact,
+        rules={**algorithms, **(target.rewrites if how.fuse else {})},
+        keep=keep,
+        more=target.fusions if how.fuse else (),
+    )
+    options = Options({**RULES, **rules}, how.exact, how.target, target.kernels)
+    graph = lower(jaxpr, weights, list(traced.inputs), options)
+    check.check(graph, kernels=target.kernels)
+    return graph

@@ -1,0 +1,119 @@
+"""What a model format is: the one object that the doors know of it.
+
+Each of ``mindir``, ``air`` and ``onnx`` offers such an object as ``target.TARGET``, and
+:mod:`msckpt_jax.api.targets` lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from msckpt_jax._compat import ClosedJaxpr
+from msckpt_jax.graph.function import ModelFunction
+from msckpt_jax.graph.graph import Graph
+from msckpt_jax.lowering.fusions import Fusion
+from msckpt_jax.lowering.rewrites import Rewrite
+from msckpt_jax.lowering.trace import Traced
+from msckpt_jax.lowering.wanted import Lowering, Wanted
+
+
+class Option(NamedTuple):
+    """An argument of ``export`` that some formats heed and others do not.
+
+    Attributes:
+        default: the value that asks for nothing.
+        help: for the command line, which has no such option where this is empty.
+        choices: the values that there are; any where this is empty.
+        check: refuses wrong values, by a TypeError or a ValueError.
+    """
+
+    default: Any
+    help: str = ""
+    choices: tuple[str, ...] = ()
+    check: Callable[[Any], None] = lambda value: None
+
+
+def text_mapping(name: str) -> Callable[[Any], None]:
+    """Return the check of an argument of that name that maps strings to strings, or is None."""
+
+    def check(value: Any) -> None:
+        pairs = [] if value is None else [(None, None)]
+        if isinstance(value, Mapping):
+            pairs = [*value.items()]
+        if not all(isinstance(text, str) for pair in pairs for text in pair):
+            raise TypeError(f"{name} must be a mapping of strings to strings")
+
+    return check
+
+
+class Written(NamedTuple):
+    """A file that was written: the one to load, its graph (None: another's work), and notes."""
+
+    file: Path
+    graph: Graph | None
+    notes: Sequence[str]
+
+
+class Verdict(NamedTuple):
+    """Whether a file is sound, and the lines that say so."""
+
+    sound: bool
+    lines: Sequence[str]
+
+
+#: ``key_of(mode)`` gives the key of a file that is encrypted so.
+KeyOf = Callable[[str], bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A model format.
+
+    Attributes:
+        name: ``file_format`` of ``export``. suffix: the ending of its files.
+        write: from a graph, a path and what is wanted to the file to load and notes.
+        open: from a path, the key, the cipher and the user's rules to a function of JAX.
+        difference: the largest difference between a file's results and the traced function's.
+        inspect: what is in a file, as JSON has it, and lines of facts; of its weights those whose
+            names are chosen. Takes the path, the choice, the key and the cipher.
+        verify: whether a file is sound; takes the path, the key, the cipher and options.
+        options: the arguments of ``export`` that it heeds and others do not, by name.
+        verify_options: those of the options that ``verify`` heeds.
+        kernels: whether the graph keeps to the dtypes that MindSpore's CPU has kernels for.
+        keep: primitives that it has operators for, where MindSpore's CPU lacks them or errs.
+        algorithms: rewrites for the primitives that it lacks, for a jaxpr and whether exact.
+        rewrites: further ones, where operators are fused. fusions: its own, beside those of all.
+        complex: whether it has complex dtypes; else each such array becomes a pair.
+        operators: MindSpore's operators that can be written; None: all of them.
+        vocabulary: whose operators the graph of an open file has.
+        export: writes a function in other ways than by ``write``; takes what ``write`` takes, with
+            the traced function and another function, which lowers it, for the graph.
+        describe: makes an input and a section of the file of a data set, or None.
+        cipher: the cipher of an encrypted file, or None; a format without it has no ciphers.
+        recognises: whether a file is of the format by its content.
+    """
+
+    name: str
+    suffix: str
+    write: Callable[[Graph, Path, Wanted], tuple[Path, Sequence[str]]]
+    open: Callable[..., ModelFunction]
+    difference: Callable[[Path, Traced, Wanted], float]
+    inspect: Callable[..., tuple[dict[str, Any], list[str]]]
+    verify: Callable[..., Verdict]
+    options: Mapping[str, Option] = field(default_factory=dict)
+    verify_options: tuple[str, ...] = ()
+    kernels: bool = False
+    keep: tuple[str, ...] = ()
+    algorithms: Callable[[ClosedJaxpr, bool], Mapping[str, Rewrite]]
+    rewrites: Mapping[str, Rewrite] = field(default_factory=dict)
+    fusions: Sequence[Fusion] = ()
+    complex: bool = True
+    operators: Collection[str] | None = None
+    vocabulary: str = "MindSpore"
+    export: Callable[[Traced, Path, Wanted, Lowering, Callable[[], Graph]], Written] | None = None
+    describe: Callable[[Any], tuple[Any, Any]] | None = None
+    cipher: Callable[[Path], str | None] | None = None
+    recognises: Callable[[Path], bool] = lambda path: False
