@@ -10,14 +10,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from msckpt_jax.api.jobs import Job
 from msckpt_jax.checkpoint import snapshot
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.errors import AsyncSaveError, CheckpointError
-
-if TYPE_CHECKING:
-    from msckpt_jax.api.jobs import Job
 
 _lock = threading.Lock()
 _pending: list[AsyncSave] = []

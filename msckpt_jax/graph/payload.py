@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint import writer as bytes_writer
 from msckpt_jax.checkpoint.plan import Part, Plan
 from msckpt_jax.graph.values import Parameter
-
-if TYPE_CHECKING:
-    pass
 
 
 class Options(Protocol):

@@ -5,26 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 
 from msckpt_jax.errors import ExportError
-
-if TYPE_CHECKING:
-    from msckpt_jax.lowering.trace import Traced
-
+from msckpt_jax.lowering.trace import Traced
 
 #: float32 kernels of MindSpore and XLA agree to this; smaller dtypes to their own precision.
 RTOL, ATOL = 1e-3, 1e-5
 
 #: Dynamic sizes begin here in the two trials; those of different names differ.
 _DYNAMIC = (3, 4)
-
-
 _NAME = re.compile(r"[A-Za-z_]\w*")
-
 
 #: Inputs, and JAX's results.
 Trial: TypeAlias = tuple[list[np.ndarray], list[np.ndarray]]

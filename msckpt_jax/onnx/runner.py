@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -13,9 +13,7 @@ from onnx import external_data_helper, helper
 
 from msckpt_jax.lowering import pairs
 from msckpt_jax.lowering import trials as trying
-
-if TYPE_CHECKING:
-    from msckpt_jax.lowering.trace import Traced
+from msckpt_jax.lowering.trace import Traced
 
 _BF16, _F32 = onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT
 
