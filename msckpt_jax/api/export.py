@@ -34,7 +34,7 @@ def export(
     net: Any,
     *inputs: Any,
     file_name: Any,
-    file_format: str = "MINDIR",
+    file_format: str = targets.DEFAULT,
     enc_key: bytes | None = None,
     enc_mode: str | Callable[[bytes, bytes], bytes] = "AES-GCM",
     custom_func: Callable[[Any], Any] | None = None,
