@@ -1,0 +1,39 @@
+"""What GE's operators compute, in JAX: the judge of AIR files, and the way to run one.
+
+Written from the operators' definitions in CANN's headers, not from the rows that we export by.
+Each module has one ``TABLE``: operator name to a function of its inputs, in the order of the
+prototype, None where an optional one is not given, a tuple for a dynamic one. Attributes come by
+keyword, the prototype's defaults filled in; a meaning names those that it uses. A result that the
+definition leaves open is None; operands for which it does are a ValueError. What must be constant
+(a shape, axes, paddings) is read with :func:`operands.ints`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msckpt_jax.air.meaning import (
+    arrays,
+    elementwise,
+    indexing,
+    linear,
+    networks,
+    pooling,
+    reductions,
+)
+from msckpt_jax.air.meaning.operands import Meaning
+
+#: Results whose dtype no attribute says, only the file: int32 or int64. It comes to the operator's
+#: meaning as one more attribute, ``index_dtype``.
+POSITIONS: Mapping[str, int] = {"Cummax": 1, "Cummin": 1}
+
+#: GE's operator -> what it computes.
+MEANINGS: Mapping[str, Meaning] = (
+    elementwise.TABLE
+    | arrays.TABLE
+    | indexing.TABLE
+    | reductions.TABLE
+    | networks.TABLE
+    | pooling.TABLE
+    | linear.TABLE
+)

@@ -1,0 +1,132 @@
+"""Operators that find positions, and those that read and write at positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+
+from msckpt_jax.air.meaning.operands import Meaning, axes_of, dtype_of, ints
+
+
+def _in_range(indices: Any, size: Any) -> Any:
+    """Indices; GE does not say what those out of range give, so there must be none."""
+    if not isinstance(indices, Tracer):
+        wrong = (np.asarray(indices) < 0) | (np.asarray(indices) >= np.asarray(size))
+        if wrong.any():
+            raise ValueError(f"indices out of range, such as {np.asarray(indices)[wrong][0]}")
+    return indices
+
+
+def _arg(function: Callable[..., Any]) -> Meaning:
+    def meaning(x: Any, axis: Any, *, dtype: int) -> Any:
+        (axis,) = axes_of(axis, x.ndim)
+        return function(x, axis).astype(dtype_of(dtype))
+
+    return meaning
+
+
+def _arg_with_value(function: Callable[..., Any]) -> Meaning:
+    """The index, int32, and the element there."""
+
+    def meaning(x: Any, *, dimension: int, keep_dims: bool) -> Any:
+        axis = dimension % x.ndim
+        index = function(x, axis, keepdims=True)
+        results = index.astype(jnp.int32), jnp.take_along_axis(x, index, axis)
+        return results if keep_dims else tuple(jnp.squeeze(part, axis) for part in results)
+
+    return meaning
+
+
+def _gather(x: Any, indices: Any, axis: Any, *, batch_dims: int) -> Any:
+    (axis,) = axes_of(axis, x.ndim)
+    batch = batch_dims % x.ndim
+    _in_range(indices, x.shape[axis])
+    take = partial(jnp.take, axis=axis - batch, mode="clip")
+    for _ in range(batch):
+        take = jax.vmap(take)
+    return take(x, indices)
+
+
+def _points(x: Any, indices: Any) -> tuple[Any, ...]:
+    """The positions in ``x`` that the last axis of ``indices`` names."""
+    return tuple(jnp.moveaxis(_in_range(indices, x.shape[: indices.shape[-1]]), -1, 0))
+
+
+def _elements(x: Any, indices: Any, axis: int) -> tuple[Any, ...]:
+    """The positions in ``x`` that differ from those in ``indices`` along one axis only."""
+    grid = list(jnp.indices(indices.shape, sparse=True))
+    grid[axis % x.ndim] = _in_range(indices, x.shape[axis])
+    return tuple(grid)
+
+
+def _gather_nd(x: Any, indices: Any) -> Any:
+    return jnp.asarray(x)[_points(x, indices)]
+
+
+def _gather_elements(x: Any, index: Any, *, dim: int) -> Any:
+    return jnp.asarray(x)[_elements(x, index, dim)]
+
+
+def _scatter_nd(method: str) -> Meaning:
+    def meaning(x: Any, indices: Any, updates: Any) -> Any:
+        return getattr(jnp.asarray(x).at[_points(x, indices)], method)(updates)
+
+    return meaning
+
+
+def _scatter_into_zeros(indices: Any, updates: Any, shape: Any) -> Any:
+    return _scatter_nd("add")(jnp.zeros(ints(shape), updates.dtype), indices, updates)
+
+
+def _scatter_elements(x: Any, indices: Any, updates: Any, *, axis: int, reduction: str) -> Any:
+    method = {"none": "set", "add": "add", "mul": "multiply"}[reduction]
+    return getattr(jnp.asarray(x).at[_elements(x, indices, axis)], method)(updates)
+
+
+def _sort(x: Any, *, axis: int, descending: bool) -> Any:
+    axis = axis % x.ndim
+    index = lax.broadcasted_iota(jnp.int32, x.shape, axis)
+    key = ~x if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool else -x
+    _, values, order = lax.sort(
+        (key if descending else x, x, index), dimension=axis, num_keys=1, is_stable=True
+    )
+    return values, order
+
+
+def _top_k(x: Any, k: Any, *, largest: bool, dim: int) -> Any:
+    axis = dim % x.ndim
+    (count,) = ints(k)
+    moved = jnp.moveaxis(x, axis, -1)
+    values, order = lax.top_k(moved if largest else -moved, count)
+    values = values if largest else -values
+    return jnp.moveaxis(values, -1, axis), jnp.moveaxis(order, -1, axis)
+
+
+TABLE: dict[str, Meaning] = {
+    "ArgMaxWithValue": _arg_with_value(jnp.argmax),
+    "ArgMinWithValue": _arg_with_value(jnp.argmin),
+    "ArgMaxV2": _arg(jnp.argmax),
+    "ArgMin": _arg(jnp.argmin),
+    "GatherElements": _gather_elements,
+    "GatherNd": _gather_nd,
+    "GatherV2": _gather,
+    "ScatterElements": _scatter_elements,
+    "ScatterNd": _scatter_into_zeros,
+    "ScatterNdAdd": _scatter_nd("add"),
+    "ScatterNdUpdate": _scatter_nd("set"),
+    "Sort": _sort,
+    "TensorScatterAdd": _scatter_nd("add"),
+    "TensorScatterMax": _scatter_nd("max"),
+    "TensorScatterMin": _scatter_nd("min"),
+    "TensorScatterSub": _scatter_nd("subtract"),
+    "TensorScatterUpdate": _scatter_nd("set"),
+    "TopK": _top_k,
+    "TopKV2": _top_k,
+}

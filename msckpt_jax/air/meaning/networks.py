@@ -1,0 +1,121 @@
+"""Layers of networks: products, convolutions, normalization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+
+from msckpt_jax.air.meaning.operands import Meaning, along, ints
+
+
+def _matmul(
+    x: Any, y: Any, bias: Any = None, offset: Any = None, *,
+    transpose_x1: bool, transpose_x2: bool,
+) -> Any:  # fmt: skip
+    return _product(_turned(x, transpose_x1), _turned(y, transpose_x2), bias)
+
+
+def _batch_matmul(
+    x: Any, y: Any, bias: Any = None, offset: Any = None, *, adj_x1: bool, adj_x2: bool
+) -> Any:
+    """``adj`` conjugates, too."""
+    x = jnp.conj(x) if adj_x1 else x
+    y = jnp.conj(y) if adj_x2 else y
+    return _product(_turned(x, adj_x1), _turned(y, adj_x2), bias)
+
+
+def _turned(x: Any, flag: bool) -> Any:
+    return jnp.swapaxes(x, -1, -2) if flag else x
+
+
+def _product(x: Any, y: Any, bias: Any) -> Any:
+    wide = jnp.int32 if x.dtype == jnp.int8 else None
+    out = jnp.matmul(x, y, preferred_element_type=wide)
+    return out if bias is None else out + bias
+
+
+def _layouts(data_format: str) -> tuple[str, str, str]:
+    """The layouts of data, filter and result in lax's letters."""
+    weights = "OIDHW" if "D" in data_format else "OIHW"
+    if data_format[1] != "C":
+        weights = "DHWIO" if "D" in data_format else "HWIO"
+    return data_format, weights, data_format
+
+
+def _conv(
+    x: Any, weights: Any, bias: Any = None, offset: Any = None, *, strides: Sequence[int],
+    pads: Sequence[int], dilations: Sequence[int], groups: int, data_format: str,
+) -> Any:  # fmt: skip
+    at = [i for i, letter in enumerate(data_format) if letter not in "NC"]
+    out = lax.conv_general_dilated(
+        x,
+        weights,
+        window_strides=[strides[i] for i in at],
+        padding=list(zip(pads[0::2], pads[1::2], strict=True)),
+        rhs_dilation=[dilations[i] for i in at],
+        dimension_numbers=_layouts(data_format),
+        feature_group_count=groups,
+    )
+    return out if bias is None else out + along(bias, out.ndim, data_format.index("C"))
+
+
+def _channel(x: Any, data_format: str) -> int:
+    return 1 if data_format.startswith("NC") else x.ndim - 1
+
+
+def _bias_add(x: Any, bias: Any, *, data_format: str) -> Any:
+    return x + along(bias, x.ndim, _channel(x, data_format))
+
+
+def _batch_norm(
+    x: Any, scale: Any, offset: Any, mean: Any, variance: Any, *,
+    epsilon: float, data_format: str, is_training: bool,
+) -> Any:  # fmt: skip
+    if is_training:
+        raise ValueError("BatchNorm in training is not run in JAX")
+    over = partial(along, rank=x.ndim, axis=_channel(x, data_format))
+    factor = over(scale) * lax.rsqrt(over(variance) + epsilon)
+    out = (x - over(mean)) * factor + over(offset)
+    return out, mean, variance, mean, variance, None
+
+
+def _layer_norm(x: Any, gamma: Any, beta: Any, *, begin_norm_axis: int, epsilon: float) -> Any:
+    axes = tuple(range(begin_norm_axis % x.ndim, x.ndim))
+    mean = jnp.mean(x, axes, keepdims=True)
+    variance = jnp.var(x, axes, keepdims=True)
+    out = (x - mean) * lax.rsqrt(variance + epsilon) * gamma + beta
+    return out, mean, variance
+
+
+def _layer_norm_v3(x: Any, gamma: Any, beta: Any, *, begin_norm_axis: int, epsilon: float) -> Any:
+    out, mean, variance = _layer_norm(
+        x, gamma, beta, begin_norm_axis=begin_norm_axis, epsilon=epsilon
+    )
+    return out, mean, lax.rsqrt(variance + epsilon)
+
+
+def _layer_norm_v4(
+    x: Any, shape: Any, gamma: Any = None, beta: Any = None, *, epsilon: float
+) -> Any:
+    ones = jnp.ones(ints(shape), x.dtype)
+    gamma, beta = ones if gamma is None else gamma, 0 if beta is None else beta
+    return _layer_norm_v3(x, gamma, beta, begin_norm_axis=x.ndim - ones.ndim, epsilon=epsilon)
+
+
+TABLE: dict[str, Meaning] = {
+    "BatchMatMul": _batch_matmul,
+    "BatchMatMulV2": _batch_matmul,
+    "BatchNorm": _batch_norm,
+    "BiasAdd": _bias_add,
+    "Conv2D": _conv,
+    "Conv3D": _conv,
+    "LayerNorm": _layer_norm,
+    "LayerNormV3": _layer_norm_v3,
+    "LayerNormV4": _layer_norm_v4,
+    "MatMul": _matmul,
+    "MatMulV2": _matmul,
+}
