@@ -1,4 +1,4 @@
-"""A Graph of MindSpore's operators as GE's graphs: rows of ``adapters``, control flow, sizes."""
+"""GE's graphs of a Graph of MindSpore's operators: rows, control flow, dynamic sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Const, Operand, Parameter, Size, Tensor, Value, values_of
 
-#: Operators of numbers that MindSpore promotes.
+#: Operators whose operands MindSpore promotes.
 _PROMOTED = frozenset(
     {"Add", "Atan2", "Div", "FloorDiv", "FloorMod", "Maximum", "Minimum", "Mul", "Pow", "RealDiv"}
     | {"Sub", "TruncateDiv", "TruncateMod", "Equal", "NotEqual", "Greater", "GreaterEqual", "Less"}
@@ -27,7 +27,7 @@ _PROMOTED = frozenset(
 
 @dataclass(slots=True)
 class Adapted:
-    """A ``ModelDef`` with its graphs, the main one first, and the weights of the main one."""
+    """A ``ModelDef`` with its graphs, the main graph first, and the main graph's weights."""
 
     model: Any = field(default_factory=ModelDef)
     weights: dict[str, Parameter] = field(default_factory=dict)
@@ -37,12 +37,12 @@ def adapt(graph: Graph, *, narrow: bool = False, rules: Mapping[str, Row] | None
     """GE's graphs of a Graph.
 
     Args:
-        graph: of MindSpore's operators.
-        narrow: whether there are no dtypes of 64 bits, arguments and weights too.
+        graph: a graph of MindSpore's operators.
+        narrow: whether dtypes of 64 bits become those of 32, in arguments and weights too.
         rules: rows for more operators, or other ones.
 
     Raises:
-        ExportError: operators without a row: all of them, each with the user's source line.
+        ExportError: if operators have no row; it names all, each with the user's source line.
     """
     adapting = _Adapting(NARROW if narrow else {}, {**ADAPTERS, **(rules or {})})
     adapting.main(graph)
@@ -72,7 +72,7 @@ class _Adapting:
         self.out.weights = builder.weights
 
     def body(self, graph: Graph, inputs: Sequence[Value], results: Sequence[Any], kind: str) -> str:
-        """A graph of control flow; its name."""
+        """Add a graph of control flow; return its name."""
         name = f"{kind}_{self._bodies}"
         self._bodies += 1
         builder = Builder(self.out.model.graph.add(name=name), self.dtypes)
@@ -87,21 +87,21 @@ class _Adapting:
         for node in nodes:
             emit.node = node
             self._try(builder, node.source, node.outputs, self._node, emit, node)
-        given = [r.array if isinstance(r, Const) else r for r in results]
+        values = [r.array if isinstance(r, Const) else r for r in results]
         self._try(builder, f"the results of the graph {builder.message.name!r}", [],
-                  builder.results, given)  # fmt: skip
+                  builder.results, values)  # fmt: skip
 
     def _try(
-        self, builder: Builder, where: str, makes: Sequence[Value], step: Any, *of: Any
+        self, builder: Builder, where: str, results: Sequence[Value], step: Any, *arguments: Any
     ) -> None:
-        """A step; its problem is noted, and what it makes taken for made: others follow."""
+        """Run a step; note its problem and take its results for made, so that others follow."""
         try:
-            step(*of)
+            step(*arguments)
         except UnsupportedError as error:
             text = str(error)
             known = not where or text.startswith(f"{where}: ")
             self.problems[text if known else f"{where}: {text}"] = None
-            for value in makes:
+            for value in results:
                 builder.missing(value)
 
     def _node(self, emit: Emit, node: Node) -> None:
@@ -114,7 +114,7 @@ class _Adapting:
 
 
 class Emit:
-    """What a row emits with: ``emit(kind, inputs, results, attributes)``.
+    """The function that a row emits operators with: ``emit(kind, inputs, results, attributes)``.
 
     ``used`` are the values that the graph needs.
     """
@@ -137,26 +137,22 @@ class Emit:
             operands = self._promoted(operands, results)
         self._builder.operator(kind, operands, results, attributes, subgraphs)
 
-    def operand(self, node: Node, what: Any) -> Any:
+    def operand(self, node: Node, wanted: Any) -> Any:
         """An input of a row: an operand by its position, integers, or nothing."""
-        if what is None:
+        if wanted is None:
             return None
-        if not isinstance(what, Ints):
-            return node.inputs[what]
-        given = node.inputs[what.position]
+        if not isinstance(wanted, Ints):
+            return node.inputs[wanted]
+        given = node.inputs[wanted.position]
         parts = given if isinstance(given, tuple) and not isinstance(given, Const | Size) else None
         if parts is not None and any(isinstance(part, Size | Value) for part in parts):
-            return self._packed(parts, what.dtype)
+            return self._packed(parts, wanted.dtype)
         if isinstance(given, Size):
-            return self._scalar(given, what.dtype)
+            return self._scalar(given, wanted.dtype)
         if isinstance(given, Value):
             return given
-        numbers = _numbers(given)
-        return (
-            np.array(numbers, what.dtype)
-            if what.rank is None
-            else np.atleast_1d(np.array(numbers, what.dtype))
-        )
+        numbers = np.array(_numbers(given), wanted.dtype)
+        return numbers if wanted.rank is None else np.atleast_1d(numbers)
 
     def type(self, operand: Any) -> Tensor:
         """The type of a tensor operand."""
@@ -166,11 +162,11 @@ class Emit:
         return operand.type
 
     def value(
-        self, kind: str, inputs: Sequence[Any], result: Any, shape: Any, **given: Any
+        self, kind: str, inputs: Sequence[Any], result: Any, shape: Any, **attributes: Any
     ) -> Value:
-        """The result of an operator that has one."""
+        """The result, of a dtype and shape, of an operator that has a single result."""
         out = Value(Tensor(np.dtype(result), tuple(shape)))
-        self(kind, inputs, [out], given)
+        self(kind, inputs, [out], attributes)
         return out
 
     def reshape(self, operand: Any, shape: tuple[int, ...]) -> Value:
@@ -187,7 +183,7 @@ class Emit:
         return self.value("Transpose", [operand, np.array(order, np.int64)], dtype, shape)
 
     def becomes(self, result: Value, value: Value) -> None:
-        """A result of the node is a value that is there already."""
+        """Make a result of the node a value that is there already."""
         self._builder.same(result, value)
 
     def cast(self, operand: Any, dtype: Any) -> Value:
@@ -195,7 +191,7 @@ class Emit:
         return self.value("Cast", [operand], dtype, shape, dst_type=np.dtype(dtype))
 
     def all(self, node: Node, count: int) -> list[Value]:
-        """The node's results, and ones that nobody uses where it has fewer than ``count``."""
+        """The node's results, and as many that nobody uses as make ``count`` of them."""
         rest = [Value(node.outputs[0].type) for _ in range(count - len(node.outputs))]
         return [*node.outputs, *rest]
 
@@ -229,7 +225,7 @@ class Emit:
             raise self.refuse(self.node, f"where {error}") from None
 
     def _packed(self, parts: Sequence[Any], dtype: Any) -> Value:
-        """A shape with dynamic sizes: one tensor of all its parts."""
+        """A tensor of the parts of a shape with dynamic sizes."""
         pieces = []
         for part in parts:
             if isinstance(part, Const):
@@ -257,17 +253,17 @@ def _numbers(operand: Operand) -> Any:
 
 def _captured(bodies: Sequence[Graph]) -> list[Parameter]:
     """Weights that bodies refer to, which GE does not allow: they become arguments."""
-    found: dict[Parameter, None] = {}
+    weights: dict[Parameter, None] = {}
     for body in bodies:
         used: Iterator[Any] = (
             v for node in body.walk() for operand in node.inputs for v in values_of(operand)
         )
-        found |= dict.fromkeys(v for v in used if isinstance(v, Parameter))
-        found |= dict.fromkeys(v for v in body.outputs if isinstance(v, Parameter))
+        weights |= dict.fromkeys(v for v in used if isinstance(v, Parameter))
+        weights |= dict.fromkeys(v for v in body.outputs if isinstance(v, Parameter))
         for node in body.walk():
             for inner in node.bodies:
-                found |= dict.fromkeys(v for v in inner.outputs if isinstance(v, Parameter))
-    return list(found)
+                weights |= dict.fromkeys(v for v in inner.outputs if isinstance(v, Parameter))
+    return list(weights)
 
 
 def _if(adapting: _Adapting, emit: Emit, node: Node) -> None:

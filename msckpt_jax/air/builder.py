@@ -1,4 +1,4 @@
-"""GE's messages, one operator at a time: names, edges, descriptions, constants."""
+"""GE's messages, operator by operator: names, edges, descriptions, constants."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.values import Parameter, Tensor, Value
 from msckpt_jax.names import Unique
 
-#: What an operator takes: a value, a constant, several (dynamic), nothing (an optional input).
+#: An input of an operator: a value, a constant, several (dynamic), nothing (optional).
 Input: TypeAlias = "Value | np.ndarray | Sequence[Input] | None"
 
 #: Operators whose tensors have a layout beyond "ND"; their filters are OIHW, which GE calls NCHW.
@@ -29,17 +29,17 @@ _LAYOUTS = {4: "NCHW", 5: "NCDHW"}
 
 
 class Builder:
-    """One graph under construction.
+    """A graph under construction.
 
     Args:
         message: an empty ``GraphDef``.
-        dtypes: what becomes of some dtypes.
+        dtypes: the dtypes to write instead of some.
         weights: names that nothing but the graph's weights may have.
 
     Attributes:
         message: the ``GraphDef``.
         weights: name of a Const whose value is not in its message -> the parameter it is. In
-            the message it has a ``length``, as one whose value is in another file.
+            the message it has a ``length``, as a Const whose value is in another file.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Builder:
         self._counts: Counter[str] = Counter()
 
     def argument(self, value: Value) -> None:
-        """The next argument of the graph."""
+        """Add the next argument of the graph."""
         index = self._count("Data")
         op = self._operator("Data", self._unique(value.name or f"Data_{index}"))
         layout = _LAYOUTS.get(len(value.type.shape), "ND")
@@ -65,7 +65,7 @@ class Builder:
         op.MergeFrom(_bookkeeping(("x",), ("y",)))
 
     def parameter(self, value: Parameter) -> None:
-        """A weight; its Const has its name, and no data yet."""
+        """Add a weight: a Const with its name, and without data yet."""
         name, type_ = value.name, value.type
         if type_.dtype in self._dtypes:
             type_ = Tensor(self._dtypes[type_.dtype], type_.shape)
@@ -100,7 +100,7 @@ class Builder:
         attributes: Mapping[str, Any] | None = None,
         subgraphs: Sequence[str] = (),
     ) -> None:
-        """Add an operator; ``inputs`` are in the order of the prototype, trailing ones may lack."""
+        """Add an operator; ``inputs`` have the prototype's order, the last may be left out."""
         prototype = prototypes()[kind]
         named = list(_named(prototype, inputs))
         values = [self._value(operand) for _, operand in named]
@@ -127,15 +127,15 @@ class Builder:
         op.MergeFrom(_bookkeeping(tuple(name for name, _ in named), ports))
 
     def same(self, value: Value, known: Value) -> None:
-        """``value`` is what ``known`` is."""
+        """Make ``value`` another name of ``known``."""
         self._sources[value] = self._sources[known]
 
     def missing(self, value: Value) -> None:
-        """A value that is not to be had, in a graph that nobody is going to write."""
+        """Note a value that could not be made; the graph is not going to be written."""
         self._sources[value] = "", 0, Tensor(np.dtype(bool), value.type.shape)
 
     def results(self, values: Sequence[Value | np.ndarray]) -> None:
-        """What the graph gives. An explicit NetOutput, since GE drops outputs given twice."""
+        """Add the graph's results: an explicit NetOutput, since GE drops outputs given twice."""
         op = self._operator("NetOutput", self._unique("NetOutput"))
         for value in values:
             name, index, type_ = self._source(self._value(value))
@@ -153,7 +153,7 @@ class Builder:
         return self.message.op.add(name=name, type=kind, id=len(self.message.op))
 
     def _count(self, kind: str) -> int:
-        """How many operators of a kind there were before this one."""
+        """Count an operator of a kind; return how many there were before it."""
         self._counts[kind] += 1
         return self._counts[kind] - 1
 
@@ -163,7 +163,7 @@ class Builder:
             self._sources[value] = op.name, index, value.type
 
     def _described(self, type_: Tensor, layout: str) -> Any:
-        """The description of a tensor: the same message for equal ones, to be copied."""
+        """The description of a tensor, to be copied: equal tensors share the message."""
         key = type_, layout
         if key not in self._descriptions:
             row = of_array(self._dtypes.get(type_.dtype, type_.dtype))

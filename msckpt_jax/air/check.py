@@ -1,4 +1,4 @@
-"""Is an AIR file what GE's loader and its compiler's front accept.
+"""Check whether GE's loader and its compiler's front accept an AIR file.
 
 The rules are those of GE's ``model_serialize.cc`` and of the checks that ``atc`` makes before it
 compiles (shapes and kernels are its own business). A rule is a small generator of findings; there
@@ -21,7 +21,7 @@ MAXIMUM_BYTES = 2**31 - 1
 
 
 class Finding(NamedTuple):
-    """``fault``: the loader or compiler refuses the file, or reads something else than is meant."""
+    """A problem; ``fault``: GE refuses the file, or reads something else than is meant."""
 
     fault: bool
     where: str
@@ -32,7 +32,7 @@ class Finding(NamedTuple):
 
 
 def check(model: Any, *, soc: str | None = None) -> list[Finding]:
-    """What is wrong with a ``ModelDef``; empty when nothing is.
+    """Problems of a ``ModelDef``; empty when it has none.
 
     Args:
         model: a ``ge_ir_pb2.ModelDef``.
@@ -48,9 +48,10 @@ def check(model: Any, *, soc: str | None = None) -> list[Finding]:
 
 
 def references(model: Any) -> list[Finding]:
-    """What a file refers to and is not there: it cannot be read as a graph."""
+    """References to things that are not there: the file cannot be read as a graph."""
     rules = (_names_are_unique, _edges_exist)
-    return [f for f in _findings(model, (_nesting,), rules, reference_problems) if f.fault]
+    findings = _findings(model, (_nesting,), rules, reference_problems)
+    return [finding for finding in findings if finding.fault]
 
 
 def _findings(
@@ -59,26 +60,30 @@ def _findings(
     graph_rules: Sequence[Callable[[GraphView], Iterator[Problem]]],
     operator_rules: Callable[[Any, GraphView, frozenset[str]], Iterator[Problem]],
 ) -> list[Finding]:
-    found = [Finding(fault, "model", text) for rule in model_rules for text, fault in rule(model)]
+    findings = [
+        Finding(fault, "model", text) for rule in model_rules for text, fault in rule(model)
+    ]
     names = frozenset(graph.name for graph in model.graph)
     for number, graph in enumerate(model.graph):
         view = GraphView(graph, number == 0)
         where = f"graph {graph.name!r}"
-        found += [Finding(fault, where, text) for rule in graph_rules for text, fault in rule(view)]
+        findings += [
+            Finding(fault, where, text) for rule in graph_rules for text, fault in rule(view)
+        ]
         for operator in graph.op:
             for text, fault in operator_rules(operator, view, names):
                 place = f"{where}, operator {operator.name!r} ({operator.type})"
-                found.append(Finding(fault, place, text))
-    return found
+                findings.append(Finding(fault, place, text))
+    return findings
 
 
-#: Graphs within graphs, each counted as often as it is run from: far beyond any network.
+#: Limits of graphs within graphs, each counted as often as it is run from: beyond any network.
 _MAXIMUM_NESTED = 100_000
 _MAXIMUM_DEPTH = 100
 
 
 def _nesting(model: Any) -> Iterator[Problem]:
-    """Graphs contain each other: one without end cannot be run, nor one that grows like it."""
+    """Refuse graphs that contain themselves, or so many others that they cannot be run."""
     inner = {
         graph.name: [name for operator in graph.op for name in operator.subgraph_name]
         for graph in model.graph
@@ -86,7 +91,7 @@ def _nesting(model: Any) -> Iterator[Problem]:
     sizes: dict[str, tuple[int, int]] = {}
     try:
         for name in TopologicalSorter(inner).static_order():
-            below = [sizes[other] for other in inner.get(name, ())]
+            below = [sizes[part] for part in inner.get(name, ())]
             count = 1 + sum(count for count, _ in below)
             sizes[name] = count, 1 + max((depth for _, depth in below), default=0)
             if count > _MAXIMUM_NESTED or sizes[name][1] > _MAXIMUM_DEPTH:

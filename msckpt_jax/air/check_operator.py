@@ -49,16 +49,17 @@ class OperatorView:
 
     def source(self, position: int) -> tuple[str, int] | None:
         """The operator that feeds a position, if it is there, and the dtype (number) it gives."""
-        found = self.sources[position] if position < len(self.sources) else None
-        if found is None or found.index >= len(given := self.graph.outputs.get(found.name, ())):
+        source = self.sources[position] if position < len(self.sources) else None
+        if source is None:
             return None
-        return found.name, given[found.index]
+        dtypes = self.graph.outputs.get(source.name, ())
+        return (source.name, dtypes[source.index]) if source.index < len(dtypes) else None
 
 
 def operator_problems(
     operator: Any, graph: GraphView, graphs: frozenset[str], engine: str | None
 ) -> Iterator[Problem]:
-    """What is wrong with an operator of ``graph``, in a model that has ``graphs``."""
+    """Problems of an operator of ``graph``, in a model that has ``graphs``."""
     if not operator.name or not operator.type:
         yield Problem("has no name or no type")
     prototype = tables.prototypes().get(operator.type, _NO_PROTOTYPE)
@@ -77,7 +78,7 @@ def operator_problems(
 def reference_problems(
     operator: Any, graph: GraphView, graphs: frozenset[str]
 ) -> Iterator[Problem]:
-    """What an operator refers to that is not there."""
+    """References of an operator to things that are not there."""
     prototype = tables.prototypes().get(operator.type, _NO_PROTOTYPE)
     view = OperatorView(operator, graph, prototype, graphs, None)
     for rule in (_inputs_exist, _subgraphs_exist, _arguments_are_described, _ends_are_ends):
@@ -86,8 +87,8 @@ def reference_problems(
 
 def _ends_are_ends(view: OperatorView) -> Iterator[Problem]:
     for source in filter(None, view.sources):
-        found = view.graph.by_name.get(source.name)
-        if found is not None and found.type == "NetOutput":
+        operator = view.graph.by_name.get(source.name)
+        if operator is not None and operator.type == "NetOutput":
             yield Problem(f"takes a result of {source.name!r}, which ends the graph")
 
 
@@ -133,11 +134,11 @@ def _inputs_are_the_prototypes(view: OperatorView) -> Iterator[Problem]:
 
 
 def _names_have_positions(view: OperatorView) -> Iterator[Problem]:
-    found, count = view.positions, len(view.inputs)
-    if len(view.names) != len(found):
-        yield Problem(f"{len(view.names)} names of inputs, {len(found)} positions")
-    if found and not 0 <= min(found) <= max(found) < count:
-        yield Problem(f"positions {found}, there are {count} inputs")
+    positions, count = view.positions, len(view.inputs)
+    if len(view.names) != len(positions):
+        yield Problem(f"{len(view.names)} names of inputs, {len(positions)} positions")
+    if positions and not 0 <= min(positions) <= max(positions) < count:
+        yield Problem(f"positions {positions}, there are {count} inputs")
 
 
 def _inputs_are_in_order(view: OperatorView) -> Iterator[Problem]:
@@ -154,10 +155,10 @@ def _inputs_are_in_order(view: OperatorView) -> Iterator[Problem]:
 def _outputs_are_the_prototypes(view: OperatorView) -> Iterator[Problem]:
     fixed = sum(not port.dynamic for port in view.prototype.outputs)
     any_number = fixed < len(view.prototype.outputs)
-    found = len(view.operator.output_desc)
-    if found < fixed or (found > fixed and not any_number):
+    count = len(view.operator.output_desc)
+    if count < fixed or (count > fixed and not any_number):
         more = " or more" if any_number else ""
-        yield Problem(f"{found} outputs, the prototype has {fixed}{more}")
+        yield Problem(f"{count} outputs, the prototype has {fixed}{more}")
 
 
 _LISTS = {
@@ -197,7 +198,7 @@ _BOOKKEEPING = (
 
 
 def _kind(attribute: Any) -> str | None:
-    """The type of an attribute's value; ``"List"`` is one that GE drops."""
+    """The type of an attribute's value; ``"List"`` is a list that GE drops."""
     kind = attribute.WhichOneof("value")
     if kind == "list":
         return _LISTS.get(attribute.list.val_type, "List")
@@ -227,12 +228,12 @@ def _subgraphs_exist(view: OperatorView) -> Iterator[Problem]:
             yield Problem(f"its graph {name!r} is not in the model")
     fixed = sum(not port.dynamic for port in view.prototype.subgraphs)
     any_number = fixed < len(view.prototype.subgraphs)
-    found = len(view.operator.subgraph_name)
-    if found < fixed or (found > fixed and not any_number):
-        yield Problem(f"{found} graphs of its own, the prototype has {fixed}")
+    count = len(view.operator.subgraph_name)
+    if count < fixed or (count > fixed and not any_number):
+        yield Problem(f"{count} graphs of its own, the prototype has {fixed}")
 
 
-#: Bytes of an element; what is not here has a size that GE decides.
+#: Bytes of an element; GE decides the size of dtypes that are not here.
 _SIZES = {
     **dict.fromkeys(("int8", "uint8", "bool", "hifloat8"), 1),
     **dict.fromkeys(("float8_e5m2", "float8_e4m3fn", "float8_e8m0"), 1),
@@ -305,7 +306,7 @@ def _dtypes_agree(view: OperatorView) -> Iterator[Problem]:
             yield Problem(f"input {name!r} is {text}")
 
 
-#: Done by GE itself, or rewritten before kernels are chosen.
+#: Operators that GE runs itself, or rewrites before it chooses kernels.
 _NO_KERNEL = DATA | {
     *("Const", "Constant", "FileConstant", "Variable", "NetOutput", "PartitionedCall"),
     *("If", "While", "Case", "StatelessIf", "StatelessWhile", "StatelessCase"),

@@ -17,21 +17,21 @@ NARROW = {
 
 
 def constant(array: np.ndarray, wanted: np.dtype) -> np.ndarray:
-    """A constant in a narrow dtype; the extremes of its own, "no bound", become the other's.
+    """A constant in a narrow dtype; extremes, which mean "no bound", become those of that dtype.
 
     Raises:
-        UnsupportedError: another number that the narrow dtype does not have.
+        UnsupportedError: if the narrow dtype lacks another number.
     """
-    found, lost = _cast(array, wanted)
+    narrowed, lost = _cast(array, wanted)
     for old, new in zip(_extremes(array.dtype), _extremes(wanted), strict=True):
-        found = np.where(array == old, wanted.type(new), found)
+        narrowed = np.where(array == old, wanted.type(new), narrowed)
         lost &= array != old
     _refuse(array, lost, wanted, "a constant")
-    return found
+    return narrowed
 
 
 def check_weight(data: Any, wanted: np.dtype) -> None:
-    """Refuse a weight, one of several shards too, whose numbers a narrow dtype does not have."""
+    """Refuse a weight, in one piece or in shards, if a narrow dtype lacks one of its numbers."""
     shards = data.addressable_shards if isinstance(data, jax.Array) else None
     for part in [data] if shards is None else [shard.data for shard in shards]:
         array = np.asarray(part)
@@ -39,11 +39,12 @@ def check_weight(data: Any, wanted: np.dtype) -> None:
 
 
 def _cast(array: np.ndarray, wanted: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """The array, and where a number is lost: a whole one, or a finite one made infinite."""
+    """The array in a dtype, and where an integer is another now, or a finite number infinite."""
     with np.errstate(over="ignore"):
-        found = array.astype(wanted)
-    lost = found != array if wanted.kind == "i" else np.isfinite(array) & ~np.isfinite(found)
-    return found, lost
+        narrowed = array.astype(wanted)
+    if wanted.kind == "i":
+        return narrowed, narrowed != array
+    return narrowed, np.isfinite(array) & ~np.isfinite(narrowed)
 
 
 def _extremes(dtype: np.dtype) -> tuple[Any, ...]:
@@ -53,8 +54,8 @@ def _extremes(dtype: np.dtype) -> tuple[Any, ...]:
     return info.min, info.max
 
 
-def _refuse(array: np.ndarray, lost: np.ndarray, wanted: np.dtype, what: str) -> None:
+def _refuse(array: np.ndarray, lost: np.ndarray, wanted: np.dtype, subject: str) -> None:
     if lost.any():
         raise UnsupportedError(
-            f"narrow=True: {what} has {array[lost][0]}, which is no {wanted.name}"
+            f"narrow=True: {subject} has {array[lost][0]}, which is no {wanted.name}"
         )

@@ -1,11 +1,11 @@
-"""What GE's operators take, and which of Ascend's engines compute them.
+"""GE's operators: their ports and attributes, and the engines of Ascend that compute them.
 
 ``prototypes.txt`` has the 1,641 operators that CANN 8.1's headers register, one a line:
 ``Name(input, optional?, dynamic*) -> (output) {attribute: Type = default} [subgraph]``; an
 attribute without default is required. ``kernels.tsv`` has what the kernel tables of CANN 8.1 list:
 operator, engine, and the dtypes of its ports (those of outputs begin with ``>``); a port that is
-not listed takes what the kernel's code decides. Of the operators that we write, ports have the
-prototypes' names; the tables call some of them otherwise.
+not listed takes what the kernel's code decides. Ports of the operators that we write have the
+prototypes' names, some of which the tables call otherwise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from msckpt_jax.dtypes import BY_NAME
 
 
 class Port(NamedTuple):
-    """An input or output. A dynamic one stands for any number, called ``x0``, ``x1`` and so on."""
+    """An input or output; a dynamic port is any number of them, called ``x0``, ``x1`` and so on."""
 
     name: str
     optional: bool
@@ -29,7 +29,7 @@ class Port(NamedTuple):
 
 
 class Attribute(NamedTuple):
-    """``default`` is the text of the header, None where the attribute must be given."""
+    """An attribute; ``default`` is the header's text, None where the attribute must be given."""
 
     name: str
     type: str
@@ -60,7 +60,7 @@ _TYPES |= {"DT_FLOAT": BY_NAME["Float32"].ge_type, "DT_DOUBLE": BY_NAME["Float64
 
 @cache
 def _value(text: str, kind: str) -> Any:
-    """What a header writes: ``false``, ``1e-5f``, ``{1, 1}``, ``"NHWC"``, ``DT_INT32``."""
+    """The value of a header's text: ``false``, ``1e-5f``, ``{1, 1}``, ``"NHWC"``, ``DT_INT32``."""
     if kind.startswith("List"):
         inner = text.strip("{}").strip()
         return [_value(item.strip(), kind[4:]) for item in inner.split(",")] if inner else []
@@ -83,7 +83,7 @@ _ATTRIBUTE = re.compile(r"(\w+): (\w+)(?: = (.*))?")
 def prototypes() -> Mapping[str, Prototype]:
     """All operators, by name."""
     text = files("msckpt_jax.air").joinpath("prototypes.txt").read_text()
-    return {found.name: found for found in map(_prototype, text.splitlines())}
+    return {prototype.name: prototype for prototype in map(_prototype, text.splitlines())}
 
 
 def _prototype(line: str) -> Prototype:
@@ -94,7 +94,7 @@ def _prototype(line: str) -> Prototype:
         name,
         _ports(inputs),
         _ports(outputs),
-        {found.name: found for found in map(_attribute, filter(None, attributes.split("; ")))},
+        {a.name: a for a in map(_attribute, filter(None, attributes.split("; ")))},
         _ports(subgraphs),
     )
 

@@ -15,7 +15,7 @@ CONSTANTS = frozenset({"Const", "Constant"})
 
 
 class Problem(NamedTuple):
-    """``fault``: GE refuses it, or reads something else than is meant."""
+    """A problem; ``fault``: GE refuses it, or reads something else than is meant."""
 
     text: str
     fault: bool = True
@@ -23,7 +23,7 @@ class Problem(NamedTuple):
 
 @dataclass(slots=True)
 class GraphView:
-    """A graph while it is checked. ``outputs`` are the dtypes (numbers) of what operators give."""
+    """A graph while it is checked; ``outputs`` are the dtypes (numbers) of operators' results."""
 
     graph: Any
     root: bool
@@ -40,14 +40,14 @@ class GraphView:
 
 @dataclass(slots=True)
 class Source:
-    """Where a data input comes from: output ``index`` of the operator ``name``."""
+    """The source of a data input: output ``index`` of the operator ``name``."""
 
     name: str
     index: int
 
 
 def end(text: str) -> Source | None:
-    """``name:index``, which GE splits at the last colon; None where there is no index."""
+    """The source in ``name:index``, split at the last colon as GE does; None without an index."""
     name, colon, index = text.rpartition(":")
     digits = index.removeprefix("-")
     sound = colon and digits.isascii() and digits.isdigit() and len(digits) < 10
@@ -55,10 +55,10 @@ def end(text: str) -> Source | None:
 
 
 def sources(operator: Any) -> list[Source | None]:
-    """The data inputs by position; None is one that is not fed.
+    """The data inputs by position; None stands for an input that is not fed.
 
-    ``name:-1`` orders execution and takes no position, and whatever has no index takes one and
-    stays unconnected.
+    ``name:-1`` orders execution and takes no position; an input without an index takes a
+    position and stays unconnected.
     """
     ends = map(end, operator.input)
     return [source for source in ends if source is None or source.index >= 0]
@@ -70,7 +70,7 @@ def arguments(graph: Any) -> list[Any]:
 
 
 def results(graph: Any) -> list[Source]:
-    """What the graph gives: the inputs of its NetOutput, or without one each output once."""
+    """The graph's results: the inputs of its NetOutput, or without it each output once."""
     ends = [op for op in graph.op if op.type == "NetOutput"]
     if ends:
         return [source for source in sources(ends[0]) if source is not None]
@@ -89,13 +89,13 @@ def input_names(operator: Any) -> tuple[list[str], list[int]]:
 def ports(
     operator: Any, prototype: Prototype, named: Mapping[str, int] | None = None
 ) -> dict[str, int]:
-    """Port -> position of its input, in the prototype's order, for what the operator has.
+    """Port -> position of its input, in the prototype's order, for the inputs that there are.
 
-    ``named`` are its ``input_names`` as such a mapping, where the caller has it.
+    ``named`` are the operator's ``input_names`` as such a mapping, where the caller has it.
     """
     if named is None:
         named = dict(zip(*input_names(operator), strict=False))
-    count, found, at = len(operator.input_desc), {}, 0
+    count, positions, at = len(operator.input_desc), {}, 0
     for place, port in enumerate(prototype.inputs):
         if port.dynamic:
             rest = sum(not later.optional for later in prototype.inputs[place + 1 :])
@@ -105,10 +105,10 @@ def ports(
             members = [port.name]
         for name in members:
             if named and name in named:
-                found[name] = named[name]
+                positions[name] = named[name]
             elif not named and at < count:
-                found[name], at = at, at + 1
-    return found
+                positions[name], at = at, at + 1
+    return positions
 
 
 def _members(name: str, named: Mapping[str, int]) -> int:

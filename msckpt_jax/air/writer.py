@@ -35,10 +35,10 @@ _KEY, _VALUE = 1, 2  # of a map's entry
 
 
 def write(model: Adapted, target: Path, wanted: Wanted) -> None:
-    """Write the file; it replaces an older one when it is complete, with what lies beside it.
+    """Write the file; when complete, it and the files beside it replace older files.
 
     Raises:
-        ExportError: it has more than 2 GiB without its weights; nothing is written.
+        ExportError: if it has more than 2 GiB without its weights; nothing is written.
     """
     weights = {name: _content(parameter) for name, parameter in model.weights.items()}
     parts = list(_model(model.model, target.stem, weights))
@@ -53,7 +53,7 @@ def write(model: Adapted, target: Path, wanted: Wanted) -> None:
     parts = list(_model(model.model, target.stem, {}))
     size = sum(map(planning.size_of, parts))
     if size > MAXIMUM_BYTES:
-        raise ExportError(f"GE reads 2 GiB, the graph without its weights has {size:,} bytes")
+        raise ExportError(f"GE reads up to 2 GiB; the graph without its weights has {size:,} bytes")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for file, content in zip(new, weights.values(), strict=True):
@@ -79,7 +79,7 @@ def _model(model: Any, name: str, weights: dict[str, Part]) -> Iterator[Part]:
 
 
 def _graph(message: Any, weights: dict[str, Part]) -> Iterator[Part]:
-    """A GraphDef, its operators in order; protobuf's parser joins what is there in pieces."""
+    """The bytes of a GraphDef, operator by operator; protobuf's parser joins the pieces."""
     yield GraphDef(name=message.name).SerializeToString(deterministic=True)
     for op in message.op:
         content = weights.get(op.name) if op.type == "Const" else None
@@ -90,7 +90,7 @@ def _graph(message: Any, weights: dict[str, Part]) -> Iterator[Part]:
 
 
 def _const(op: Any, content: Part) -> list[Part]:
-    """A Const whose value is ``content``, around which the messages are written by hand."""
+    """The bytes of a Const whose value is ``content``, with messages written by hand around it."""
     shell = OpDef()
     shell.CopyFrom(op)
     del shell.attr["value"], shell.attr["length"]
@@ -107,19 +107,19 @@ _FILE = re.compile(r"Const_[0-9]+_file(_[0-9]+)?")
 
 
 def _files(folder: Path) -> list[Path]:
-    """The weights of older files of this name, also of one that was not finished."""
+    """The weights of older files of this name, finished or not."""
     if not folder.is_dir():
         return []
     return [path for path in folder.iterdir() if _FILE.fullmatch(path.name)]
 
 
 def _names(folder: Path, count: int, taken: Sequence[Path]) -> list[Path]:
-    """GE's names of the files, numbered where the present file may refer to some of these."""
+    """GE's names of the files, numbered where the present file may refer to some of them."""
     for mark in ("", *(f"_{number}" for number in range(1, len(taken) + 1))):
-        found = [folder / f"Const_{number}_file{mark}" for number in range(count)]
-        if not {*found} & {*taken}:
-            return found
-    raise AssertionError(taken)  # there are more marks than files that could have one
+        files = [folder / f"Const_{number}_file{mark}" for number in range(count)]
+        if not {*files} & {*taken}:
+            return files
+    raise AssertionError(taken)  # there are more marks than files that could have them
 
 
 def _remove(folder: Path, files: Sequence[Path]) -> None:

@@ -1,11 +1,11 @@
-"""What GE's operators compute, in JAX: the judge of AIR files, and the way to run one.
+"""The meanings of GE's operators, in JAX: the judge of AIR files, and the way to run them.
 
 Written from the operators' definitions in CANN's headers, not from the rows that we export by.
 Each module has one ``TABLE``: operator name to a function of its inputs, in the order of the
-prototype, None where an optional one is not given, a tuple for a dynamic one. Attributes come by
-keyword, the prototype's defaults filled in; a meaning names those that it uses. A result that the
-definition leaves open is None; operands for which it does are a ValueError. What must be constant
-(a shape, axes, paddings) is read with :func:`operands.ints`.
+prototype: None stands for an optional input that is not given, a tuple is a dynamic input.
+Attributes come by keyword, the prototype's defaults filled in; a meaning names those that it uses.
+A result that the definition leaves open is None; operands for which it does are a ValueError.
+Operands that must be constant (a shape, axes, paddings) are read with :func:`operands.ints`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from msckpt_jax.air.meaning import (
 )
 from msckpt_jax.air.meaning.operands import Meaning
 
-#: Results whose dtype no attribute says, only the file: int32 or int64. It comes to the operator's
-#: meaning as one more attribute, ``index_dtype``.
+#: GE's operator -> its result whose dtype (int32 or int64) no attribute says, only the file. It
+#: comes to the meaning as an attribute more, ``index_dtype``.
 POSITIONS: Mapping[str, int] = {"Cummax": 1, "Cummin": 1}
 
-#: GE's operator -> what it computes.
+#: GE's operator -> its meaning.
 MEANINGS: Mapping[str, Meaning] = (
     elementwise.TABLE
     | arrays.TABLE

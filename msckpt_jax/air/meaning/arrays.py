@@ -30,7 +30,7 @@ def _pad(
     mode: str = "constant", paddings_contiguous: bool = True,
 ) -> Any:  # fmt: skip
     pairs = np.asarray(ints(paddings)).reshape(-1, 2)
-    if not paddings_contiguous:  # all the low ones come first
+    if not paddings_contiguous:  # all low paddings come first
         pairs = pairs.reshape(2, -1).T
     if len(pairs) < np.ndim(x):
         raise ValueError(f"paddings of {len(pairs)} axes for a tensor of rank {np.ndim(x)}")

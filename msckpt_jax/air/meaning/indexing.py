@@ -16,7 +16,7 @@ from msckpt_jax.air.meaning.operands import Meaning, axes_of, dtype_of, ints
 
 
 def _in_range(indices: Any, size: Any) -> Any:
-    """Indices; GE does not say what those out of range give, so there must be none."""
+    """Indices; none may be out of range, for which GE does not define a result."""
     if not isinstance(indices, Tracer):
         wrong = (np.asarray(indices) < 0) | (np.asarray(indices) >= np.asarray(size))
         if wrong.any():
@@ -33,7 +33,7 @@ def _arg(function: Callable[..., Any]) -> Meaning:
 
 
 def _arg_with_value(function: Callable[..., Any]) -> Meaning:
-    """The index, int32, and the element there."""
+    """A meaning that gives the index, int32, and the element there."""
 
     def meaning(x: Any, *, dimension: int, keep_dims: bool) -> Any:
         axis = dimension % x.ndim

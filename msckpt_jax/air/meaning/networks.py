@@ -22,7 +22,7 @@ def _matmul(
 def _batch_matmul(
     x: Any, y: Any, bias: Any = None, offset: Any = None, *, adj_x1: bool, adj_x2: bool
 ) -> Any:
-    """``adj`` conjugates, too."""
+    """Multiply matrices; ``adj`` conjugates, too."""
     x = jnp.conj(x) if adj_x1 else x
     y = jnp.conj(y) if adj_x2 else y
     return _product(_turned(x, adj_x1), _turned(y, adj_x2), bias)

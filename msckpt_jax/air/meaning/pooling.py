@@ -49,7 +49,7 @@ def _total(x: Any, window: _Window) -> Any:
 
 
 def _mean(x: Any, window: _Window, only_real: bool = True, divisor: int = 0) -> Any:
-    """The means of a window's elements; ``only_real`` ones are those that are no padding."""
+    """The means of windows, with ``only_real`` of those elements that are no padding."""
     total = _total(x, window)
     if divisor:
         return total / divisor

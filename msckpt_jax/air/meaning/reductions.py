@@ -1,4 +1,4 @@
-"""Operators that reduce axes, or accumulate along one."""
+"""Operators that reduce axes, or accumulate along an axis."""
 
 from __future__ import annotations
 

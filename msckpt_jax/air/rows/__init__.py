@@ -1,8 +1,8 @@
-"""MindSpore's operators as GE's: one row each.
+"""MindSpore's operators as GE's: a row each.
 
 A row says which GE operator it is, which of MindSpore's operands are its inputs, and what its
 attributes are. The evidence is MindSpore's own adapter of that operator (``REG_ADPT_DESC`` in its
-``op_declare`` files) unless the row says otherwise. Operands are meant by their position in
+``op_declare`` files) unless the row says otherwise. Numbers of operands are their positions in
 MindSpore's definition.
 """
 
@@ -33,7 +33,7 @@ from msckpt_jax.air.rows.row import (
 from msckpt_jax.graph.graph import Node
 from msckpt_jax.graph.values import UNKNOWN, Const, Size, Tensor, Value
 
-#: Element by element, or of all tensors: another name at most.
+#: Operators that take all tensors of the node, and have the same name in GE.
 _SAME = (
     "Abs", "Acosh", "Asin", "Asinh", "Atan", "Atan2", "Atanh", "BesselI0e", "BesselI1e",
     "Betainc", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Ceil", "Conj", "Cos", "Cosh",
@@ -46,7 +46,7 @@ _SAME = (
     "TensorScatterMin", "TensorScatterSub", "TensorScatterUpdate", "Trunc", "TruncateDiv",
     "Zeta",
 )  # fmt: skip
-#: Of numbers, which GE has as tensors of rank 0.
+#: Operators on numbers, which GE has as tensors of rank 0.
 _SCALARS = {
     "ScalarAdd": "Add", "ScalarFloorDiv": "FloorDiv", "ScalarMax": "Maximum",
     "ScalarMin": "Minimum", "ScalarMod": "FloorMod", "ScalarMul": "Mul", "ScalarPow": "Pow",
@@ -63,7 +63,7 @@ _RENAMED = {
 
 
 def _reduction(kind: str) -> Row:
-    """No axes are all of them in MindSpore, but for ``skip_mode``; GE's versions differ on them."""
+    """Write out all axes where MindSpore has none (but for ``skip_mode``): GE's versions differ."""
     some = row(kind, 0, Ints(1, rank=1), keep_dims=Arg(2))
 
     def adapt(emit: Any, node: Node) -> None:
@@ -73,7 +73,7 @@ def _reduction(kind: str) -> Row:
             return
         x, shape = node.inputs[0], emit.type(node.inputs[0]).shape
         if emit.type(x) == UNKNOWN:
-            raise emit.refuse(node, "of all axes of a tensor of unknown rank")
+            raise emit.refuse(node, "reduces all axes of a tensor of unknown rank")
         if not shape or (len(node.inputs) > 3 and given(node, 3)):
             emit.becomes(node.outputs[0], x)
             return
@@ -115,7 +115,7 @@ def _average_pool(emit: Any, node: Node) -> None:
 def _convolution(kind: str, rank: int) -> Adapt:
     def adapt(emit: Any, node: Node) -> None:
         if str(node.attrs.get("pad_mode", "pad")) not in ("pad", "0"):
-            raise emit.refuse(node, f"pad_mode {node.attrs['pad_mode']}, only explicit paddings")
+            raise emit.refuse(node, f"has pad_mode {node.attrs['pad_mode']}, not explicit paddings")
         spread = {2: lambda v: listed(v)[-2:], 3: lambda v: listed(v)[-3:]}[rank]
         strides = node.attrs.get("stride", node.attrs.get("strides"))
         dilations = node.attrs.get("dilation", node.attrs.get("dilations"))
@@ -136,7 +136,7 @@ def _pad(emit: Any, node: Node) -> None:
     """MindSpore's paddings begin with the last axis and may be fewer; GE's are all, in order."""
     x, paddings, value = node.inputs[:3]
     rank = len(emit.type(x).shape)
-    if isinstance(paddings, Value):  # computed of dynamic sizes, for all axes
+    if isinstance(paddings, Value):  # computed from dynamic sizes, for all axes
         order = np.arange(2 * rank).reshape(-1, 2)[::-1].reshape(-1)
         axis = np.array(0, np.int64)
         pairs = emit.value("GatherV2", [paddings, order, axis], np.int64, order.shape)
@@ -162,11 +162,11 @@ def _logical_xor(emit: Any, node: Node) -> None:
 
 
 def _scatter_mul(emit: Any, node: Node) -> None:
-    """No TensorScatterMul: all is laid out in one line, where ScatterElements multiplies."""
+    """Lay all out in one line, where ScatterElements multiplies: GE has no TensorScatterMul."""
     x, indices, updates = node.inputs
     dims, dtype = emit.type(x).shape, emit.type(indices).dtype
     if not all(isinstance(dim, int) for dim in dims[1:]):
-        raise emit.refuse(node, "of a tensor whose sizes after the first are dynamic")
+        raise emit.refuse(node, "takes a tensor whose sizes after the first are dynamic")
     depth = emit.type(indices).shape[-1]
     rows = emit.type(indices).shape[:-1]
     steps = np.array([prod(dims[axis + 1 :]) for axis in range(depth)], dtype)
@@ -198,7 +198,7 @@ def _add_n(emit: Any, node: Node) -> None:
 
 def _concat(emit: Any, node: Node) -> None:
     parts = _parts(node)
-    axis = np.array(given(node, 1), np.int32)  # of int64 the chips' cores have no kernel
+    axis = np.array(given(node, 1), np.int32)  # the chips' cores have no kernel for int64
     emit("ConcatV2", [parts, axis], node.outputs, {"N": len(parts)})
 
 
@@ -209,7 +209,7 @@ def _stack(emit: Any, node: Node) -> None:
 
 def _batch_norm(emit: Any, node: Node) -> None:
     if given(node, 5):
-        raise emit.refuse(node, "in training")
+        raise emit.refuse(node, "is in training")
     statistics = emit.type(node.inputs[3])
     rest = [Value(statistics) for _ in range(5 - len(node.outputs))]
     rest.append(Value(Tensor(statistics.dtype, ())))
@@ -235,7 +235,7 @@ def _dense(emit: Any, node: Node) -> None:
     x, weight, bias = node.inputs
     rank = len(emit.type(x).shape)
     if rank != 2:
-        raise emit.refuse(node, f"of rank {rank}")
+        raise emit.refuse(node, f"takes a tensor of rank {rank}, not 2")
     none = getattr(bias, "value", bias) is None
     emit(
         "MatMulV2",

@@ -14,7 +14,7 @@ from msckpt_jax.graph.values import Tensor, Value
 
 def _triangular_solve(emit: Any, node: Node) -> None:
     if given(node, 2) and np.issubdtype(emit.type(node.inputs[0]).dtype, np.complexfloating):
-        raise emit.refuse(node, "of complex matrices, transposed")
+        raise emit.refuse(node, "transposes complex matrices")
     attributes = {"lower": given(node, 3), "adjoint": bool(given(node, 2))}
     matrix, right = node.inputs[:2]
     if given(node, 4):  # a unit diagonal, whatever is there
@@ -26,18 +26,18 @@ def _triangular_solve(emit: Any, node: Node) -> None:
 
 def _cholesky(emit: Any, node: Node) -> None:
     if given(node, 1):
-        raise emit.refuse(node, "upper")
+        raise emit.refuse(node, "gives the upper triangle")
     emit("Cholesky", [node.inputs[0]], node.outputs)
 
 
 def _fft(kind: str) -> Adapt:
-    """GE's transform the last axis only: one after the other, each as the last."""
+    """Transform the axes one after the other, each as the last: GE transforms no other axis."""
     whole = {"RFFT": "FFT", "IRFFT": "IFFT"}.get(kind, kind)
 
     def adapt(emit: Any, node: Node) -> None:
         lengths, axes, norm = (given(node, at) for at in (1, 2, 3))
         if not lengths or not axes or norm is not None:
-            raise emit.refuse(node, "without lengths and axes, or with a norm")
+            raise emit.refuse(node, "has no lengths and axes, or has a norm")
         *rest, last = zip(axes, lengths, strict=True)
         steps = [(whole, *step) for step in rest]
         steps.insert(len(steps) if kind == "IRFFT" else 0, (kind, *last))
@@ -54,7 +54,7 @@ def _transformed(emit: Any, node: Node, x: Any, kind: str, axis: int, length: in
     dtype, shape = emit.type(x)
     size = length // 2 + 1 if kind == "IRFFT" else length
     if shape[axis] != size:
-        raise emit.refuse(node, f"of length {length} over {shape[axis]} elements")
+        raise emit.refuse(node, f"has length {length} over {shape[axis]} elements")
     turn = [*range(len(shape))]
     turn[axis], turn[-1] = turn[-1], turn[axis]
     x = emit.transpose(x, turn)
@@ -70,7 +70,7 @@ def _lu(emit: Any, node: Node) -> None:
     packed, pivots, matrix = node.outputs
     size, whole = matrix.type.shape[-1], matrix.type.dtype
     if not isinstance(size, int):
-        raise emit.refuse(node, "of a dynamic size")
+        raise emit.refuse(node, "takes matrices of a dynamic size")
     order = Value(Tensor(np.dtype(np.int32), matrix.type.shape[:-1]))
     emit("Lu", [node.inputs[0]], [packed, order], {"output_idx_type": np.dtype(np.int32)})
     ones = [np.array(size, np.int32), np.array(1, whole), np.array(0, whole)]
@@ -78,30 +78,31 @@ def _lu(emit: Any, node: Node) -> None:
     if pivots in emit.used:
         shape = tuple(dim for dim in pivots.type.shape if isinstance(dim, int))
         if len(shape) < len(pivots.type.shape):
-            raise emit.refuse(node, "of dynamic sizes whose pivots are used")
+            raise emit.refuse(node, "has dynamic sizes, and its pivots are used")
         _pivots(emit, order, pivots, shape)
 
 
 def _pivots(emit: Any, order: Value, pivots: Value, shape: tuple[int, ...]) -> None:
-    """The exchanges, one row after the other, that lead from 0, 1, 2, ... to an order.
+    """Emit the exchanges, one row after the other, that lead from 0, 1, 2, ... to an order.
 
-    The exchange of a row is with where its number is at that time.
+    A row is exchanged with the place where its number is at that time.
     """
-    dtype, one, flags = order.type.dtype, (*shape[:-1], 1), np.dtype(bool)
+    dtype, column, flags = order.type.dtype, (*shape[:-1], 1), np.dtype(bool)
     last = np.array(-1, np.int64)
     rows = np.arange(shape[-1], dtype=dtype)
     now: Any = np.broadcast_to(rows, shape)
-    found = []
+    exchanges = []
     for step in range(shape[-1]):
         where = [np.array([step], np.int64), last]
-        wanted = emit.value("GatherV2", [order, *where], dtype, one, batch_dims=0)
-        here = emit.value("GatherV2", [now, *where], dtype, one, batch_dims=0)
+        wanted = emit.value("GatherV2", [order, *where], dtype, column, batch_dims=0)
+        here = emit.value("GatherV2", [now, *where], dtype, column, batch_dims=0)
         there = emit.value("Equal", [now, wanted], flags, shape)
         place = emit.value("SelectV2", [there, rows, np.array(0, dtype)], dtype, shape)
-        found.append(emit.value("ReduceSum", [place, last[None]], dtype, one, keep_dims=True))
+        along = [place, last[None]]
+        exchanges.append(emit.value("ReduceSum", along, dtype, column, keep_dims=True))
         now = emit.value("SelectV2", [there, here, now], dtype, shape)
         now = emit.value("SelectV2", [rows == step, wanted, now], dtype, shape)
-    emit("ConcatV2", [found, last.astype(np.int32)], [pivots], {"N": len(found)})
+    emit("ConcatV2", [exchanges, last.astype(np.int32)], [pivots], {"N": len(exchanges)})
 
 
 #: MindSpore's operator -> its row.

@@ -1,4 +1,4 @@
-"""What a row of :mod:`msckpt_jax.air.rows` is made of."""
+"""The parts of which rows of :mod:`msckpt_jax.air.rows` are made."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from msckpt_jax.graph.graph import Node
 from msckpt_jax.graph.values import Const, Dim
 
-#: MindSpore has an adapter to this GE operator; " of X" follows where it is that of another name.
+#: MindSpore has an adapter to this GE operator; " of X" follows where it is another operator's.
 ADAPTER = "MindSpore's adapter"
-#: MindSpore 2.10 wrote this GE operator for it, though it has another adapter or none.
+#: MindSpore 2.10 wrote this GE operator in a file, though it has another adapter or none.
 WRITTEN = "a file that MindSpore wrote"
-#: GE's prototype has the definition that is needed; MindSpore has no adapter, or an unfit one.
+#: GE's prototype has the definition that is needed; MindSpore has no fitting adapter.
 PROTOTYPE = "GE's prototype"
 
 #: ``adapt(emit, node)``: emit GE operators for a node. ``emit(kind, inputs, results, attributes)``.
@@ -25,7 +25,7 @@ Adapt = Callable[[Any, Node], None]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How a node becomes GE operators, what that rests on, and where attributes come from."""
+    """The way from a node to GE operators, the evidence for it, and the sources of attributes."""
 
     adapt: Adapt
     operators: tuple[str, ...]
@@ -48,7 +48,7 @@ def _plain(operand: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Ints:
-    """The operand is a constant tensor of integers: rank 1, or rank 0 where it is a number."""
+    """An operand that is a constant tensor of integers: rank 1, or rank 0 where it is a number."""
 
     position: int
     dtype: Any = np.int64
@@ -56,20 +56,19 @@ class Ints:
 
 
 def row(kind: str, *inputs: Any, evidence: str = ADAPTER, note: str = "", **attributes: Any) -> Row:
-    """One GE operator.
+    """A row of a single GE operator.
 
     Args:
         kind: GE's name.
         inputs: in the order of GE's prototype, each a position in MindSpore's definition, `Ints`,
-            or None for an optional one that is not given; all tensors of the node if left out.
-        evidence: what the row rests on.
-        note: what a reader should know.
+            or None for an optional input that is not given; all tensors of the node if left out.
+        evidence: the reason to believe the row.
+        note: a remark for readers.
         attributes: values, or functions of the node.
     """
 
     def adapt(emit: Any, node: Node) -> None:
-        chosen = inputs or range(len(node.inputs))
-        operands = [emit.operand(node, what) for what in chosen]
+        operands = [emit.operand(node, wanted) for wanted in inputs or range(len(node.inputs))]
         values = {k: v(node) if callable(v) else v for k, v in attributes.items()}
         emit(kind, operands, node.outputs, values)
 
@@ -89,7 +88,7 @@ class Arg:
 
 @dataclass(frozen=True, slots=True)
 class Attr:
-    """An attribute that MindSpore has as one, too."""
+    """An attribute that MindSpore's operator has, too."""
 
     name: str
     default: Any = None
@@ -99,11 +98,11 @@ class Attr:
 
 
 def product(dims: Sequence[Dim]) -> Dim:
-    """How many elements there are, "?" where that is dynamic."""
+    """The number of elements, "?" where that is dynamic."""
     known = [dim for dim in dims if isinstance(dim, int)]
     return prod(known) if len(known) == len(dims) else "?"
 
 
 def listed(value: Any) -> list[int]:
-    """One number is a list of it."""
+    """The numbers as a list, also where there is a single number."""
     return [value] if isinstance(value, int) else list(value)
