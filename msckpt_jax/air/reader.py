@@ -29,6 +29,8 @@ from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Parameter, Tensor, 
 
 #: GE's numbers for a size, and for all sizes of a shape, that the file leaves open.
 _OPEN, _ANY = -1, -2
+#: The shape of a tensor of any rank.
+_ANY_SHAPE = ("...",)
 #: The names that writers number; a weight has a name of its own.
 _NUMBERED = re.compile(r"Const_\d+")
 #: An optional input that is not fed.
@@ -120,9 +122,7 @@ class _Reader:
         return np.frombuffer(tensor.data, dtype).reshape(shape)
 
     def _argument(self, op: Any, value: Value) -> Value:
-        """An input; of any rank where the file leaves that open, which is listed as one size."""
-        if value.type is UNKNOWN:
-            value.type = Tensor(self._dtype(op.output_desc[0]), ("?",))
+        self._dtype(op.output_desc[0])  # refuses what JAX lacks
         return value
 
     def _node(self, op: Any, values: Mapping[str, list[Any]]) -> Node:
@@ -151,7 +151,7 @@ class _Reader:
         attributes = defaults | _written(op)
         if op.type in POSITIONS:
             described = op.output_desc[POSITIONS[op.type]]
-            attributes["index_dtype"] = jax.dtypes.canonicalize_dtype(self._dtype(described))
+            attributes["index_dtype"] = self._dtype(described)
         return attributes
 
     def _check_flow(
@@ -200,8 +200,10 @@ def _in_order(operands: list[Operand], op: Any, prototype: Prototype) -> tuple[O
 def _type(described: Any) -> Tensor:
     row = BY_GE.get(described.dtype)
     dims = list(described.shape.dim)
-    if row is None or _ANY in dims:
+    if row is None:
         return UNKNOWN
+    if _ANY in dims:
+        return Tensor(row.array, _ANY_SHAPE)
     return Tensor(row.array, tuple("?" if dim == _OPEN else dim for dim in dims))
 
 
@@ -244,6 +246,9 @@ def as_described(node: Node, values: Any) -> None:
 
 
 def _fits(described: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
-    return len(described) == len(shape) and all(
-        isinstance(dim, str) or dim == size for dim, size in zip(described, shape, strict=True)
+    return described == _ANY_SHAPE or (
+        len(described) == len(shape)
+        and all(
+            isinstance(dim, str) or dim == size for dim, size in zip(described, shape, strict=True)
+        )
     )

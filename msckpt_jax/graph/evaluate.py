@@ -15,7 +15,7 @@ from jax import lax
 
 from msckpt_jax.graph import trips
 from msckpt_jax.graph.graph import Graph, Node
-from msckpt_jax.graph.values import Const, Operand, Parameter, Size, Value
+from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Parameter, Size, Value
 
 #: The meaning of an operator: a function of its inputs; attributes come by keyword.
 Meaning: TypeAlias = Callable[..., Any]
@@ -85,7 +85,7 @@ class _Run:
                 result = jax.tree.map(_concrete, meaning(*args, **attrs))
         else:
             result = meaning(*args, **attrs)
-        return result if isinstance(result, tuple) and len(node.outputs) != 1 else (result,)
+        return result if _is_results(result, node) else (result,)
 
     def branch(self, node: Node, args: list[Any]) -> Sequence[Any]:
         condition, *operands = args
@@ -141,6 +141,12 @@ _FLOW: Mapping[str, Callable[[_Run, Node, list[Any]], Sequence[Any]]] = {
     "While": _Run.loop,
 }
 FLOW = frozenset(_FLOW)
+
+
+def _is_results(result: Any, node: Node) -> bool:
+    """Tell whether a tuple is the results of a node: one of unknown length is a single value."""
+    several = len(node.outputs) != 1
+    return isinstance(result, tuple) and (several or node.outputs[0].type is not UNKNOWN)
 
 
 def _named(node: Node) -> str:

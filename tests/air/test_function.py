@@ -14,7 +14,7 @@ from jax import lax
 import msckpt_jax as ms
 from msckpt_jax._protos import ge_ir_pb2
 from msckpt_jax.air.file import read
-from msckpt_jax.air.function import load
+from msckpt_jax.air.target import open_model as load
 from msckpt_jax.errors import AirError
 
 SAMPLES = Path(__file__).parent / "data"
@@ -29,12 +29,13 @@ def test_dense_of_mindspore() -> None:
     weight, bias = net.parameters["d.weight_const"], net.parameters["d.bias_const"]
     x = array(2, 3)
     np.testing.assert_allclose(net(x), np.maximum(x @ weight.T + bias, 0), rtol=1e-6)
-    assert net.inputs == [("x", jax.ShapeDtypeStruct((2, 3), np.float32))]
+    assert net.inputs == (jax.ShapeDtypeStruct((2, 3), np.float32),)
+    assert [value.name for value in net.graph.inputs] == ["x"]
 
 
 def test_convolution_of_mindspore() -> None:
     net = load(SAMPLES / "sw_conv2d.air")
-    inputs = [array(*spec.shape) for _, spec in net.inputs]
+    inputs = [array(*spec.shape) for spec in net.inputs]
     expected = lax.conv_general_dilated(*inputs, (2, 2), [(1, 1), (1, 1)])
     assert expected.shape == net(*inputs).shape
     np.testing.assert_allclose(net(*inputs), expected, rtol=1e-5)
@@ -42,10 +43,10 @@ def test_convolution_of_mindspore() -> None:
 
 def test_gather_and_reduction_of_mindspore() -> None:
     net = load(SAMPLES / "sw_reduce_sum.air")
-    x = array(*net.inputs[0][1].shape)
+    x = array(*net.inputs[0].shape)
     np.testing.assert_allclose(net(x), x.sum(1), rtol=1e-6)
     net = load(SAMPLES / "sw_concat.air")
-    inputs = [array(*spec.shape) for _, spec in net.inputs]
+    inputs = [array(*spec.shape) for spec in net.inputs]
     np.testing.assert_array_equal(net(*inputs), np.concatenate(inputs, 1))
 
 
@@ -57,7 +58,7 @@ def test_rows_that_mindspore_gathers() -> None:
 
 def test_convolution_of_ges_own_interface() -> None:
     net = load(SAMPLES / "conv.air")
-    ((_, spec),) = net.inputs
+    (spec,) = net.inputs
     x, (weights,) = array(*spec.shape), net.parameters.values()
     op = next(op for op in read(SAMPLES / "conv.air").graph[0].op if op.type == "Conv2D")
     strides, pads = op.attr["strides"].list.i[2:], op.attr["pads"].list.i
@@ -92,9 +93,15 @@ def test_other_values_of_a_constant() -> None:
     net = load(SAMPLES / "ms_dense_w.air")
     bias = np.full(4, 9, np.float32)
     x = np.zeros((2, 3), np.float32)
-    np.testing.assert_array_equal(
-        net.apply({"d.bias_const": bias}, x), np.broadcast_to(bias, (2, 4))
-    )
+    found = net.apply({**net.parameters, "d.bias_const": bias}, x)
+    np.testing.assert_array_equal(found, np.broadcast_to(bias, (2, 4)))
+    with pytest.raises(KeyError, match=r"no 'd.bais_const' .nearest: 'd.bias_const'"):
+        net.apply({**net.parameters, "d.bais_const": bias}, x)
+
+
+def test_numbered_constants_and_integers_are_no_parameters() -> None:
+    assert load(SAMPLES / "min_py.air").parameters == {}
+    assert sorted(load(SAMPLES / "mlp.air").parameters) == ["b", "w"]
 
 
 def _changed(tmp_path: Path, name: str, change: Any) -> Path:
@@ -210,13 +217,8 @@ def test_garbage_is_refused(data: bytes, tmp_path: Path) -> None:
 
 
 def test_rules_of_the_user() -> None:
-    net = load(SAMPLES / "ms_dense_w.air", rules={"Relu": lambda a, x: x * 0})
+    net = load(SAMPLES / "ms_dense_w.air", rules={"Relu": lambda x: x * 0})
     assert not np.any(net(array(2, 3)))
-
-
-def test_wrong_number_of_arguments() -> None:
-    with pytest.raises(TypeError, match=r"takes 1 arguments \['x'\], not 2"):
-        load(SAMPLES / "ms_dense_w.air")(array(2, 3), array(2, 3))
 
 
 def test_it_prints_as_its_graph() -> None:

@@ -43,11 +43,7 @@ def test_both_are_one_class(exported: Export) -> None:
     assert type(function) is ms.MindIRFunction is ms.AirFunction
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("options", [{}, {"exact": True, "fuse": False, "target": "cpu"}])
-def test_same_numbers(exported: Export, name: str, options: dict[str, Any]) -> None:
-    net, inputs = CASES[name]
-    function = exported(net, *inputs, **options)
+def check_numbers(function: Any, net: Any, inputs: Any) -> None:
     results = jax.tree.leaves(jax.jit(function)(*jax.tree.leaves(inputs)))
     wanted = jax.tree.leaves(jax.jit(net)(*inputs))
     assert [(a.dtype, a.shape) for a in results] == [(a.dtype, a.shape) for a in wanted]
@@ -55,6 +51,13 @@ def test_same_numbers(exported: Export, name: str, options: dict[str, Any]) -> N
         np.testing.assert_allclose(
             result.astype(jnp.promote_types(result.dtype, jnp.float32)), want, 1e-4, 1e-5
         )
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("options", [{}, {"exact": True, "fuse": False}])
+def test_same_numbers(exported: Export, name: str, options: dict[str, Any]) -> None:
+    net, inputs = CASES[name]
+    check_numbers(exported(net, *inputs, **options), net, inputs)
 
 
 def test_parameters_are_the_weights_by_their_names(exported: Export, tmp_path: Path) -> None:
@@ -249,3 +252,11 @@ def test_weights_of_a_mindir_stay_in_the_file(tmp_path: Path, split: int | None)
         base = base.base
     assert isinstance(base.obj, mmap.mmap)
     np.testing.assert_array_equal(function(X), np.tile(weights["w"].sum(0), (2, 1)))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_same_numbers_of_a_mindir_for_the_cpu(name: str, tmp_path: Path) -> None:
+    net, inputs = CASES[name]
+    how = {"exact": True, "fuse": False, "target": "cpu"}
+    ms.export(net, *inputs, file_name=tmp_path / "a", durable=False, **how)
+    check_numbers(ms.load(tmp_path / "a.mindir"), net, inputs)
