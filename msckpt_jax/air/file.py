@@ -14,7 +14,7 @@ from msckpt_jax.errors import AirError
 
 
 def read(file_name: str | os.PathLike[str]) -> Any:
-    """The ``ge_ir_pb2.ModelDef`` of a file, constants in side files put back as GE does.
+    """Return the ``ge_ir_pb2.ModelDef`` of a file, with the constants of its side files.
 
     Raises:
         AirError: it is no AIR file, or a side file is missing, too short or outside the folder.
@@ -37,27 +37,27 @@ def read(file_name: str | os.PathLike[str]) -> Any:
 
 
 def _load_constant(operator: Any, path: Path) -> None:
-    """GE's ``SetWeightForModel``: ``location`` is relative to the model's folder."""
+    """Put the bytes of a side file into a Const, as GE's ``SetWeightForModel`` does it."""
     text = operator.attr["location"].s.decode("utf-8", "replace")
     folder = path.parent.resolve()
     wanted = operator.attr["length"].i
     try:
         where = (folder / text).resolve()
-        found = where.stat().st_size if where.is_file() else None
+        size = where.stat().st_size if where.is_file() else None
     except (OSError, ValueError, RuntimeError):  # too long, a NUL, a loop of symbolic links
-        where, found = folder, None
+        where, size = folder, None
     if not where.is_relative_to(folder):
         raise AirError(
             f"the constant {operator.name!r} is to be read from outside its folder",
             file=path,
             found=text,
         )
-    if found is None or found < wanted or wanted < 0:
+    if size is None or size < wanted or wanted < 0:
         raise AirError(
             f"the side file {text!r} of the constant {operator.name!r} does not fit",
             file=path,
             expected=f"{wanted:,} bytes",
-            found="no file" if found is None else f"{found:,} bytes",
+            found="no file" if size is None else f"{size:,} bytes",
         )
     with where.open("rb") as file:
         operator.attr["value"].t.data = file.read(wanted)

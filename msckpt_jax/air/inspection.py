@@ -1,4 +1,4 @@
-"""What is in an AIR file: for ``msckpt inspect``."""
+"""The contents of an AIR file, for ``msckpt inspect``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from msckpt_jax.graph.evaluate import FLOW
 def inspect(
     path: Path, chosen: Callable[[str], bool], *, dec_key: bytes | None, dec_mode: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return what is in an AIR file, as JSON has it, and lines of facts."""
+    """Return the contents of an AIR file, to be printed as JSON, and lines of facts."""
     content = _content(path, chosen)
     return content, _facts(content)
 

@@ -31,11 +31,11 @@ def convert(
     durable: bool = True,
     **options: Any,
 ) -> tuple[Path, list[str]]:
-    """Write the model of a file, ours or another's, in another format.
+    """Write the model of a file, ours or MindSpore's, in another format.
 
-    The operators of a MindIR are taken one by one. Where one of them has no counterpart, and for an
-    AIR file, the model goes through JAX: what each operator means is traced and lowered again,
-    under the same names of weights.
+    The operators of a MindIR become those of the format, each by its row. Where an operator has no
+    row, and for an AIR file, the model goes through JAX: the meanings of all operators are traced
+    and lowered again, under the same names of weights.
 
     Args:
         source: the ``.mindir`` or ``.air`` file.
@@ -57,8 +57,8 @@ def convert(
     wanted = targets.of_suffix(target)
     reading = targets.of_file(source) or targets.named(targets.DEFAULT)
     if wanted is None or wanted is reading:
-        others = [suffix for suffix in targets.SUFFIXES if suffix != reading.suffix]
-        raise ValueError(f"{target} must end with {' or '.join(others)}")
+        suffixes = [suffix for suffix in targets.SUFFIXES if suffix != reading.suffix]
+        raise ValueError(f"{target} must end with {' or '.join(suffixes)}")
     how = Wanted(durable=durable, options=targets.options_for(wanted, options))
     jobs.check_folder(target)
     model = reading.open(source, dec_key=dec_key, dec_mode=dec_mode)

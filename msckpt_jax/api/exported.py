@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from msckpt_jax import display
+from msckpt_jax.graph import listing
 from msckpt_jax.graph.graph import Graph
 
 
 class Exported(NamedTuple):
-    """What ``export`` has done.
+    """The result of ``export``.
 
     Attributes:
         file: the file to load.
-        graph: what is in it; weights are those that were given. None if jax2onnx made the file.
-        difference: with ``verify`` the largest difference to JAX's results, else None.
-        notes: what to know about the file, and the command that compiles an AIR file.
+        graph: the graph in it; its weights are those that were given. None if another library
+            made the file, which the first note names.
+        difference: the largest difference to JAX's results; None without ``verify``.
+        notes: facts to know about the file, and the command that compiles an AIR file.
     """
 
     file: Path
@@ -26,8 +28,8 @@ class Exported(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """One line: the file, what is in it, its size, and what ``verify`` found."""
-        facts = ["made by jax2onnx"]
+        """A line: the file, its contents, its size, and its largest difference to JAX."""
+        facts = list(self.notes[:1])
         if self.graph is not None:
             nodes = sum(1 for _ in self.graph.walk())
             facts = [f"{nodes} operators", f"{len(self.graph.parameters)} parameters"]
@@ -41,8 +43,6 @@ class Exported(NamedTuple):
         return "\n".join([f"<Exported {self.summary}>", *self.notes])
 
     def _repr_html_(self) -> str:
-        from msckpt_jax.graph import listing
-
         notes = [display.lines(self.notes)] if self.notes else []
         graph = [] if self.graph is None else listing.html(self.graph)
         return display.page(f"Exported {self.summary}", *notes, *graph)

@@ -1,4 +1,4 @@
-"""From a traced function to the graph that a target's file is written from."""
+"""The lowering of a traced function, for a target: canonical jaxpr, rules, checks."""
 
 from __future__ import annotations
 

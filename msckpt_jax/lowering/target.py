@@ -1,4 +1,4 @@
-"""What a model format is: the one object that the doors know of it.
+"""``Target``: a model format as the doors know it.
 
 Each of ``mindir``, ``air`` and ``onnx`` offers such an object as ``target.TARGET``, and
 :mod:`msckpt_jax.api.targets` lists them.
@@ -50,7 +50,7 @@ def text_mapping(name: str) -> Callable[[Any], None]:
 
 
 class Written(NamedTuple):
-    """A file that was written: the one to load, its graph (None: another's work), and notes."""
+    """A written file: the path to load, its graph (None if another library made it), notes."""
 
     file: Path
     graph: Graph | None
@@ -58,7 +58,7 @@ class Written(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Whether a file is sound, and the lines that say so."""
+    """The answer whether a file is sound, and the lines that say so."""
 
     sound: bool
     lines: Sequence[str]
@@ -74,26 +74,29 @@ class Target:
 
     Attributes:
         name: ``file_format`` of ``export``. suffix: the ending of its files.
-        write: from a graph, a path and what is wanted to the file to load and notes.
-        open: from a path, the key, the cipher and the user's rules to a function of JAX.
-        difference: the largest difference between a file's results and the traced function's.
-        inspect: what is in a file, as JSON has it, and lines of facts; of its weights those whose
-            names are chosen. Takes the path, the choice, the key and the cipher.
-        verify: whether a file is sound; takes the path, the key, the cipher and options.
-        options: the arguments of ``export`` that it heeds and others do not, by name.
-        verify_options: those of the options that ``verify`` heeds.
+        write: writes a graph to a path as is wanted; returns the file to load, and notes.
+        open: makes a function of JAX of a path, the key, the cipher and the user's meanings.
+        difference: returns the largest difference between the results of a file and of the
+            traced function.
+        inspect: returns the contents of a file, to be printed as JSON, and lines of facts; takes
+            the path, a function that chooses weights by name, the key and the cipher.
+        verify: returns the verdict on a file; takes the path, the key, the cipher and options.
+        options: the arguments of ``export``, by name, that this format heeds and others do not.
+        verify_options: the names of those options that ``verify`` heeds.
         kernels: whether the graph keeps to the dtypes that MindSpore's CPU has kernels for.
-        keep: primitives that it has operators for, where MindSpore's CPU lacks them or errs.
-        algorithms: rewrites for the primitives that it lacks, for a jaxpr and whether exact.
-        rewrites: further ones, where operators are fused. fusions: its own, beside those of all.
-        complex: whether it has complex dtypes; else each such array becomes a pair.
-        operators: MindSpore's operators that can be written; None: all of them.
+        keep: primitives that the format has operators for, though MindSpore's CPU lacks them.
+        algorithms: returns rewrites for the primitives that the format lacks; takes the jaxpr,
+            and whether the export is exact.
+        rewrites: further rewrites, for exports with fusions.
+        fusions: operators that only this format fuses.
+        complex: whether the format has complex dtypes; else each such array becomes a pair.
+        operators: the operators of MindSpore that the format has rows for; None: all of them.
         vocabulary: whose operators the graph of an open file has.
-        export: writes a function in other ways than by ``write``; takes what ``write`` takes, with
-            the traced function and another function, which lowers it, for the graph.
-        describe: makes an input and a section of the file of a data set, or None.
-        cipher: the cipher of an encrypted file, or None; a format without it has no ciphers.
-        recognises: whether a file is of the format by its content.
+        export: writes a function where that takes more than lowering and ``write``; its last
+            argument returns the lowered graph.
+        describe: makes an input and a section of the file of a data set.
+        cipher: names the cipher of an encrypted file; None where the format has no ciphers.
+        recognises: tells whether a file is of the format by its content.
     """
 
     name: str

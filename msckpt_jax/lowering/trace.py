@@ -114,8 +114,8 @@ def _data(value: Any) -> Any:
     """The numbers of PRNG keys, or their type; other values as they are."""
     if not (random.is_key(value) and isinstance(value, jax.ShapeDtypeStruct)):
         return random.data(value)
-    one = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct((), value.dtype))
-    return jax.ShapeDtypeStruct((*value.shape, *one.shape), one.dtype)
+    data = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct((), value.dtype))
+    return jax.ShapeDtypeStruct((*value.shape, *data.shape), data.dtype)
 
 
 def _abstract(value: Any) -> jax.ShapeDtypeStruct:

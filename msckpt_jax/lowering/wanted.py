@@ -1,4 +1,4 @@
-"""What an export is asked for, beyond the function itself."""
+"""The wishes of an export: how to lower the function, how to write the file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msckpt_jax.lowering.context import Rule
 
 
 class Lowering(NamedTuple):
-    """How a function becomes a graph: the arguments of ``export`` of these names."""
+    """The arguments of ``export`` that say how a function becomes a graph."""
 
     fuse: bool = True
     exact: bool = False
@@ -19,7 +19,7 @@ class Lowering(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """How a file is to be written.
+    """The arguments of ``export`` that say how the file is written.
 
     Attributes:
         encrypt: a cipher of MindSpore's, a function of bytes and key that gives bytes, or None.

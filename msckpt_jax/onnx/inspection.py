@@ -1,4 +1,4 @@
-"""What is in an ONNX file: for ``msckpt inspect``."""
+"""The contents of an ONNX file, for ``msckpt inspect``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from msckpt_jax.errors import FileError
 def inspect(
     path: Path, chosen: Callable[[str], bool], *, dec_key: bytes | None, dec_mode: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return what is in an ONNX file, as JSON has it, and lines of facts."""
+    """Return the contents of an ONNX file, to be printed as JSON, and lines of facts."""
     content = _content(str(path), chosen)
     return content, _facts(content)
 
