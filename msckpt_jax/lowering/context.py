@@ -1,7 +1,8 @@
 """What rules emit nodes with: one graph under construction.
 
-A rule is ``rule(context, equation, *operands)`` and returns the operand, or the operands, that the
-equation computes. It emits nodes by calling the context.
+The function of a rule, ``function(context, *inputs, **params)``, gets the operands of an equation
+and its parameters, emits nodes by calling the context, and returns what the equation computes: one
+value, or several.
 """
 
 from __future__ import annotations
@@ -18,13 +19,12 @@ from msckpt_jax.graph import kernels
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Const, Dim, Operand, Parameter, Scalar, Size, Tensor, Value
 from msckpt_jax.lowering import sizes
+from msckpt_jax.lowering.rule import Rule, rule_of
 from msckpt_jax.lowering.sizes import Number
 from msckpt_jax.names import Unique
 
 #: What an equation takes and gives: a tensor that is computed, or one that is known.
 Array: TypeAlias = Value | Const
-
-Rule: TypeAlias = Callable[..., Any]
 
 #: Known tensors that are larger become parameters: MindSpore keeps other constants in each graph.
 LITERAL_BYTES = 1024
@@ -36,13 +36,13 @@ class Options:
     """What all graphs of one export share.
 
     Attributes:
-        rules: primitive name to rule.
+        rules: primitive name to rule, or to a plain function of the user's.
         exact: guard operators whose result differs from JAX's on special values.
         target: None, or ``"cpu"`` for the operators that are fastest there.
         kernels: keep to the dtypes that MindSpore's CPU has kernels for, by casts.
     """
 
-    rules: Mapping[str, Rule]
+    rules: Mapping[str, Rule | Callable[..., Any]]
     exact: bool = False
     target: str | None = None
     kernels: bool = True
@@ -66,6 +66,7 @@ class Context:
         options: how the export is done.
         result: the type of the first result of the equation whose rule runs.
         results: the types of all its results.
+        avals: JAX's types of its operands, in which dynamic sizes can be computed with.
     """
 
     def __init__(self, root: Root, graph: Graph):
@@ -73,6 +74,7 @@ class Context:
         self.graph = graph
         self.options = root.options
         self.results: tuple[Tensor, ...] = ()
+        self.avals: tuple[_compat.Aval, ...] = ()
         self._source = ""
         self._sizes: dict[Dim, Number] = {}
 
@@ -237,19 +239,10 @@ class Context:
         outer, name = self._source, eqn.primitive.name
         self._source = _compat.user_line(eqn.source_info) or outer
         self.results = tuple(tensor_of(v.aval) for v in eqn.outvars)
+        self.avals = tuple(v.aval for v in eqn.invars)
         promised = self.results
         try:
-            rule = self.options.rules.get(name)
-            if rule is None:
-                raise UnsupportedError(
-                    f"no rule for it; add one: export(..., rules={{{name!r}: rule}})"
-                )
-            found = rule(self, eqn, *operands)
-            found = (
-                list(found)
-                if isinstance(found, list | tuple) and not isinstance(found, Const)
-                else [found]
-            )
+            found = self._by_rule(name, operands, eqn.params)
             self._check(name, found, promised)
         except UnsupportedError as error:
             self.root.problems.append(f"{self._source}: {name}: {error}")
@@ -257,6 +250,19 @@ class Context:
         finally:
             self._source = outer
         return found
+
+    def _by_rule(
+        self, name: str, operands: Sequence[Array], params: Mapping[str, Any]
+    ) -> list[Array]:
+        if name not in self.options.rules:
+            raise UnsupportedError(
+                f"no rule for it; add one: export(..., rules={{{name!r}: rule}})"
+            )
+        rule = rule_of(self.options.rules[name])
+        found = rule.function(self, *operands, **rule.arguments(params))
+        if isinstance(found, list | tuple) and not isinstance(found, Const):
+            return list(found)
+        return [found]
 
     def _check(self, name: str, found: Sequence[Array], promised: Sequence[Tensor]) -> None:
         """Every value must be what the jaxpr promised: MindSpore would crash, not complain."""

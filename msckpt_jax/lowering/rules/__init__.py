@@ -1,7 +1,8 @@
 """The rules: JAX primitive to MindSpore operators, a flat table.
 
-A rule is ``rule(context, equation, *operands)``, see :mod:`msckpt_jax.lowering.context`. What rules
-rely on in MindSpore was measured with MindSpore 2.10.0 on its CPU.
+What a rule is says :mod:`msckpt_jax.lowering.rule`, what it emits with
+:mod:`msckpt_jax.lowering.context`. What rules rely on in MindSpore was measured with MindSpore
+2.10.0 on its CPU.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from msckpt_jax.lowering.context import Rule
+from msckpt_jax.lowering.rule import Rule
 from msckpt_jax.lowering.rules import (
     bits,
     control,

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from msckpt_jax.graph.values import Const, Tensor
-from msckpt_jax.lowering.context import Array, Context, Rule
+from msckpt_jax.lowering.context import Array, Context
+from msckpt_jax.lowering.rule import Rule, rule
 from msckpt_jax.lowering.rules.elementwise import by_kind, full, shaped
 
 
-def _clz(ctx: Context, eqn: Any, x: Array) -> Array:
-    """Spread the highest bit to the right, count the rest."""
-    type = ctx.type(x)
-    bits = type.dtype.itemsize * 8
-    unsigned = np.dtype(f"u{type.dtype.itemsize}")
-    inner = Tensor(unsigned, type.shape)
-    y = ctx.cast(x, unsigned)
-    for shift in (1, 2, 4, 8, 16, 32):
-        if shift < bits:
-            moved = ctx("RightShift", y, ctx.like(shift, y), type=inner)
-            y = ctx("BitwiseOr", y, moved, type=inner)
-    ones = ctx("PopulationCount", y, type=Tensor(np.dtype(np.uint8), type.shape))
-    return ctx("Sub", ctx.like(bits, x), ctx.cast(ones, type.dtype))
-
-
 def _shift(op: str, sign_fills: bool = False) -> Rule:
-    def rule(ctx: Context, eqn: Any, x: Array, count: Array) -> Array:
+    def emit(ctx: Context, x: Array, count: Array) -> Array:
         dtype = ctx.result.dtype
         kind = "i" if sign_fills else "u"
         if op == "RightShift" and dtype.kind != kind:  # the operator goes by the dtype
@@ -43,7 +27,7 @@ def _shift(op: str, sign_fills: bool = False) -> Rule:
             inside = not ctx.options.exact
         return result if inside else _guarded(ctx, x, count, result, sign_fills)
 
-    return rule
+    return rule(emit, op, "Less", "BroadcastTo", "Select")
 
 
 def _guarded(ctx: Context, x: Array, count: Array, result: Array, sign_fills: bool) -> Array:
@@ -62,7 +46,7 @@ def _guarded(ctx: Context, x: Array, count: Array, result: Array, sign_fills: bo
     return ctx("Select", inside, result, full(ctx, past))
 
 
-def _population_count(ctx: Context, eqn: Any, x: Array) -> Array:
+def _population_count(ctx: Context, x: Array) -> Array:
     count = ctx("PopulationCount", x, type=Tensor(np.dtype(np.uint8), ctx.result.shape))
     return ctx.cast(count, ctx.result.dtype)
 
@@ -76,8 +60,7 @@ _LOGICAL = {
 
 RULES: dict[str, Rule] = {
     **{name: by_kind(b=b, i=i, u=i) for name, (b, i) in _LOGICAL.items()},
-    "clz": _clz,
-    "population_count": _population_count,
+    "population_count": rule(_population_count, "PopulationCount"),
     "shift_left": _shift("LeftShift"),
     "shift_right_arithmetic": _shift("RightShift", sign_fills=True),
     "shift_right_logical": _shift("RightShift"),

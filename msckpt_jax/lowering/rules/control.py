@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from msckpt_jax._compat import ClosedJaxpr
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.values import Const, Parameter
-from msckpt_jax.lowering.context import Array, Context, Rule
+from msckpt_jax.lowering.context import Array, Context
+from msckpt_jax.lowering.rule import Rule, rule
 
 
-def _cond(ctx: Context, eqn: Any, index: Array, *operands: Array) -> list[Array]:
-    otherwise, then = eqn.params["branches"]
+def _cond(
+    ctx: Context, index: Array, *operands: Array, branches: Sequence[ClosedJaxpr]
+) -> list[Array]:
+    otherwise, then = branches
     given = _computed(operands)
     types, inputs = ctx.results, [ctx.type(x) for x in given]
     arguments = _arguments(operands, given)
@@ -22,19 +25,25 @@ def _cond(ctx: Context, eqn: Any, index: Array, *operands: Array) -> list[Array]
     return list(ctx.control("If", [ctx.cast(index, bool), *given], types, bodies))
 
 
-def _while(ctx: Context, eqn: Any, *operands: Array) -> list[Array]:
+def _while(
+    ctx: Context,
+    *operands: Array,
+    cond_jaxpr: ClosedJaxpr,
+    cond_nconsts: int,
+    body_jaxpr: ClosedJaxpr,
+    body_nconsts: int,
+) -> list[Array]:
     """Constants of the loop that are computed are carried along, before the carry."""
-    params = eqn.params
-    first, second = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
+    first, second = cond_nconsts, cond_nconsts + body_nconsts
     fixed, carry = _computed(operands[:second]), operands[second:]
     types = [ctx.type(x) for x in (*fixed, *carry)]
     places = list(range(len(fixed), len(types)))
 
-    def body(name: str, jaxpr: Any, consts: Sequence[Array]) -> Graph:
+    def body(name: str, jaxpr: ClosedJaxpr, consts: Sequence[Array]) -> Graph:
         return ctx.body(name, jaxpr, types, [*_arguments(consts, fixed), *places])
 
-    condition = body("condition", params["cond_jaxpr"], operands[:first])
-    step = body("step", params["body_jaxpr"], operands[first:second])
+    condition = body("condition", cond_jaxpr, operands[:first])
+    step = body("step", body_jaxpr, operands[first:second])
     step.outputs = [*step.inputs[: len(fixed)], *step.outputs]
     return list(ctx.control("While", [*fixed, *carry], types, (condition, step))[len(fixed) :])
 
@@ -48,4 +57,4 @@ def _arguments(operands: Sequence[Array], given: list[Array]) -> list[Array | in
     return [x if isinstance(x, Const | Parameter) else given.index(x) for x in operands]
 
 
-RULES: dict[str, Rule] = {"cond": _cond, "while": _while}
+RULES: dict[str, Rule] = {"cond": rule(_cond, "If"), "while": rule(_while, "While")}

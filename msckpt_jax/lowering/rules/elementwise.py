@@ -4,44 +4,45 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
+from jax.lax import RoundingMethod
 
 from msckpt_jax.errors import UnsupportedError
-from msckpt_jax.graph.values import Const, Tensor
-from msckpt_jax.lowering.context import Array, Context, Rule
+from msckpt_jax.graph.values import Tensor
+from msckpt_jax.lowering.context import Array, Context
+from msckpt_jax.lowering.rule import Rule, rule
 
 _I64 = np.dtype(np.int64)
 
 
-def operator(op: str) -> Rule:
-    """A rule that is one operator of the same operands."""
+def operator(op: str, *ignores: str) -> Rule:
+    """The rule that is one operator of the same operands; ``ignores`` are parameters."""
 
-    def rule(ctx: Context, eqn: Any, *operands: Array) -> Array:
+    def emit(ctx: Context, *operands: Array) -> Array:
         return ctx(op, *operands)
 
-    return rule
+    return rule(emit, op, ignores=ignores)
 
 
 def of_full_shapes(op: str) -> Rule:
-    """A rule that is one operator which does not take a scalar beside an array."""
+    """The rule that is one operator which does not take a scalar beside an array."""
 
-    def rule(ctx: Context, eqn: Any, *operands: Array) -> Array:
+    def emit(ctx: Context, *operands: Array) -> Array:
         return ctx(op, *(full(ctx, x) for x in operands))
 
-    return rule
+    return rule(emit, op, "BroadcastTo")
 
 
-def by_kind(**ops: str) -> Rule:
-    """A rule that is one operator by the kind of the first operand's dtype: b, i, u, f or c."""
+def by_kind(*ignores: str, **ops: str) -> Rule:
+    """The rule that is one operator by the kind of the first operand's dtype: b, i, u, f or c."""
 
-    def rule(ctx: Context, eqn: Any, *operands: Array) -> Array:
+    def emit(ctx: Context, *operands: Array) -> Array:
         kind = kind_of(ctx.type(operands[0]).dtype)
         if kind not in ops:
             raise UnsupportedError(f"no operator for {ctx.type(operands[0]).dtype}")
         return ctx(ops[kind], *operands)
 
-    return rule
+    return rule(emit, *dict.fromkeys(ops.values()), ignores=ignores)
 
 
 def kind_of(dtype: np.dtype) -> str:
@@ -66,28 +67,22 @@ def _is_float(ctx: Context, x: Array) -> bool:
     return kind_of(ctx.type(x).dtype) == "f"
 
 
-def _abs(ctx: Context, eqn: Any, x: Array) -> Array:
+def _abs(ctx: Context, x: Array) -> Array:
     kind = kind_of(ctx.type(x).dtype)
     if kind == "u":
         return x
     return ctx("ComplexAbs" if kind == "c" else "Abs", x)
 
 
-def _cbrt(ctx: Context, eqn: Any, x: Array) -> Array:
+def _cbrt(ctx: Context, x: Array) -> Array:
     return ctx("Mul", ctx("Sign", x), ctx("Pow", ctx("Abs", x), ctx.like(1 / 3, x)))
 
 
-def _conj(ctx: Context, eqn: Any, x: Array) -> Array:
-    if ctx.type(x).dtype.kind == "c":
-        return ctx("Conj", x)
-    return ctx("Complex", x, full(ctx, ctx.like(0, x)))
+def _clamp(ctx: Context, low: Array, x: Array, high: Array) -> Array:
+    return _minimum(ctx, _maximum(ctx, x, low), high)
 
 
-def _clamp(ctx: Context, eqn: Any, low: Array, x: Array, high: Array) -> Array:
-    return _minimum(ctx, eqn, _maximum(ctx, eqn, x, low), high)
-
-
-def _convert(ctx: Context, eqn: Any, x: Array) -> Array:
+def _convert(ctx: Context, x: Array) -> Array:
     old, new = ctx.type(x).dtype, ctx.result.dtype
     if old.kind == "c" and new.kind != "c":
         part = Tensor(np.dtype(f"f{old.itemsize // 2}"), ctx.result.shape)
@@ -108,7 +103,7 @@ def _saturating(ctx: Context, x: Array, dtype: np.dtype) -> Array:
     return ctx("Select", _is_nan(ctx, wide), full(ctx, ctx.like(0, result)), result)
 
 
-def _div(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
+def _div(ctx: Context, x: Array, y: Array) -> Array:
     if ctx.result.dtype.kind not in "iu":
         return ctx("Div", x, y)
     if not ctx.options.exact:
@@ -186,7 +181,7 @@ def full(ctx: Context, x: Array) -> Array:
                type=Tensor(ctx.type(x).dtype, ctx.result.shape))  # fmt: skip
 
 
-def _rem(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
+def _rem(ctx: Context, x: Array, y: Array) -> Array:
     dtype, zero = ctx.result.dtype, None
     if dtype.kind in "iu" and ctx.options.exact:  # JAX: x for a divisor of 0
         y, zero = _without_zero(ctx, y)
@@ -198,29 +193,28 @@ def _rem(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
     return result if zero is None else ctx("Select", zero, full(ctx, x), result)
 
 
-def _exp2(ctx: Context, eqn: Any, x: Array) -> Array:
+def _exp2(ctx: Context, x: Array) -> Array:
     return ctx("Pow", ctx.like(2, x), x)  # Exp2 has no CPU kernel
 
 
-def _integer_pow(ctx: Context, eqn: Any, x: Array) -> Array:
-    power = eqn.params["y"]
-    if power == 0:
+def _integer_pow(ctx: Context, x: Array, *, y: int) -> Array:
+    if y == 0:
         return full(ctx, ctx.like(1, x))
-    result, square, rest = None, x, abs(power)
+    result, square, rest = None, x, abs(y)
     while rest:
         if rest & 1:
             result = square if result is None else ctx("Mul", result, square)
         rest >>= 1
         square = ctx("Mul", square, square) if rest else square
     assert result is not None
-    return result if power > 0 else ctx("Div", ctx.like(1, x), result)
+    return result if y > 0 else ctx("Div", ctx.like(1, x), result)
 
 
-def _maximum(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
+def _maximum(ctx: Context, x: Array, y: Array) -> Array:
     return _extreme(ctx, "Maximum", "LogicalOr", x, y)
 
 
-def _minimum(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
+def _minimum(ctx: Context, x: Array, y: Array) -> Array:
     return _extreme(ctx, "Minimum", "LogicalAnd", x, y)
 
 
@@ -234,26 +228,24 @@ def _extreme(ctx: Context, op: str, logical: str, x: Array, y: Array) -> Array:
     return result
 
 
-def _nextafter(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
+def _nextafter(ctx: Context, x: Array, y: Array) -> Array:
     if ctx.options.exact:
         raise UnsupportedError("MindSpore's operator is wrong on infinities and subnormal numbers")
     return ctx("NextAfter", full(ctx, x), full(ctx, y))
 
 
-def _polygamma(ctx: Context, eqn: Any, order: Array, x: Array) -> Array:
-    """MindSpore takes one order for all elements: the first of those that it is given."""
-    if not isinstance(order, Const) or not np.all(order.value == order.value.ravel()[:1]):
-        raise UnsupportedError("only of one order that is a constant")
-    one = Const(np.full((), order.value.ravel()[0], np.int64))
-    return ctx("Polygamma", one, full(ctx, x))
+def _mul(ctx: Context, x: Array, y: Array, *, out_dtype: Any = None) -> Array:
+    if out_dtype is not None and out_dtype != ctx.type(x).dtype:
+        raise UnsupportedError(f"only of one dtype, not as {out_dtype}")
+    return ctx("Mul", x, y)
 
 
-def _pow(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
+def _pow(ctx: Context, x: Array, y: Array) -> Array:
     return ctx("Pow", x, ctx.cast(y, ctx.result.dtype))
 
 
-def _round(ctx: Context, eqn: Any, x: Array) -> Array:
-    if int(eqn.params["rounding_method"]) == 1:  # to the nearest even
+def _round(ctx: Context, x: Array, *, rounding_method: RoundingMethod) -> Array:
+    if rounding_method == RoundingMethod.TO_NEAREST_EVEN:
         return ctx("Rint", x)
     # Away from zero. Floor(|x| + 0.5) would be wrong for the number below 0.5.
     size = ctx("Abs", x)
@@ -262,14 +254,14 @@ def _round(ctx: Context, eqn: Any, x: Array) -> Array:
     return ctx("Mul", ctx("Sign", x), ctx("Add", whole, ctx.cast(rest, ctx.result.dtype)))
 
 
-def _select_n(ctx: Context, eqn: Any, which: Array, *cases: Array) -> Array:
+def _select_n(ctx: Context, which: Array, *cases: Array) -> Array:
     if len(cases) != 2 or ctx.type(which).dtype != bool:
         raise UnsupportedError("only two cases and a predicate of bools")
     otherwise, then = cases
     return ctx("Select", which, then, otherwise)
 
 
-def _sign(ctx: Context, eqn: Any, x: Array) -> Array:
+def _sign(ctx: Context, x: Array) -> Array:
     if ctx.result.dtype.kind == "u":
         return ctx("Minimum", x, ctx.like(1, x))
     result = ctx("Sign", x)
@@ -278,7 +270,7 @@ def _sign(ctx: Context, eqn: Any, x: Array) -> Array:
     return result
 
 
-def _tanh(ctx: Context, eqn: Any, x: Array) -> Array:
+def _tanh(ctx: Context, x: Array) -> Array:
     if ctx.result.dtype != np.float32 or not ctx.options.kernels:
         return ctx("Tanh", x)
     # 2 sigmoid(2x) - 1: the float32 kernel of Tanh is off by 1e-4, that of Sigmoid by 8e-7;
@@ -288,23 +280,13 @@ def _tanh(ctx: Context, eqn: Any, x: Array) -> Array:
     return ctx("Sub", ctx("Mul", ctx("Sigmoid", twice), two), ctx.like(1, x))
 
 
-def _log1p(ctx: Context, eqn: Any, x: Array) -> Array:
+def _log1p(ctx: Context, x: Array) -> Array:
     """In float16 the kernel adds the 1 first: 1.4 % off for 0.035."""
     if ctx.result.dtype != np.float16 or not ctx.options.kernels:
         return ctx("Log1p", x)
     wide = Tensor(np.dtype(np.float32), ctx.result.shape)
     return ctx.cast(ctx("Log1p", ctx.cast(x, np.float32), type=wide), np.float16)
 
-
-def _reduce_precision(ctx: Context, eqn: Any, x: Array) -> Array:
-    bits = eqn.params["exponent_bits"], eqn.params["mantissa_bits"]
-    for dtype in _FLOATS:
-        if bits == (jnp.finfo(dtype).nexp, jnp.finfo(dtype).nmant):
-            return ctx.cast(ctx.cast(x, dtype), ctx.result.dtype)
-    raise UnsupportedError(f"no dtype has {bits[0]} bits of exponent and {bits[1]} of mantissa")
-
-
-_FLOATS = jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64
 
 _FULL = {
     "igamma": "Igamma", "igamma_grad_a": "IgammaGradA", "igammac": "Igammac",
@@ -314,36 +296,50 @@ _FULL = {
 _SAME = {
     "acos": "ACos", "acosh": "Acosh", "add": "Add", "add_any": "Add", "asin": "Asin",
     "asinh": "Asinh", "atan": "Atan", "atan2": "Atan2", "atanh": "Atanh", "bessel_i0e": "BesselI0e",
-    "bessel_i1e": "BesselI1e", "ceil": "Ceil", "complex": "Complex", "cos": "Cos", "cosh": "Cosh",
-    "digamma": "Digamma", "eq": "Equal", "erf": "Erf", "erf_inv": "Erfinv", "erfc": "Erfc",
-    "exp": "Exp", "expm1": "Expm1", "floor": "Floor", "ge": "GreaterEqual", "gt": "Greater",
-    "imag": "Imag", "is_finite": "IsFinite", "le": "LessEqual", "lgamma": "Lgamma", "log": "Log",
-    "logistic": "Sigmoid", "lt": "Less", "mul": "Mul", "ne": "NotEqual",
-    "neg": "Neg", "real": "Real", "rsqrt": "Rsqrt", "sin": "Sin", "sinh": "Sinh", "sqrt": "Sqrt",
-    "square": "Square", "sub": "Sub", "tan": "Tan",
+    "bessel_i1e": "BesselI1e", "ceil": "Ceil", "complex": "Complex", "cosh": "Cosh",
+    "digamma": "Digamma", "eq": "Equal", "erf": "Erf", "erf_inv": "Erfinv", "floor": "Floor",
+    "ge": "GreaterEqual", "gt": "Greater", "imag": "Imag", "is_finite": "IsFinite",
+    "le": "LessEqual", "lgamma": "Lgamma", "lt": "Less", "ne": "NotEqual", "neg": "Neg",
+    "real": "Real", "sinh": "Sinh", "square": "Square", "sub": "Sub",
 }  # fmt: skip
+#: Those that XLA computes as accurately as it is told to.
+_ACCURATE = {
+    "cos": "Cos", "erfc": "Erfc", "exp": "Exp", "expm1": "Expm1", "log": "Log",
+    "logistic": "Sigmoid", "rsqrt": "Rsqrt", "sin": "Sin", "sqrt": "Sqrt", "tan": "Tan",
+}  # fmt: skip
+_ACCURACY = ("accuracy",)
+
+#: What guards of ``exact`` are made of.
+_EXTREME = ("NotEqual", "BroadcastTo", "Select")
+_QUOTIENT = (
+    "TruncateDiv", "Equal", "BroadcastTo", "Select", "Abs", "Sign", "Mul", "Add", "Sub", "Less",
+    "GreaterEqual", "RightShift", "BitwiseAnd", "BitwiseXor",
+)  # fmt: skip
 
 RULES: dict[str, Rule] = {
     **{name: operator(op) for name, op in _SAME.items()},
+    **{name: operator(op, *_ACCURACY) for name, op in _ACCURATE.items()},
     **{name: of_full_shapes(op) for name, op in _FULL.items()},
-    "abs": _abs,
-    "cbrt": _cbrt,
-    "clamp": _clamp,
-    "conj": _conj,
-    "convert_element_type": _convert,
-    "div": _div,
-    "exp2": _exp2,
-    "integer_pow": _integer_pow,
-    "max": _maximum,
-    "min": _minimum,
-    "nextafter": _nextafter,
-    "polygamma": _polygamma,
-    "pow": _pow,
-    "reduce_precision": _reduce_precision,
-    "rem": _rem,
-    "round": _round,
-    "select_n": _select_n,
-    "sign": _sign,
-    "log1p": _log1p,
-    "tanh": _tanh,
-}
+    "abs": rule(_abs, "Abs", "ComplexAbs"),
+    "cbrt": rule(_cbrt, "Abs", "Pow", "Sign", "Mul", ignores=_ACCURACY),
+    "clamp": rule(_clamp, "Maximum", "Minimum", *_EXTREME),
+    "conj": by_kind("input_dtype", c="Conj"),
+    "convert_element_type": rule(
+        _convert, "Real", "NotEqual", "LessEqual", "GreaterEqual", "BroadcastTo", "Select",
+        ignores=("new_dtype", "weak_type", "sharding"),
+    ),
+    "div": rule(_div, "Div", *_QUOTIENT),
+    "exp2": rule(_exp2, "Pow", ignores=_ACCURACY),
+    "integer_pow": rule(_integer_pow, "Mul", "Div", "BroadcastTo"),
+    "log1p": rule(_log1p, "Log1p", ignores=_ACCURACY),
+    "max": rule(_maximum, "Maximum", "LogicalOr", *_EXTREME),
+    "min": rule(_minimum, "Minimum", "LogicalAnd", *_EXTREME),
+    "mul": rule(_mul, "Mul"),
+    "nextafter": rule(_nextafter, "NextAfter", "BroadcastTo"),
+    "pow": rule(_pow, "Pow"),
+    "rem": rule(_rem, "Mod", *_QUOTIENT),
+    "round": rule(_round, "Rint", "Abs", "Floor", "Sub", "GreaterEqual", "Sign", "Add", "Mul"),
+    "select_n": rule(_select_n, "Select"),
+    "sign": rule(_sign, "Sign", "Minimum", "NotEqual", "Select"),
+    "tanh": rule(_tanh, "Tanh", "Sigmoid", "Mul", "Sub", ignores=_ACCURACY),
+}  # fmt: skip

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jax.lax import GatherDimensionNumbers, GatherScatterMode, ScatterDimensionNumbers
 
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.values import Const, Dim, Tensor
-from msckpt_jax.lowering.context import Array, Context, Rule
+from msckpt_jax.lowering.context import Array, Context, dims_of
+from msckpt_jax.lowering.rule import Rule, rule
 from msckpt_jax.lowering.rules.shape import (
     concatenated,
     counted,
@@ -26,53 +28,77 @@ from msckpt_jax.lowering.sizes import SCALAR
 _I32, _I64 = np.dtype(np.int32), np.dtype(np.int64)
 
 
-def _gather(ctx: Context, eqn: Any, x: Array, indices: Array) -> Array:
+def _gather(
+    ctx: Context,
+    x: Array,
+    indices: Array,
+    *,
+    dimension_numbers: GatherDimensionNumbers,
+    slice_sizes: Sequence[Any],
+    mode: GatherScatterMode,
+) -> Array:
     """GatherNd, or Gather of whole rows."""
-    index = ctx.type(indices)
-    depth = index.shape[-1]
-    _check_gather(eqn, ctx.type(x), index, len(ctx.result.shape))
+    index, numbers = ctx.type(indices), dimension_numbers
+    depth, batch = _depth(index), len(index.shape) - 1
+    canonical = (
+        tuple(numbers.start_index_map) == tuple(numbers.collapsed_slice_dims) == tuple(range(depth))
+        and tuple(numbers.offset_dims) == tuple(range(batch, len(ctx.result.shape)))
+        and not numbers.operand_batching_dims
+        and dims_of(slice_sizes)[depth:] == ctx.type(x).shape[depth:]
+        and mode == GatherScatterMode.PROMISE_IN_BOUNDS
+    )
+    if not canonical:
+        raise UnsupportedError("only as GatherNd does it")
     if depth == 1:
         rows = reshaped(ctx, ctx.cast(indices, _I32), index.shape[:-1])
         return ctx("Gather", x, rows, Const(0), Const(0))
     return ctx("GatherNd", x, indices)
 
 
-def _check_gather(eqn: Any, x: Tensor, indices: Tensor, rank: int) -> None:
-    numbers, depth = eqn.params["dimension_numbers"], indices.shape[-1]
-    leading = tuple(range(depth)) if isinstance(depth, int) else None
-    batch = len(indices.shape) - 1
-    canonical = (
-        tuple(numbers.start_index_map) == leading
-        and tuple(numbers.collapsed_slice_dims) == leading
-        and tuple(numbers.offset_dims) == tuple(range(batch, rank))
-        and not numbers.operand_batching_dims
-        and str(eqn.params["mode"]).rpartition(".")[2] == "PROMISE_IN_BOUNDS"
-    )
-    if not canonical:
-        raise UnsupportedError("only as GatherNd does it")
-
-
 def _scatter(op: str) -> Rule:
-    def rule(ctx: Context, eqn: Any, x: Array, indices: Array, updates: Array) -> Array:
-        numbers, index = eqn.params["dimension_numbers"], ctx.type(indices)
-        leading = tuple(range(index.shape[-1])) if isinstance(index.shape[-1], int) else None
+    def emit(
+        ctx: Context,
+        x: Array,
+        indices: Array,
+        updates: Array,
+        *,
+        dimension_numbers: ScatterDimensionNumbers,
+        mode: GatherScatterMode,
+        update_jaxpr: Any,
+    ) -> Array:
+        index, new, numbers = ctx.type(indices), ctx.type(updates).shape, dimension_numbers
+        depth, batch = _depth(index), len(index.shape) - 1
+        places, inserted = numbers.scatter_dims_to_operand_dims, numbers.inserted_window_dims
         canonical = (
-            tuple(numbers.inserted_window_dims) == leading
-            and tuple(numbers.scatter_dims_to_operand_dims) == leading
+            tuple(places) == tuple(inserted) == tuple(range(depth))
+            and tuple(numbers.update_window_dims) == tuple(range(batch, len(new)))
             and not numbers.operand_batching_dims
-            and str(eqn.params["mode"]).rpartition(".")[2] == "PROMISE_IN_BOUNDS"
+            and new[batch:] == ctx.type(x).shape[depth:]
+            and mode == GatherScatterMode.PROMISE_IN_BOUNDS
+            and (update_jaxpr is None or op != "TensorScatterUpdate")  # others are named by it
         )
         if not canonical:
             raise UnsupportedError("only as ScatterNd does it")
-        if len(index.shape) == 1:  # MindSpore wants a list of places
+        if not batch:  # MindSpore wants a list of places
             indices = reshaped(ctx, indices, (1, *index.shape))
-            updates = reshaped(ctx, updates, (1, *ctx.type(updates).shape))
-        return x if 0 in ctx.type(updates).shape else ctx(op, x, indices, updates)
+            updates = reshaped(ctx, updates, (1, *new))
+        return x if 0 in new else ctx(op, x, indices, updates)
 
-    return rule
+    return rule(emit, op, "Reshape", ignores=(*_PROMISES, "update_consts"))
 
 
-def _dynamic_slice(ctx: Context, eqn: Any, x: Array, *starts: Array) -> Array:
+_PROMISES = ("indices_are_sorted", "unique_indices")
+
+
+def _depth(indices: Tensor) -> int:
+    """How many axes indices point into."""
+    depth = indices.shape[-1]
+    if not isinstance(depth, int):
+        raise UnsupportedError("with indices into a dynamic number of axes")
+    return depth
+
+
+def _dynamic_slice(ctx: Context, x: Array, *starts: Array) -> Array:
     old, new = ctx.type(x).shape, ctx.result.shape
     moving = [axis for axis in range(len(old)) if old[axis] != new[axis]]
     if not moving:
@@ -153,7 +179,7 @@ def _signed(ctx: Context, start: Array) -> Array:
     return ctx("Minimum", start, top, type=Tensor(np.dtype(np.uint64), ()))
 
 
-def _dynamic_update_slice(ctx: Context, eqn: Any, x: Array, update: Array, *starts: Array) -> Array:
+def _dynamic_update_slice(ctx: Context, x: Array, update: Array, *starts: Array) -> Array:
     """A scatter along the axes on which the update is smaller, turned to the front."""
     old, new = ctx.type(x), ctx.type(update)
     moving = [axis for axis in range(len(old.shape)) if old.shape[axis] != new.shape[axis]]
@@ -178,10 +204,17 @@ def _grid(ctx: Context, sizes: Sequence[Dim]) -> Array:
     return ctx.constant(np.stack(grid, -1).astype(_I64))
 
 
+#: What ``_clamped`` emits.
+_CLAMPED = ("Minimum", "Maximum", "Sub", "ScalarToTensor", "Reshape", "Concat")
+
 RULES: dict[str, Rule] = {
-    "dynamic_slice": _dynamic_slice,
-    "dynamic_update_slice": _dynamic_update_slice,
-    "gather": _gather,
+    "dynamic_slice": rule(
+        _dynamic_slice, "Slice", "Gather", "Add", "Range", *_CLAMPED, ignores=("slice_sizes",)
+    ),
+    "dynamic_update_slice": rule(
+        _dynamic_update_slice, "TensorScatterUpdate", "Transpose", "Add", "Range", *_CLAMPED
+    ),
+    "gather": rule(_gather, "Gather", "GatherNd", "Reshape", ignores=(*_PROMISES, "fill_value")),
     "scatter": _scatter("TensorScatterUpdate"),
     "scatter-add": _scatter("TensorScatterAdd"),
     "scatter-max": _scatter("TensorScatterMax"),

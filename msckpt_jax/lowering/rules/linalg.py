@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,18 +14,22 @@ from msckpt_jax import _compat
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.values import Const, Tensor
 from msckpt_jax.lowering.canonical import canonicalise
-from msckpt_jax.lowering.context import Array, Context, Rule
-from msckpt_jax.lowering.rules.shape import ints, reshaped, sliced, transposed
+from msckpt_jax.lowering.context import Array, Context
+from msckpt_jax.lowering.rule import Rule, rule
+from msckpt_jax.lowering.rules.elementwise import operator
+from msckpt_jax.lowering.rules.shape import ints, transposed
 
 _I32 = np.dtype(np.int32)
 _NO = Const(False)
 
 
-def _dot_general(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
+def _dot_general(
+    ctx: Context, x: Array, y: Array, *, dimension_numbers: lax.DotDimensionNumbers
+) -> Array:
     left, right = ctx.type(x), ctx.type(y)
     rank = len(left.shape)
     batch = tuple(range(rank - 2))
-    (cx, cy), (bx, by) = eqn.params["dimension_numbers"]
+    (cx, cy), (bx, by) = dimension_numbers
     if (
         (tuple(cx), tuple(cy)) != ((rank - 1,), (rank - 2,))
         or (tuple(bx), tuple(by)) != (batch, batch)
@@ -38,18 +43,19 @@ def _dot_general(ctx: Context, eqn: Any, x: Array, y: Array) -> Array:
     return ctx("BatchMatMul", x, y, _NO, _NO)
 
 
-def _cholesky(ctx: Context, eqn: Any, x: Array) -> Array:
+def _cholesky(ctx: Context, x: Array) -> Array:
     return ctx("Cholesky", x, _NO)
 
 
-def _eigh(ctx: Context, eqn: Any, x: Array) -> list[Array]:
+def _eigh(
+    ctx: Context, x: Array, *, lower: bool, subset_by_index: tuple[int, int] | None
+) -> list[Array]:
     """JAX gives the vectors first, MindSpore the values."""
     vectors, values = ctx.results
-    if values.shape[-1] != vectors.shape[-1]:
+    if not lower:
+        raise UnsupportedError("only of the lower triangle")
+    if subset_by_index not in (None, (0, ctx.type(x).shape[-1])):
         raise UnsupportedError("only of all eigenvalues")
-    if not eqn.params["lower"]:
-        x = transposed(ctx, x, _swap(len(vectors.shape)))
-        x = ctx("Conj", x, type=ctx.type(x)) if vectors.dtype.kind == "c" else x
     found = ctx.several(
         "SelfAdjointEig", x, types=[Tensor(vectors.dtype, values.shape), vectors],
         attrs={"compute_v": True},
@@ -57,10 +63,11 @@ def _eigh(ctx: Context, eqn: Any, x: Array) -> list[Array]:
     return [found[1], found[0]]
 
 
-def _eig(ctx: Context, eqn: Any, x: Array) -> list[Array]:
+def _eig(
+    ctx: Context, x: Array, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool
+) -> list[Array]:
     """Values in MindSpore's order; each vector turned so that its largest number is real."""
-    left = bool(eqn.params["compute_left_eigenvectors"])
-    right = bool(eqn.params["compute_right_eigenvectors"])
+    left, right = compute_left_eigenvectors, compute_right_eigenvectors
     if ctx.options.exact:
         raise UnsupportedError("MindSpore's Eig gives the eigenvalues in another order")
     if left and right:
@@ -75,7 +82,7 @@ def _eig(ctx: Context, eqn: Any, x: Array) -> list[Array]:
         found[0] = ctx("Conj", found[0], type=values)
     if not (left or right):
         return found[:1]
-    spec = jax.ShapeDtypeStruct(eqn.outvars[1].aval.shape, values.dtype)
+    spec = jax.ShapeDtypeStruct(ctx.avals[0].shape, values.dtype)
     with _compat.wide(values.dtype.itemsize == 16):
         turn = canonicalise(jax.make_jaxpr(_turned)(spec), exact=False)
     return [found[0], *ctx.run(turn, found[1:])]
@@ -90,7 +97,7 @@ def _turned(vectors: Any) -> Any:
     return vectors * (jnp.conj(top) / jnp.abs(top).astype(top.dtype))
 
 
-def _lu(ctx: Context, eqn: Any, x: Array) -> list[Array]:
+def _lu(ctx: Context, x: Array) -> list[Array]:
     """MindSpore's permutation is a matrix; where its columns have their ones is JAX's vector."""
     packed, pivots, permutation = ctx.results
     *batch, rows = permutation.shape
@@ -100,19 +107,24 @@ def _lu(ctx: Context, eqn: Any, x: Array) -> list[Array]:
     return [found[0], ctx.cast(found[1], pivots.dtype), ctx.cast(order, permutation.dtype)]
 
 
-def _qr(ctx: Context, eqn: Any, x: Array) -> list[Array]:
-    if eqn.params.get("pivoting"):
+def _qr(ctx: Context, x: Array, *, full_matrices: bool, pivoting: bool) -> list[Array]:
+    if pivoting:
         raise UnsupportedError("with pivoting")
-    full = Const(bool(eqn.params["full_matrices"]))
-    return list(ctx.several("Qr", x, full, types=ctx.results))
+    return list(ctx.several("Qr", x, Const(bool(full_matrices)), types=ctx.results))
 
 
-def _svd(ctx: Context, eqn: Any, x: Array) -> list[Array]:
+def _svd(
+    ctx: Context,
+    x: Array,
+    *,
+    full_matrices: bool,
+    compute_uv: bool,
+    subset_by_index: tuple[int, int] | None,
+) -> list[Array]:
     """MindSpore gives V, JAX its adjoint."""
-    if eqn.params.get("subset_by_index") is not None:
+    if subset_by_index is not None:
         raise UnsupportedError("of a subset")
-    full, both = bool(eqn.params["full_matrices"]), bool(eqn.params["compute_uv"])
-    if not both:
+    if not compute_uv:
         shape = ctx.type(x).shape
         rows, columns = shape[-2:]
         least = ctx.result.shape[-1]
@@ -123,25 +135,33 @@ def _svd(ctx: Context, eqn: Any, x: Array) -> list[Array]:
     turn = (*range(len(right.shape) - 2), len(right.shape) - 1, len(right.shape) - 2)
     flipped = Tensor(right.dtype, tuple(right.shape[axis] for axis in turn))
     types = [Tensor(left.dtype, values.shape), left, flipped]
-    found = ctx.several("Svd", x, Const(full), Const(True), types=types)
+    found = ctx.several("Svd", x, Const(bool(full_matrices)), Const(True), types=types)
     vectors: Array = found[2]
     if right.dtype.kind == "c":
         vectors = ctx("Conj", vectors, type=flipped)
     return [ctx.cast(found[0], values.dtype), found[1], transposed(ctx, vectors, turn)]
 
 
-def _triangular_solve(ctx: Context, eqn: Any, a: Array, b: Array) -> Array:
+def _triangular_solve(
+    ctx: Context,
+    a: Array,
+    b: Array,
+    *,
+    left_side: bool,
+    lower: bool,
+    transpose_a: bool,
+    conjugate_a: bool,
+    unit_diagonal: bool,
+) -> Array:
     """MindSpore solves from the left; x a = b is the transposed problem."""
-    params = eqn.params
-    if params["conjugate_a"] and ctx.result.dtype.kind == "c":
+    if conjugate_a and ctx.result.dtype.kind == "c":
         a = ctx("Conj", a, type=ctx.type(a))
     swap = _swap(len(ctx.result.shape))
-    flags = Const(bool(params["lower"])), Const(bool(params["unit_diagonal"]))
-    transpose = bool(params["transpose_a"])
-    if params["left_side"]:
-        return ctx("SolveTriangular", a, b, Const(int(transpose)), *flags)
+    flags = Const(bool(lower)), Const(bool(unit_diagonal))
+    if left_side:
+        return ctx("SolveTriangular", a, b, Const(int(transpose_a)), *flags)
     b = transposed(ctx, b, swap)
-    found = ctx("SolveTriangular", a, b, Const(int(not transpose)), *flags, type=ctx.type(b))
+    found = ctx("SolveTriangular", a, b, Const(int(not transpose_a)), *flags, type=ctx.type(b))
     return transposed(ctx, found, swap)
 
 
@@ -149,56 +169,33 @@ def _swap(rank: int) -> tuple[int, ...]:
     return (*range(rank - 2), rank - 1, rank - 2)
 
 
-def _householder_product(ctx: Context, eqn: Any, a: Array, taus: Array) -> Array:
-    return ctx("Orgqr", a, taus)
+_FOURIER = {
+    lax.FftType.FFT: "FFTN", lax.FftType.IFFT: "IFFTN", lax.FftType.RFFT: "RFFTN",
+    lax.FftType.IRFFT: "IRFFTN",
+}  # fmt: skip
 
 
-def _lu_pivots_to_permutation(ctx: Context, eqn: Any, pivots: Array) -> Array:
-    """Exchange one pair after the other, in a row of 0, 1, 2, ..."""
-    type, size = ctx.type(pivots), eqn.params["permutation_size"]
-    if len(type.shape) != 1 or not isinstance(type.shape[0], int):
-        raise UnsupportedError("only of one vector of static size")
-    order: Array = ctx.constant(np.arange(size, dtype=_I32))
-    row = Tensor(_I32, (size,))
-    one = Tensor(_I32, (1,))
-    for step in range(type.shape[0]):
-        other = ctx.cast(sliced(ctx, pivots, (step,), (1,)), _I32)
-        here = Const(np.array([step], _I32))
-        values = [
-            ctx("Gather", order, place, Const(0), Const(0), type=one) for place in (other, here)
-        ]
-        pair = Tensor(_I32, (2,))
-        places = reshaped(ctx, ctx("Concat", (here, other), Const(0), type=pair), (2, 1))
-        new = ctx("Concat", tuple(values), Const(0), type=pair)
-        order = ctx("TensorScatterUpdate", order, places, new, type=row)
-    return ctx.cast(order, ctx.result.dtype)
-
-
-#: By the name or the number of ``lax.FftType``.
-_FOURIER = {"FFT": "FFTN", "IFFT": "IFFTN", "RFFT": "RFFTN", "IRFFT": "IRFFTN"}
-_FOURIER |= {str(number): op for number, op in enumerate(list(_FOURIER.values()))}
-
-
-def _fft(ctx: Context, eqn: Any, x: Array) -> Array:
-    kind = str(eqn.params["fft_type"]).rpartition(".")[2]
-    op = _FOURIER[kind]
-    lengths = eqn.params["fft_lengths"]
-    axes = range(len(ctx.result.shape) - len(lengths), len(ctx.result.shape))
-    if not all(isinstance(n, int) for n in lengths):
+def _fft(ctx: Context, x: Array, *, fft_type: lax.FftType, fft_lengths: Sequence[Any]) -> Array:
+    axes = range(len(ctx.result.shape) - len(fft_lengths), len(ctx.result.shape))
+    if not all(isinstance(n, int) for n in fft_lengths):
         raise UnsupportedError("of dynamic length")
-    return ctx(op, x, ints(*lengths), ints(*axes), Const(None))
+    return ctx(_FOURIER[fft_type], x, ints(*fft_lengths), ints(*axes), Const(None))
 
 
 RULES: dict[str, Rule] = {
-    "cholesky": _cholesky,
-    "dot_general": _dot_general,
-    "eig": _eig,
-    "eigh": _eigh,
-    "fft": _fft,
-    "householder_product": _householder_product,
-    "lu": _lu,
-    "lu_pivots_to_permutation": _lu_pivots_to_permutation,
-    "qr": _qr,
-    "svd": _svd,
-    "triangular_solve": _triangular_solve,
-}
+    "cholesky": rule(_cholesky, "Cholesky"),
+    "dot_general": rule(
+        _dot_general, "MatMul", "BatchMatMul",
+        ignores=("precision", "preferred_element_type", "out_sharding"),
+    ),
+    "eig": rule(
+        _eig, "Eig", "Transpose", "Conj", ignores=("implementation", "enable_eigvec_derivs")
+    ),
+    "eigh": rule(_eigh, "SelfAdjointEig", ignores=("algorithm", "sort_eigenvalues")),
+    "fft": rule(_fft, *_FOURIER.values()),
+    "householder_product": operator("Orgqr"),
+    "lu": rule(_lu, "LU", "Argmax"),
+    "qr": rule(_qr, "Qr", ignores=("use_magma",)),
+    "svd": rule(_svd, "Svd", "Conj", "Transpose", ignores=("algorithm",)),
+    "triangular_solve": rule(_triangular_solve, "SolveTriangular", "Conj", "Transpose"),
+}  # fmt: skip

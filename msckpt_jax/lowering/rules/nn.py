@@ -3,30 +3,52 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.lax import ConvDimensionNumbers
 
 from msckpt_jax import _compat
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph import operators
 from msckpt_jax.graph.values import Const, Dim, Operand, Tensor
 from msckpt_jax.lowering.canonical import canonicalise
-from msckpt_jax.lowering.context import Array, Context, Rule
+from msckpt_jax.lowering.context import Array, Context
+from msckpt_jax.lowering.rule import Rule, rule
 from msckpt_jax.lowering.rules.shape import broadcast, ints, padded, reshaped
 
 
-def _conv(ctx: Context, eqn: Any, x: Array, kernel: Array) -> Array:
-    params, rank = eqn.params, len(ctx.result.shape)
-    _check_conv(params, rank)
+def _conv(
+    ctx: Context,
+    x: Array,
+    kernel: Array,
+    *,
+    window_strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int],
+    rhs_dilation: Sequence[int],
+    dimension_numbers: ConvDimensionNumbers,
+    feature_group_count: int,
+    batch_group_count: int,
+) -> Array:
+    rank, groups = len(ctx.result.shape), int(feature_group_count)
+    canonical = (
+        rank in (4, 5)
+        and all(tuple(spec) == tuple(range(rank)) for spec in dimension_numbers)
+        and all(d == 1 for d in lhs_dilation)
+        and batch_group_count == 1
+        and all(low >= 0 and high >= 0 for low, high in padding)
+        and ctx.type(x).dtype == ctx.type(kernel).dtype == ctx.result.dtype
+    )
+    if not canonical:
+        raise UnsupportedError("only of NCHW or NCDHW, of one dtype, without dilated input")
     sizes = tuple(int(n) for n in ctx.type(kernel).shape[2:])  # type: ignore[arg-type]
-    pads = [(int(low), int(high)) for low, high in params["padding"]]
-    groups = int(params["feature_group_count"])
+    pads = [(int(low), int(high)) for low, high in padding]
+    strides, dilations = _ints(window_strides), _ints(rhs_dilation)
     if rank == 4 and ctx.options.target == "cpu" and groups == 1 and math.prod(sizes) > 1:
-        return _im2col(ctx, x, kernel, params, pads)
-    strides, dilations = _ints(params["window_strides"]), _ints(params["rhs_dilation"])
+        return _im2col(ctx, x, kernel, strides, dilations, pads)
     more = {
         "out_channel": int(ctx.type(kernel).shape[0]), "kernel_size": sizes, "mode": 1,
         "pad_mode": "pad", "pad": tuple(n for pad in pads for n in pad),
@@ -45,22 +67,13 @@ def _conv(ctx: Context, eqn: Any, x: Array, kernel: Array) -> Array:
     return ctx("Conv3D", x, kernel, attrs=attrs)
 
 
-def _check_conv(params: Any, rank: int) -> None:
-    iota = tuple(range(rank))
-    numbers = params["dimension_numbers"]
-    canonical = (
-        rank in (4, 5)
-        and tuple(numbers.lhs_spec) == tuple(numbers.rhs_spec) == tuple(numbers.out_spec) == iota
-        and all(d == 1 for d in params["lhs_dilation"])
-        and params["batch_group_count"] == 1
-        and all(low >= 0 and high >= 0 for low, high in params["padding"])
-    )
-    if not canonical:
-        raise UnsupportedError("only of NCHW or NCDHW, without dilation of the input")
-
-
 def _im2col(
-    ctx: Context, x: Array, kernel: Array, params: Any, pads: list[tuple[int, int]]
+    ctx: Context,
+    x: Array,
+    kernel: Array,
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    pads: list[tuple[int, int]],
 ) -> Array:
     """A product of matrices: MindSpore's CPU runs Conv2D of several taps 30 to 160 times slower."""
     given = ctx.type(x)
@@ -71,8 +84,8 @@ def _im2col(
     batch, _, high, wide = ctx.result.shape
     taps = math.prod(sizes)
     attrs = {
-        "ksizes": tuple(sizes), "strides": _ints(params["window_strides"]),
-        "dilations": _ints(params["rhs_dilation"]), "pads": tuple(low for low, _ in pads),
+        "ksizes": tuple(sizes), "strides": strides, "dilations": dilations,
+        "pads": tuple(low for low, _ in pads),
     }  # fmt: skip
     spots, dtype = _product(high, wide), given.dtype
     columns = ctx("Im2Col", x, attrs=attrs, type=Tensor(dtype, (batch, channels, taps, spots)))
@@ -90,7 +103,7 @@ def _im2col(
     return reshaped(ctx, product, ctx.result.shape)
 
 
-def _padded(ctx: Context, x: Array, value: Array, pads: Sequence[tuple[int, int]]) -> Array:
+def _padded(ctx: Context, x: Array, value: Array, pads: Sequence[tuple[int, ...]]) -> Array:
     """Of what is computed of dynamic sizes, MindSpore finds out the sizes."""
     shape = tuple(
         d + low + high if isinstance(d, int) else d if low == high == 0 else f"{d} + {low + high}"
@@ -99,38 +112,56 @@ def _padded(ctx: Context, x: Array, value: Array, pads: Sequence[tuple[int, int]
     return padded(ctx, x, value, pads, shape)
 
 
-def _window(ctx: Context, eqn: Any) -> tuple[tuple[int, ...], tuple[int, ...], list]:
-    """Sizes, strides and padding of the window on the last two axes."""
-    params = eqn.params
-    sizes, strides = _ints(params["window_dimensions"]), _ints(params["window_strides"])
-    pads = [_ints(pad) for pad in params["padding"]]
-    ones = (*params["base_dilation"], *params["window_dilation"], *sizes[:2], *strides[:2])
-    if len(sizes) != 4 or any(n != 1 for n in ones) or any(pads[0] + pads[1]):
-        raise UnsupportedError("only on the last two of four axes, without dilation")
-    return sizes[2:], strides[2:], pads
+class _Window(NamedTuple):
+    """Sizes and strides on the last two axes, padding on all four."""
+
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    pads: list[tuple[int, ...]]
 
 
-def _max_pool(ctx: Context, eqn: Any, x: Array) -> Array:
-    sizes, strides, pads = _window(ctx, eqn)
-    x = _padded(ctx, x, ctx.like(-np.inf, x), pads)
+def _pool(pooled: Callable[[Context, Array, _Window], Array], *operators: str) -> Rule:
+    """The rule of a ``reduce_window`` that has an operator."""
+
+    def emit(
+        ctx: Context,
+        x: Array,
+        *,
+        window_dimensions: Sequence[int],
+        window_strides: Sequence[int],
+        padding: Sequence[Sequence[int]],
+        base_dilation: Sequence[int],
+        window_dilation: Sequence[int],
+    ) -> Array:
+        sizes, strides = _ints(window_dimensions), _ints(window_strides)
+        pads = list(map(_ints, padding))
+        ones = (*base_dilation, *window_dilation, *sizes[:2], *strides[:2])
+        if len(sizes) != 4 or any(n != 1 for n in ones) or any(pads[0] + pads[1]):
+            raise UnsupportedError("only on the last two of four axes, without dilation")
+        return pooled(ctx, x, _Window(sizes[2:], strides[2:], pads))
+
+    return rule(emit, *operators)
+
+
+def _max_pool(ctx: Context, x: Array, window: _Window) -> Array:
+    x = _padded(ctx, x, ctx.like(-np.inf, x), window.pads)
     attrs = {
-        "kernel_size": (1, 1, *sizes), "strides": (1, 1, *strides), "pad_mode": "VALID",
-        "format": "NCHW", "data_format": "NCHW",
+        "kernel_size": (1, 1, *window.sizes), "strides": (1, 1, *window.strides),
+        "pad_mode": "VALID", "format": "NCHW", "data_format": "NCHW",
     }  # fmt: skip
     return ctx("MaxPool", x, attrs=attrs)
 
 
-def _min_pool(ctx: Context, eqn: Any, x: Array) -> Array:
-    return ctx("Neg", _max_pool(ctx, eqn, ctx("Neg", x, type=ctx.type(x))))
+def _min_pool(ctx: Context, x: Array, window: _Window) -> Array:
+    return ctx("Neg", _max_pool(ctx, ctx("Neg", x, type=ctx.type(x)), window))
 
 
-def _sum_pool(ctx: Context, eqn: Any, x: Array) -> Array:
+def _sum_pool(ctx: Context, x: Array, window: _Window) -> Array:
     """The mean times the number of elements; zeros are padded before, as SAME leaves them out."""
-    sizes, strides, pads = _window(ctx, eqn)
-    x = _padded(ctx, x, ctx.like(0, x), pads)
+    x = _padded(ctx, x, ctx.like(0, x), window.pads)
     valid, nchw = Const(2), Const(0)
-    mean = ctx("AvgPool", x, ints(*sizes), ints(*strides), valid, nchw)
-    return ctx("Mul", mean, ctx.like(math.prod(sizes), x))
+    mean = ctx("AvgPool", x, ints(*window.sizes), ints(*window.strides), valid, nchw)
+    return ctx("Mul", mean, ctx.like(math.prod(window.sizes), x))
 
 
 def _product(x: Dim, y: Dim) -> Dim:
@@ -141,27 +172,34 @@ def _ints(numbers: Sequence[Any]) -> tuple[int, ...]:
     return tuple(map(int, numbers))
 
 
-def _ms_op(ctx: Context, eqn: Any, *operands: Array) -> list[Array]:
+def _ms_op(
+    ctx: Context,
+    *operands: Array,
+    op: str,
+    attrs: tuple[tuple[str, Any], ...],
+    reference: Callable[..., Any],
+) -> list[Array]:
     """An operator of MindSpore: its other arguments are inputs, or attributes where it has some."""
-    op, attrs = eqn.params["op"], dict(eqn.params["attrs"])
     found = operators.definition(op)
     if found is None:
-        return list(ctx.several(op, *operands, types=ctx.results, attrs=attrs))
-    inputs: list[Operand] = [*operands, *(_argument(value) for value in attrs.values())]
+        return list(ctx.several(op, *operands, types=ctx.results, attrs=dict(attrs)))
+    inputs: list[Operand] = [*operands, *(_argument(value) for _, value in attrs)]
     if len(inputs) != len(found.arguments):
         names = [argument.name for argument in found.arguments]
         raise UnsupportedError(f"{op} takes {names}")
     if not ctx.can(op, inputs, ctx.results[:1]):
-        return _spelt_out(ctx, eqn, operands)
+        return _spelt_out(ctx, reference, operands)
     types = [*ctx.results, *_MORE.get(op, lambda *_: [])(ctx.result, *map(ctx.type, operands))]
     return [*ctx.several(op, *inputs, types=types)[: len(ctx.results)]]
 
 
-def _spelt_out(ctx: Context, eqn: Any, operands: Sequence[Array]) -> list[Array]:
+def _spelt_out(
+    ctx: Context, reference: Callable[..., Any], operands: Sequence[Array]
+) -> list[Array]:
     """The equations that the operator stands for, where it has no kernel for the dtypes."""
-    types = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
+    types = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in ctx.avals]
     with _compat.wide(any(t.dtype.itemsize == 8 for t in types)):
-        jaxpr = jax.make_jaxpr(eqn.params["reference"])(*types)
+        jaxpr = jax.make_jaxpr(reference)(*types)
     return ctx.run(canonicalise(jaxpr, fuse=False, exact=ctx.options.exact), operands)
 
 
@@ -185,9 +223,12 @@ def _batch_normalised(result: Tensor, x: Tensor, scale: Tensor, *_: Tensor) -> l
 _MORE = {"LayerNorm": _normalised, "BatchNorm": _batch_normalised}
 
 RULES: dict[str, Rule] = {
-    "conv_general_dilated": _conv,
-    "ms_op": _ms_op,
-    "reduce_window_max": _max_pool,
-    "reduce_window_min": _min_pool,
-    "reduce_window_sum": _sum_pool,
-}
+    "conv_general_dilated": rule(
+        _conv, "Conv2D", "Conv3D", "PadV3", "Im2Col", "Reshape", "BroadcastTo", "MatMul",
+        "BatchMatMul", ignores=("precision", "preferred_element_type", "out_sharding"),
+    ),
+    "ms_op": rule(_ms_op),  # its parameter names the operator
+    "reduce_window_max": _pool(_max_pool, "PadV3", "MaxPool"),
+    "reduce_window_min": _pool(_min_pool, "PadV3", "MaxPool", "Neg"),
+    "reduce_window_sum": _pool(_sum_pool, "PadV3", "AvgPool", "Mul"),
+}  # fmt: skip

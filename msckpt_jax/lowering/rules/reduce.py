@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.values import Const, Tensor
-from msckpt_jax.lowering.context import Array, Context, Rule
+from msckpt_jax.lowering.context import Array, Context
+from msckpt_jax.lowering.rule import Rule, rule
 from msckpt_jax.lowering.rules.elementwise import kind_of
 from msckpt_jax.lowering.rules.shape import broadcast, ints, sliced
 
@@ -19,8 +21,8 @@ _LONGER = {"ReduceSum": (Const(False), Const(False))}  # keep_dims, skip_mode
 def _reduce(op: str, logical: str = "", empty: Any = None) -> Rule:
     """A reduction; ``logical`` is the operator for bools, ``empty`` the result of no elements."""
 
-    def rule(ctx: Context, eqn: Any, x: Array) -> Array:
-        axes, type = eqn.params["axes"], ctx.type(x)
+    def emit(ctx: Context, x: Array, *, axes: Sequence[int]) -> Array:
+        type = ctx.type(x)
         if not axes:
             return x
         if 0 in type.shape and 0 not in ctx.result.shape and empty is not None:
@@ -40,7 +42,12 @@ def _reduce(op: str, logical: str = "", empty: Any = None) -> Rule:
             result = _with_nan(ctx, x, axes, result)
         return result
 
-    return rule
+    ops = [name for name in (op, logical) if name]
+    guards = _WITH_NAN if op in ("ReduceMax", "ReduceMin") else ()
+    return rule(emit, *ops, "BroadcastTo", *guards, ignores=("out_sharding",))
+
+
+_WITH_NAN = ("NotEqual", "ReduceAny", "ReduceSum", "Select")
 
 
 def _with_nan(ctx: Context, x: Array, axes: Any, result: Array) -> Array:
@@ -59,21 +66,9 @@ def _highest(dtype: np.dtype) -> Any:
     return np.iinfo(dtype).max if dtype.kind in "iu" else (np.inf if dtype != _BOOL else True)
 
 
-def _reduce_xor(ctx: Context, eqn: Any, x: Array) -> Array:
-    if ctx.result.dtype != bool:
-        raise UnsupportedError("only of bools")
-    axes = eqn.params["axes"]
-    if not axes:
-        return x
-    total = ctx("ReduceSum", ctx.cast(x, _I32), ints(*axes), *_LONGER["ReduceSum"],
-                type=Tensor(_I32, ctx.result.shape))  # fmt: skip
-    odd = ctx("BitwiseAnd", total, ctx.like(1, total), type=Tensor(_I32, ctx.result.shape))
-    return ctx.cast(odd, bool)
-
-
 def _arg(op: str) -> Rule:
-    def rule(ctx: Context, eqn: Any, x: Array) -> Array:
-        (axis,) = eqn.params["axes"]
+    def emit(ctx: Context, x: Array, *, axes: Sequence[int]) -> Array:
+        (axis,) = axes
         dtype = ctx.type(x).dtype
         if dtype == _BOOL:
             x = ctx.cast(x, np.uint8)
@@ -83,7 +78,10 @@ def _arg(op: str) -> Rule:
         found = ctx(op, x, Const(int(axis)), Const(index), type=Tensor(index, ctx.result.shape))
         return ctx.cast(found, ctx.result.dtype)
 
-    return rule
+    return rule(emit, op, *_NAN_FIRST, ignores=("index_dtype",))
+
+
+_NAN_FIRST = ("Equal", "NotEqual", "ReduceAny", "LogicalAnd", "BroadcastTo", "Select")
 
 
 def _nan_first(ctx: Context, x: Array, op: str) -> Array:
@@ -109,23 +107,24 @@ def _nan_first(ctx: Context, x: Array, op: str) -> Array:
 
 
 def _cumulative(op: str) -> Rule:
-    def rule(ctx: Context, eqn: Any, x: Array) -> Array:
-        flags = Const(False), Const(bool(eqn.params["reverse"]))
-        return ctx(op, x, Const(int(eqn.params["axis"])), *flags)
+    def emit(ctx: Context, x: Array, *, axis: int, reverse: bool) -> Array:
+        return ctx(op, x, Const(int(axis)), Const(False), Const(bool(reverse)))
 
-    return rule
+    return rule(emit, op)
 
 
 def _cumulative_extreme(op: str, index: np.dtype) -> Rule:
-    def rule(ctx: Context, eqn: Any, x: Array) -> Array:
-        axis = int(eqn.params["axis"])
-        if eqn.params["reverse"]:
-            x = ctx("ReverseV2", x, ints(axis))
+    def emit(ctx: Context, x: Array, *, axis: int, reverse: bool) -> Array:
+        if reverse:
+            raise UnsupportedError("only forwards")
         types = [ctx.result, Tensor(index, ctx.result.shape)]
-        found = ctx.several(op, x, Const(axis), types=types)[0]
-        return ctx("ReverseV2", found, ints(axis)) if eqn.params["reverse"] else found
+        return ctx.several(op, x, Const(int(axis)), types=types)[0]
 
-    return rule
+    return rule(emit, op)
+
+
+#: What ``sorted_last`` emits.
+_SORTED = ("Sort", "TopK", "Neg", "Invert", "NotEqual", "BroadcastTo", "Select", "GatherD")
 
 
 def sorted_last(ctx: Context, x: Array, descending: bool) -> tuple[Array, Array]:
@@ -181,17 +180,16 @@ def _top_k_op(ctx: Context, x: Array, k: int) -> tuple[Array, Array]:
     return values, indices
 
 
-def _sort(ctx: Context, eqn: Any, key: Array, *rest: Array) -> list[Array]:
-    axis, last = eqn.params["dimension"], len(ctx.result.shape) - 1
-    if axis != last or eqn.params["num_keys"] != 1 or len(rest) > 1:
+def _sort(ctx: Context, key: Array, *rest: Array, dimension: int, num_keys: int) -> list[Array]:
+    if dimension != len(ctx.result.shape) - 1 or num_keys != 1 or len(rest) > 1:
         raise UnsupportedError("only one key along the last axis")
     found = sorted_last(ctx, key, descending=False)
     return [ctx.cast(x, t.dtype) for x, t in zip(found, ctx.results, strict=False)]
 
 
-def _top_k(ctx: Context, eqn: Any, x: Array) -> list[Array]:
+def _top_k(ctx: Context, x: Array, *, axis: int) -> list[Array]:
     type = ctx.type(x)
-    if eqn.params.get("axis", len(type.shape) - 1) not in (-1, len(type.shape) - 1):
+    if axis not in (-1, len(type.shape) - 1):
         raise UnsupportedError("only along the last axis")
     # TopK itself takes any of equal elements; JAX, and a stable sort, the first.
     values, indices = sorted_last(ctx, x, descending=True)
@@ -215,7 +213,6 @@ RULES: dict[str, Rule] = {
     "reduce_or": _reduce("", "ReduceAny", empty=lambda d: 0),
     "reduce_prod": _reduce("ReduceProd", "ReduceAll", empty=lambda d: 1),
     "reduce_sum": _reduce("ReduceSum", "ReduceAny", empty=lambda d: 0),
-    "reduce_xor": _reduce_xor,
-    "sort": _sort,
-    "top_k": _top_k,
+    "sort": rule(_sort, *_SORTED, ignores=("is_stable",)),
+    "top_k": rule(_top_k, *_SORTED, "Slice", ignores=("k", "is_stable")),
 }

@@ -9,7 +9,8 @@ import numpy as np
 
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.values import Const, Dim, Tensor
-from msckpt_jax.lowering.context import Array, Context, Rule, dims_of
+from msckpt_jax.lowering.context import Array, Context, dims_of
+from msckpt_jax.lowering.rule import Rule, rule
 from msckpt_jax.lowering.sizes import SCALAR
 
 #: BroadcastTo, Slice, StridedSlice and ReverseV2 take no more axes on the CPU.
@@ -86,8 +87,10 @@ def _few_axes(shape: tuple[Dim, ...]) -> None:
         raise UnsupportedError(f"MindSpore's CPU takes {MOST_AXES} axes here, not {len(shape)}")
 
 
-def _broadcast_in_dim(ctx: Context, eqn: Any, x: Array, *sizes: Array) -> Array:
-    shape, places = ctx.result.shape, eqn.params["broadcast_dimensions"]
+def _broadcast_in_dim(
+    ctx: Context, x: Array, *sizes: Array, broadcast_dimensions: Sequence[int]
+) -> Array:
+    shape, places = ctx.result.shape, broadcast_dimensions
     old = dict(zip(places, ctx.type(x).shape, strict=True))
     first = min(places, default=len(shape))
     # Leading axes come of themselves.
@@ -96,31 +99,30 @@ def _broadcast_in_dim(ctx: Context, eqn: Any, x: Array, *sizes: Array) -> Array:
     )
 
 
-def _reshape(ctx: Context, eqn: Any, x: Array, *sizes: Array) -> Array:
-    order = eqn.params.get("dimensions")
-    if order is not None:
-        x = transposed(ctx, x, tuple(map(int, order)))
+def _reshape(
+    ctx: Context, x: Array, *sizes: Array, dimensions: Sequence[int] | None = None
+) -> Array:
+    if dimensions is not None:
+        raise UnsupportedError("only of axes in their order")
     return reshaped(ctx, x, ctx.result.shape)
 
 
-def _squeeze(ctx: Context, eqn: Any, x: Array) -> Array:
-    axes = eqn.params["dimensions"]
-    return ctx("Squeeze", x, ints(*axes)) if axes else x
+def _squeeze(ctx: Context, x: Array, *, dimensions: Sequence[int]) -> Array:
+    return ctx("Squeeze", x, ints(*dimensions)) if dimensions else x
 
 
-def _transpose(ctx: Context, eqn: Any, x: Array) -> Array:
-    return transposed(ctx, x, tuple(eqn.params["permutation"]))
+def _transpose(ctx: Context, x: Array, *, permutation: Sequence[int]) -> Array:
+    return transposed(ctx, x, tuple(permutation))
 
 
-def _concatenate(ctx: Context, eqn: Any, *parts: Array) -> Array:
-    return concatenated(ctx, list(parts), eqn.params["dimension"], ctx.result)
+def _concatenate(ctx: Context, *parts: Array, dimension: int) -> Array:
+    return concatenated(ctx, list(parts), dimension, ctx.result)
 
 
-def _pad(ctx: Context, eqn: Any, x: Array, value: Array) -> Array:
-    config = eqn.params["padding_config"]
-    if any(inner for _, _, inner in config):
+def _pad(ctx: Context, x: Array, value: Array, *, padding_config: Sequence[Any]) -> Array:
+    if any(inner for _, _, inner in padding_config):
         raise UnsupportedError("padding between elements")
-    return padded(ctx, x, value, [dims_of(pad[:2]) for pad in config], ctx.result.shape)
+    return padded(ctx, x, value, [dims_of(pad[:2]) for pad in padding_config], ctx.result.shape)
 
 
 def padded(
@@ -139,28 +141,32 @@ def padded(
     return ctx("PadV3", x, flat, value, type=Tensor(ctx.type(x).dtype, shape), attrs=attrs)
 
 
-def _rev(ctx: Context, eqn: Any, x: Array) -> Array:
+def _rev(ctx: Context, x: Array, *, dimensions: Sequence[int]) -> Array:
     _few_axes(ctx.result.shape)
-    axes = eqn.params["dimensions"]
-    return ctx("ReverseV2", x, ints(*axes)) if axes else x
+    return ctx("ReverseV2", x, ints(*dimensions)) if dimensions else x
 
 
-def _slice(ctx: Context, eqn: Any, x: Array) -> Array:
-    begin, strides = dims_of(eqn.params["start_indices"]), eqn.params["strides"]
+def _slice(
+    ctx: Context,
+    x: Array,
+    *,
+    start_indices: Sequence[Any],
+    limit_indices: Sequence[Any],
+    strides: Sequence[int] | None,
+) -> Array:
+    begin = dims_of(start_indices)
     if strides is None or all(s == 1 for s in strides):
         return sliced(ctx, x, begin, ctx.result.shape)
     _few_axes(begin)
-    begins, ends = (
-        tuple(map(ctx.size, places)) for places in (begin, dims_of(eqn.params["limit_indices"]))
-    )
+    begins, ends = (tuple(map(ctx.size, places)) for places in (begin, dims_of(limit_indices)))
     return ctx("StridedSlice", x, begins, ends, ints(*strides), *ints(0, 0, 0, 0, 0))
 
 
-def _iota(ctx: Context, eqn: Any, *sizes: Array) -> Array:
-    type, axis = ctx.result, eqn.params["dimension"]
-    size = type.shape[axis]
+def _iota(ctx: Context, *sizes: Array, dimension: int) -> Array:
+    type = ctx.result
+    size = type.shape[dimension]
     column = reshaped(
-        ctx, counted(ctx, size, type.dtype), (size,) + (1,) * (len(type.shape) - axis - 1)
+        ctx, counted(ctx, size, type.dtype), (size,) + (1,) * (len(type.shape) - dimension - 1)
     )
     return broadcast(ctx, column, type.shape)
 
@@ -174,12 +180,11 @@ def counted(ctx: Context, size: Dim, dtype: Any) -> Array:
     return ctx.cast(line, dtype)
 
 
-def _split(ctx: Context, eqn: Any, x: Array) -> list[Array]:
-    sizes, axis = eqn.params["sizes"], int(eqn.params["axis"])
+def _split(ctx: Context, x: Array, *, sizes: Sequence[int], axis: int) -> list[Array]:
     if len(sizes) == 1:
         return [x]
     if len(set(sizes)) == 1 and sizes[0]:
-        return list(ctx.several("Split", x, Const(axis), Const(len(sizes)), types=ctx.results))
+        return list(ctx.several("Split", x, Const(int(axis)), Const(len(sizes)), types=ctx.results))
     out: list[Array] = []
     begin = 0
     for type, size in zip(ctx.results, sizes, strict=True):
@@ -189,26 +194,25 @@ def _split(ctx: Context, eqn: Any, x: Array) -> list[Array]:
     return out
 
 
-def _stack(ctx: Context, eqn: Any, *parts: Array) -> Array:
-    axis = eqn.params["axis"]
+def _stack(ctx: Context, *parts: Array, axis: int) -> Array:
     return ctx("Stack", tuple(parts), attrs={"axis": int(axis)})
 
 
-def _unstack(ctx: Context, eqn: Any, x: Array) -> list[Array]:
-    axis, number = int(eqn.params["axis"]), len(ctx.results)
+def _unstack(ctx: Context, x: Array, *, axis: int) -> list[Array]:
+    number = len(ctx.results)
     if number == 1:
         return [reshaped(ctx, x, ctx.result.shape)]
-    attrs = {"axis": axis, "num": number}
+    attrs = {"axis": int(axis), "num": number}
     return list(ctx.several("Unstack", x, types=ctx.results, attrs=attrs))
 
 
-def _tile(ctx: Context, eqn: Any, x: Array) -> Array:
-    return ctx("Tile", x, ints(*eqn.params["reps"]))
+def _tile(ctx: Context, x: Array, *, reps: Sequence[int]) -> Array:
+    return ctx("Tile", x, ints(*reps))
 
 
-def _dimension(ctx: Context, eqn: Any) -> Array:
+def _dimension(ctx: Context, *, dim: Any) -> Array:
     """A dynamic size, or what is computed of some, as a tensor of rank 0."""
-    return ctx.cast(number(ctx, str(eqn.params["dim"])), ctx.result.dtype)
+    return ctx.cast(number(ctx, str(dim)), ctx.result.dtype)
 
 
 def number(ctx: Context, dim: Dim) -> Array:
@@ -220,19 +224,20 @@ def number(ctx: Context, dim: Dim) -> Array:
 
 
 RULES: dict[str, Rule] = {
-    "broadcast_in_dim": _broadcast_in_dim,
-    "concatenate": _concatenate,
-    "dim_as_value": _dimension,
-    "expand_dims": lambda ctx, eqn, x: reshaped(ctx, x, ctx.result.shape),
-    "iota": _iota,
-    "pad": _pad,
-    "reshape": _reshape,
-    "rev": _rev,
-    "slice": _slice,
-    "split": _split,
-    "squeeze": _squeeze,
-    "stack": _stack,
-    "tile": _tile,
-    "transpose": _transpose,
-    "unstack": _unstack,
+    "broadcast_in_dim": rule(
+        _broadcast_in_dim, "Reshape", "BroadcastTo", ignores=("shape", "sharding")
+    ),
+    "concatenate": rule(_concatenate, "Concat"),
+    "dim_as_value": rule(_dimension, "ScalarToTensor"),
+    "iota": rule(_iota, "Range", "Reshape", "BroadcastTo", ignores=("dtype", "shape", "sharding")),
+    "pad": rule(_pad, "PadV3", "TupleToTensor"),
+    "reshape": rule(_reshape, "Reshape", ignores=("new_sizes", "sharding")),
+    "rev": rule(_rev, "ReverseV2"),
+    "slice": rule(_slice, "Slice", "StridedSlice"),
+    "split": rule(_split, "Split", "Slice"),
+    "squeeze": rule(_squeeze, "Squeeze"),
+    "stack": rule(_stack, "Stack"),
+    "tile": rule(_tile, "Tile"),
+    "transpose": rule(_transpose, "Transpose"),
+    "unstack": rule(_unstack, "Unstack", "Reshape"),
 }

@@ -1,0 +1,88 @@
+"""What a rule is: how a JAX primitive becomes MindSpore's operators, and which these may be.
+
+Its function, ``function(context, *inputs, **params)``, gets the operands of an equation and all
+parameters of the primitive, and names those that it uses. A parameter that it does not name, and
+that the rule does not ignore, is refused: a newer JAX may have added it, with a meaning of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from msckpt_jax.errors import UnsupportedError
+
+#: The parameters that rules may ignore, and why none of their values changes what is computed.
+HARMLESS = {
+    **dict.fromkeys(("sharding", "out_sharding"), "one device computes all of it"),
+    **dict.fromkeys(("accuracy", "precision"), "how exactly XLA is to compute, which is a hint"),
+    **dict.fromkeys(("algorithm", "implementation", "use_magma"), "which library XLA is to call"),
+    **dict.fromkeys(("indices_are_sorted", "unique_indices"), "promises that save XLA work"),
+    "enable_eigvec_derivs": "derivatives are taken before the export",
+    "fill_value": "it stands for what is out of bounds, and nothing is",
+    "is_stable": "the operators are stable, and may be",
+    "sort_eigenvalues": "the operator sorts them, and may",
+    "update_consts": "``update_jaxpr`` is none, or says what the primitive's name says",
+    **dict.fromkeys(
+        ("dtype", "index_dtype", "input_dtype", "k", "new_dtype", "new_sizes",
+         "preferred_element_type", "shape", "slice_sizes", "weak_type"),
+        "the types of the operands and results say the same",
+    ),
+}  # fmt: skip
+
+#: Letters of a parameter's value in a message.
+_SHOWN = 80
+
+
+class Rule(NamedTuple):
+    """The rule of a primitive.
+
+    Attributes:
+        function: emits nodes, and returns the result or the results.
+        operators: all of MindSpore's operators that the function may emit. Not among them are those
+            that the context puts in between (casts, arithmetic of dynamic sizes), and those of
+            other primitives in bodies and in what the function has lowered.
+        ignores: parameters that the function need not know; ``HARMLESS`` says why.
+    """
+
+    function: Callable[..., Any]
+    operators: tuple[str, ...] = ()
+    ignores: frozenset[str] = frozenset()
+
+    def arguments(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The parameters that the function takes.
+
+        Raises:
+            UnsupportedError: a parameter that it does not take, and that is not ignored.
+        """
+        names = _keywords(self.function) if params else frozenset()
+        if names is None:
+            return params
+        for name, value in params.items():
+            if name not in names and name not in self.ignores:
+                shown = textwrap.shorten(repr(value), _SHOWN)
+                raise UnsupportedError(
+                    f"with the parameter {name}={shown}, which its rule does not know"
+                )
+        return {name: value for name, value in params.items() if name in names}
+
+
+def rule(function: Callable[..., Any], *operators: str, ignores: Iterable[str] = ()) -> Rule:
+    """A rule, as tables have it."""
+    return Rule(function, operators, frozenset(ignores))
+
+
+def rule_of(given: Rule | Callable[..., Any]) -> Rule:
+    """A rule as it is; a plain function of the user's as one that ignores nothing."""
+    return given if isinstance(given, Rule) else Rule(given)
+
+
+def _keywords(function: Callable[..., Any]) -> frozenset[str] | None:
+    """The names that a function takes by keyword; None where it takes all."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return frozenset(p.name for p in parameters if p.kind in kinds)
