@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
-import jax
 import numpy as np
 from jax.core import ShapedArray as ShapedArray
 from jax.extend import core, source_info_util
@@ -42,15 +41,6 @@ def closed(
         debug = debug.with_unknown_names()
     jaxpr = Jaxpr(constvars, invars, outvars, eqns, effects, debug)
     return ClosedJaxpr(jaxpr, consts)
-
-
-def wide(enabled: bool) -> AbstractContextManager:
-    """64-bit types on or off, whatever the process has chosen."""
-    if hasattr(jax, "enable_x64"):
-        return jax.enable_x64(enabled)
-    from jax import experimental  # up to JAX 0.9
-
-    return experimental.enable_x64(enabled)  # type: ignore[attr-defined]
 
 
 def context_of(eqn: Equation) -> AbstractContextManager:

@@ -148,8 +148,8 @@ CASES: dict[str, tuple[Any, tuple[Any, ...]]] = {
 }
 
 
-def sum_of_three(context: Any, equation: Any, x: Any) -> Any:
+def sum_of_three(ctx: Any, x: Any, **_: Any) -> Any:
     """A rule for ``reduce_sum`` along axis 0 that is right for three rows only."""
     two = Tensor(np.dtype(np.float32), (3, 2))
-    rows = context("Slice", x, (Const(0), Const(0)), (Const(3), Const(2)), type=two)
-    return context("ReduceSum", rows, (Const(0),), Const(False), Const(False))
+    rows = ctx("Slice", x, (Const(0), Const(0)), (Const(3), Const(2)), type=two)
+    return ctx("ReduceSum", rows, (Const(0),), Const(False), Const(False))

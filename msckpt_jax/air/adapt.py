@@ -11,7 +11,7 @@ import numpy as np
 from msckpt_jax._protos.ge_ir_pb2 import ModelDef
 from msckpt_jax.air.builder import Builder
 from msckpt_jax.air.narrowing import NARROW
-from msckpt_jax.air.rows import ADAPTERS
+from msckpt_jax.air.rows import ROWS
 from msckpt_jax.air.rows.row import Ints, Row, product
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.graph.graph import Graph, Node
@@ -33,18 +33,17 @@ class Adapted:
     weights: dict[str, Parameter] = field(default_factory=dict)
 
 
-def adapt(graph: Graph, *, narrow: bool = False, rules: Mapping[str, Row] | None = None) -> Adapted:
+def adapt(graph: Graph, *, narrow: bool = False) -> Adapted:
     """GE's graphs of a Graph.
 
     Args:
         graph: a graph of MindSpore's operators.
         narrow: whether dtypes of 64 bits become those of 32, in arguments and weights too.
-        rules: rows for more operators, or other ones.
 
     Raises:
         ExportError: if operators have no row; it names all, each with the user's source line.
     """
-    adapting = _Adapting(NARROW if narrow else {}, {**ADAPTERS, **(rules or {})})
+    adapting = _Adapting(NARROW if narrow else {})
     adapting.main(graph)
     if adapting.problems:
         problems = tuple(adapting.problems)
@@ -54,9 +53,8 @@ def adapt(graph: Graph, *, narrow: bool = False, rules: Mapping[str, Row] | None
 
 
 class _Adapting:
-    def __init__(self, dtypes: Mapping[np.dtype, np.dtype], rows: Mapping[str, Row]):
+    def __init__(self, dtypes: Mapping[np.dtype, np.dtype]):
         self.dtypes = dtypes
-        self.rows = rows
         self.out = Adapted()
         self.problems: dict[str, None] = {}
         self._bodies = 0
@@ -107,8 +105,8 @@ class _Adapting:
     def _node(self, emit: Emit, node: Node) -> None:
         if node.op in _FLOW:
             _FLOW[node.op](self, emit, node)
-        elif node.op in self.rows:
-            self.rows[node.op].adapt(emit, node)
+        elif node.op in ROWS:
+            ROWS[node.op].adapt(emit, node)
         else:
             raise emit.refuse(node, "has no counterpart among the operators of GE")
 

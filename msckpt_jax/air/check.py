@@ -1,8 +1,8 @@
 """Check whether GE's loader and its compiler's front accept an AIR file.
 
-The rules are those of GE's ``model_serialize.cc`` and of the checks that ``atc`` makes before it
-compiles (shapes and kernels are its own business). A rule is a small generator of findings; there
-are rules for the model, for a graph, and (in ``check_operator``) for an operator.
+The checks are those of GE's ``model_serialize.cc``, and those that ``atc`` makes before it compiles
+(shapes and kernels are its own business). A check is a small generator of problems; there are
+checks of the model, of a graph, and (in ``check_operator``) of an operator.
 """
 
 from __future__ import annotations
@@ -42,36 +42,36 @@ def check(model: Any, *, soc: str | None = None) -> list[Finding]:
     return _findings(
         model,
         (_model, _nesting),
-        _GRAPH_RULES,
+        _GRAPH_CHECKS,
         lambda operator, view, graphs: operator_problems(operator, view, graphs, engine),
     )
 
 
 def references(model: Any) -> list[Finding]:
     """References to things that are not there: the file cannot be read as a graph."""
-    rules = (_names_are_unique, _edges_exist)
-    findings = _findings(model, (_nesting,), rules, reference_problems)
+    checks = (_names_are_unique, _edges_exist)
+    findings = _findings(model, (_nesting,), checks, reference_problems)
     return [finding for finding in findings if finding.fault]
 
 
 def _findings(
     model: Any,
-    model_rules: Sequence[Callable[[Any], Iterator[Problem]]],
-    graph_rules: Sequence[Callable[[GraphView], Iterator[Problem]]],
-    operator_rules: Callable[[Any, GraphView, frozenset[str]], Iterator[Problem]],
+    model_checks: Sequence[Callable[[Any], Iterator[Problem]]],
+    graph_checks: Sequence[Callable[[GraphView], Iterator[Problem]]],
+    operator_check: Callable[[Any, GraphView, frozenset[str]], Iterator[Problem]],
 ) -> list[Finding]:
     findings = [
-        Finding(fault, "model", text) for rule in model_rules for text, fault in rule(model)
+        Finding(fault, "model", text) for look in model_checks for text, fault in look(model)
     ]
     names = frozenset(graph.name for graph in model.graph)
     for number, graph in enumerate(model.graph):
         view = GraphView(graph, number == 0)
         where = f"graph {graph.name!r}"
         findings += [
-            Finding(fault, where, text) for rule in graph_rules for text, fault in rule(view)
+            Finding(fault, where, text) for look in graph_checks for text, fault in look(view)
         ]
         for operator in graph.op:
-            for text, fault in operator_rules(operator, view, names):
+            for text, fault in operator_check(operator, view, names):
                 place = f"{where}, operator {operator.name!r} ({operator.type})"
                 findings.append(Finding(fault, place, text))
     return findings
@@ -116,7 +116,7 @@ def _model(model: Any) -> Iterator[Problem]:
             yield Problem(f"graph {graph.name!r} is used by no operator", fault=False)
 
 
-# Rules for a graph.
+# Checks of a graph.
 
 
 def _has_operators(view: GraphView) -> Iterator[Problem]:
@@ -171,7 +171,7 @@ def _is_acyclic(view: GraphView) -> Iterator[Problem]:
         yield Problem(f"has a cycle: {' -> '.join(error.args[1])}")
 
 
-_GRAPH_RULES: tuple[Callable[[GraphView], Iterator[Problem]], ...] = (
+_GRAPH_CHECKS: tuple[Callable[[GraphView], Iterator[Problem]], ...] = (
     _has_operators,
     _names_are_unique,
     _edges_exist,

@@ -1,4 +1,4 @@
-"""The rules for an operator of an AIR file; :mod:`msckpt_jax.air.check` has the others."""
+"""The checks of an operator of an AIR file; :mod:`msckpt_jax.air.check` has the others."""
 
 from __future__ import annotations
 
@@ -64,15 +64,15 @@ def operator_problems(
         yield Problem("has no name or no type")
     prototype = tables.prototypes().get(operator.type, _NO_PROTOTYPE)
     view = OperatorView(operator, graph, prototype, graphs, engine)
-    for rule in _RULES_OF_ALL:
-        yield from rule(view)
+    for check in _CHECKS_OF_ALL:
+        yield from check(view)
     if operator.type == "NetOutput":
         return  # takes anything; GE makes its ports
     if prototype is _NO_PROTOTYPE:
         yield Problem("GE has no such operator")
         return
-    for rule in _OPERATOR_RULES:
-        yield from rule(view)
+    for check in _OPERATOR_CHECKS:
+        yield from check(view)
 
 
 def reference_problems(
@@ -81,8 +81,8 @@ def reference_problems(
     """References of an operator to things that are not there."""
     prototype = tables.prototypes().get(operator.type, _NO_PROTOTYPE)
     view = OperatorView(operator, graph, prototype, graphs, None)
-    for rule in (_inputs_exist, _subgraphs_exist, _arguments_are_described, _ends_are_ends):
-        yield from rule(view)
+    for check in (_inputs_exist, _subgraphs_exist, _arguments_are_described, _ends_are_ends):
+        yield from check(view)
 
 
 def _ends_are_ends(view: OperatorView) -> Iterator[Problem]:
@@ -354,9 +354,9 @@ def _given_dtypes(view: OperatorView) -> Iterator[tuple[str, str]]:
             yield ports[min(index, len(ports) - 1)].name, dtype_name(described.dtype)
 
 
-_Rules: TypeAlias = tuple[Callable[[OperatorView], Iterator[Problem]], ...]
-_RULES_OF_ALL: _Rules = (_inputs_exist, _dims, _names_have_positions)
-_OPERATOR_RULES: _Rules = (
+_Checks: TypeAlias = tuple[Callable[[OperatorView], Iterator[Problem]], ...]
+_CHECKS_OF_ALL: _Checks = (_inputs_exist, _dims, _names_have_positions)
+_OPERATOR_CHECKS: _Checks = (
     _inputs_are_the_prototypes,
     _inputs_are_in_order,
     _outputs_are_the_prototypes,

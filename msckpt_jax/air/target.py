@@ -14,7 +14,7 @@ from msckpt_jax.air import adapt, check, file, inspection, reader, writer
 from msckpt_jax.air.meaning import MEANINGS
 from msckpt_jax.air.narrowing import NARROW
 from msckpt_jax.air.prototypes import SOCS
-from msckpt_jax.air.rows import ADAPTERS
+from msckpt_jax.air.rows import ROWS
 from msckpt_jax.errors import AirError, ExportError
 from msckpt_jax.graph.evaluate import Meaning
 from msckpt_jax.graph.function import ModelFunction
@@ -137,6 +137,6 @@ TARGET = Target(
     verify_options=("soc",),
     keep=("cumprod", "cumsum", "erf_inv"),
     algorithms=_algorithms,
-    operators=ADAPTERS.keys(),
+    operators=ROWS.keys(),
     vocabulary="GE",
 )

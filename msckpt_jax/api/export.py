@@ -16,7 +16,7 @@ from msckpt_jax.api import targets
 from msckpt_jax.api.exported import Exported
 from msckpt_jax.checkpoint import cipher, writer
 from msckpt_jax.errors import ExportError
-from msckpt_jax.lowering.context import Rule
+from msckpt_jax.lowering.rule import Rule
 from msckpt_jax.lowering.lowered import lowered
 from msckpt_jax.lowering.target import Target, Written
 from msckpt_jax.lowering.trace import Traced, trace
@@ -43,7 +43,7 @@ def export(
     fuse: bool = True,
     exact: bool = False,
     target: str | None = None,
-    rules: Mapping[str, Rule] | None = None,
+    rules: Mapping[str, Rule | Callable[..., Any]] | None = None,
     split_bytes: int | None = None,
     durable: bool = True,
     soc: str | None = None,
@@ -88,7 +88,7 @@ def export(
             64-bit integers in float64 (right up to 2**53; ``exact`` divides them rightly).
         target: ``"cpu"`` lowers convolutions to Im2Col and MatMul, many times faster there; the
             default keeps Conv2D, which Ascend and MindSpore Lite know best.
-        rules: further lowering rules, primitive name to ``rule(context, equation, *operands)``.
+        rules: further lowering rules, primitive name to ``rule(context, *inputs, **params)``.
         split_bytes: more weights go to ``<name>_variables/`` and the graph to
             ``<name>_graph.mindir``, or to ``<name>.onnx.data``: by default where there are more
             than 1 GiB, as MindSpore does it. AIR: to ``air_weight/``, by default past 2 GiB.

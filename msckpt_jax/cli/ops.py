@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
-from types import CodeType, FunctionType
-from typing import Any
+from collections.abc import Set
 
 from msckpt_jax.cli import common
 
@@ -37,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
 
 #: A column each.
 TARGETS = ("MINDIR", "AIR", "ONNX")
+#: Operators that need no row: control flow, and what only ``target="cpu"`` asks for.
+_WITHOUT_ROW = frozenset({"If", "While", "Im2Col"})
 
 
 def coverage() -> dict[str, tuple[str, ...]]:
@@ -51,11 +51,13 @@ def coverage() -> dict[str, tuple[str, ...]]:
     found = {}
     for name in sorted({*RULES, *REWRITES, *algorithms.ALGORITHMS} - {"ms_op"}):
         how = _how(name in RULES, name in REWRITES or name in algorithms.MINDIR)
-        used = _operators(RULES[name]) if name in RULES else set()
-        in_air, in_onnx = (_adapted(how, used, rows) for rows in (air.ADAPTERS, onnx.ADAPTERS))
+        used = RULES[name].operators if name in RULES else frozenset()
+        in_air, in_onnx = (_adapted(how, used, rows.keys()) for rows in (air.ROWS, onnx.ROWS))
         if name in algorithms.AIR:
             in_air = _how(False, True)
-        if name in algorithms.ALGORITHMS or (in_onnx != "rule" and name in pairs.RULES):
+        if name in algorithms.LACKING:
+            in_onnx = _how(False, True)
+        elif name in algorithms.FLOAT64 or (in_onnx != "rule" and name in pairs.REWRITES):
             in_onnx = _how(in_onnx != "no", True)
         other = "in part" if name in REWRITES else "no"  # some of its forms
         found[name] = (how, *(other if one == "no" else one for one in (in_air, in_onnx)))
@@ -68,34 +70,11 @@ def _how(has_rule: bool, is_rewritten: bool) -> str:
     return "rule" if has_rule else "rewritten" if is_rewritten else "no"
 
 
-def _adapted(how: str, used: set[str], rows: Collection[str]) -> str:
+def _adapted(how: str, used: Set[str], rows: Set[str]) -> str:
     """How a format has it that takes MindSpore's operators by rows of its own."""
-    if used <= set(rows):
+    if used <= rows | _WITHOUT_ROW:
         return how
-    return "in part" if used & set(rows) else "no"
-
-
-def _operators(rule: Any) -> set[str]:
-    """MindSpore's operators that a rule names, in its code and in what it closes over."""
-    from msckpt_jax.graph import operators
-
-    found: set[str] = set()
-    waiting: list[Any] = [rule]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            found |= {item} if operators.known(item) else set()
-        elif isinstance(item, dict):
-            waiting += item.values()
-        elif isinstance(item, tuple | list | set | frozenset):
-            waiting += item
-        elif isinstance(item, CodeType):
-            waiting += [*item.co_consts, *({"cast": "Cast"}.get(n) for n in item.co_names)]
-        elif isinstance(item, FunctionType):
-            named = (item.__globals__.get(name) for name in item.__code__.co_names)
-            waiting += [item.__code__, *(cell.cell_contents for cell in item.__closure__ or ())]
-            waiting += [table for table in named if isinstance(table, dict)]
-    return found - {"If", "While", "Any"}  # control flow all formats have; an annotation
+    return "in part" if used & rows else "no"
 
 
 def markdown() -> str:

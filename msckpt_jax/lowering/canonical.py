@@ -36,7 +36,7 @@ def canonicalise(
     *,
     fuse: bool = True,
     exact: bool = False,
-    rules: Mapping[str, Rewrite] = {},
+    rewrites: Mapping[str, Rewrite] = {},
     keep: Collection[str] = (),
     more: Sequence[fusions.Fusion] = (),
 ) -> ClosedJaxpr:
@@ -48,7 +48,7 @@ def canonicalise(
         jaxpr: what ``jax.make_jaxpr`` returns, effects and symbolic dimensions included.
         fuse: put operators of MindSpore (``ms_op``) in the place of what they compute.
         exact: only those that give JAX's results on infinities and NaN, too.
-        rules: further rewrites, primitive name to function; they come before the built-in ones.
+        rewrites: further ones, primitive name to function; they come before the built-in ones.
         keep: names of primitives that are never rewritten.
         more: fusions beside those that every format has.
 
@@ -56,8 +56,8 @@ def canonicalise(
         A jaxpr with the same dtypes and shapes of arguments and results; arrays of PRNG keys are
         the ``uint32`` arrays of ``jax.random.key_data``.
     """
-    with _compat.wide(_compat.is_wide(jaxpr)), jax.numpy_dtype_promotion("standard"):
-        result = _Builder(_Options(rules, frozenset(keep))).build(jaxpr, _Scope())
+    with jax.enable_x64(_compat.is_wide(jaxpr)), jax.numpy_dtype_promotion("standard"):
+        result = _Builder(_Options(rewrites, frozenset(keep))).build(jaxpr, _Scope())
         result = layouts.sink(result)
         if not fuse:
             return result
@@ -70,7 +70,7 @@ def _without_operators(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
 
 @dataclass(frozen=True)
 class _Options:
-    rules: Mapping[str, Rewrite]
+    rewrites: Mapping[str, Rewrite]
     keep: frozenset[str]
     #: Rewrites already traced: models repeat their layers.
     traced: dict[Any, Any] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class _Scope:
 
     source: SourceInfo | None = None
     made: bool = False  # by a rewrite: the equations' own source lines are ours
-    rules: frozenset[str] = frozenset()  # the user's rewrites that made them, not applied again
+    applied: frozenset[str] = frozenset()  # the rewrites that made them, not to be applied again
 
 
 class _Builder:
@@ -123,10 +123,10 @@ class _Builder:
             scope = replace(scope, source=_compat.within(scope.source, eqn.source_info))
         if name in self.options.keep:
             return self.emit(eqn, operands, scope)
-        if name in self.options.rules and name not in scope.rules:
-            inner = replace(scope, made=True, rules=scope.rules | {name})
+        if name in self.options.rewrites and name not in scope.applied:
+            inner = replace(scope, made=True, applied=scope.applied | {name})
             with contextlib.suppress(Declined):
-                return self.rewrite(self.options.rules[name], eqn, operands, inner)
+                return self.rewrite(self.options.rewrites[name], eqn, operands, inner)
         if calls.changes_nothing(eqn):
             return operands[: len(eqn.outvars)]
         if (known := folding.fold(eqn, operands)) is not None:
@@ -141,9 +141,10 @@ class _Builder:
             eqn = eqn.replace(invars=operands)
         if rewrite is not None:
             final = name in ALWAYS and rewrite is REWRITES[name]
-            rules = scope.rules | {name} if final else scope.rules
+            applied = scope.applied | {name} if final else scope.applied
+            inner = replace(scope, made=True, applied=applied)
             with contextlib.suppress(Declined):
-                return self.rewrite(rewrite, eqn, operands, replace(scope, made=True, rules=rules))
+                return self.rewrite(rewrite, eqn, operands, inner)
         return self.emit(eqn, operands, scope)
 
     def rewrite(
@@ -187,7 +188,7 @@ def _rewrite_of(eqn: Equation, scope: _Scope) -> Rewrite | None:
     name = eqn.primitive.name
     if random.moves_keys(eqn) and name not in random.REWRITES and name not in forms.BODIES:
         return random.moved(eqn.primitive)
-    final = name in scope.rules if name in ALWAYS else forms.canonical(eqn)
+    final = name in scope.applied if name in ALWAYS else forms.canonical(eqn)
     return None if final else REWRITES.get(name)
 
 

@@ -206,7 +206,7 @@ square sub tan tanh xor zeta bessel_i0e bessel_i1e regularized_incomplete_beta i
 """
 ELEMENTWISE = frozenset((*_ELEMENTWISE.split(), "mul", "select_n", "nextafter"))
 _SHAPE = """
-transpose squeeze expand_dims concatenate rev slice iota split stack
+transpose squeeze concatenate rev slice iota split stack
 unstack tile dynamic_slice dynamic_update_slice
 """
 _REDUCTIONS = """

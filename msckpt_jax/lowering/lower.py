@@ -1,6 +1,6 @@
 """From a canonical jaxpr to a Graph: one equation, one rule, mostly one operator.
 
-Rules live in a flat table, primitive name to function (``mindir.ops``); a caller may pass more.
+Rules are in flat tables, from the name of a primitive (``lowering.rules``); a caller may pass more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ def lower(
     parameters: Mapping[str, Any],
     inputs: Sequence[str],
     options: Options,
-    name: str = "main",
 ) -> Graph:
     """The graph of a canonical jaxpr.
 
@@ -30,12 +29,11 @@ def lower(
         parameters: name to array of each weight, in the order of the arguments.
         inputs: names of the inputs.
         options: rules, and how exact they are.
-        name: of the graph.
 
     Raises:
         ExportError: equations that cannot be lowered: all of them, each with its source line.
     """
-    graph = Graph(name)
+    graph = Graph("main")
     root = Root(options, graph, unique=Unique([*parameters, *inputs]))
     context = Context(root, graph)
     weights = jaxpr.in_avals[: len(parameters)]

@@ -27,13 +27,13 @@ def lowered(traced: Traced, target: Target, how: Lowering) -> Graph:
     jaxpr, weights = traced.jaxpr, traced.weights
     algorithms = target.algorithms(jaxpr, how.exact)
     if not target.complex and pairs.needed(jaxpr):
-        jaxpr = pairs.split(canonicalise(jaxpr, fuse=False, rules=algorithms, keep=keep))
+        jaxpr = pairs.split(canonicalise(jaxpr, fuse=False, rewrites=algorithms, keep=keep))
         weights = {name: pairs.stored(value) for name, value in weights.items()}
     jaxpr = canonicalise(
         jaxpr,
         fuse=how.fuse,
         exact=how.exact,
-        rules={**algorithms, **(target.rewrites if how.fuse else {})},
+        rewrites={**algorithms, **(target.rewrites if how.fuse else {})},
         keep=keep,
         more=target.fusions if how.fuse else (),
     )

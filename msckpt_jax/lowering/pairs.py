@@ -19,8 +19,7 @@ from msckpt_jax import _compat
 from msckpt_jax._compat import Aval, ClosedJaxpr, Equation, Literal
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.lowering import forms
-from msckpt_jax.lowering.algorithms import complex as rules
-from msckpt_jax.lowering.algorithms.complex import Pair
+from msckpt_jax.lowering.algorithms.complex import BY_PARTS, REWRITES, Pair
 
 source_info_util.register_exclusion(__file__)
 
@@ -42,7 +41,7 @@ def split(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
     """The jaxpr of real numbers; what it consists of is to be made canonical again.
 
     Raises:
-        ExportError: equations that compute of complex numbers what there is no rule for.
+        ExportError: equations that compute of complex numbers what there is no rewrite for.
     """
     problems: dict[str, None] = {}
 
@@ -54,7 +53,7 @@ def split(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
         results = _computed(jaxpr, operands, problems)
         return [jnp.stack(x, -1) if isinstance(x, Pair) else x for x in results]
 
-    with _compat.wide(_compat.is_wide(jaxpr)), jax.numpy_dtype_promotion("standard"):
+    with jax.enable_x64(_compat.is_wide(jaxpr)), jax.numpy_dtype_promotion("standard"):
         found = jax.make_jaxpr(whole)(*map(_whole_type, jaxpr.in_avals))
     if problems:
         text = f"{len(problems)} problems, nothing was written:"
@@ -89,9 +88,9 @@ def _results(eqn: Equation, operands: list[Any], problems: dict[str, None]) -> l
         return _control(eqn, operands, problems)
     if not any(kinds):
         found = eqn.primitive.bind(*operands, **eqn.params)
-    elif name in rules.RULES:
-        found = rules.RULES[name](*operands, **eqn.params)
-    elif name in rules.BY_PARTS:
+    elif name in REWRITES:
+        found = REWRITES[name](*operands, **eqn.params)
+    elif name in BY_PARTS:
         real, imaginary = (
             eqn.primitive.bind(*(x[part] if isinstance(x, Pair) else x for x in operands),
                                **eqn.params)

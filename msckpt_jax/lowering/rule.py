@@ -7,6 +7,7 @@ that the rule does not ignore, is refused: a newer JAX may have added it, with a
 
 from __future__ import annotations
 
+import functools
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
@@ -48,7 +49,7 @@ class Rule(NamedTuple):
     """
 
     function: Callable[..., Any]
-    operators: tuple[str, ...] = ()
+    operators: frozenset[str] = frozenset()
     ignores: frozenset[str] = frozenset()
 
     def arguments(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -71,7 +72,7 @@ class Rule(NamedTuple):
 
 def rule(function: Callable[..., Any], *operators: str, ignores: Iterable[str] = ()) -> Rule:
     """A rule, as tables have it."""
-    return Rule(function, operators, frozenset(ignores))
+    return Rule(function, frozenset(operators), frozenset(ignores))
 
 
 def rule_of(given: Rule | Callable[..., Any]) -> Rule:
@@ -79,6 +80,7 @@ def rule_of(given: Rule | Callable[..., Any]) -> Rule:
     return given if isinstance(given, Rule) else Rule(given)
 
 
+@functools.lru_cache(maxsize=4096)
 def _keywords(function: Callable[..., Any]) -> frozenset[str] | None:
     """The names that a function takes by keyword; None where it takes all."""
     parameters = inspect.signature(function).parameters.values()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from msckpt_jax.checkpoint import cipher
-from msckpt_jax.lowering.context import Rule
+from msckpt_jax.lowering.rule import Rule
 
 
 class Lowering(NamedTuple):
@@ -15,7 +15,7 @@ class Lowering(NamedTuple):
     fuse: bool = True
     exact: bool = False
     target: str | None = None
-    rules: Mapping[str, Rule] | None = None
+    rules: Mapping[str, Rule | Callable[..., Any]] | None = None
 
 
 class Wanted(NamedTuple):

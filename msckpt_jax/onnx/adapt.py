@@ -1,4 +1,4 @@
-"""A Graph of MindSpore's operators as an ONNX model: rules of ``adapters``, control flow."""
+"""A Graph of MindSpore's operators as an ONNX model: by its rows, control flow, names."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Parameter, Tensor, Value
 from msckpt_jax.onnx import attention, tidy
 from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer, number
-from msckpt_jax.onnx.rows import ADAPTERS
-from msckpt_jax.onnx.rows.operands import Rule
+from msckpt_jax.onnx.rows import ROWS
+from msckpt_jax.onnx.rows.operands import Row
 
-#: The first opset in which all that the rules use has its present form, and what the checker knows.
+#: The first opset in which all that the rows use has its present form, and what the checker knows.
 OPSETS = range(18, 27)
 OPSET = 21
 _FLOAT = TensorProto.FLOAT
@@ -32,20 +32,20 @@ class Adapted:
     weights: dict[str, Parameter]
 
 
-def adapt(graph: Graph, *, opset: int = OPSET, rules: Mapping[str, Rule] | None = None) -> Adapted:
+def adapt(graph: Graph, *, opset: int = OPSET, rows: Mapping[str, Row] | None = None) -> Adapted:
     """The ONNX model of a Graph.
 
     Args:
         graph: of MindSpore's operators.
         opset: of ONNX; every operator has the form that it has there.
-        rules: for more operators, or other ones.
+        rows: for more operators, or other ones.
 
     Raises:
-        ExportError: operators that have no rule, no form in the opset, or no kernel in onnxruntime:
+        ExportError: operators that have no row, no form in the opset, or no kernel in onnxruntime:
             all of them, each with the user's source line.
     """
     check_opset(opset)
-    adapting = _Adapting({**ADAPTERS, **(rules or {})})
+    adapting = _Adapting({**ROWS, **(rows or {})})
     adapting.dtypes("input", ((value.name, value.type) for value in graph.inputs))
     adapting.dtypes("weight", ((name, p.type) for name, p in graph.parameters.items()))
     if adapting.problems:
@@ -106,8 +106,8 @@ def _tidied(
 
 
 class _Adapting:
-    def __init__(self, rules: Mapping[str, Rule]):
-        self.rules = rules
+    def __init__(self, rows: Mapping[str, Row]):
+        self.rows = rows
         self.problems: dict[str, None] = {}
 
     def dtypes(self, what: str, types: Iterable[tuple[str | None, Tensor]]) -> None:
@@ -148,9 +148,9 @@ class _Adapting:
             return self._if(builder, node)
         if node.op == "While":
             return self._while(builder, node)
-        if node.op not in self.rules:
-            raise UnsupportedError("has no rule in onnx/adapters.py")
-        return self.rules[node.op](builder, node)
+        if node.op not in self.rows:
+            raise UnsupportedError("has no row in onnx/rows")
+        return self.rows[node.op](builder, node)
 
     def _if(self, builder: Builder, node: Node) -> list[Value]:
         """The branches see the values around them, so that operands need no passing."""

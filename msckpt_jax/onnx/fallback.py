@@ -1,4 +1,4 @@
-"""jax2onnx behind our own rules: what these lack, it may have.
+"""jax2onnx behind our own rules and rows: what these lack, it may have.
 
 It gets the canonical jaxpr as a plain function of weights and inputs, in a process of its own. Its
 file is kept if the checker takes it and onnxruntime gives JAX's numbers.

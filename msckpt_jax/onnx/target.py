@@ -15,7 +15,7 @@ from msckpt_jax.lowering.target import Option, Target, Verdict, Written, text_ma
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
 from msckpt_jax.onnx import adapt, fusions, inspection, writer
-from msckpt_jax.onnx.rows import ADAPTERS
+from msckpt_jax.onnx.rows import ROWS
 
 ENGINES = ("auto", "native", "jax2onnx")
 
@@ -132,5 +132,5 @@ TARGET = Target(
     rewrites=fusions.REWRITES,
     fusions=fusions.FUSIONS,
     complex=False,
-    operators=ADAPTERS.keys(),
+    operators=ROWS.keys(),
 )

@@ -14,7 +14,7 @@ import msckpt_jax as ms
 from msckpt_jax._protos import ge_ir_pb2
 from msckpt_jax.air.check import check
 from msckpt_jax.air.prototypes import SOCS, kernels, prototypes
-from msckpt_jax.air.rows import ADAPTERS
+from msckpt_jax.air.rows import ROWS
 from msckpt_jax.cli import main
 
 SAMPLES = Path(__file__).parent / "data"
@@ -271,7 +271,7 @@ def test_results_that_a_chip_lacks(tmp_path: Path) -> None:
 
 
 def test_ports_of_kernels_have_the_names_of_the_prototypes() -> None:
-    for name in {kind for row in ADAPTERS.values() for kind in row.operators}:
+    for name in {kind for row in ROWS.values() for kind in row.operators}:
         prototype = prototypes()[name]
         known = {port.name for port in prototype.inputs}
         known |= {f">{port.name}" for port in prototype.outputs}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from msckpt_jax.air.prototypes import prototypes
-from msckpt_jax.air.rows import ADAPTERS
+from msckpt_jax.air.rows import ROWS
 from msckpt_jax.air.rows.row import ADAPTER, PROTOTYPE, WRITTEN, Arg, Attr, Row
 
 DATA = Path(__file__).parent / "data"
@@ -30,7 +30,7 @@ def _adapter(line: str) -> tuple[str, Adapter]:
 
 _LINES = (DATA / "ms_adapters.tsv").read_text().splitlines()
 _MINDSPORE = dict(_adapter(line) for line in _LINES if not line.startswith("#"))
-_ROWS = [pytest.param(name, row, id=name) for name, row in ADAPTERS.items()]
+_ROWS = [pytest.param(name, row, id=name) for name, row in ROWS.items()]
 
 
 def _evidence(name: str, row: Row) -> Adapter | None:

@@ -18,7 +18,7 @@ import msckpt_jax as ms
 from msckpt_jax._protos import ge_ir_pb2
 from msckpt_jax.air import adapt, check, file
 from msckpt_jax.air.prototypes import prototypes
-from msckpt_jax.air.rows import ADAPTERS
+from msckpt_jax.air.rows import ROWS
 from msckpt_jax.air.rows.row import Row
 from msckpt_jax.air.target import open_model
 from msckpt_jax.errors import ExportError
@@ -365,7 +365,7 @@ def test_argmax_that_follows_jax_on_nan(tmp_path: Path) -> None:
               file_format="AIR", exact=True, verify=True)  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "row"), ADAPTERS.items(), ids=ADAPTERS)
+@pytest.mark.parametrize(("name", "row"), ROWS.items(), ids=ROWS)
 def test_rows_name_operators_of_ge(name: str, row: Row) -> None:
     assert row.operators
     for operator in row.operators:

@@ -83,7 +83,7 @@ CASES: dict[str, tuple[Callable[..., Any], list[Any]]] = {
 def test_numbers(function: Callable[..., Any], inputs: list[Any], wide: bool) -> None:
     with jax.enable_x64(wide):
         inputs = [np.asarray(x, np.float64 if wide else np.float32) for x in inputs]
-        check(function, *inputs, rtol=1e-5 if wide else 1e-3, rules=ALGORITHMS)
+        check(function, *inputs, rtol=1e-5 if wide else 1e-3, rewrites=ALGORITHMS)
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (5, 3), (3, 5), (1, 1)])
@@ -97,7 +97,7 @@ def test_singular_vectors_give_the_matrix_again(shape: tuple[int, int]) -> None:
     whole = _RNG.standard_normal(shape).astype(np.float32)
     thin = np.outer(whole[:, 0], whole[0])  # of rank 1
     for x in (whole, thin):
-        jaxpr = check(lambda x: [jnp.round(r, 4) + 0 for r in residues(x)], x, rules=ALGORITHMS)
+        jaxpr = check(lambda x: [jnp.round(r, 4) + 0 for r in residues(x)], x, rewrites=ALGORITHMS)
         assert "svd" not in [eqn.primitive.name for eqn in jaxpr.eqns]
 
 
@@ -109,4 +109,4 @@ def test_eigenvectors_give_the_matrix_again() -> None:
 
     for size in (1, 2, 5, 6):
         x = _RNG.standard_normal((size, size)).astype(np.float32)
-        check(lambda x: [jnp.round(r, 4) + 0 for r in residues(x)], x, rules=ALGORITHMS)
+        check(lambda x: [jnp.round(r, 4) + 0 for r in residues(x)], x, rewrites=ALGORITHMS)

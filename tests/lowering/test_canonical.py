@@ -110,9 +110,9 @@ def test_equations_of_calls_and_rewrites_come_from_the_users_line():
     assert all("of_the_user" in line for line in lines)
 
 
-def test_rules_of_the_user_come_first_and_are_not_applied_to_their_own_results():
-    rules = {"sin": lambda x, **_: -jnp.sin(-x)}
-    assert names(check(jnp.sin, X, rules=rules)) == ["neg", "sin", "neg"]
+def test_rewrites_of_the_caller_come_first_and_are_not_applied_to_their_own_results():
+    rewrites = {"sin": lambda x, **_: -jnp.sin(-x)}
+    assert names(check(jnp.sin, X, rewrites=rewrites)) == ["neg", "sin", "neg"]
 
 
 def test_kept_primitives_are_not_rewritten():
@@ -123,7 +123,7 @@ def test_kept_primitives_are_not_rewritten():
 def test_a_rewrite_that_returns_something_else_is_named():
     jaxpr = jax.make_jaxpr(jnp.sin)(X)
     with pytest.raises(RewriteError, match=r"sin returns float32\[\], not float32\[3, 4\]"):
-        canonicalise(jaxpr, rules={"sin": lambda x, **_: x.sum()})
+        canonicalise(jaxpr, rewrites={"sin": lambda x, **_: x.sum()})
 
 
 def test_symbolic_dimensions_pass_through():

@@ -13,6 +13,7 @@ from jax.experimental import io_callback
 
 from msckpt_jax.api.export import export
 from msckpt_jax.errors import ExportError, UnsupportedError
+from msckpt_jax.lowering.rule import Rule
 
 X = np.ones((2, 3), np.float32)
 
@@ -40,8 +41,9 @@ def test_all_missing_primitives_with_the_users_lines(tmp_path):
 
 
 def test_a_rule_of_the_user(tmp_path):
-    def schur(context, equation, x):
-        return [context("Neg", x) for _ in context.results]
+    def schur(ctx, x, *, compute_schur_vectors, **_):
+        assert compute_schur_vectors
+        return [ctx("Neg", x) for _ in ctx.results]
 
     def function(x):
         return jax.lax.linalg.schur(x @ x.T)[0]
@@ -52,16 +54,31 @@ def test_a_rule_of_the_user(tmp_path):
     refused(ExportError, "schur", function, file_name=tmp_path / "net")
 
 
+def test_a_rule_of_the_user_that_does_not_name_a_parameter(tmp_path):
+    def rule(ctx, x):
+        return ctx("Tanh", x)
+
+    problem = r"test_export\.py:\d+.* tanh: with the parameter accuracy=None, which its"
+    refused(ExportError, problem, lambda x: jnp.tanh(x), file_name=tmp_path / "net",
+            rules={"tanh": rule})  # fmt: skip
+
+
+def test_a_rule_with_what_it_ignores(tmp_path):
+    row = Rule(lambda ctx, x: ctx("Sin", x), ignores=frozenset({"accuracy"}))
+    done = export(jnp.tanh, X, file_name=tmp_path / "net", rules={"tanh": row})
+    assert [node.op for node in done.graph.nodes] == ["Sin"]
+
+
 def test_a_rule_that_breaks_its_promise(tmp_path):
-    def rule(context, equation, x):
-        return context.cast(x, np.int32)
+    def rule(ctx, x, **_):
+        return ctx.cast(x, np.int32)
 
     refused(ExportError, "rule for tanh gives", file_name=tmp_path / "net", rules={"tanh": rule})
 
 
 def test_a_rule_that_MindSpore_would_crash_on(tmp_path):  # noqa: N802
-    def rule(context, equation, x):
-        return context("Gather", x, x)
+    def rule(ctx, x, **_):
+        return ctx("Gather", x, x)
 
     refused(ExportError, "Gather", file_name=tmp_path / "net", rules={"tanh": rule})
 
@@ -172,7 +189,7 @@ def test_convolutions_by_target(tmp_path):
 def test_a_layers_line_is_the_users(tmp_path):
     layer = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
 
-    def no(ctx, eqn, *operands):
+    def no(ctx, *inputs, **params):
         raise UnsupportedError("not today")
 
     with pytest.raises(ExportError, match=r"test_export\.py:\d+.*dot_general: not today"):

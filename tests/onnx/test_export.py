@@ -15,7 +15,7 @@ from jax import lax
 import msckpt_jax as ms
 from msckpt_jax.errors import ExportError
 from msckpt_jax.onnx import runner
-from msckpt_jax.onnx.adapt import ADAPTERS, OPSETS
+from msckpt_jax.onnx.adapt import OPSETS, ROWS
 from msckpt_jax.onnx.rows.operands import same
 from tests.exporting import CASES, Mlp, sum_of_three
 
@@ -29,7 +29,7 @@ def test_numbers(net: Any, inputs: Any, tmp_path: Path) -> None:
 
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
-#: Of each family of rules.
+#: Of each family of rows.
 HANDFUL = ("mlp", "cnn", "attention", "switch", "scan", "random", "scatter", "sort", "reductions",
            "integers", "activations", "bfloat16", "float16", "cumulative")  # fmt: skip
 
@@ -48,7 +48,7 @@ def test_opsets(opset: int, tmp_path: Path) -> None:
 def test_an_operator_that_the_opset_lacks_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(ADAPTERS, "Sin", same("Swish"))
+    monkeypatch.setitem(ROWS, "Sin", same("Swish"))
     with pytest.raises(ExportError, match="opset 21 has no Swish"):
         ms.export(jnp.sin, np.ones((2, 3), np.float32), file_name=tmp_path / "a",
                   file_format="ONNX", engine="native")  # fmt: skip
@@ -228,7 +228,7 @@ def test_algorithms_of_a_dynamic_batch(function: Any, tmp_path: Path) -> None:
 
 def test_matrices_of_a_dynamic_size_are_refused(tmp_path: Path) -> None:
     spec = jax.ShapeDtypeStruct(("n", "n"), jnp.float32)
-    with pytest.raises(ExportError, match="Cholesky: has no rule"):
+    with pytest.raises(ExportError, match="Cholesky: has no row"):
         ms.export(jnp.linalg.cholesky, spec, file_name=tmp_path / "a", file_format="ONNX",
                   engine="native")  # fmt: skip
 

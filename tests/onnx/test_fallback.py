@@ -1,4 +1,4 @@
-"""jax2onnx behind our rules: what they lack, in a process of its own, kept only if it is right."""
+"""jax2onnx behind our rules and rows: in a process of its own, kept only if it is right."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jax import lax
 import msckpt_jax as ms
 from msckpt_jax.errors import ExportError
 from msckpt_jax.onnx import runner
-from msckpt_jax.onnx.rows import ADAPTERS
+from msckpt_jax.onnx.rows import ROWS
 from tests.exporting import Mlp
 
 X = np.linspace(0.5, 3, 12, dtype=np.float32).reshape(3, 4)
@@ -25,8 +25,8 @@ X = np.linspace(0.5, 3, 12, dtype=np.float32).reshape(3, 4)
 
 @pytest.fixture
 def without_tan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if our rules lacked an operator that jax2onnx has."""
-    monkeypatch.delitem(ADAPTERS, "Tan")  # type: ignore[arg-type]
+    """As if our rows lacked an operator that jax2onnx has."""
+    monkeypatch.delitem(ROWS, "Tan")  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("without_tan")
@@ -41,7 +41,7 @@ def test_what_our_rules_lack(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("without_tan")
 def test_our_rules_alone(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="Tan: has no rule"):
+    with pytest.raises(ExportError, match="Tan: has no row"):
         ms.export(jnp.tan, X, file_name=tmp_path / "a", file_format="ONNX", engine="native")
     assert not list(tmp_path.iterdir())
 
@@ -107,9 +107,9 @@ def test_encryption(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_tan")
-@pytest.mark.parametrize("what", [{"rules": {"sin": lambda ctx, eqn, x: x}}, {"exact": True}])
+@pytest.mark.parametrize("what", [{"rules": {"sin": lambda ctx, x, **_: x}}, {"exact": True}])
 def test_what_jax2onnx_does_not_heed(what: Any, tmp_path: Path) -> None:
-    for engine, error in (("auto", "Tan: has no rule"), ("jax2onnx", "heeds neither")):
+    for engine, error in (("auto", "Tan: has no row"), ("jax2onnx", "heeds neither")):
         with pytest.raises(ValueError, match=error):
             ms.export(jnp.tan, X, file_name=tmp_path / "a", file_format="ONNX", engine=engine,
                       **what)  # fmt: skip

@@ -228,8 +228,8 @@ def test_a_cipher_of_the_user(runs, tmp_path):
 
 
 def test_verify_finds_a_wrong_rule(tmp_path):
-    def wrong(context, equation, x):
-        return context("Cos", x)
+    def wrong(ctx, x, **_):
+        return ctx("Cos", x)
 
     with pytest.raises(ExportError, match="result 0 is off by"):
         export(jnp.sin, np.ones(3, np.float32), file_name=tmp_path / "net", verify=True,

@@ -274,7 +274,7 @@ def _top_k(emit: Any, node: Node) -> None:
 
 
 #: MindSpore's operator -> its row. Control flow is in ``adapt``.
-ADAPTERS: Mapping[str, Row] = {
+ROWS: Mapping[str, Row] = {
     **LINEAR_ALGEBRA,
     **{name: row(kind) for name, kind in _RENAMED.items()},
     "Add": row("Add", evidence=WRITTEN),

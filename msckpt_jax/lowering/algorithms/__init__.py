@@ -1,7 +1,7 @@
 """Primitives that a target has no operator for, as algorithms of plain ``lax`` code.
 
-Rewrites as those of ``rewrites``, for ``canonicalise(rules=…)``: MindSpore has operators for most
-of what is here, ONNX has none, or onnxruntime no kernel in float64.
+Rewrites as those of ``rewrites``, given to ``canonicalise``: MindSpore has operators for most of
+what is here, ONNX has none, or onnxruntime no kernel in float64.
 """
 
 from __future__ import annotations
@@ -33,21 +33,22 @@ def _sized(rewrite: Rewrite) -> Rewrite:
 
 
 #: Where onnxruntime lacks a kernel for float64 only.
-_FLOAT64: Mapping[str, Rewrite] = {**convolutions.FLOAT64, **elementary.FLOAT64}
-_ALWAYS: Mapping[str, Rewrite] = {
-    **elementary.RULES,
-    **special.RULES,
-    **{name: _sized(rule) for name, rule in (eigen.RULES | matrices.RULES).items()},
+FLOAT64: Mapping[str, Rewrite] = {**convolutions.FLOAT64, **elementary.FLOAT64}
+#: What ONNX has no operator for.
+LACKING: Mapping[str, Rewrite] = {
+    **elementary.REWRITES,
+    **special.REWRITES,
+    **{name: _sized(each) for name, each in (eigen.REWRITES | matrices.REWRITES).items()},
 }
-ALGORITHMS: Mapping[str, Rewrite] = {**_FLOAT64, **_ALWAYS}
+ALGORITHMS: Mapping[str, Rewrite] = {**FLOAT64, **LACKING}
 
 #: For MindSpore, which lacks these, and for GE, which lacks two more.
-MINDIR = {name: _ALWAYS[name] for name in ("hessenberg", "schur", "tridiagonal")}
-AIR = {**MINDIR, **{name: _ALWAYS[name] for name in ("householder_product", "igamma_grad_a")}}
+MINDIR = {name: LACKING[name] for name in ("hessenberg", "schur", "tridiagonal")}
+AIR = {**MINDIR, **{name: LACKING[name] for name in ("householder_product", "igamma_grad_a")}}
 #: MindSpore's operator divides by a pivot that is zero.
-EXACT = {"lu": _ALWAYS["lu"]}
+EXACT = {"lu": LACKING["lu"]}
 
 
 def needed(jaxpr: ClosedJaxpr) -> Mapping[str, Rewrite]:
     """The algorithms that a jaxpr may need: asking each equation takes its time."""
-    return ALGORITHMS if _compat.is_wide(jaxpr) else _ALWAYS
+    return ALGORITHMS if _compat.is_wide(jaxpr) else LACKING

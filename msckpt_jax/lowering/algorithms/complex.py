@@ -1,6 +1,6 @@
 """What is computed of complex numbers, from their real and imaginary parts.
 
-A rule takes the operands of an equation, ``Pair`` where they are complex, and its parameters.
+A rewrite takes the operands of an equation, ``Pair`` where they are complex, and its parameters.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Pair(NamedTuple):
 #: Primitives that do to each part what they do to a number.
 BY_PARTS = frozenset((
     "add", "add_any", "broadcast_in_dim", "concatenate", "copy", "cumsum", "dynamic_slice",
-    "dynamic_update_slice", "expand_dims", "gather", "neg", "pad", "reduce_sum", "reshape", "rev",
+    "dynamic_update_slice", "gather", "neg", "pad", "reduce_sum", "reshape", "rev",
     "scatter", "scatter-add", "scatter-sub", "select_n", "slice", "split", "squeeze", "stack",
     "sub", "tile", "transpose", "unstack",
 ))  # fmt: skip
@@ -202,8 +202,7 @@ def _whole_spectrum(x: Pair, size: int) -> Pair:
 def _fft(x: Any, *, fft_type: Any, fft_lengths: Any) -> Any:
     if not all(isinstance(n, int) for n in fft_lengths):
         raise UnsupportedError("fft of dynamic length")
-    kind = lax.FftType(fft_type) if isinstance(fft_type, int) else fft_type
-    name, count = kind.name.removeprefix("FftType.").upper(), len(fft_lengths)
+    name, count = lax.FftType(fft_type).name, len(fft_lengths)
     sign = 1 if name.startswith("I") else -1
     parts = x if isinstance(x, Pair) else Pair(x, jnp.zeros_like(x))
     others = range(-count, -1) if name in ("RFFT", "IRFFT") else range(-count, 0)
@@ -219,7 +218,7 @@ def _fft(x: Any, *, fft_type: Any, fft_lengths: Any) -> Any:
     return parts.real if name == "IRFFT" else parts
 
 
-RULES: Mapping[str, Callable[..., Any]] = {
+REWRITES: Mapping[str, Callable[..., Any]] = {
     "abs": _abs,
     "complex": lambda real, imag: Pair(real, imag),
     "conj": lambda x, **_: Pair(x.real, -x.imag),

@@ -170,7 +170,7 @@ def tridiagonal(a: Any, *, lower: bool) -> list[Any]:
     ]
 
 
-RULES = {
+REWRITES = {
     "eigh": eigh,
     "schur": schur,
     "svd": svd,

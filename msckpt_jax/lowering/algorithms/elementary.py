@@ -144,4 +144,4 @@ _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "tan": lambda x: jnp.sin(x) / jnp.cos(x),
 }
 FLOAT64 = {name: partial(_in_float64, function) for name, function in _FUNCTIONS.items()}
-RULES = {"atan2": atan2}
+REWRITES = {"atan2": atan2}

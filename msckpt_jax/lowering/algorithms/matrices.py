@@ -14,10 +14,6 @@ from jax import lax
 from msckpt_jax.lowering.rewrites.declined import Declined
 
 
-def _adjoint(x: Any) -> Any:
-    return jnp.conj(jnp.swapaxes(x, -1, -2))
-
-
 def _last(x: Any, j: Any) -> Any:
     """``x[..., j]``: a column of a matrix, an element of a vector."""
     return lax.dynamic_index_in_dim(x, j, x.ndim - 1, keepdims=False)
@@ -192,7 +188,7 @@ def hessenberg(a: Any, **_: Any) -> Any:
     return packed, jnp.concatenate([jnp.moveaxis(factors, 0, -1), last], -1)
 
 
-RULES = {
+REWRITES = {
     "cholesky": cholesky,
     "hessenberg": hessenberg,
     "householder_product": householder_product,

@@ -248,7 +248,7 @@ def nextafter(x: Any, y: Any, **_: Any) -> Any:
     return jnp.where(jnp.isnan(x) | jnp.isnan(y), jnp.nan, found).astype(x.dtype)
 
 
-RULES = {
+REWRITES = {
     "bessel_i0e": partial(_bessel, order=0),
     "bessel_i1e": partial(_bessel, order=1),
     "digamma": digamma,

@@ -47,7 +47,7 @@ device_put reshard mesh_cast pcast random_wrap random_unwrap random_clone tie_in
 _ALONE = "psum psum_invariant pmax pmin"
 #: Only where the result has the operand's type.
 _WHERE_EQUAL = """
-convert_element_type reshape broadcast_in_dim squeeze expand_dims slice dynamic_slice concatenate
+convert_element_type reshape broadcast_in_dim squeeze slice dynamic_slice concatenate
 split reduce_sum reduce_prod reduce_max reduce_min reduce_and reduce_or reduce_xor
 """
 _CHANGES_NOTHING: dict[str, Callable[[Equation], bool]] = {

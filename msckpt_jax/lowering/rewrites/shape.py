@@ -45,7 +45,7 @@ def of_reshape(eqn: Equation, operands: Sequence[Atom], made: Mapping[Atom, Equa
     if isinstance(operands[0], Literal) or eqn.params["dimensions"] is not None:
         return None
     maker = made.get(operands[0])
-    if maker is None or maker.primitive.name not in ("reshape", "squeeze", "expand_dims"):
+    if maker is None or maker.primitive.name not in ("reshape", "squeeze"):
         return None
     return reshape, maker.invars
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from jax.lax import RoundingMethod
 
@@ -42,7 +40,7 @@ def by_kind(*ignores: str, **ops: str) -> Rule:
             raise UnsupportedError(f"no operator for {ctx.type(operands[0]).dtype}")
         return ctx(ops[kind], *operands)
 
-    return rule(emit, *dict.fromkeys(ops.values()), ignores=ignores)
+    return rule(emit, *ops.values(), ignores=ignores)
 
 
 def kind_of(dtype: np.dtype) -> str:
@@ -234,7 +232,7 @@ def _nextafter(ctx: Context, x: Array, y: Array) -> Array:
     return ctx("NextAfter", full(ctx, x), full(ctx, y))
 
 
-def _mul(ctx: Context, x: Array, y: Array, *, out_dtype: Any = None) -> Array:
+def _mul(ctx: Context, x: Array, y: Array, *, out_dtype: np.dtype | None) -> Array:
     if out_dtype is not None and out_dtype != ctx.type(x).dtype:
         raise UnsupportedError(f"only of one dtype, not as {out_dtype}")
     return ctx("Mul", x, y)

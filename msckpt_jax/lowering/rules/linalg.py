@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from msckpt_jax import _compat
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.values import Const, Tensor
 from msckpt_jax.lowering.canonical import canonicalise
@@ -83,7 +82,7 @@ def _eig(
     if not (left or right):
         return found[:1]
     spec = jax.ShapeDtypeStruct(ctx.avals[0].shape, values.dtype)
-    with _compat.wide(values.dtype.itemsize == 16):
+    with jax.enable_x64(values.dtype.itemsize == 16):
         turn = canonicalise(jax.make_jaxpr(_turned)(spec), exact=False)
     return [found[0], *ctx.run(turn, found[1:])]
 

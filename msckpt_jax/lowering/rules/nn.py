@@ -10,7 +10,6 @@ import jax
 import numpy as np
 from jax.lax import ConvDimensionNumbers
 
-from msckpt_jax import _compat
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph import operators
 from msckpt_jax.graph.values import Const, Dim, Operand, Tensor
@@ -198,7 +197,7 @@ def _spelt_out(
 ) -> list[Array]:
     """The equations that the operator stands for, where it has no kernel for the dtypes."""
     types = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in ctx.avals]
-    with _compat.wide(any(t.dtype.itemsize == 8 for t in types)):
+    with jax.enable_x64(any(t.dtype.itemsize == 8 for t in types)):
         jaxpr = jax.make_jaxpr(reference)(*types)
     return ctx.run(canonicalise(jaxpr, fuse=False, exact=ctx.options.exact), operands)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,46 +15,38 @@ from msckpt_jax.lowering.rules.elementwise import kind_of
 from msckpt_jax.lowering.rules.shape import broadcast, ints, sliced
 
 _I32, _I64, _BOOL = (np.dtype(d) for d in (np.int32, np.int64, bool))
-_LONGER = {"ReduceSum": (Const(False), Const(False))}  # keep_dims, skip_mode
+#: keep_dims, and ReduceSum's skip_mode.
+_FLAGS = {"ReduceSum": (Const(False), Const(False))}
+_WITH_NAN = ("NotEqual", "ReduceAny", "ReduceSum", "Select")
 
 
-def _reduce(op: str, logical: str = "", empty: Any = None) -> Rule:
+def _reduce(op: str, logical: str, empty: Callable[[np.dtype], Any]) -> Rule:
     """A reduction; ``logical`` is the operator for bools, ``empty`` the result of no elements."""
+    loses_nan = op in ("ReduceMax", "ReduceMin")
 
     def emit(ctx: Context, x: Array, *, axes: Sequence[int]) -> Array:
         type = ctx.type(x)
         if not axes:
             return x
-        if 0 in type.shape and 0 not in ctx.result.shape and empty is not None:
-            value = empty(type.dtype)
-            shape = ctx.sizes(ctx.result.shape, infer=False)
-            return (
-                ctx("BroadcastTo", ctx.like(value, x), shape)
-                if ctx.result.shape
-                else ctx.like(value, x)
-            )
-        if type.dtype == bool and logical:
-            return ctx(logical, x, ints(*axes), Const(False))
-        if not op:
+        if 0 in type.shape and 0 not in ctx.result.shape:
+            return broadcast(ctx, ctx.like(empty(type.dtype), x), ctx.result.shape)
+        name = logical if type.dtype == bool else op
+        if not name:
             raise UnsupportedError(f"no operator for {type.dtype}")
-        result = ctx(op, x, ints(*axes), *_LONGER.get(op, (Const(False),)))
-        if ctx.options.exact and op in ("ReduceMax", "ReduceMin") and kind_of(type.dtype) == "f":
-            result = _with_nan(ctx, x, axes, result)
-        return result
+        result = ctx(name, x, ints(*axes), *_FLAGS.get(name, (Const(False),)))
+        guarded = loses_nan and ctx.options.exact and kind_of(type.dtype) == "f"
+        return _with_nan(ctx, x, axes, result) if guarded else result
 
-    ops = [name for name in (op, logical) if name]
-    guards = _WITH_NAN if op in ("ReduceMax", "ReduceMin") else ()
-    return rule(emit, *ops, "BroadcastTo", *guards, ignores=("out_sharding",))
-
-
-_WITH_NAN = ("NotEqual", "ReduceAny", "ReduceSum", "Select")
+    guards = _WITH_NAN if loses_nan else ()
+    names = [name for name in (op, logical) if name]
+    return rule(emit, *names, "BroadcastTo", *guards, ignores=("out_sharding",))
 
 
-def _with_nan(ctx: Context, x: Array, axes: Any, result: Array) -> Array:
+def _with_nan(ctx: Context, x: Array, axes: Sequence[int], result: Array) -> Array:
     """MindSpore's ReduceMax and ReduceMin do not propagate NaN, a sum does."""
     marks = ctx("NotEqual", x, x, type=Tensor(_BOOL, ctx.type(x).shape))
     some = ctx("ReduceAny", marks, ints(*axes), Const(False), type=Tensor(_BOOL, ctx.result.shape))
-    total = ctx("ReduceSum", x, ints(*axes), *_LONGER["ReduceSum"])
+    total = ctx("ReduceSum", x, ints(*axes), *_FLAGS["ReduceSum"])
     return ctx("Select", some, total, result)
 
 
@@ -90,14 +82,9 @@ def _nan_first(ctx: Context, x: Array, op: str) -> Array:
     info = np.finfo(np.float32 if type.dtype.kind == "V" else type.dtype)
     best, finite = (np.inf, info.max) if op == "Argmax" else (-np.inf, info.min)
     bools = Tensor(_BOOL, type.shape)
-    sizes = ctx.sizes(type.shape, infer=False)
 
     def full(value: float) -> Array:
-        return (
-            ctx("BroadcastTo", ctx.like(value, x), sizes, type=type)
-            if sizes
-            else ctx.like(value, x)
-        )
+        return broadcast(ctx, ctx.like(value, x), type.shape)
 
     is_best = ctx("Equal", x, ctx.like(best, x), type=bools)
     is_nan = ctx("NotEqual", x, x, type=bools)
@@ -123,11 +110,11 @@ def _cumulative_extreme(op: str, index: np.dtype) -> Rule:
     return rule(emit, op)
 
 
-#: What ``sorted_last`` emits.
-_SORTED = ("Sort", "TopK", "Neg", "Invert", "NotEqual", "BroadcastTo", "Select", "GatherD")
+#: What ``_sorted_last`` emits; it also turns numbers round where the least come first.
+_SORTED = ("Sort", "TopK", "NotEqual", "BroadcastTo", "Select", "GatherD")
 
 
-def sorted_last(ctx: Context, x: Array, descending: bool) -> tuple[Array, Array]:
+def _sorted_last(ctx: Context, x: Array, descending: bool) -> tuple[Array, Array]:
     """Values and indices (int32) along the last axis; stable."""
     type = ctx.type(x)
     if ctx.options.exact and kind_of(type.dtype) == "f":
@@ -183,7 +170,7 @@ def _top_k_op(ctx: Context, x: Array, k: int) -> tuple[Array, Array]:
 def _sort(ctx: Context, key: Array, *rest: Array, dimension: int, num_keys: int) -> list[Array]:
     if dimension != len(ctx.result.shape) - 1 or num_keys != 1 or len(rest) > 1:
         raise UnsupportedError("only one key along the last axis")
-    found = sorted_last(ctx, key, descending=False)
+    found = _sorted_last(ctx, key, descending=False)
     return [ctx.cast(x, t.dtype) for x, t in zip(found, ctx.results, strict=False)]
 
 
@@ -192,7 +179,7 @@ def _top_k(ctx: Context, x: Array, *, axis: int) -> list[Array]:
     if axis not in (-1, len(type.shape) - 1):
         raise UnsupportedError("only along the last axis")
     # TopK itself takes any of equal elements; JAX, and a stable sort, the first.
-    values, indices = sorted_last(ctx, x, descending=True)
+    values, indices = _sorted_last(ctx, x, descending=True)
     corner = (0,) * len(type.shape)
     found = [
         sliced(ctx, v, corner, t.shape) for v, t in zip((values, indices), ctx.results, strict=True)
@@ -207,12 +194,12 @@ RULES: dict[str, Rule] = {
     "cummin": _cumulative_extreme("Cummin", _I32),
     "cumprod": _cumulative("CumProd"),
     "cumsum": _cumulative("CumSum"),
-    "reduce_and": _reduce("", "ReduceAll", empty=lambda d: True if d == _BOOL else -1),
+    "reduce_and": _reduce("", "ReduceAll", empty=lambda d: True),
     "reduce_max": _reduce("ReduceMax", "ReduceAny", empty=_lowest),
     "reduce_min": _reduce("ReduceMin", "ReduceAll", empty=_highest),
-    "reduce_or": _reduce("", "ReduceAny", empty=lambda d: 0),
-    "reduce_prod": _reduce("ReduceProd", "ReduceAll", empty=lambda d: 1),
-    "reduce_sum": _reduce("ReduceSum", "ReduceAny", empty=lambda d: 0),
-    "sort": rule(_sort, *_SORTED, ignores=("is_stable",)),
+    "reduce_or": _reduce("", "ReduceAny", empty=lambda d: False),
+    "reduce_prod": _reduce("ReduceProd", "", empty=lambda d: 1),
+    "reduce_sum": _reduce("ReduceSum", "", empty=lambda d: 0),
+    "sort": rule(_sort, *_SORTED, "Neg", "Invert", ignores=("is_stable",)),
     "top_k": rule(_top_k, *_SORTED, "Slice", ignores=("k", "is_stable")),
 }

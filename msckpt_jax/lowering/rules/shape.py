@@ -87,9 +87,7 @@ def _few_axes(shape: tuple[Dim, ...]) -> None:
         raise UnsupportedError(f"MindSpore's CPU takes {MOST_AXES} axes here, not {len(shape)}")
 
 
-def _broadcast_in_dim(
-    ctx: Context, x: Array, *sizes: Array, broadcast_dimensions: Sequence[int]
-) -> Array:
+def _broadcast_in_dim(ctx: Context, x: Array, *, broadcast_dimensions: Sequence[int]) -> Array:
     shape, places = ctx.result.shape, broadcast_dimensions
     old = dict(zip(places, ctx.type(x).shape, strict=True))
     first = min(places, default=len(shape))
@@ -99,9 +97,7 @@ def _broadcast_in_dim(
     )
 
 
-def _reshape(
-    ctx: Context, x: Array, *sizes: Array, dimensions: Sequence[int] | None = None
-) -> Array:
+def _reshape(ctx: Context, x: Array, *, dimensions: Sequence[int] | None) -> Array:
     if dimensions is not None:
         raise UnsupportedError("only of axes in their order")
     return reshaped(ctx, x, ctx.result.shape)
@@ -162,7 +158,7 @@ def _slice(
     return ctx("StridedSlice", x, begins, ends, ints(*strides), *ints(0, 0, 0, 0, 0))
 
 
-def _iota(ctx: Context, *sizes: Array, dimension: int) -> Array:
+def _iota(ctx: Context, *, dimension: int) -> Array:
     type = ctx.result
     size = type.shape[dimension]
     column = reshaped(

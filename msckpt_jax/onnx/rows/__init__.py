@@ -1,8 +1,8 @@
-"""MindSpore's operators as ONNX's: one rule each.
+"""MindSpore's operators as ONNX's: one row each.
 
-A rule is ``rule(b, node)``: it adds ONNX nodes by calling the builder and returns the node's
-results. Operands are meant by their position in MindSpore's definition. Where ONNX has no operator
-(Expm1, Rsqrt, cumulative products, arithmetic shifts, …) the rule is a few that are there.
+A row is a function ``row(b, node)``: it adds ONNX nodes by calling the builder and returns the
+node's results. Operands are meant by their position in MindSpore's definition. Where ONNX has no
+operator (Expm1, Rsqrt, cumulative products, arithmetic shifts, …) a row adds a few that are there.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from msckpt_jax.onnx.rows import indices, networks, numbers, reductions, shapes
-from msckpt_jax.onnx.rows.operands import Rule
+from msckpt_jax.onnx.rows.operands import Row
 
-#: MindSpore's operator -> its rule. Control flow is in ``adapt``.
-ADAPTERS: Mapping[str, Rule] = {
-    **numbers.RULES,
-    **reductions.RULES,
-    **shapes.RULES,
-    **indices.RULES,
-    **networks.RULES,
+#: MindSpore's operator -> its row. Control flow is in ``adapt``.
+ROWS: Mapping[str, Row] = {
+    **numbers.ROWS,
+    **reductions.ROWS,
+    **shapes.ROWS,
+    **indices.ROWS,
+    **networks.ROWS,
 }

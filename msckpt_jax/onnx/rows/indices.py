@@ -10,7 +10,7 @@ from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.graph import Node
 from msckpt_jax.graph.values import Tensor, Value
 from msckpt_jax.onnx.builder import Builder
-from msckpt_jax.onnx.rows.operands import BOOL, Rule, given, ints, long_indices, type_of
+from msckpt_jax.onnx.rows.operands import BOOL, Row, given, ints, long_indices, type_of
 
 
 def _gather(b: Builder, node: Node) -> Value:
@@ -28,8 +28,8 @@ def _gather_nd(b: Builder, node: Node) -> Value:
     return b("GatherND", node.inputs[0], long_indices(b, node.inputs[1]), type=type_of(node))
 
 
-def _scatter(reduction: str, negate: bool = False) -> Rule:
-    def rule(b: Builder, node: Node) -> Value:
+def _scatter(reduction: str, negate: bool = False) -> Row:
+    def row(b: Builder, node: Node) -> Value:
         x, indices, updates = node.inputs
         if negate:
             updates = b("Neg", updates, type=b.type(updates))
@@ -38,7 +38,7 @@ def _scatter(reduction: str, negate: bool = False) -> Rule:
             "ScatterND", x, long_indices(b, indices), updates, type=type_of(node), reduction=how
         )
 
-    return rule
+    return row
 
 
 def _one_hot(b: Builder, node: Node) -> Value:
@@ -54,7 +54,7 @@ def _one_hot(b: Builder, node: Node) -> Value:
     return b("Where", hot, on, off, type=t)
 
 
-RULES: Mapping[str, Rule] = {
+ROWS: Mapping[str, Row] = {
     "Gather": _gather,
     "GatherD": _gather_d,
     "GatherNd": _gather_nd,

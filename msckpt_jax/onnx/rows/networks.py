@@ -12,7 +12,7 @@ from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.graph import Node
 from msckpt_jax.graph.values import Const, Tensor, Value
 from msckpt_jax.onnx.builder import Builder
-from msckpt_jax.onnx.rows.operands import Rule, given, ints, scalar, type_of
+from msckpt_jax.onnx.rows.operands import Row, given, ints, scalar, type_of
 
 
 def _turned(b: Builder, x: Any) -> Value:
@@ -52,8 +52,8 @@ def _spread(sizes: Any, rank: int) -> list[int]:
     return [int(n) for n in found[-rank:]]
 
 
-def _convolution(rank: int) -> Rule:
-    def rule(b: Builder, node: Node) -> Value:
+def _convolution(rank: int) -> Row:
+    def row(b: Builder, node: Node) -> Value:
         a = node.attrs
         if str(a.get("pad_mode", "pad")) not in ("pad", "0"):
             raise UnsupportedError(
@@ -70,7 +70,7 @@ def _convolution(rank: int) -> Rule:
             group=int(a.get("group", a.get("groups", 1))),
         )
 
-    return rule
+    return row
 
 
 _PADDINGS = {1: "SAME_UPPER", 2: "VALID", "same": "SAME_UPPER", "valid": "VALID"}
@@ -193,7 +193,7 @@ def _add_n(b: Builder, node: Node) -> Value:
     return b("Sum", *node.inputs[0], type=type_of(node))
 
 
-RULES: Mapping[str, Rule] = {
+ROWS: Mapping[str, Row] = {
     "AddN": _add_n,
     "AvgPool": _average_pool,
     "BatchMatMul": _matmul,

@@ -11,7 +11,7 @@ import numpy as np
 from msckpt_jax.graph.graph import Node
 from msckpt_jax.graph.values import Const, Tensor, Value
 from msckpt_jax.onnx.builder import Builder
-from msckpt_jax.onnx.rows.operands import BOOL, Rule, negated, same, scalar, type_of
+from msckpt_jax.onnx.rows.operands import BOOL, Row, negated, same, scalar, type_of
 
 
 def _rsqrt(b: Builder, node: Node) -> Value:
@@ -81,11 +81,11 @@ def _floor_mod(b: Builder, node: Node) -> Value:
     return b("Sub", node.inputs[0], times, type=t)
 
 
-def _of_scalars(rule: Rule) -> Rule:
-    """A rule for MindSpore's scalars, which are tensors of rank 0."""
+def _of_scalars(row: Row) -> Row:
+    """A row for MindSpore's scalars, which are tensors of rank 0."""
 
     def adapted(b: Builder, node: Node) -> Any:
-        return rule(b, replace(node, inputs=tuple(b.scalar(x) for x in node.inputs)))
+        return row(b, replace(node, inputs=tuple(b.scalar(x) for x in node.inputs)))
 
     return adapted
 
@@ -169,7 +169,7 @@ _SAME = {
 }  # fmt: skip
 
 
-RULES: Mapping[str, Rule] = {
+ROWS: Mapping[str, Row] = {
     **{name: same(op) for name, op in _SAME.items()},
     "Cast": _cast,
     "ClampTensor": _clamp,

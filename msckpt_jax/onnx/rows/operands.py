@@ -1,4 +1,4 @@
-"""What rules share: operands as Python has them, types, small constants."""
+"""What rows share: operands as Python has them, types, small constants."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from msckpt_jax.graph.graph import Node
 from msckpt_jax.graph.values import Const, Size, Tensor, Value
 from msckpt_jax.onnx.builder import Builder
 
-#: ``rule(builder, node)`` gives the node's first result, or a sequence of its results.
-Rule = Callable[[Builder, Node], Any]
+#: ``row(builder, node)`` gives the node's first result, or a sequence of its results.
+Row = Callable[[Builder, Node], Any]
 
 BOOL, I64 = np.dtype(bool), np.dtype(np.int64)
 LAST = np.iinfo(np.int64).max
@@ -52,21 +52,21 @@ def scalar(value: Any, dtype: np.dtype) -> np.ndarray:
     return np.array(value, dtype)
 
 
-def same(op: str, **attributes: Any) -> Rule:
+def same(op: str, **attributes: Any) -> Row:
     """One operator of all operands."""
 
-    def rule(b: Builder, node: Node) -> Value:
+    def row(b: Builder, node: Node) -> Value:
         return b(op, *node.inputs, type=type_of(node), **attributes)
 
-    return rule
+    return row
 
 
-def negated(op: str) -> Rule:
-    def rule(b: Builder, node: Node) -> Value:
+def negated(op: str) -> Row:
+    def row(b: Builder, node: Node) -> Value:
         found = b(op, *node.inputs, type=type_of(node))
         return b("Not", found, type=type_of(node))
 
-    return rule
+    return row
 
 
 def axes_of(node: Node, position: int) -> np.ndarray | None:

@@ -12,21 +12,21 @@ from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.graph import Node
 from msckpt_jax.graph.values import Size, Tensor, Value
 from msckpt_jax.onnx.builder import Builder
-from msckpt_jax.onnx.rows.operands import I64, Rule, axes_of, cast_to, given, ints, scalar, type_of
+from msckpt_jax.onnx.rows.operands import I64, Row, axes_of, cast_to, given, ints, scalar, type_of
 
 _U64 = np.dtype(np.uint64)
 
 
-def _reduce(op: str) -> Rule:
-    def rule(b: Builder, node: Node) -> Value:
+def _reduce(op: str) -> Row:
+    def row(b: Builder, node: Node) -> Value:
         keep = int(bool(given(node, 2)))
         return b(op, node.inputs[0], axes_of(node, 1), type=type_of(node), keepdims=keep)
 
-    return rule
+    return row
 
 
-def _reduce_bool(op: str) -> Rule:
-    def rule(b: Builder, node: Node) -> Value:
+def _reduce_bool(op: str) -> Row:
+    def row(b: Builder, node: Node) -> Value:
         u8, keep = np.dtype(np.uint8), int(bool(given(node, 2)))
         numbers = b.cast(node.inputs[0], u8)
         found = b(
@@ -34,17 +34,17 @@ def _reduce_bool(op: str) -> Rule:
         )
         return b.cast(found, bool)
 
-    return rule
+    return row
 
 
-def _arg(op: str) -> Rule:
-    def rule(b: Builder, node: Node) -> Value:
+def _arg(op: str) -> Row:
+    def row(b: Builder, node: Node) -> Value:
         inner = Tensor(I64, type_of(node).shape)
         found = b(op, node.inputs[0], type=inner, axis=given(node, 1), keepdims=0,
                   select_last_index=0)  # fmt: skip
         return cast_to(b, found, type_of(node).dtype)
 
-    return rule
+    return row
 
 
 def _cumsum(b: Builder, node: Node) -> Value:
@@ -52,10 +52,10 @@ def _cumsum(b: Builder, node: Node) -> Value:
     return b("CumSum", node.inputs[0], scalar(given(node, 1), I64), type=type_of(node), **flags)
 
 
-def _cumulative(op: str, identity: Callable[[np.dtype], Any]) -> Rule:
+def _cumulative(op: str, identity: Callable[[np.dtype], Any]) -> Row:
     """By doubling: after step k each element is the result of the 2^k before it."""
 
-    def rule(b: Builder, node: Node) -> Value:
+    def row(b: Builder, node: Node) -> Value:
         x, t = node.inputs[0], type_of(node)
         axis = given(node, 1) % len(t.shape)
         size = t.shape[axis]
@@ -70,7 +70,7 @@ def _cumulative(op: str, identity: Callable[[np.dtype], Any]) -> Rule:
             step *= 2
         return b("Identity", value, type=t)
 
-    return rule
+    return row
 
 
 def _shifted(
@@ -116,8 +116,8 @@ def _top(b: Builder, node: Node, count: Any, axis: int, largest: int) -> list[Va
     return [found[0], *(cast_to(b, found[1], value.type.dtype) for value in node.outputs[1:])]
 
 
-def _in_order(rule: Rule) -> Rule:
-    """A rule that compares, of uint64 as well: as int64 with the highest bit flipped."""
+def _in_order(row: Row) -> Row:
+    """A row that compares, of uint64 as well: as int64 with the highest bit flipped."""
 
     def flipped(b: Builder, x: Any) -> Value:
         return b("BitwiseXor", x, scalar(np.iinfo(I64).min, I64), type=b.type(x))
@@ -125,14 +125,14 @@ def _in_order(rule: Rule) -> Rule:
     def adapted(b: Builder, node: Node) -> Any:
         x, *rest = node.inputs
         if b.type(x).dtype != _U64:
-            return rule(b, node)
+            return row(b, node)
         wide = [value.type.dtype == _U64 for value in node.outputs]
         results = tuple(
             Value(Tensor(I64, v.type.shape)) if w else v
             for v, w in zip(node.outputs, wide, strict=True)
         )
         signed = replace(node, inputs=(flipped(b, b.cast(x, I64)), *rest), outputs=results)
-        found = rule(b, signed)
+        found = row(b, signed)
         found = [found] if isinstance(found, Value) else found
         return [
             b.cast(flipped(b, value), _U64) if w else value
@@ -142,7 +142,7 @@ def _in_order(rule: Rule) -> Rule:
     return adapted
 
 
-RULES: Mapping[str, Rule] = {
+ROWS: Mapping[str, Row] = {
     "Argmax": _in_order(_arg("ArgMax")),
     "Argmin": _in_order(_arg("ArgMin")),
     "CumProd": _cumulative("Mul", lambda dtype: 1),

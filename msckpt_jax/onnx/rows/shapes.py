@@ -15,7 +15,7 @@ from msckpt_jax.onnx.rows.operands import (
     BOOL,
     I64,
     LAST,
-    Rule,
+    Row,
     axes_of,
     cast_to,
     given,
@@ -155,7 +155,7 @@ def _range(b: Builder, node: Node) -> Value:
     return b("Range", *map(number, range(3)), type=type_of(node))
 
 
-RULES: Mapping[str, Rule] = {
+ROWS: Mapping[str, Row] = {
     "BroadcastTo": _broadcast_to,
     "Concat": _concat,
     "ExpandDims": _expand_dims,
