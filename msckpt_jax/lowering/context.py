@@ -218,7 +218,7 @@ class Context:
 
     def run(self, jaxpr: _compat.ClosedJaxpr, arguments: Sequence[Array]) -> list[Array]:
         """Lower all equations; what cannot be lowered is noted, and its results are made up."""
-        env: dict[Any, Array] = {}
+        env: dict[_compat.Atom, Array] = {}
         opened, consts = _compat.opened(jaxpr)
         env.update(zip(opened.constvars, map(self.constant, consts), strict=True))
         env.update(zip(opened.invars, arguments, strict=True))
@@ -230,12 +230,12 @@ class Context:
             env.update(zip(eqn.outvars, self._equation(eqn, operands), strict=True))
         return [self._read(env, atom) for atom in opened.outvars]
 
-    def _read(self, env: Mapping[Any, Array], atom: Any) -> Array:
+    def _read(self, env: Mapping[_compat.Atom, Array], atom: _compat.Atom) -> Array:
         if isinstance(atom, _compat.Literal):
             return self.constant(np.asarray(atom.val, atom.aval.dtype))
         return env[atom]
 
-    def _equation(self, eqn: Any, operands: list[Array]) -> Sequence[Array]:
+    def _equation(self, eqn: _compat.Equation, operands: list[Array]) -> Sequence[Array]:
         outer, name = self._source, eqn.primitive.name
         self._source = _compat.user_line(eqn.source_info) or outer
         self.results = tuple(tensor_of(v.aval) for v in eqn.outvars)
@@ -299,7 +299,7 @@ class Context:
         return value
 
 
-def tensor_of(aval: Any) -> Tensor:
+def tensor_of(aval: _compat.Aval) -> Tensor:
     """The type of a value of a jaxpr; symbolic sizes by their text."""
     return Tensor(np.dtype(aval.dtype), dims_of(aval.shape))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -85,23 +85,33 @@ def _apply(ufunc: np.ufunc, *operands: np.ndarray, **_: Any) -> Any:
     return ufunc(*operands)
 
 
-def _broadcast_in_dim(x: np.ndarray, *, shape: Any, broadcast_dimensions: Any, **_: Any) -> Any:
+def _broadcast_in_dim(
+    x: np.ndarray, *, shape: Sequence[int], broadcast_dimensions: Sequence[int], **_: Any
+) -> np.ndarray:
     sizes = [1] * len(shape)
     for n, axis in zip(x.shape, broadcast_dimensions, strict=True):
         sizes[axis] = n
     return np.broadcast_to(x.reshape(sizes), shape)  # a view: repeats cost nothing
 
 
-def _slice(x: np.ndarray, *, start_indices: Any, limit_indices: Any, strides: Any) -> Any:
+def _slice(
+    x: np.ndarray,
+    *,
+    start_indices: Sequence[int],
+    limit_indices: Sequence[int],
+    strides: Sequence[int] | None,
+) -> np.ndarray:
     steps = strides or (1,) * x.ndim
     return x[tuple(map(slice, start_indices, limit_indices, steps))]
 
 
-def _reshape(x: np.ndarray, *, new_sizes: Any, dimensions: Any, **_: Any) -> Any:
+def _reshape(
+    x: np.ndarray, *, new_sizes: Sequence[int], dimensions: Sequence[int] | None, **_: Any
+) -> np.ndarray:
     return np.reshape(x if dimensions is None else np.transpose(x, dimensions), new_sizes)
 
 
-def _iota(*, dtype: Any, shape: Any, dimension: int, **_: Any) -> Any:
+def _iota(*, dtype: np.dtype, shape: Sequence[int], dimension: int, **_: Any) -> np.ndarray:
     sizes = [n if axis == dimension else 1 for axis, n in enumerate(shape)]
     return np.broadcast_to(np.arange(shape[dimension]).astype(dtype).reshape(sizes), shape)
 

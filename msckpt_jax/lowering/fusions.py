@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 
 from msckpt_jax import _compat
 from msckpt_jax._compat import Atom, ClosedJaxpr, Equation, Literal, Var
@@ -100,7 +100,7 @@ def _batch_norms(shape: _Shape) -> Iterator[Pattern]:
         yield Pattern(_batch_norm, (shape, *[shape[1:2]] * 4), attrs, "epsilon")
 
 
-def _layer_norm(x: Any, gamma: Any, beta: Any, *, epsilon: Any) -> Any:
+def _layer_norm(x: Array, gamma: Array, beta: Array, *, epsilon: Array) -> Array:
     """As flax has it: the variance from the mean of squares, not below 0."""
     mean, square = jnp.mean(x, -1), jnp.mean(lax.square(x), -1)
     variance = jnp.maximum(0.0, square - lax.square(mean))
@@ -108,22 +108,26 @@ def _layer_norm(x: Any, gamma: Any, beta: Any, *, epsilon: Any) -> Any:
     return _scaled(x, mean[..., None], variance[..., None], gamma, beta, epsilon)
 
 
-def _layer_norm_in_two_passes(x: Any, gamma: Any, beta: Any, *, epsilon: Any) -> Any:
+def _layer_norm_in_two_passes(x: Array, gamma: Array, beta: Array, *, epsilon: Array) -> Array:
     mean, variance = jnp.mean(x, -1, keepdims=True), jnp.var(x, -1, keepdims=True)
     return _scaled(x, mean, variance, _along(gamma, x, -1), _along(beta, x, -1), epsilon)
 
 
-def _batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, *, epsilon: Any) -> Any:
+def _batch_norm(
+    x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, *, epsilon: Array
+) -> Array:
     mean, variance, gamma, beta = (_along(v, x, 1) for v in (mean, variance, gamma, beta))
     return _scaled(x, mean, variance, gamma, beta, epsilon)
 
 
-def _scaled(x: Any, mean: Any, variance: Any, gamma: Any, beta: Any, epsilon: Any) -> Any:
+def _scaled(
+    x: Array, mean: Array, variance: Array, gamma: Array, beta: Array, epsilon: Array
+) -> Array:
     factor = lax.mul(lax.rsqrt(lax.add(variance, epsilon)), gamma)
     return lax.add(lax.mul(lax.sub(x, mean), factor), beta)
 
 
-def _along(vector: Any, x: Any, axis: int) -> Any:
+def _along(vector: Array, x: Array, axis: int) -> Array:
     shape = [1] * x.ndim
     shape[axis] = vector.shape[0]
     return lax.reshape(vector, shape)
@@ -209,7 +213,7 @@ def _applied(pattern: Pattern, *operands: Any) -> Any:
     return pattern.function(*operands[:-1], **{pattern.constant: operands[-1]})
 
 
-def _match(pattern: Any, eqn: Equation, made: Mapping[Var, Equation]) -> list[Atom] | None:
+def _match(pattern: ClosedJaxpr, eqn: Equation, made: Mapping[Var, Equation]) -> list[Atom] | None:
     """What the arguments of a pattern are, if the pattern computes what ``eqn`` does."""
     parts = {var: e for e in pattern.eqns for var in e.outvars}
     arguments = pattern.jaxpr.invars

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jax.extend.core import primitives
+from jax.extend.core import Primitive, primitives
 
 from msckpt_jax import _compat
 from msckpt_jax._compat import Atom, ClosedJaxpr, Equation, Literal, ShapedArray, SourceInfo, Var
@@ -38,7 +38,7 @@ def sink(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
     return _compat.closed(jaxpr, inner.constvars, jaxpr.consts, inner.invars, moved, results)
 
 
-def _transposed(eqns: Sequence[Equation]) -> Any:
+def _transposed(eqns: Sequence[Equation]) -> int:
     """How many elements are transposed, of arrays of static shape."""
     shapes = [e.outvars[0].aval.shape for e in eqns if e.primitive is primitives.transpose_p]
     return sum(math.prod(n for n in shape if isinstance(n, int)) for shape in shapes)
@@ -181,7 +181,7 @@ class _Walk:
             return self.reshaped(atom, shape, source)
         return self.new(primitives.transpose_p, [atom], shape, source, permutation=order)
 
-    def reshaped(self, atom: Atom, shape: Any, source: SourceInfo | None) -> Atom:
+    def reshaped(self, atom: Atom, shape: Sequence[Any], source: SourceInfo | None) -> Atom:
         params = {"new_sizes": shape, "dimensions": None, "sharding": None}
         return self.new(primitives.reshape_p, [self.root(atom)], shape, source, **params)
 
@@ -193,7 +193,14 @@ class _Walk:
             maker = None if isinstance(atom, Literal) else self.made.get(atom)
         return atom
 
-    def new(self, primitive: Any, operands: list, shape: Any, source: Any, **params: Any) -> Atom:
+    def new(
+        self,
+        primitive: Primitive,
+        operands: list[Atom],
+        shape: Sequence[Any],
+        source: SourceInfo | None,
+        **params: Any,
+    ) -> Atom:
         result = Var(ShapedArray(tuple(shape), operands[0].aval.dtype))
         self.emit(_compat.equation(primitive, operands, [result], params, source))
         return result

@@ -60,7 +60,7 @@ def _repeated(atom: Atom) -> tuple[Atom, tuple[int, ...] | None]:
     return Literal(base, ShapedArray(base.shape, base.dtype)), axes
 
 
-def _broadcast(base: Atom, aval: Aval, axes: Any, source: SourceInfo | None) -> Equation:
+def _broadcast(base: Atom, aval: Aval, axes: Sequence[int], source: SourceInfo | None) -> Equation:
     params = {"shape": aval.shape, "broadcast_dimensions": axes, "sharding": None}
     return equation(primitives.broadcast_in_dim_p, [base], [Var(aval)], params, source)
 

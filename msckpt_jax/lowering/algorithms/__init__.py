@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from jax import Array
+
 from msckpt_jax import _compat
 from msckpt_jax._compat import ClosedJaxpr
 from msckpt_jax.lowering.algorithms import (
@@ -24,7 +26,7 @@ from msckpt_jax.lowering.rewrites import Declined, Rewrite
 def _sized(rewrite: Rewrite) -> Rewrite:
     """Not of matrices of a dynamic size: their columns are counted now."""
 
-    def checked(x: Any, *operands: Any, **params: Any) -> Any:
+    def checked(x: Array, *operands: Array, **params: Any) -> Any:
         if not all(isinstance(size, int) for size in x.shape[-2:]):
             raise Declined
         return rewrite(x, *operands, **params)

@@ -6,18 +6,19 @@ A rewrite takes the operands of an equation, ``Pair`` where they are complex, an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
+from jax.typing import DTypeLike
 
 from msckpt_jax.errors import UnsupportedError
 
 
 class Pair(NamedTuple):
-    """Real and imaginary part, arrays of one shape and dtype."""
+    """Real and imaginary part, arrays of one shape and dtype: JAX's, or known ones of NumPy."""
 
     real: Any
     imag: Any
@@ -47,7 +48,7 @@ def _div(x: Pair, y: Pair, **_: Any) -> Pair:
     return Pair(real, jnp.where(flat, imaginary, -imaginary))
 
 
-def _abs(x: Pair, **_: Any) -> Any:
+def _abs(x: Pair, **_: Any) -> Array:
     one, two = jnp.abs(x.real), jnp.abs(x.imag)
     large, small = jnp.maximum(one, two), jnp.minimum(one, two)
     ratio = small / jnp.where(large == 0, 1, large)
@@ -82,7 +83,7 @@ def _integer_pow(x: Pair, *, y: int) -> Pair:
     return found if y >= 0 else _div(Pair(jnp.ones_like(x.real), jnp.zeros_like(x.real)), found)
 
 
-def _pow(x: Pair, y: Any, **_: Any) -> Pair:
+def _pow(x: Pair, y: Array | Pair, **_: Any) -> Pair:
     y = y if isinstance(y, Pair) else Pair(y.astype(x.real.dtype), jnp.zeros_like(x.real))
     found = _exp(_mul(_log(x), y))
     none = (x.real == 0) & (x.imag == 0)
@@ -128,7 +129,7 @@ def _rsqrt(x: Pair, **_: Any) -> Pair:
     return _div(Pair(jnp.ones_like(x.real), jnp.zeros_like(x.real)), _sqrt(x))
 
 
-def _convert(x: Any, *, new_dtype: Any, **_: Any) -> Any:
+def _convert(x: Array | Pair, *, new_dtype: DTypeLike, **_: Any) -> Array | Pair:
     dtype = np.dtype(new_dtype)
     parts = x if isinstance(x, Pair) else Pair(x, jnp.zeros_like(x))
     if dtype.kind != "c":
@@ -139,12 +140,12 @@ def _convert(x: Any, *, new_dtype: Any, **_: Any) -> Any:
     return Pair(parts.real.astype(part), parts.imag.astype(part))
 
 
-def _equal(x: Pair, y: Pair, **_: Any) -> Any:
+def _equal(x: Pair, y: Pair, **_: Any) -> Array:
     return (x.real == y.real) & (x.imag == y.imag)
 
 
-def _dot_general(x: Any, y: Any, *, preferred_element_type: Any, **params: Any) -> Pair:
-    def product(one: Any, two: Any) -> Any:
+def _dot_general(x: Pair, y: Pair, *, preferred_element_type: Any, **params: Any) -> Pair:
+    def product(one: Array, two: Array) -> Array:
         return lax.dot_general_p.bind(one, two, preferred_element_type=one.dtype, **params)
 
     (a, b), (c, d) = x, y
@@ -199,7 +200,7 @@ def _whole_spectrum(x: Pair, size: int) -> Pair:
     return Pair(real, jnp.where(alone, 0, imaginary))
 
 
-def _fft(x: Any, *, fft_type: Any, fft_lengths: Any) -> Any:
+def _fft(x: Array | Pair, *, fft_type: lax.FftType, fft_lengths: Sequence[Any]) -> Array | Pair:
     if not all(isinstance(n, int) for n in fft_lengths):
         raise UnsupportedError("fft of dynamic length")
     name, count = lax.FftType(fft_type).name, len(fft_lengths)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 
 from msckpt_jax.lowering.rewrites.declined import Declined
 
 
 def convolution(
-    x: Any, kernel: Any, *, window_strides: Any, padding: Any, lhs_dilation: Any,
-    rhs_dilation: Any, dimension_numbers: Any, feature_group_count: int, batch_group_count: int,
-    preferred_element_type: Any = None, **_: Any,
-) -> Any:  # fmt: skip
+    x: Array, kernel: Array, *, window_strides: Sequence[int],
+    padding: Sequence[tuple[int, int]], lhs_dilation: Sequence[int], rhs_dilation: Sequence[int],
+    dimension_numbers: lax.ConvDimensionNumbers, feature_group_count: int, batch_group_count: int,
+    preferred_element_type: np.dtype | None = None, **_: Any,
+) -> Array:  # fmt: skip
     """In the canonical layout, N C ... and O I ...; other forms become this one first."""
     axes = tuple(range(x.ndim))
     if (

@@ -7,16 +7,18 @@ matrices; after a sweep of rounds every pair was there. Signs of vectors are not
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 
 from msckpt_jax.lowering.algorithms import matrices
 from msckpt_jax.lowering.rewrites.declined import Declined
 
 _SWEEPS = 30
+#: A matrix that becomes diagonal, and what its rotations are gathered in.
+_State: TypeAlias = tuple[Array, Array]
 
 
 def _partners(size: int) -> np.ndarray:
@@ -33,7 +35,7 @@ def _partners(size: int) -> np.ndarray:
     return np.array(rounds, np.int32).reshape(-1, size)
 
 
-def _rotation(a: Any, partner: Any) -> Any:
+def _rotation(a: Array, partner: Array) -> Array:
     """The rotations that make the elements of ``a`` between partners zero, as one matrix."""
     size = a.shape[-1]
     rows = np.arange(size, dtype=np.int32)
@@ -52,13 +54,15 @@ def _rotation(a: Any, partner: Any) -> Any:
     )
 
 
-def _swept(step: Callable[[Any, Any], Any], square: Callable[[Any], Any], state: Any) -> Any:
+def _swept(
+    step: Callable[[_State, Array], _State], square: Callable[[_State], Array], state: _State
+) -> _State:
     """``step`` with all pairs, until ``square`` of the state is diagonal to rounding."""
     size = square(state).shape[-1]
-    partners = _partners(size)
+    partners: Any = _partners(size)
     tiny = jnp.finfo(state[0].dtype).eps
 
-    def going(carry: Any) -> Any:
+    def going(carry: tuple[_State, Array]) -> Array:
         state, count = carry
         a = square(state)
         diagonal = jnp.diagonal(a, axis1=-2, axis2=-1)
@@ -67,19 +71,20 @@ def _swept(step: Callable[[Any, Any], Any], square: Callable[[Any], Any], state:
         off = jnp.where(np.eye(size, dtype=bool), 0, jnp.abs(a))
         return jnp.any(off > tiny * scale) & (count < _SWEEPS)
 
-    def sweep(carry: Any) -> Any:
+    def sweep(carry: tuple[_State, Array]) -> tuple[_State, Array]:
         state, count = carry
         rounds = lax.scan(lambda s, partner: (step(s, partner), ()), state, partners)
         return rounds[0], count + np.int32(1)
 
-    return lax.while_loop(going, sweep, (state, np.int32(0)))[0]
+    start: Any = state, np.int32(0)
+    return lax.while_loop(going, sweep, start)[0]
 
 
-def _units(x: Any, size: int) -> Any:
+def _units(x: Array, size: int) -> Array:
     return jnp.broadcast_to(jnp.eye(size, dtype=x.dtype), (*x.shape[:-2], size, size))
 
 
-def _ordered(order: Any, *arrays: Any) -> list[Any]:
+def _ordered(order: Array, *arrays: Array) -> list[Array]:
     """The last axes in an order."""
     return [
         jnp.take_along_axis(x, order if x.ndim == order.ndim else order[..., None, :], -1)
@@ -87,14 +92,21 @@ def _ordered(order: Any, *arrays: Any) -> list[Any]:
     ]
 
 
-def eigh(x: Any, *, lower: bool, sort_eigenvalues: bool, subset_by_index: Any, **_: Any) -> Any:
+def eigh(
+    x: Array,
+    *,
+    lower: bool,
+    sort_eigenvalues: bool,
+    subset_by_index: tuple[int, int] | None,
+    **_: Any,
+) -> tuple[Array, Array]:
     """The vectors, and the values from the smallest on."""
     if np.iscomplexobj(x):
         raise Declined
     half = jnp.tril(x) if lower else jnp.triu(x)
     a = half + jnp.swapaxes(half, -1, -2) * (1 - np.eye(x.shape[-1], dtype=x.dtype))
 
-    def step(state: Any, partner: Any) -> Any:
+    def step(state: _State, partner: Array) -> _State:
         a, vectors = state
         turn = _rotation(a, partner)
         return jnp.swapaxes(turn, -1, -2) @ a @ turn, vectors @ turn
@@ -108,8 +120,8 @@ def eigh(x: Any, *, lower: bool, sort_eigenvalues: bool, subset_by_index: Any, *
 
 
 def svd(
-    x: Any, *, full_matrices: bool, compute_uv: bool, subset_by_index: Any, **_: Any
-) -> list[Any]:
+    x: Array, *, full_matrices: bool, compute_uv: bool, subset_by_index: Any, **_: Any
+) -> list[Array]:
     """By rotations of the columns until they are orthogonal: their lengths are the values."""
     if np.iscomplexobj(x) or subset_by_index is not None:
         raise Declined
@@ -117,11 +129,11 @@ def svd(
     a = jnp.swapaxes(x, -1, -2) if wide else x
     rows, columns = a.shape[-2:]
 
-    def step(state: Any, partner: Any) -> Any:
+    def step(state: _State, partner: Array) -> _State:
         turn = _rotation(square(state), partner)
         return state[0] @ turn, state[1] @ turn
 
-    def square(state: Any) -> Any:
+    def square(state: _State) -> Array:
         return jnp.swapaxes(state[0], -1, -2) @ state[0]
 
     a, right = _swept(step, square, (a, _units(a, columns)))
@@ -144,13 +156,13 @@ def svd(
     return [values, left, jnp.swapaxes(right, -1, -2)]
 
 
-def schur(x: Any, *, compute_schur_vectors: bool, **_: Any) -> list[Any]:
+def schur(x: Array, *, compute_schur_vectors: bool, **_: Any) -> list[Array]:
     if x.shape[-1] != 1:
         raise Declined
     return [x, jnp.ones_like(x)] if compute_schur_vectors else [x]
 
 
-def tridiagonal(a: Any, *, lower: bool) -> list[Any]:
+def tridiagonal(a: Array, *, lower: bool) -> list[Array]:
     """The packed matrix of ``sytrd``, the diagonals, and the factors of the reflections."""
     if np.iscomplexobj(a):
         raise Declined

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 from numpy.polynomial import chebyshev
 
 from msckpt_jax.lowering.rewrites.declined import Declined
@@ -25,10 +25,10 @@ _ATAN_Q = (
 )  # fmt: skip
 
 
-def atan2(y: Any, x: Any) -> Any:
+def atan2(y: Array, x: Array) -> Array:
     """The angle in the first quadrant, and the signs; that of a zero shows in its reciprocal."""
 
-    def negative(value: Any) -> Any:
+    def negative(value: Array) -> Array:
         return (value < 0) | ((value == 0) & (1 / value < 0))
 
     up, along = jnp.abs(y), jnp.abs(x)
@@ -39,7 +39,7 @@ def atan2(y: Any, x: Any) -> Any:
     return jnp.where(negative(y), -angle, angle).astype(x.dtype)
 
 
-def _atan(x: Any) -> Any:
+def _atan(x: Array) -> Array:
     size = jnp.abs(x)
     large, middle = size > math.tan(3 * math.pi / 8), size > 0.66
     reduced = jnp.where(middle, (size - 1) / (size + 1), size)
@@ -52,21 +52,21 @@ def _atan(x: Any) -> Any:
     return jnp.where(x < 0, -(start + part), jnp.where(x == 0, x, start + part))
 
 
-def _asin(x: Any) -> Any:
+def _asin(x: Array) -> Array:
     return lax.atan(x / jnp.sqrt((1 - x) * (1 + x)))
 
 
-def _acos(x: Any) -> Any:
+def _acos(x: Array) -> Array:
     return 2 * lax.atan(jnp.sqrt((1 - x) / (1 + x)))
 
 
-def _sinh(x: Any) -> Any:
+def _sinh(x: Array) -> Array:
     small = jnp.expm1(jnp.clip(x, -1, 1))
     near = (small + small / (small + 1)) / 2
     return jnp.where(jnp.abs(x) < 1, near, (jnp.exp(x) - jnp.exp(-x)) / 2)
 
 
-def _asinh(x: Any) -> Any:
+def _asinh(x: Array) -> Array:
     size = jnp.abs(x)
     square = jnp.minimum(size, 1e100) ** 2
     near = jnp.log1p(size + square / (1 + jnp.sqrt(square + 1)))
@@ -74,7 +74,7 @@ def _asinh(x: Any) -> Any:
     return jnp.where(x < 0, -found, found)
 
 
-def _acosh(x: Any) -> Any:
+def _acosh(x: Array) -> Array:
     size = jnp.minimum(x, 1e100)
     near = jnp.log1p(size - 1 + jnp.sqrt((size - 1) * (size + 1)))
     return jnp.where(x < 1e100, near, jnp.log(x) + np.log(2))
@@ -97,7 +97,7 @@ def _complement() -> np.ndarray:
     return chebyshev.chebinterpolate(wanted, 32)
 
 
-def clenshaw(coefficients: Any, t: Any) -> Any:
+def clenshaw(coefficients: np.ndarray, t: Array) -> Array:
     """The sum of Chebyshev's polynomials of ``t``, from -1 to 1."""
     first, second = jnp.zeros_like(t), jnp.zeros_like(t)
     for c in coefficients[:0:-1]:
@@ -105,7 +105,7 @@ def clenshaw(coefficients: Any, t: Any) -> Any:
     return t * first - second + float(coefficients[0])
 
 
-def _erfc(x: Any) -> Any:
+def _erfc(x: Array) -> Array:
     size = jnp.minimum(jnp.abs(x), 1e3)
     t = 2 / (2 + size)
     far = t * jnp.exp(clenshaw(_complement(), 2 * t - 1) - size * size)
@@ -113,24 +113,24 @@ def _erfc(x: Any) -> Any:
     return jnp.where(jnp.abs(x) < 0.5, 1 - _small_erf(x), jnp.where(jnp.isnan(x), x, found))
 
 
-def _erf(x: Any) -> Any:
+def _erf(x: Array) -> Array:
     return jnp.where(jnp.abs(x) < 0.5, _small_erf(x), 1 - _erfc(x))
 
 
-def _small_erf(x: Any) -> Any:
+def _small_erf(x: Array) -> Array:
     """By its series."""
     z = jnp.minimum(x * x, 0.25)
     terms = [(-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(13)]
     return 2 / math.sqrt(math.pi) * x * jnp.polyval(np.array(terms[::-1]), z)
 
 
-def _in_float64(function: Callable[[Any], Any], x: Any, **_: Any) -> Any:
+def _in_float64(function: Callable[[Array], Array], x: Array, **_: Any) -> Array:
     if x.dtype != np.float64:
         raise Declined
     return function(x)
 
 
-_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+_FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "acos": _acos,
     "acosh": _acosh,
     "asin": _asin,

@@ -9,25 +9,25 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 
 from msckpt_jax.lowering.rewrites.declined import Declined
 
 
-def _last(x: Any, j: Any) -> Any:
+def _last(x: Array, j: Array) -> Array:
     """``x[..., j]``: a column of a matrix, an element of a vector."""
     return lax.dynamic_index_in_dim(x, j, x.ndim - 1, keepdims=False)
 
 
-def _row(x: Any, i: Any) -> Any:
+def _row(x: Array, i: Array) -> Array:
     return lax.dynamic_index_in_dim(x, i, x.ndim - 2, keepdims=False)
 
 
-def _with_column(x: Any, j: Any, column: Any) -> Any:
+def _with_column(x: Array, j: Array, column: Array) -> Array:
     return lax.dynamic_update_index_in_dim(x, column, j, x.ndim - 1)
 
 
-def _outer(x: Any, y: Any) -> Any:
+def _outer(x: Array, y: Array) -> Array:
     return x[..., :, None] * y[..., None, :]
 
 
@@ -35,18 +35,18 @@ def _steps(count: int) -> Any:
     return np.arange(count, dtype=np.int32)
 
 
-def cholesky(x: Any, **_: Any) -> Any:
+def cholesky(x: Array, **_: Any) -> Array:
     """One column after the other; NaN all over where the matrix is not positive definite."""
     size = x.shape[-1]
     rows = _steps(size)
 
-    def step(rest: Any, j: Any) -> Any:
+    def step(rest: Array, j: Array) -> tuple[Array, Array]:
         column = _last(rest, j)
         pivot = jnp.sqrt(jnp.real(_last(column, j)))
         column = jnp.where(rows >= j, column / pivot[..., None], 0)
         return rest - _outer(column, jnp.conj(column)), column
 
-    _, columns = lax.scan(step, x, rows)
+    columns = lax.scan(step, x, rows)[1]
     found = jnp.moveaxis(columns, 0, -1)
     good = jnp.all(jnp.isfinite(jnp.diagonal(found, axis1=-2, axis2=-1)), -1)
     wrong = jnp.where(rows[:, None] < rows, 0, jnp.nan)
@@ -54,9 +54,9 @@ def cholesky(x: Any, **_: Any) -> Any:
 
 
 def triangular_solve(
-    a: Any, b: Any, *, left_side: bool, lower: bool, transpose_a: bool, conjugate_a: bool,
+    a: Array, b: Array, *, left_side: bool, lower: bool, transpose_a: bool, conjugate_a: bool,
     unit_diagonal: bool,
-) -> Any:  # fmt: skip
+) -> Array:  # fmt: skip
     """Substitution, one unknown after the other; from the right it is the transposed system."""
     a = jnp.conj(a) if conjugate_a else a
     if not left_side:
@@ -65,7 +65,7 @@ def triangular_solve(
         a, lower = jnp.swapaxes(a, -1, -2), not lower
     rows = _steps(a.shape[-1])
 
-    def step(x: Any, i: Any) -> Any:
+    def step(x: Array, i: Array) -> tuple[Array, tuple[()]]:
         others = jnp.where(rows == i, 0, _row(a, i)) * (rows < i if lower else rows > i)
         value = _row(b, i) - (others[..., None, :] @ x)[..., 0, :]
         if not unit_diagonal:
@@ -76,18 +76,18 @@ def triangular_solve(
     return x if left_side else jnp.swapaxes(x, -1, -2)
 
 
-def lu(x: Any, **_: Any) -> Any:
+def lu(x: Array, **_: Any) -> tuple[Array, Array, Array]:
     """With partial pivoting: the packed factors, the exchanges, and the order of the rows."""
     count, columns = min(x.shape[-2:]), _steps(x.shape[-1])
     rows = _steps(x.shape[-2])
 
-    def exchanged(values: Any, i: Any, j: Any) -> Any:
+    def exchanged(values: Array, i: Array, j: Array) -> Array:
         """Rows ``i`` and ``j`` of each matrix change places; ``j`` differs between matrices."""
         order = jnp.where(rows == i, j[..., None], jnp.where(rows == j[..., None], i, rows))
         return jnp.take_along_axis(values, order[..., None] if values.ndim > order.ndim else order,
                                    len(order.shape) - 1)  # fmt: skip
 
-    def step(state: Any, k: Any) -> Any:
+    def step(state: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], Array]:
         a, order = state
         column = _last(a, k)
         size = abs(column.real) + abs(column.imag) if np.iscomplexobj(x) else abs(column)
@@ -106,7 +106,7 @@ def lu(x: Any, **_: Any) -> Any:
     return packed, jnp.moveaxis(pivots, 0, -1), order
 
 
-def reflector(column: Any, j: Any) -> tuple[Any, Any, Any]:
+def reflector(column: Array, j: Array) -> tuple[Array, Array, Array]:
     """Householder's: the vector (1 at ``j``), its factor, and the element that remains at ``j``.
 
     Nothing to do where all below ``j`` is zero: the factor is zero, as LAPACK's ``larfg`` has it.
@@ -125,15 +125,15 @@ def reflector(column: Any, j: Any) -> tuple[Any, Any, Any]:
     return vector, factor, kept
 
 
-def _reflected(x: Any, vector: Any, factor: Any) -> Any:
+def _reflected(x: Array, vector: Array, factor: Array) -> Array:
     """``x`` with the reflection from the left."""
     return x - factor[..., None, None] * _outer(vector, (vector[..., None, :] @ x)[..., 0, :])
 
 
-def _triangle(x: Any) -> tuple[Any, Any, Any]:
+def _triangle(x: Array) -> tuple[Array, Array, Array]:
     """R, and Householder's vectors and factors, one after the other."""
 
-    def step(r: Any, j: Any) -> Any:
+    def step(r: Array, j: Array) -> tuple[Array, tuple[Array, Array]]:
         vector, factor, _ = reflector(_last(r, j), j)
         return _reflected(r, vector, factor), (vector, factor)
 
@@ -141,19 +141,19 @@ def _triangle(x: Any) -> tuple[Any, Any, Any]:
     return jnp.triu(r), *found
 
 
-def _product(like: Any, vectors: Any, factors: Any, columns: int) -> Any:
+def _product(like: Array, vectors: Array, factors: Array, columns: int) -> Array:
     """The first columns of the product of reflections, the last one first."""
     start = jnp.broadcast_to(
         jnp.eye(like.shape[-2], columns, dtype=like.dtype), (*like.shape[:-1], columns)
     )
 
-    def step(q: Any, one: Any) -> Any:
+    def step(q: Array, one: tuple[Array, Array]) -> tuple[Array, tuple[()]]:
         return _reflected(q, *one), ()
 
     return lax.scan(step, start, (vectors, factors), reverse=True)[0]
 
 
-def qr(x: Any, *, pivoting: bool, full_matrices: bool, **_: Any) -> Any:
+def qr(x: Array, *, pivoting: bool, full_matrices: bool, **_: Any) -> tuple[Array, Array]:
     if pivoting or np.iscomplexobj(x):
         raise Declined
     r, vectors, factors = _triangle(x)
@@ -161,7 +161,7 @@ def qr(x: Any, *, pivoting: bool, full_matrices: bool, **_: Any) -> Any:
     return _product(x, vectors, factors, columns), r[..., :columns, :]
 
 
-def householder_product(a: Any, taus: Any, **_: Any) -> Any:
+def householder_product(a: Array, taus: Array, **_: Any) -> Array:
     """What ``geqrf`` has left below the diagonal, multiplied out."""
     if np.iscomplexobj(a):
         raise Declined
@@ -170,11 +170,11 @@ def householder_product(a: Any, taus: Any, **_: Any) -> Any:
     return _product(a, jnp.moveaxis(lower, -1, 0), jnp.moveaxis(taus, -1, 0), a.shape[-1])
 
 
-def hessenberg(a: Any, **_: Any) -> Any:
+def hessenberg(a: Array, **_: Any) -> tuple[Array, Array]:
     """The packed matrix of ``gehrd``, and the factors of its reflections."""
     rows = _steps(a.shape[-1])
 
-    def step(h: Any, j: Any) -> Any:
+    def step(h: Array, j: Array) -> tuple[Array, tuple[Array, Array]]:
         vector, factor, _ = reflector(_last(h, j), j + 1)
         h = _reflected(h, vector, factor)
         h = jnp.swapaxes(_reflected(jnp.swapaxes(h, -1, -2), vector, factor), -1, -2)

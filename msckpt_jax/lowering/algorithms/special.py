@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 from numpy.polynomial import chebyshev
 
 from msckpt_jax.lowering.algorithms.elementary import clenshaw
@@ -31,20 +31,21 @@ _MACLAURIN = (
 )  # fmt: skip
 #: Terms of a series or fraction after which it is what it is.
 _STEPS = 2000
+_State: TypeAlias = tuple[Array, ...]
 
 
-def _mirrored(x: Any) -> tuple[Any, Any]:
+def _mirrored(x: Array) -> tuple[Array, Array]:
     """Where the reflection formula is needed, and what Lanczos's formula is taken of."""
     left = x < 0.5
     return left, jnp.where(left, -x, x - 1)
 
 
-def _to_period(x: Any) -> Any:
+def _to_period(x: Array) -> Array:
     """The distance to the nearest whole number: sin and tan of pi times it have period 1."""
     return x - jnp.round(x)
 
 
-def lgamma(x: Any, **_: Any) -> Any:
+def lgamma(x: Array, **_: Any) -> Array:
     left, z = _mirrored(x)
     total = _LANCZOS_0 + sum(c / (z + (i + 1)) for i, c in enumerate(_LANCZOS))
     log_t = np.log(_G + 0.5) + jnp.log1p(z / (_G + 0.5))
@@ -56,7 +57,7 @@ def lgamma(x: Any, **_: Any) -> Any:
     return jnp.where(pole | jnp.isinf(x), jnp.inf, found).astype(x.dtype)
 
 
-def digamma(x: Any, **_: Any) -> Any:
+def digamma(x: Array, **_: Any) -> Array:
     left, z = _mirrored(x)
     places = [(z + (i + 1), c) for i, c in enumerate(_LANCZOS)]
     slope = -sum(c / (at * at) for at, c in places)
@@ -70,7 +71,7 @@ def digamma(x: Any, **_: Any) -> Any:
     return jnp.where(pole, jnp.nan, found).astype(x.dtype)
 
 
-def zeta(x: Any, q: Any, **_: Any) -> Any:
+def zeta(x: Array, q: Array, **_: Any) -> Array:
     """Hurwitz's: terms one by one, then the formula of Euler and Maclaurin."""
     count = 9
     total = sum((q + k) ** -x for k in range(count))
@@ -90,10 +91,12 @@ def zeta(x: Any, q: Any, **_: Any) -> Any:
     return jnp.where(x == 1, jnp.inf, total).astype(x.dtype)
 
 
-def _until_all(step: Callable[[Any], tuple[Any, Any]], state: Any, active: Any) -> Any:
+def _until_all(
+    step: Callable[[_State], tuple[_State, Array]], state: _State, active: Array
+) -> _State:
     """Step where ``active``, until nothing changes any more."""
 
-    def going(carry: Any) -> Any:
+    def going(carry: Any) -> Array:
         _, active, count = carry
         return jnp.any(active) & (count < _STEPS)
 
@@ -106,15 +109,15 @@ def _until_all(step: Callable[[Any], tuple[Any, Any]], state: Any, active: Any) 
     return lax.while_loop(going, once, (state, active, np.int32(0)))[0]
 
 
-def _front(a: Any, x: Any) -> Any:
+def _front(a: Array, x: Array) -> Array:
     """x^a e^-x / gamma(a)."""
     return jnp.exp(a * jnp.log(x) - x - lgamma(a))
 
 
-def _lower_series(a: Any, x: Any, active: Any) -> Any:
+def _lower_series(a: Array, x: Array, active: Array) -> Array:
     tiny = jnp.finfo(x.dtype).eps
 
-    def step(state: Any) -> Any:
+    def step(state: _State) -> tuple[_State, Array]:
         r, c, total = state
         r = r + 1
         c = c * (x / r)
@@ -125,11 +128,11 @@ def _lower_series(a: Any, x: Any, active: Any) -> Any:
     return total * _front(a, x) / a
 
 
-def _upper_fraction(a: Any, x: Any, active: Any, least: int) -> Any:
+def _upper_fraction(a: Array, x: Array, active: Array, least: int) -> Array:
     """Lentz's method, ``least`` steps of it."""
     tiny, small = jnp.finfo(x.dtype).eps, jnp.finfo(x.dtype).tiny * 4
 
-    def step(state: Any) -> Any:
+    def step(state: _State) -> tuple[_State, Array]:
         i, b, c, d, h = state
         i, b = i + 1, b + 2
         an = -i * (i - a)
@@ -145,7 +148,7 @@ def _upper_fraction(a: Any, x: Any, active: Any, least: int) -> Any:
     return _front(a, x) * found[4]
 
 
-def _incomplete(a: Any, x: Any, *, upper: bool, least: int = 0, **_: Any) -> Any:
+def _incomplete(a: Array, x: Array, *, upper: bool, least: int = 0, **_: Any) -> Array:
     series = (x <= 1) | (x <= a)
     right = (x > 0) & (a > 0) & jnp.isfinite(x) & jnp.isfinite(a)
     # Elsewhere the operands are ones that the loops end with.
@@ -164,20 +167,20 @@ def _incomplete(a: Any, x: Any, *, upper: bool, least: int = 0, **_: Any) -> Any
     return jnp.where(wrong, jnp.nan, found).astype(x.dtype)
 
 
-def igamma_grad_a(a: Any, x: Any) -> Any:
+def igamma_grad_a(a: Array, x: Array) -> Array:
     """Series and fraction differentiated: where the fraction ends, its slope does not."""
     function = partial(_incomplete, x=x, upper=False, least=64)
     return jax.jvp(function, (a,), (jnp.ones_like(a),))[1]
 
 
-def _beta_fraction(a: Any, b: Any, x: Any, active: Any) -> Any:
+def _beta_fraction(a: Array, b: Array, x: Array, active: Array) -> Array:
     """Lentz's method."""
     tiny, small = jnp.finfo(x.dtype).eps, jnp.finfo(x.dtype).tiny * 4
 
-    def kept(value: Any) -> Any:
+    def kept(value: Array) -> Array:
         return jnp.where(jnp.abs(value) < small, small, value)
 
-    def step(state: Any) -> Any:
+    def step(state: _State) -> tuple[_State, Array]:
         m, c, d, h = state
         m = m + 1
         even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
@@ -191,7 +194,7 @@ def _beta_fraction(a: Any, b: Any, x: Any, active: Any) -> Any:
     return _until_all(step, (jnp.zeros_like(x), jnp.ones_like(x), d, d), active)[3]
 
 
-def betainc(a: Any, b: Any, x: Any, **_: Any) -> Any:
+def betainc(a: Array, b: Array, x: Array, **_: Any) -> Array:
     right = (a > 0) & (b > 0) & (x > 0) & (x < 1)
     half = jnp.full_like(x, 0.5)
     a1, b1, x1 = (jnp.where(right, v, half) for v in (a, b, x))
@@ -206,7 +209,7 @@ def betainc(a: Any, b: Any, x: Any, **_: Any) -> Any:
     return jnp.where(outside, jnp.nan, found).astype(x.dtype)
 
 
-def _bessel(x: Any, *, order: int) -> Any:
+def _bessel(x: Array, *, order: int) -> Array:
     """exp(-|x|) I(x), by Chebyshev's polynomials in x up to 8 and in 8/x from there."""
     size = jnp.abs(x)
     near, far = _coefficients(order)
@@ -217,8 +220,8 @@ def _bessel(x: Any, *, order: int) -> Any:
 
 
 @cache
-def _coefficients(order: int) -> tuple[Any, Any]:
-    def scaled(x: Any) -> Any:
+def _coefficients(order: int) -> tuple[np.ndarray, np.ndarray]:
+    def scaled(x: np.ndarray) -> np.ndarray:
         """By the integral over the angle, where the trapezoidal rule is exact to rounding."""
         angle = (np.arange(4096) + 0.5) * np.pi / 4096
         cosine = np.cos(angle)
@@ -235,7 +238,7 @@ def _coefficients(order: int) -> tuple[Any, Any]:
     return near, far
 
 
-def nextafter(x: Any, y: Any, **_: Any) -> Any:
+def nextafter(x: Array, y: Array, **_: Any) -> Array:
     """By the bits of the number, whose order is that of numbers of one sign."""
     bits = np.dtype(f"i{x.dtype.itemsize}")
     one = bits.type(1)

@@ -2,8 +2,9 @@
 
 A rewrite takes the operands and parameters of an equation and returns what the equation computes.
 It is called only for equations that are in no canonical form (``forms``), it is traced, and what
-it consists of is made canonical in turn. Operands known at this time are NumPy arrays. PRNG keys
-are key arrays. Index arithmetic states its dtypes: ``jnp``'s defaults depend on the process.
+it consists of is made canonical in turn. Operands known at this time are NumPy arrays, though
+annotations say ``Array``. PRNG keys are key arrays. Index arithmetic states its dtypes: ``jnp``'s
+defaults depend on the process.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from msckpt_jax.lowering.rewrites import (
     window,
 )
 from msckpt_jax.lowering.rewrites.declined import Declined as Declined
+from msckpt_jax.lowering.rewrites.peephole import Peephole
 
 Rewrite: TypeAlias = Callable[..., Any]
 
@@ -52,9 +54,8 @@ REWRITES: dict[str, Rewrite] = {
 #: indices come in bounds, and a sort carries nothing along but the order.
 ALWAYS = frozenset({"sort", *index.REWRITES})
 
-#: Shorter rewrites for what operands are made of: (equation, operands, equations by result) ->
-#: (rewrite, its operands) or None.
-PEEPHOLES = {
+#: Shorter rewrites for what operands are made of.
+PEEPHOLES: dict[str, Peephole] = {
     "bitcast_convert_type": bits.mantissa_of_one,
     "cond": control.known_branch,
     "reshape": shape.of_reshape,

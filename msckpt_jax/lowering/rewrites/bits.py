@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.typing import DTypeLike
 
 from msckpt_jax._compat import Atom, Equation, Literal
 from msckpt_jax.lowering.rewrites.declined import Declined
+from msckpt_jax.lowering.rewrites.peephole import Made, Shorter
 
 _FLOATS = (jnp.bfloat16, np.float16, np.float32, np.float64)
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
-def bitcast_convert_type(x: Any, *, new_dtype: Any) -> Any:
+def bitcast_convert_type(x: Array, *, new_dtype: DTypeLike) -> Array:
     """To whole numbers of equal width, to those of the other width, to the new type."""
     if any(jnp.dtype(t).kind == "c" or jnp.dtype(t) == np.bool_ for t in (x.dtype, new_dtype)):
         raise Declined
@@ -27,7 +29,7 @@ def bitcast_convert_type(x: Any, *, new_dtype: Any) -> Any:
     return _decoded(bits, new_dtype)
 
 
-def _regrouped(bits: Any, new: Any) -> Any:
+def _regrouped(bits: Array, new: DTypeLike) -> Array:
     """The lowest part first, as on little-endian machines; parts lie along the last axis."""
     old_bits, new_bits = bits.dtype.itemsize * 8, np.dtype(new).itemsize * 8
     if old_bits > new_bits:
@@ -40,7 +42,7 @@ def _regrouped(bits: Any, new: Any) -> Any:
     return bits
 
 
-def _decoded(bits: Any, dtype: Any) -> Any:
+def _decoded(bits: Array, dtype: DTypeLike) -> Array:
     """Mantissa times a power of two from a table."""
     info = _format(dtype)
     unsigned = bits.dtype.type
@@ -57,7 +59,7 @@ def _decoded(bits: Any, dtype: Any) -> Any:
     return jnp.where(negative, -value, value).astype(dtype)
 
 
-def _encoded(x: Any) -> Any:
+def _encoded(x: Array) -> Array:
     """The exponent by bisection, then the mantissa as a whole number."""
     unsigned = _UNSIGNED[x.dtype.itemsize]
     if jnp.issubdtype(x.dtype, np.integer):
@@ -86,7 +88,7 @@ def _encoded(x: Any) -> Any:
     return jnp.where(negative, bits + unsigned(1 << (x.dtype.itemsize * 8 - 1)), bits)
 
 
-def _format(dtype: Any) -> Any:
+def _format(dtype: DTypeLike) -> Any:
     if jnp.dtype(dtype) not in _FLOATS:
         raise Declined
     return jnp.finfo(dtype)
@@ -96,9 +98,7 @@ def _format(dtype: Any) -> Any:
 _ONE = {np.dtype(t): np.array(1, t).view(_UNSIGNED[np.dtype(t).itemsize]) for t in _FLOATS}
 
 
-def mantissa_of_one(
-    eqn: Equation, operands: Sequence[Atom], made: Mapping[Atom, Equation]
-) -> tuple[Any, list[Atom]] | None:
+def mantissa_of_one(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | None:
     """What ``jax.random.uniform`` does: random bits as the mantissa of a number from 1 to 2.
 
     Matches ``bitcast_convert_type(shift_right_logical(bits, n) | bits_of(1.0))``. Returns the
@@ -119,7 +119,7 @@ def mantissa_of_one(
     return _one_and_more, [mantissa]
 
 
-def _one_and_more(mantissa: Any, *, new_dtype: Any) -> Any:
+def _one_and_more(mantissa: Array, *, new_dtype: DTypeLike) -> Array:
     scalar = np.dtype(new_dtype).type
     return mantissa.astype(new_dtype) * scalar(2.0 ** -_format(new_dtype).nmant) + scalar(1)
 

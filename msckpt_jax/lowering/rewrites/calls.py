@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+from jax import Array
 from jax.extend import core
 
 from msckpt_jax._compat import ClosedJaxpr, Equation, opened
@@ -34,7 +35,7 @@ call_of_user_p.multiple_results = True
 call_of_user_p.def_abstract_eval(lambda *_, jaxpr: [v.aval for v in opened(jaxpr)[0].outvars])
 
 
-def call_of_user(jaxpr: ClosedJaxpr, *operands: Any) -> list[Any]:
+def call_of_user(jaxpr: ClosedJaxpr, *operands: Array) -> list[Array]:
     """What a jaxpr of the user computes. For rewrites only: the call is inlined at once."""
     return call_of_user_p.bind(*operands, jaxpr=jaxpr)
 

@@ -8,18 +8,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 from jax.extend import core
 
 from msckpt_jax._compat import Atom, ClosedJaxpr, Equation, Literal, opened
 from msckpt_jax.lowering.rewrites.calls import call_of_user
 from msckpt_jax.lowering.rewrites.declined import Declined
+from msckpt_jax.lowering.rewrites.peephole import Made, Shorter
 
 #: Equations up to which a scan is written out: a loop costs targets more than a few operators.
 UNROLLED = 128
 
 
-def cond(index: Any, *operands: Any, branches: Sequence[ClosedJaxpr], **_: Any) -> Any:
+def cond(index: Array, *operands: Array, branches: Sequence[ClosedJaxpr], **_: Any) -> list[Array]:
     """Any number of branches, one after the other; JAX has put the index in range."""
     if isinstance(index, np.ndarray):
         return call_of_user(branches[min(max(int(index), 0), len(branches) - 1)], *operands)
@@ -27,7 +28,7 @@ def cond(index: Any, *operands: Any, branches: Sequence[ClosedJaxpr], **_: Any) 
     if not others:
         return call_of_user(first, *operands)
 
-    def otherwise(*operands: Any) -> Any:
+    def otherwise(*operands: Array) -> list[Array]:
         if len(others) == 1:
             return call_of_user(others[0], *operands)
         return cond(index - np.int32(1), *operands, branches=others)
@@ -35,12 +36,12 @@ def cond(index: Any, *operands: Any, branches: Sequence[ClosedJaxpr], **_: Any) 
     return lax.cond(index == 0, lambda *xs: call_of_user(first, *xs), otherwise, *operands)
 
 
-def known_branch(eqn: Equation, operands: Sequence[Atom], made: Any) -> Any:
+def known_branch(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | None:
     """A branch that is known is a call."""
     return (cond, operands) if isinstance(operands[0], Literal) else None
 
 
-def platform_index(*, platforms: Sequence[Any]) -> Any:
+def platform_index(*, platforms: Sequence[Any]) -> np.int32:
     """Which of the implementations of ``lax.platform_dependent``: the one for CPU or any."""
     for name in ("cpu", None):
         for index, names in enumerate(platforms):
@@ -50,7 +51,7 @@ def platform_index(*, platforms: Sequence[Any]) -> Any:
 
 
 def scan(
-    *operands: Any,
+    *operands: Array,
     jaxpr: ClosedJaxpr,
     length: int,
     reverse: bool,
@@ -58,7 +59,7 @@ def scan(
     num_carry: int,
     unroll: int = 1,
     **_: Any,
-) -> Any:
+) -> list[Array]:
     """``while`` over a counter, which cuts the inputs and fills the outputs; or written out."""
     consts, carry = operands[:num_consts], operands[num_consts : num_consts + num_carry]
     xs = operands[num_consts + num_carry :]
@@ -82,8 +83,9 @@ def scan(
 
 
 def _written_out(
-    jaxpr: ClosedJaxpr, length: int, reverse: bool, consts: Any, carry: Any, xs: Any
-) -> Any:
+    jaxpr: ClosedJaxpr, length: int, reverse: bool, consts: Sequence[Array],
+    carry: Sequence[Array], xs: Sequence[Array],
+) -> list[Array]:  # fmt: skip
     rows: list[Any] = [None] * length
     for i in reversed(range(length)) if reverse else range(length):
         inputs = [lax.index_in_dim(x, i, keepdims=False) for x in xs]
@@ -97,34 +99,34 @@ def _written_out(
     return [*carry, *ys]
 
 
-def _equations(jaxpr: Any) -> int:
+def _equations(jaxpr: ClosedJaxpr | core.Jaxpr) -> int:
     eqns = opened(jaxpr)[0].eqns
     return sum(1 + sum(map(_equations, core.jaxprs_in_params(eqn.params))) for eqn in eqns)
 
 
-def _number(size: Any) -> Any:
+def _number(size: Any) -> Array | np.int32:
     return np.int32(size) if isinstance(size, int) else jnp.asarray(size, np.int32)
 
 
-def _row(x: Any, at: Any) -> Any:
+def _row(x: Array, at: Array | np.int32) -> Array:
     starts = [at] + [np.int32(0)] * (x.ndim - 1)
     return lax.dynamic_slice(x, starts, (1, *x.shape[1:]), allow_negative_indices=False)
 
 
-def _with_row(x: Any, row: Any, at: Any) -> Any:
+def _with_row(x: Array, row: Array, at: Array | np.int32) -> Array:
     starts = [at] + [np.int32(0)] * (x.ndim - 1)
     row = lax.expand_dims(row, (0,))
     return lax.dynamic_update_slice(x, row, starts, allow_negative_indices=False)
 
 
-def _blank(shape: Any, dtype: Any) -> Any:
+def _blank(shape: tuple[Any, ...], dtype: Any) -> Array:
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         words = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(shape, dtype))
         return lax.bitcast_convert_type(jnp.zeros(words.shape, words.dtype), dtype)
     return jnp.zeros(shape, dtype)
 
 
-def custom_linear_solve(*operands: Any, const_lengths: Any, jaxprs: Any) -> Any:
+def custom_linear_solve(*operands: Array, const_lengths: Any, jaxprs: Any) -> list[Array]:
     """The solution, by the user's solver; what it solves matters to derivatives only."""
     before = const_lengths.matvec + const_lengths.vecmat
     consts = operands[before : before + const_lengths.solve]
@@ -133,20 +135,20 @@ def custom_linear_solve(*operands: Any, const_lengths: Any, jaxprs: Any) -> Any:
 
 
 def while_of_batches(
-    *operands: Any,
+    *operands: Array,
     cond_jaxpr: ClosedJaxpr,
     cond_nconsts: int,
     body_jaxpr: ClosedJaxpr,
     body_nconsts: int,
     **_: Any,
-) -> Any:
+) -> list[Array]:
     """A loop with a predicate for each element of a batch: those that are done stay."""
     first, second = cond_nconsts, cond_nconsts + body_nconsts
 
-    def goes_on(carry: Any) -> Any:
+    def goes_on(carry: Sequence[Array]) -> Array:
         return call_of_user(cond_jaxpr, *operands[:first], *carry)[0]
 
-    def step(carry: Any) -> Any:
+    def step(carry: list[Array]) -> list[Array]:
         more = goes_on(carry)
         new = call_of_user(body_jaxpr, *operands[first:second], *carry)
         masks = [lax.broadcast_in_dim(more, x.shape, range(more.ndim)) for x in new]

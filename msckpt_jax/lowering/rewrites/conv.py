@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 
 from msckpt_jax.lowering.forms import outwards
 
 
-def conv_general_dilated(lhs: Any, rhs: Any, **window: Any) -> Any:
+def conv_general_dilated(lhs: Array, rhs: Array, **window: Any) -> Array:
     preferred = window.pop("preferred_element_type")
     dtype = jnp.promote_types(lhs.dtype, rhs.dtype)
     result = dtype if preferred is None else preferred
@@ -24,8 +25,8 @@ def conv_general_dilated(lhs: Any, rhs: Any, **window: Any) -> Any:
     return lax.transpose(out, np.argsort(out_spec)).astype(result)
 
 
-def _of_complex(lhs: Any, rhs: Any, window: Any) -> Any:
-    def conv(x: Any, y: Any) -> Any:
+def _of_complex(lhs: Array, rhs: Array, window: Mapping[str, Any]) -> Array:
+    def conv(x: Array, y: Array) -> Array:
         return lax.conv_general_dilated_p.bind(x, y, **window, preferred_element_type=None)
 
     real = conv(lhs.real, rhs.real) - conv(lhs.imag, rhs.imag)
@@ -33,18 +34,18 @@ def _of_complex(lhs: Any, rhs: Any, window: Any) -> Any:
 
 
 def _of_images(
-    lhs: Any,
-    rhs: Any,
+    lhs: Array,
+    rhs: Array,
     *,
-    window_strides: Any,
-    padding: Any,
-    lhs_dilation: Any,
-    rhs_dilation: Any,
+    window_strides: Sequence[int],
+    padding: Sequence[tuple[Any, Any]],
+    lhs_dilation: Sequence[int],
+    rhs_dilation: Sequence[int],
     feature_group_count: int,
     batch_group_count: int,
     precision: Any,
     **_: Any,
-) -> Any:
+) -> Array:
     """Batch and channels come first; one axis becomes two."""
     lhs, padding = _dilated(lhs, padding, lhs_dilation)
     if batch_group_count > 1:
@@ -64,7 +65,9 @@ def _of_images(
     return lax.squeeze(out, axes)
 
 
-def _dilated(lhs: Any, padding: Any, dilation: Any) -> tuple[Any, Any]:
+def _dilated(
+    lhs: Array, padding: Sequence[tuple[Any, Any]], dilation: Sequence[int]
+) -> tuple[Array, Sequence[tuple[Any, Any]]]:
     """Zeros between elements, and padding that cuts off or is symbolic, before the convolution."""
     if all(n == 1 for n in dilation) and outwards(padding):
         return lhs, padding
@@ -73,7 +76,7 @@ def _dilated(lhs: Any, padding: Any, dilation: Any) -> tuple[Any, Any]:
     return lhs, [(0, 0)] * len(padding)
 
 
-def _batches_to_channels(lhs: Any, groups: int) -> Any:
+def _batches_to_channels(lhs: Array, groups: int) -> Array:
     batch, channels, *image = lhs.shape
     lhs = lax.reshape(lhs, (groups, batch // groups, channels, *image))
     lhs = lax.transpose(lhs, (1, 0, *range(2, lhs.ndim)))

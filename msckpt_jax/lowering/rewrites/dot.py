@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jax import lax
+import numpy as np
+from jax import Array, lax
 
 from msckpt_jax.lowering.rewrites.declined import Declined
 
 
 def dot_general(
-    lhs: Any,
-    rhs: Any,
+    lhs: Array,
+    rhs: Array,
     *,
-    dimension_numbers: Any,
+    dimension_numbers: lax.DotDimensionNumbers,
     precision: Any,
-    preferred_element_type: Any,
+    preferred_element_type: np.dtype | None,
     **_: Any,
-) -> Any:
+) -> Array:
     (lhs_contract, rhs_contract), (lhs_batch, rhs_batch) = dimension_numbers
     lhs_free = _others(lhs, lhs_contract, lhs_batch)
     rhs_free = _others(rhs, rhs_contract, rhs_batch)
@@ -38,13 +40,18 @@ def dot_general(
     return lax.reshape(out, (*batch, *rows, *columns)).astype(result)
 
 
-def _others(array: Any, *taken: Any) -> list[int]:
+def _others(array: Array, *taken: Sequence[int]) -> list[int]:
     return [axis for axis in range(array.ndim) if not any(axis in axes for axes in taken)]
 
 
 def ragged_dot_general(
-    lhs: Any, rhs: Any, sizes: Any, *, ragged_dot_dimension_numbers: Any, **params: Any
-) -> Any:
+    lhs: Array,
+    rhs: Array,
+    sizes: Array,
+    *,
+    ragged_dot_dimension_numbers: lax.RaggedDotDimensionNumbers,
+    **params: Any,
+) -> Array:
     """One product for each group, of an ``lhs`` that is zero outside the group."""
     ragged = ragged_dot_dimension_numbers
     dims = ragged.dot_dimension_numbers
@@ -68,7 +75,7 @@ def ragged_dot_general(
     return jnp.stack(parts) if axis in lhs_contract else functools.reduce(jnp.add, parts)
 
 
-def _group(rhs: Any, group: int, axes: Any) -> Any:
+def _group(rhs: Array, group: int, axes: Sequence[int]) -> Array:
     for axis in axes:
         rhs = lax.index_in_dim(rhs, group, axis, keepdims=False)
     return rhs

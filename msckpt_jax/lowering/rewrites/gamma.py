@@ -13,12 +13,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 
 from msckpt_jax.lowering.rewrites import random
 
 
-def random_gamma(keys: Any, alpha: Any, *, log_space: bool) -> Any:
+def random_gamma(keys: Array, alpha: Array, *, log_space: bool) -> Array:
     """One number for each element of ``alpha``, whose first axes are those of the keys."""
     count = math.prod(alpha.shape[keys.ndim :])
     each = jax.vmap(lambda key: jax.random.split(key, count))(keys.reshape(-1)).reshape(-1)
@@ -30,7 +30,7 @@ def random_gamma(keys: Any, alpha: Any, *, log_space: bool) -> Any:
     return found.reshape(alpha.shape)
 
 
-def _one(key: Any, alpha: Any, *, log_space: bool) -> Any:
+def _one(key: Array, alpha: Array, *, log_space: bool) -> Array:
     """Below 1 the number for ``alpha + 1`` is scaled by a uniform one to the power 1 / alpha."""
     dtype = alpha.dtype
     plain = alpha >= 1
@@ -48,7 +48,7 @@ def _one(key: Any, alpha: Any, *, log_space: bool) -> Any:
     return d * v * jnp.where(plain, one, uniform ** (1 / alpha))
 
 
-def _rejected(d: Any, state: Any) -> Any:
+def _rejected(d: Array, state: Any) -> Array:
     _, square, v, u = state
     near = u >= 1 - np.array(0.0331, u.dtype) * (square * square)
     return near & (jnp.log(u) >= square * np.array(0.5, u.dtype) + d * ((1 - v) + jnp.log(v)))

@@ -7,13 +7,13 @@ element by element. All other axes are taken whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.lax import GatherScatterMode as Mode
 
@@ -26,7 +26,7 @@ class _Axes(NamedTuple):
     whole: list[int]
 
 
-def _axes(shape: Any, sizes: Any, batching: Sequence[int]) -> _Axes:
+def _axes(shape: Sequence[Any], sizes: Sequence[Any], batching: Sequence[int]) -> _Axes:
     """An axis of which all is cut is whole: there is one place for the window, 0."""
     ranks = range(len(shape))
     pointed = [axis for axis in ranks if axis in batching or sizes[axis] != shape[axis]]
@@ -35,9 +35,13 @@ def _axes(shape: Any, sizes: Any, batching: Sequence[int]) -> _Axes:
 
 
 def _indices(
-    starts: dict[int, Any], batch: Any, axes: _Axes, sizes: Any, batching: dict[int, int]
+    starts: Mapping[int, Any],
+    batch: tuple[Any, ...],
+    axes: _Axes,
+    sizes: Sequence[Any],
+    batching: Mapping[int, int],
 ) -> Any:
-    """Indices of shape [batch..., windows..., len(pointed)]."""
+    """Indices of shape [batch..., windows..., len(pointed)]; None where nothing is pointed into."""
     shape = (*batch, *(sizes[axis] for axis in axes.windows))
     parts = []
     for axis in axes.pointed:
@@ -54,7 +58,9 @@ def _indices(
     return lax.concatenate(parts, len(shape)) if parts else None
 
 
-def _starts(indices: Any, mapped: Sequence[int], limits: Sequence[Any]) -> tuple[dict, Any]:
+def _starts(
+    indices: Array, mapped: Sequence[int], limits: Sequence[Any]
+) -> tuple[dict[int, Any], Any]:
     """The start on each axis in bounds, as int32, and whether all of them were."""
     starts: dict[int, Any] = {}
     valid = None
@@ -76,15 +82,15 @@ def _starts(indices: Any, mapped: Sequence[int], limits: Sequence[Any]) -> tuple
 
 
 def gather(
-    operand: Any,
-    indices: Any,
+    operand: Array,
+    indices: Array,
     *,
-    dimension_numbers: Any,
-    slice_sizes: Any,
-    mode: Any,
+    dimension_numbers: lax.GatherDimensionNumbers,
+    slice_sizes: Sequence[Any],
+    mode: Mode,
     fill_value: Any = None,
     **_: Any,
-) -> Any:
+) -> Array:
     """Out of bounds is JAX's for each mode; promised to be in bounds is clipped, as XLA does."""
     dims = dimension_numbers
     mapped = [int(axis) for axis in dims.start_index_map]
@@ -110,7 +116,9 @@ def gather(
     return lax.select(valid, out, jnp.full(out.shape, _fill(fill_value, out.dtype), out.dtype))
 
 
-def _arranged(out: Any, batch: int, axes: _Axes, sizes: Any, dims: Any) -> Any:
+def _arranged(
+    out: Array, batch: int, axes: _Axes, sizes: Sequence[Any], dims: lax.GatherDimensionNumbers
+) -> Array:
     """From [batch..., windows..., whole...] to the order that the dimension numbers ask for."""
     removed = {*map(int, dims.collapsed_slice_dims), *map(int, dims.operand_batching_dims)}
     place = {axis: batch + i for i, axis in enumerate((*axes.windows, *axes.whole))}
@@ -119,7 +127,10 @@ def _arranged(out: Any, batch: int, axes: _Axes, sizes: Any, dims: Any) -> Any:
     batches = iter(range(batch))
     rank = batch + len(left)
     order = [place.get(offsets[i]) if i in offsets else next(batches) for i in range(rank)]
-    shape = [sizes[offsets[i]] if i in offsets else out.shape[k] for i, k in enumerate(order)]
+    shape = [
+        sizes[offsets[i]] if i in offsets else out.shape[k]  # type: ignore[index]
+        for i, k in enumerate(order)
+    ]
     # axes of size 1 are either pointed into, and gone, or whole and to be removed
     kept = [k for k in order if k is not None]
     gone = [k for k in range(out.ndim) if k not in kept]
@@ -128,7 +139,7 @@ def _arranged(out: Any, batch: int, axes: _Axes, sizes: Any, dims: Any) -> Any:
     return lax.reshape(lax.transpose(out, kept), shape)
 
 
-def take(operand: Any, indices: Any) -> Any:
+def take(operand: Array, indices: Array) -> Array:
     """``operand[indices[..., 0], indices[..., 1], ...]``: the canonical gather."""
     count, batch = indices.shape[-1], indices.ndim - 1
     leading = tuple(range(count))
@@ -142,7 +153,7 @@ def take(operand: Any, indices: Any) -> Any:
     return lax.gather(operand, indices, dims, sizes, mode=Mode.PROMISE_IN_BOUNDS)
 
 
-def _fill(value: Any, dtype: Any) -> Any:
+def _fill(value: Any, dtype: np.dtype) -> Any:
     """JAX's defaults: NaN, the lowest signed, the highest unsigned number, True."""
     if value is not None:
         return value
@@ -154,10 +165,12 @@ def _fill(value: Any, dtype: Any) -> Any:
     return info.min if jnp.issubdtype(dtype, np.signedinteger) else info.max
 
 
-def _scatter(name: str) -> Any:
+def _scatter(name: str) -> Callable[..., Array]:
     put = getattr(lax, name)
 
-    def rewrite(operand: Any, indices: Any, updates: Any, *, mode: Any, **params: Any) -> Any:
+    def rewrite(
+        operand: Array, indices: Array, updates: Array, *, mode: Mode, **params: Any
+    ) -> Array:
         dims = params["dimension_numbers"]
         if name == "scatter" and params["update_jaxpr"] is not None:
             return _applied(operand, indices, updates, mode, params)
@@ -190,7 +203,9 @@ def _scatter(name: str) -> Any:
     return rewrite
 
 
-def _ordered(updates: Any, axes: _Axes, left: list[int], dims: Any) -> Any:
+def _ordered(
+    updates: Array, axes: _Axes, left: list[int], dims: lax.ScatterDimensionNumbers
+) -> Array:
     """The updates as [batch..., windows..., whole...]."""
     windows = dict(zip(left, map(int, dims.update_window_dims), strict=True))
     batch = [k for k in range(updates.ndim) if k not in windows.values()]
@@ -203,11 +218,11 @@ def _ordered(updates: Any, axes: _Axes, left: list[int], dims: Any) -> Any:
     return lax.expand_dims(updates, inserted)
 
 
-def _all(valid: Any) -> bool:
+def _all(valid: Array) -> bool:
     return isinstance(valid, np.ndarray) and bool(valid.all())
 
 
-def _with_slot(operand: Any, where: Any, valid: Any) -> tuple[Any, Any]:
+def _with_slot(operand: Array, where: Array, valid: Array) -> tuple[Array, Array]:
     """One more slot on the first axis, to which the updates out of bounds go."""
     slot = operand.shape[0]
     padding = [(0, 1, 0)] + [(0, 0, 0)] * (operand.ndim - 1)
@@ -218,7 +233,7 @@ def _with_slot(operand: Any, where: Any, valid: Any) -> tuple[Any, Any]:
     return operand, lax.concatenate([first, rest], first.ndim - 1)
 
 
-def _put(scatter: Any, operand: Any, indices: Any, updates: Any) -> Any:
+def _put(scatter: Callable[..., Array], operand: Array, indices: Array, updates: Array) -> Array:
     count, batch = indices.shape[-1], indices.ndim - 1
     leading = tuple(range(count))
     dims = lax.ScatterDimensionNumbers(
@@ -229,18 +244,20 @@ def _put(scatter: Any, operand: Any, indices: Any, updates: Any) -> Any:
     return scatter(operand, indices, updates, dims, mode=Mode.PROMISE_IN_BOUNDS)
 
 
-def _applied(operand: Any, indices: Any, updates: Any, mode: Any, params: Any) -> Any:
+def _applied(
+    operand: Array, indices: Array, updates: Array, mode: Mode, params: Mapping[str, Any]
+) -> Array:
     """A function of the elements that are pointed to, as often as they are pointed to."""
     ones = jnp.ones(updates.shape, np.int32)
     counts = jnp.zeros(operand.shape, np.int32)
     counts = lax.scatter_add(counts, indices, ones, params["dimension_numbers"], mode=mode)
     scalar = jaxpr_as_fun(ClosedJaxpr(params["update_jaxpr"], params["update_consts"]))
 
-    def function(x: Any) -> Any:
+    def function(x: Array) -> Array:
         flat = jax.vmap(lambda x: scalar(x, x)[0])(x.reshape(-1))
         return flat.reshape(x.shape)
 
-    def step(state: Any) -> Any:
+    def step(state: Any) -> tuple[Any, Array]:
         count, x = state
         return count + np.int32(1), lax.select(counts > count, function(x), x)
 

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 
 from msckpt_jax.lowering.rewrites.declined import Declined
 
+_Pair: TypeAlias = tuple[Array, Array]
 
-def symmetric_product(a: Any, c: Any, *, alpha: float, beta: float) -> Any:
+
+def symmetric_product(a: Array, c: Array, *, alpha: float, beta: float) -> Array:
     return alpha * (a @ jnp.swapaxes(a, -1, -2)) + beta * c
 
 
-def cholesky_update(r: Any, w: Any) -> Any:
+def cholesky_update(r: Array, w: Array) -> Array:
     """The upper factor of ``r.T @ r + w @ w.T``."""
     return lax.linalg.cholesky(r.T @ r + w[:, None] * w[None, :], symmetrize_input=False).T
 
 
-def lu_pivots_to_permutation(pivots: Any, *, permutation_size: int) -> Any:
+def lu_pivots_to_permutation(pivots: Array, *, permutation_size: int) -> Array:
     """Position ``i`` and position ``pivots[i]`` change places, one ``i`` after the other."""
     *batch, count = pivots.shape
     shape = (*batch, permutation_size)
     place = lax.broadcasted_iota(np.int32, shape, len(batch))
 
-    def swap(order: Any, step: Any) -> Any:
+    def swap(order: Array, step: tuple[Array, Array]) -> tuple[Array, tuple[()]]:
         i, j = step[0], step[1][..., None]
         here, there = place == i, place == j
         at_i, at_j = (_only(order, at) for at in (here, there))
@@ -36,11 +38,11 @@ def lu_pivots_to_permutation(pivots: Any, *, permutation_size: int) -> Any:
     return lax.scan(swap, place, steps)[0]
 
 
-def _only(numbers: Any, where: Any) -> Any:
+def _only(numbers: Array, where: Array) -> Array:
     return jnp.sum(jnp.where(where, numbers, 0), -1, np.int32, keepdims=True)
 
 
-def eigh(x: Any, **params: Any) -> Any:
+def eigh(x: Array, **params: Any) -> list[Array]:
     """From the upper triangle: from the lower one of the adjoint."""
     if params["lower"]:
         raise Declined
@@ -48,8 +50,8 @@ def eigh(x: Any, **params: Any) -> Any:
 
 
 def eig(
-    x: Any, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool, **_: Any
-) -> list[Any]:
+    x: Array, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool, **_: Any
+) -> list[Array]:
     """Of one number, and the values of 2 x 2 in the order that LAPACK's ``lanv2`` gives them."""
     size, vectors = x.shape[-1], compute_left_eigenvectors + compute_right_eigenvectors
     kind = np.result_type(x.dtype, np.complex64)
@@ -79,7 +81,7 @@ def eig(
     return [jnp.stack([far, near], -1).astype(kind)]
 
 
-def lu(x: Any) -> Any:
+def lu(x: Array) -> tuple[Array, Array, Array]:
     """Of a rectangle: MindSpore's operator takes squares, and divides by pivots that are zero."""
     rows, columns = x.shape[-2:]
     if rows == columns or not (isinstance(rows, int) and isinstance(columns, int)):
@@ -89,13 +91,13 @@ def lu(x: Any) -> Any:
     return matrices.lu(x)
 
 
-def ormqr(a: Any, taus: Any, c: Any, *, left: bool, transpose: bool) -> Any:
+def ormqr(a: Array, taus: Array, c: Array, *, left: bool, transpose: bool) -> Array:
     """One Householder reflector after the other, on the left or on the right of ``c``."""
     count = taus.shape[-1]
     columns = jnp.tril(a[..., :count], -1) + jnp.eye(a.shape[-2], count, dtype=a.dtype)
     taus = jnp.conj(taus) if transpose else taus
 
-    def reflect(c: Any, step: Any) -> Any:
+    def reflect(c: Array, step: tuple[Array, Array]) -> tuple[Array, tuple[()]]:
         v, tau = step
         v, tau = v[..., None], tau[..., None, None]
         row = jnp.conj(jnp.swapaxes(v, -1, -2))
@@ -105,19 +107,19 @@ def ormqr(a: Any, taus: Any, c: Any, *, left: bool, transpose: bool) -> Any:
     return lax.scan(reflect, c, steps, reverse=left != transpose)[0]
 
 
-def tridiagonal_solve(dl: Any, d: Any, du: Any, b: Any, *, perturb_singular: bool) -> Any:
+def tridiagonal_solve(dl: Array, d: Array, du: Array, b: Array, *, perturb_singular: bool) -> Array:
     """Thomas's algorithm: no pivoting."""
     if perturb_singular:
         raise Declined
     rows = [jnp.moveaxis(x, -1, 0)[..., None] for x in (dl, d, du)]
 
-    def down(above: Any, row: Any) -> Any:
+    def down(above: _Pair, row: tuple[Array, ...]) -> tuple[_Pair, _Pair]:
         upper, right = above
         dl, d, du, b = row
         pivot = d - dl * upper
         return (now := (du / pivot, (b - dl * right) / pivot)), now
 
-    def up(below: Any, row: Any) -> Any:
+    def up(below: Array, row: _Pair) -> tuple[Array, Array]:
         upper, right = row
         return (x := right - upper * below), x
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 
 from msckpt_jax._compat import Atom, Equation, Literal
 from msckpt_jax.lowering.rewrites import calls
 from msckpt_jax.lowering.rewrites.declined import Declined
+from msckpt_jax.lowering.rewrites.peephole import Made, Shorter
 
 
-def select_n(which: Any, *cases: Any) -> Any:
+def select_n(which: Array, *cases: Array) -> Array:
     """``lax.select_n`` of any number of cases: two at a time."""
     if isinstance(which, np.ndarray) and which.ndim == 0:
         return cases[min(max(int(which), 0), len(cases) - 1)]
@@ -26,16 +27,16 @@ def select_n(which: Any, *cases: Any) -> Any:
     return lax.select(which <= 0, first, select_n(which - which.dtype.type(1), *others))
 
 
-def known_case(eqn: Equation, operands: Sequence[Atom], made: Any) -> Any:
+def known_case(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | None:
     known = isinstance(operands[0], Literal) and operands[0].aval.shape == ()
     return (select_n, operands) if known else None
 
 
-def _shifted_out(x: Any, count: Any) -> Any:
+def _shifted_out(x: Array, count: Array) -> Array:
     return jnp.zeros(jnp.broadcast_shapes(x.shape, count.shape), x.dtype)
 
 
-def known_shift(eqn: Equation, operands: Sequence[Atom], made: Any) -> Any:
+def known_shift(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | None:
     """All bits are shifted out: targets leave open what comes then."""
     x, count = operands
     if not isinstance(count, Literal) or not isinstance(count.val, np.ndarray):
@@ -43,12 +44,12 @@ def known_shift(eqn: Equation, operands: Sequence[Atom], made: Any) -> Any:
     return (_shifted_out, operands) if (count.val >= x.aval.dtype.itemsize * 8).all() else None
 
 
-def conj(x: Any, **_: Any) -> Any:
+def conj(x: Array, **_: Any) -> Array:
     """Of real numbers: complex ones."""
     return lax.complex(x, jnp.zeros_like(x))
 
 
-def clz(x: Any) -> Any:
+def clz(x: Array) -> Array:
     """Leading zeros: set all bits below the highest one, count the others."""
     bits = x.dtype.itemsize * 8
     shift = 1
@@ -58,12 +59,12 @@ def clz(x: Any) -> Any:
     return lax.population_count(~x)
 
 
-def cumlogsumexp(x: Any, *, axis: int, reverse: bool) -> Any:
+def cumlogsumexp(x: Array, *, axis: int, reverse: bool) -> Array:
     return lax.associative_scan(jnp.logaddexp, x, reverse=reverse, axis=axis)
 
 
-def _reversed(cumulative: Any) -> Any:
-    def rewrite(x: Any, *, axis: int, reverse: bool) -> Any:
+def _reversed(cumulative: Callable[..., Array]) -> Callable[..., Array]:
+    def rewrite(x: Array, *, axis: int, reverse: bool) -> Array:
         return lax.rev(cumulative(lax.rev(x, (axis,)), axis=axis), (axis,))
 
     return rewrite
@@ -72,7 +73,7 @@ def _reversed(cumulative: Any) -> Any:
 _FORMATS = {(8, 7): jnp.bfloat16, (5, 10): np.float16, (8, 23): np.float32}
 
 
-def reduce_precision(x: Any, *, exponent_bits: int, mantissa_bits: int) -> Any:
+def reduce_precision(x: Array, *, exponent_bits: int, mantissa_bits: int) -> Array:
     """To a narrower type and back; what would be subnormal there becomes zero, as in XLA."""
     narrow = _FORMATS.get((exponent_bits, mantissa_bits))
     if narrow is None:
@@ -85,7 +86,7 @@ def reduce_precision(x: Any, *, exponent_bits: int, mantissa_bits: int) -> Any:
     return lax.select(jnp.abs(x) < least, x * x.dtype.type(0), result)
 
 
-def _rounded(x: Any, exponent_bits: int, mantissa_bits: int) -> Any:
+def _rounded(x: Array, exponent_bits: int, mantissa_bits: int) -> Array:
     """To a format that is no dtype: the mantissa as a whole number, rounded half to even."""
     info = jnp.finfo(x.dtype)
     out, drop = x, info.nmant - mantissa_bits
@@ -103,7 +104,7 @@ def _rounded(x: Any, exponent_bits: int, mantissa_bits: int) -> Any:
     return jnp.where(jnp.isfinite(x), out, x)
 
 
-def lt_to(x: Any, y: Any) -> Any:
+def lt_to(x: Array, y: Array) -> Array:
     """The total order: -0 before 0, NaN last. The sign of NaN is not seen."""
     if not jnp.issubdtype(x.dtype, np.floating):
         return x < y
@@ -111,11 +112,11 @@ def lt_to(x: Any, y: Any) -> Any:
     return (x < y) | zeros | ((y != y) & (x == x))
 
 
-def le_to(x: Any, y: Any) -> Any:
+def le_to(x: Array, y: Array) -> Array:
     return ~lt_to(y, x)
 
 
-def eq_to(x: Any, y: Any) -> Any:
+def eq_to(x: Array, y: Array) -> Array:
     return ~(lt_to(x, y) | lt_to(y, x))
 
 
@@ -126,7 +127,7 @@ _TAIL = (-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573
 _TAIL += (-0.0076224613, 0.00943887047, 1.00167406, 2.83297682)
 
 
-def erf_inv(x: Any) -> Any:
+def erf_inv(x: Array) -> Array:
     """float32 and narrower; MindSpore's own kernel is wrong by 0.3 at the ends."""
     wide = x.astype(np.float32)
     w = -jnp.log1p(-wide * wide)
@@ -140,10 +141,12 @@ def erf_inv(x: Any) -> Any:
     return lax.select(jnp.abs(wide) == 1, ends, p * wide).astype(x.dtype)
 
 
-def _over_positions(reduction: Any) -> Any:
+def _over_positions(reduction: Callable[..., Array]) -> Callable[..., list[Array]]:
     """A collective over an axis that vmap has numbered; over named axes there is one device."""
 
-    def rewrite(*operands: Any, axes: Any, axis_index_groups: Any, **_: Any) -> list[Any]:
+    def rewrite(
+        *operands: Array, axes: Sequence[Any], axis_index_groups: Any, **_: Any
+    ) -> list[Array]:
         if axis_index_groups is not None:
             raise Declined
         where = tuple(axis for axis in axes if calls.is_position(axis))
@@ -152,14 +155,14 @@ def _over_positions(reduction: Any) -> Any:
     return rewrite
 
 
-def polygamma(n: Any, x: Any) -> Any:
+def polygamma(n: Array, x: Array) -> Array:
     """Digamma for 0, else ``(-1)**(n + 1) * n! * zeta(n + 1, x)``."""
     sign = jnp.where(n % 2 == 1, 1, -1).astype(x.dtype)
     derivative = sign * jnp.exp(lax.lgamma(n + 1)) * lax.zeta(n + 1, x)
     return jnp.where(n == 0, lax.digamma(x), derivative)
 
 
-def mul(x: Any, y: Any, *, out_dtype: Any) -> Any:
+def mul(x: Array, y: Array, *, out_dtype: np.dtype) -> Array:
     return x.astype(out_dtype) * y.astype(out_dtype)
 
 

@@ -7,11 +7,13 @@ the key is the first half of the state, and once more the upper half of the coun
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
+from jax.typing import DTypeLike
 
 from msckpt_jax.lowering.rewrites.declined import Declined
 
@@ -19,7 +21,9 @@ _HALF = np.uint32(0xFFFF)
 _SIXTEEN = np.uint32(16)
 
 
-def rng_bit_generator(state: Any, *, shape: Any, dtype: Any, algorithm: Any, **_: Any) -> Any:
+def rng_bit_generator(
+    state: Array, *, shape: Sequence[int], dtype: DTypeLike, algorithm: Any, **_: Any
+) -> list[Array]:
     """The next state and random bits; one word for each element, two for 64 bits."""
     supported = (lax.RandomAlgorithm.RNG_DEFAULT, lax.RandomAlgorithm.RNG_PHILOX)
     if algorithm not in supported or state.shape != (4,) or state.dtype != np.uint32:
@@ -38,7 +42,7 @@ def rng_bit_generator(state: Any, *, shape: Any, dtype: Any, algorithm: Any, **_
     return [jnp.stack([key[0], key[1], *after]), bits.reshape(shape)]
 
 
-def _plus(words: list[Any], count: Any) -> list[Any]:
+def _plus(words: list[Array], count: Array | np.uint32) -> list[Array]:
     """A number of several words, the lowest first, plus one of a word."""
     out = []
     for word in words:
@@ -48,7 +52,7 @@ def _plus(words: list[Any], count: Any) -> list[Any]:
     return out
 
 
-def _philox(counter: list[Any], k0: Any, k1: Any) -> list[Any]:
+def _philox(counter: list[Array], k0: Array, k1: Array) -> list[Array]:
     c0, c1, c2, c3 = counter
     for _ in range(10):
         high0, low0 = _product(c0, 0xD2511F53)
@@ -58,7 +62,7 @@ def _philox(counter: list[Any], k0: Any, k1: Any) -> list[Any]:
     return [c0, c1, c2, c3]
 
 
-def _product(a: Any, b: int) -> tuple[Any, Any]:
+def _product(a: Array, b: int) -> tuple[Array, Array]:
     """The upper and the lower word of a product of words, by their halves."""
     b0, b1 = np.uint32(b & 0xFFFF), np.uint32(b >> 16)
     a0, a1 = a & _HALF, a >> _SIXTEEN

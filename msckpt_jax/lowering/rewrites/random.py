@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 from jax.extend import random
 
 from msckpt_jax._compat import Aval, Equation, ShapedArray
@@ -58,7 +58,7 @@ def moves_keys(eqn: Equation) -> bool:
 def moved(primitive: Any) -> Callable[..., Any]:
     """The rewrite of a primitive that only moves keys: it moves each word of their data."""
 
-    def rewrite(*operands: Any, **params: Any) -> Any:
+    def rewrite(*operands: Array, **params: Any) -> Any:
         (first, *_) = (x for x in operands if is_key(x))
         axes = [-1 if is_key(x) else None for x in operands]
         words = [jax.random.key_data(x) if is_key(x) else x for x in operands]
@@ -68,7 +68,7 @@ def moved(primitive: Any) -> Callable[..., Any]:
     return rewrite
 
 
-def _each(keys: Any, function: Callable[..., Any], *operands: Any) -> Any:
+def _each(keys: Array, function: Callable[..., Any], *operands: Array) -> Array:
     """A function of one key's data, for all keys of an array."""
     for _ in range(keys.ndim):
         function = jax.vmap(function)
@@ -81,31 +81,31 @@ def _scheme(name: str) -> Any:
     return next(scheme for scheme in schemes if scheme.name == name)
 
 
-def random_bits(keys: Any, *, bit_width: int, shape: Any) -> Any:
+def random_bits(keys: Array, *, bit_width: int, shape: Sequence[int]) -> Array:
     scheme = _scheme(implementation(keys))
     return _each(keys, lambda key: scheme.random_bits(key, bit_width, shape))
 
 
-def random_split(keys: Any, *, shape: Any) -> Any:
+def random_split(keys: Array, *, shape: Sequence[int]) -> Array:
     name = implementation(keys)
     words = _each(keys, lambda key: _scheme(name).split(key, shape))
     return jax.random.wrap_key_data(words, impl=name)
 
 
-def random_fold_in(keys: Any, data: Any) -> Any:
+def random_fold_in(keys: Array, data: Array) -> Array:
     name = implementation(keys)
     words = _each(keys, _scheme(name).fold_in, data.astype(np.uint32))
     return jax.random.wrap_key_data(words, impl=name)
 
 
-def random_seed(seeds: Any, *, impl: Any) -> Any:
+def random_seed(seeds: Array, *, impl: Any) -> Array:
     seed = impl.seed
     for _ in range(seeds.ndim):
         seed = jax.vmap(seed)
     return jax.random.wrap_key_data(seed(seeds), impl=impl.name)
 
 
-def threefry2x32(k0: Any, k1: Any, x0: Any, x1: Any) -> Any:
+def threefry2x32(k0: Array, k1: Array, x0: Array, x1: Array) -> list[Array]:
     """Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 20 rounds."""
     keys = (k0, k1, k0 ^ k1 ^ np.uint32(0x1BD11BDA))
     rotations = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -119,7 +119,7 @@ def threefry2x32(k0: Any, k1: Any, x0: Any, x1: Any) -> Any:
     return [x0, x1]
 
 
-def iota_2x32_shape(*, shape: Any) -> Any:
+def iota_2x32_shape(*, shape: Sequence[int]) -> list[Array]:
     """Counters of 64 bits; the upper half is 0 below 2**32 elements."""
     low = lax.reshape(lax.iota(np.uint32, math.prod(shape)), shape)
     return [jnp.zeros(shape, np.uint32), low]

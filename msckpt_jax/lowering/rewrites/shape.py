@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from jax import lax
+from jax import Array, lax
 
 from msckpt_jax._compat import Atom, Equation, Literal
+from msckpt_jax.lowering.rewrites.peephole import Made, Shorter
 
 
-def pad(x: Any, value: Any, *, padding_config: Any) -> Any:
+def pad(x: Array, value: Array, *, padding_config: Sequence[tuple[Any, Any, int]]) -> Array:
     """Between elements: behind each one on an axis of its own. Less than nothing: cut off."""
     for axis, (_, _, interior) in enumerate(padding_config):
         if interior and x.shape[axis]:
@@ -22,7 +23,7 @@ def pad(x: Any, value: Any, *, padding_config: Any) -> Any:
     return lax.slice(x, starts, ends)
 
 
-def _spread(x: Any, value: Any, axis: int, gap: int) -> Any:
+def _spread(x: Array, value: Array, axis: int, gap: int) -> Array:
     shape = x.shape
     apart = [(0, 0, 0)] * (x.ndim + 1)
     apart[axis + 1] = (0, gap, 0)
@@ -31,16 +32,18 @@ def _spread(x: Any, value: Any, axis: int, gap: int) -> Any:
     return lax.slice_in_dim(x, 0, shape[axis] * (gap + 1) - gap, axis=axis)
 
 
-def broadcast_in_dim(x: Any, *, shape: Any, **_: Any) -> Any:
+def broadcast_in_dim(x: Array, *, shape: Sequence[Any], **_: Any) -> Array:
     """Axes of size 1 are added: nothing is repeated."""
     return lax.reshape(x, shape)
 
 
-def reshape(x: Any, *, new_sizes: Any, dimensions: Any, **_: Any) -> Any:
+def reshape(
+    x: Array, *, new_sizes: Sequence[Any], dimensions: Sequence[int] | None, **_: Any
+) -> Array:
     return lax.reshape(x if dimensions is None else lax.transpose(x, dimensions), new_sizes)
 
 
-def of_reshape(eqn: Equation, operands: Sequence[Atom], made: Mapping[Atom, Equation]) -> Any:
+def of_reshape(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | None:
     """Of several reshapes the last one counts."""
     if isinstance(operands[0], Literal) or eqn.params["dimensions"] is not None:
         return None

@@ -7,10 +7,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 
 
-def sort(*operands: Any, dimension: int, num_keys: int, **_: Any) -> Any:
+def sort(*operands: Array, dimension: int, num_keys: int, **_: Any) -> list[Array]:
     """By several keys: stable, by the last one first."""
     last = operands[0].ndim - 1
     moved = [lax.transpose(x, _swapped(last, dimension)) for x in operands]
@@ -19,9 +19,9 @@ def sort(*operands: Any, dimension: int, num_keys: int, **_: Any) -> Any:
         out = [lax.sort(keys[0])]
     else:
         *others, key = keys
-        _, order = _with_indices(key)
+        order = _with_indices(key)[1]
         for key in reversed(others):
-            _, again = _with_indices(_taken(key, order))
+            again = _with_indices(_taken(key, order))[1]
             order = _taken(order, again)
         out = [_taken(x, order) for x in moved]
     return [lax.transpose(x, _swapped(last, dimension)) for x in out]
@@ -33,7 +33,7 @@ def _swapped(last: int, axis: int) -> list[int]:
     return order
 
 
-def _parts(key: Any) -> list[Any]:
+def _parts(key: Array) -> list[Array]:
     if key.dtype == np.bool_:
         return [key.astype(np.uint8)]
     if jnp.issubdtype(key.dtype, np.complexfloating):
@@ -41,12 +41,12 @@ def _parts(key: Any) -> list[Any]:
     return [key]
 
 
-def _with_indices(key: Any) -> Any:
+def _with_indices(key: Array) -> tuple[Array, ...]:
     indices = lax.broadcasted_iota(np.int32, key.shape, key.ndim - 1)
     return lax.sort((key, indices), num_keys=1)
 
 
-def _taken(x: Any, order: Any) -> Any:
+def _taken(x: Array, order: Array) -> Array:
     """``x`` in this order along the last axis."""
     count = x.shape[-1]
     rows = lax.reshape(x, (x.size,)) if x.ndim > 1 else x
@@ -56,12 +56,14 @@ def _taken(x: Any, order: Any) -> Any:
     return rows.at[order].get(mode="promise_in_bounds")
 
 
-def top_k(x: Any, *, k: int, axis: int, **_: Any) -> Any:
+def top_k(x: Array, *, k: int, axis: int, **_: Any) -> list[Array]:
     order = _swapped(x.ndim - 1, axis)
     return [lax.transpose(out, order) for out in lax.top_k(lax.transpose(x, order), k)]
 
 
-def approx_top_k(x: Any, *, k: int, reduction_dimension: int, is_max_k: bool, **_: Any) -> Any:
+def approx_top_k(
+    x: Array, *, k: int, reduction_dimension: int, is_max_k: bool, **_: Any
+) -> list[Array]:
     """Exact, as on CPU."""
     axis = reduction_dimension % x.ndim
     if is_max_k:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax import Array, lax
+from jax.extend.core import ClosedJaxpr, Jaxpr, Primitive, jaxpr_as_fun
 
 from msckpt_jax.lowering.forms import outwards
 
@@ -32,7 +32,7 @@ class _Window(NamedTuple):
         sizes = zip(self.window_dimensions, self.window_strides, self.padding, strict=True)
         return [axis for axis, size in enumerate(sizes) if size != (1, 1, (0, 0))]
 
-    def is_of_images(self, x: Any) -> bool:
+    def is_of_images(self, x: Array) -> bool:
         return (
             jnp.issubdtype(x.dtype, np.floating)
             and len(self.moving) <= 2
@@ -41,14 +41,16 @@ class _Window(NamedTuple):
         )
 
 
-_Reducer: TypeAlias = Callable[[list, list], list]
+_Reducer: TypeAlias = Callable[[list[Array], list[Array]], list[Array]]
 
 
-def _pool(function: Callable[..., Any], neutral: Callable[[Any], Any]) -> Callable[..., Any]:
+def _pool(
+    function: Callable[[Array, Array], Array], neutral: Callable[[np.dtype], np.ndarray]
+) -> Callable[..., Array]:
     def combine(a: list, b: list) -> list:
         return [function(a[0], b[0])]
 
-    def rewrite(x: Any, **params: Any) -> Any:
+    def rewrite(x: Array, **params: Any) -> Array:
         window, value = _Window(**params), neutral(x.dtype)
         if any(not isinstance(n, int) for pair in window.padding for n in pair):
             x = lax.pad(x, value, [(low, high, 0) for low, high in window.padding])
@@ -60,21 +62,23 @@ def _pool(function: Callable[..., Any], neutral: Callable[[Any], Any]) -> Callab
     return rewrite
 
 
-def _least(dtype: Any) -> np.ndarray:
+def _least(dtype: np.dtype) -> np.ndarray:
     if dtype == np.bool_:
         return np.array(False)
     floating = jnp.issubdtype(dtype, np.floating)
     return np.array(-np.inf if floating else jnp.iinfo(dtype).min, dtype)
 
 
-def _greatest(dtype: Any) -> np.ndarray:
+def _greatest(dtype: np.dtype) -> np.ndarray:
     if dtype == np.bool_:
         return np.array(True)
     floating = jnp.issubdtype(dtype, np.floating)
     return np.array(np.inf if floating else jnp.iinfo(dtype).max, dtype)
 
 
-def _as_images(x: Any, value: Any, function: Callable[..., Any], window: _Window) -> Any:
+def _as_images(
+    x: Array, value: np.ndarray, function: Callable[[Array, Array], Array], window: _Window
+) -> Array:
     """The pooled axes last, all others in the places of batch and channels."""
     moving = window.moving
     others = [axis for axis in range(x.ndim) if axis not in moving]
@@ -96,7 +100,9 @@ def _as_images(x: Any, value: Any, function: Callable[..., Any], window: _Window
     return lax.transpose(out, np.argsort(order))
 
 
-def _folded(xs: Sequence[Any], values: Sequence[Any], combine: _Reducer, window: _Window) -> list:
+def _folded(
+    xs: Sequence[Array], values: Sequence[Any], combine: _Reducer, window: _Window
+) -> list[Array]:
     """Operands of one shape, padded with ``values``, then combined along each axis."""
     sides = zip(window.padding, window.base_dilation, strict=True)
     config = [(low, high, base - 1) for (low, high), base in sides]
@@ -113,7 +119,7 @@ def _folded(xs: Sequence[Any], values: Sequence[Any], combine: _Reducer, window:
     return out
 
 
-def _of_arrays(jaxpr: Any, consts: Any = ()) -> _Reducer:
+def _of_arrays(jaxpr: ClosedJaxpr | Jaxpr, consts: Sequence[Any] = ()) -> _Reducer:
     """A reducer of scalars as one of arrays."""
     scalars = jaxpr_as_fun(jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, consts))
 
@@ -125,13 +131,17 @@ def _of_arrays(jaxpr: Any, consts: Any = ()) -> _Reducer:
     return combine
 
 
-def reduce_window(*operands: Any, jaxpr: Any, consts: Any, **params: Any) -> Any:
+def reduce_window(
+    *operands: Array, jaxpr: ClosedJaxpr | Jaxpr, consts: Sequence[Any], **params: Any
+) -> list[Array]:
     xs, values = operands[: len(operands) // 2], operands[len(operands) // 2 :]
     combine = _of_arrays(jaxpr, consts)
     return combine(list(values), _folded(xs, values, combine, _Window(**params)))
 
 
-def reduce(*operands: Any, jaxpr: Any, dimensions: Sequence[int], **_: Any) -> Any:
+def reduce(
+    *operands: Any, jaxpr: ClosedJaxpr | Jaxpr, dimensions: Sequence[int], **_: Any
+) -> list[Array]:
     """Halves combined with halves, until one element is left."""
     xs, values = operands[: len(operands) // 2], operands[len(operands) // 2 :]
     combine = _of_arrays(jaxpr)
@@ -149,10 +159,10 @@ def reduce(*operands: Any, jaxpr: Any, dimensions: Sequence[int], **_: Any) -> A
     return combine(blank, [x[0] for x in parts]) if count else blank
 
 
-def _of_integers(function: Callable[[Any, Any], Any], initial: int) -> Callable[..., Any]:
+def _of_integers(function: Callable[[Any, Any], Array], initial: int) -> Callable[..., Array]:
     """Bitwise reductions, which targets have for bool only."""
 
-    def rewrite(x: Any, *, axes: Sequence[int], **_: Any) -> Any:
+    def rewrite(x: Array, *, axes: Sequence[int], **_: Any) -> Array:
         if function is lax.bitwise_xor and x.dtype == np.bool_:
             return lax.rem(jnp.sum(x, axes, np.int32), np.int32(2)).astype(np.bool_)
         value = np.array(initial).astype(x.dtype)
@@ -162,7 +172,7 @@ def _of_integers(function: Callable[[Any, Any], Any], initial: int) -> Callable[
     return rewrite
 
 
-def _patches(x: Any, value: Any, window: _Window, shape: Sequence[int]) -> list:
+def _patches(x: Array, value: np.ndarray, window: _Window, shape: Sequence[int]) -> list[Array]:
     """For each place in the window, in order, the elements that all windows have there."""
     x = lax.pad(x, value, [(low, high, 0) for low, high in window.padding])
     ends = [(n - 1) * step + 1 for n, step in zip(shape, window.window_strides, strict=True)]
@@ -172,7 +182,9 @@ def _patches(x: Any, value: Any, window: _Window, shape: Sequence[int]) -> list:
     ]
 
 
-def select_and_gather_add(tangents: Any, operand: Any, *, select_prim: Any, **params: Any) -> Any:
+def select_and_gather_add(
+    tangents: Array, operand: Array, *, select_prim: Primitive, **params: Any
+) -> Array:
     """The tangent of the window's selected element, the first of equal ones."""
     window = _Window(**params)
     ends = zip(operand.shape, window.padding, strict=True)
@@ -187,7 +199,9 @@ def select_and_gather_add(tangents: Any, operand: Any, *, select_prim: Any, **pa
     return out
 
 
-def select_and_scatter_add(source: Any, operand: Any, *, select_prim: Any, **params: Any) -> Any:
+def select_and_scatter_add(
+    source: Array, operand: Array, *, select_prim: Primitive, **params: Any
+) -> Array:
     """The source added to the window's selected element, the first of equal ones."""
     ones = (1,) * operand.ndim
     window = _Window(**params, base_dilation=ones, window_dilation=ones)
@@ -212,7 +226,7 @@ def select_and_scatter_add(source: Any, operand: Any, *, select_prim: Any, **par
     return out
 
 
-def _rejected(select_prim: Any, dtype: Any) -> Any:
+def _rejected(select_prim: Primitive, dtype: np.dtype) -> np.ndarray:
     return _least(dtype) if select_prim.name == "ge" else _greatest(dtype)
 
 

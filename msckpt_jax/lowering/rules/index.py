@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jax.extend.core import Jaxpr
 from jax.lax import GatherDimensionNumbers, GatherScatterMode, ScatterDimensionNumbers
 
 from msckpt_jax.errors import UnsupportedError
@@ -64,7 +65,7 @@ def _scatter(op: str) -> Rule:
         *,
         dimension_numbers: ScatterDimensionNumbers,
         mode: GatherScatterMode,
-        update_jaxpr: Any,
+        update_jaxpr: Jaxpr | None,
     ) -> Array:
         index, new, numbers = ctx.type(indices), ctx.type(updates).shape, dimension_numbers
         depth, batch = _depth(index), len(index.shape) - 1

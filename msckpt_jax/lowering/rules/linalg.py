@@ -87,7 +87,7 @@ def _eig(
     return [found[0], *ctx.run(turn, found[1:])]
 
 
-def _turned(vectors: Any) -> Any:
+def _turned(vectors: jax.Array) -> jax.Array:
     """As LAPACK's: the largest number of each column is real, so that real vectors are."""
     size = jnp.abs(vectors)
     rows = lax.broadcasted_iota(np.int32, size.shape, size.ndim - 2)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jax.typing import DTypeLike
 
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.values import Const, Dim, Tensor
@@ -115,7 +116,9 @@ def _concatenate(ctx: Context, *parts: Array, dimension: int) -> Array:
     return concatenated(ctx, list(parts), dimension, ctx.result)
 
 
-def _pad(ctx: Context, x: Array, value: Array, *, padding_config: Sequence[Any]) -> Array:
+def _pad(
+    ctx: Context, x: Array, value: Array, *, padding_config: Sequence[tuple[Any, Any, int]]
+) -> Array:
     if any(inner for _, _, inner in padding_config):
         raise UnsupportedError("padding between elements")
     return padded(ctx, x, value, [dims_of(pad[:2]) for pad in padding_config], ctx.result.shape)
@@ -167,7 +170,7 @@ def _iota(ctx: Context, *, dimension: int) -> Array:
     return broadcast(ctx, column, type.shape)
 
 
-def counted(ctx: Context, size: Dim, dtype: Any) -> Array:
+def counted(ctx: Context, size: Dim, dtype: DTypeLike) -> Array:
     """0, 1, 2, ... as a vector of that size."""
     if isinstance(size, int):
         return ctx.constant(np.arange(size).astype(dtype))

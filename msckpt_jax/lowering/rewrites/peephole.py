@@ -1,0 +1,16 @@
+"""What a peephole is: it looks at what made an equation's operands, and may know a shorter rewrite.
+
+``peephole(equation, operands, made)`` returns the rewrite and its operands, or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from msckpt_jax._compat import Atom, Equation
+
+#: The equations so far, by their results.
+Made: TypeAlias = Mapping[Atom, Equation]
+Shorter: TypeAlias = tuple[Callable[..., Any], list[Atom]]
+Peephole: TypeAlias = Callable[[Equation, list[Atom], Made], Shorter | None]
