@@ -12,6 +12,7 @@ import numpy as np
 
 from msckpt_jax._compat import Atom, Aval, Equation, Literal, ShapedArray
 from msckpt_jax.lowering import forms
+from msckpt_jax.lowering.rule import keywords
 
 #: Bytes of an array up to which it counts as known; larger ones are computed by the model.
 LIMIT = 1 << 20
@@ -47,9 +48,10 @@ def fold(eqn: Equation, operands: list[Atom]) -> list[Atom] | None:
     if not all(map(is_known, operands)) or not all(_bytes(aval) <= LIMIT for aval in avals):
         return None
     values = [atom.val for atom in operands if isinstance(atom, Literal)]
-    if name in _IN_NUMPY:
+    if name in _IN_NUMPY and eqn.params.keys() <= _TAKEN[name] | _IGNORED:
+        taken = {key: value for key, value in eqn.params.items() if key in _TAKEN[name]}
         with np.errstate(all="ignore"):
-            result = _IN_NUMPY[name](*values, **eqn.params)
+            result = _IN_NUMPY[name](*values, **taken)
     else:
         with jax.ensure_compile_time_eval():
             result = eqn.primitive.bind(*values, **eqn.params)
@@ -78,15 +80,16 @@ def _bytes(aval: Aval) -> float:
 
 
 # NumPy starts at once, where XLA compiles for each new shape. Only what NumPy computes bit for bit:
-# no conversion from float to integer out of range, no integer division by zero.
+# no conversion from float to integer out of range, no integer division by zero. An equation with a
+# parameter that is not known here is JAX's.
 
 
-def _apply(ufunc: np.ufunc, *operands: np.ndarray, **_: Any) -> Any:
+def _apply(ufunc: np.ufunc, *operands: np.ndarray) -> np.ndarray:
     return ufunc(*operands)
 
 
 def _broadcast_in_dim(
-    x: np.ndarray, *, shape: Sequence[int], broadcast_dimensions: Sequence[int], **_: Any
+    x: np.ndarray, *, shape: Sequence[int], broadcast_dimensions: Sequence[int]
 ) -> np.ndarray:
     sizes = [1] * len(shape)
     for n, axis in zip(x.shape, broadcast_dimensions, strict=True):
@@ -106,12 +109,12 @@ def _slice(
 
 
 def _reshape(
-    x: np.ndarray, *, new_sizes: Sequence[int], dimensions: Sequence[int] | None, **_: Any
+    x: np.ndarray, *, new_sizes: Sequence[int], dimensions: Sequence[int] | None
 ) -> np.ndarray:
     return np.reshape(x if dimensions is None else np.transpose(x, dimensions), new_sizes)
 
 
-def _iota(*, dtype: np.dtype, shape: Sequence[int], dimension: int, **_: Any) -> np.ndarray:
+def _iota(*, dtype: np.dtype, shape: Sequence[int], dimension: int) -> np.ndarray:
     sizes = [n if axis == dimension else 1 for axis, n in enumerate(shape)]
     return np.broadcast_to(np.arange(shape[dimension]).astype(dtype).reshape(sizes), shape)
 
@@ -145,6 +148,9 @@ _IN_NUMPY: dict[str, Callable[..., Any]] = {
     "squeeze": lambda x, *, dimensions: np.squeeze(x, dimensions),
     "transpose": lambda x, *, permutation: np.transpose(x, permutation),
 }
+_TAKEN = {name: keywords(function) or frozenset() for name, function in _IN_NUMPY.items()}
+#: Parameters that change nothing here: a canonical product is of one dtype.
+_IGNORED = frozenset({"sharding", "out_dtype"})
 #: Rewrites of these are long.
 _AT_ONCE = frozenset({"bitcast_convert_type"})
 _RUNS_LATER = frozenset({"ms_op", "cond", "while", "dim_as_value"})

@@ -58,7 +58,7 @@ class Rule(NamedTuple):
         Raises:
             UnsupportedError: a parameter that it does not take, and that is not ignored.
         """
-        names = _keywords(self.function) if params else frozenset()
+        names = keywords(self.function) if params else frozenset()
         if names is None:
             return params
         for name, value in params.items():
@@ -81,7 +81,7 @@ def rule_of(given: Rule | Callable[..., Any]) -> Rule:
 
 
 @functools.lru_cache(maxsize=4096)
-def _keywords(function: Callable[..., Any]) -> frozenset[str] | None:
+def keywords(function: Callable[..., Any]) -> frozenset[str] | None:
     """The names that a function takes by keyword; None where it takes all."""
     parameters = inspect.signature(function).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):

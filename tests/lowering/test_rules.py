@@ -19,6 +19,7 @@ from msckpt_jax import _compat
 from msckpt_jax._compat import ClosedJaxpr
 from msckpt_jax.api.export import lowered
 from msckpt_jax.errors import ExportError, UnsupportedError
+from msckpt_jax.lowering import folding
 from msckpt_jax.lowering.canonical import canonicalise
 from msckpt_jax.lowering.context import Context, Options
 from msckpt_jax.lowering.fusions import FUSIONS
@@ -48,6 +49,7 @@ MORE: tuple[tuple[Any, ...], ...] = (
     *((lambda x, f=f: f(x[0, 0], x), X)
       for f in (lax.igamma, lax.igammac, lax.igamma_grad_a, lax.zeta, lax.nextafter)),
     (lambda x: lax.betainc(x[0, 0], x, x), X),
+    (lambda x: lax.clamp(False, x > 1, True), X),
     (lambda n: lax.shift_right_arithmetic(n, n[0, 0]), N),
     *((lambda x, f=f: f(x, (0,)), NOTHING)
       for f in (lax.reduce_sum, lax.reduce_prod, lax.reduce_max, lax.reduce_min)),
@@ -234,3 +236,12 @@ def test_a_value_that_the_operator_does_not_compute(
     problem = _refusal(_with_parameter(function, x, name, **params))
     assert f": {name}: " in problem
     assert "does not know" not in problem
+
+
+def test_a_parameter_that_a_newer_jax_may_add_is_not_folded_away() -> None:
+    """JAX is asked, not NumPy: this JAX refuses what it does not know."""
+    (eqn,) = jax.make_jaxpr(lambda: lax.transpose_p.bind(N, permutation=(1, 0)))().eqns
+    atoms = [folding.literal(N, eqn.invars[0].aval)]
+    assert folding.fold(eqn, atoms) is not None
+    with pytest.raises(TypeError, match="foo"):
+        folding.fold(eqn.replace(params={**eqn.params, "foo": 3}), atoms)

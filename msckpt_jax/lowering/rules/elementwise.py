@@ -307,8 +307,9 @@ _ACCURATE = {
 }  # fmt: skip
 _ACCURACY = ("accuracy",)
 
-#: What guards of ``exact`` are made of.
-_EXTREME = ("NotEqual", "BroadcastTo", "Select")
+#: Comparisons of bools, and what guards of ``exact`` are made of.
+_MAXIMUM = ("Maximum", "LogicalOr", "NotEqual", "BroadcastTo", "Select")
+_MINIMUM = ("Minimum", "LogicalAnd", "NotEqual", "BroadcastTo", "Select")
 _QUOTIENT = (
     "TruncateDiv", "Equal", "BroadcastTo", "Select", "Abs", "Sign", "Mul", "Add", "Sub", "Less",
     "GreaterEqual", "RightShift", "BitwiseAnd", "BitwiseXor",
@@ -320,7 +321,7 @@ RULES: dict[str, Rule] = {
     **{name: of_full_shapes(op) for name, op in _FULL.items()},
     "abs": rule(_abs, "Abs", "ComplexAbs"),
     "cbrt": rule(_cbrt, "Abs", "Pow", "Sign", "Mul", ignores=_ACCURACY),
-    "clamp": rule(_clamp, "Maximum", "Minimum", *_EXTREME),
+    "clamp": rule(_clamp, *_MAXIMUM, *_MINIMUM),
     "conj": by_kind("input_dtype", c="Conj"),
     "convert_element_type": rule(
         _convert, "Real", "NotEqual", "LessEqual", "GreaterEqual", "BroadcastTo", "Select",
@@ -330,8 +331,8 @@ RULES: dict[str, Rule] = {
     "exp2": rule(_exp2, "Pow", ignores=_ACCURACY),
     "integer_pow": rule(_integer_pow, "Mul", "Div", "BroadcastTo"),
     "log1p": rule(_log1p, "Log1p", ignores=_ACCURACY),
-    "max": rule(_maximum, "Maximum", "LogicalOr", *_EXTREME),
-    "min": rule(_minimum, "Minimum", "LogicalAnd", *_EXTREME),
+    "max": rule(_maximum, *_MAXIMUM),
+    "min": rule(_minimum, *_MINIMUM),
     "mul": rule(_mul, "Mul"),
     "nextafter": rule(_nextafter, "NextAfter", "BroadcastTo"),
     "pow": rule(_pow, "Pow"),
