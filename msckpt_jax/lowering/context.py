@@ -66,7 +66,7 @@ class Context:
         options: how the export is done.
         result: the type of the first result of the equation whose rule runs.
         results: the types of all its results.
-        avals: JAX's types of its operands, in which dynamic sizes can be computed with.
+        avals: JAX's types of its operands, with whose dynamic sizes JAX can compute.
     """
 
     def __init__(self, root: Root, graph: Graph):

@@ -23,8 +23,8 @@ HARMLESS = {
     **dict.fromkeys(("indices_are_sorted", "unique_indices"), "promises that save XLA work"),
     "enable_eigvec_derivs": "derivatives are taken before the export",
     "fill_value": "it stands for what is out of bounds, and nothing is",
-    "is_stable": "the operators are stable, and may be",
-    "sort_eigenvalues": "the operator sorts them, and may",
+    "is_stable": "the operators are stable, as JAX allows in any case",
+    "sort_eigenvalues": "the operator sorts them, as JAX allows in any case",
     "update_consts": "``update_jaxpr`` is none, or says what the primitive's name says",
     **dict.fromkeys(
         ("dtype", "index_dtype", "input_dtype", "k", "new_dtype", "new_sizes",
