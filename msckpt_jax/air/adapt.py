@@ -12,7 +12,7 @@ from msckpt_jax._protos.ge_ir_pb2 import ModelDef
 from msckpt_jax.air.builder import Builder
 from msckpt_jax.air.narrowing import NARROW
 from msckpt_jax.air.rows import ROWS
-from msckpt_jax.air.rows.row import Ints, Row, product
+from msckpt_jax.air.rows.row import Ints, product
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Const, Operand, Parameter, Size, Tensor, Value, values_of

@@ -16,8 +16,8 @@ from msckpt_jax.api import targets
 from msckpt_jax.api.exported import Exported
 from msckpt_jax.checkpoint import cipher, writer
 from msckpt_jax.errors import ExportError
-from msckpt_jax.lowering.rule import Rule
 from msckpt_jax.lowering.lowered import lowered
+from msckpt_jax.lowering.rule import Rule
 from msckpt_jax.lowering.target import Target, Written
 from msckpt_jax.lowering.trace import Traced, trace
 from msckpt_jax.lowering.wanted import Lowering, Wanted
