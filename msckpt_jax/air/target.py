@@ -24,6 +24,8 @@ from msckpt_jax.lowering.target import Option, Target, Verdict
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Wanted
 
+#: Primitives that GE has no operator for.
+_LACKING = ("hessenberg", "householder_product", "igamma_grad_a", "schur", "tridiagonal")
 #: The names that ``atc --soc_version`` knows, of the smallest chip of each kind.
 SOC_VERSIONS = {"Ascend910B": "Ascend910B1", "Ascend310P": "Ascend310P3", "Ascend910": "Ascend910A"}
 
@@ -118,10 +120,6 @@ def _check_soc(soc: Any) -> None:
         raise ValueError(f"soc is for AIR and one of {', '.join(SOCS)}, not {soc!r}")
 
 
-def _algorithms(jaxpr: Any, exact: bool) -> Mapping[str, Any]:
-    return {**algorithms.AIR, **(algorithms.EXACT if exact else {})}
-
-
 TARGET = Target(
     name="AIR",
     suffix=".air",
@@ -136,7 +134,7 @@ TARGET = Target(
     },
     verify_options=("soc",),
     keep=("cumprod", "cumsum", "erf_inv"),
-    algorithms=_algorithms,
+    algorithms={name: algorithms.ALGORITHMS[name] for name in _LACKING},
     operators=ROWS.keys(),
     vocabulary="GE",
 )

@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Set
 
+from msckpt_jax.api import targets
 from msckpt_jax.cli import common
+from msckpt_jax.lowering.algorithms import complex as pairs
+from msckpt_jax.lowering.rewrites import REWRITES
+from msckpt_jax.lowering.rules import RULES
+from msckpt_jax.lowering.target import Target
 
 DESCRIPTION = """\
 The JAX primitives that `msckpt export` knows: those that have a lowering rule of their own, and
@@ -26,42 +31,39 @@ def run(args: argparse.Namespace) -> int:
     if args.markdown:
         print(markdown(), end="")
         return 0
-    out = common.table("primitive", *TARGETS)
-    for name, found in coverage().items():
-        out.add_row(name, *found)
+    out = common.table("primitive", *targets.NAMES)
+    for name, columns in coverage().items():
+        out.add_row(name, *columns)
     common.console().print(out)
     return 0
 
 
-#: A column each.
-TARGETS = ("MINDIR", "AIR", "ONNX")
 #: Operators that need no row: control flow, and what only ``target="cpu"`` asks for.
 _WITHOUT_ROW = frozenset({"If", "While", "Im2Col"})
 
 
-def coverage() -> dict[str, tuple[str, ...]]:
-    """How each target has a primitive, by the primitive's name."""
-    from msckpt_jax.air import rows as air
-    from msckpt_jax.lowering import algorithms
-    from msckpt_jax.lowering.algorithms import complex as pairs
-    from msckpt_jax.lowering.rewrites import REWRITES
-    from msckpt_jax.lowering.rules import RULES
-    from msckpt_jax.onnx import rows as onnx
+def coverage() -> dict[str, list[str]]:
+    """Return how each target has a primitive, by the primitive's name."""
+    formats = [*targets.every()]
+    primitives = {*RULES, *REWRITES, *(name for format in formats for name in format.algorithms)}
+    primitives |= {name for format in formats for name in format.algorithms64}
+    return {
+        name: [_column(name, format) for format in formats]
+        for name in sorted(primitives - {"ms_op"})
+    }
 
-    found = {}
-    for name in sorted({*RULES, *REWRITES, *algorithms.ALGORITHMS} - {"ms_op"}):
-        how = _how(name in RULES, name in REWRITES or name in algorithms.MINDIR)
-        used = RULES[name].operators if name in RULES else frozenset()
-        in_air, in_onnx = (_adapted(how, used, rows.keys()) for rows in (air.ROWS, onnx.ROWS))
-        if name in algorithms.AIR:
-            in_air = _how(False, True)
-        if name in algorithms.LACKING:
-            in_onnx = _how(False, True)
-        elif name in algorithms.FLOAT64 or (in_onnx != "rule" and name in pairs.REWRITES):
-            in_onnx = _how(in_onnx != "no", True)
-        other = "in part" if name in REWRITES else "no"  # some of its forms
-        found[name] = (how, *(other if one == "no" else one for one in (in_air, in_onnx)))
-    return found
+
+def _column(name: str, format: Target) -> str:
+    if name in format.algorithms:
+        return _how(False, True)
+    how = _how(name in RULES, name in REWRITES)
+    if format.operators is not None:
+        how = _adapted(how, RULES[name].operators if name in RULES else set(), format.operators)
+    in_pairs = not format.complex and how != "rule" and name in pairs.REWRITES
+    if name in format.algorithms64 or in_pairs:
+        how = _how(how != "no", True)
+    # Some forms of a primitive that is rewritten have other operators.
+    return "in part" if how == "no" and name in REWRITES else how
 
 
 def _how(has_rule: bool, is_rewritten: bool) -> str:
@@ -71,14 +73,14 @@ def _how(has_rule: bool, is_rewritten: bool) -> str:
 
 
 def _adapted(how: str, used: Set[str], rows: Set[str]) -> str:
-    """How a format has it that takes MindSpore's operators by rows of its own."""
+    """Return how a format that has rows for some of MindSpore's operators has a primitive."""
     if used <= rows | _WITHOUT_ROW:
         return how
     return "in part" if used & rows else "no"
 
 
 def markdown() -> str:
-    rows = [f"| `{name}` | {' | '.join(found)} |" for name, found in coverage().items()]
+    rows = [f"| `{name}` | {' | '.join(columns)} |" for name, columns in coverage().items()]
     head = [
         "# JAX primitives that can be exported",
         "",
@@ -88,7 +90,7 @@ def markdown() -> str:
         'their own; "in part" is where some of those that a rule uses have none, so that some '
         "dtypes or forms are refused.",
         "",
-        f"| primitive | {' | '.join(TARGETS)} |",
-        "|---" * (1 + len(TARGETS)) + "|",
+        f"| primitive | {' | '.join(targets.NAMES)} |",
+        "|---" * (1 + len(targets.NAMES)) + "|",
     ]
     return "\n".join([*head, *rows, ""])

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from msckpt_jax import _compat
+from msckpt_jax._compat import ClosedJaxpr
 from msckpt_jax.graph import check
 from msckpt_jax.graph.graph import Graph
+from msckpt_jax.lowering import algorithms as library
 from msckpt_jax.lowering import pairs
 from msckpt_jax.lowering.canonical import canonicalise
 from msckpt_jax.lowering.context import Options
 from msckpt_jax.lowering.lower import lower
+from msckpt_jax.lowering.rewrites import Rewrite
 from msckpt_jax.lowering.rules import RULES
 from msckpt_jax.lowering.target import Target
 from msckpt_jax.lowering.trace import Traced
@@ -25,7 +31,7 @@ def lowered(traced: Traced, target: Target, how: Lowering) -> Graph:
     rules = dict(how.rules or {})
     keep = (*rules, *target.keep)
     jaxpr, weights = traced.jaxpr, traced.weights
-    algorithms = target.algorithms(jaxpr, how.exact)
+    algorithms = _algorithms(jaxpr, target, how.exact)
     if not target.complex and pairs.needed(jaxpr):
         jaxpr = pairs.split(canonicalise(jaxpr, fuse=False, rewrites=algorithms, keep=keep))
         weights = {name: pairs.stored(value) for name, value in weights.items()}
@@ -41,3 +47,10 @@ def lowered(traced: Traced, target: Target, how: Lowering) -> Graph:
     graph = lower(jaxpr, weights, list(traced.inputs), options)
     check.check(graph, kernels=target.kernels)
     return graph
+
+
+def _algorithms(jaxpr: ClosedJaxpr, target: Target, exact: bool) -> Mapping[str, Rewrite]:
+    """Return the rewrites for what a target lacks, of the dtypes that are there."""
+    exactly = library.EXACT if exact else {}
+    wide = target.algorithms64 if target.algorithms64 and _compat.is_wide(jaxpr) else {}
+    return {**wide, **target.algorithms, **exactly}

@@ -6,12 +6,11 @@ Each of ``mindir``, ``air`` and ``onnx`` offers such an object as ``target.TARGE
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msckpt_jax._compat import ClosedJaxpr
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.lowering.fusions import Fusion
@@ -85,8 +84,8 @@ class Target:
         verify_options: the names of those options that ``verify`` heeds.
         kernels: whether the graph keeps to the dtypes that MindSpore's CPU has kernels for.
         keep: primitives that the format has operators for, though MindSpore's CPU lacks them.
-        algorithms: returns rewrites for the primitives that the format lacks; takes the jaxpr,
-            and whether the export is exact.
+        algorithms: rewrites for the primitives that the format lacks.
+        algorithms64: those that it lacks for 64-bit dtypes.
         rewrites: further rewrites, for exports with fusions.
         fusions: operators that only this format fuses.
         complex: whether the format has complex dtypes; else each such array becomes a pair.
@@ -110,11 +109,12 @@ class Target:
     verify_options: tuple[str, ...] = ()
     kernels: bool = False
     keep: tuple[str, ...] = ()
-    algorithms: Callable[[ClosedJaxpr, bool], Mapping[str, Rewrite]]
+    algorithms: Mapping[str, Rewrite] = field(default_factory=dict)
+    algorithms64: Mapping[str, Rewrite] = field(default_factory=dict)
     rewrites: Mapping[str, Rewrite] = field(default_factory=dict)
     fusions: Sequence[Fusion] = ()
     complex: bool = True
-    operators: Collection[str] | None = None
+    operators: Set[str] | None = None
     vocabulary: str = "MindSpore"
     export: Callable[[Traced, Path, Wanted, Lowering, Callable[[], Graph]], Written] | None = None
     describe: Callable[[Any], tuple[Any, Any]] | None = None

@@ -20,6 +20,8 @@ from msckpt_jax.lowering.wanted import Wanted
 from msckpt_jax.mindir import inspection, reader, runner, source, writer
 from msckpt_jax.mindir.source import DecMode
 
+#: Primitives that MindSpore has no operator for.
+_LACKING = ("hessenberg", "schur", "tridiagonal")
 #: What to know where an operator is used.
 _NOTES = {
     "Eig": "eig: the eigenvalues come in MindSpore's order, their vectors with other signs or "
@@ -84,10 +86,6 @@ def verify(file: Path, *, dec_key: bytes | None, dec_mode: str) -> Verdict:
     return Verdict(True, [*notes, f"{file}: {facts}"])
 
 
-def _algorithms(jaxpr: Any, exact: bool) -> Mapping[str, Any]:
-    return {**algorithms.MINDIR, **(algorithms.EXACT if exact else {})}
-
-
 def _describe(dataset: Any) -> tuple[Any, Any]:
     from msckpt_jax.mindir import dataset as datasets  # the transforms, only where they are used
 
@@ -113,7 +111,7 @@ TARGET = Target(
         "user_info": Option(None, check=text_mapping("user_info")),
     },
     kernels=True,
-    algorithms=_algorithms,
+    algorithms={name: algorithms.ALGORITHMS[name] for name in _LACKING},
     describe=_describe,
     cipher=source.encryption,
     recognises=inspection.recognises,

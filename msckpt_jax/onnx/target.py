@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Never
 
@@ -109,10 +109,6 @@ def _check_engine(engine: Any) -> None:
         raise ValueError(f"engine must be one of {ENGINES}, not {engine!r}")
 
 
-def _algorithms(jaxpr: Any, exact: bool) -> Mapping[str, Any]:
-    return algorithms.needed(jaxpr)
-
-
 _ENGINE = "whether jax2onnx may make it; auto: where our own rows lack"
 TARGET = Target(
     name="ONNX",
@@ -128,7 +124,8 @@ TARGET = Target(
         "engine": Option("auto", _ENGINE, ENGINES, _check_engine),
         "user_info": Option(None, check=text_mapping("user_info")),
     },
-    algorithms=_algorithms,
+    algorithms=algorithms.ALGORITHMS,
+    algorithms64=algorithms.FLOAT64,
     rewrites=fusions.REWRITES,
     fusions=fusions.FUSIONS,
     complex=False,

@@ -11,8 +11,6 @@ from typing import Any
 
 from jax import Array
 
-from msckpt_jax import _compat
-from msckpt_jax._compat import ClosedJaxpr
 from msckpt_jax.lowering.algorithms import (
     convolutions,
     eigen,
@@ -34,23 +32,13 @@ def _sized(rewrite: Rewrite) -> Rewrite:
     return checked
 
 
-#: Where onnxruntime lacks a kernel for float64 only.
-FLOAT64: Mapping[str, Rewrite] = {**convolutions.FLOAT64, **elementary.FLOAT64}
-#: What ONNX has no operator for.
-LACKING: Mapping[str, Rewrite] = {
+#: The algorithms, for all dtypes; each target names the primitives that it lacks.
+ALGORITHMS: Mapping[str, Rewrite] = {
     **elementary.REWRITES,
     **special.REWRITES,
     **{name: _sized(each) for name, each in (eigen.REWRITES | matrices.REWRITES).items()},
 }
-ALGORITHMS: Mapping[str, Rewrite] = {**FLOAT64, **LACKING}
-
-#: For MindSpore, which lacks these, and for GE, which lacks two more.
-MINDIR = {name: LACKING[name] for name in ("hessenberg", "schur", "tridiagonal")}
-AIR = {**MINDIR, **{name: LACKING[name] for name in ("householder_product", "igamma_grad_a")}}
+#: Algorithms for float64 alone, for which runtimes lack kernels of operators that they have.
+FLOAT64: Mapping[str, Rewrite] = {**convolutions.FLOAT64, **elementary.FLOAT64}
 #: MindSpore's operator divides by a pivot that is zero.
-EXACT = {"lu": LACKING["lu"]}
-
-
-def needed(jaxpr: ClosedJaxpr) -> Mapping[str, Rewrite]:
-    """The algorithms that a jaxpr may need: asking each equation takes its time."""
-    return ALGORITHMS if _compat.is_wide(jaxpr) else LACKING
+EXACT: Mapping[str, Rewrite] = {"lu": ALGORITHMS["lu"]}
