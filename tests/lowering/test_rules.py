@@ -17,16 +17,18 @@ from jax import lax
 
 from msckpt_jax import _compat
 from msckpt_jax._compat import ClosedJaxpr
-from msckpt_jax.api.export import lowered
+from msckpt_jax.api import targets
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.lowering import folding
 from msckpt_jax.lowering.canonical import canonicalise
 from msckpt_jax.lowering.context import Context, Options
 from msckpt_jax.lowering.fusions import FUSIONS
 from msckpt_jax.lowering.lower import lower
+from msckpt_jax.lowering.lowered import lowered
 from msckpt_jax.lowering.rule import HARMLESS
 from msckpt_jax.lowering.rules import RULES
 from msckpt_jax.lowering.trace import trace
+from msckpt_jax.lowering.wanted import Lowering
 from msckpt_jax.onnx import fusions
 from tests import exporting
 from tests.air import primitives
@@ -119,7 +121,7 @@ def _lower(function: Any, *inputs: Any, file_format: str = "MINDIR", **how: Any)
     wide = any(x.dtype in _WIDE for x in jax.tree.leaves(inputs))
     with jax.enable_x64(wide), warnings.catch_warnings(), contextlib.suppress(ExportError):
         warnings.simplefilter("ignore")  # JAX's own notes: complex to real, no 64 bits
-        lowered(trace(function, inputs), file_format, **how)
+        lowered(trace(function, inputs), targets.named(file_format), Lowering(**how))
 
 
 _WIDE = ("int64", "uint64", "float64", "complex128")
