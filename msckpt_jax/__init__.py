@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from msckpt_jax.graph.function import MindIRFunction as MindIRFunction
     from msckpt_jax.parallel.layout import Layout as Layout
     from msckpt_jax.parallel.merged import MergedCheckpoint as MergedCheckpoint
+    from msckpt_jax.parallel.needed import rank_list_for_transform as rank_list_for_transform
     from msckpt_jax.parallel.preview import plan_transform as plan_transform
     from msckpt_jax.parallel.slices import merge_sliced_parameter as merge_sliced_parameter
     from msckpt_jax.parallel.slices import restore_group_info_list as restore_group_info_list
+    from msckpt_jax.parallel.stages import merge_pipeline_strategys as merge_pipeline_strategys
     from msckpt_jax.parallel.strategy import build_searched_strategy as build_searched_strategy
-    from msckpt_jax.parallel.transform import merge_pipeline_strategys as merge_pipeline_strategys
-    from msckpt_jax.parallel.transform import rank_list_for_transform as rank_list_for_transform
     from msckpt_jax.parallel.transform import (
         transform_checkpoint_by_rank as transform_checkpoint_by_rank,
     )
@@ -89,11 +89,11 @@ _HOME = {
     "load_param_into_net": "api.into",
     "load_param_into_tree": "api.into",
     "load_segmented_checkpoints": "api.load_parts",
-    "merge_pipeline_strategys": "parallel.transform",
+    "merge_pipeline_strategys": "parallel.stages",
     "merge_sliced_parameter": "parallel.slices",
     "open_checkpoint": "checkpoint.file",
     "plan_transform": "parallel.preview",
-    "rank_list_for_transform": "parallel.transform",
+    "rank_list_for_transform": "parallel.needed",
     "restore_group_info_list": "parallel.slices",
     "resume": "training.resume",
     "safetensors_to_ckpt": "api.convert",

@@ -47,6 +47,17 @@ class FileError(ValueError):
 class CheckpointError(FileError):
     """A CheckPoint file, or a tree to be saved as one, is not what it has to be."""
 
+    def within(self, file: Any, name: str | None = None) -> CheckpointError:
+        """The problem with the names of file and parameter, unless it has them."""
+        return CheckpointError(
+            self.problem,
+            file=self.file or file,
+            offset=self.offset,
+            name=self.name or name,
+            expected=self.expected,
+            found=self.found,
+        )
+
 
 class AirError(FileError):
     """An AIR file is not what it has to be."""

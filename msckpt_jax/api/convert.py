@@ -6,17 +6,18 @@ import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-from msckpt_jax.checkpoint import copying
+from msckpt_jax.checkpoint import copying, formats
 from msckpt_jax.checkpoint.file import open_checkpoint
+from msckpt_jax.checkpoint.formats.format import Format
 from msckpt_jax.checkpoint.records import File
+from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.parallel import checks, rank_records
 
 
 def ckpt_to_safetensors(
-    file_path: Any,
-    save_path: Any = None,
+    file_path: PathLike,
+    save_path: PathLike | None = None,
     name_map: Mapping[str, str] | None = None,
     file_name_regex: str | None = None,
     processes_num: int = 1,
@@ -33,28 +34,30 @@ def ckpt_to_safetensors(
     Raises:
         CheckpointError: a file holds strings or is damaged. ValueError: wrong paths.
     """
-    _convert(file_path, save_path, name_map, file_name_regex, processes_num, "ckpt", "safetensors")
+    old, new = formats.CKPT, formats.SAFETENSORS
+    _convert(file_path, save_path, name_map, file_name_regex, processes_num, old, new)
 
 
 def safetensors_to_ckpt(
-    file_path: Any,
-    save_path: Any = None,
+    file_path: PathLike,
+    save_path: PathLike | None = None,
     name_map: Mapping[str, str] | None = None,
     file_name_regex: str | None = None,
     processes_num: int = 1,
 ) -> None:
     """The other way round of :func:`ckpt_to_safetensors`, with the same arguments."""
-    _convert(file_path, save_path, name_map, file_name_regex, processes_num, "safetensors", "ckpt")
+    old, new = formats.SAFETENSORS, formats.CKPT
+    _convert(file_path, save_path, name_map, file_name_regex, processes_num, old, new)
 
 
 def _convert(
-    file_path: Any,
-    save_path: Any,
-    name_map: Any,
+    file_path: PathLike,
+    save_path: PathLike | None,
+    name_map: Mapping[str, str] | None,
     regex: str | None,
     jobs: int,
-    old: str,
-    new: str,
+    old: Format,
+    new: Format,
 ) -> None:
     if name_map is not None and not isinstance(name_map, Mapping):
         raise ValueError(f"name_map must be a dict, not {type(name_map).__name__}")
@@ -64,18 +67,19 @@ def _convert(
     source = Path(file_path)
     if source.is_dir():
         root = source
-        files = sorted(f for d in source.glob("rank*") if d.is_dir() for f in d.glob(f"*.{old}"))
+        folders = [folder for folder in source.glob("rank*") if folder.is_dir()]
+        files = sorted(file for folder in folders for file in folder.glob(f"*{old.suffix}"))
     else:
         root, files = source.parent, [source]
     files = [f for f in files if regex is None or re.search(regex, f.name)]
-    if not files or any(f.suffix != f".{old}" for f in files):
-        raise ValueError(f"{file_path} is no .{old} file and holds none in rank* folders")
+    if not files or any(f.suffix != old.suffix for f in files):
+        raise ValueError(f"{file_path} is no {old.suffix} file and holds none in rank* folders")
 
     def one(path: Path) -> None:
         file = open_checkpoint(path)
         found = [copying.renamed(file, name, (name_map or {}).get(name, name)) for name in file]
         folder = Path(save_path or root) / path.parent.relative_to(root)
-        rank_records.write_files([File(folder / f"{path.stem}.{new}", found)])
+        rank_records.write_files([File(folder / f"{path.stem}{new.suffix}", found)])
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         list(pool.map(one, files))

@@ -14,7 +14,7 @@ from jax.extend import source_info_util
 
 from msckpt_jax.api import targets
 from msckpt_jax.api.exported import Exported
-from msckpt_jax.checkpoint import cipher, writer
+from msckpt_jax.checkpoint import cipher, formats, writer
 from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering.lowered import lowered
 from msckpt_jax.lowering.rule import Rule
@@ -27,7 +27,7 @@ source_info_util.register_exclusion(__file__)
 
 #: Devices that an export can be for.
 DEVICES = (None, "cpu")
-_OTHER_SUFFIXES = {*targets.SUFFIXES, ".ckpt", ".safetensors"}
+_OTHER_SUFFIXES = {*targets.SUFFIXES, *formats.SUFFIXES}
 
 
 def export(

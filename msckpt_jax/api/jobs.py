@@ -3,48 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msckpt_jax.checkpoint import plan as planning
-from msckpt_jax.checkpoint import writer
-from msckpt_jax.checkpoint.formats import ckpt, safetensors
+from msckpt_jax.checkpoint import formats, writer
+from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.parallel import hosts, strategy
-
-FORMATS = ("ckpt", "safetensors")
+from msckpt_jax.parallel.layout import Layout
 
 
 class Job(NamedTuple):
     """How files are written once the tree has become records.
 
     When the files hold shards, ``layouts`` says how, and one process writes ``strategy_file``.
-    ``metadata`` goes to the header of safetensors.
     """
 
     format: str
-    remove_redundancy: bool | None
-    slice_bytes: int
+    how: How
     options: writer.Options
     strategy_file: Path | None = None
-    layouts: Mapping[str, Any] | None = None
-    metadata: Mapping[str, str] | None = None
+    layouts: Mapping[str, Layout] | None = None
 
 
 def run(files: list[File], job: Job, may_gather: bool = False) -> None:
     """Write files as ``job`` says; ``may_gather`` as in :func:`hosts.write`."""
-    # The check sum of safetensors stands in the header, which the plan holds.
-    options = job.options._replace(crc=job.options.crc and job.format == "ckpt")
     for file in files:
-        plan = make_plan(file.records, job)
+        plan = formats.plan(job.format, file.records, job.how)
         if job.layouts is not None:
             Path(file.target).parent.mkdir(exist_ok=True)
-            writer.write(file.target, plan, options)
+            writer.write(file.target, plan, job.options)
         elif hosts.needed(file.records):
-            hosts.write(file.target, plan, file.records, options, may_gather)
+            hosts.write(file.target, plan, file.records, job.options, may_gather)
         else:
-            writer.write(file.target, plan, options)
+            writer.write(file.target, plan, job.options)
     if job.strategy_file is not None:
         strategy.write(job.strategy_file, job.layouts or {})
 
@@ -58,23 +51,10 @@ def check_spanning(found: list[Record], job: Job) -> None:
             "arrays that span processes cannot be encrypted while they are saved; do it "
             "afterwards with `msckpt convert --enc-key-file`"
         )
-    if job.options.crc and job.format == "safetensors":
-        raise ValueError("a safetensors file of many processes has no check sum; save as ckpt")
-
-
-def make_plan(found: list[Record], job: Job) -> planning.Plan:
-    if job.format == "ckpt":
-        return ckpt.ckpt(found, job.slice_bytes)
-
-    def checksum(parts: Iterable[planning.Part]) -> int:
-        return writer.checksum(parts, job.options.threads)
-
-    return safetensors.plan(
-        found,
-        checksum=checksum if job.options.crc else None,
-        remove_redundancy=job.remove_redundancy,
-        extra=job.metadata,
-    )
+    if job.how.check_sum and not formats.named(job.format).check_sum_last:
+        raise ValueError(
+            f"a {job.format} file of many processes has no check sum; save as {formats.DEFAULT}"
+        )
 
 
 def target_path(name: Any, format: str) -> Any:

@@ -7,31 +7,34 @@ from pathlib import Path
 from typing import Any
 
 from msckpt_jax.api import into
+from msckpt_jax.checkpoint import formats
 from msckpt_jax.checkpoint.choice import choice
 from msckpt_jax.checkpoint.entries import Entry
-from msckpt_jax.checkpoint.file import open_checkpoint
+from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
 from msckpt_jax.checkpoint.parameters import Parameters
 from msckpt_jax.checkpoint.records import File
+from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.names import key_tag
-from msckpt_jax.parallel import checks, rank_records, transform
+from msckpt_jax.parallel import checks, rank_records
 from msckpt_jax.parallel.merged import MergedCheckpoint
 from msckpt_jax.parallel.placement import plan_of
+from msckpt_jax.parallel.strategy import StrategyLike
 
 
 def load_distributed_checkpoint(
     network: Any,
-    checkpoint_filenames: Sequence[Any] | None = None,
-    predict_strategy: Any = None,
-    train_strategy_filename: Any = None,
+    checkpoint_filenames: Sequence[PathLike] | None = None,
+    predict_strategy: StrategyLike | None = None,
+    train_strategy_filename: StrategyLike | None = None,
     strict_load: bool = False,
     dec_key: bytes | None = None,
     dec_mode: str = "AES-GCM",
-    format: str = "ckpt",
-    unified_safetensors_dir: Any = None,
-    dst_safetensors_dir: Any = None,
+    format: str = formats.DEFAULT,
+    unified_safetensors_dir: PathLike | None = None,
+    dst_safetensors_dir: PathLike | None = None,
     rank_id: int | None = None,
-    output_format: str = "safetensors",
+    output_format: str = formats.SAFETENSORS.name,
     name_map: Mapping[str, str] | None = None,
     max_process_num: int = 64,
     return_param_dict: bool = False,
@@ -69,14 +72,10 @@ def load_distributed_checkpoint(
         CheckpointError: files are missing, or do not fit the strategy.
         ValueError: arguments that contradict each other.
     """
-    if format == "ckpt":
+    if formats.to_write(format) is formats.CKPT:
         source = _trained(checkpoint_filenames, train_strategy_filename, dec_key, dec_mode)
-    elif format == "safetensors":
-        if unified_safetensors_dir is None:
-            raise ValueError("format='safetensors' needs unified_safetensors_dir")
-        source = _Parts(Path(unified_safetensors_dir), name_map or {})
     else:
-        raise ValueError(f"format must be 'ckpt' or 'safetensors', not {format!r}")
+        source = _unified(unified_safetensors_dir, name_map or {})
     if return_param_dict:
         return Parameters(source, list(source))
     if network is not None:
@@ -84,15 +83,14 @@ def load_distributed_checkpoint(
         return True
     if dst_safetensors_dir is None:
         raise ValueError("without a network, dst_safetensors_dir is needed")
-    if output_format not in transform.FORMATS:
-        raise ValueError(f"output_format must be 'ckpt' or 'safetensors', not {output_format!r}")
+    suffix = formats.to_write(output_format, "output_format").suffix
     target = plan_of(predict_strategy)
     if rank_id is not None:
         checks.check_rank(rank_id, target)
     ranks = range(target.ranks if target else 1) if rank_id is None else [rank_id]
     files = [
         File(
-            Path(dst_safetensors_dir) / f"rank_{rank}" / f"net.{output_format}",
+            Path(dst_safetensors_dir) / f"rank_{rank}" / f"net{suffix}",
             rank_records.rank_records(source, target, rank),
         )
         for rank in ranks
@@ -102,10 +100,14 @@ def load_distributed_checkpoint(
 
 
 def _trained(
-    files: Sequence[Any] | None, strategy_file: Any, key: bytes | None, mode: str
+    files: Sequence[PathLike] | None,
+    strategy_file: StrategyLike | None,
+    key: bytes | None,
+    mode: str,
 ) -> MergedCheckpoint:
     if not files or strategy_file is None:
-        raise ValueError("format='ckpt' needs checkpoint_filenames and train_strategy_filename")
+        needed = "checkpoint_filenames and train_strategy_filename"
+        raise ValueError(f"format={formats.CKPT.name!r} needs {needed}")
     plan = plan_of(strategy_file)
     assert plan is not None
     if len(files) != plan.ranks:
@@ -118,21 +120,15 @@ def _trained(
     return MergedCheckpoint(dict(enumerate(files)), strategy_file, dec_key=key, dec_mode=mode)
 
 
-class _Parts(MergedCheckpoint):
-    """The safetensors files of a folder as one CheckPoint; ``names`` to names in the files."""
-
-    def __init__(self, folder: Path, names: Mapping[str, str]):
-        files = sorted(folder.glob("*.safetensors"))
-        if not files:
-            raise CheckpointError("no safetensors files in the folder", file=folder)
-        self.path, self.plan, self.format = str(folder), None, "safetensors"
-        self._parts = {}
-        self.files = {i: open_checkpoint(file) for i, file in enumerate(files)}
-        back = {there: here for here, there in names.items()}
-        for file in self.files.values():
-            found = [_called(e, back.get(e.name, e.name)) for e in file.entries.values()]
-            file.entries = {entry.name: entry for entry in found}
-        self.entries = {n: e for file in self.files.values() for n, e in file.entries.items()}
+def _unified(folder: PathLike | None, names: Mapping[str, str]) -> CheckpointFile:
+    """The files of a folder as one CheckPoint; ``names`` to names in the files."""
+    if folder is None:
+        raise ValueError(f"format={formats.SAFETENSORS.name!r} needs unified_safetensors_dir")
+    file = open_checkpoint(folder)
+    back = {there: here for here, there in names.items()}
+    found = [_called(entry, back.get(entry.name, entry.name)) for entry in file.entries.values()]
+    file.entries = {entry.name: entry for entry in found}
+    return file
 
 
 def _called(entry: Entry, name: str) -> Entry:
@@ -141,7 +137,7 @@ def _called(entry: Entry, name: str) -> Entry:
 
 
 def load_segmented_checkpoints(
-    ckpt_file_dir: Any,
+    ckpt_file_dir: PathLike,
     net: Any = None,
     strict_load: bool = False,
     filter_prefix: str | Sequence[str] | None = None,
@@ -160,9 +156,10 @@ def load_segmented_checkpoints(
     folder = Path(ckpt_file_dir)
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
-    files = sorted(folder.glob("*.ckpt"))
+    suffix = formats.CKPT.suffix
+    files = sorted(folder.glob(f"*{suffix}"))
     if not files:
-        raise CheckpointError("no .ckpt file in the folder", file=folder)
+        raise CheckpointError(f"no {suffix} file in the folder", file=folder)
     chosen = choice(filter_prefix, specify_prefix, choice_func)
     out: dict[str, Any] = {}
     for file in files:

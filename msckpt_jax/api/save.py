@@ -4,36 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 
 from msckpt_jax import progress as meters
 from msckpt_jax.api import background
-from msckpt_jax.api.jobs import (
-    FORMATS,
-    Job,
-    check_folder,
-    check_spanning,
-    make_plan,
-    run,
-    target_path,
-)
-from msckpt_jax.checkpoint import cipher, records, snapshot, writer
+from msckpt_jax.api.jobs import Job, check_folder, check_spanning, run, target_path
+from msckpt_jax.api.save_options import check_amounts, check_options
+from msckpt_jax.checkpoint import formats, records, snapshot, writer
 from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.records import File, Record
+from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.conventions import saving
 from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.parallel import hosts, ranks, strategy
 from msckpt_jax.progress import Progress
 
-_ASYNC = (False, True, "thread", "process")
-_ALIGN = 16  # the largest element
-
 
 def save_checkpoint(
     save_obj: Any,
-    ckpt_file_name: Any,
+    ckpt_file_name: PathLike | IO[bytes],
     integrated_save: bool = True,
     async_save: bool | str = False,
     append_dict: Mapping[str, Any] | None = None,
@@ -41,10 +33,10 @@ def save_checkpoint(
     enc_mode: str = "AES-GCM",
     choice_func: Callable[[str], bool] | None = None,
     crc_check: bool = False,
-    format: str = "ckpt",
+    format: str = formats.DEFAULT,
     *,
     remove_redundancy: bool | None = None,
-    strategy_file: Any = None,
+    strategy_file: PathLike | None = None,
     durable: bool = True,
     slice_bytes: int = planning.SLICE_BYTES,
     threads: int = writer.THREADS,
@@ -120,7 +112,7 @@ def save_checkpoint(
     if progress is True and async_save:
         raise ValueError("progress=True is for a save that you wait for; give a function instead")
     mode = check_options(async_save, append_dict, enc_key, enc_mode, choice_func, crc_check, format)
-    _check_amounts(integrated_save, slice_bytes, threads, timeout)
+    check_amounts(integrated_save, slice_bytes, threads, timeout)
     target = target_path(ckpt_file_name, format)
     background.settle()
     chosen = choice_func or (lambda name: True)
@@ -132,8 +124,8 @@ def save_checkpoint(
         found += records.of_append(append_dict)
     records.check_tags(found)
     key = b"" if mode is None else mode.check_key(enc_key, "enc_key")
-    options = writer.Options(crc_check, mode, key, durable, threads, timeout=timeout)
-    job = Job(format, remove_redundancy, slice_bytes, options)
+    how = How(slice_bytes, crc_check, remove_redundancy, threads=threads)
+    job = Job(format, how, writer.Options(mode, key, durable, threads, timeout=timeout))
     files = [File(target, found)]
     if integrated_save and hosts.needed(found):
         check_spanning(found, job)
@@ -154,9 +146,8 @@ def _start(files: list[File], job: Job, async_save: bool | str) -> background.As
     if not async_save:
         run(files, job, may_gather=True)
         return None
-    if job.format == "safetensors":
-        for file in files:  # refuse now, not in the thread
-            make_plan(file.records, job._replace(options=writer.Options()))
+    for file in files:  # refuse now, not in the thread
+        formats.named(job.format).check(file.records)
     if async_save == "process":
         if hasattr(files[0].target, "write"):
             raise TypeError("async_save='process' needs a path, not an open file")
@@ -171,54 +162,10 @@ def _rank_files(
     """A file for each rank of this process, and where the strategy goes (process 0 writes it)."""
     if not isinstance(target, Path):
         raise ValueError(f"integrated_save=False needs a path on a local file system, not {target}")
-    parts, layouts = ranks.split(found, bool(job.remove_redundancy))
+    parts, layouts = ranks.split(found, bool(job.how.remove_redundancy))
     # Without redundancy a rank may have nothing to write, and nobody can load an empty file.
     files = [File(ranks.rank_path(target, rank), part) for rank, part in parts.items() if part]
-    path = Path(strategy_file or target.parent / "strategy.ckpt")
+    path = Path(strategy_file or target.parent / strategy.FILE)
     strategy.encode(path, layouts)  # refuse before anything is written
     mine = path if jax.process_index() == 0 else None
     return files, job._replace(strategy_file=mine, layouts=layouts)
-
-
-def _check_amounts(integrated_save: Any, slice_bytes: int, threads: int, timeout: float) -> None:
-    if not isinstance(integrated_save, bool):
-        raise TypeError(f"integrated_save must be bool, not {type(integrated_save).__name__}")
-    if slice_bytes < _ALIGN or slice_bytes % _ALIGN:
-        raise ValueError(f"slice_bytes must be a multiple of {_ALIGN}, not {slice_bytes}")
-    if threads < 1 or timeout <= 0:
-        raise ValueError(f"threads and timeout must be positive, not {threads} and {timeout}")
-
-
-def check_options(
-    async_save: Any,
-    append_dict: Any,
-    enc_key: Any,
-    enc_mode: Any,
-    choice_func: Any,
-    crc_check: Any,
-    format: Any,
-) -> cipher.Mode | None:
-    """Refuse wrong arguments before anything is touched; the cipher mode if one is asked for."""
-    if format not in FORMATS:
-        raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
-    if not isinstance(async_save, bool | str):
-        raise TypeError(f"async_save must be bool or str, not {type(async_save).__name__}")
-    if async_save not in _ASYNC:
-        raise ValueError(f"async_save must be 'thread' or 'process', not {async_save!r}")
-    if append_dict is not None and not isinstance(append_dict, Mapping):
-        raise TypeError(f"append_dict must be a dict, not {type(append_dict).__name__}")
-    if choice_func is not None and not callable(choice_func):
-        raise TypeError("choice_func must be callable")
-    if not isinstance(crc_check, bool):
-        raise TypeError(f"crc_check must be bool, not {type(crc_check).__name__}")
-    mode = cipher.mode_named(enc_mode, "enc_mode")
-    if enc_key is None:
-        return None
-    if format == "safetensors":
-        raise ValueError("safetensors files are not encrypted: save as ckpt, or without enc_key")
-    if crc_check:
-        raise ValueError(
-            "crc_check cannot be combined with enc_key: MindSpore could not read the file. "
-            "AES-GCM verifies the contents by itself"
-        )
-    return mode

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msckpt_jax import boxes, dtypes, names
-from msckpt_jax.checkpoint.source import RemoteBytes, RemotePiece
+from msckpt_jax.checkpoint.source import Joined, RemoteBytes, RemotePiece
 from msckpt_jax.errors import CheckpointError
 
 #: ``tensor_type`` of MapTensors: MindSpore writes NumPy's names there.
@@ -19,11 +19,15 @@ _MAP_TYPES = {
 
 
 class Stored(NamedTuple):
-    """A tensor in a file: its bytes are the concatenation of ``spans`` (start, stop)."""
+    """A tensor in a file: its bytes are the concatenation of ``spans`` (start, stop).
+
+    Where no file has these bytes, ``source`` gives parts of the tensor when it is indexed.
+    """
 
     type: str
     shape: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
+    source: Any = None
 
     @property
     def nbytes(self) -> int:
@@ -122,6 +126,8 @@ def string(data: Any, entry: Entry) -> str:
 
 def joined(data: Any, tensor: Stored) -> Any:
     """The bytes of a tensor: a view when they lie in one piece."""
+    if tensor.source is not None:
+        return array(data, tensor).tobytes()
     if len(tensor.spans) == 1:
         start, stop = tensor.spans[0]
         return data[start:stop]
@@ -131,6 +137,8 @@ def joined(data: Any, tensor: Stored) -> Any:
 def pieces(data: Any, tensor: Stored) -> list[boxes.Piece]:
     """The tensor as pieces that are views of the file, in the dtype in which it is stored."""
     dtype, shape = tensor.row.stored, tensor.shape
+    if tensor.source is not None:
+        return [(boxes.whole(shape), tensor.source)]
     size = dtype.itemsize
     if any((stop - start) % size for start, stop in tensor.spans):  # cut within an element
         array = np.frombuffer(joined(data, tensor), dtype).reshape(shape)
@@ -148,7 +156,20 @@ def pieces(data: Any, tensor: Stored) -> list[boxes.Piece]:
     return out
 
 
+def array(data: Any, tensor: Stored) -> np.ndarray:
+    """The whole tensor in the dtype in which it is stored: a view when it lies in one piece."""
+    parts = pieces(data, tensor)
+    whole = boxes.whole(tensor.shape)
+    view = boxes.view(parts, whole)
+    if view is None:
+        view = np.empty(tensor.shape, tensor.row.stored)
+        boxes.gather(parts, whole, view)
+    return view
+
+
 def _piece(data: Any, start: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    if isinstance(data, Joined):
+        data, start = data.at(start)
     if isinstance(data, RemoteBytes):
         return RemotePiece(data, start, shape, dtype)
     return np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape)

@@ -11,12 +11,12 @@ import numpy as np
 
 from msckpt_jax import boxes
 from msckpt_jax.checkpoint import writer
+from msckpt_jax.checkpoint.plan import CHUNK_BYTES
 from msckpt_jax.checkpoint.records import on_host
 from msckpt_jax.errors import CheckpointError
 
 #: XLA takes host buffers of this alignment as they are, without another copy.
 _ALIGN = 64
-_BLOCK = 8 << 20
 #: Bytes on their way to accelerators at one time.
 _IN_FLIGHT = 256 << 20
 
@@ -105,10 +105,10 @@ def _put(batch: Sequence[_Reading]) -> list[jax.Array]:
 
 def _read_box(request: Request, box: boxes.Box, pool: ThreadPoolExecutor) -> np.ndarray:
     out = _aligned(boxes.shape_of(box), request.dtype)
-    if out.nbytes <= _BLOCK:
+    if out.nbytes <= CHUNK_BYTES:
         boxes.gather(request.pieces, box, out)
         return out
-    limit = max(1, _BLOCK // out.itemsize)
+    limit = max(1, CHUNK_BYTES // out.itemsize)
 
     def one(part: boxes.Box) -> None:
         boxes.gather(request.pieces, part, out[boxes.slices(part, box)])

@@ -7,7 +7,7 @@ into units of bounded size that can be written in any order, by any number of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -17,10 +17,13 @@ from msckpt_jax.checkpoint.records import Tensor
 
 #: MindSpore cuts tensors here (train/serialization.py, SLICE_SIZE); every reader joins them.
 SLICE_BYTES = 512 << 20
-#: What one chunk holds at most, hence the memory that one writing thread needs.
+#: What one chunk holds at most, hence the memory that one thread needs: the window of everything
+#: that copies piece by piece. Large enough that a call or a seek costs nothing beside the bytes.
 CHUNK_BYTES = 8 << 20
 #: POSIX guarantees that many buffers in one vectored write on Linux.
 _MAX_BUFFERS = 1024
+#: A chunk, 16 bytes more for each buffer that has to be aligned, and a cipher's last block.
+STAGING_BYTES = CHUNK_BYTES + 32 * 1024
 
 
 class Range(NamedTuple):
@@ -46,8 +49,11 @@ Part: TypeAlias = bytes | np.ndarray | memoryview | Range
 
 
 class Plan(NamedTuple):
+    """The parts of a file and their ``nbytes``; ``trailer`` makes what follows of their CRC32."""
+
     parts: list[Part]
     nbytes: int
+    trailer: Callable[[int], bytes] | None = None
 
 
 class Chunk(NamedTuple):

@@ -2,48 +2,116 @@
 
 from __future__ import annotations
 
+import bisect
 import collections
+import itertools
 import mmap
 import os
+import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from etils import epath
 
 from msckpt_jax import boxes
 from msckpt_jax.checkpoint import writer
 from msckpt_jax.errors import CheckpointError
 
+#: Paths, local or any that ``etils.epath`` knows.
+PathLike: TypeAlias = str | os.PathLike[str]
 
-def open_source(name: Any) -> memoryview | RemoteBytes:
+
+class Source(NamedTuple):
+    """What a path stands for: the ``data`` of a file, or the sorted ``names`` in a folder.
+
+    ``data`` is indexed with ints and slices, as a memoryview is; it is None for a folder.
+    """
+
+    path: Path | epath.Path
+    data: Any
+    names: Sequence[str] = ()
+
+
+def opened(name: PathLike) -> Source:
+    """Open a file, or list a folder.
+
+    Raises:
+        CheckpointError: the file is empty.
+        FileNotFoundError: there is neither a file nor a folder.
+    """
+    if not isinstance(name, str | os.PathLike):
+        raise TypeError(f"ckpt_file_name must be a path, not {type(name).__name__}")
+    path = writer.path_of(name)
+    if path.is_dir():
+        return Source(path, None, sorted(entry.name for entry in path.iterdir()))
+    data = _mapped(path) if isinstance(path, Path) else RemoteBytes(path)
+    if not len(data):
+        raise CheckpointError("the file is empty", file=path)
+    return Source(path, data)
+
+
+def open_source(name: PathLike) -> Any:
     """The content of a file as something that is indexed with ints and slices.
 
     Raises:
         CheckpointError: a folder, or an empty file.
         FileNotFoundError: there is no such file.
     """
-    if not isinstance(name, str | os.PathLike):
-        raise TypeError(f"ckpt_file_name must be a path, not {type(name).__name__}")
-    path = writer.path_of(name)
-    if path.is_dir():
-        ranks = any(path.glob("rank_*"))
-        hint = "; load_checkpoint reads its rank files with strategy=FILE" if ranks else ""
-        raise CheckpointError(f"this is a folder, not a CheckPoint file{hint}", file=path)
-    if not isinstance(path, Path):
-        remote = RemoteBytes(path)
-        if not len(remote):
-            raise CheckpointError("the file is empty", file=path)
-        return remote
+    source = opened(name)
+    if source.data is None:
+        raise is_folder(source)
+    return source.data
+
+
+def is_folder(source: Source, hint: str = "") -> CheckpointError:
+    """The error for a folder where a file is needed; ``hint`` goes on after a semicolon."""
+    if any(name.startswith("rank_") for name in source.names):
+        hint = "load_checkpoint reads its rank files with strategy=FILE"
+    problem = "this is a folder, not a CheckPoint file"
+    return CheckpointError(f"{problem}; {hint}" if hint else problem, file=source.path)
+
+
+def _mapped(path: Path) -> memoryview:
     with open(path, "rb") as file:
         if not os.fstat(file.fileno()).st_size:
-            raise CheckpointError("the file is empty", file=path)
+            return memoryview(b"")
         try:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except (ValueError, OSError):  # a pipe or another special file
-            data = file.read()
-    if not data:
-        raise CheckpointError("the file is empty", file=path)
-    return memoryview(data)
+            return memoryview(file.read())
+
+
+class Joined:
+    """Several files as one range of bytes; a slice lies within one of them."""
+
+    def __init__(self, files: Sequence[Any]):
+        self._files = files
+        self.starts = [0, *itertools.accumulate(map(len, files))]
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    def __getitem__(self, index: slice) -> Any:
+        start, stop, _ = index.indices(len(self))
+        data, at = self.at(start)
+        return data[at : at + stop - start]
+
+    def at(self, start: int) -> tuple[Any, int]:
+        """The file in which a byte lies, and where."""
+        number = min(bisect.bisect_right(self.starts, start), len(self._files)) - 1
+        return self._files[number], start - self.starts[number]
+
+    def close(self) -> None:
+        for data in self._files:
+            close(data)
+
+
+def close(data: Any) -> None:
+    """Close what is not mapped; arrays that were read keep a mapping alive."""
+    if not isinstance(data, memoryview):
+        data.close()
 
 
 class RemoteBytes:
@@ -56,11 +124,16 @@ class RemoteBytes:
         self._file = path.open("rb")
         self._size = path.stat().length
         self._blocks: collections.OrderedDict[int, bytes] = collections.OrderedDict()
+        self._lock = threading.Lock()  # a file has one position, and threads read
 
     def __len__(self) -> int:
         return self._size
 
     def __getitem__(self, index: Any) -> Any:
+        with self._lock:
+            return self._get(index)
+
+    def _get(self, index: Any) -> Any:
         if isinstance(index, int):
             number, at = divmod(index, self.BLOCK)
             return self._block(number)[at]

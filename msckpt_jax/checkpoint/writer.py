@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from etils import epath
 
-from msckpt_jax.checkpoint import atomic, cipher, crc, wire
+from msckpt_jax.checkpoint import atomic, cipher, crc
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Chunk, Part, Plan
 from msckpt_jax.progress import Progress
@@ -45,7 +45,6 @@ class Options(NamedTuple):
     ``timeout`` is the seconds after which a process that others wait for is taken for dead.
     """
 
-    crc: bool = False
     mode: cipher.Mode | None = None
     key: bytes = b""
     durable: bool = True
@@ -60,6 +59,7 @@ def write(target: Any, plan: Plan, options: Options) -> None:
     Paths are replaced atomically. Targets that cannot be written at offsets (remote file systems,
     pipes, open files) get the same bytes in order, one bounded piece after the other.
     """
+    assert plan.trailer is None or options.mode is None  # MindSpore could not read that
     if hasattr(target, "write"):
         _stream(plan, options, target.write)
         return
@@ -117,8 +117,7 @@ def in_threads(work: Callable[[_T], _R], items: Iterable[_T], threads: int) -> I
 def staging(local: threading.local) -> np.ndarray:
     """The window of this thread, reused from chunk to chunk."""
     if not hasattr(local, "window"):
-        # 16 bytes more for each buffer that has to be aligned, and for a cipher's last block.
-        local.window = np.empty(planning.CHUNK_BYTES + 32 * 1024, np.uint8)
+        local.window = np.empty(planning.STAGING_BYTES, np.uint8)
     return local.window
 
 
@@ -146,12 +145,12 @@ def _plain(fd: int, plan: Plan, options: Options, threads: int) -> None:
 
     def one(chunk: Chunk) -> tuple[int, int]:
         found = write_chunk(fd, chunk, options, local)
-        return crc.of_buffers(found) if options.crc else 0, chunk.nbytes
+        return crc.of_buffers(found) if plan.trailer else 0, chunk.nbytes
 
     reserve(fd, plan.nbytes)
     sums = list(in_threads(one, planning.chunks(plan.parts), threads))
-    if options.crc:
-        os.pwrite(fd, wire.crc_trailer(crc.join(sums)), plan.nbytes)
+    if plan.trailer:
+        os.pwrite(fd, plan.trailer(crc.join(sums)), plan.nbytes)
 
 
 def write_chunk(fd: int, chunk: Chunk, options: Options, local: threading.local) -> list:
@@ -203,11 +202,11 @@ def _stream(plan: Plan, options: Options, put: Callable[[Any], Any]) -> None:
         found = planning.buffers(chunk, staging(local))
         for data in found:
             put(planning.as_bytes(data))
-        if options.crc:
+        if plan.trailer:
             sums.append((crc.of_buffers(found), chunk.nbytes))
         _report(options.progress, chunk.nbytes)
-    if options.crc:
-        put(wire.crc_trailer(crc.join(sums)))
+    if plan.trailer:
+        put(plan.trailer(crc.join(sums)))
 
 
 def _write_remote(path: Any, plan: Plan, options: Options) -> None:

@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from msckpt_jax import display
-from msckpt_jax.checkpoint.file import CheckpointFile, encryption
+from msckpt_jax.checkpoint.encryption import encryption
+from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.display import size as size
 from msckpt_jax.errors import FileError
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 from pathlib import Path
@@ -14,10 +13,8 @@ import numpy as np
 
 from msckpt_jax import dtypes, progress
 from msckpt_jax.api import convert_model, jobs, targets
-from msckpt_jax.checkpoint import cipher, copying, records, writer
-from msckpt_jax.checkpoint import plan as planning
-from msckpt_jax.checkpoint.file import CheckpointFile
-from msckpt_jax.checkpoint.formats import safetensors
+from msckpt_jax.checkpoint import cipher, copying, formats, metadata, records, writer
+from msckpt_jax.checkpoint.formats.format import Format, How
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.cli import common, options
 from msckpt_jax.errors import CheckpointError
@@ -31,7 +28,9 @@ Write the parameters of one CheckPoint to another, in another format:
   FILE.ckpt, FILE.safetensors   a file
   a folder of rank_0, rank_1    MindSpore's rank files; as a source with their --strategy, as
                                 a target with --to, the layout
-  any other folder              an Orbax checkpoint (of its steps, name one: run/1000)
+  any other folder              as a source safetensors files with or without an index, as
+                                Hugging Face's libraries write them (an index may be named, too);
+                                else an Orbax checkpoint (of its steps, name one: run/1000)
 
 Tensors are copied piece by piece, so that memory stays small for any size. The custom metadata
 of Orbax become metadata of safetensors, or entries named `metadata.KEY` of a .ckpt, and back.
@@ -52,6 +51,7 @@ EXAMPLES = """\
   msckpt convert model.ckpt half.ckpt --dtype bfloat16
   msckpt convert model.ckpt flax.ckpt --rename '^backbone\\.=' --rename 'gamma$=scale'
   msckpt convert plain.ckpt secret.ckpt --enc-key-file key.bin --enc-mode AES-GCM
+  msckpt convert Qwen3-0.6B/ model.ckpt
   msckpt convert run/1000 model.ckpt --filter '^params'
   msckpt convert run/1000 ranks/ --to saved
   msckpt convert run/1000 mesh/ --to 'x=2,y=4; kernel$=x,y'
@@ -111,11 +111,13 @@ def run(args: argparse.Namespace) -> int:
     source = _source(args)
     if args.to is not None:
         return _to_ranks(args, source)
-    format = os.path.splitext(args.target)[1].removeprefix(".")
+    format = formats.of_path(args.target)
     work = _work(args, source, format)
-    to_file = format in jobs.FORMATS
-    (_to_file if to_file else _to_orbax)(args, work)
-    what = format if to_file else "an Orbax checkpoint"
+    if format is None:
+        _to_orbax(args, work)
+    else:
+        _to_file(args, work, format)
+    what = "an Orbax checkpoint" if format is None else format.name
     print(f"{args.target}: {what}, {len(work.records)} entries, {common.size(work.nbytes)}")
     return 0
 
@@ -137,36 +139,33 @@ def _model(args: argparse.Namespace, source: Target) -> int:
 
 def _source(args: argparse.Namespace) -> Any:
     """The source as a mapping with ``entries`` and ``pieces``, whatever it is."""
-    if not os.path.isdir(args.source):
-        return common.open_sound_file(args, args.source)
-    from msckpt_jax.interop import orbax_directory
-
-    if args.strategy is not None or any(Path(args.source).glob("rank_*")):
-        if args.strategy is None:
-            raise ValueError(f"{args.source} holds rank files: give their --strategy")
+    in_ranks = os.path.isdir(args.source) and any(Path(args.source).glob("rank_*"))
+    if args.strategy is None and in_ranks:
+        raise ValueError(f"{args.source} holds rank files: give their --strategy")
+    if args.strategy is not None and os.path.isdir(args.source):
         return merged.open_ranks(args.source, args.strategy, **common.rank_secrets(args))
-    return orbax_directory.OrbaxDirectory(args.source)
+    return common.open_sound_file(args, args.source)
 
 
-def _to_file(args: argparse.Namespace, work: Work) -> None:
-    target = jobs.target_path(args.target, format := args.target.rpartition(".")[2])
+def _to_file(args: argparse.Namespace, work: Work, format: Format) -> None:
+    target = jobs.target_path(args.target, format.name)
     # Not from the environment: that a file may be decrypted does not ask for an encrypted copy.
     key = None if args.enc_key_file is None else common.key_of(args.enc_key_file)
     mode = None if key is None else cipher.mode_named(args.enc_mode, "--enc-mode")
-    if mode is not None and (args.crc or format == "safetensors"):
+    if mode is not None and (args.crc or not format.encryption):
         raise ValueError("encryption goes with .ckpt only, and without --crc")
     checked = b"" if mode is None else mode.check_key(key, "--enc-key-file")
     jobs.check_folder(target)
-    metadata = {key: _text(value) for key, value in work.metadata.items()}
     with progress.bar("convert", work.nbytes) as advance:
-        options = writer.Options(args.crc, mode, checked, progress=advance)
-        job = jobs.Job(format, None, planning.SLICE_BYTES, options, metadata=metadata)
+        how = How(check_sum=args.crc, metadata=work.metadata)
+        job = jobs.Job(format.name, how, writer.Options(mode, checked, progress=advance))
         jobs.run([File(target, work.records)], job)
 
 
 def _to_orbax(args: argparse.Namespace, work: Work) -> None:
     if args.crc or args.enc_key_file:
-        raise ValueError("--crc and --enc-key-file are for .ckpt and .safetensors files")
+        suffixes = " and ".join(formats.SUFFIXES)
+        raise ValueError(f"--crc and --enc-key-file are for {suffixes} files")
     from msckpt_jax.interop import orbax_directory
 
     with progress.bar("convert", work.nbytes) as advance:
@@ -178,9 +177,11 @@ def _to_ranks(args: argparse.Namespace, source: Any) -> int:
         raise ValueError("--to goes with no option that changes the entries; convert the files")
     layouts = None
     if args.to == "saved":
-        if not hasattr(source, "layouts"):
+        if getattr(source, "shardings", None) is None:
             raise ValueError("--to saved is for sources of Orbax, which notes the shardings")
-        layouts = source.layouts()
+        from msckpt_jax.interop import orbax_directory
+
+        layouts = orbax_directory.layouts(source)
     elif "=" in args.to:
         layouts = meshspec.parse(args.to, source.entries)
     folder = Path(args.target)
@@ -188,61 +189,39 @@ def _to_ranks(args: argparse.Namespace, source: Any) -> int:
         raise ValueError(f"{folder} holds rank files already; convert to a new folder")
     target = placement.plan_of(args.to if layouts is None else layouts)
     common.warn_of_strings(rank_records.strings_left_out(source, target))
-    files = rank_records.plan_files(source, target, folder, "rank", ".ckpt")
+    files = rank_records.plan_files(source, target, folder, "rank", formats.CKPT.suffix)
     total = sum(record.nbytes for file in files for record in file.records)
     with progress.bar("convert", total) as advance:
         rank_records.write_files(files, progress=advance)
     if layouts is not None:
-        strategy.write(folder / "strategy.ckpt", layouts)
+        strategy.write(folder / strategy.FILE, layouts)
     print(f"{folder}: {len(files)} rank files, {common.size(total)}")
     return 0
 
 
-def _work(args: argparse.Namespace, source: Any, format: str) -> Work:
+def _work(args: argparse.Namespace, source: Any, format: Format | None) -> Work:
+    """What is written to a file of a format, or to Orbax."""
     chosen, rename = common.choose(args.filter), _renaming(args.rename)
     found: list[Record] = []
-    metadata = _metadata_of(source)
+    about = dict(getattr(source, "custom_metadata", {}))
+    has_metadata = format is None or format.metadata
     for entry in source.entries.values():
         if not chosen(entry.name):
             continue
-        if entry.type == dtypes.STRING and format != "ckpt" and entry.name.startswith(_METADATA):
-            metadata[entry.name.removeprefix(_METADATA)] = _value(source[entry.name])
+        if entry.type == dtypes.STRING and has_metadata and entry.name.startswith(_METADATA):
+            about[entry.name.removeprefix(_METADATA)] = metadata.value(source[entry.name])
             continue
-        if entry.type == dtypes.STRING and format == "safetensors":
+        if entry.type == dtypes.STRING and format is not None and not format.strings:
             common.warn_of_strings([entry.name])
             continue
         record = copying.record_of(source, entry.name, _FLOATS.get(args.dtype))
         found.append(record._replace(tag=rename(record.tag)))
     if not found:
         raise CheckpointError("nothing is left to convert", file=source.path)
-    if format == "ckpt":
-        found += [records.of_value(_METADATA + k, _text(v)) for k, v in metadata.items()]
+    if not has_metadata:
+        found += [records.of_value(_METADATA + k, metadata.text(v)) for k, v in about.items()]
     records.check_tags(found)
-    return Work(found, metadata)
-
-
-def _metadata_of(source: Any) -> dict[str, Any]:
-    """Metadata of Orbax, and of safetensors what is neither MindSpore's nor the library's."""
-    found = getattr(source, "metadata", {})
-    if not isinstance(source, CheckpointFile):
-        return dict(found)
-    ours = safetensors.RESERVED | source.entries.keys()
-    return {key: _value(text) for key, text in found.items() if key not in ours}
-
-
-def _text(value: Any) -> str:
-    """A metadata value as text: strings as they are, unless they would be read as JSON."""
-    if not isinstance(value, str):
-        return json.dumps(value)
-    return json.dumps(value) if _value(value) != value else value
-
-
-def _value(text: str) -> Any:
-    """Undo :func:`_text`."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    return Work(found, about)
 
 
 def _renaming(rules: list[str]):

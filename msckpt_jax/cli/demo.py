@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from msckpt_jax.checkpoint import formats
 from msckpt_jax.cli import common
 
 DESCRIPTION = """\
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     begin = time.perf_counter()
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
-    result = demo_model.run(str(folder / "digits.ckpt"), args.steps, args.seed)
+    result = demo_model.run(str(folder / f"digits{formats.CKPT.suffix}"), args.steps, args.seed)
     console = common.console()
     console.print(f"mesh {result.mesh} of {result.devices}", highlight=False)
     out = common.table("parameter", "shape", "sharding", ">bytes")

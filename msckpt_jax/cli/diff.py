@@ -11,6 +11,7 @@ import numpy as np
 
 from msckpt_jax import boxes, progress
 from msckpt_jax.checkpoint.file import CheckpointFile
+from msckpt_jax.checkpoint.plan import CHUNK_BYTES
 from msckpt_jax.cli import common
 
 DESCRIPTION = """\
@@ -25,7 +26,6 @@ EXAMPLES = """\
 
 exit status: 0 equal, 1 different, 2 a file cannot be read
 """
-_BLOCK = 8 << 20
 
 
 class Difference(NamedTuple):
@@ -118,7 +118,7 @@ def largest_difference(
     """The largest absolute difference and whether all are within the tolerances, by blocks."""
     shape = one.entries[name].shape
     rows = one.entries[name].tensors[0].row
-    count = max(1, _BLOCK // rows.stored.itemsize)
+    count = max(1, CHUNK_BYTES // rows.stored.itemsize)
     largest, close = 0.0, True
     for box in boxes.of_range(shape, 0, boxes.size_of(boxes.whole(shape)), count):
         index = tuple(slice(*side) for side in box)

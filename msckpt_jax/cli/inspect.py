@@ -10,8 +10,9 @@ from typing import Any
 
 from msckpt_jax import dtypes
 from msckpt_jax.api import targets
+from msckpt_jax.checkpoint.encryption import encryption
 from msckpt_jax.checkpoint.entries import Entry
-from msckpt_jax.checkpoint.file import CheckpointFile, encryption
+from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.cli import common, tables
 from msckpt_jax.lowering.target import Target
 
@@ -157,7 +158,8 @@ def _print(file: CheckpointFile, entries: list[Entry]) -> None:
                 f"{common.size(total['bytes'])}",
                 highlight=False,
             )
-    crc = "none" if file.crc is None else f"{file.crc:#010x} (not verified: msckpt verify)"
+    sums = ", ".join(f"{held.stored:#010x}" for held in file.check_sums)
+    crc = f"{sums} (not verified: msckpt verify)" if sums else "none"
     facts = f"{file.format}, {common.size(file.size)}, cipher {file.cipher or 'none'}, crc {crc}"
     console.print(f"file: {facts}", highlight=False)
 

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 
 from msckpt_jax import boxes, progress
-from msckpt_jax.checkpoint import writer
+from msckpt_jax.checkpoint import formats, writer
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.cli import common
-from msckpt_jax.parallel import merged, rank_records, transform
+from msckpt_jax.parallel import merged, rank_records
 
 DESCRIPTION = """\
 Join the CheckPoints in rank_0, rank_1, ... of a folder into one file of full tensors, as a
@@ -36,10 +36,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    source = merged.open_ranks(args.folder, args.strategy, **common.rank_secrets(args))
     target = Path(args.output)
-    if target.suffix.removeprefix(".") not in transform.FORMATS:
-        raise ValueError(f"{args.output} must end with .ckpt or .safetensors")
+    formats.of_target(target)  # refused before anything is opened
+    source = merged.open_ranks(args.folder, args.strategy, **common.rank_secrets(args))
     found = rank_records.rank_records(source, None, 0)
     total = sum(record.nbytes for record in found)
     what = f"{len(found)} entries, {common.size(total)}, from {len(source.files)} rank files"

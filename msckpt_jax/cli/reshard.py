@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from msckpt_jax import progress
-from msckpt_jax.checkpoint import atomic
+from msckpt_jax.checkpoint import atomic, formats
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.cli import common
 from msckpt_jax.parallel import checks, merged, meshspec, placement, preview, rank_records, strategy
@@ -38,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", metavar="FILE|MESHSPEC", required=True)
     parser.add_argument("-o", "--output", metavar="DIR", required=True)
     parser.add_argument("--prefix", default="rank", help="of the new files' names (default: rank)")
-    parser.add_argument("--format", choices=["ckpt", "safetensors"], default="ckpt")
+    parser.add_argument("--format", choices=formats.WRITABLE, default=formats.DEFAULT)
     parser.add_argument("--jobs", type=common.count, default=1, metavar="N",
                         help="files written at a time (default 1)")  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="only show what would be done")
@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.output)
     checks.check_other_folder(args.folder, folder)
     common.warn_of_strings(rank_records.strings_left_out(source, target))
-    files = rank_records.plan_files(source, target, folder, args.prefix, f".{args.format}")
+    suffix = formats.named(args.format).suffix
+    files = rank_records.plan_files(source, target, folder, args.prefix, suffix)
     if args.plan:
         print(preview.of(source, target))
         return 0
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     with progress.bar("reshard", total) as advance:
         rank_records.write_files(left, args.jobs, advance, job=job)
     if layouts is not None:
-        strategy.write(folder / "strategy.ckpt", layouts)
+        strategy.write(folder / strategy.FILE, layouts)
     done = f", {len(files) - len(left)} were there already" if len(left) < len(files) else ""
     print(f"{folder}: {len(left)} rank files, {common.size(total)}{done}")
     return 0

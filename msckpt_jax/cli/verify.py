@@ -8,6 +8,7 @@ from pathlib import Path
 from msckpt_jax import progress
 from msckpt_jax.api import targets
 from msckpt_jax.cli import common, options
+from msckpt_jax.errors import CheckpointError
 from msckpt_jax.lowering.target import Target
 
 DESCRIPTION = """\
@@ -57,16 +58,17 @@ def _model(args: argparse.Namespace, target: Target) -> int:
 def _checkpoint(args: argparse.Namespace) -> int:
     file = common.open_file(args, args.file)
     problems = [str(problem) for problem in file.problems]
-    if not problems and file.crc is not None:
-        with progress.bar("check sum", file.payload) as advance:
-            found = file.compute_crc(advance)
-        if found != file.crc:
-            problems.append(f"{file.path}: the check sum is {file.crc:#010x}, found {found:#010x}")
+    if not problems and file.check_sums:
+        try:
+            with progress.bar("check sum", file.size) as advance:
+                file.check_crc(advance)
+        except CheckpointError as error:
+            problems.append(str(error))
     for problem in problems:
         print(problem)
     if problems:
         print(f"{len(problems)} problems; {len(file)} entries are sound")
         return 1
-    crc = "check sum right" if file.crc is not None else "no check sum"
+    crc = "check sum right" if file.check_sums else "no check sum"
     print(f"{file.path}: {len(file)} entries, {file.size:,} bytes, {crc}")
     return 0

@@ -27,8 +27,8 @@ from orbax.checkpoint import future
 from orbax.checkpoint.experimental.v1 import handlers
 
 from msckpt_jax.api import jobs, load
-from msckpt_jax.checkpoint import plan as planning
-from msckpt_jax.checkpoint import records, snapshot, writer
+from msckpt_jax.checkpoint import formats, records, snapshot, writer
+from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.errors import CheckpointError
 
@@ -79,7 +79,7 @@ class MindSporeSave(ocp.args.CheckpointArgs):
     item: Any
     append_dict: Mapping[str, Any] | None = None
     crc_check: bool = False
-    format: str = "ckpt"
+    format: str = formats.DEFAULT
 
 
 @ocp.args.register_with_handler(MindSporeHandler, for_restore=True)
@@ -132,13 +132,12 @@ handlers.register_handler(MindSporeCheckpointable)
 
 def _prepared(args: MindSporeSave) -> tuple[list[Record], jobs.Job]:
     """The records of an item; what cannot be saved is refused now, not in a thread."""
-    if args.format not in jobs.FORMATS:
-        raise ValueError(f"format must be one of {', '.join(jobs.FORMATS)}, not {args.format!r}")
+    format = formats.to_write(args.format)
     found = records.from_tree(args.item) + records.of_append(args.append_dict or {})
     records.check_tags(found)
-    job = jobs.Job(args.format, None, planning.SLICE_BYTES, writer.Options(crc=args.crc_check))
+    job = jobs.Job(format.name, How(check_sum=args.crc_check), writer.Options())
     jobs.check_spanning(found, job)
-    jobs.make_plan(found, job._replace(options=writer.Options()))
+    format.check(found)
     return found, job
 
 

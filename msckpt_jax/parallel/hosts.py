@@ -13,13 +13,13 @@ import hashlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from msckpt_jax.checkpoint import atomic, wire, writer
+from msckpt_jax.checkpoint import atomic, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import Record
@@ -59,8 +59,8 @@ def write(
 
         path = Path(meetings.meet(begin, _digest(plan)).first)
         _write_all(path, plan, found, options, meetings, may_gather)
-        if options.crc and file is not None:
-            _append_crc(file, plan.nbytes, meetings)
+        if plan.trailer and file is not None:
+            _append_trailer(file, plan.nbytes, plan.trailer, meetings)
     meetings.meet(lambda: None)  # process 0 has published the file
 
 
@@ -132,11 +132,13 @@ def _write_mine(
         os.close(fd)
 
 
-def _append_crc(file: atomic.Temporary, size: int, meetings: Meetings) -> None:
+def _append_trailer(
+    file: atomic.Temporary, size: int, trailer: Callable[[int], bytes], meetings: Meetings
+) -> None:
     """Process 0 reads what all have written: pieces of many hosts have no order to join in."""
     data = np.memmap(file.path, np.uint8, "r", shape=(size,))
     value = writer.checksum([data], progress=lambda _: meetings.alive())
-    os.pwrite(file.fd, wire.crc_trailer(value), size)
+    os.pwrite(file.fd, trailer(value), size)
 
 
 def _digest(plan: Plan) -> str:

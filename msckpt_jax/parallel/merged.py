@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from msckpt_jax import boxes, display, dtypes
-from msckpt_jax.checkpoint import copying
+from msckpt_jax.checkpoint import copying, formats
 from msckpt_jax.checkpoint.entries import Entry, Stored
 from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
 from msckpt_jax.checkpoint.int4 import to_int4
@@ -43,12 +43,13 @@ def rank_files(folder: Any, suffix: str | None = None) -> dict[int, Path]:
         files = [
             f
             for f in sorted(part.iterdir())
-            if f.suffix in (".ckpt", ".safetensors") and f.stem.endswith(suffix or "")
+            if f.suffix in formats.SUFFIXES and f.stem.endswith(suffix or "")
         ]
         if number.isdigit() and files:
             found[int(number)] = files[-1]
             if len({f.suffix for f in (*files, *found.values())}) > 1:
-                raise CheckpointError("both .ckpt and .safetensors files are there", file=part)
+                problem = f"both {' and '.join(formats.SUFFIXES)} files are there"
+                raise CheckpointError(problem, file=part)
     if not found:
         raise CheckpointError("no rank_N folder with a CheckPoint in it", file=folder)
     return found

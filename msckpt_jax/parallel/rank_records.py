@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from msckpt_jax import dtypes
-from msckpt_jax.checkpoint import copying, in_steps, records, writer
-from msckpt_jax.checkpoint.formats import ckpt, safetensors
+from msckpt_jax.checkpoint import copying, formats, in_steps, records, writer
+from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel.merged import MergedCheckpoint, Source
@@ -94,11 +94,11 @@ def write_files(
 
     def write(file: File) -> None:
         file.target.parent.mkdir(parents=True, exist_ok=True)
-        make = safetensors.plan if file.target.suffix == ".safetensors" else ckpt.ckpt
+        plan = formats.plan(formats.of_target(file.target).name, file.records, How())
         if job is None or not hasattr(os, "pwritev"):
-            writer.write(file.target, make(file.records), options)
+            writer.write(file.target, plan, options)
         else:
-            in_steps.write(file.target, make(file.records), options, job)
+            in_steps.write(file.target, plan, options, job)
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         list(pool.map(write, files))

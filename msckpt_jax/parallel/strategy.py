@@ -11,20 +11,27 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from msckpt_jax.checkpoint import atomic, wire
+from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel.layout import Layout
 
 Strategy = dict[str, Layout]
+#: A strategy file, or what it says.
+StrategyLike: TypeAlias = PathLike | Mapping[str, Layout]
+#: The name of a strategy file, which MindSpore ends so in its binary form.
+FILE = "strategy.ckpt"
+#: The endings by which a folder's strategy files are found.
+SUFFIXES = (".ckpt", ".json")
 
 _CURRENT_STAGE, _STRATEGY_ITEM, _LAYOUT_ITEM = 1, 2, 3
 _NAME, _BODY = 1, 2
 _MATRIX, _MAP, _SPLIT, _OFFSET, _FIELD, _STEP, _SIZE = 1, 2, 3, 4, 5, 6, 7
 
 
-def build_searched_strategy(strategy_filename: Any) -> Strategy:
+def build_searched_strategy(strategy_filename: PathLike) -> Strategy:
     """Read a strategy file: parameter name to :class:`Layout`; JSON when the name ends so.
 
     Of a merged file of pipeline stages the names are ``<stage>-<name>``.
@@ -36,7 +43,7 @@ def build_searched_strategy(strategy_filename: Any) -> Strategy:
     return read(strategy_filename)[0]
 
 
-def read(file_name: Any) -> tuple[Strategy, int]:
+def read(file_name: PathLike) -> tuple[Strategy, int]:
     """The layouts of a strategy file and the pipeline stage that it is of."""
     if not isinstance(file_name, str | os.PathLike):
         raise TypeError(f"strategy_filename must be a path, not {type(file_name).__name__}")
@@ -55,7 +62,7 @@ def read(file_name: Any) -> tuple[Strategy, int]:
 
 
 def write(
-    file_name: Any, layouts: Mapping[str, Layout], stage: int = 0, staged: bool = False
+    file_name: PathLike, layouts: Mapping[str, Layout], stage: int = 0, staged: bool = False
 ) -> None:
     """Write a strategy file that MindSpore's transform functions read.
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from msckpt_jax import names
 from msckpt_jax.api import save as saving
-from msckpt_jax.checkpoint import records
+from msckpt_jax.api.save_options import check_options
+from msckpt_jax.checkpoint import formats, records
 
 _COUNTERS = ("epoch_num", "step_num")
 #: Arguments of save_checkpoint that a run sets anew for every file.
@@ -78,7 +79,7 @@ class CheckpointConfig:
         exception_save: bool = False,
         crc_check: bool = False,
         remove_redundancy: bool = False,
-        format: str = "ckpt",
+        format: str = formats.DEFAULT,
         *,
         keep_best: tuple[str, str, int] | None = None,
         **save_options: Any,
@@ -104,7 +105,7 @@ class CheckpointConfig:
         self.integrated_save = _flag("integrated_save", integrated_save) and not remove_redundancy
         self.async_save, self.format, self.crc_check = async_save, format, crc_check
         self.enc_key, self.enc_mode = enc_key, enc_mode
-        mode = saving.check_options(async_save, None, enc_key, enc_mode, None, crc_check, format)
+        mode = check_options(async_save, None, enc_key, enc_mode, None, crc_check, format)
         if mode is not None:
             mode.check_key(enc_key, "enc_key")
         self._more = _further(save_options)

@@ -9,8 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.experimental import multihost_utils
 
+from msckpt_jax.checkpoint import formats
+
 _BASE = r"(?P<prefix>{prefix})(?:_(?P<run>\d+))?-"
-_TAIL = r"(?P<epoch>\d+)_(?P<step>\d+)(?P<breakpoint>_breakpoint)?\.(?:ckpt|safetensors)"
+_SUFFIX = rf"(?:{'|'.join(map(re.escape, formats.SUFFIXES))})"
+_TAIL = r"(?P<epoch>\d+)_(?P<step>\d+)(?P<breakpoint>_breakpoint)?" + _SUFFIX
 _RANK_FOLDER = re.compile(r"rank_\d+")
 
 
@@ -60,7 +63,7 @@ def own_prefix(directory: Path | Any, prefix: str) -> str:
     numbered by themselves; here they count, too, so that a run and its breakpoint share a prefix
     that no other run has, and the newest file can be told by its name.
     """
-    base = re.compile(_BASE.format(prefix=re.escape(prefix)) + r".*\.(?:ckpt|safetensors)")
+    base = re.compile(_BASE.format(prefix=re.escape(prefix)) + ".*" + _SUFFIX)
     found = [base.fullmatch(name) for name in listing(directory)]
     runs = [int(match["run"] or 0) for match in found if match is not None]
     return f"{prefix}_{max(runs) + 1}" if runs else prefix

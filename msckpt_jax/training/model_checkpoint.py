@@ -14,7 +14,7 @@ from msckpt_jax import names
 from msckpt_jax.api import save as saving
 from msckpt_jax.api.background import AsyncSave
 from msckpt_jax.checkpoint import writer
-from msckpt_jax.parallel import ranks
+from msckpt_jax.parallel import ranks, strategy
 from msckpt_jax.training import filenames, selection
 from msckpt_jax.training.completion import Completion
 from msckpt_jax.training.config import CheckpointConfig
@@ -217,7 +217,7 @@ class ModelCheckpoint:
     def _write(self, tree: Any, path: Any, **changed: Any) -> AsyncSave | None:
         options: dict[str, Any] = self.config.save_options | changed
         if not self.config.integrated_save:
-            options.setdefault("strategy_file", self.directory / f"{self.prefix}_strategy.ckpt")
+            options.setdefault("strategy_file", self.directory / f"{self.prefix}_{strategy.FILE}")
         append = self.config.append_values(int(self._position.epoch), int(self._position.total))
         return saving.save_checkpoint(tree, str(path), append_dict=append, **options)
 

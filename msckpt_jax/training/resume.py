@@ -10,10 +10,12 @@ import numpy as np
 from msckpt_jax import names
 from msckpt_jax.api import load
 from msckpt_jax.checkpoint import writer
-from msckpt_jax.checkpoint.file import encryption, open_checkpoint
+from msckpt_jax.checkpoint.encryption import encryption
+from msckpt_jax.checkpoint.file import open_checkpoint
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel import strategy as strategies
 from msckpt_jax.training import filenames
 from msckpt_jax.training.filenames import RunFile
 
@@ -90,7 +92,7 @@ def resume(
     where = found.paths[0]
     if found.in_ranks:
         run = f"_{found.file.run}" if found.file.run else ""
-        default = where.parent.parent / f"{found.file.prefix}{run}_strategy.ckpt"
+        default = where.parent.parent / f"{found.file.prefix}{run}_{strategies.FILE}"
         where = {int(path.parent.name.removeprefix("rank_")): path for path in found.paths}
         if strategy is None and not default.exists():
             raise CheckpointError(

@@ -17,13 +17,14 @@ from msckpt_jax.checkpoint import in_steps, records, writer
 from msckpt_jax.checkpoint import in_steps as resume
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.formats import ckpt
+from msckpt_jax.checkpoint.formats.format import How
 
 ARRAY = np.arange(12 << 20, dtype=np.int32)  # 48 MiB: six windows
 STEP = 8 << 20
 
 
 def plan() -> planning.Plan:
-    return ckpt.ckpt([records.of_value("w", ARRAY)])
+    return ckpt.plan([records.of_value("w", ARRAY)], How())
 
 
 def write(target: Path, job: str, writes: list[int] | None = None) -> None:

@@ -19,7 +19,6 @@ from flax.training import train_state
 
 import msckpt_jax as ms
 from msckpt_jax.cli import main
-from msckpt_jax.interop.orbax_directory import OrbaxDirectory
 from msckpt_jax.parallel import merged
 
 METADATA = {"lr": 0.1, "who": "me", "seven": "7", "list": [1, None]}
@@ -84,7 +83,7 @@ def test_to_a_file_and_back(saved: Path, tmp_path: Path, mesh: Any, format: str)
     assert main(["convert", str(saved), str(file)]) == 0
     check(ms.load_checkpoint(file), mesh)
     assert main(["convert", str(file), str(back)]) == 0
-    assert OrbaxDirectory(back).metadata == METADATA
+    assert ms.open_checkpoint(back).metadata == METADATA
     found = restored(back)
     check(ms.load_checkpoint(file), mesh)
     assert np.array_equal(found["params"]["both"], tree(mesh)["params"]["both"])
@@ -161,6 +160,10 @@ def test_what_cannot_be_converted(
     assert f"name one, {run / '7'}" in refused(run, tmp_path / "a.ckpt")
     assert "several items, a, b" in refused(run / "7", tmp_path / "a.ckpt")
     (tmp_path / "empty").mkdir()
+    assert "no folder of the format sharded or orbax" in refused(
+        tmp_path / "empty", tmp_path / "a.ckpt"
+    )
+    (tmp_path / "empty" / "_CHECKPOINT_METADATA").touch()
     assert "no tree of Orbax" in refused(tmp_path / "empty", tmp_path / "a.ckpt")
     with ocp.PyTreeCheckpointer() as checkpointer:
         checkpointer.save(tmp_path / "z", {"z": jnp.ones(2, jnp.complex64), "w": jnp.ones(2)})

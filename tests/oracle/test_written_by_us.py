@@ -16,7 +16,7 @@ from flax.training.train_state import TrainState
 
 import msckpt_jax as ms
 from msckpt_jax.checkpoint import cipher
-from msckpt_jax.checkpoint.file import encryption
+from msckpt_jax.checkpoint.encryption import encryption
 
 DTYPES = {
     "Bool": np.bool_,

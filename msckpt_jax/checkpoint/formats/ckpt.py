@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msckpt_jax import dtypes
 from msckpt_jax.checkpoint import collector, wire
 from msckpt_jax.checkpoint.entries import Entry, Problem, Stored, checked, named
-from msckpt_jax.checkpoint.plan import SLICE_BYTES, Part, Plan, Range, as_bytes
+from msckpt_jax.checkpoint.formats.format import CheckSum, Contents, Crc, Format, How
+from msckpt_jax.checkpoint.plan import Part, Plan, Range, as_bytes
 from msckpt_jax.checkpoint.records import Record, Tensor
+from msckpt_jax.checkpoint.source import Source
 from msckpt_jax.errors import CheckpointError
+
+#: What is given to a check sum at a time: of a remote file it is held in memory.
+_STEP_BYTES = 64 << 20
 
 
 @collector.paused()
-def ckpt(records: Iterable[Record], slice_bytes: int = SLICE_BYTES) -> Plan:
-    """The plan of a ``.ckpt`` file: a header before each slice of each record."""
+def plan(records: Sequence[Record], how: How) -> Plan:
+    """A header before each slice of each record, and the check sum at the end."""
     parts: list[Part] = []
     total = 0
     for record in records:
         tag, nbytes = record.tag.encode(), record.nbytes
-        for start in range(0, nbytes, slice_bytes) or (0,):
-            stop = min(start + slice_bytes, nbytes)
+        for start in range(0, nbytes, how.slice_bytes) or (0,):
+            stop = min(start + how.slice_bytes, nbytes)
             head = wire.header(tag, record.dims, record.type, stop - start)
             parts.append(head)
             if nbytes:
                 parts.append(_part(record, start, stop, nbytes))
             total += len(head) + stop - start
-    return Plan(parts, total)
+    return Plan(parts, total, wire.crc_trailer if how.check_sum else None)
 
 
 def _part(record: Record, start: int, stop: int, nbytes: int) -> Part:
@@ -44,9 +49,34 @@ def _part(record: Record, start: int, stop: int, nbytes: int) -> Part:
 _RANDOM_STATE = "random_op"
 
 
+def recognises(source: Source) -> bool:
+    """Whether a record begins the file."""
+    try:
+        return source.data is not None and any(wire.records(source.data, len(source.data)))
+    except wire.WireError:
+        return False
+
+
+def contents(source: Source, problem: Problem) -> Contents:
+    """The entries, and the check sum that may follow them."""
+    data, size = source.data, len(source.data)
+    tail = bytes(data[max(0, size - wire.CRC_BYTES) : size])
+    if len(tail) < wire.CRC_BYTES or not tail.startswith(wire.CRC_MARK):
+        return Contents(_entries(data, size, problem), data, size)
+    payload = size - wire.CRC_BYTES
+
+    def compute(crc: Crc) -> int:
+        starts = range(0, payload, _STEP_BYTES)
+        return crc(data[start : min(start + _STEP_BYTES, payload)] for start in starts)
+
+    stored = int.from_bytes(tail[len(wire.CRC_MARK) :], "big")
+    sums = (CheckSum(stored, compute, source.path),)
+    return Contents(_entries(data, payload, problem), data, size, sums)
+
+
 @collector.paused()
-def of_ckpt(data: Any, size: int, problem: Problem) -> dict[str, Entry]:
-    """The entries of a ``.ckpt`` payload of ``size`` bytes; what is wrong goes to ``problem``.
+def _entries(data: Any, size: int, problem: Problem) -> dict[str, Entry]:
+    """The entries in the first ``size`` bytes; what is wrong goes to ``problem``.
 
     Consecutive records of one tag are slices of one tensor, with the dims and type of the last;
     of repetitions further apart the last counts (both as in MindSpore 2.10).
@@ -105,3 +135,15 @@ def _map_tensors(tag: str, parts: list[wire.RawRecord]) -> tuple[Stored, ...]:
         shape = (sum(t.dims[0] for t in pieces), *pieces[0].dims[1:])
         out.append(Stored(pieces[0].type, shape, tuple((t.start, t.stop) for t in pieces)))
     return tuple(out)
+
+
+FORMAT = Format(
+    "ckpt",
+    recognises,
+    contents,
+    ".ckpt",
+    plan,
+    strings=True,
+    encryption=True,
+    check_sum_last=True,
+)

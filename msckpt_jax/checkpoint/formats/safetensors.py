@@ -7,20 +7,22 @@ metadata are those of MindSpore 2.10 (train/serialization.py, ``_exec_save``).
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from msckpt_jax import dtypes
-from msckpt_jax.checkpoint import collector
+from msckpt_jax.checkpoint import collector, metadata, writer
 from msckpt_jax.checkpoint import crc as crc32
-from msckpt_jax.checkpoint.entries import Entry, Problem, Stored, checked, named
-from msckpt_jax.checkpoint.formats import safetensors
+from msckpt_jax.checkpoint.entries import Entry, Problem, Stored, array, checked, named
+from msckpt_jax.checkpoint.formats.format import CheckSum, Contents, Crc, Format, How
 from msckpt_jax.checkpoint.plan import Part, Plan, Range
 from msckpt_jax.checkpoint.records import Record, Tensor
+from msckpt_jax.checkpoint.source import Source
 from msckpt_jax.errors import CheckpointError
 
 #: The library refuses larger headers too.
@@ -37,29 +39,21 @@ _ORDER = {
     )
 }
 
-Checksum = Callable[[Iterable[Part]], int]
 
+def plan(records: Sequence[Record], how: How) -> Plan:
+    """A header with the metadata, then the tensors.
 
-def plan(
-    records: Sequence[Record],
-    *,
-    checksum: Checksum | None = None,
-    remove_redundancy: bool | None = None,
-    extra: Mapping[str, str] | None = None,
-) -> Plan:
-    """The plan of a safetensors file; ``checksum`` computes the CRC32 of parts when one is asked.
-
-    The check sum stands in the header, before the data: it takes a pass of its own. ``extra`` are
-    further entries of the metadata.
+    The check sum stands in the header, before the data: it takes a pass of its own.
     """
     order = sorted(records, key=lambda r: (_ORDER[_dtype(r)], r.tag))
-    metadata = {**(extra or {}), "format": "ms"}
-    if remove_redundancy is not None:
-        metadata["remove_redundancy"] = str(remove_redundancy)
-    metadata |= {r.tag: "Int4" for r in records if r.type == "Int4"}
-    if checksum is not None:
-        metadata["crc_num"] = str(crc(records, checksum))
-    entries: dict[str, Any] = {METADATA: metadata} if records else {}
+    about = {key: metadata.text(value) for key, value in how.metadata.items()} | {"format": "ms"}
+    if how.remove_redundancy is not None:
+        about["remove_redundancy"] = str(how.remove_redundancy)
+    about |= {r.tag: "Int4" for r in records if r.type == "Int4"}
+    if how.check_sum:
+        crc = functools.partial(writer.checksum, threads=how.threads)
+        about["crc_num"] = str(_crc(records, crc))
+    entries: dict[str, Any] = {METADATA: about} if records else {}
     offset = 0
     for record in order:
         entries[record.tag] = {
@@ -74,6 +68,12 @@ def plan(
         raise CheckpointError("the safetensors header is too large", found=f"{len(text)} bytes")
     head = struct.pack("<Q", len(text)) + text
     return Plan([head, *(_all(r) for r in order if r.nbytes)], len(head) + offset)
+
+
+def check(records: Sequence[Record]) -> None:
+    """Refuse strings, and names that stand for something else."""
+    for record in records:
+        _dtype(record)
 
 
 def _dtype(record: Record) -> str:
@@ -98,18 +98,18 @@ def _all(record: Record) -> Part:
     return content
 
 
-def crc(records: Sequence[Record], checksum: Checksum) -> int:
+def _crc(records: Sequence[Record], crc: Crc) -> int:
     """MindSpore's check sum: over names and contents, in the order of the names."""
     value = 0
     for record in sorted(records, key=lambda r: r.tag):
         value = crc32.of_buffers([record.tag.encode()], value)
-        value = crc32.join([_content_crc(record, checksum)], value)
+        value = crc32.join([_content_crc(record, crc)], value)
     return value
 
 
-def _content_crc(record: Record, checksum: Checksum) -> tuple[int, int]:
+def _content_crc(record: Record, crc: Crc) -> tuple[int, int]:
     if record.dims or record.type not in _INTEGERS:
-        return checksum([_all(record)] if record.nbytes else []), record.nbytes
+        return crc([_all(record)] if record.nbytes else []), record.nbytes
     # MindSpore takes bytes(array): for a 0-d integer array Python makes that n NUL bytes.
     count = int(_scalar(record))
     if count < 0:
@@ -134,17 +134,13 @@ def _scalar(record: Record) -> np.ndarray:
     return content
 
 
-class Header(NamedTuple):
+class _Header(NamedTuple):
     metadata: dict[str, str]
     tensors: dict[str, tuple[str, tuple[int, ...], int, int]]  # dtype, shape, start, stop
 
 
-def header(data: Any, size: int) -> Header:
-    """Parse and check the header of a safetensors file; offsets are from the file's start.
-
-    Raises:
-        CheckpointError: without the file's name, which the caller adds.
-    """
+def _header(data: Any, size: int) -> _Header:
+    """Parse and check the header of a safetensors file; offsets are from the file's start."""
     if size < 8:
         raise CheckpointError("too short for a safetensors file", found=f"{size} bytes")
     (length,) = struct.unpack("<Q", bytes(data[:8]))
@@ -168,7 +164,7 @@ def header(data: Any, size: int) -> Header:
     if not all(isinstance(value, str) for value in metadata.values()):
         raise CheckpointError("the metadata of the safetensors header must be strings", offset=8)
     _check_layout(parsed, 8 + length, size)
-    return Header(metadata, parsed)
+    return _Header(metadata, parsed)
 
 
 def _entry(name: str, entry: Any, base: int) -> tuple[str, tuple[int, ...], int, int]:
@@ -197,10 +193,39 @@ def _check_layout(tensors: dict, start: int, size: int) -> None:
         )
 
 
+def recognises(source: Source) -> bool:
+    """Whether a length begins the file, and an object of JSON follows it."""
+    if source.data is None:
+        return False
+    length = int.from_bytes(bytes(source.data[:8]), "little")
+    return bytes(source.data[8:9]) == b"{" and length < len(source.data)
+
+
+def contents(source: Source, problem: Problem) -> Contents:
+    """The entries in the order of their names, and the metadata.
+
+    Raises:
+        CheckpointError: the header is none.
+    """
+    data, size = source.data, len(source.data)
+    head = _header(data, size)
+    entries = _entries(data, head, problem)
+    sums = ()
+    stored = head.metadata.get("crc_num", "")
+    if stored.isascii() and stored.isdigit() and len(stored) <= 10:  # digits of uint32
+
+        def compute(crc: Crc) -> int:
+            tensors = [(entry.tag, entry.tensors[0]) for entry in entries.values()]
+            records = [Record(tag, t.type, t.shape, array(data, t)) for tag, t in tensors]
+            return _crc(records, crc)
+
+        sums = (CheckSum(int(stored), compute, source.path),)
+    custom = metadata.values(head.metadata, RESERVED | entries.keys())
+    return Contents(entries, data, size, sums, head.metadata, custom)
+
+
 @collector.paused()
-def of_safetensors(data: Any, size: int, problem: Problem) -> tuple[dict[str, Entry], dict]:
-    """The entries of a safetensors file in the order of their names, and its metadata."""
-    head = safetensors.header(data, size)
+def _entries(data: Any, head: _Header, problem: Problem) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     for tag, (kind, shape, start, stop) in sorted(head.tensors.items()):
         row = dtypes.BY_SAFETENSORS.get(kind)
@@ -215,4 +240,15 @@ def of_safetensors(data: Any, size: int, problem: Problem) -> tuple[dict[str, En
             problem(error)
         else:
             entries[entry.name] = entry
-    return entries, head.metadata
+    return entries
+
+
+FORMAT = Format(
+    "safetensors",
+    recognises,
+    contents,
+    ".safetensors",
+    plan,
+    check,
+    metadata=True,
+)

@@ -1,0 +1,56 @@
+"""The arguments of ``save_checkpoint`` are checked before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msckpt_jax.checkpoint import cipher, formats
+
+_ASYNC = (False, True, "thread", "process")
+_ALIGN = 16  # the largest element
+
+
+def check_amounts(integrated_save: Any, slice_bytes: int, threads: int, timeout: float) -> None:
+    if not isinstance(integrated_save, bool):
+        raise TypeError(f"integrated_save must be bool, not {type(integrated_save).__name__}")
+    if slice_bytes < _ALIGN or slice_bytes % _ALIGN:
+        raise ValueError(f"slice_bytes must be a multiple of {_ALIGN}, not {slice_bytes}")
+    if threads < 1 or timeout <= 0:
+        raise ValueError(f"threads and timeout must be positive, not {threads} and {timeout}")
+
+
+def check_options(
+    async_save: Any,
+    append_dict: Any,
+    enc_key: Any,
+    enc_mode: Any,
+    choice_func: Any,
+    crc_check: Any,
+    format: Any,
+) -> cipher.Mode | None:
+    """Refuse wrong arguments before anything is touched; the cipher mode if one is asked for."""
+    kind = formats.to_write(format)
+    if not isinstance(async_save, bool | str):
+        raise TypeError(f"async_save must be bool or str, not {type(async_save).__name__}")
+    if async_save not in _ASYNC:
+        raise ValueError(f"async_save must be 'thread' or 'process', not {async_save!r}")
+    if append_dict is not None and not isinstance(append_dict, Mapping):
+        raise TypeError(f"append_dict must be a dict, not {type(append_dict).__name__}")
+    if choice_func is not None and not callable(choice_func):
+        raise TypeError("choice_func must be callable")
+    if not isinstance(crc_check, bool):
+        raise TypeError(f"crc_check must be bool, not {type(crc_check).__name__}")
+    mode = cipher.mode_named(enc_mode, "enc_mode")
+    if enc_key is None:
+        return None
+    if not kind.encryption:
+        raise ValueError(
+            f"{format} files are not encrypted: save as {formats.DEFAULT}, or without enc_key"
+        )
+    if crc_check:
+        raise ValueError(
+            "crc_check cannot be combined with enc_key: MindSpore could not read the file. "
+            "AES-GCM verifies the contents by itself"
+        )
+    return mode

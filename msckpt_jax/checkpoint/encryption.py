@@ -1,0 +1,52 @@
+"""Encrypted files, whatever is in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msckpt_jax.checkpoint import cipher
+from msckpt_jax.checkpoint.source import PathLike, Source, opened
+from msckpt_jax.errors import CheckpointError
+
+
+def encryption(ckpt_file_name: PathLike) -> tuple[str, int] | None:
+    """The cipher mode and the number of blocks of an encrypted file, without its key."""
+    source = opened(ckpt_file_name)
+    mode = mode_of(source)
+    if mode is None:
+        return None
+    try:
+        return mode.name, sum(1 for _ in cipher.blocks(memoryview(source.data[:]), mode))
+    except cipher.CipherError as error:
+        raise CheckpointError(error.problem, file=source.path, offset=error.offset) from None
+
+
+def mode_of(source: Source) -> cipher.Mode | None:
+    """The cipher mode of a file; a folder has none."""
+    return None if source.data is None else cipher.detect(source.data[:4])
+
+
+def plain(source: Source, key: Any, mode_name: str) -> Source:
+    """The source with its content decrypted into memory, if it is encrypted.
+
+    Raises:
+        CheckpointError: it is encrypted in another mode or with another key, or damaged; a key
+            was given for nothing, or none was given.
+    """
+    wanted = cipher.mode_named(mode_name, "dec_mode")
+    if key is not None:
+        key = wanted.check_key(key, "dec_key")
+    mode, file = mode_of(source), source.path
+    if mode is None:
+        if key is not None:
+            raise CheckpointError("dec_key was given, but it is not encrypted", file=file)
+        return source
+    if key is None:
+        raise CheckpointError(f"encrypted with {mode.name}: pass dec_key", file=file)
+    if mode is not wanted:
+        problem = "encrypted in another mode"
+        raise CheckpointError(problem, file=file, expected=wanted.name, found=mode.name)
+    try:
+        return source._replace(data=cipher.decrypt(memoryview(source.data[:]), mode, key))
+    except cipher.CipherError as error:
+        raise CheckpointError(error.problem, file=file, offset=error.offset) from None

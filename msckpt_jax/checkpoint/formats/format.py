@@ -1,0 +1,94 @@
+"""What a file format of checkpoints is: how it is recognised, read, and planned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from msckpt_jax.checkpoint import writer
+from msckpt_jax.checkpoint.entries import Entry, Problem
+from msckpt_jax.checkpoint.plan import SLICE_BYTES, Part, Plan
+from msckpt_jax.checkpoint.records import Record
+from msckpt_jax.checkpoint.source import Source
+
+#: Computes the CRC32 of the bytes of parts.
+Crc: TypeAlias = Callable[[Iterable[Part]], int]
+
+
+class CheckSum(NamedTuple):
+    """A check sum that ``file`` holds, and how it is computed from what else is there."""
+
+    stored: int
+    compute: Callable[[Crc], int]
+    file: Any
+
+
+class Contents(NamedTuple):
+    """What is in a file, or in the files of a folder.
+
+    Attributes:
+        entries: by name.
+        data: the bytes in which their spans lie.
+        nbytes: of the files.
+        check_sums: those that are held.
+        metadata: as they are held.
+        custom: those of the metadata that say something about the model, not about the format.
+        shardings: names to the shardings with which arrays were saved; None where a format does
+            not note them.
+    """
+
+    entries: dict[str, Entry]
+    data: Any
+    nbytes: int
+    check_sums: tuple[CheckSum, ...] = ()
+    metadata: Mapping[str, Any] = {}
+    custom: Mapping[str, Any] = {}
+    shardings: Mapping[str, Any] | None = None
+
+
+class How(NamedTuple):
+    """How a file is planned; each format heeds what concerns it.
+
+    Attributes:
+        slice_bytes: tensors are cut into records of so many bytes.
+        check_sum: whether to hold one.
+        remove_redundancy: whether the file is one of several that hold each shard once; None says
+            that it is none of several.
+        metadata: about the model.
+        threads: how many compute a check sum that is part of the plan.
+    """
+
+    slice_bytes: int = SLICE_BYTES
+    check_sum: bool = False
+    remove_redundancy: bool | None = None
+    metadata: Mapping[str, Any] = {}
+    threads: int = writer.THREADS
+
+
+class Format(NamedTuple):
+    """A file format.
+
+    Attributes:
+        name: what ``format=`` takes.
+        recognises: whether a content is of this format.
+        contents: reads the index; what is wrong with single entries goes to ``Problem``.
+        suffix: of its files; none where a name tells nothing.
+        plan: where everything comes in a file of records; None for a format that is only read.
+        check: refuses records that a file cannot hold.
+        strings: whether it holds strings.
+        metadata: whether it has a place for metadata.
+        encryption: whether its files may be encrypted.
+        check_sum_last: whether a check sum follows the contents, so that many processes can write
+            these first.
+    """
+
+    name: str
+    recognises: Callable[[Source], bool]
+    contents: Callable[[Source, Problem], Contents]
+    suffix: str = ""
+    plan: Callable[[Sequence[Record], How], Plan] | None = None
+    check: Callable[[Sequence[Record]], None] = lambda records: None
+    strings: bool = False
+    metadata: bool = False
+    encryption: bool = False
+    check_sum_last: bool = False

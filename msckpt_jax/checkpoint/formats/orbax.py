@@ -1,0 +1,243 @@
+"""Orbax checkpoint directories, read window by window.
+
+Orbax (0.11, ``PyTreeCheckpointHandler``) keeps one zarr array a leaf, in one OCDBT database or in
+folders of their own, and ``_METADATA`` with the tree. Orbax itself reads the tree; the arrays'
+contents go through TensorStore, so that no tensor is ever held whole. Names are Orbax's dotted
+ones without the ``value`` that it writes below each ``nnx.Variable``, as in
+:mod:`msckpt_jax.names`.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from etils import epath
+
+from msckpt_jax import dtypes, names
+from msckpt_jax.checkpoint.entries import Entry, Problem, Stored
+from msckpt_jax.checkpoint.formats.format import Contents, Format
+from msckpt_jax.checkpoint.source import PathLike, Source
+from msckpt_jax.errors import CheckpointError
+
+_TREE, _STEP, _DATABASE = "_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt"
+#: In a checkpoint that is older than ``_METADATA``.
+_OLD = "checkpoint"
+#: The bytes of a row of chunks where nothing says how large they are.
+_ROW_BYTES = 1 << 20
+_ROWS = {row.array: row for row in dtypes.TABLE} | {
+    np.dtype(ml_dtypes.uint4): dtypes.BY_NAME["UInt8"]
+}
+
+
+def recognises(source: Source) -> bool:
+    """Whether Orbax may have written a folder: a tree, the items of a step, or steps."""
+    if source.data is not None:
+        return False
+    if {_TREE, _STEP, _DATABASE, _OLD} & {*source.names}:
+        return True
+    inner = (source.path / name / file for name in source.names for file in (_TREE, _STEP))
+    return any(path.exists() for path in inner)
+
+
+def contents(source: Source, problem: Problem) -> Contents:
+    """The leaves of the tree; arrays are read when they are asked for.
+
+    Raises:
+        CheckpointError: no checkpoint, several items, or one older than Orbax's ``_METADATA``.
+    """
+    import jax
+    import orbax.checkpoint as ocp
+
+    folder = _item_folder(absolute(source.path))
+    try:
+        found = ocp.PyTreeCheckpointHandler().metadata(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"Orbax cannot read its tree: {error}", file=folder) from error
+    leaves = jax.tree.leaves(found.tree, is_leaf=lambda leaf: hasattr(leaf, "directory"))
+    by_name = dict(zip(_short_names([leaf.name for leaf in leaves]), leaves, strict=True))
+    texts = _texts(folder, by_name)
+    store = _Store(folder, bool(found.use_zarr3), by_name.values())
+    entries = _entries(by_name, texts, store, problem)
+    metadata = dict(found.custom_metadata or {}) | _metadata_above(folder)
+    shardings = {name: getattr(leaf, "sharding", None) for name, leaf in by_name.items()}
+    return Contents(
+        entries,
+        memoryview(b"".join(texts.values())),
+        sum(entry.nbytes for entry in entries.values()),
+        (),
+        metadata,
+        metadata,
+        {name: sharding for name, sharding in shardings.items() if sharding is not None},
+    )
+
+
+def absolute(path: PathLike) -> epath.Path:
+    """The path as Orbax wants it."""
+    return epath.Path(path) if "://" in str(path) else epath.Path(Path(path).absolute())
+
+
+def _item_folder(path: epath.Path) -> epath.Path:
+    """The folder of the one tree: Orbax puts items in folders of their own below the step."""
+    if (path / _TREE).exists():
+        return path
+    items = sorted(part.name for part in path.iterdir() if (part / _TREE).exists())
+    if len(items) == 1:
+        return path / items[0]
+    problem = "no tree of Orbax is in it"
+    steps = sorted((p.name for p in path.iterdir() if p.name.isdigit() and p.is_dir()), key=int)
+    if items:
+        problem = f"it holds several items, {', '.join(items)}: name one of these folders"
+    elif steps:
+        problem = f"it holds steps: name one, {path / steps[-1]}"
+    elif (path / _OLD).exists() or (path / _DATABASE).exists():
+        problem = f"it has no {_TREE}: restore it with Orbax and save it again"
+    raise CheckpointError(problem, file=path)
+
+
+def _short_names(found: Sequence[str]) -> list[str]:
+    """Names without the ``value`` of ``nnx.Variable``."""
+    below: dict[str, int] = {}
+    for name in found:
+        parts = name.split(".")
+        for depth in range(1, len(parts)):
+            parent = ".".join(parts[:depth])
+            below[parent] = below.get(parent, 0) + 1
+    out = []
+    for name in found:
+        parent, _, last = name.rpartition(".")
+        out.append(parent if last == "value" and below.get(parent) == 1 else name)
+    return out
+
+
+# Entries
+
+
+def _texts(folder: epath.Path, leaves: Mapping[str, Any]) -> dict[str, bytes]:
+    """The strings, encoded as in a ``.ckpt``: Orbax keeps them all in one small file."""
+    held = {n: leaf for n, leaf in leaves.items() if type(leaf).__name__ == "StringMetadata"}
+    found = _json(folder / "_strings.json") if held else {}
+    return {name: str(found[leaf.name]).encode("utf-32-le") for name, leaf in held.items()}
+
+
+def _entries(
+    leaves: Mapping[str, Any], texts: Mapping[str, bytes], store: _Store, problem: Problem
+) -> dict[str, Entry]:
+    stops = itertools.accumulate(map(len, texts.values()))
+    spans = {name: (stop - len(texts[name]), stop) for name, stop in zip(texts, stops, strict=True)}
+    impls = _key_implementations(store.folder)
+    entries: dict[str, Entry] = {}
+    for name, leaf in leaves.items():
+        if name in spans:
+            entries[name] = Entry(name, name, 0, (Stored(dtypes.STRING, (0,), (spans[name],)),))
+            continue
+        try:
+            entries[name] = _array_entry(name, leaf, store, impls.get(leaf.name))
+        except CheckpointError as error:
+            problem(error)
+    return entries
+
+
+def _array_entry(name: str, leaf: Any, store: _Store, impl: str | None) -> Entry:
+    dtype, shape = np.dtype(leaf.dtype), tuple(leaf.shape or ())
+    row = _ROWS.get(dtype)
+    if row is None:
+        raise CheckpointError(f"dtype {dtype.name} has no counterpart in MindSpore", name=name)
+    array = _Array(store, leaf.name, name, row.stored)
+    nbytes = math.prod(shape) * row.stored.itemsize
+    tag = names.key_tag(name, impl) if impl else name
+    return Entry(name, tag, 0, (Stored(row.name, shape, ((0, nbytes),), array),), key_impl=impl)
+
+
+def _key_implementations(folder: epath.Path) -> dict[str, str]:
+    """Which arrays are the data of typed PRNG keys."""
+    out: dict[str, str] = {}
+    for file in sorted((folder / "array_metadatas").glob("process_*")):
+        for item in _json(file).get("array_metadatas", ()):
+            one = item["array_metadata"]
+            impl = (one.get("ext_metadata") or {}).get("random_key_impl")
+            if impl:
+                out[one["param_name"]] = impl
+    return out
+
+
+def _metadata_above(folder: epath.Path) -> dict[str, Any]:
+    """The v1 API keeps ``custom_metadata`` beside the item's folder."""
+    for place in (folder, folder.parent):
+        file = place / _STEP
+        if file.exists():
+            return dict(_json(file).get("custom_metadata") or {})
+    return {}
+
+
+def _json(path: epath.Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"it is not as Orbax writes it: {error}", file=path) from None
+
+
+# Arrays
+
+
+class _Store:
+    """The arrays of a directory, opened by TensorStore with one cache for all."""
+
+    def __init__(self, folder: epath.Path, zarr3: bool, leaves: Iterable[Any]):
+        import tensorstore as ts
+
+        self.folder = folder
+        self._driver = "zarr3" if zarr3 else "zarr"
+        self._database = (folder / _DATABASE).exists()
+        # Windows are rows, chunks may be columns: those that the next window needs are kept.
+        cache = 2 * max(map(_bytes_of_chunk_row, leaves), default=0)
+        self._context = ts.Context({"cache_pool": {"total_bytes_limit": cache}})
+
+    def open(self, path: str, name: str) -> Any:
+        """The array of a parameter."""
+        import tensorstore as ts
+
+        text = str(self.folder)
+        base = text if "://" in text else f"file://{text}"
+        kvstore: Any = f"{base}/{path}/"
+        if self._database:
+            kvstore = {"driver": "ocdbt", "base": f"{base}/", "path": f"{path}/"}
+        spec = {"driver": self._driver, "kvstore": kvstore}
+        try:
+            return ts.open(spec, open=True, read=True, context=self._context).result()
+        except ValueError as error:
+            raise CheckpointError(str(error), file=self.folder, name=name) from None
+
+
+def _bytes_of_chunk_row(leaf: Any) -> int:
+    """The bytes of all chunks that hold the first row of a tensor."""
+    shape = tuple(getattr(leaf, "shape", None) or ())
+    chunk = tuple(getattr(getattr(leaf, "storage", None), "chunk_shape", None) or ())
+    if not shape or not chunk:
+        return _ROW_BYTES
+    return min(chunk[0], shape[0]) * math.prod(shape[1:]) * np.dtype(leaf.dtype).itemsize
+
+
+class _Array:
+    """An array as the source of a piece: indexing it reads just that part."""
+
+    def __init__(self, store: _Store, path: str, name: str, stored: np.dtype):
+        self._store, self._path, self._name, self._stored = store, path, name, stored
+
+    @functools.cached_property
+    def _opened(self) -> Any:
+        return self._store.open(self._path, self._name)
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        found = np.asarray(self._opened[index].read().result())
+        return found.astype(self._stored, copy=False)
+
+
+FORMAT = Format("orbax", recognises, contents, strings=True, metadata=True)

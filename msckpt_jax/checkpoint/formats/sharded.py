@@ -1,0 +1,227 @@
+"""A folder of safetensors files with an index, as Hugging Face's libraries write large models.
+
+``model.safetensors.index.json`` is ``{"metadata": {...}, "weight_map": {name: file}}``; the stem
+may be another. Without an index it is ``model.safetensors`` where that is there (the rule of
+``transformers``), else all safetensors files (MindSpore's unified ones are such a folder). The
+files lie one after another in one range of bytes, to which the spans of the entries refer.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from msckpt_jax.checkpoint.entries import Entry, Problem
+from msckpt_jax.checkpoint.formats import safetensors
+from msckpt_jax.checkpoint.formats.format import Contents, Format
+from msckpt_jax.checkpoint.source import Joined, Source, is_folder, opened
+from msckpt_jax.errors import CheckpointError
+
+_FILE = safetensors.FORMAT.suffix
+_INDEX = f"{_FILE}.index.json"
+#: The stem that ``transformers`` looks for.
+_MODEL = "model"
+#: Metadata of an index that tell of the files, not of the model.
+_OF_FILES = {"total_size", "total_parameters"}
+#: How many names a warning tells.
+_TOLD = 5
+
+
+class _Index(NamedTuple):
+    """The files of a folder and, by an index, the file of each name."""
+
+    folder: Any
+    files: list[str]
+    places: Mapping[str, str] = {}
+    metadata: Mapping[str, Any] = {}
+
+
+def recognises(source: Source) -> bool:
+    """Whether a folder holds an index or safetensors files, or a file is an object of JSON."""
+    if source.data is None:
+        return any(name.endswith((_FILE, _INDEX)) for name in source.names)
+    return bytes(source.data[:1]) == b"{"
+
+
+def contents(source: Source, problem: Problem) -> Contents:
+    """The entries of all files, in the order of their names.
+
+    Raises:
+        CheckpointError: the index is none, or names what is no file of its folder.
+    """
+    index = _index(source)
+    problems: list[CheckpointError] = []
+    parts = dict(_parts(index, problems.append))
+    places = _places(index, parts, problems)
+    for error in problems:
+        problem(error)
+    data = Joined([part.data for part in parts.values()])
+    moved = [
+        _moved(entry, start)
+        for (file, part), start in zip(parts.items(), data.starts, strict=False)
+        for entry in part.entries.values()
+        if places[entry.tag] == file
+    ]
+    custom = _merged([*(part.custom for part in parts.values()), index.metadata])
+    return Contents(
+        {entry.name: entry for entry in sorted(moved, key=lambda entry: entry.tag)},
+        data,
+        len(data),
+        tuple(check_sum for part in parts.values() for check_sum in part.check_sums),
+        _merged([*(part.metadata for part in parts.values()), index.metadata]),
+        {key: value for key, value in custom.items() if key not in _OF_FILES},
+    )
+
+
+def _merged(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {key: value for mapping in mappings for key, value in mapping.items()}
+
+
+def _moved(entry: Entry, by: int) -> Entry:
+    tensor = entry.tensors[0]
+    spans = tuple((start + by, stop + by) for start, stop in tensor.spans)
+    return entry._replace(offset=entry.offset + by, tensors=(tensor._replace(spans=spans),))
+
+
+# The index
+
+
+def _index(source: Source) -> _Index:
+    """What a folder says of its files, or an index that was named itself."""
+    if source.data is not None:
+        return _parsed(source)
+    indices = [name for name in source.names if name.endswith(_INDEX)]
+    if f"{_MODEL}{_INDEX}" in indices:
+        indices = [f"{_MODEL}{_INDEX}"]
+    if len(indices) > 1:
+        raise CheckpointError(
+            "several indices are there: name one of these files",
+            file=source.path,
+            found=", ".join(indices),
+        )
+    if indices:
+        return _parsed(_member(source.path / indices[0]))
+    files = [name for name in source.names if name.endswith(_FILE)]
+    alone = f"{_MODEL}{_FILE}"
+    return _Index(source.path, [alone] if alone in files else files)
+
+
+def _parsed(source: Source) -> _Index:
+    try:
+        found = json.loads(bytes(source.data[:]), object_pairs_hook=_distinct)
+        places, metadata = dict(found["weight_map"]), dict(found.get("metadata") or {})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        problem = f"no index of safetensors files, an object with weight_map: {error!r}"
+        raise CheckpointError(problem, file=source.path) from None
+    for name, file in places.items():
+        if not _is_plain(file):
+            raise CheckpointError(
+                "the index names no file of its folder",
+                file=source.path,
+                name=name,
+                expected="a plain file name",
+                found=repr(file),
+            )
+    return _Index(source.path.parent, sorted({*places.values()}), places, metadata)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON whose keys differ: of a key that stands twice the last would count."""
+    out: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in out:
+            raise ValueError(f"{key!r} stands twice")
+        out[key] = value
+    return out
+
+
+def _is_plain(file: Any) -> bool:
+    return isinstance(file, str) and file not in ("", ".", "..") and not {*file} & {*"/\\\0"}
+
+
+# The files
+
+
+def _parts(index: _Index, problem: Problem) -> Iterator[tuple[str, Contents]]:
+    """What each file holds."""
+    named = {file: name for name, file in index.places.items()}
+    for file in index.files:
+        path = index.folder / file
+        try:
+            part = _member(path)
+            yield file, safetensors.contents(part, lambda e, path=path: problem(e.within(path)))
+        except CheckpointError as error:
+            problem(error.within(path, named.get(file)))
+
+
+def _member(path: Any) -> Source:
+    """Open a file of the folder.
+
+    Raises:
+        CheckpointError: it is missing, or a link that leads elsewhere.
+    """
+    if isinstance(path, Path):  # object stores have no links
+        _check_link(path)
+    try:
+        source = opened(path)
+    except FileNotFoundError:
+        raise CheckpointError("the file is missing", file=path) from None
+    if source.data is None:
+        raise is_folder(source)
+    return source
+
+
+def _check_link(path: Path) -> None:
+    """Refuse links that lead out of the folder, but into the cache of Hugging Face's hub.
+
+    There ``snapshots/COMMIT/NAME`` is a link to a file in ``blobs``.
+    """
+    folder, real = path.parent.resolve(), path.resolve()
+    caches = [above.parent / "blobs" for above in folder.parents if above.name == "snapshots"]
+    if not any(map(real.is_relative_to, (folder, *caches))):
+        raise CheckpointError(
+            "it is a link that leads out of the folder", file=path, expected=folder, found=real
+        )
+    if real.exists() and not (real.is_file() or real.is_dir()):
+        raise CheckpointError("it is no regular file", file=path)  # a pipe would not end
+
+
+# Index and files
+
+
+def _places(
+    index: _Index, parts: Mapping[str, Contents], problems: list[CheckpointError]
+) -> dict[str, str]:
+    """The one file that each name is read from; where index and files differ is a problem.
+
+    Names that the index lacks are read with a warning, as ``transformers`` does.
+    """
+    places = dict(index.places)
+    held = {f: dict.fromkeys(e.tag for e in p.entries.values()) for f, p in parts.items()}
+    unlisted = [name for names in held.values() for name in names if name not in places]
+    if index.places and unlisted:
+        warnings.warn(
+            f"{index.folder}: {len(unlisted)} names are in files but not in the index: "
+            f"{', '.join(unlisted[:_TOLD])}",
+            stacklevel=2,
+        )
+    problem = "it is not in the file that the index says" if index.places else "two files hold it"
+    problems += [
+        CheckpointError(problem, file=index.folder, name=name, expected=places[name], found=file)
+        for file, names in held.items()
+        for name in names
+        if places.setdefault(name, file) != file
+    ]
+    told = {error.name for error in problems}
+    problems += [
+        CheckpointError("the file lacks what the index says", file=index.folder / file, name=name)
+        for name, file in index.places.items()
+        if file in held and name not in held[file] and name not in told
+    ]
+    return places
+
+
+FORMAT = Format("sharded", recognises, contents, metadata=True)

@@ -1,0 +1,60 @@
+"""``get_slice``: one array of a file, of which only the part is read that is indexed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax import boxes
+from msckpt_jax.checkpoint.copying import Readable
+from msckpt_jax.checkpoint.entries import Entry
+from msckpt_jax.checkpoint.int4 import to_int4
+
+
+class TensorSlice:
+    """One array of a file; indexing it with ints and slices reads only that part."""
+
+    def __init__(self, file: Readable, entry: Entry):
+        self._file, self._entry = file, entry
+        self.shape = entry.shape
+        self.dtype = entry.tensors[0].row.array
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        keys = key if isinstance(key, tuple) else (key,)
+        first, rest = self._box(keys)
+        pieces = self._file.pieces(self._entry.name)
+        out = boxes.view(pieces, first)
+        if out is None:
+            out = np.empty(boxes.shape_of(first), self._entry.tensors[0].row.stored)
+            boxes.gather(pieces, first, out)
+        out = out[rest]
+        return to_int4(out, self._entry.name, self._file.path) if self._is_int4 else out
+
+    @property
+    def _is_int4(self) -> bool:
+        return self._entry.type == "Int4"
+
+    def _box(self, keys: tuple) -> tuple[boxes.Box, tuple]:
+        """The box that holds all that is asked for, and the index that remains within it."""
+        if keys.count(Ellipsis) > 1 or len(keys) - keys.count(Ellipsis) > len(self.shape):
+            raise IndexError(f"too many indices for shape {self.shape}")
+        if Ellipsis not in keys:
+            keys = (*keys, Ellipsis)
+        at = keys.index(Ellipsis)
+        fill = (slice(None),) * (len(self.shape) - len(keys) + 1)
+        box, rest = [], []
+        for k, n in zip(keys[:at] + fill + keys[at + 1 :], self.shape, strict=True):
+            if isinstance(k, slice):
+                span = range(n)[k]
+                low, high = (min(span), max(span) + 1) if span else (0, 0)
+                box.append((low, high))
+                rest.append(slice(None, None, k.step))
+            else:
+                i = range(n)[k]  # IndexError when it is outside
+                box.append((i, i + 1))
+                rest.append(0)
+        return tuple(box), tuple(rest)
+
+    def __repr__(self) -> str:
+        return f"<TensorSlice {self._entry.name} {self.dtype}{list(self.shape)}>"

@@ -1,0 +1,54 @@
+"""The source ranks that one destination rank needs: MindSpore's ``rank_list_for_transform``."""
+
+from __future__ import annotations
+
+import math
+
+from msckpt_jax import boxes
+from msckpt_jax.parallel.checks import check_rank
+from msckpt_jax.parallel.placement import Plan, plan_of
+from msckpt_jax.parallel.strategy import StrategyLike
+
+
+def rank_list_for_transform(
+    rank_id: int,
+    src_strategy_file: StrategyLike | None = None,
+    dst_strategy_file: StrategyLike | None = None,
+) -> list[int]:
+    """The source ranks whose files destination rank ``rank_id`` needs, in descending order.
+
+    Of replicas one that is needed anyway is taken, else the rank itself, else the lowest. The list
+    may be shorter than MindSpore's, which also names ranks that its operators pass through.
+
+    Raises:
+        CheckpointError: a strategy file is damaged. ValueError: no such rank. TypeError: no int.
+    """
+    source, target = plan_of(src_strategy_file), plan_of(dst_strategy_file)
+    check_rank(rank_id, target)
+    if source is None:
+        return [0]
+    holders = _holders_of_parts(rank_id, source, target)
+    needed = {ranks[0] for ranks in holders if len(ranks) == 1}
+    for ranks in holders:
+        if needed.isdisjoint(ranks):
+            needed.add(rank_id if rank_id in ranks else ranks[0])
+    return sorted(needed, reverse=True)
+
+
+def _holders_of_parts(rank: int, source: Plan, target: Plan | None) -> list[list[int]]:
+    """For each part of each parameter that ``rank`` of ``target`` needs the ranks that hold it."""
+    out = []
+    for name, staged in source.parameters.items():
+        other = target.parameters.get(name) if target else None
+        if target is not None and other is None:
+            continue
+        splits = [staged.layout.splits, *([other.layout.splits] if other else [])]
+        shape = tuple(math.lcm(*sides) for sides in zip(*splits, strict=True))
+        box = target.box(name, rank, shape) if target else boxes.whole(shape)
+        if box is None:
+            continue
+        parts: dict[boxes.Box, list[int]] = {}
+        for holder, local in staged.ranks():
+            parts.setdefault(staged.layout.box(local, shape), []).append(holder)
+        out += [ranks for part, ranks in parts.items() if boxes.intersect(part, box) is not None]
+    return out

@@ -1,0 +1,29 @@
+"""The strategy files of pipeline stages joined: MindSpore's ``merge_pipeline_strategys``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msckpt_jax.checkpoint.source import PathLike
+from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel import strategy
+
+
+def merge_pipeline_strategys(src_strategy_dirs: PathLike, dst_strategy_file: PathLike) -> None:
+    """Join the strategy files of all pipeline stages in a folder into one.
+
+    Names become ``<stage>-<name>``; of files of one stage the first counts.
+    """
+    folder = Path(src_strategy_dirs)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder of strategy files")
+    files = sorted(file for file in folder.iterdir() if file.suffix in strategy.SUFFIXES)
+    if len({file.suffix for file in files}) != 1:
+        endings = " or all ".join(strategy.SUFFIXES)
+        raise CheckpointError(f"the strategy files must all be {endings}", file=folder)
+    stages: dict[int, strategy.Strategy] = {}
+    for file in files:
+        layouts, stage = strategy.read(file)
+        stages.setdefault(stage, layouts)
+    joined = {f"{s}-{n}": layout for s, found in stages.items() for n, layout in found.items()}
+    strategy.write(dst_strategy_file, joined, staged=True)
