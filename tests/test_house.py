@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+
+from msckpt_jax.api import targets
+from msckpt_jax.checkpoint import formats
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -70,36 +77,89 @@ def test_an_import_that_runs_up_is_found() -> None:
     assert HOUSE.up_or_sideways([up, beside, down]) == [up, beside]
 
 
-def _strings(path: Path) -> Iterator[tuple[int, str]]:
-    """The strings of a file that are no docstrings."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    docstrings = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-        and isinstance(node.body[0], ast.Expr)
-    }
+# Names of formats: in their files, in the registry, and in prose.
+
+#: Constants that a command prints as its help.
+HELP = {"DESCRIPTION", "EXAMPLES", "COMMANDS"}
+
+
+class Names(NamedTuple):
+    """The texts that name formats of a kind, and where they may stand, with the reason."""
+
+    texts: re.Pattern[str]
+    places: Mapping[str, str]
+
+
+_WITH_SUFFIX = "|".join(name for name, format in formats.FORMATS.items() if format.suffix)
+#: A name that is no word of English anywhere in a text; of the others nothing but the name.
+FILES = Names(
+    re.compile(rf".*(?<!\w)({_WITH_SUFFIX})(?!\w).*|{'|'.join(formats.FORMATS)}", re.DOTALL),
+    {
+        "checkpoint/formats/": "their home",
+        "parallel/strategy.py": "MindSpore's strategy files end so, too; they are another format",
+        "training/selection.py": "a variable of the caller's loop has this name",
+    },
+)
+MODELS = Names(
+    re.compile(rf"\.?({'|'.join(targets.NAMES)})", re.IGNORECASE),
+    {
+        "mindir/": "its home",
+        "air/": "its home",
+        "onnx/": "its home",
+        "api/targets.py": "the registry",
+    },
+)
+
+
+def prose(tree: ast.AST) -> Iterator[ast.AST]:
+    """Docstrings and the help of commands."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and id(node) not in docstrings:
-            yield node.lineno, str(node.value)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                yield first.value
+        elif isinstance(node, ast.keyword) and node.arg == "help":
+            yield from ast.walk(node)
+        elif isinstance(node, ast.Assign):
+            if any(isinstance(t, ast.Name) and t.id in HELP for t in node.targets):
+                yield from ast.walk(node)
 
 
-#: Names of model formats, and endings of their files.
-MODELS = {f(name) for name in ("MINDIR", "AIR", "ONNX") for f in (str, str.lower)}
-MODELS |= {f".{name.lower()}" for name in MODELS}
-#: The rooms of the formats, and their registry.
-KNOWN = ("mindir/", "air/", "onnx/", "api/targets.py")
+def told(source: str, names: Names) -> list[str]:
+    """The texts of a program that name a format."""
+    tree = ast.parse(source)
+    spared = set(prose(tree))
+    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    texts = [node.value for node in constants if node not in spared]
+    return [text for text in texts if isinstance(text, str) and names.texts.fullmatch(text)]
 
 
-def test_model_formats_are_named_in_their_rooms_and_the_registry() -> None:
-    places = [
-        f"{path.relative_to(HOUSE.ROOT)}:{line}: {text!r}"
+@pytest.mark.parametrize("names", [FILES, MODELS])
+def test_formats_are_named_in_their_files_and_the_registry(names: Names) -> None:
+    naming = {
+        path.relative_to(HOUSE.ROOT).as_posix(): texts
         for path in HOUSE.modules().values()
-        if not str(path.relative_to(HOUSE.ROOT)).startswith(KNOWN)
-        for line, text in _strings(path)
-        if text in MODELS
-    ]
-    assert places == []
+        if (texts := told(path.read_text(encoding="utf-8"), names))
+    }
+    used = {place for place in names.places if any(path.startswith(place) for path in naming)}
+    assert used == set(names.places)
+    assert {p: t for p, t in naming.items() if not p.startswith(tuple(names.places))} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "texts"),
+    [
+        ('"""A .ckpt file."""\nx = "ckpt"', ["ckpt"]),
+        ('def f(name="orbax"):\n    """Of safetensors."""', ["orbax"]),
+        ('x = f"{name}.ckpt"', [".ckpt"]),
+        ('"it is sharded, ckpt_to_safetensors"', []),
+        ('x = "it is sharded, ckpt_to_safetensors"', []),
+        ('x = r"\\.(?:ckpt|safetensors)"', [r"\.(?:ckpt|safetensors)"]),
+        ('DESCRIPTION = "a " + "ckpt"\nadd("x", help="of a ckpt")', []),
+    ],
+)
+def test_what_counts_as_a_name(source: str, texts: list[str]) -> None:
+    assert told(source, FILES) == texts
 
 
 def test_the_picture_is_that_of_the_imports() -> None:

@@ -106,6 +106,8 @@ def folder(tmp_path: Path, mesh: jax.sharding.Mesh, monkeypatch: pytest.MonkeyPa
     Path("key.bin").write_bytes(b"0123456789abcdef")
     ms.save_checkpoint(tree, "secret.ckpt", enc_key=b"0123456789abcdef")
     ms.save_checkpoint(tree, "model.safetensors", format="safetensors")
+    Path("Qwen3-0.6B").mkdir()
+    ms.save_checkpoint(tree, "Qwen3-0.6B/model.safetensors", format="safetensors")
     for name, strategy in (("old", None), ("ckpts", None), ("other", "new_strategy.ckpt"),
                            ("again", "strategy.json")):  # fmt: skip
         Path(name).mkdir()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
 
-from msckpt_jax.api.into import nearest
+from msckpt_jax.api.not_loaded import nearest
 from msckpt_jax.errors import CheckpointError
 
 Filter: TypeAlias = str | re.Pattern[str] | Callable[[str], bool]

@@ -2,53 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
-
-import jax
-import numpy as np
+from typing import Any
 
 from msckpt_jax import names
+from msckpt_jax.api.leaf import wanted_value
+from msckpt_jax.api.not_loaded import NotLoaded, nearest, report
 from msckpt_jax.checkpoint import placement, stored
-from msckpt_jax.checkpoint.records import is_key
 from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.conventions.loading import Translated
 from msckpt_jax.errors import CheckpointError
-
-log = logging.getLogger("msckpt_jax")
-
-# MindSpore casts within these groups only (train/serialization.py, _update_param).
-_FLOATS = {"float16", "float32", "float64", "bfloat16"}
-_INTS = {"int4", "int8", "int16", "int32", "int64"}
-#: Gradient accumulators are not expected in a file, and not missed.
-_UNMISSED = "accu_grads"
-
-
-class NotLoaded(list[str]):
-    """Names that were not loaded: a plain list, as in MindSpore, that can also say why."""
-
-    def __init__(self, why: Mapping[str, str], others: Sequence[str]):
-        super().__init__(why)
-        self._why, self._others = dict(why), list(others)
-
-    @property
-    def reasons(self) -> dict[str, str]:
-        """For each name why, and which names of the other side are like it."""
-        return {name: f"{self._why[name]}{nearest(name, self._others)}" for name in self}
-
-    def explain(self) -> str:
-        """The reasons as text, a line a name."""
-        return "\n".join(f"{name}: {reason}" for name, reason in self.reasons.items())
-
-
-class Target(NamedTuple):
-    """What a leaf of the network wants: ``dtype`` None stands for a str."""
-
-    shape: tuple[int, ...]
-    dtype: Any
-    sharding: jax.sharding.Sharding | None
 
 
 def load_param_into_net(
@@ -144,27 +107,6 @@ def like(
     return flat.rebuild(values)
 
 
-def request(
-    name: str,
-    parameters: Mapping[str, Any],
-    dtype: np.dtype,
-    sharding: jax.sharding.Sharding | None,
-    shape: tuple[int, ...] | None = None,
-) -> placement.Request:
-    """How to read one array: by pieces of the file where the value still lies there."""
-    found, pieces = stored.pieces(name, parameters, shape)
-    return placement.Request(name, found, pieces, dtype, sharding)
-
-
-def nearest(name: str, others: Sequence[str]) -> str:
-    """`` (nearest: ...)`` or nothing."""
-    close = difflib.get_close_matches(name, others, 3)
-    if not close:
-        last = name.rpartition(".")[2]
-        close = [other for other in others if other.rpartition(".")[2] == last][:3]
-    return f" (nearest: {', '.join(close)})" if close else ""
-
-
 def _view(
     tree: Any,
     leaves: Sequence[names.Leaf],
@@ -202,7 +144,7 @@ def _matched(
     wanted: dict[str, placement.Request | Callable[[], Any]] = {}
     for leaf in (leaf for leaf in leaves if leaf.name in source):
         try:
-            wanted[leaf.name] = _load(leaf, source[leaf.name], parameters, strict, casts)
+            wanted[leaf.name] = wanted_value(leaf, source[leaf.name], parameters, strict, casts)
         except CheckpointError as error:
             if not skip_mismatch:
                 raise
@@ -212,7 +154,7 @@ def _matched(
     if isinstance(parameters, Translated):
         wanted_names, source = list(parameters.leaves), parameters.source
         not_loaded, parameters = parameters.not_loaded(not_loaded), parameters.parameters
-    return values, *_report(wanted_names, parameters, source, not_loaded, casts)
+    return values, *report(wanted_names, parameters, source, not_loaded, casts)
 
 
 def _read(
@@ -224,92 +166,3 @@ def _read(
         value if w is None else next(placed) if isinstance(w, placement.Request) else w()
         for value, w in zip(old, wanted, strict=True)
     ]
-
-
-def _report(
-    wanted: Sequence[str],
-    parameters: Mapping[str, Any],
-    source: Mapping[str, str],
-    not_loaded: Mapping[str, str],
-    casts: list[str],
-) -> tuple[NotLoaded, NotLoaded]:
-    if casts:
-        log.warning("%d parameters were cast: %s", len(casts), ", ".join(casts[:5]))
-    used = {source[name] for name in source if name not in not_loaded}
-    kept = {n: why for n, why in not_loaded.items() if not n.startswith(_UNMISSED)}
-    param_not_load = NotLoaded(kept, list(parameters))
-    unused = {n: "no such name in the network" for n in parameters if n not in used}
-    mismatched = {source[n]: why for n, why in not_loaded.items() if n in source}
-    ckpt_not_load = NotLoaded(unused | mismatched, wanted)
-    if param_not_load:
-        log.warning("%d parameters were not loaded: %s", len(kept), ", ".join(list(kept)[:5]))
-    return param_not_load, ckpt_not_load
-
-
-def _load(
-    leaf: names.Leaf, key: str, parameters: Mapping[str, Any], strict: bool, casts: list[str]
-) -> placement.Request | Callable[[], Any]:
-    """A request for an array on devices, or a function that reads anything else."""
-    target = _target(leaf)
-    shape, dtype = stored.found(key, parameters)
-    where = {"name": leaf.name, "file": stored.file_of(parameters)}
-    if target.dtype is None or dtype is None or is_key(target.dtype) or is_key(dtype):
-        if target.dtype != dtype or target.shape != shape:
-            raise CheckpointError(
-                "the value is of another kind",
-                expected=_describe(target.dtype, target.shape),
-                found=_describe(dtype, shape),
-                **where,
-            )
-        return lambda: _put(parameters[key], target.sharding)
-    if shape != target.shape and not stored.trailing_ones(shape, target.shape):
-        raise CheckpointError(
-            "the shape differs", expected=list(target.shape), found=list(shape), **where
-        )
-    if dtype != target.dtype:
-        if strict or not _castable(dtype, target.dtype):
-            raise CheckpointError("the dtype differs", expected=target.dtype, found=dtype, **where)
-        if target.dtype.name == "uint4":
-            _check_uint4(leaf.name, parameters[key])
-        else:
-            casts.append(f"{leaf.name} from {dtype} to {target.dtype}")
-    wanted = request(key, parameters, target.dtype, target.sharding, target.shape)
-    if isinstance(leaf.value, jax.Array | jax.ShapeDtypeStruct):
-        return wanted
-    if isinstance(leaf.value, np.ndarray):
-        return lambda: placement.read(wanted)
-    return lambda: type(leaf.value)(placement.read(wanted)[()])
-
-
-def _target(leaf: names.Leaf) -> Target:
-    value = leaf.value
-    if isinstance(value, jax.Array | jax.ShapeDtypeStruct):
-        sharding = value.sharding if getattr(value, "committed", True) else None
-        return Target(value.shape, value.dtype, sharding)
-    if isinstance(value, str):
-        return Target((), None, None)
-    if isinstance(value, bool | int | float) and not isinstance(value, np.generic):
-        # Saved as Bool, Int64, Float64 or, from an append_dict, Float32.
-        return Target((), np.dtype(type(value)), None)
-    if isinstance(value, np.ndarray | np.generic):
-        return Target(value.shape, value.dtype, None)
-    raise TypeError(f"{leaf.name!r} is a {type(value).__name__}, which no CheckPoint holds")
-
-
-def _describe(dtype: Any, shape: tuple[int, ...]) -> str:
-    return "a str" if dtype is None else f"{dtype}{list(shape)}"
-
-
-def _castable(one: np.dtype, other: np.dtype) -> bool:
-    pair = {one.name, other.name}
-    # uint4 is stored as UInt8, the only unsigned pair that has to meet again.
-    return pair <= _FLOATS or pair <= _INTS or (one.name, other.name) == ("uint8", "uint4")
-
-
-def _check_uint4(name: str, array: Any) -> None:
-    if array.size and array.max() > 15:
-        raise CheckpointError("values do not fit uint4", name=name, found=f"up to {array.max()}")
-
-
-def _put(value: Any, sharding: jax.sharding.Sharding | None) -> Any:
-    return value if isinstance(value, str) else jax.device_put(value, sharding)

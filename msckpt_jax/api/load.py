@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import concurrent.futures
-import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
 
 from msckpt_jax.api import into
-from msckpt_jax.checkpoint import placement
+from msckpt_jax.api.on_devices import Sharding, on_devices
 from msckpt_jax.checkpoint.choice import choice
 from msckpt_jax.checkpoint.file import open_checkpoint
 from msckpt_jax.checkpoint.parameters import Parameters
+from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.errors import CheckpointError
 
-Sharding = jax.sharding.Sharding | Callable[[str, tuple[int, ...]], jax.sharding.Sharding | None]
+if TYPE_CHECKING:
+    from msckpt_jax.parallel.strategy import StrategyLike
 
 
 def load_checkpoint(
-    ckpt_file_name: Any,
+    ckpt_file_name: PathLike | Mapping[int, PathLike],
     net: Any = None,
     strict_load: bool = False,
     filter_prefix: str | Sequence[str] | None = None,
@@ -35,7 +35,7 @@ def load_checkpoint(
     *,
     like: Any = None,
     sharding: Sharding | None = None,
-    strategy: Any = None,
+    strategy: StrategyLike | None = None,
     convention: str | Convention | None = None,
     remove_redundancy: bool = False,
 ) -> Any:
@@ -87,12 +87,14 @@ def load_checkpoint(
         )
     chosen = choice(filter_prefix, specify_prefix, choice_func)
     secrets: dict[str, Any] = {"dec_key": dec_key, "dec_mode": dec_mode, "crc_check": crc_check}
-    if strategy is None:
-        file = open_checkpoint(ckpt_file_name, format=format, **secrets)
-    else:
+    if strategy is not None:
         from msckpt_jax.parallel import merged
 
         file = merged.open_ranks(ckpt_file_name, strategy, format=format, **secrets)
+    elif isinstance(ckpt_file_name, Mapping):
+        raise TypeError("ckpt_file_name is a dict of files by rank: pass their strategy, too")
+    else:
+        file = open_checkpoint(ckpt_file_name, format=format, **secrets)
     parameters = Parameters(file, [name for name in file if chosen(name)])
     if not parameters:
         raise CheckpointError(
@@ -103,7 +105,7 @@ def load_checkpoint(
     if like is not None:
         return into.like(like, parameters, strict_load, convention)
     if sharding is not None:
-        return _on_devices(parameters, sharding)
+        return on_devices(parameters, sharding)
     return parameters
 
 
@@ -119,7 +121,7 @@ def _check_types(strict_load: Any, crc_check: Any, sharding: Any) -> None:
 
 
 def load_checkpoint_async(
-    ckpt_file_name: Any,
+    ckpt_file_name: PathLike | Mapping[int, PathLike],
     net: Any = None,
     strict_load: bool = False,
     filter_prefix: str | Sequence[str] | None = None,
@@ -150,40 +152,3 @@ def load_checkpoint_async(
         )
     finally:
         pool.shutdown(wait=False)
-
-
-def _on_devices(parameters: Parameters, sharding: Sharding) -> dict[str, Any]:
-    """All arrays on devices; strings, PRNG keys and MapTensors as the file gives them."""
-    found = {n: parameters.file.entries[n] for n in parameters}
-    arrays = [name for name, entry in found.items() if entry.is_array]
-    requests = []
-    for name in arrays:
-        entry = found[name]
-        wanted = sharding(name, entry.shape) if callable(sharding) else sharding
-        if not (wanted is None or isinstance(wanted, jax.sharding.Sharding)):
-            raise TypeError(f"sharding({name!r}, {entry.shape}) gave a {type(wanted).__name__}")
-        dtype = _without_x64(name, entry.tensors[0].row.array, parameters)
-        requests.append(into.request(name, parameters, dtype, wanted))
-    placed = dict(zip(arrays, placement.place(requests), strict=True))
-    return {name: placed[name] if name in placed else parameters[name] for name in found}
-
-
-def _without_x64(name: str, dtype: np.dtype, parameters: Parameters) -> np.dtype:
-    """The dtype that JAX can hold now: floats lose precision with a warning, ints must fit."""
-    canonical = np.dtype(jax.dtypes.canonicalize_dtype(dtype))
-    if canonical == dtype:
-        return dtype
-    if dtype.kind in "iu":
-        values, limits = parameters[name], np.iinfo(canonical)
-        if values.size and (values.min() < limits.min or values.max() > limits.max):
-            raise CheckpointError(
-                f"its {dtype} values do not fit {canonical}: set jax_enable_x64",
-                file=parameters.file.path,
-                name=name,
-            )
-    else:
-        warnings.warn(
-            f"{name} is {dtype} and becomes {canonical}: set jax_enable_x64 to keep it",
-            stacklevel=4,
-        )
-    return canonical

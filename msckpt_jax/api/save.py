@@ -157,7 +157,7 @@ def _start(files: list[File], job: Job, async_save: bool | str) -> background.As
 
 
 def _rank_files(
-    target: Any, found: list[Record], job: Job, strategy_file: Any
+    target: Any, found: list[Record], job: Job, strategy_file: PathLike | None
 ) -> tuple[list[File], Job]:
     """A file for each rank of this process, and where the strategy goes (process 0 writes it)."""
     if not isinstance(target, Path):

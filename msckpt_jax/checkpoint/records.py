@@ -114,7 +114,7 @@ def of_value(name: str, value: Any) -> Record:
     if isinstance(value, float):
         return _of_numpy(name, np.array(value, np.float64))
     if isinstance(value, str):
-        return Record(name, dtypes.STRING, (0,), _encode_string(name, value))
+        return Record(name, dtypes.STRING, (0,), encode_string(name, value))
     raise TypeError(
         f"{name!r} is a {type(value).__name__}: a CheckPoint holds arrays, numbers, strings and "
         "PRNG keys; drop it from the tree, or convert it"
@@ -222,8 +222,8 @@ def is_key(dtype: Any) -> bool:
     return not isinstance(dtype, np.dtype) and jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
-def _encode_string(name: str, value: str) -> bytes:
-    # UTF-32-LE without terminator; the empty string is one NUL (MindSpore writes a NumPy '<U').
+def encode_string(name: str, value: str) -> bytes:
+    """UTF-32-LE without terminator; the empty string is one NUL (MindSpore writes a NumPy '<U')."""
     try:
         return (value or "\0").encode("utf-32-le")
     except UnicodeEncodeError:

@@ -153,7 +153,7 @@ def _to_file(args: argparse.Namespace, work: Work, format: Format) -> None:
     key = None if args.enc_key_file is None else common.key_of(args.enc_key_file)
     mode = None if key is None else cipher.mode_named(args.enc_mode, "--enc-mode")
     if mode is not None and (args.crc or not format.encryption):
-        raise ValueError("encryption goes with .ckpt only, and without --crc")
+        raise ValueError(f"encryption goes with {formats.CKPT.suffix} only, and without --crc")
     checked = b"" if mode is None else mode.check_key(key, "--enc-key-file")
     jobs.check_folder(target)
     with progress.bar("convert", work.nbytes) as advance:

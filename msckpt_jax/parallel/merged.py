@@ -14,8 +14,10 @@ from msckpt_jax.checkpoint import copying, formats
 from msckpt_jax.checkpoint.entries import Entry, Stored
 from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
 from msckpt_jax.checkpoint.int4 import to_int4
+from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel.placement import Parts, Plan, plan_of
+from msckpt_jax.parallel.strategy import StrategyLike
 
 
 class Source(copying.Readable, Protocol):
@@ -27,7 +29,7 @@ class Source(copying.Readable, Protocol):
     def pieces(self, name: str, box: boxes.Box | None = None) -> list[boxes.Piece]: ...
 
 
-def rank_files(folder: Any, suffix: str | None = None) -> dict[int, Path]:
+def rank_files(folder: PathLike, suffix: str | None = None) -> dict[int, Path]:
     """The file of each ``rank_N`` folder: the last one in lexicographic order, as MindSpore's.
 
     Raises:
@@ -62,7 +64,9 @@ class MergedCheckpoint(Mapping[str, Any]):
     interface is that of :class:`~msckpt_jax.checkpoint.file.CheckpointFile`.
     """
 
-    def __init__(self, files: Mapping[int, Any], strategy_file: Any, **kwargs: Any):
+    def __init__(
+        self, files: Mapping[int, PathLike], strategy_file: StrategyLike | None, **kwargs: Any
+    ):
         self.plan = plan_of(strategy_file)
         self.files: dict[int, CheckpointFile] = {
             rank: open_checkpoint(path, **kwargs) for rank, path in sorted(files.items())
@@ -244,7 +248,10 @@ class MergedCheckpoint(Mapping[str, Any]):
 
 
 def open_ranks(
-    folder: Any, strategy_file: Any, suffix: str | None = None, **kwargs: Any
+    folder: PathLike | Mapping[int, PathLike],
+    strategy_file: StrategyLike | None,
+    suffix: str | None = None,
+    **kwargs: Any,
 ) -> MergedCheckpoint:
     """The rank folders in ``folder``, or files given by rank, as one CheckPoint."""
     files = folder if isinstance(folder, Mapping) else rank_files(folder, suffix)

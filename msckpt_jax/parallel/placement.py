@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from msckpt_jax import boxes
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import strategy
 from msckpt_jax.parallel.layout import Layout
+from msckpt_jax.parallel.strategy import StrategyLike
 
 _STAGED = re.compile(r"(\d+)-(.+)", re.DOTALL)
 
@@ -51,7 +52,7 @@ class Plan(NamedTuple):
         return out
 
 
-def plan_of(strategy_file: Any) -> Plan | None:
+def plan_of(strategy_file: StrategyLike | None) -> Plan | None:
     """The plan of a strategy file, of one stage or of all; None stands for one unsharded rank.
 
     A dict of names to :class:`Layout` is taken as it is.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msckpt_jax import boxes, display
+from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.parallel import merged, rank_records
 from msckpt_jax.parallel.merged import MergedCheckpoint
 from msckpt_jax.parallel.placement import Parts, Plan, plan_of
+from msckpt_jax.parallel.strategy import StrategyLike
 
 
 class Share(NamedTuple):
@@ -93,7 +95,9 @@ _COLUMNS = ("rank", "bytes", "entries", "read from ranks")
 
 
 def plan_transform(
-    src_checkpoints_dir: Any, src_strategy_file: Any = None, dst_strategy_file: Any = None
+    src_checkpoints_dir: PathLike,
+    src_strategy_file: StrategyLike | None = None,
+    dst_strategy_file: StrategyLike | None = None,
 ) -> TransformPlan:
     """What :func:`transform_checkpoints` with the same arguments will read and write.
 

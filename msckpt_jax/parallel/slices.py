@@ -10,6 +10,7 @@ import numpy as np
 
 from msckpt_jax import boxes
 from msckpt_jax.checkpoint import wire
+from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import strategy
 from msckpt_jax.parallel.layout import Layout
@@ -70,7 +71,7 @@ def _joined(parts: Sequence[np.ndarray], layout: Layout) -> np.ndarray:
     return out
 
 
-def restore_group_info_list(group_info_file_name: Any) -> list[int]:
+def restore_group_info_list(group_info_file_name: PathLike) -> list[int]:
     """The ranks whose CheckPoints can stand in for one another, from a group info file.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whole models from parts: unified safetensors, files of segments, distributed CheckPoints."""
+"""Rank files merged into a few safetensors files: MindSpore's ``unified_safetensors``."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from msckpt_jax import progress as meters
-from msckpt_jax.checkpoint import copying
+from msckpt_jax.checkpoint import copying, formats
 from msckpt_jax.checkpoint.records import File
+from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import checks, merged, rank_records
 from msckpt_jax.parallel.merged import MergedCheckpoint
+from msckpt_jax.parallel.strategy import StrategyLike
 from msckpt_jax.progress import Progress
 
 _PART_BYTES = 3 << 30
 _MAP_FILE = "param_name_map.json"
-_HYPER_FILE = "hyper_param.safetensors"
+_SUFFIX = formats.SAFETENSORS.suffix
+_HYPER_FILE = f"hyper_param{_SUFFIX}"
 
 
 def unified_safetensors(
-    src_dir: Any,
-    src_strategy_file: Any,
-    dst_dir: Any,
+    src_dir: PathLike,
+    src_strategy_file: StrategyLike,
+    dst_dir: PathLike,
     merge_with_redundancy: bool = True,
     file_suffix: str | None = None,
     max_process_num: int = 64,
@@ -66,7 +69,7 @@ def unified_safetensors(
     sharded = [name for name in names if source.plan and name in source.plan.parameters]
     groups = _groups({name: source.entries[name].nbytes for name in sharded})
     files = [
-        File(folder / f"part{i}.safetensors", [copying.renamed(source, n, names[n]) for n in group])
+        File(folder / _part(i), [copying.renamed(source, n, names[n]) for n in group])
         for i, group in enumerate(groups)
         if i * shares // len(groups) == share - 1
     ]
@@ -78,10 +81,14 @@ def unified_safetensors(
     with meters.meter("merge", total, progress) as advance:
         rank_records.write_files(files, min(max_process_num, 4), advance)
     if share == 1:
-        weights = {names[n]: f"part{i}.safetensors" for i, g in enumerate(groups) for n in g}
+        weights = {names[n]: _part(i) for i, g in enumerate(groups) for n in g}
         total = sum(source.entries[name].nbytes for name in sharded)
         content = {"metadata": {"total_size": total}, "weight_map": weights}
         (folder / _MAP_FILE).write_text(json.dumps(content, indent=4))
+
+
+def _part(number: int) -> str:
+    return f"part{number}{_SUFFIX}"
 
 
 def _share_of(split: Any) -> tuple[int, int]:

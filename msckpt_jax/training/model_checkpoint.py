@@ -14,6 +14,7 @@ from msckpt_jax import names
 from msckpt_jax.api import save as saving
 from msckpt_jax.api.background import AsyncSave
 from msckpt_jax.checkpoint import writer
+from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.parallel import ranks, strategy
 from msckpt_jax.training import filenames, selection
 from msckpt_jax.training.completion import Completion
@@ -72,7 +73,7 @@ class ModelCheckpoint:
     def __init__(
         self,
         prefix: str = "CKP",
-        directory: Any = None,
+        directory: PathLike | None = None,
         config: CheckpointConfig | None = None,
         *,
         batches_per_epoch: int | None = None,

@@ -12,10 +12,12 @@ from msckpt_jax.api import load
 from msckpt_jax.checkpoint import writer
 from msckpt_jax.checkpoint.encryption import encryption
 from msckpt_jax.checkpoint.file import open_checkpoint
+from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import strategy as strategies
+from msckpt_jax.parallel.strategy import StrategyLike
 from msckpt_jax.training import filenames
 from msckpt_jax.training.filenames import RunFile
 
@@ -42,7 +44,7 @@ class _Found(NamedTuple):
     in_ranks: bool
 
 
-def latest_checkpoint(directory: Any, prefix: str | None = None) -> str | None:
+def latest_checkpoint(directory: PathLike, prefix: str | None = None) -> str | None:
     """The newest sound CheckPoint of a :class:`ModelCheckpoint`, ours or MindSpore's.
 
     Files are ordered by run (``prefix``, ``prefix_1``, ...), epoch and step of their names;
@@ -65,7 +67,12 @@ def latest_checkpoint(directory: Any, prefix: str | None = None) -> str | None:
 
 
 def resume(
-    directory: Any, like: Any, prefix: str | None = None, *, strategy: Any = None, **options: Any
+    directory: PathLike,
+    like: Any,
+    prefix: str | None = None,
+    *,
+    strategy: StrategyLike | None = None,
+    **options: Any,
 ) -> Resumed | None:
     """Load the latest CheckPoint of a run, so that training goes on as if it had not ended.
 
@@ -114,7 +121,7 @@ def _names(like: Any, convention: str | Convention | None) -> set[str]:
     return {target.name for target in conventions.of(convention).targets(like)}
 
 
-def _latest(directory: Any, prefix: str | None) -> _Found | None:
+def _latest(directory: PathLike, prefix: str | None) -> _Found | None:
     folder = writer.path_of(directory)
     if not folder.is_dir():
         return None

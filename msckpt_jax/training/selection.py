@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from msckpt_jax import names
-from msckpt_jax.api.into import nearest
+from msckpt_jax.api.not_loaded import nearest
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.training.config import Best
 

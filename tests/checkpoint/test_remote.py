@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +148,25 @@ def test_paths_of_etils_itself(
         ms.load_checkpoint("gs://bucket/dir/none.ckpt")
     with pytest.raises(ms.CheckpointError, match="folder"):
         ms.load_checkpoint("gs://bucket/dir")
+
+
+def test_threads_share_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A seek of one thread does not come between seek and read of another."""
+
+    class Slow(io.BytesIO):
+        def seek(self, *args: int) -> int:
+            place = super().seek(*args)
+            time.sleep(0.001)
+            return place
+
+    blocks, size = 40, source.RemoteBytes.BLOCK + 1
+    content = b"".join(bytes([number]) * size for number in range(blocks))
+    FILES["mem://b/a"] = content
+    monkeypatch.setattr(MemoryPath, "open", lambda self, mode: Slow(content))
+    data = source.RemoteBytes(MemoryPath("mem://b/a"))
+    with ThreadPoolExecutor(8) as pool:
+        read = pool.map(lambda n: bytes(data[n * size : (n + 1) * size]), range(blocks))
+    assert b"".join(read) == content
 
 
 def test_a_failed_upload_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import warnings
@@ -94,6 +95,43 @@ def test_to_a_file_and_back(saved: Path, tmp_path: Path, mesh: Any, format: str)
     assert main(["convert", str(back), str(again)]) == 0
     assert file.read_bytes() == again.read_bytes()
     assert main(["diff", str(file), str(again)]) == 0
+
+
+def test_it_is_opened_as_files_are(
+    saved: Path, tmp_path: Path, mesh: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = ms.open_checkpoint(saved)
+    check(file, mesh)
+    assert (file.format, file.metadata, file.custom_metadata) == ("orbax", METADATA, METADATA)
+    both = np.asarray(tree(mesh)["params"]["both"])
+    assert np.array_equal(file.get_slice("params.both")[3:5, 2], both[3:5, 2])
+    sharding = jax.NamedSharding(mesh, jax.P("y", None))
+    like = {"params": {"both": jax.ShapeDtypeStruct((64, 16), jnp.bfloat16, sharding=sharding)},
+            "keys": tree(mesh)["keys"]}  # fmt: skip
+    found = ms.load_checkpoint(saved, like=like)
+    assert found["params"]["both"].sharding == sharding
+    assert np.array_equal(found["params"]["both"], both.astype(jnp.bfloat16))
+    assert np.array_equal(*(jax.random.key_data(t["keys"]) for t in (found, tree(mesh))))
+    assert main(["convert", str(saved), str(tmp_path / "a.ckpt"), "--filter", "params|key"]) == 0
+    assert main(["diff", str(saved), str(tmp_path / "a.ckpt"), "--filter", "params|key"]) == 0
+    assert main(["verify", str(saved)]) == 0
+    capsys.readouterr()
+    assert main(["inspect", str(saved), "--json"]) == 0
+    entries = {e["name"]: e for e in json.loads(capsys.readouterr().out)["entries"]}
+    assert entries["params.columns"]["shape"] == [64, 16]
+    assert (entries["step"]["value"], entries["keys"]["prng_key"]) == (3, "rbg")
+
+
+def test_strings(tmp_path: Path) -> None:
+    tree = {"name": "größe", "empty": "", "w": np.ones(2), "z": "end"}
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "orbax", tree)
+    file = ms.open_checkpoint(tmp_path / "orbax")
+    assert {name: file[name] for name in ("name", "empty", "z")} == {
+        "name": "größe", "empty": "", "z": "end"
+    }  # fmt: skip
+    assert main(["convert", str(tmp_path / "orbax"), str(tmp_path / "a.ckpt")]) == 0
+    assert main(["diff", str(tmp_path / "orbax"), str(tmp_path / "a.ckpt")]) == 0
 
 
 def test_to_rank_files_and_back(saved: Path, tmp_path: Path, mesh: Any) -> None:

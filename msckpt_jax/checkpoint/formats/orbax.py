@@ -24,6 +24,7 @@ from etils import epath
 from msckpt_jax import dtypes, names
 from msckpt_jax.checkpoint.entries import Entry, Problem, Stored
 from msckpt_jax.checkpoint.formats.format import Contents, Format
+from msckpt_jax.checkpoint.records import encode_string
 from msckpt_jax.checkpoint.source import PathLike, Source
 from msckpt_jax.errors import CheckpointError
 
@@ -124,7 +125,7 @@ def _texts(folder: epath.Path, leaves: Mapping[str, Any]) -> dict[str, bytes]:
     """The strings, encoded as in a ``.ckpt``: Orbax keeps them all in one small file."""
     held = {n: leaf for n, leaf in leaves.items() if type(leaf).__name__ == "StringMetadata"}
     found = _json(folder / "_strings.json") if held else {}
-    return {name: str(found[leaf.name]).encode("utf-32-le") for name, leaf in held.items()}
+    return {name: encode_string(name, str(found[leaf.name])) for name, leaf in held.items()}
 
 
 def _entries(

@@ -40,10 +40,13 @@ class _Index(NamedTuple):
 
 
 def recognises(source: Source) -> bool:
-    """Whether a folder holds an index or safetensors files, or a file is an object of JSON."""
+    """Whether a folder holds an index or safetensors files, or a file is an index.
+
+    No other format begins as an object of JSON does.
+    """
     if source.data is None:
         return any(name.endswith((_FILE, _INDEX)) for name in source.names)
-    return bytes(source.data[:1]) == b"{"
+    return bytes(source.data[:1]) == b"{" or source.path.name.endswith(_INDEX)
 
 
 def contents(source: Source, problem: Problem) -> Contents:
@@ -114,8 +117,12 @@ def _parsed(source: Source) -> _Index:
         found = json.loads(bytes(source.data[:]), object_pairs_hook=_distinct)
         places, metadata = dict(found["weight_map"]), dict(found.get("metadata") or {})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        problem = f"no index of safetensors files, an object with weight_map: {error!r}"
-        raise CheckpointError(problem, file=source.path) from None
+        raise CheckpointError(
+            "no index of safetensors files",
+            file=source.path,
+            expected="an object of JSON with a weight_map of names to files",
+            found=repr(error),
+        ) from None
     for name, file in places.items():
         if not _is_plain(file):
             raise CheckpointError(

@@ -1,0 +1,107 @@
+"""The value that one leaf gets from the parameters: checked, cast, and placed where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from msckpt_jax import names
+from msckpt_jax.checkpoint import placement, stored
+from msckpt_jax.checkpoint.records import is_key
+from msckpt_jax.errors import CheckpointError
+
+# MindSpore casts within these groups only (train/serialization.py, _update_param).
+_FLOATS = {"float16", "float32", "float64", "bfloat16"}
+_INTS = {"int4", "int8", "int16", "int32", "int64"}
+
+
+class Target(NamedTuple):
+    """What a leaf of the network wants: ``dtype`` None stands for a str."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+    sharding: jax.sharding.Sharding | None
+
+
+def request(
+    name: str,
+    parameters: Mapping[str, Any],
+    dtype: np.dtype,
+    sharding: jax.sharding.Sharding | None,
+    shape: tuple[int, ...] | None = None,
+) -> placement.Request:
+    """How to read one array: by pieces of the file where the value still lies there."""
+    found, pieces = stored.pieces(name, parameters, shape)
+    return placement.Request(name, found, pieces, dtype, sharding)
+
+
+def wanted_value(
+    leaf: names.Leaf, key: str, parameters: Mapping[str, Any], strict: bool, casts: list[str]
+) -> placement.Request | Callable[[], Any]:
+    """A request for an array on devices, or a function that reads anything else."""
+    target = _target(leaf)
+    shape, dtype = stored.found(key, parameters)
+    where = {"name": leaf.name, "file": stored.file_of(parameters)}
+    if target.dtype is None or dtype is None or is_key(target.dtype) or is_key(dtype):
+        if target.dtype != dtype or target.shape != shape:
+            raise CheckpointError(
+                "the value is of another kind",
+                expected=_describe(target.dtype, target.shape),
+                found=_describe(dtype, shape),
+                **where,
+            )
+        return lambda: _put(parameters[key], target.sharding)
+    if shape != target.shape and not stored.trailing_ones(shape, target.shape):
+        raise CheckpointError(
+            "the shape differs", expected=list(target.shape), found=list(shape), **where
+        )
+    if dtype != target.dtype:
+        if strict or not _castable(dtype, target.dtype):
+            raise CheckpointError("the dtype differs", expected=target.dtype, found=dtype, **where)
+        if target.dtype.name == "uint4":
+            _check_uint4(leaf.name, parameters[key])
+        else:
+            casts.append(f"{leaf.name} from {dtype} to {target.dtype}")
+    wanted = request(key, parameters, target.dtype, target.sharding, target.shape)
+    if isinstance(leaf.value, jax.Array | jax.ShapeDtypeStruct):
+        return wanted
+    if isinstance(leaf.value, np.ndarray):
+        return lambda: placement.read(wanted)
+    return lambda: type(leaf.value)(placement.read(wanted)[()])
+
+
+def _target(leaf: names.Leaf) -> Target:
+    value = leaf.value
+    if isinstance(value, jax.Array | jax.ShapeDtypeStruct):
+        sharding = value.sharding if getattr(value, "committed", True) else None
+        return Target(value.shape, value.dtype, sharding)
+    if isinstance(value, str):
+        return Target((), None, None)
+    if isinstance(value, bool | int | float) and not isinstance(value, np.generic):
+        # Saved as Bool, Int64, Float64 or, from an append_dict, Float32.
+        return Target((), np.dtype(type(value)), None)
+    if isinstance(value, np.ndarray | np.generic):
+        return Target(value.shape, value.dtype, None)
+    raise TypeError(f"{leaf.name!r} is a {type(value).__name__}, which no CheckPoint holds")
+
+
+def _describe(dtype: Any, shape: tuple[int, ...]) -> str:
+    return "a str" if dtype is None else f"{dtype}{list(shape)}"
+
+
+def _castable(one: np.dtype, other: np.dtype) -> bool:
+    pair = {one.name, other.name}
+    # uint4 is stored as UInt8, the only unsigned pair that has to meet again.
+    return pair <= _FLOATS or pair <= _INTS or (one.name, other.name) == ("uint8", "uint4")
+
+
+def _check_uint4(name: str, array: Any) -> None:
+    if array.size and array.max() > 15:
+        raise CheckpointError("values do not fit uint4", name=name, found=f"up to {array.max()}")
+
+
+def _put(value: Any, sharding: jax.sharding.Sharding | None) -> Any:
+    return value if isinstance(value, str) else jax.device_put(value, sharding)

@@ -1,0 +1,59 @@
+"""The report of a load: the names that were not loaded, and why."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping, Sequence
+
+log = logging.getLogger("msckpt_jax")
+
+#: Gradient accumulators are not expected in a file, and not missed.
+_UNMISSED = "accu_grads"
+
+
+class NotLoaded(list[str]):
+    """Names that were not loaded: a plain list, as in MindSpore, that can also say why."""
+
+    def __init__(self, why: Mapping[str, str], others: Sequence[str]):
+        super().__init__(why)
+        self._why, self._others = dict(why), list(others)
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """For each name why, and which names of the other side are like it."""
+        return {name: f"{self._why[name]}{nearest(name, self._others)}" for name in self}
+
+    def explain(self) -> str:
+        """The reasons as text, a line a name."""
+        return "\n".join(f"{name}: {reason}" for name, reason in self.reasons.items())
+
+
+def report(
+    wanted: Sequence[str],
+    parameters: Mapping[str, object],
+    source: Mapping[str, str],
+    not_loaded: Mapping[str, str],
+    casts: Sequence[str],
+) -> tuple[NotLoaded, NotLoaded]:
+    """The names of the network and of the file that were not loaded; casts are logged."""
+    if casts:
+        log.warning("%d parameters were cast: %s", len(casts), ", ".join(casts[:5]))
+    used = {source[name] for name in source if name not in not_loaded}
+    kept = {n: why for n, why in not_loaded.items() if not n.startswith(_UNMISSED)}
+    param_not_load = NotLoaded(kept, list(parameters))
+    unused = {n: "no such name in the network" for n in parameters if n not in used}
+    mismatched = {source[n]: why for n, why in not_loaded.items() if n in source}
+    ckpt_not_load = NotLoaded(unused | mismatched, wanted)
+    if param_not_load:
+        log.warning("%d parameters were not loaded: %s", len(kept), ", ".join(list(kept)[:5]))
+    return param_not_load, ckpt_not_load
+
+
+def nearest(name: str, others: Sequence[str]) -> str:
+    """`` (nearest: ...)`` or nothing."""
+    close = difflib.get_close_matches(name, others, 3)
+    if not close:
+        last = name.rpartition(".")[2]
+        close = [other for other in others if other.rpartition(".")[2] == last][:3]
+    return f" (nearest: {', '.join(close)})" if close else ""
