@@ -115,14 +115,15 @@ def prose(tree: ast.AST) -> Iterator[ast.AST]:
     """Docstrings and the help of commands."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                yield first.value
-        elif isinstance(node, ast.keyword) and node.arg == "help":
+            yield from (line.value for line in node.body[:1] if isinstance(line, ast.Expr))
+        elif is_help(node):
             yield from ast.walk(node)
-        elif isinstance(node, ast.Assign):
-            if any(isinstance(t, ast.Name) and t.id in HELP for t in node.targets):
-                yield from ast.walk(node)
+
+
+def is_help(node: ast.AST) -> bool:
+    if isinstance(node, ast.Assign):
+        return ast.unparse(node.targets[0]) in HELP
+    return isinstance(node, ast.keyword) and node.arg == "help"
 
 
 def told(source: str, names: Names) -> list[str]:

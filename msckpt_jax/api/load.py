@@ -42,7 +42,8 @@ def load_checkpoint(
     """Load a CheckPoint that this library or MindSpore wrote.
 
     Args:
-        ckpt_file_name: path, local or any that ``etils.epath`` knows.
+        ckpt_file_name: path, local or any that ``etils.epath`` knows: of a file, or of a folder
+            that :func:`open_checkpoint` reads.
         net: an ``nnx`` module to load into, as :func:`load_param_into_net` does.
         strict_load: with ``net`` or ``like``: refuse different dtypes instead of casting.
         filter_prefix: leave out the names that start with it (or with any of several).
@@ -53,7 +54,7 @@ def load_checkpoint(
             prefix is given.
         crc_check: verify the file's check sum; a file without one is refused, because nobody can
             tell whether it was saved so or is cut off (MindSpore warns).
-        format: ``"ckpt"``, ``"safetensors"``, or None to look at the content.
+        format: as for :func:`open_checkpoint`; None looks at the content.
         like: a pytree of arrays or ``jax.ShapeDtypeStruct``, the result gets its structure,
             dtypes and shardings. Each process reads only the byte ranges of its own shards.
         sharding: one for all arrays, or a function of name and shape (None: default device).

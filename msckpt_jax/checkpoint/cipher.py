@@ -88,9 +88,9 @@ def detect(head: Any) -> Mode | None:
     return _BY_MAGIC.get(bytes(head[:4]))
 
 
-def encrypted_bytes(mode: Mode, plain: int, block: int = BLOCK_BYTES) -> int:
-    full, rest = divmod(plain, block)
-    size = full * (mode.head_bytes + mode.cipher_bytes(block))
+def encrypted_bytes(mode: Mode, plain: int) -> int:
+    full, rest = divmod(plain, BLOCK_BYTES)
+    size = full * (mode.head_bytes + mode.cipher_bytes(BLOCK_BYTES))
     return size + (mode.head_bytes + mode.cipher_bytes(rest) if rest else 0)
 
 

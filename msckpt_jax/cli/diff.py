@@ -15,9 +15,9 @@ from msckpt_jax.checkpoint.plan import CHUNK_BYTES
 from msckpt_jax.cli import common
 
 DESCRIPTION = """\
-Compare the entries of two files by name, whatever their formats: what is missing or extra, other
-dtypes and shapes, and the largest absolute difference of the values. NaNs are equal to NaNs. With
---rtol/--atol values are equal when |a - b| <= atol + rtol * |b|, as in NumPy.
+Compare the entries of two files or folders by name, whatever their formats: what is missing or
+extra, other dtypes and shapes, and the largest absolute difference of the values. NaNs are equal to
+NaNs. With --rtol/--atol values are equal when |a - b| <= atol + rtol * |b|, as in NumPy.
 """
 EXAMPLES = """\
   msckpt diff before.ckpt after.ckpt

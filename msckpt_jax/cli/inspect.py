@@ -17,10 +17,11 @@ from msckpt_jax.cli import common, tables
 from msckpt_jax.lowering.target import Target
 
 DESCRIPTION = """\
-Show the entries of a .ckpt or .safetensors file: names, dtypes, shapes, sizes, in how many slices
-they are stored, and the values of strings and scalars. Totals tell the model's parameters from
-the optimizer's. Only the headers are read, so it is quick for files of any size. Of a .mindir
-file its inputs, outputs, operators (and whether load knows them), parameters and notes; of a .air
+Show the entries of a .ckpt or .safetensors file, of a folder of safetensors files with or
+without an index, or of an Orbax checkpoint: names, dtypes, shapes, sizes, in how many slices they
+are stored, and the values of strings and scalars. Totals tell the model's parameters from the
+optimizer's. Only the headers are read, so it is quick for files of any size. Of a .mindir file its
+inputs, outputs, operators (and whether load knows them), parameters and notes; of a .air
 file inputs, operators and constants; of a .onnx file inputs, outputs, operators, initializers
 and the files of its weights.
 """

@@ -13,8 +13,9 @@ from msckpt_jax.lowering.target import Target
 
 DESCRIPTION = """\
 Check that every record's bytes fit its dims and dtype, that nothing is truncated, and that the
-check sum is right if the file has one. All problems are listed with their byte offsets. MindSpore
-itself pads short tensors with zeros and cuts long ones, in silence.
+check sum is right if the file has one; of a folder of safetensors files also that each name is in
+the file that the index says. All problems are listed with their byte offsets. MindSpore itself pads
+short tensors with zeros and cuts long ones, in silence.
 
 An AIR file (.air) is checked by the rules of GE's loader and against the prototypes of CANN 8.1,
 and with --soc against a chip's kernels. Notes are no faults. An ONNX file (.onnx) is checked by
