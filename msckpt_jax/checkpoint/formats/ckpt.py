@@ -57,6 +57,7 @@ def recognises(source: Source) -> bool:
         return False
 
 
+@collector.paused()
 def contents(source: Source, problem: Problem) -> Contents:
     """The entries, and the check sum that may follow them."""
     data, size = source.data, len(source.data)
@@ -74,7 +75,6 @@ def contents(source: Source, problem: Problem) -> Contents:
     return Contents(_entries(data, payload, problem), data, size, sums)
 
 
-@collector.paused()
 def _entries(data: Any, size: int, problem: Problem) -> dict[str, Entry]:
     """The entries in the first ``size`` bytes; what is wrong goes to ``problem``.
 

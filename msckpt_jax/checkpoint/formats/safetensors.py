@@ -201,6 +201,7 @@ def recognises(source: Source) -> bool:
     return bytes(source.data[8:9]) == b"{" and length < len(source.data)
 
 
+@collector.paused()
 def contents(source: Source, problem: Problem) -> Contents:
     """The entries in the order of their names, and the metadata.
 
@@ -224,7 +225,6 @@ def contents(source: Source, problem: Problem) -> Contents:
     return Contents(entries, data, size, sums, head.metadata, custom)
 
 
-@collector.paused()
 def _entries(data: Any, head: _Header, problem: Problem) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     for tag, (kind, shape, start, stop) in sorted(head.tensors.items()):

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msckpt_jax.checkpoint import collector
 from msckpt_jax.checkpoint.entries import Entry, Problem
 from msckpt_jax.checkpoint.formats import safetensors
 from msckpt_jax.checkpoint.formats.format import Contents, Format
@@ -49,6 +50,7 @@ def recognises(source: Source) -> bool:
     return bytes(source.data[:1]) == b"{" or source.path.name.endswith(_INDEX)
 
 
+@collector.paused()
 def contents(source: Source, problem: Problem) -> Contents:
     """The entries of all files, in the order of their names.
 
