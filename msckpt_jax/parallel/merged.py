@@ -21,7 +21,7 @@ from msckpt_jax.parallel.strategy import StrategyLike
 
 
 class Source(copying.Readable, Protocol):
-    """What can be cut into rank files: rank files themselves, and Orbax directories."""
+    """What can be cut into rank files: rank files themselves, and what is opened as one."""
 
     @property
     def plan(self) -> Plan | None: ...
