@@ -7,6 +7,7 @@ and SHA-256 of each tensor as torch 2.13 held it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,6 +22,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from etils import epath
+from hypothesis import given
+from hypothesis import strategies as st
 
 import msckpt_jax as ms
 from msckpt_jax.checkpoint import source
@@ -242,6 +245,11 @@ def blob(folder: Path) -> None:
     linked(folder)
 
 
+def looped(folder: Path) -> None:
+    (folder / TWO).unlink()
+    (folder / TWO).symlink_to(folder / TWO)
+
+
 def piped(folder: Path) -> None:
     (folder / TWO).unlink()
     os.mkfifo(folder / TWO)
@@ -272,6 +280,8 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a list": (text("[]"), f"{INDEX}: no index"),
     "no weight_map": (text("{}"), "weight_map"),
     "weight_map a list": (text('{"weight_map": ["a"]}'), f"{INDEX}: no index"),
+    "weight_map of pairs": (text('{"weight_map": [["w", "f"]]}'), f"{INDEX}: no index"),
+    "weight_map of texts": (text('{"weight_map": ["wf"]}'), f"{INDEX}: no index"),
     "metadata a number": (text('{"weight_map": {}, "metadata": 5}'), f"{INDEX}: no index"),
     "deep": (text('{"weight_map":' + "[" * 100_000), f"{INDEX}: no index"),
     "a key twice": (text('{"weight_map": {"w": "a", "w": "b"}}'), "'w' stands twice"),
@@ -283,9 +293,12 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no name": (moved("step", ""), "found ''"),
     "backslash": (moved("step", "..\\x"), "names no file"),
     "a NUL": (moved("step", "x\0y"), "names no file"),
+    "a lone surrogate": (moved("step", "\ud800"), "names no file"),
+    "a long name": (moved("step", "x" * 300), "cannot be opened: File name too long"),
     "a number": (moved("step", 5), "found 5"),
     "a link": (linked, "leads out of the folder"),
     "a link past blobs": (blob, "leads out of the folder"),
+    "a loop": (looped, f"{TWO}, parameter 'z': it cannot be opened"),
     "a pipe": (piped, f"{TWO}, parameter 'z': it is no regular file"),
     "an empty file": (emptied, f"{TWO}, parameter 'z': the file is empty"),
     "a folder": (a_folder, f"{TWO}, parameter 'z': this is a folder"),
@@ -313,6 +326,24 @@ def test_hostile_folders(tmp_path: Path, case: str, capsys: pytest.CaptureFixtur
     assert message in capsys.readouterr().out
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from([ONE, TWO, *TENSORS]),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from([*TENSORS]), inner),
+    max_leaves=8,
+)
+
+
+@given(st.fixed_dictionaries({"weight_map": JSON}, optional={"metadata": JSON}) | JSON)
+@pytest.mark.filterwarnings("ignore:.*not in the index")
+def test_any_index(tmp_path_factory: pytest.TempPathFactory, index: Any) -> None:
+    folder = tmp_path_factory.mktemp("index")
+    write(folder, TENSORS)
+    (folder / INDEX).write_text(json.dumps(index))
+    for path in (folder, folder / INDEX):
+        with contextlib.suppress(ms.CheckpointError):
+            ms.open_checkpoint(path)
+
+
 def test_all_problems_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write(tmp_path, TENSORS, files=3)
     (folder / "model-00002-of-00003.safetensors").unlink()
@@ -334,8 +365,10 @@ def test_two_files_without_an_index(tmp_path: Path) -> None:
 def test_names_that_the_index_lacks(tmp_path: Path) -> None:
     folder = write(tmp_path, TENSORS)
     reindexed(folder, lambda index: index["weight_map"].pop("step") and None)
-    with pytest.warns(UserWarning, match="1 names are in files but not in the index: step"):
+    message = r"1 names are in files but not in the index: \['step'\]"
+    with pytest.warns(UserWarning, match=message) as caught:
         same(ms.open_checkpoint(folder), TENSORS)
+    assert caught[0].filename == __file__
 
 
 def test_other_arguments(tmp_path: Path) -> None:

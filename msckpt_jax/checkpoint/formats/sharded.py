@@ -9,6 +9,7 @@ files lie one after another in one range of bytes, to which the spans of the ent
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -117,7 +118,7 @@ def _index(source: Source) -> _Index:
 def _parsed(source: Source) -> _Index:
     try:
         found = json.loads(bytes(source.data[:]), object_pairs_hook=_distinct)
-        places, metadata = dict(found["weight_map"]), dict(found.get("metadata") or {})
+        places, metadata = {**found["weight_map"]}, {**(found.get("metadata") or {})}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             "no index of safetensors files",
@@ -148,7 +149,10 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_plain(file: Any) -> bool:
-    return isinstance(file, str) and file not in ("", ".", "..") and not {*file} & {*"/\\\0"}
+    """Whether it is a name, of nothing but what a folder may hold."""
+    if not isinstance(file, str) or file in ("", ".", ".."):
+        return False
+    return file.isprintable() and not {*file} & {*"/\\"}
 
 
 # The files
@@ -170,14 +174,16 @@ def _member(path: Any) -> Source:
     """Open a file of the folder.
 
     Raises:
-        CheckpointError: it is missing, or a link that leads elsewhere.
+        CheckpointError: it is missing, cannot be opened, or is a link that leads elsewhere.
     """
-    if isinstance(path, Path):  # object stores have no links
-        _check_link(path)
     try:
+        if isinstance(path, Path):  # object stores have no links
+            _check_link(path)
         source = opened(path)
     except FileNotFoundError:
         raise CheckpointError("the file is missing", file=path) from None
+    except OSError as error:
+        raise CheckpointError(f"it cannot be opened: {error.strerror}", file=path) from None
     if source.data is None:
         raise is_folder(source)
     return source
@@ -188,7 +194,7 @@ def _check_link(path: Path) -> None:
 
     There ``snapshots/COMMIT/NAME`` is a link to a file in ``blobs``.
     """
-    folder, real = path.parent.resolve(), path.resolve()
+    folder, real = (Path(os.path.realpath(name)) for name in (path.parent, path))
     caches = [above.parent / "blobs" for above in folder.parents if above.name == "snapshots"]
     if not any(map(real.is_relative_to, (folder, *caches))):
         raise CheckpointError(
@@ -208,21 +214,21 @@ def _places(
 
     Names that the index lacks are read with a warning, as ``transformers`` does.
     """
-    places = dict(index.places)
-    held = {f: dict.fromkeys(e.tag for e in p.entries.values()) for f, p in parts.items()}
-    unlisted = [name for names in held.values() for name in names if name not in places]
+    held = {f: dict.fromkeys((e.tag for e in p.entries.values()), f) for f, p in parts.items()}
+    places = {**_merged(reversed(held.values())), **index.places}
+    unlisted = [name for name in places if name not in index.places]
     if index.places and unlisted:
         warnings.warn(
             f"{index.folder}: {len(unlisted)} names are in files but not in the index: "
-            f"{', '.join(unlisted[:_TOLD])}",
-            stacklevel=2,
+            f"{unlisted[:_TOLD]}",
+            stacklevel=6,
         )
     problem = "it is not in the file that the index says" if index.places else "two files hold it"
     problems += [
         CheckpointError(problem, file=index.folder, name=name, expected=places[name], found=file)
         for file, names in held.items()
         for name in names
-        if places.setdefault(name, file) != file
+        if places[name] != file
     ]
     told = {error.name for error in problems}
     problems += [
