@@ -26,10 +26,10 @@ from msckpt_jax.checkpoint.source import Source
 from msckpt_jax.errors import CheckpointError
 
 #: The library refuses larger headers too.
-MAX_HEADER_BYTES = 100_000_000
-METADATA = "__metadata__"
+_MAX_HEADER_BYTES = 100_000_000
+_METADATA = "__metadata__"
 #: What MindSpore reads in the metadata.
-RESERVED = {METADATA, "format", "remove_redundancy", "crc_num"}
+_RESERVED = {_METADATA, "format", "remove_redundancy", "crc_num"}
 
 # The library writes large alignments first: its enum of dtypes, descending.
 _ORDER = {
@@ -53,7 +53,7 @@ def plan(records: Sequence[Record], how: How) -> Plan:
     if how.check_sum:
         crc = functools.partial(writer.checksum, threads=how.threads)
         about["crc_num"] = str(_crc(records, crc))
-    entries: dict[str, Any] = {METADATA: about} if records else {}
+    entries: dict[str, Any] = {_METADATA: about} if records else {}
     offset = 0
     for record in order:
         entries[record.tag] = {
@@ -64,7 +64,7 @@ def plan(records: Sequence[Record], how: How) -> Plan:
         offset += record.nbytes
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    if len(text) > MAX_HEADER_BYTES:
+    if len(text) > _MAX_HEADER_BYTES:
         raise CheckpointError("the safetensors header is too large", found=f"{len(text)} bytes")
     head = struct.pack("<Q", len(text)) + text
     return Plan([head, *(_all(r) for r in order if r.nbytes)], len(head) + offset)
@@ -81,7 +81,7 @@ def _dtype(record: Record) -> str:
         raise CheckpointError(
             "safetensors holds no strings; save as ckpt, or leave it out", name=record.tag
         )
-    if record.tag in RESERVED:
+    if record.tag in _RESERVED:
         raise CheckpointError(
             "MindSpore reads this name as metadata of a safetensors file; rename it",
             name=record.tag,
@@ -144,7 +144,7 @@ def _header(data: Any, size: int) -> _Header:
     if size < 8:
         raise CheckpointError("too short for a safetensors file", found=f"{size} bytes")
     (length,) = struct.unpack("<Q", bytes(data[:8]))
-    if length > min(size - 8, MAX_HEADER_BYTES):
+    if length > min(size - 8, _MAX_HEADER_BYTES):
         raise CheckpointError(
             "the safetensors header is longer than the file: truncated, or another format",
             offset=0,
@@ -153,7 +153,7 @@ def _header(data: Any, size: int) -> _Header:
         )
     try:
         entries = json.loads(bytes(data[8 : 8 + length]))
-        metadata = dict(entries.pop(METADATA, {}))
+        metadata = dict(entries.pop(_METADATA, {}))
         parsed = {name: _entry(name, entry, 8 + length) for name, entry in entries.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         if isinstance(error, CheckpointError):
@@ -221,7 +221,7 @@ def contents(source: Source, problem: Problem) -> Contents:
             return _crc(records, crc)
 
         sums = (CheckSum(int(stored), compute, source.path),)
-    custom = metadata.values(head.metadata, RESERVED | entries.keys())
+    custom = metadata.values(head.metadata, _RESERVED | entries.keys())
     return Contents(entries, data, size, sums, head.metadata, custom)
 
 
