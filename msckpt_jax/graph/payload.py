@@ -67,5 +67,5 @@ def write(path: Path, parts: Sequence[Part], options: Options) -> None:
 
 
 def _buffers(chunk: planning.Chunk) -> list[bytes]:
-    staging = np.empty(planning.CHUNK_BYTES + 32 * 1024, np.uint8)
+    staging = np.empty(planning.STAGING_BYTES, np.uint8)
     return [bytes(planning.as_bytes(b)) for b in planning.buffers(chunk, staging)]

@@ -81,6 +81,6 @@ def recognised(source: Source) -> Format:
         if format.recognises(source):
             return format
     if source.data is None:
-        folders = " or ".join(name for name, format in FORMATS.items() if not format.suffix)
+        folders = " or ".join(name for name, format in FORMATS.items() if format.several)
         raise is_folder(source, f"it is no folder of the format {folders} either")
     return of_path(source.path) or CKPT

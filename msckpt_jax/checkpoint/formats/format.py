@@ -78,6 +78,7 @@ class Format(NamedTuple):
         strings: whether it holds strings.
         metadata: whether it has a place for metadata.
         encryption: whether its files may be encrypted.
+        several: whether it is several files in a folder.
         check_sum_last: whether a check sum follows the contents, so that many processes can write
             these first.
     """
@@ -91,4 +92,5 @@ class Format(NamedTuple):
     strings: bool = False
     metadata: bool = False
     encryption: bool = False
+    several: bool = False
     check_sum_last: bool = False

@@ -241,4 +241,4 @@ class _Array:
         return found.astype(self._stored, copy=False)
 
 
-FORMAT = Format("orbax", recognises, contents, strings=True, metadata=True)
+FORMAT = Format("orbax", recognises, contents, strings=True, metadata=True, several=True)

@@ -239,4 +239,4 @@ def _places(
     return places
 
 
-FORMAT = Format("sharded", recognises, contents, metadata=True)
+FORMAT = Format("sharded", recognises, contents, metadata=True, several=True)
