@@ -1,1 +1,1 @@
-"""The graph of MindSpore's operators, what they compute, and how it is run and checked."""
+"""The graph of MindSpore's operators, the operators' meanings, and how it is run and checked."""

@@ -1,4 +1,4 @@
-"""Is a Graph what MindSpore's loader takes: checked before it is written.
+"""Check that MindSpore's loader takes a Graph, before it is written.
 
 A MindIR that is wrong crashes MindSpore, or gives wrong numbers without a word (measured with
 MindSpore 2.10.0).
@@ -21,11 +21,11 @@ def check(graph: Graph, *, kernels: bool = True) -> None:
     """Check arguments, kinds, dtypes and the order of all nodes.
 
     Args:
-        graph: of MindSpore's operators.
-        kernels: MindSpore's CPU must have kernels, too; other formats go elsewhere.
+        graph: a graph of MindSpore's operators.
+        kernels: True if MindSpore's CPU must have kernels, too; other formats run elsewhere.
 
     Raises:
-        ExportError: all that is wrong, each with the line of the user's code.
+        ExportError: it lists all that is wrong, each with the line of the user's code.
     """
     problems = tuple(_problems(graph, set(graph.parameters.values()), kernels))
     if problems:
@@ -36,10 +36,10 @@ def _problems(graph: Graph, everywhere: set[Value], kernels: bool) -> Iterator[s
     known = everywhere | set(graph.inputs)
     for node in graph.nodes:
         early = any(value not in known for part in node.inputs for value in values_of(part))
-        found = list(_body_problems(node) if node.bodies else _operator_problems(node))
-        found += [] if node.bodies or not kernels else _kernel_problems(node)
-        found += ["uses a value before it is computed"] if early else []
-        yield from (f"{node.source}: {node.op} {problem}" for problem in found)
+        problems = list(_body_problems(node) if node.bodies else _operator_problems(node))
+        problems += [] if node.bodies or not kernels else _kernel_problems(node)
+        problems += ["uses a value before it is computed"] if early else []
+        yield from (f"{node.source}: {node.op} {problem}" for problem in problems)
         for body in node.bodies:
             yield from _problems(body, everywhere, kernels)
         known.update(node.outputs)
@@ -53,7 +53,7 @@ def _operator_problems(node: Node) -> Iterator[str]:
         if not operators.known(node.op):
             yield "is no operator of MindSpore"
         if any(_kind(operand) not in ("TENSOR", "T_TENSOR") for operand in node.inputs):
-            yield "takes tensors only, the rest are attributes"
+            yield "takes tensors only; its other arguments are attributes"
     else:
         yield from _argument_problems(node, definition)
 
@@ -80,7 +80,7 @@ def _argument_problems(node: Node, definition: operators.Definition) -> Iterator
 
 
 def _fits(kind: str, argument: operators.Argument) -> bool:
-    if kind == "NONE":  # MindSpore's own files have it for whatever is optional
+    if kind == "NONE":  # MindSpore's own files have it for any optional argument
         return True
     if kind == "T_":  # an empty tuple
         return argument.kind.startswith("T_")
@@ -91,7 +91,7 @@ def _fits(kind: str, argument: operators.Argument) -> bool:
 
 
 def _kind(operand: Operand) -> str:
-    """MindSpore's name of what an operand is."""
+    """MindSpore's name of the kind of an operand."""
     if isinstance(operand, Size | Scalar):
         return "INT"
     if isinstance(operand, Value):

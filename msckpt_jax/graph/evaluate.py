@@ -1,4 +1,4 @@
-"""A Graph run by JAX: each node is its operator's meaning, control flow is ``lax``'s."""
+"""Run a Graph in JAX: each node calls its operator's meaning, control flow is ``lax``'s."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Parameter, Size, Va
 
 #: The meaning of an operator: a function of its inputs; attributes come by keyword.
 Meaning: TypeAlias = Callable[..., Any]
-#: Called with each node and its results: to refuse results that are not as the file says.
+#: A function of each node and its results, which refuses results that differ from the file.
 Check: TypeAlias = Callable[[Node, Sequence[Any]], None]
 _SMALL = 1024
 
@@ -34,7 +34,7 @@ def evaluate(
     """Compute the outputs of a graph.
 
     Args:
-        graph: of the operators that ``meanings`` has, and control flow.
+        graph: a graph of the operators that ``meanings`` has, and control flow.
         meanings: a function for each operator.
         parameters: the weights by name.
         inputs: arrays for the graph's inputs.
@@ -77,7 +77,7 @@ class _Run:
         return tuple(self.operand(part, env) for part in operand)
 
     def operator(self, node: Node, args: list[Any]) -> Sequence[Any]:
-        """Call the meaning of an operator; while tracing, if it gives sizes and the like."""
+        """Call the meaning of an operator; while tracing, if the results are sizes and the like."""
         meaning = self.meanings[node.op]
         attrs = _accepted(meaning, node.attrs, len(args))
         if all(map(_static, args)) and all(map(_is_small, node.outputs)):
@@ -109,7 +109,7 @@ class _Run:
 
     def loop(self, node: Node, args: list[Any]) -> Sequence[Any]:
         condition, step = node.bodies
-        # What comes back unchanged stays outside, where sizes keep being known.
+        # Operands that come back unchanged stay outside, where sizes keep being known.
         moving = [k for k, v in enumerate(step.inputs) if step.outputs[k] is not v]
 
         def full(carry: Sequence[Any]) -> list[Any]:
@@ -144,19 +144,19 @@ FLOW = frozenset(_FLOW)
 
 
 def _is_results(result: Any, node: Node) -> bool:
-    """Tell whether a tuple is the results of a node: one of unknown length is a single value."""
+    """Tell whether a tuple holds a node's results: a tuple of unknown length is a single result."""
     several = len(node.outputs) != 1
     return isinstance(result, tuple) and (several or node.outputs[0].type is not UNKNOWN)
 
 
 def _named(node: Node) -> str:
-    """The operator and, if it has some, the name of its first result."""
+    """The operator and, if there is one, the name of its first result."""
     name = node.outputs[0].name if node.outputs else ""
     return f"{node.op} {name!r}" if name else node.op
 
 
 def _static(value: Any) -> bool:
-    """Whether a value is known while tracing."""
+    """Tell whether a value is known while tracing."""
     if isinstance(value, tuple):
         return all(map(_static, value))
     return value is None or isinstance(
@@ -165,7 +165,7 @@ def _static(value: Any) -> bool:
 
 
 def _is_small(value: Value) -> bool:
-    """Whether a result may be computed while tracing: shapes and the like."""
+    """Tell whether a result may be computed while tracing, as shapes and the like are."""
     shape = value.type.shape
     return all(isinstance(dim, int) for dim in shape) and math.prod(shape) <= _SMALL  # type: ignore[arg-type]
 
@@ -175,7 +175,7 @@ def _concrete(value: Any) -> Any:
 
 
 def _accepted(meaning: Meaning, attrs: Mapping[str, Any], given: int) -> Mapping[str, Any]:
-    """The attributes that a meaning names; the others serve the compiler of the other side."""
+    """The attributes that a meaning names; all others serve the compiler of MindSpore or GE."""
     if not attrs:
         return attrs
     positional, by_name = arguments_of(meaning)
@@ -186,10 +186,10 @@ def _accepted(meaning: Meaning, attrs: Mapping[str, Any], given: int) -> Mapping
 
 @functools.lru_cache(maxsize=4096)
 def arguments_of(meaning: Meaning) -> tuple[tuple[str, ...], frozenset[str] | None]:
-    """The arguments of a meaning: those by position, and those by name only (None: any)."""
+    """The arguments that a meaning takes by position, and those by name only (None: any name)."""
     try:
         arguments = inspect.signature(meaning).parameters.values()
-    except (ValueError, TypeError):  # a ufunc, which takes no attributes of MindSpore's
+    except (ValueError, TypeError):  # a ufunc takes no attributes of MindSpore's
         return (), frozenset()
     kinds = inspect.Parameter
     positional = tuple(p.name for p in arguments if p.kind is kinds.POSITIONAL_OR_KEYWORD)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -31,8 +31,8 @@ class ModelFunction:
 
     Attributes:
         file: the file's path.
-        parameters: name to weight, read-only arrays over the file until they are used. Of an AIR
-            file these are its floating-point constants that have names of their own.
+        parameters: name to weight, read-only arrays over the file until they are used. In an AIR
+            file, weights are the floating-point constants that have names of their own.
         inputs: for each argument its ``jax.ShapeDtypeStruct``, or nested tuples of them; dynamic
             dimensions are None.
         graph: the operators that are computed, MindSpore's or GE's.
@@ -55,7 +55,7 @@ class ModelFunction:
 
     @functools.cached_property
     def preprocess(self) -> Pipeline | None:
-        """What the file has to prepare an image, or None: a callable, and a Grain ``Map``.
+        """The preparation of images that the file describes: a callable and Grain ``Map``, or None.
 
         ``f(f.preprocess(image_bytes)[None])`` is the result for a batch of one image.
 
@@ -73,7 +73,7 @@ class ModelFunction:
                 from the file's where no constant in the graph fixes them.
 
         Raises:
-            TypeError: another number of inputs, or of another structure.
+            TypeError: the number or the structure of the inputs differs from the model's.
         """
         if self._on_device is None:
             with jax.ensure_compile_time_eval():
@@ -84,8 +84,8 @@ class ModelFunction:
         """Compute the model's result with other weights, all of them given by name.
 
         Raises:
-            KeyError: a parameter is missing, or the model has none of a name.
-            TypeError: another number of inputs, or of another structure.
+            KeyError: a parameter is missing, or the model has none of such a name.
+            TypeError: the number or the structure of the inputs differs from the model's.
         """
         self._check_names(parameters)
         return self._run(parameters, inputs)
@@ -95,7 +95,7 @@ class ModelFunction:
         try:
             outputs = evaluate(self.graph, self._meanings, parameters, flat, self._check)
         except Exception as error:
-            error.add_note(f"of {self.file}")
+            error.add_note(f"in the model {self.file}")
             raise
         results = iter(map(_array, outputs))
         return _nested(self._program.result, lambda _: next(results))
@@ -134,14 +134,14 @@ def _meanings(program: Program, known: Mapping[str, Meaning]) -> dict[str, Meani
     """The meaning of each operator of a program.
 
     Raises:
-        FileError: operators without one, all of which it names; as the program's own exception.
+        FileError: some operators have none; it names them all, and is the program's exception.
     """
     nodes = (node for graph in program.graph.graphs() for node in graph.nodes)
     counts = Counter(node.op for node in nodes if node.op not in FLOW)
     missing = [f"{op} ({count})" for op, count in sorted(counts.items()) if op not in known]
     if missing:
         raise program.error(
-            f"no meaning in JAX for the operators {', '.join(missing)}; give one each: "
+            f"the operators {', '.join(missing)} have no meaning in JAX; give each its own: "
             "load(..., rules={'Op': lambda *inputs, **attributes: ...})",
             file=program.path,
         )
@@ -152,20 +152,20 @@ def _some(names: list[str]) -> str:
     return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" * (len(names) > 5))
 
 
-def _nested(operand: Operand, leaf: Any) -> Any:
+def _nested(operand: Operand, leaf: Callable[[Any], Any]) -> Any:
     if isinstance(operand, tuple) and not isinstance(operand, Const):
         return tuple(_nested(part, leaf) for part in operand)  # type: ignore[arg-type]
     return leaf(operand)
 
 
-def _struct(value: Value) -> Any:
+def _struct(value: Value) -> jax.ShapeDtypeStruct:
     type: Tensor = value.type
     shape = tuple(dim if isinstance(dim, int) else None for dim in type.shape)
     return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(type.dtype))  # type: ignore[arg-type]
 
 
 def _array(output: Any) -> Any:
-    """Results are arrays; None stays."""
+    """A result as an array; None stays."""
     if isinstance(output, tuple):
         return tuple(map(_array, output))
     return output if output is None or isinstance(output, str) else jnp.asarray(output)

@@ -20,13 +20,13 @@ from msckpt_jax.graph.values import Const, Operand, Parameter, Value
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """One operator.
+    """An operator with its operands and results.
 
     ``op`` is its name. ``inputs`` are in the order of its definition, all of them, defaults too.
     ``attrs`` are the attributes of operators that take some.
 
     ``If``: inputs are a bool scalar and the operands; ``bodies`` are (then, else), both take the
-    operands. ``While``: inputs are the carry; ``bodies`` are (condition, step), both of the carry.
+    operands. ``While``: inputs are the carry; ``bodies`` are (condition, step), both take it.
     In AIR files there are also ``Case`` (an index and the operands; a body for each index) and
     ``PartitionedCall`` (the operands; one body).
 
@@ -45,8 +45,8 @@ class Node:
 class Graph:
     """Nodes in an order in which they can be computed.
 
-    ``parameters`` are those of the root graph; the bodies of control flow may refer to them, and
-    to nothing else from outside.
+    ``parameters`` are the weights of the root graph; the bodies of control flow may refer to them,
+    and to nothing else from outside.
     """
 
     name: str
@@ -56,14 +56,14 @@ class Graph:
     parameters: dict[str, Parameter] = field(default_factory=dict)
 
     def walk(self) -> Iterator[Node]:
-        """All nodes, those of bodies after the node that owns them."""
+        """Yield all nodes, those of bodies after the node that owns them."""
         for node in self.nodes:
             yield node
             for body in node.bodies:
                 yield from body.walk()
 
     def graphs(self) -> Iterator[Graph]:
-        """Yield this graph and the bodies in it, each once however many nodes share it."""
+        """Yield this graph and the bodies in it, each once, however many nodes share it."""
         waiting: list[Graph] = [self]
         seen = {id(self)}
         while waiting:

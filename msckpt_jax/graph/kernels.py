@@ -1,8 +1,8 @@
 """Casts around operators that MindSpore's CPU has no kernel for in a dtype.
 
-Decided from the table of kernels alone. A wider dtype must give the same result once it is cast
-back: it holds all values of the narrower one, or the operator works modulo two to the power of the
-width, or only moves data.
+The table of kernels alone decides. A wider dtype must give the same result once it is cast back: it
+holds all values of the narrower dtype, or the operator works modulo two to the power of the width,
+or only moves data.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _WIDER = {
     "u32": ("i64",),
 }
 
-#: Operators of which the low bits of the result depend on the low bits of the operands alone.
+#: Operators whose results have low bits that depend on the low bits of the operands alone.
 _MODULAR = {"Add", "Sub", "Mul", "Neg", "MatMul", "BatchMatMul", "ReduceSum", "CumSum"}
 
-#: MindSpore itself casts these to float32 and back where it has no kernel.
+#: MindSpore itself casts float16 to float32 and back where it has no kernel.
 _ITSELF, _F32 = np.dtype(np.float16), np.dtype(np.float32)
 
 #: Operators that MindSpore takes apart before it looks for kernels.
@@ -41,7 +41,7 @@ EXPANDED = {"SiLU", "ClampTensor", "MatMulExt", "SumExt", "Dense", "BiasAdd"}
 def wider(
     op: str, inputs: Sequence[np.dtype], results: Sequence[np.dtype]
 ) -> Mapping[np.dtype, np.dtype]:
-    """What to cast to what around ``op``; empty when a kernel takes the dtypes as they are.
+    """The casts around ``op``, dtype to wider dtype; none when a kernel takes the dtypes unchanged.
 
     Raises:
         UnsupportedError: no kernel takes them, nor wider ones.
@@ -58,10 +58,10 @@ def _wider(
     for dtype in dict.fromkeys((*inputs, *results)):
         if dtype == _ITSELF and _has_kernel(op, *_mapped({dtype: _F32}, inputs, results)):
             return {}
-        for other in _candidates(op, dtype):
-            found = {dtype: other}
-            if _has_kernel(op, *_mapped(found, inputs, results)):
-                return found
+        for candidate in _candidates(op, dtype):
+            casts = {dtype: candidate}
+            if _has_kernel(op, *_mapped(casts, inputs, results)):
+                return casts
     names = ", ".join(d.name for d in inputs)
     raise UnsupportedError(f"MindSpore's CPU has no kernel of {op} for {names}")
 
@@ -94,9 +94,9 @@ def _mapped(
 
 
 def _has_kernel(op: str, inputs: Sequence[np.dtype], results: Sequence[np.dtype]) -> bool:
-    """Whether a kernel begins with these tensors (its further inputs are scalars and tuples).
+    """Tell whether a kernel begins with these tensors (its further inputs are scalars and tuples).
 
-    What one dtype stands for all inputs or results of, MindSpore lists once.
+    MindSpore lists one dtype where all inputs, or all results, have it.
     """
     have, give = tuple(map(_short, inputs)), tuple(map(_short, results))
     return any(

@@ -1,4 +1,4 @@
-"""A graph to read: one line a node, as text and as HTML that folds."""
+"""Show a graph: one line a node, as text and as HTML that folds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Parameter, Size, Te
 
 
 class Graph(Protocol):
-    """A graph as far as it is printed; :mod:`msckpt_jax.graph.graph`, which prints itself, has it.
+    """A graph as far as it is shown; the class is in :mod:`msckpt_jax.graph.graph`.
 
     A node has ``op``, ``inputs``, ``outputs``, ``attrs``, ``bodies`` and ``source``.
     """
@@ -32,7 +32,7 @@ _LINES = 200
 
 
 def text(title: str, graph: Graph) -> str:
-    """``%3: f32[2,10] = MatMul(%1, weight, False, True)``, a line for each node."""
+    """The graph with a line for each node: ``%3: f32[2,10] = MatMul(%1, weight, False, True)``."""
     lines = list(_Names(graph).graph(graph))
     if len(lines) > _LINES:
         half = _LINES // 2
@@ -41,12 +41,13 @@ def text(title: str, graph: Graph) -> str:
 
 
 def html(graph: Graph) -> list[Html]:
-    """Tables of parameters and operators, and the graph with bodies of control flow to unfold."""
-    found = graph.parameters.values()
+    """Tables of parameters and operators, and the graph; bodies of control flow unfold."""
+    parameters = graph.parameters.values()
     rows = [
-        (p.name, show(p.type), display.Size(_nbytes(p)), display.sharding_of(p.data)) for p in found
+        (p.name, show(p.type), display.Size(_nbytes(p)), display.sharding_of(p.data))
+        for p in parameters
     ]
-    total = display.size(sum(map(_nbytes, found)))
+    total = display.size(sum(map(_nbytes, parameters)))
     ops = Counter(node.op for node in graph.walk()).most_common()
     return [
         display.fold(
@@ -126,7 +127,7 @@ class _Names:
 
 
 def show(type: Tensor) -> str:
-    """``f32[2,10]``."""
+    """The type as text, such as ``f32[2,10]``."""
     if type is UNKNOWN:
         return "?"
     row = dtypes.of_array(type.dtype)

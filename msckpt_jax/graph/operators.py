@@ -1,7 +1,7 @@
 """MindSpore's operators: their arguments, and the dtypes that its CPU kernels take.
 
 ``data/operators.tsv`` was taken from MindSpore 2.10.0: the definitions under ``ops/op_def``, and
-what its CPU kernel factory lists for each operator.
+the kernels that its CPU kernel factory lists for each operator.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ class Argument(NamedTuple):
     """An argument of an operator.
 
     ``kind`` is MindSpore's: TENSOR, INT, BOOL, FLOAT, STR, NUMBER, or a tuple of these (``T_``).
-    ``handler`` names MindSpore's conversion of what a Python caller passes; a file has its result.
+    ``handler`` names the conversion by which MindSpore changes what a Python caller passes; a file
+    holds the result.
     """
 
     name: str
@@ -26,28 +27,28 @@ class Argument(NamedTuple):
 
 
 class Definition(NamedTuple):
-    """An operator whose arguments all are inputs: a *primitive function* in MindSpore."""
+    """An operator that takes all arguments as inputs: a *primitive function* in MindSpore."""
 
     arguments: tuple[Argument, ...]
     results: tuple[Argument, ...]
 
 
 class Kernel(NamedTuple):
-    """Short dtype names of the tensors that one CPU kernel takes and gives."""
+    """The tensors that a CPU kernel takes and gives, as short names of dtypes."""
 
     inputs: tuple[str, ...]
     results: tuple[str, ...]
 
 
 def definition(op: str) -> Definition | None:
-    """The definition of an operator, or None: then it takes attributes, or is unknown."""
+    """The definition of an operator; None for an operator that takes attributes, or is unknown."""
     row = _table().get(op)
     return None if row is None or (row[0] == "-" and row[1] == "-") else _definition(op)
 
 
 @functools.cache
 def kernels(op: str) -> tuple[Kernel, ...]:
-    """The CPU kernels of an operator; none where MindSpore expands it, or cannot run it there."""
+    """The CPU kernels of an operator; none where MindSpore expands it or cannot run it there."""
     row = _table().get(op)
     return () if row is None or row[2] == "-" else tuple(dict.fromkeys(_kernels(row[2])))
 
@@ -60,7 +61,7 @@ def known(op: str) -> bool:
 def _table() -> dict[str, tuple[str, str, str]]:
     text = resources.files("msckpt_jax.graph").joinpath("data/operators.tsv").read_text()
     rows = (line.split("\t") for line in text.splitlines() if not line.startswith("#"))
-    return {op: (arguments, results, found) for op, arguments, results, found in rows}
+    return {op: (arguments, results, signatures) for op, arguments, results, signatures in rows}
 
 
 @functools.cache
@@ -78,7 +79,7 @@ def _argument(text: str) -> Argument:
 
 
 def _kernels(text: str) -> Iterator[Kernel]:
-    """``f32,f64=T/T>T i64=T/i32>T``: dtypes, and the signatures that each of them gives."""
+    """Parse ``f32,f64=T/T>T i64=T/i32>T``: dtypes, and the signatures that each of them gives."""
     for group in text.split():
         names, _, signatures = group.partition("=")
         for signature in signatures.split("|"):

@@ -1,4 +1,4 @@
-"""Weights in a model file: messages are written around their bytes, which are never copied."""
+"""Weights in a model file: messages are written around their bytes, and no weight is copied."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from msckpt_jax.graph.values import Parameter
 
 
 class Options(Protocol):
-    """``encrypt`` is a cipher of MindSpore's, or a function of bytes and key that gives bytes."""
+    """The settings of writing a file.
+
+    ``encrypt`` is a cipher of MindSpore's, or a function of bytes and key that gives bytes.
+    """
 
     @property
     def encrypt(self) -> cipher.Mode | Callable[[bytes, bytes], bytes] | None: ...
@@ -31,18 +34,18 @@ class Options(Protocol):
 def content(parameter: Parameter, narrow: bool = False) -> Part:
     """The bytes of a weight: an array, or a tensor that is gathered window by window.
 
-    ``narrow``: the data may have another dtype than the weight, to which it is cast on its way.
+    ``narrow``: the data may have another dtype than the weight, and is cast while it is written.
     """
     data, dtype = parameter.data, parameter.type.dtype
     if dtype.kind == "c":  # no dtype of a CheckPoint
         return np.ascontiguousarray(data, dtype)
-    found = records.of_value(parameter.name, data).content
-    if narrow and isinstance(found, np.ndarray) and found.dtype != dtype:
-        found = records.Tensor(found.shape, dtype, ((boxes.whole(found.shape), found),))
-    if isinstance(found, records.Tensor):
-        found = found._replace(stored=dtype) if narrow else found
-        return planning.Range(found, 0, math.prod(found.shape))
-    return found
+    values = records.of_value(parameter.name, data).content
+    if narrow and isinstance(values, np.ndarray) and values.dtype != dtype:
+        values = records.Tensor(values.shape, dtype, ((boxes.whole(values.shape), values),))
+    if isinstance(values, records.Tensor):
+        values = values._replace(stored=dtype) if narrow else values
+        return planning.Range(values, 0, math.prod(values.shape))
+    return values
 
 
 def nested(field: int, parts: Sequence[Part]) -> list[Part]:
@@ -52,14 +55,14 @@ def nested(field: int, parts: Sequence[Part]) -> list[Part]:
 
 
 def write(path: Path, parts: Sequence[Part], options: Options) -> None:
-    """Write a file, which replaces an older one when it is complete."""
+    """Write a file, which replaces an older file when it is complete."""
     parts = [part for part in parts if planning.size_of(part)]
     mode = options.encrypt
     if callable(mode):
         plain = b"".join(b for chunk in planning.chunks(parts) for b in _buffers(chunk))
         cipher_text = mode(plain, options.key)
         if not isinstance(cipher_text, bytes | bytearray | memoryview):
-            raise TypeError(f"enc_mode gave {type(cipher_text).__name__}, not bytes")
+            raise TypeError(f"enc_mode must return bytes, not {type(cipher_text).__name__}")
         parts, mode = [bytes(cipher_text)], None
     plan = Plan(list(parts), sum(map(planning.size_of, parts)))
     how = bytes_writer.Options(mode=mode, key=options.key, durable=options.durable)

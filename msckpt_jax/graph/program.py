@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from msckpt_jax.errors import FileError
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.values import Operand
+
+if TYPE_CHECKING:
+    from msckpt_jax.transforms import Pipeline
 
 
 @dataclass(frozen=True)
@@ -16,12 +19,13 @@ class Program:
     """A graph with the structure of its arguments and its result.
 
     Attributes:
-        path: the file. kind: the public name of the function that is made of it.
-        graph: all of it; constants are ``Const``, weights ``Parameter``.
-        arguments: for each argument its Value, or nested tuples of them.
+        path: the path of the file.
+        kind: the public name of the function that is made of it.
+        graph: the whole graph; constants are ``Const``, weights ``Parameter``.
+        arguments: for each argument its Value, or nested tuples of Values.
         result: the graph's outputs, in nested tuples.
-        error: the exception for what is wrong with such a file.
-        preprocess: makes what prepares an image for the model; None where the format has no such.
+        error: the exception for faults of such a file.
+        preprocess: a function that makes the preparation of images; None where the format has none.
     """
 
     path: str
@@ -30,4 +34,4 @@ class Program:
     arguments: tuple[Operand, ...]
     result: Operand
     error: type[FileError]
-    preprocess: Callable[[], Any] | None = None
+    preprocess: Callable[[], Pipeline | None] | None = None

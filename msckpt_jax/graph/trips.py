@@ -12,12 +12,12 @@ from msckpt_jax.graph.values import Const, Operand, Value
 
 
 def count(loop: Node, args: Sequence[Any], known: Callable[[Any], bool]) -> int | None:
-    """How often a ``While`` goes round that counts up to a limit, or None.
+    """The number of rounds of a ``While`` that counts up to a limit; None for other loops.
 
     Args:
         loop: the node.
-        args: what its carry begins with.
-        known: whether a value is a number while tracing.
+        args: the values with which its carry begins.
+        known: tells whether a value is a number while tracing.
     """
     condition, step = loop.bodies
     if len(condition.nodes) != 1 or condition.nodes[0].op != "Less":
@@ -38,7 +38,7 @@ def count(loop: Node, args: Sequence[Any], known: Callable[[Any], bool]) -> int 
 
 
 def _fixed(limit: Operand, condition: Graph, step: Graph, args: Sequence[Any]) -> Any:
-    """The limit, if no round changes it."""
+    """The limit; None if a round may change it."""
     if isinstance(limit, Const):
         return limit.value
     if limit not in condition.inputs:
@@ -48,7 +48,7 @@ def _fixed(limit: Operand, condition: Graph, step: Graph, args: Sequence[Any]) -
 
 
 def _increment(step: Graph, at: int) -> Any:
-    """What a round adds to entry ``at`` of the carry, if it is a constant."""
+    """The constant that each round adds to entry ``at`` of the carry, or None."""
     after = step.outputs[at]
     made = next((node for node in step.nodes if after in node.outputs), None)
     if made is None or made.op != "Add" or not isinstance(after, Value):

@@ -13,13 +13,13 @@ Dim: TypeAlias = int | str
 
 
 class Tensor(NamedTuple):
-    """What is known of a value before it is computed."""
+    """The type of a value: known before it is computed."""
 
     dtype: np.dtype
     shape: tuple[Dim, ...]
 
 
-#: The type of a result of which a file says nothing.
+#: The type of a result whose type the file does not tell.
 UNKNOWN = Tensor(np.dtype(np.void), ())
 
 
@@ -33,7 +33,7 @@ class Value:
 
 @dataclass(eq=False, slots=True)
 class Parameter(Value):
-    """A weight. ``name`` is its name in the CheckPoint; ``data`` any array, sharded or lazy too."""
+    """A weight. ``name`` is that of the CheckPoint, ``data`` any array, even sharded or lazy."""
 
     data: Any = None
 
@@ -52,21 +52,21 @@ class Const(NamedTuple):
 
     @property
     def array(self) -> np.ndarray:
-        """It as a tensor: MindSpore's scalars are bool, int64 and float32.
+        """The constant as a tensor: MindSpore's scalars are bool, int64 and float32.
 
         Raises:
-            TypeError: it is no number.
+            TypeError: the constant is no number.
         """
         if isinstance(self.value, np.ndarray):
             return self.value
         if type(self.value) not in _SCALARS:
-            raise TypeError(f"{self.value!r} is no tensor")
+            raise TypeError(f"the constant {self.value!r} is no tensor")
         return np.array(self.value, _SCALARS[type(self.value)])
 
 
 @dataclass(eq=False, slots=True)
 class Scalar(Value):
-    """A whole number computed of sizes, by operators of MindSpore's scalars: no tensor."""
+    """A whole number computed from sizes by MindSpore's operators of scalars: no tensor."""
 
 
 class Size(NamedTuple):
@@ -76,12 +76,12 @@ class Size(NamedTuple):
     axis: int
 
 
-#: What a node takes: tensors, constants, sizes, and tuples of them.
+#: An argument of a node: a tensor, a constant, a size, or a tuple of these.
 Operand: TypeAlias = "Value | Const | Size | tuple[Operand, ...]"
 
 
 def values_of(operand: Operand) -> Iterator[Value]:
-    """The values that an operand refers to."""
+    """Yield the values that an operand refers to."""
     if isinstance(operand, Value):
         yield operand
     elif isinstance(operand, Size):

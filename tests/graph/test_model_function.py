@@ -226,7 +226,7 @@ def test_an_error_names_the_operator_and_the_file(exported: Export) -> None:
         function(X)
     operator, file = raised.value.__notes__
     assert operator.startswith("in the operator Sin")
-    assert file == f"of {function.file}"
+    assert file == f"in the model {function.file}"
 
 
 def test_it_prints_as_its_graph(exported: Export) -> None:

@@ -1,4 +1,4 @@
-"""What MindSpore's operators compute, in JAX.
+"""The meanings of MindSpore's operators, in JAX.
 
 Each module has one ``TABLE``: operator name to a function of its arguments, in the order of
 MindSpore's definition; attributes come by keyword. Numbers agree with MindSpore 2.10.0's kernels
@@ -15,7 +15,7 @@ from typing import Any
 
 @functools.cache
 def table() -> dict[str, Callable[..., Any]]:
-    """All operators that have a meaning."""
+    """The meanings of all operators that have one, by the operator's name."""
     from msckpt_jax.graph.meaning import (
         activations,
         arrays,
@@ -31,10 +31,10 @@ def table() -> dict[str, Callable[..., Any]]:
         resizing,
     )
 
-    found: dict[str, Callable[..., Any]] = {}
+    meanings: dict[str, Callable[..., Any]] = {}
     for module in (
         activations, arrays, convolution, elementwise, indexing, linear, losses, normalization,
         pooling, recurrent, reductions, resizing,
     ):  # fmt: skip
-        found |= module.TABLE
-    return found
+        meanings |= module.TABLE
+    return meanings

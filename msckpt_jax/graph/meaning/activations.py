@@ -17,7 +17,7 @@ def _softmax(x: Any, axis: Any = -1) -> Any:
 
 def _log_softmax_ext(x: Any, dim: Any = None, dtype: Any = None) -> Any:
     x = x if dtype is None else x.astype(dtype)
-    axis = (0 if x.ndim in (0, 1, 3) else 1) if dim is None else dim  # as PyTorch's default
+    axis = (0 if x.ndim in (0, 1, 3) else 1) if dim is None else dim  # PyTorch's default
     return nn.log_softmax(x, axis)
 
 
@@ -67,7 +67,7 @@ def _threshold(x: Any, threshold: Any, value: Any) -> Any:
 TABLE: dict[str, Callable[..., Any]] = {
     "ReLU": nn.relu, "ReLU6": nn.relu6, "ReLUV3": nn.relu,
     "Sigmoid": nn.sigmoid, "Tanh": jnp.tanh, "SiLU": nn.silu,
-    "GeLU": nn.gelu,  # the tanh form, as MindSpore's
+    "GeLU": nn.gelu,  # the tanh form, like MindSpore's
     "GeluExt": _gelu_ext,
     "FastGeLU": lambda x: x * nn.sigmoid(1.702 * x),
     "LeakyReLUExt": lambda x, negative_slope=0.01: nn.leaky_relu(x, negative_slope),

@@ -13,7 +13,7 @@ from msckpt_jax.errors import MindIRError
 
 
 def ints(value: Any) -> tuple[int, ...]:
-    """A sequence of sizes, given as ints, a tuple, or a constant tensor."""
+    """The sizes in an int, a tuple, or a constant tensor."""
     return tuple(int(part) for part in np.ravel(np.asarray(value)))
 
 
@@ -101,7 +101,7 @@ def _strided_slice(
     x: Any, begin: Any, end: Any, strides: Any, begin_mask: int = 0, end_mask: int = 0,
     ellipsis_mask: int = 0, new_axis_mask: int = 0, shrink_axis_mask: int = 0,
 ) -> Any:  # fmt: skip
-    """NumPy's indexing; bit k of a mask concerns entry k of begin, end and strides."""
+    """Index as NumPy does; bit k of a mask concerns entry k of begin, end and strides."""
     index: list[Any] = []
     for k, (start, stop, step) in enumerate(
         zip(ints(begin), ints(end), ints(strides), strict=True)
@@ -172,7 +172,7 @@ _MODES = {"constant": "constant", "reflect": "reflect", "edge": "edge", "circula
 
 
 def _pairs(x: Any, paddings: Any, contiguous: bool = True) -> list[tuple[int, int]]:
-    """PyTorch's order: the last axis first, for as many axes as there are pairs."""
+    """The padding of each axis; PyTorch lists pairs for the last axes, the last axis first."""
     flat = ints(paddings)
     half = len(flat) // 2
     pairs = [flat[2 * k : 2 * k + 2] for k in range(half)] if contiguous else [
@@ -182,7 +182,7 @@ def _pairs(x: Any, paddings: Any, contiguous: bool = True) -> list[tuple[int, in
 
 
 def pad(x: Any, pairs: Sequence[tuple[int, int]], mode: str = "constant", value: Any = 0) -> Any:
-    """NumPy's pad, where negative widths cut."""
+    """Pad as NumPy does; negative widths cut."""
     if mode == "constant":
         value = jnp.asarray(0 if value is None else value, x.dtype)
         return lax.pad(x, jnp.reshape(value, ()), [(low, high, 0) for low, high in pairs])
@@ -212,7 +212,7 @@ def _meshgrid(inputs: Any, indexing: Any = 1) -> Any:
 
 
 def depth_to_space(x: Any, block: int) -> Any:
-    """NCHW: channels in blocks first, as TensorFlow has it."""
+    """Spread NCHW channels over blocks; the place in a block varies slowest, as in TensorFlow."""
     n, c, h, w = x.shape
     x = jnp.reshape(x, (n, block, block, c // block**2, h, w))
     x = jnp.transpose(x, (0, 3, 4, 1, 5, 2))
@@ -220,7 +220,7 @@ def depth_to_space(x: Any, block: int) -> Any:
 
 
 def space_to_depth(x: Any, block: int) -> Any:
-    """The inverse of :func:`depth_to_space`."""
+    """Undo :func:`depth_to_space`."""
     n, c, h, w = x.shape
     x = jnp.reshape(x, (n, c, h // block, block, w // block, block))
     x = jnp.transpose(x, (0, 3, 5, 1, 2, 4))
@@ -288,7 +288,7 @@ def _repeat(x: Any, repeats: Any, dim: Any = None, output_size: Any = None) -> A
 TABLE: dict[str, Callable[..., Any]] = {
     "Reshape": lambda x, shape: jnp.reshape(x, ints(shape)),
     "View": lambda x, shape: jnp.reshape(x, ints(shape)),
-    "ViewAs": lambda x, other: jnp.reshape(x, other.shape),
+    "ViewAs": lambda x, like: jnp.reshape(x, like.shape),
     "Flatten": _flatten,
     "FlattenExt": _flatten_ext,
     "ExpandDims": lambda x, axis: jnp.expand_dims(x, int(axis)),
@@ -301,7 +301,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "BroadcastTo": _broadcast,
     "BroadcastToView": _broadcast,
     "DynamicBroadcastTo": _broadcast,
-    "ExpandAs": lambda x, other: jnp.broadcast_to(x, other.shape),
+    "ExpandAs": lambda x, like: jnp.broadcast_to(x, like.shape),
     "Tile": _tile,
     "Repeat": _tile,
     "RepeatInterleaveInt": _repeat,

@@ -15,16 +15,16 @@ _FORMATS = (None, "NCHW", "NCDHW", "NCL")
 
 
 def trailing(value: Any, rank: int) -> tuple[int, ...]:
-    """An attribute for each spatial axis; of longer ones the last entries."""
+    """An attribute's entry for each spatial axis; a longer attribute has these entries last."""
     value = (value,) if isinstance(value, int) else tuple(value)
     return value * rank if len(value) == 1 else value[-rank:]
 
 
 def _check(format: Any, mode: int) -> None:
     if format not in _FORMATS:
-        raise MindIRError(f"a convolution in the format {format}: NCHW is supported")
+        raise MindIRError(f"a convolution in the format {format}: only NCHW is supported")
     if mode != 1:
-        raise MindIRError(f"a convolution in mode {mode}: 1, cross-correlation, is supported")
+        raise MindIRError(f"a convolution in mode {mode}: only 1, cross-correlation, is supported")
 
 
 def _numbers(rank: int, transposed: bool) -> tuple[str, str, str]:
@@ -35,7 +35,7 @@ def _numbers(rank: int, transposed: bool) -> tuple[str, str, str]:
 def convolve(
     x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Any:
-    """A convolution; ``padding`` is "SAME", "VALID" or pairs."""
+    """Convolve; ``padding`` is "SAME", "VALID" or pairs."""
     rank = x.ndim - 2
     out = lax.conv_general_dilated(
         x, weight, trailing(stride, rank), padding, rhs_dilation=trailing(dilation, rank),
@@ -57,7 +57,7 @@ def conv(
     x: Any, weight: Any, *, stride: Any = 1, pad_mode: Any = "valid", pad: Any = 0,
     dilation: Any = 1, group: int = 1, format: Any = None, mode: int = 1, data_format: Any = None,
 ) -> Any:  # fmt: skip
-    """Conv2D and Conv3D; ``pad`` has two entries an axis."""
+    """Compute Conv2D or Conv3D; ``pad`` has two entries an axis."""
     _check(format or data_format, mode)
     return convolve(x, weight, None, stride, _padding(pad_mode, pad, x.ndim - 2), dilation, group)
 
@@ -68,7 +68,7 @@ def transposed(
 ) -> Any:  # fmt: skip
     """The transpose of a convolution with padding ``low``, whose input had the size ``size``.
 
-    ``weight`` has the shape [in, out / groups, ...] as seen from here.
+    ``weight`` has the shape [in, out / groups, ...] in terms of the transpose.
     """
     rank = x.ndim - 2
     stride, dilation = trailing(stride, rank), trailing(dilation, rank)
@@ -92,7 +92,7 @@ def _back(
     x: Any, weight: Any, size: Any, *, stride: Any = 1, pad_mode: Any = "valid", pad: Any = 0,
     dilation: Any = 1, group: int = 1, format: Any = None, mode: int = 1,
 ) -> Any:  # fmt: skip
-    """Conv2DTranspose, also named Conv2DBackpropInput: ``size`` is the shape of the result."""
+    """Compute Conv2DTranspose, or Conv2DBackpropInput; ``size`` is the shape of the result."""
     _check(format, mode)
     rank = x.ndim - 2
     sizes = tuple(int(s) for s in size)[-rank:]
@@ -138,7 +138,7 @@ def _conv_ext(
     x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
     groups: int = 1,
 ) -> Any:  # fmt: skip
-    """PyTorch's form: one padding an axis; without batch axis too."""
+    """Convolve as PyTorch does: one padding an axis, with or without a batch axis."""
     rank = weight.ndim - 2
     pairs = [(p, p) for p in trailing(padding, rank)]
     if x.ndim == weight.ndim - 1:
@@ -158,7 +158,7 @@ def _conv_transpose_ext(
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
 ) -> Any:  # fmt: skip
     rank = weight.ndim - 2
-    pairs = tuple(p for one in trailing(padding, rank) for p in (one, one))
+    pairs = tuple(side for width in trailing(padding, rank) for side in (width, width))
     return _transpose_3d(
         x, weight, bias, stride=stride, pad_mode="pad", pad=pairs, dilation=dilation, group=groups,
         output_padding=output_padding,

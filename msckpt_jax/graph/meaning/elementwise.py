@@ -28,7 +28,7 @@ def _trunc_div(x: Any, y: Any) -> Any:
     return lax.div(x, y) if jnp.issubdtype(x.dtype, jnp.integer) else jnp.trunc(x / y)
 
 
-#: RoundingMode: the quotient as it is, rounded to zero, rounded down.
+#: MindSpore's RoundingMode: the quotient is kept, rounded to zero, or rounded down.
 _ROUNDED: dict[Any, Callable[..., Any]] = {
     None: jnp.true_divide, 0: jnp.true_divide, 1: _trunc_div, 2: jnp.floor_divide,
 }  # fmt: skip
@@ -57,14 +57,6 @@ def _xdivy(x: Any, y: Any) -> Any:
 
 def _nan_to_num(x: Any, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
     return jnp.nan_to_num(x, nan=nan or 0.0, posinf=posinf, neginf=neginf)
-
-
-def _log(x: Any) -> Any:
-    return jnp.log(x)
-
-
-def _shift(fn: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, y: fn(*jnp.broadcast_arrays(x, y))
 
 
 def _logical(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -157,7 +149,7 @@ _BINARY: dict[str, Callable[..., Any]] = {
     "TypeAs": lambda x, y: x.astype(y.dtype),
 }  # fmt: skip
 
-#: Scalars are Python's while they come from shapes, arrays when they come from tensors.
+#: Operators of scalars: Python's numbers while they come from shapes, arrays from tensors.
 _SCALARS: dict[str, Callable[..., Any]] = {
     "ScalarAdd": operator.add, "ScalarSub": operator.sub, "ScalarMul": operator.mul,
     "ScalarDiv": operator.truediv, "ScalarFloorDiv": operator.floordiv, "ScalarMod": operator.mod,

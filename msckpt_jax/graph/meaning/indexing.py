@@ -1,4 +1,4 @@
-"""Gather, scatter, one-hot: operators whose operands are indices.
+"""Operators whose operands are indices: gather, scatter, one-hot.
 
 MindSpore refuses indices out of bounds at run time; here they are clipped when read and dropped
 when written, as JAX does by default.
@@ -28,7 +28,7 @@ def _gather(x: Any, indices: Any, axis: Any, batch_dims: int = 0) -> Any:
 
 
 def _gather_d(x: Any, dim: Any, index: Any) -> Any:
-    """PyTorch's gather: the other axes of the index may be shorter."""
+    """Gather as PyTorch does: along all other axes, the index may be shorter."""
     dim = int(dim) % x.ndim
     cut = tuple(slice(None) if a == dim else slice(n) for a, n in enumerate(index.shape))
     return jnp.take_along_axis(x[cut], index, dim, mode="clip")
@@ -60,7 +60,7 @@ def _elements(x: Any, dim: int, index: Any, source: Any, method: str) -> Any:
     return getattr(jnp.asarray(x).at[tuple(place)], method)(source)
 
 
-#: Reduce
+#: MindSpore's Reduce, as a number or a name, to the method of ``x.at[...]``.
 _REDUCE = {0: "set", 1: "add", 2: "multiply", "none": "set", "add": "add", "multiply": "multiply",
            "mul": "multiply", "update": "set"}  # fmt: skip
 
@@ -81,7 +81,7 @@ def _one_hot(indices: Any, depth: Any, on: Any, off: Any, axis: int = -1) -> Any
 
 
 def _index(x: Any, indices: Any) -> Any:
-    """PyTorch's advanced index; an index tensor of 9 axes of size 0 stands for ``:``."""
+    """Index as PyTorch does; an index tensor of 9 axes of size 0 stands for ``:``."""
     whole = [slice(None) if i is None or (i.ndim == 9 and not i.size) else i for i in indices]
     return jnp.asarray(x)[tuple(whole)]
 
@@ -99,7 +99,10 @@ def _index_fill(x: Any, dim: int, index: Any, value: Any) -> Any:
 
 
 def _segment(fn: Callable[..., Any], empty: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    """``empty``: what MindSpore gives where JAX gives an infinity, in segments of nothing."""
+    """The meaning of a reduction by segments.
+
+    ``empty``: the value that MindSpore gives to an empty segment, where JAX gives an infinity.
+    """
 
     def run(x: Any, ids: Any, count: Any) -> Any:
         out = fn(x, ids, int(count))
@@ -134,7 +137,7 @@ def _embedding(
     scale_grad_by_freq: bool = False,
 ) -> Any:  # fmt: skip
     if max_norm is not None:
-        raise NotImplementedError("Embedding with max_norm, which changes its weight")
+        raise NotImplementedError("Embedding with max_norm changes its weight")
     return jnp.take(weight, ids, 0, mode="clip")
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax.scipy.linalg
 from jax import lax
 
-#: NormMode
+#: MindSpore's NormMode to NumPy's.
 _NORMS = {None: None, 0: "backward", 1: "forward", 2: "ortho"}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-#: Reduction
+#: MindSpore's Reduction.
 _REDUCTIONS: dict[Any, Any] = {0: "sum", 1: "mean", 2: "none"}
 
 
@@ -57,7 +57,7 @@ def _kl_div_loss(x: Any, target: Any, *, reduction: str = "mean") -> Any:
 def _nll(
     logits: Any, labels: Any, weight: Any = None, reduction: Any = 1, ignore_index: int = -100
 ) -> Any:
-    """The loss and the total weight; labels equal to ``ignore_index`` count nothing."""
+    """The loss and the total weight; labels equal to ``ignore_index`` do not count."""
     kept = labels != ignore_index
     safe = jnp.where(kept, labels, 0)
     picked = -jnp.take_along_axis(logits, safe[:, None], 1)[:, 0]

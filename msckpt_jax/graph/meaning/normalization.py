@@ -1,4 +1,4 @@
-"""Normalizations; statistics are float32 at least, as MindSpore's."""
+"""Normalizations; statistics are float32 at least, like MindSpore's."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def _batch_norm(
     x: Any, scale: Any, bias: Any, mean: Any, variance: Any, is_training: bool = False,
     epsilon: float = 1e-5, momentum: float = 0.1, data_format: Any = 0, *, format: Any = None,
 ) -> Any:  # fmt: skip
-    """The result and the statistics; training would also change the moving ones."""
+    """The result and the statistics; training is refused, because it changes the moving ones."""
     if is_training:
-        raise MindIRError("BatchNorm in training changes its statistics: export with eval mode")
+        raise MindIRError("BatchNorm in training changes its statistics: export in eval mode")
     if data_format in (1, "NHWC") or format == "NHWC":
-        raise MindIRError("BatchNorm in the format NHWC: NCHW is supported")
+        raise MindIRError("BatchNorm in the format NHWC: only NCHW is supported")
     factor = scale * lax.rsqrt(variance + epsilon)
     y = _wide(x) * _channels(factor, x) + _channels(bias - mean * factor, x)
     return y.astype(x.dtype), mean, variance, mean, variance
@@ -46,7 +46,7 @@ def _batch_norm_ext(
     momentum: float = 0.1, epsilon: float = 1e-5,
 ) -> Any:  # fmt: skip
     if training and mean is not None:
-        raise MindIRError("BatchNorm in training changes its statistics: export with eval mode")
+        raise MindIRError("BatchNorm in training changes its statistics: export in eval mode")
     axes = (0, *range(2, x.ndim))
     if mean is None or variance is None:
         out, mean, variance = normalized(x, axes, epsilon)

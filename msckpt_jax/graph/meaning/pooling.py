@@ -1,4 +1,4 @@
-"""Pooling over windows, fixed and adaptive; patches. NCHW (or NCDHW, NCL)."""
+"""Pooling over fixed and adaptive windows, and patches; images are NCHW (or NCDHW, NCL)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from msckpt_jax.graph.meaning.convolution import trailing
 
 
 class Windows:
-    """Where windows lie: along each spatial axis their size, step, padding and spread.
+    """The windows of a pooling: size, step, padding and spread along each spatial axis.
 
-    ``extra`` is what rounding up adds to the padding after the end: it belongs to no window's
-    count.
+    ``extra`` is the padding after the end that rounding up adds; it counts in no window.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class Windows:
         for k, (size, step) in enumerate(zip(self.sizes, self.stride, strict=True)):
             low, high = self.pads[k]
             over = (size + low + high - reach[k]) % step
-            last = (size + low + high - reach[k]) // step + 1  # the one that rounding up adds
+            last = (size + low + high - reach[k]) // step + 1  # the window that rounding up adds
             if ceil and over and last * step < size + low:
                 self.extra[k] = step - over
 
@@ -50,7 +49,7 @@ class Windows:
         )  # fmt: skip
 
     def counts(self, padding: bool) -> Any:
-        """How many elements each window has, with or without those of the padding."""
+        """The number of elements of each window, with or without those of the padding."""
         per_axis = []
         for k, size in enumerate(self.sizes):
             (low, high), step = self.pads[k], self.stride[k]
@@ -73,7 +72,7 @@ def _max(x: Any, windows: Windows) -> Any:
 
 
 def _argmax(x: Any, windows: Windows) -> Any:
-    """The place of each window's first maximum, counted through the spatial axes."""
+    """The position of each window's first maximum, counted through the spatial axes."""
     count = int(np.prod(windows.sizes))
     place = jnp.broadcast_to(
         jnp.reshape(jnp.arange(count, dtype=jnp.int32), windows.sizes), x.shape
@@ -104,7 +103,7 @@ def _mode(pad_mode: Any, pad: Any = 0) -> Any:
 
 def _check(format: Any) -> None:
     if format not in (None, 0, "NCHW", "NCDHW"):
-        raise MindIRError(f"pooling in the format {format}: NCHW is supported")
+        raise MindIRError(f"pooling in the format {format}: only NCHW is supported")
 
 
 def _max_pool(
@@ -158,7 +157,7 @@ def _with_argmax_v2(
     ceil_mode: bool = False, argmax_type: int = 4,
 ) -> Any:  # fmt: skip
     out, index = _with_argmax(x, kernel_size, strides, pads, dilation, ceil_mode)
-    wanted = np.int32 if argmax_type == 3 else np.int64  # MindSpore's own two numbers
+    wanted = np.int32 if argmax_type == 3 else np.int64  # the operator's own numbers
     return out, index.astype(jax.dtypes.canonicalize_dtype(wanted))
 
 
@@ -185,7 +184,7 @@ def _avg_ext(rank: int) -> Callable[..., Any]:
 
 
 def _batched(x: Any, rank: int, pool: Callable[..., Any]) -> Any:
-    """PyTorch's forms take single images too."""
+    """Pool a batch or, as PyTorch's operators can, a single image."""
     if x.ndim == rank + 2:
         return pool(x)
     out = pool(x[None])
@@ -203,7 +202,7 @@ def _targets(x: Any, output_size: Any, rank: int) -> list[int]:
 
 
 def _adaptive_mean(x: Any, output_size: Any, rank: int) -> Any:
-    """Each axis in turn: the mean over a box is the mean of means."""
+    """Pool along each axis in turn: the mean over a box is the mean of means."""
     for k, out in enumerate(_targets(x, output_size, rank)):
         axis = x.ndim - rank + k
         size = x.shape[axis]
@@ -245,7 +244,7 @@ def _adaptive(fn: Callable[..., Any], rank: int) -> Callable[..., Any]:
 def _patches(
     x: Any, kernel: Any, stride: Any, pads: Sequence[tuple[int, int]], dilation: Any
 ) -> Any:
-    """[N, C * kh * kw, positions], the channel slowest."""
+    """The patches as [N, C * kh * kw, positions]; the channel varies slowest."""
     out = lax.conv_general_dilated_patches(
         x, trailing(kernel, 2), trailing(stride, 2), list(pads), rhs_dilation=trailing(dilation, 2)
     )
@@ -257,7 +256,7 @@ def _im2col(
     padding_mode: str = "CALCULATED",
 ) -> Any:  # fmt: skip
     if padding_mode != "CALCULATED":
-        raise MindIRError(f"Im2Col with padding_mode {padding_mode}: CALCULATED is supported")
+        raise MindIRError(f"Im2Col with padding_mode {padding_mode}: only CALCULATED is supported")
     out = _patches(x, ksizes, strides, _symmetric(pads, 2), dilations)
     return jnp.reshape(out, (x.shape[0], x.shape[1], -1, out.shape[-1]))
 

@@ -1,4 +1,4 @@
-"""Recurrent layers that are one operator; MindSpore's other ones are loops of small operators."""
+"""Recurrent layers that are one operator; MindSpore's other layers are loops of small operators."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ def _lstm(
     num_layers: int = 1, has_bias: bool = True, bidirectional: bool = False, dropout: float = 0.0,
     proj_size: int = 0,
 ) -> Any:  # fmt: skip
-    """One layer over [time, batch, features]; gates in the order input, forget, cell, output.
+    """Run a layer over [time, batch, features]; gates are in the order input, forget, cell, output.
 
     ``weights`` is flat: input weights, hidden weights, the sum of both biases, as ``nn.LSTM``
     makes it for the CPU (MindSpore 2.10, nn/layer/rnns.py).
     """
     if num_layers != 1 or bidirectional or proj_size:
-        raise MindIRError("LSTM of several layers, two directions or a projection in one operator")
+        raise MindIRError(
+            "LSTM with several layers, two directions or a projection is not supported"
+        )
     gates, flat = 4 * hidden_size, jnp.ravel(weights)
     first, second = gates * input_size, gates * (input_size + hidden_size)
     w_ih = jnp.reshape(flat[:first], (gates, input_size))
@@ -37,7 +39,7 @@ def _lstm(
         return (h, c), h
 
     (last_h, last_c), y = jax.lax.scan(step, (h[0], c[0]), x @ w_ih.T + bias)
-    # The last two results only serve the gradient operator.
+    # The last two results serve the gradient operator only.
     return y, last_h[None], last_c[None], jnp.zeros(1, y.dtype), jnp.zeros(1, y.dtype)
 
 

@@ -12,7 +12,7 @@ from jax import lax
 
 
 def axes(axis: Any) -> Any:
-    """MindSpore's axes as JAX's: none given means all of them."""
+    """MindSpore's axes as JAX takes them: no axis means all of them."""
     if axis is None:
         return None
     axis = tuple(int(a) for a in np.ravel(np.asarray(axis)))
@@ -34,7 +34,7 @@ def _reduce_prod(x: Any, axis: Any = (), keep_dims: bool = False) -> Any:
 
 
 def _reduce_ext(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """PyTorch's form: a dtype to compute in, and small ints summed in the widest."""
+    """A reduction like PyTorch's: it takes a dtype to compute in; small ints sum in the widest."""
     return lambda x, dim=None, keepdim=False, dtype=None: fn(
         x, axis=axes(dim), keepdims=keepdim, dtype=dtype
     )
@@ -97,7 +97,7 @@ def _cumsum_ext(x: Any, dim: int, dtype: Any = None) -> Any:
 def _running(
     fn: Callable[..., Any], wins: Callable[..., Any], dtype: Any = np.int64
 ) -> Callable[..., Any]:
-    """Running extremes and where they were last met."""
+    """The meaning that gives running extremes, and the positions where they were met last."""
 
     def run(x: Any, axis: int) -> Any:
         axis = axis % x.ndim
@@ -111,7 +111,7 @@ def _running(
 
 def _cumulative_logsumexp(x: Any, axis: Any, *, exclusive: bool = False, reverse: bool = False):
     if exclusive:
-        raise NotImplementedError("CumulativeLogsumexp with exclusive=True")
+        raise NotImplementedError("CumulativeLogsumexp with exclusive=True is not supported")
     return lax.cumlogsumexp(x, int(axis) % x.ndim, reverse=reverse)
 
 

@@ -12,7 +12,7 @@ from msckpt_jax.graph.meaning.arrays import ints
 
 
 def _positions(size: int, out: int, align: bool, half: bool, scale: float | None = None) -> Any:
-    """Where each of ``out`` points lies among ``size`` ones, in float32 as the kernels have it."""
+    """The positions of ``out`` points among ``size`` points, in float32 like the kernels'."""
     place = np.arange(out, dtype=np.float32)
     if align:
         return place * np.float32((size - 1) / (out - 1) if out > 1 else 0)
@@ -34,7 +34,7 @@ def _linear(x: Any, axis: int, place: Any) -> Any:
 
 
 def _cubic(x: Any, axis: int, place: Any, a: float, exclude: bool = False) -> Any:
-    """Four points by Keys' kernel; points outside are those of the edge, or have no weight."""
+    """Weigh four points by Keys' kernel; points outside are the edge's, or have no weight."""
     size, low = x.shape[axis], np.floor(place).astype(np.int32)
     weights, indices = [], []
     for offset in (-1, 0, 1, 2):
@@ -66,16 +66,16 @@ def _bilinear(x: Any, size: Any, align_corners: bool = False, half_pixel_centers
 
 
 def _bicubic(x: Any, size: Any, align_corners: bool = False, half_pixel_centers: bool = False):
-    """As TensorFlow: 1024 steps between points, another kernel and edge for half pixels."""
+    """Resize as TensorFlow: 1024 steps between points, another kernel and edge for half pixels."""
 
-    def one(x: Any, axis: int, n: int, out: int, k: int) -> Any:
+    def along(x: Any, axis: int, n: int, out: int, k: int) -> Any:
         place = _positions(n, out, align_corners, half_pixel_centers)
         low = np.floor(place)
         place = low + np.round((place - low) * 1024) / np.float32(1024)
         a = -0.5 if half_pixel_centers else -0.75
         return _cubic(x, axis, place, a, exclude=half_pixel_centers)
 
-    return _each(x, ints(size), one)
+    return _each(x, ints(size), along)
 
 
 def _nearest_index(n: int, out: int, align: bool, half: bool) -> Any:
@@ -125,12 +125,12 @@ def _upsample_nearest(rank: int) -> Callable[..., Any]:
     def run(x: Any, output_size: Any = None, scales: Any = None) -> Any:
         sizes, factors = _sizes(x, rank, output_size, scales)
 
-        def one(x: Any, axis: int, n: int, out: int, k: int) -> Any:
+        def along(x: Any, axis: int, n: int, out: int, k: int) -> Any:
             step = np.float32(n / out if factors[k] is None else 1 / factors[k])
             place = np.floor(np.arange(out, dtype=np.float32) * step)
             return jnp.take(x, np.clip(place, 0, n - 1).astype(np.int32), axis)
 
-        return _each(x, sizes, one)
+        return _each(x, sizes, along)
 
     return run
 
