@@ -1,7 +1,7 @@
-"""What the file's constants, attributes and abstract values say, as operands and types of a graph.
+"""Read a file's constants, attributes and abstract values as operands and types of a graph.
 
-Two encodings (MindSpore core, load_mindir/load_model.cc; measured with MindSpore 2.10.0): since
-MindIR version 2 ``AttributeProto.type`` tells what the value is; before, the text in
+Two encodings exist (MindSpore core, load_mindir/load_model.cc; measured with MindSpore 2.10.0):
+since MindIR version 2 ``AttributeProto.type`` tells the kind of the value; before, the text in
 ``ref_attr_name`` does, such as ``scalar:Tuple[value0,value1,]``, and lists hold the parts.
 """
 
@@ -19,7 +19,7 @@ from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.errors import MindIRError
 from msckpt_jax.graph.values import Const, Tensor
 
-#: What is known of a result: a tensor, the parts of a tuple, or nothing.
+#: The type of a result: a tensor's, those of a tuple's parts, or None where it is unknown.
 Type: TypeAlias = "Tensor | tuple[Type, ...] | None"
 
 _Kind = pb.AttributeProto.AttributeType
@@ -35,13 +35,15 @@ class Monad:
 
 
 MONAD = Monad()
+#: A constant of a file.
+Constant: TypeAlias = "Const | Monad | tuple[Constant, ...]"
 
 
-def constant(attribute: pb.AttributeProto) -> Any:
-    """A constant of the file: a Const, MONAD, or a tuple of these.
+def constant(attribute: pb.AttributeProto) -> Constant:
+    """A constant of the file.
 
     Raises:
-        MindIRError: it is of a kind that a graph of tensors cannot hold, or damaged.
+        MindIRError: the constant is damaged, or of a kind that a graph of tensors cannot hold.
     """
     if attribute.ref_attr_name:
         return _legacy(attribute)
@@ -61,26 +63,26 @@ def python(attribute: pb.AttributeProto) -> Any:
     def value(operand: Any) -> Any:
         return operand.value if isinstance(operand, Const) else tuple(map(value, operand))
 
-    found = constant(attribute)
-    return None if found is MONAD else value(found)
+    operand = constant(attribute)
+    return None if operand is MONAD else value(operand)
 
 
 def pack(parts: tuple[Any, ...]) -> Any:
-    """A tuple of operands; one constant when all are scalars."""
+    """A tuple of operands; a single constant when all are scalars."""
     if all(isinstance(part, Const) and not isinstance(part.value, np.ndarray) for part in parts):
         return Const(tuple(part.value for part in parts))
     return parts
 
 
-def array(tensor: pb.TensorProto, data: Any = None) -> np.ndarray:
+def array(tensor: pb.TensorProto, data: memoryview | None = None) -> np.ndarray:
     """The tensor as a read-only array over its bytes.
 
     Args:
-        tensor: dtype, shape, and the bytes unless they are given.
-        data: its bytes when they lie elsewhere.
+        tensor: the message with dtype, shape, and the bytes unless ``data`` has them.
+        data: the tensor's bytes when they lie elsewhere.
 
     Raises:
-        MindIRError: unknown dtype, dynamic dimensions, or the bytes are too few or too many.
+        MindIRError: the dtype is unknown, a dimension is dynamic, or bytes are missing or too many.
     """
     shape = tuple(tensor.dims)
     stored = dtype(tensor).newbyteorder("<")
@@ -89,17 +91,17 @@ def array(tensor: pb.TensorProto, data: Any = None) -> np.ndarray:
         raise MindIRError("the tensor is compressed, which only MindSpore Lite reads", name=name)
     if len(shape) > _MAX_RANK or any(dim < 0 for dim in shape):
         raise MindIRError("a tensor with data cannot have this shape", name=name, found=shape)
-    data = tensor.raw_data if data is None else data
+    content = tensor.raw_data if data is None else data
     expected = math.prod(shape) * stored.itemsize
-    if len(data) != expected:
+    if len(content) != expected:
         raise MindIRError(
             f"a tensor of shape {shape} and dtype {stored} has another number of bytes",
             name=name,
             expected=expected,
-            found=len(data),
+            found=len(content),
         )
     try:
-        return np.frombuffer(data, stored).reshape(shape)
+        return np.frombuffer(content, stored).reshape(shape)
     except ValueError:  # no elements, and dimensions whose product overflows
         raise MindIRError("NumPy cannot hold this shape", name=name, found=shape) from None
 
@@ -121,7 +123,7 @@ def abstract(attribute: pb.AttributeProto, fresh: Callable[[], str]) -> Type:
 
     Args:
         attribute: the description.
-        fresh: makes names for dynamic dimensions.
+        fresh: a function that makes names for dynamic dimensions.
     """
     if attribute.ref_attr_name:
         types = tuple(tensor_type(tensor, fresh) for tensor in attribute.tensors)
@@ -138,7 +140,7 @@ def abstract(attribute: pb.AttributeProto, fresh: Callable[[], str]) -> Type:
 
 
 def tensor_type(tensor: pb.TensorProto, fresh: Callable[[], str]) -> Tensor | None:
-    """The type; None when the rank is dynamic or the dtype is none of arrays."""
+    """The type of a tensor; None when its rank is dynamic, or arrays have no such dtype."""
     if tensor.data_type not in dtypes.BY_MINDIR or any(dim < -1 for dim in tensor.dims):
         return None
     shape = tuple(fresh() if dim < 0 else dim for dim in tensor.dims)
@@ -146,7 +148,7 @@ def tensor_type(tensor: pb.TensorProto, fresh: Callable[[], str]) -> Tensor | No
 
 
 def _scalar(attribute: pb.AttributeProto, kind: int) -> Any:
-    # Parts of a sequence are in the plural field.
+    # The parts of a sequence are in the plural field.
     if kind in _INTS:
         return attribute.ints[0] if attribute.ints else attribute.i
     if kind == _Kind.Value("BOOL"):
@@ -159,20 +161,20 @@ def _scalar(attribute: pb.AttributeProto, kind: int) -> Any:
         return (attribute.strings[0] if attribute.strings else attribute.s).decode(errors="replace")
     if kind in (_Kind.Value("NONE"), _Kind.Value("TYPE_NULL")):
         return None
-    raise MindIRError(f"a value of the kind {_name(kind)} has no counterpart")
+    raise MindIRError(f"a value of the kind {_name(kind)} has no counterpart in JAX")
 
 
 def _name(kind: int) -> str:
     return _Kind.Name(kind) if kind in _Kind.values() else str(kind)
 
 
-def _of_tensors(attribute: pb.AttributeProto) -> Any:
-    found = tuple(_tensor_or_dtype(tensor) for tensor in attribute.tensors)
-    return found[0] if len(found) == 1 else found
+def _of_tensors(attribute: pb.AttributeProto) -> Const | tuple[Const, ...]:
+    constants = tuple(_tensor_or_dtype(tensor) for tensor in attribute.tensors)
+    return constants[0] if len(constants) == 1 else constants
 
 
 def _tensor_or_dtype(tensor: pb.TensorProto) -> Const:
-    # A dtype is a tensor without data; one without elements has no data either.
+    # A dtype is a tensor without data; a tensor without elements has no data either.
     if not tensor.raw_data and not tensor.HasField("external_data") and 0 not in tensor.dims:
         return Const(dtype(tensor))
     return Const(array(tensor))
@@ -181,7 +183,7 @@ def _tensor_or_dtype(tensor: pb.TensorProto) -> Const:
 _TOKEN = re.compile(r"\s*(Tuple\[|List\[|\]|,|[^\],\[]+)")
 
 
-def _legacy(attribute: pb.AttributeProto) -> Any:
+def _legacy(attribute: pb.AttributeProto) -> Constant:
     kind, _, form = attribute.ref_attr_name.partition(":")
     if kind in ("none", "null"):
         return Const(None)
@@ -202,7 +204,7 @@ def _legacy(attribute: pb.AttributeProto) -> Any:
 
 
 def _parts(tokens: Iterator[str], leaves: Iterator[Const]) -> list[Any]:
-    """The items up to the closing bracket, or to the end."""
+    """The items of a form; a bracket becomes a tuple."""
     stack: list[list[Any]] = [[]]
     for token in tokens:
         if token in ("Tuple[", "List["):

@@ -1,17 +1,17 @@
-"""Graphs while they are made: which values a body takes from around it, and dropping dead nodes."""
+"""Graphs while they are made: the values that a body takes from around it, and dead nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 
 from msckpt_jax.errors import MindIRError
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Const, Operand, Parameter, Size, Tensor, Value, values_of
-from msckpt_jax.mindir.attributes import MONAD, pack
+from msckpt_jax.mindir.attributes import MONAD, Monad, pack
 
 
 @dataclass(frozen=True)
@@ -19,22 +19,29 @@ class Closure:
     """A function of the file and its first arguments."""
 
     function: str
-    args: tuple[Any, ...] = ()
+    args: tuple[Binding, ...] = ()
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What Switch gives: one of two closures."""
+    """The result of Switch: one of two closures."""
 
-    condition: Any
+    condition: Binding
     then: Closure | Choice
-    other: Closure | Choice
+    otherwise: Closure | Choice
+
+
+#: The value of a name while a graph is made.
+Binding: TypeAlias = "Operand | Monad | Closure | Choice | tuple[Binding, ...]"
+
+
+_T = TypeVar("_T")
 
 
 class Block:
-    """Nodes being made for one graph.
+    """The nodes of a graph while they are made.
 
-    ``imports``: the values of the graph around that it uses, and what they are in here.
+    ``imports``: values of the graph around that the nodes use, to their counterparts in this graph.
     """
 
     def __init__(self, outer: Block | None = None):
@@ -49,7 +56,7 @@ class Block:
         return value
 
     def value(self, value: Value) -> Value:
-        """The value as this block's nodes may use it."""
+        """The value in this block that stands for ``value``, which may belong to a block around."""
         if isinstance(value, Parameter) or value in self.own:
             return value
         if self.outer is None:
@@ -59,7 +66,7 @@ class Block:
             self.imports[outer] = self.fresh(outer.type, outer.name)
         return self.imports[outer]
 
-    def operand(self, binding: Any) -> Operand:
+    def operand(self, binding: Binding) -> Operand:
         if isinstance(binding, Const):
             return binding
         if isinstance(binding, Value):
@@ -70,26 +77,26 @@ class Block:
             return pack(tuple(self.operand(part) for part in binding if part is not MONAD))
         raise MindIRError(f"a function is used as data: {binding}")
 
-    def output(self, binding: Any) -> Value | Const:
-        """The operand as a result of the graph."""
+    def output(self, binding: Binding) -> Value | Const:
+        """The binding as a result of the graph."""
         operand = self.operand(binding)
         if isinstance(operand, Size):
             return self.add("ScalarToTensor", (operand, Const(np.dtype(np.int64))), _SCALAR)
         assert isinstance(operand, Value | Const)
         return operand
 
-    def add(self, op: str, inputs: tuple[Operand, ...], type: Tensor, **attrs: Any) -> Value:
-        """Append a node of one result."""
+    def add(self, op: str, inputs: tuple[Operand, ...], type: Tensor) -> Value:
+        """Append a node and return its only result."""
         out = self.fresh(type)
-        self.nodes.append(Node(op, inputs, (out,), attrs))
+        self.nodes.append(Node(op, inputs, (out,)))
         return out
 
 
 _SCALAR = Tensor(np.dtype(np.int64), ())
 
 
-def leaves(binding: Any) -> Iterator[Any]:
-    """The parts of tuples and of what closures hold."""
+def leaves(binding: Binding) -> Iterator[Any]:
+    """Yield the parts of tuples, and of the arguments that closures hold."""
     if isinstance(binding, Closure):
         binding = binding.args
     if is_tuple(binding):
@@ -99,18 +106,21 @@ def leaves(binding: Any) -> Iterator[Any]:
         yield binding
 
 
-def measured(binding: Any) -> Any:
-    """The binding, unless it stands for more parts than a file could hold one by one."""
-    count, todo = 0, [(binding, 0)]
+def measured(binding: _T) -> _T:
+    """Return the binding; refuse it if it has more parts than a file could hold."""
+    count = 0
+    todo: list[tuple[Any, int]] = [(binding, 0)]
     while todo:
         part, depth = todo.pop()
         count += 1
         if count > _PARTS or depth > _DEPTH:
-            raise MindIRError(f"tuples of more than {_PARTS} parts, or nested deeper than {_DEPTH}")
+            raise MindIRError(
+                f"the file has tuples of more than {_PARTS} parts, or nested deeper than {_DEPTH}"
+            )
         if isinstance(part, Closure):
             part = part.args
         elif isinstance(part, Choice):
-            part = (part.then, part.other)
+            part = (part.then, part.otherwise)
         if is_tuple(part):
             todo += [(inner, depth + 1) for inner in part]
     return binding
@@ -119,8 +129,8 @@ def measured(binding: Any) -> Any:
 _PARTS, _DEPTH = 20_000, 60
 
 
-def rebuilt(binding: Any, parts: Iterator[Any]) -> Any:
-    """The same structure with other leaves."""
+def rebuilt(binding: Binding, parts: Iterator[Any]) -> Any:
+    """The structure of ``binding`` with ``parts`` as its leaves."""
     if isinstance(binding, Closure):
         return Closure(binding.function, tuple(rebuilt(part, parts) for part in binding.args))
     if is_tuple(binding):
@@ -128,19 +138,19 @@ def rebuilt(binding: Any, parts: Iterator[Any]) -> Any:
     return next(parts)
 
 
-def structure(binding: Any) -> Any:
-    """What two bindings have in common when their leaves correspond."""
+def structure(binding: Binding) -> Any:
+    """The structure of a binding: equal for two bindings whose leaves correspond."""
     if isinstance(binding, Closure):
         return binding.function, tuple(map(structure, binding.args))
     return tuple(map(structure, binding)) if is_tuple(binding) else None
 
 
-def is_tuple(binding: Any) -> bool:
+def is_tuple(binding: Binding) -> TypeGuard[tuple[Binding, ...]]:
     return isinstance(binding, tuple) and not isinstance(binding, Const | Size)
 
 
-def same(a: Any, b: Any) -> bool:
-    """Whether two leaves are the same value whatever the inputs are."""
+def same(a: Binding, b: Binding) -> bool:
+    """Tell whether two leaves are the same value whatever the inputs are."""
     if a is b:
         return True
     if isinstance(a, Const) and isinstance(b, Const):
@@ -152,7 +162,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def prune(graph: Graph) -> None:
-    """Drop what the outputs do not need: nodes, results and operands of control flow."""
+    """Drop nodes, and results and operands of control flow, that the outputs do not need."""
     needed = {value for value in graph.outputs if isinstance(value, Value)}
     kept = []
     for node in reversed(graph.nodes):
@@ -210,22 +220,22 @@ def _prune_while(node: Node, needed: set[Value]) -> None:
     prune(step)
 
 
-def _sources(step: Graph) -> Any:
-    """A function from an output's position to the inputs that it depends on."""
+def _sources(step: Graph) -> Callable[[int], set[int]]:
+    """A function from an output's position to the positions of the inputs that it depends on."""
     made = {value: node for node in step.nodes for value in node.outputs}
     position = {value: k for k, value in enumerate(step.inputs)}
 
     def sources(output: int) -> set[int]:
-        found, seen, todo = set(), set(), [step.outputs[output]]
+        inputs, seen, todo = set(), set(), [step.outputs[output]]
         while todo:
             value = todo.pop()
             if not isinstance(value, Value) or value in seen:
                 continue
             seen.add(value)
             if value in position:
-                found.add(position[value])
+                inputs.add(position[value])
             elif value in made:
                 todo += [v for operand in made[value].inputs for v in values_of(operand)]
-        return found
+        return inputs
 
     return sources

@@ -1,13 +1,13 @@
-"""Calls and control flow of a MindIR model, followed into one structured graph.
+"""Follow the calls and the control flow of a MindIR model into one structured graph.
 
 Functions are inlined where they are called. A function that reaches itself by tail calls is a
-loop, and becomes a ``While``: what decides whether it goes round, what it passes on, and what it
-gives at the end are three views of the same functions, translated one by one.
+loop, and becomes a ``While``: its condition, the values that it passes on, and its result at the
+end are three views of the same functions, each translated by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -17,22 +17,31 @@ from msckpt_jax.errors import MindIRError
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Const, Parameter, Value
 from msckpt_jax.mindir import attributes, nodes
-from msckpt_jax.mindir.blocks import Block, Choice, Closure, leaves, rebuilt, same, structure
+from msckpt_jax.mindir.blocks import (
+    Binding,
+    Block,
+    Choice,
+    Closure,
+    leaves,
+    rebuilt,
+    same,
+    structure,
+)
 from msckpt_jax.mindir.functions import REF, RETURN, Function, Model
 
 _DEPTH = 60
-_NODES = 200_000  # a few lines of mutual calls can stand for more nodes than there is memory
+_NODES = 200_000  # a few lines of mutual calls can stand for more nodes than memory holds
 
-#: What becomes of a value (RETURN), or of the arguments of a call of a loop's header: a Const, or
-#: a function of it. What is missing is not reached.
+#: The ends of calls: RETURN, with a result, or the header of a loop, with its arguments. Each maps
+#: to a Const, or to a function of the result or arguments. Ends that are missing are never reached.
 Ends: TypeAlias = "Mapping[str, Const | Callable[[Any], Any]]"
 
 
 class _Ended(NamedTuple):
-    result: Any
+    result: Binding
 
 
-def identity(binding: Any) -> Any:
+def identity(binding: Binding) -> Binding:
     return binding
 
 
@@ -40,8 +49,8 @@ class Translation:
     def __init__(self, model: Model, types: nodes.Types, parameters: dict[str, Parameter]):
         self.model, self.types, self.parameters = model, types, parameters
         self.left = _NODES + 4 * sum(len(f.nodes) for f in model.functions.values())
-        self.constants: dict[str, Any] = {}
-        self.active: list[str] = []  # functions that wait for the result of a call, or ""
+        self.constants: dict[str, attributes.Constant] = {}
+        self.active: list[str] = []  # functions that wait for a result; "" for a branch or loop
 
     def run(
         self,
@@ -50,29 +59,29 @@ class Translation:
         ends: Ends,
         stops: frozenset[str],
         entered: bool = False,
-    ) -> Any:
-        """What a call leads to.
+    ) -> Binding:
+        """Follow a call to its end; return the binding that the end gives.
 
         Args:
-            block: where nodes go.
+            block: the block that gets the nodes.
             target: the function and its arguments.
-            ends: what becomes of it.
-            stops: the headers of all loops around, where following calls ends.
-            entered: the function itself is neither an end nor a loop.
+            ends: the ends that the call may reach.
+            stops: the headers of all loops around, which calls are not followed into.
+            entered: True if the function itself counts neither as an end nor as a loop.
         """
         if len(self.active) > _DEPTH:
             raise MindIRError(f"calls and control flow nest deeper than {_DEPTH}")
         while True:
-            found = target if entered else self._choose(block, target, ends, stops)
-            if isinstance(found, _Ended):
-                return found.result
-            assert isinstance(found, Closure)
-            args = found.args
-            if not entered and self._is_loop(found.function, stops):
-                args = self.loop(block, found, stops)
-                stops = stops | {found.function}
+            callee = target if entered else self._choose(block, target, ends, stops)
+            if isinstance(callee, _Ended):
+                return callee.result
+            assert isinstance(callee, Closure)
+            args = callee.args
+            if not entered and self._is_loop(callee.function, stops):
+                args = self.loop(block, callee, stops)
+                stops = stops | {callee.function}
             entered = False
-            function = self._function(found.function)
+            function = self._function(callee.function)
             env = _environment(function, args)
             for node in function.live:
                 if node.output[0] == function.tail:
@@ -85,18 +94,18 @@ class Translation:
     def _choose(
         self, block: Block, target: Closure | Choice, ends: Ends, stops: frozenset[str]
     ) -> Closure | _Ended:
-        """The function that is called, or the result where that needs no more calls."""
+        """The function that is called, or the result where no more calls are needed."""
         while isinstance(target, Choice):
-            sides, condition = (target.then, target.other), target.condition
+            sides, condition = (target.then, target.otherwise), target.condition
             live = [side for side in sides if self._reached(side, ends, stops)]
             constant = self._constant_end(live, ends, stops)
             if constant is not None:
                 return _Ended(constant)
             if not live:
                 raise MindIRError("a loop never ends, or the network always raises an error")
-            if len(live) == 2 and not isinstance(condition, Const):
-                return _Ended(self.branch(block, target, ends, stops))
             if len(live) == 2:
+                if not isinstance(condition, Const):
+                    return _Ended(self.branch(block, target, ends, stops))
                 live = [sides[0 if np.all(condition.value) else 1]]
             target = live[0]
         constant = self._constant_end([target], ends, stops)
@@ -105,7 +114,7 @@ class Translation:
         if target.function in ends:
             return _Ended(_end(ends[target.function], target.args))
         if target.function in self.active:
-            raise MindIRError(f"{target.function!r} calls itself other than as a loop")
+            raise MindIRError(f"the function {target.function!r} calls itself other than as a loop")
         return target
 
     def _is_loop(self, name: str, stops: frozenset[str]) -> bool:
@@ -116,8 +125,8 @@ class Translation:
             raise MindIRError(f"there is no function {name!r}")
         return self.model.functions[name]
 
-    def _target(self, node: pb.NodeProto, env: dict[str, Any]) -> Closure | Choice:
-        """The closure that a node calls, its arguments added."""
+    def _target(self, node: pb.NodeProto, env: dict[str, Binding]) -> Closure | Choice:
+        """The closure that a node calls, with the node's arguments added."""
         name = node.op_type.removeprefix(REF)
         callee = Closure(name) if name in self.model.functions else env.get(name)
         return _applied(callee, tuple(self.lookup(arg, env) for arg in node.input), name)
@@ -125,24 +134,27 @@ class Translation:
     def _reached(self, target: Closure | Choice, ends: Ends, stops: frozenset[str]) -> set[str]:
         if isinstance(target, Choice):
             then = self._reached(target.then, ends, stops)
-            return then | self._reached(target.other, ends, stops)
+            return then | self._reached(target.otherwise, ends, stops)
         self._function(target.function)
         return set(self.model.ends(target.function, stops)) & set(ends)
 
-    def _constant_end(self, targets: list[Any], ends: Ends, stops: frozenset[str]) -> Const | None:
-        """The one constant that all of these calls end with."""
+    def _constant_end(
+        self, targets: Sequence[Closure | Choice], ends: Ends, stops: frozenset[str]
+    ) -> Const | None:
+        """The constant with which all of these calls end, or None."""
         reached = set().union(*(self._reached(target, ends, stops) for target in targets))
-        found = [ends[name] for name in reached]
-        first = found[0] if found else None
-        return first if isinstance(first, Const) and all(end == first for end in found) else None
+        results = [ends[name] for name in reached]
+        first = results[0] if results else None
+        same_end = all(result == first for result in results)
+        return first if isinstance(first, Const) and same_end else None
 
-    def branch(self, block: Block, choice: Choice, ends: Ends, stops: frozenset[str]) -> Any:
-        """An If node, unless the results are constant."""
+    def branch(self, block: Block, choice: Choice, ends: Ends, stops: frozenset[str]) -> Binding:
+        """Add an If node, unless the results are constant; return the merged results."""
         sides = (Block(block), Block(block))
         self.active.append("")
         results = [
             self.run(side, target, ends, stops)
-            for side, target in zip(sides, (choice.then, choice.other), strict=True)
+            for side, target in zip(sides, (choice.then, choice.otherwise), strict=True)
         ]
         self.active.pop()
         if structure(results[0]) != structure(results[1]):
@@ -155,7 +167,7 @@ class Translation:
                 return condition
             if values == (False, True):
                 return block.add("LogicalNot", (condition,), nodes.BOOL)
-        # What both sides take from outside as it is needs no result.
+        # A value that both sides take from outside unchanged needs no result.
         own = sides[0].own
         differ = [k for k, (a, b) in enumerate(pairs) if not same(a, b) or a in own]
         outs = [[side.output(pairs[k][n]) for k in differ] for n, side in enumerate(sides)]
@@ -169,8 +181,8 @@ class Translation:
         merged = dict(zip(differ, made, strict=True))
         return rebuilt(results[0], iter([merged.get(k, a) for k, (a, _) in enumerate(pairs)]))
 
-    def loop(self, block: Block, entry: Closure, stops: frozenset[str]) -> tuple[Any, ...]:
-        """A While node; gives the header's arguments when the loop is left."""
+    def loop(self, block: Block, entry: Closure, stops: frozenset[str]) -> tuple[Binding, ...]:
+        """Add a While node; return the header's arguments when the loop is left."""
         header, args = entry.function, entry.args
         inside = stops | {header}
         given = list(leaves(args))
@@ -183,7 +195,7 @@ class Translation:
             return inner, own, self.run(inner, call, ends, inside, entered=True)
 
         self.active.append("")
-        while True:  # what comes back unchanged needs no place in the carry
+        while True:  # a value that comes back unchanged needs no place in the carry
             step, own, result = body({header: identity})
             if structure(result) != structure(args):
                 raise MindIRError(f"the loop {header!r} changes the structure of its carry")
@@ -212,7 +224,7 @@ class Translation:
         left = dict(zip(order, made, strict=False))
         return rebuilt(args, iter([left.get(k, leaf) for k, leaf in enumerate(given)]))
 
-    def lookup(self, name: str, env: dict[str, Any]) -> Any:
+    def lookup(self, name: str, env: dict[str, Binding]) -> Binding:
         if name in env:
             return env[name]
         if name in self.constants:
@@ -231,12 +243,12 @@ class Translation:
         raise MindIRError(f"{name!r} is used before it is computed, or nothing computes it")
 
     def node(
-        self, block: Block, function: Function, node: pb.NodeProto, env: dict[str, Any]
-    ) -> Any:
-        """The value of a node, which becomes a node of the graph unless it only is structure."""
+        self, block: Block, function: Function, node: pb.NodeProto, env: dict[str, Binding]
+    ) -> Binding:
+        """The value of a node, which becomes a node of the graph unless it is mere structure."""
         self.left -= 1
         if self.left < 0:
-            raise MindIRError("inlining its functions gives too many nodes: no honest file")
+            raise MindIRError("inlining the functions gives too many nodes for an honest file")
         if self.model.is_call(node, function):
             self.active.append(function.name)
             ends = {RETURN: identity}
@@ -248,7 +260,7 @@ class Translation:
         special = nodes.SPECIAL.get(op)
         if special is not None:
             if len(args) not in special.operands:
-                raise MindIRError(f"{op} has {len(args)} operands: {node.output[0]!r}")
+                raise MindIRError(f"{op} cannot have {len(args)} operands: {node.output[0]!r}")
             return special.fn(block, *args)
         primitive = self.model.primitives.get(node.op_type.removeprefix(REF))
         types = self.types.of_node(node)
@@ -257,31 +269,31 @@ class Translation:
         return nodes.plain(block, op, args, nodes.attributes_of(node, primitive), types)
 
 
-def _environment(function: Function, args: tuple[Any, ...]) -> dict[str, Any]:
+def _environment(function: Function, args: tuple[Binding, ...]) -> dict[str, Binding]:
     if len(args) != len(function.inputs):
         raise MindIRError(
-            f"{function.name!r} is called with another number of arguments",
+            f"the function {function.name!r} is called with another number of arguments",
             expected=len(function.inputs),
             found=len(args),
         )
     return dict(zip(function.inputs, args, strict=True))
 
 
-def _end(end: Const | Callable[[Any], Any], binding: Any) -> Any:
+def _end(end: Const | Callable[[Any], Any], binding: Binding) -> Binding:
     return end if isinstance(end, Const) else end(binding)
 
 
-def _applied(callee: Any, args: tuple[Any, ...], name: str) -> Closure | Choice:
+def _applied(callee: Binding | None, args: tuple[Binding, ...], name: str) -> Closure | Choice:
     if isinstance(callee, Choice):
         then = _applied(callee.then, args, name)
-        return Choice(callee.condition, then, _applied(callee.other, args, name))
+        return Choice(callee.condition, then, _applied(callee.otherwise, args, name))
     if isinstance(callee, Closure):
         return Closure(callee.function, callee.args + args)
     raise MindIRError(f"{name!r} is called, but is no function of the file")
 
 
 def _inner(block: Block, given: list[Any], carried: set[int]) -> list[Any]:
-    """The arguments as a body of the loop has them: those that change are its inputs."""
+    """The arguments in a body of the loop: those that change are inputs of the body."""
     return [
         block.fresh(nodes.type_of(leaf), getattr(leaf, "name", "")) if k in carried else leaf
         for k, leaf in enumerate(given)

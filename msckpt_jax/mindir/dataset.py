@@ -1,8 +1,8 @@
-"""A Grain data set as an export's input: its transforms, and what the network gets.
+"""Read a Grain data set as an export's input: its transforms, and the input of the network.
 
-Grain has no public way to ask a data set for its transforms. So one element is drawn, while the
-transforms say what they map to what: only those that led to this element count, and any other
-code between or after them is found out.
+Grain has no public way to ask a data set for its transforms. So one element is drawn while the
+transforms report each source and result: those that led to this element count, and any other code
+between or after them is found out.
 """
 
 from __future__ import annotations
@@ -14,42 +14,43 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from msckpt_jax._protos import mind_ir_pb2
 from msckpt_jax.errors import PreprocessorError
 from msckpt_jax.mindir import preprocessor
 from msckpt_jax.transforms import MapNode
 from msckpt_jax.transforms.base import Step, observers
 
-_COLUMN = "image"  # the only one that MindSpore's export looks at
+_COLUMN = "image"  # MindSpore's export looks at no other column
 
 
 class Described(NamedTuple):
-    """What an export needs of a data set.
+    """The description of a data set that an export needs.
 
-    ``preprocessor`` is the section of the file, a ``PreprocessorProto``; ``input`` has the shape
-    (batch included) and dtype of the column "image".
+    ``preprocessor`` is the section of the file; ``input`` has the shape (batch included) and
+    dtype of the column "image".
     """
 
-    preprocessor: Any
+    preprocessor: mind_ir_pb2.PreprocessorProto
     input: jax.ShapeDtypeStruct
 
 
 class _Seen(NamedTuple):
     step: Step
-    checksum: int  # of the resulting image, before anything else got hold of it
+    checksum: int  # of the resulting image, before any other code got hold of it
 
 
 def describe(dataset: Any) -> Described:
-    """The preprocessing and the network's input that ``dataset`` stands for.
+    """Describe the preprocessing and the network's input that ``dataset`` stands for.
 
-    One element (a batch) is drawn. Its transforms have to be ``msckpt_jax.transforms``, alone or
+    An element (a batch) is drawn. Its transforms have to be ``msckpt_jax.transforms``, alone or
     in a ``Pipeline``; sources, shuffling, repetition and batching leave no trace, as in MindSpore.
 
     Args:
         dataset: a Grain data set of images, or of dicts with the column "image".
 
     Raises:
-        PreprocessorError: no element, no column "image", no transform of ours, or other code
-            between or after them.
+        PreprocessorError: the data set has no element, no column "image", no transform of ours, or
+            other code between or after these.
     """
     seen: list[_Seen] = []
 
@@ -74,13 +75,13 @@ def describe(dataset: Any) -> Described:
 
 def _first(dataset: Any) -> Any:
     for element in _elements(dataset):
-        if element is not None:  # filtered out
+        if element is not None:  # None: filtered out
             return element
     raise PreprocessorError(f"the data set has no element: {repr(dataset)[:200]}")
 
 
 def _elements(dataset: Any) -> Iterator[Any]:
-    if hasattr(dataset, "__getitem__"):  # one at a time, where iterators read ahead
+    if hasattr(dataset, "__getitem__"):  # iterators would read ahead
         return (dataset[index] for index in range(len(dataset)))
     return iter(dataset)
 
@@ -93,7 +94,7 @@ def _image(element: Any) -> Any:
         )
     if isinstance(element, dict) and _COLUMN not in element:
         raise PreprocessorError(
-            f"the data set has no column {_COLUMN!r}, which is the network's input, only "
+            f"the data set has no column {_COLUMN!r}, which is the network's input; it has "
             f"{sorted(element)}"
         )
     return _image_or_none(element)
@@ -108,11 +109,11 @@ def _checksum(element: Any) -> int:
 
 
 def _nodes(seen: list[_Seen], image: np.ndarray) -> list[MapNode]:
-    """The maps that led to ``image``, or to the first of the batch that it is, in order."""
+    """The maps that led to ``image`` (or to its first element where it is a batch), in order."""
     chain = _chain(seen, image)
     if not chain:
         raise PreprocessorError(
-            "the data set's element is not what the last transform of msckpt_jax.transforms made: "
+            "the last transform of msckpt_jax.transforms did not make the data set's element: "
             "other code follows, which a MindIR cannot hold; apply it before, or in the network"
         )
     for step, checksum in chain:
@@ -129,17 +130,17 @@ def _nodes(seen: list[_Seen], image: np.ndarray) -> list[MapNode]:
 
 
 def _chain(seen: list[_Seen], image: np.ndarray) -> list[_Seen]:
-    """The longest run of steps, each mapping the one before's result, that ends in ``image``."""
+    """The longest run of steps that ends in ``image``, each mapping the result before."""
     last: dict[int, list[_Seen]] = {}  # by the identity of results, which ``seen`` keeps alive
     chains = []
-    for one in seen:
-        chain = [*last.get(id(one.step.source), []), one]
-        last[id(one.step.result)] = chain
+    for entry in seen:
+        chain = [*last.get(id(entry.step.source), []), entry]
+        last[id(entry.step.result)] = chain
         chains.append(chain)
     while True:
-        found = [c for c in chains if _equal(_image_or_none(c[-1].step.result), image)]
-        if found or not image.ndim:
-            return max(found, key=len, default=[])
+        fitting = [c for c in chains if _equal(_image_or_none(c[-1].step.result), image)]
+        if fitting or not image.ndim:
+            return max(fitting, key=len, default=[])
         if not len(image):
             return []
         image = image[0]

@@ -1,8 +1,8 @@
 """The functions of a MindIR model, and where their calls lead.
 
 MindSpore writes control flow as functions that call each other last of all (measured with
-MindSpore 2.10.0): ``if`` is a call of what ``Switch`` chose, ``while`` a function (the header)
-that its body calls again.
+MindSpore 2.10.0): ``if`` is a call of the function that ``Switch`` chose, ``while`` a function (the
+header) that its body calls again.
 """
 
 from __future__ import annotations
@@ -10,32 +10,33 @@ from __future__ import annotations
 import functools
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from typing import Any
 
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.errors import MindIRError
 
 REF = "REF::"
-#: The operands of these that only order effects, by position.
+#: The positions of operands that only order effects, by operator.
 _ORDER_ONLY = {"Depend": slice(1, None), "UpdateState": slice(0, None), "Load": slice(1, None)}
 #: Effects that can be left out, because they change no value.
 _HARMLESS = {"Load", "UpdateState", "Depend", "Print", "Switch", "Partial", "MakeTuple"}
 
 
 class Function:
-    """One graph of the file, and what is known of it without running it.
+    """A graph of the file, and the facts that are known without running it.
 
     Attributes:
-        live: the nodes that the result needs, in order. inputs: names. output: name of the result.
-        items: how many parts of a result ``TupleGetItem`` asks for.
-        tail: the call whose result is the function's, or None.
+        inputs: the names of the inputs.
+        output: the name of the result.
+        live: the nodes that the result needs, in order.
+        items: the number of parts of a value that ``TupleGetItem`` asks for, by the value's name.
+        tail: the name of the call whose result is the function's, or None.
     """
 
     def __init__(self, proto: pb.GraphProto, model: Model):
         self.name, self.proto, self.model = proto.name, proto, model
         self.inputs = [value.name for value in proto.input]
         if len(set(self.inputs)) < len(self.inputs):
-            raise MindIRError(f"two inputs of {self.name!r} have one name")
+            raise MindIRError(f"two inputs of {self.name!r} have the same name")
         self.nodes = {}
         for node in proto.node:
             if len(node.output) != 1:
@@ -55,14 +56,14 @@ class Function:
 
     @functools.cached_property
     def needed(self) -> set[str]:
-        found, todo = {self.output}, [self.output]
+        needed, todo = {self.output}, [self.output]
         while todo:
             node = self.nodes.get(todo.pop())
             for name in () if node is None else self.data_inputs(node):
-                if name not in found:
-                    found.add(name)
+                if name not in needed:
+                    needed.add(name)
                     todo.append(name)
-        return found
+        return needed
 
     @functools.cached_property
     def live(self) -> list[pb.NodeProto]:
@@ -76,14 +77,14 @@ class Function:
     def effects(self) -> list[str]:
         """The operators of nodes that are there for an effect only."""
         monads = {name for name in self.inputs if self.model.is_monad(name, self)}
-        found = []
+        operators = []
         for name, node in self.nodes.items():
             op = self.model.operator(node)
             if op == "UpdateState" or self.model.is_monad(name, self):
                 monads.add(name)
             elif name not in self.needed and op not in _HARMLESS and monads & set(node.input):
-                found.append(op)
-        return found
+                operators.append(op)
+        return operators
 
     def data_inputs(self, node: pb.NodeProto) -> list[str]:
         """The operands of a node that carry data, and the function value that it calls."""
@@ -98,12 +99,12 @@ class Function:
 
     @functools.cached_property
     def items(self) -> Counter[str]:
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for node in self.live:
             if self.model.operator(node) == "TupleGetItem" and len(node.input) == 2:
                 index = self.model.constant_int(node.input[1], self)
-                found[node.input[0]] = max(found[node.input[0]], index + 1)
-        return found
+                counts[node.input[0]] = max(counts[node.input[0]], index + 1)
+        return counts
 
     @functools.cached_property
     def tail(self) -> str | None:
@@ -123,11 +124,11 @@ class Function:
 
     @functools.cached_property
     def raises(self) -> bool:
-        """Whether all that it does is to raise an error."""
+        """Tell whether the function only raises an error."""
         return any(self.model.operator(node) == "raise" for node in self.live)
 
     def targets(self) -> Iterator[str]:
-        """The functions that the tail call may go to, as far as the file tells."""
+        """Yield the functions that the tail call may go to, as far as the file tells."""
         if self.tail is not None:
             todo = [self.nodes[self.tail].op_type.removeprefix(REF)]
             seen = set(todo)
@@ -142,7 +143,7 @@ class Function:
                         todo.append(choice)
 
     def _chosen(self, name: str) -> list[str]:
-        """What a function value is made of."""
+        """The functions that a function value may stand for."""
         node = self.nodes.get(name)
         op = "" if node is None else self.model.operator(node)
         if node is None or op not in ("Partial", "Switch"):
@@ -184,7 +185,7 @@ class Model:
         return self.operator(node) == "" or self.names_function(node.op_type, function)
 
     def names_function(self, name: str, function: Function) -> bool:
-        """Whether an operand is a function, or a value of the graph that could be one."""
+        """Tell whether an operand is a function, or a value of the graph that may be a function."""
         name = name.removeprefix(REF)
         return name in self.functions or name in function.nodes
 
@@ -206,33 +207,33 @@ class Model:
 
     @functools.cache  # noqa: B019 - lives as long as the model
     def ends(self, name: str, stops: frozenset[str]) -> frozenset[str]:
-        """Where a call of a function leads by tail calls: to some of ``stops``, or RETURN."""
+        """The ends of a call of a function by tail calls: some of ``stops``, or RETURN."""
         if name in stops:
             return frozenset((name,))
         return self.ends_after(name, stops)
 
     def ends_after(self, name: str, stops: frozenset[str]) -> frozenset[str]:
-        """The same of the calls that the function itself makes."""
-        found, seen, todo = set(), {name}, [name]
+        """The ends of the calls that the function itself makes, even if it is one of ``stops``."""
+        ends, seen, todo = set(), {name}, [name]
         while todo:
             function = self.functions[todo.pop()]
             targets = list(function.targets())
             if not targets and not function.raises:
-                found.add(RETURN)
+                ends.add(RETURN)
             for target in targets:
                 if target in stops:
-                    found.add(target)
+                    ends.add(target)
                 elif target not in seen:
                     seen.add(target)
                     todo.append(target)
-        return frozenset(found)
+        return frozenset(ends)
 
 
-#: The end of a function that gives a value; no function's name, which are never empty.
+#: The end of a function that gives a value. No function has this name: names are never empty.
 RETURN = ""
 
 
-def _is_monad(attribute: Any) -> bool:
+def _is_monad(attribute: pb.AttributeProto) -> bool:
     kinds = pb.AttributeProto.AttributeType
     return attribute.ref_attr_name.startswith("Monad:") or attribute.type in (
         kinds.Value("UMONAD"),

@@ -1,4 +1,4 @@
-"""What is in a MindIR file: for ``msckpt inspect``."""
+"""Describe the content of a MindIR file, for ``msckpt inspect``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from msckpt_jax import display, dtypes
 from msckpt_jax.graph import meaning
 from msckpt_jax.graph.values import Tensor
 from msckpt_jax.mindir import nodes, source
+from msckpt_jax.mindir.attributes import Type
 from msckpt_jax.mindir.functions import Model
 from msckpt_jax.mindir.source import DecMode, Source
 
-#: Calls, tuples and the order of effects: what is left of the Python program.
+#: Calls, tuples and the order of effects: remains of the Python program, which compute nothing.
 _STRUCTURE = {*nodes.SPECIAL, "Constant", ""}
 
 
@@ -31,7 +32,7 @@ def recognises(path: Path) -> bool:
 def inspect(
     path: Path, chosen: Callable[[str], bool], *, dec_key: bytes | None, dec_mode: DecMode
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return what is in a MindIR file, as JSON has it, and lines of facts."""
+    """Return the content of a MindIR file as JSON has it, and lines of facts."""
     content = _content(source.open_mindir(path, dec_key, dec_mode), chosen)
     return content, _facts(content)
 
@@ -81,7 +82,7 @@ def _content(opened: Source, chosen: Callable[[str], bool]) -> dict[str, Any]:
     }
 
 
-def _rows(name: str, type: Any) -> Iterator[dict[str, Any]]:
+def _rows(name: str, type: Type) -> Iterator[dict[str, Any]]:
     if isinstance(type, Tensor):
         row = dtypes.of_array(type.dtype)
         shape = [dim if isinstance(dim, int) else None for dim in type.shape]
@@ -93,16 +94,16 @@ def _rows(name: str, type: Any) -> Iterator[dict[str, Any]]:
             yield from _rows(f"{name}.{k}", part)
 
 
-def _facts(found: dict[str, Any]) -> list[str]:
-    total = display.size(sum(row["bytes"] for row in found["parameters"]))
+def _facts(content: dict[str, Any]) -> list[str]:
+    total = display.size(sum(row["bytes"] for row in content["parameters"]))
     facts = [
-        f"mindir {found['mind_ir_version']} of {found['producer']}",
-        display.size(found["bytes"]),
-        f"{len(found['parameters']):,} parameters of {total}",
-        f"{found['functions']:,} functions",
-        f"cipher {found['cipher'] or 'none'}",
-        f"split over {', '.join(found['data_files'])}" if found["data_files"] else "not split",
-        f"{len(found['preprocessor'])} preprocessing maps",
+        f"mindir {content['mind_ir_version']} of {content['producer']}",
+        display.size(content["bytes"]),
+        f"{len(content['parameters']):,} parameters of {total}",
+        f"{content['functions']:,} functions",
+        f"cipher {content['cipher'] or 'none'}",
+        f"split over {', '.join(content['data_files'])}" if content["data_files"] else "not split",
+        f"{len(content['preprocessor'])} preprocessing maps",
     ]
-    notes = [f"{key}: {value}" for key, value in found["user_info"].items()]
+    notes = [f"{key}: {value}" for key, value in content["user_info"].items()]
     return [*notes, f"file: {', '.join(facts)}"]

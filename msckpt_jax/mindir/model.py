@@ -1,6 +1,6 @@
-"""From a Graph to the messages of a MindIR file, weights left out.
+"""Make the messages of a MindIR file from a Graph, weights left out.
 
-What MindSpore's loader demands (measured with MindSpore 2.10.0): nodes in topological order and
+MindSpore's loader demands (measured with MindSpore 2.10.0): nodes in topological order and
 constants before their use; one name space for nodes, constants, primitives and graphs; all
 arguments of an operator, defaults too; in bodies of control flow no reference to anything outside
 except parameters and constants. Files are equal byte for byte from run to run.
@@ -33,7 +33,7 @@ MINDSPORE = "2.10.0"
 
 
 def of_graph(graph: Graph, user_info: Mapping[str, str] | None = None) -> ModelProto:
-    """The model. Its parameters have neither ``raw_data`` nor ``external_data`` yet."""
+    """The model; its parameters have neither ``raw_data`` nor ``external_data`` yet."""
     model = ModelProto(
         ir_version="1.1", producer_name="msckpt_jax", model_version=MINDSPORE,
         little_endian=True, mind_ir_version=3,
@@ -45,7 +45,7 @@ def of_graph(graph: Graph, user_info: Mapping[str, str] | None = None) -> ModelP
 
 
 class _Builder:
-    """Names of all values, and the tables that all graphs of a model share."""
+    """The names of all values, and the tables that all graphs of a model share."""
 
     def __init__(self, model: ModelProto, graph: Graph):
         self.model = model
@@ -72,8 +72,8 @@ class _Builder:
         del root.node[:]
         root.node.extend(self.literals + nodes)
 
-    def fresh(self, what: str) -> str:
-        return f"{what}_{next(self.count)}"
+    def fresh(self, stem: str) -> str:
+        return f"{stem}_{next(self.count)}"
 
     def constant(self, value: Any) -> str:
         key = _key(value)
@@ -90,15 +90,15 @@ class _Builder:
             name = self.primitives[key] = f"{op}:{next(self.count)}"
             function = operators.definition(op) is not None
             kind = PrimitiveProto.PRIMITIVE_FUNCTION if function else PrimitiveProto.PRIMITIVE
-            found = self.model.primitives.add(
+            primitive = self.model.primitives.add(
                 name=name, op_type=op, instance_name="", prim_type=kind
             )
-            found.attribute.extend(values.attribute(n, v) for n, v in attrs.items())
+            primitive.attribute.extend(values.attribute(n, v) for n, v in attrs.items())
         return self.primitives[key]
 
 
 class _GraphWriter:
-    """Writes the nodes of one graph."""
+    """The writer of a graph's nodes."""
 
     def __init__(self, builder: _Builder, proto: GraphProto):
         self.builder = builder
@@ -110,7 +110,7 @@ class _GraphWriter:
             {"If": self._if, "While": self._while}.get(node.op, self._operator)(node)
 
     def finish(self, outputs: Sequence[Value | Const]) -> None:
-        """One result is the result, several are a tuple."""
+        """Set the graph's result: its only output, or a tuple of all outputs."""
         if len(outputs) == 1:
             self.proto.output.add(name=self._name(outputs[0]))
         else:
@@ -129,15 +129,15 @@ class _GraphWriter:
         predicate, *operands = node.inputs
         inputs = [self._name(operand) for operand in operands]
         branches = []
-        for what, body in zip(("then", "else"), node.bodies, strict=True):
-            writer = self._function(self.builder.fresh(what), body.inputs)
+        for side, body in zip(("then", "else"), node.bodies, strict=True):
+            writer = self._function(self.builder.fresh(side), body.inputs)
             writer.nodes(body.nodes)
             writer.proto.output.add(name=writer._tuple(body.outputs))
             branches.append(self._partial(writer.proto.name, inputs))
         self._unpack(self._switch(self._name(predicate), branches, node.outputs), node.outputs)
 
     def _while(self, node: Node) -> None:
-        """``header`` decides between ``body``, which ends with a call of it, and ``after``."""
+        """Write a loop: its header calls ``body``, which ends with a call of it, or ``after``."""
         condition, step = node.bodies
         header = self._function(self.builder.fresh("while"), condition.inputs)
         body = self._function(self.builder.fresh("body"), step.inputs)
@@ -190,8 +190,8 @@ class _GraphWriter:
     ) -> str:
         return self._put(f"REF::{self.builder.primitive(op, attrs or {})}", op, inputs, results)
 
-    def _put(self, kind: str, what: str, inputs: Sequence[str], results: Abstract | None) -> str:
-        name = f"{self.proto.name}:{self.builder.fresh(what)}"
+    def _put(self, kind: str, stem: str, inputs: Sequence[str], results: Abstract | None) -> str:
+        name = f"{self.proto.name}:{self.builder.fresh(stem)}"
         node = self.proto.node.add(
             input=inputs, output=[name], name=name, op_type=kind,
             domain=f"Default/{name.partition(':')[2]}",
@@ -210,7 +210,7 @@ class _GraphWriter:
         return self._node("MakeTuple", [self._name(operand) for operand in operands], types)
 
     def _name(self, operand: Operand) -> str:
-        """The name of the value; what it takes to compute it is written first."""
+        """The name of the operand; the nodes that compute it are written first."""
         if isinstance(operand, Value):
             return self.builder.names[operand]
         if isinstance(operand, Const):
@@ -222,20 +222,22 @@ class _GraphWriter:
         return self._tuple(operand)
 
     def _size(self, size: Size) -> str:
-        whole, one = (size.of, None), (size.of, size.axis)
+        whole, entry = (size.of, None), (size.of, size.axis)
         if whole not in self.sizes:
             scalars = (np.int64,) * len(size.of.type.shape)
             self.sizes[whole] = self._node("Shape", [self._name(size.of)], scalars)
-        if one not in self.sizes:
+        if entry not in self.sizes:
             item = [self.sizes[whole], self.builder.constant(size.axis)]
-            self.sizes[one] = self._node("TupleGetItem", item, np.int64)
-        return self.sizes[one]
+            self.sizes[entry] = self._node("TupleGetItem", item, np.int64)
+        return self.sizes[entry]
 
 
 def _gives_tuple(node: Node) -> bool:
-    """Whether MindSpore's operator gives a tuple, be it of one."""
-    found = operators.definition(node.op)
-    return len(node.outputs) > 1 or (found is not None and found.results[0].kind == "T_TENSOR")
+    """Tell whether MindSpore's operator gives a tuple, even of a single part."""
+    if len(node.outputs) > 1:
+        return True
+    definition = operators.definition(node.op)
+    return definition is not None and definition.results[0].kind == "T_TENSOR"
 
 
 def _abstract(operand: Operand) -> Abstract:
@@ -251,7 +253,7 @@ def _abstract(operand: Operand) -> Abstract:
 
 
 def _key(value: Any) -> Any:
-    """Equal for what is one constant: ``1``, ``1.0`` and ``True`` are three."""
+    """The key of a constant, equal for equal constants; ``1``, ``1.0`` and ``True`` are three."""
     if isinstance(value, np.ndarray):
         return value.dtype.name, value.shape, value.tobytes()
     if isinstance(value, tuple | list):

@@ -15,10 +15,10 @@ from msckpt_jax.graph.graph import Node
 from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Size, Tensor, Value
 from msckpt_jax.mindir import attributes
 from msckpt_jax.mindir.attributes import MONAD, Type, pack
-from msckpt_jax.mindir.blocks import Block, Choice, Closure, is_tuple, measured
+from msckpt_jax.mindir.blocks import Binding, Block, Choice, Closure, is_tuple, measured
 
 BOOL = Tensor(np.dtype(np.bool_), ())
-#: Attributes that MindSpore adds to any operator, for its compiler.
+#: Attributes that MindSpore adds to any operator for its compiler.
 _NOISE = {
     "shape", "input_names", "output_names", "visited", "primitive_target", "is_load", "checkpoint",
     "recompute", "IsFeatureMapInputList", "IsFeatureMapOutput", "cust_aicpu", "side_effect_mem",
@@ -36,7 +36,7 @@ _ENUMERATIONS = {
 
 
 class Types:
-    """Types as the file describes them; each dynamic dimension gets a name of its own."""
+    """The types that a file describes; each dynamic dimension gets a name of its own."""
 
     def __init__(self) -> None:
         self.dynamic = 0
@@ -54,10 +54,10 @@ class Types:
     def of_value(self, value: pb.ValueInfoProto) -> Type:
         if value.tensor:
             return attributes.tensor_type(value.tensor[0], self._fresh)
-        found = attributes.abstract(value.attr_info, self._fresh)
-        return Tensor(*_SCALARS[value.denotation]) if found is None and (
-            value.denotation in _SCALARS
-        ) else found  # fmt: skip
+        type = attributes.abstract(value.attr_info, self._fresh)
+        if type is None and value.denotation in _SCALARS:
+            return Tensor(*_SCALARS[value.denotation])
+        return type
 
 
 _SCALARS = {
@@ -70,19 +70,19 @@ _SCALARS = {
 
 
 def attributes_of(node: pb.NodeProto, primitive: pb.PrimitiveProto | None) -> dict[str, Any]:
-    """The attributes of an operator: of its primitive, and in old files of the node."""
-    found = [*(primitive.attribute if primitive is not None else ()), *node.attribute]
+    """The attributes of an operator: its primitive's, and in old files the node's, too."""
+    protos = [*(primitive.attribute if primitive is not None else ()), *node.attribute]
     out = {}
-    for attribute in found:
+    for attribute in protos:
         if attribute.name not in _NOISE:
             out[attribute.name] = attributes.python(attribute)
     return out
 
 
 def plain(
-    block: Block, op: str, args: list[Any], attrs: dict[str, Any], types: Type
-) -> Value | tuple[Any, ...]:
-    """A node of an operator that computes."""
+    block: Block, op: str, args: list[Binding], attrs: dict[str, Any], types: Type
+) -> Binding:
+    """Add a node of an operator that computes; return its result."""
     inputs = [block.operand(arg) for arg in args if arg is not MONAD]
     definition = operators.definition(op)
     if definition is not None:
@@ -90,7 +90,7 @@ def plain(
         attrs = {}
     outputs: list[Value] = []
 
-    def made(type: Type) -> Any:
+    def made(type: Type) -> Binding:
         if isinstance(type, tuple) and not isinstance(type, Tensor):
             return tuple(made(part) for part in type)
         outputs.append(block.fresh(UNKNOWN if type is None else type))
@@ -104,7 +104,7 @@ def plain(
 def _arguments(
     definition: operators.Definition, inputs: list[Operand], attrs: dict[str, Any]
 ) -> list[Operand]:
-    """All arguments in order: old files have some of them as attributes."""
+    """All arguments in order; old files have some of them as attributes."""
     rest = iter(inputs)
     out: list[Operand] = []
     by_name = len(inputs) < len(definition.arguments)
@@ -128,20 +128,20 @@ def _old_value(argument: operators.Argument, value: Any) -> Any:
 
 
 def _typed(argument: operators.Argument, operand: Operand) -> Operand:
-    """A dtype argument is the number of the dtype in the file."""
+    """The operand; a dtype argument, which is a number in the file, as a dtype."""
     if argument.handler == "dtype_to_type_id" and isinstance(operand, Const):
         row = dtypes.BY_TYPE_ID.get(operand.value) if isinstance(operand.value, int) else None
         return operand if row is None else Const(row.array)
     return operand
 
 
-def type_of(*leaves: Any) -> Tensor:
+def type_of(*leaves: Binding) -> Tensor:
     """The type that all of these values have; UNKNOWN when they differ."""
-    found = {_type(leaf) for leaf in leaves} - {UNKNOWN}
-    return found.pop() if len(found) == 1 else UNKNOWN
+    types = {_type(leaf) for leaf in leaves} - {UNKNOWN}
+    return types.pop() if len(types) == 1 else UNKNOWN
 
 
-def _type(leaf: Any) -> Tensor:
+def _type(leaf: Binding) -> Tensor:
     if isinstance(leaf, Value):
         return leaf.type
     if isinstance(leaf, Const) and isinstance(leaf.value, np.ndarray):
@@ -153,7 +153,7 @@ def _type(leaf: Any) -> Tensor:
 
 
 def as_bool(block: Block, condition: Operand) -> Operand:
-    """MindSpore takes bool (), bool (1,) and int32 () alike."""
+    """A condition as a bool of rank 0; MindSpore takes bool (), bool (1,) and int32 () alike."""
     if isinstance(condition, Value) and condition.type not in (BOOL, UNKNOWN):
         if condition.type.dtype != np.bool_:
             inputs = (condition, Const(np.dtype(np.bool_)))
@@ -163,13 +163,13 @@ def as_bool(block: Block, condition: Operand) -> Operand:
     return condition
 
 
-def _parts(binding: Any) -> tuple[Any, ...] | None:
+def _parts(binding: Binding) -> tuple[Binding, ...] | None:
     if isinstance(binding, Const) and isinstance(binding.value, tuple):
         return tuple(Const(value) for value in binding.value)
     return binding if is_tuple(binding) else None
 
 
-def _item(block: Block, whole: Any, index: Any) -> Any:
+def _item(block: Block, whole: Binding, index: Binding) -> Binding:
     parts = _parts(whole)
     if parts is None or not isinstance(index, Const):  # a tuple of unknown length
         return block.add("TupleGetItem", (block.operand(whole), block.operand(index)), UNKNOWN)
@@ -178,11 +178,11 @@ def _item(block: Block, whole: Any, index: Any) -> Any:
     return parts[index.value]
 
 
-def _shape(block: Block, of: Any) -> Any:
+def _shape(block: Block, of: Binding) -> Binding:
     if isinstance(of, Const) and isinstance(of.value, np.ndarray):
         return Const(of.value.shape)
     if not isinstance(of, Value):
-        raise MindIRError("Shape of a value that is no tensor")
+        raise MindIRError("the operand of Shape is no tensor")
     if of.type is UNKNOWN:
         return block.add("Shape", (block.operand(of),), UNKNOWN)
     return pack(tuple(
@@ -191,26 +191,26 @@ def _shape(block: Block, of: Any) -> Any:
     ))  # fmt: skip
 
 
-def _switch(block: Block, condition: Any, then: Any, other: Any) -> Choice:
-    if not all(isinstance(side, Closure | Choice) for side in (then, other)):
+def _switch(block: Block, condition: Binding, then: Binding, otherwise: Binding) -> Choice:
+    if not isinstance(then, Closure | Choice) or not isinstance(otherwise, Closure | Choice):
         raise MindIRError("Switch chooses between values that are no functions")
-    return measured(Choice(condition, then, other))
+    return measured(Choice(condition, then, otherwise))
 
 
-def _partial(block: Block, function: Any, *args: Any) -> Closure:
+def _partial(block: Block, function: Binding, *args: Binding) -> Closure:
     if not isinstance(function, Closure):
-        raise MindIRError("Partial of a value that is no function")
+        raise MindIRError("the first operand of Partial is no function")
     return measured(Closure(function.function, function.args + args))
 
 
-def _tuple(block: Block, *parts: Any) -> Any:
+def _tuple(block: Block, *parts: Binding) -> Binding:
     return pack(measured(parts))
 
 
 class Special(NamedTuple):
-    """An operator that is structure: from the block and the operands to a binding."""
+    """An operator that is structure: ``fn`` makes a binding from the block and the operands."""
 
-    fn: Callable[..., Any]
+    fn: Callable[..., Binding]
     operands: range
 
 

@@ -1,7 +1,7 @@
 """The ``preprocessor`` section of a MindIR: a data set's transforms, as JSON.
 
-MindSpore 2.10.0 writes it in ``_save_dataset_to_mindir`` (train/serialization.py), an entry for
-each ``map`` of the data set; its C++ API reads it in ``Model::Preprocess``.
+MindSpore 2.10.0 writes it in ``_save_dataset_to_mindir`` (train/serialization.py), with an
+entry for each ``map`` of the data set; its C++ API reads it in ``Model::Preprocess``.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _TRANSFORMS: dict[str, type[Transform]] = {
     )
 }
 
-#: The most that the product of these parameters may be in a file: it decides what is allocated.
+#: The largest product of these parameters in a file: it decides how much memory is allocated.
 _MOST = {"size": 2**26, "padding": 2**26, "num_classes": 2**24}
 
 
-def section_of(nodes: Iterable[MapNode]) -> Any:
-    """The ``PreprocessorProto`` of these maps, with the bytes that MindSpore writes."""
+def section_of(nodes: Iterable[MapNode]) -> mind_ir_pb2.PreprocessorProto:
+    """The section of a MindIR for these maps, with the bytes that MindSpore writes."""
     section = mind_ir_pb2.PreprocessorProto()
     for node in nodes:
         operations = [
@@ -58,16 +58,16 @@ def section_of(nodes: Iterable[MapNode]) -> Any:
     return section
 
 
-def pipeline_of(model: Any, file: Any = None) -> Pipeline | None:
+def pipeline_of(model: mind_ir_pb2.ModelProto, file: str | None = None) -> Pipeline | None:
     """The preprocessing in a MindIR, or None if there is none.
 
     Args:
-        model: a ``ModelProto``.
-        file: the model's path, for errors.
+        model: the model of the file.
+        file: the path of the file, for errors.
 
     Raises:
-        PreprocessorError: JSON that MindSpore does not write, an operator that is unknown or
-            Python code (never imported), or parameters that its constructor refuses.
+        PreprocessorError: MindSpore does not write such JSON, an operator is unknown or Python code
+            (which is never imported), or its constructor refuses the parameters.
     """
     try:
         nodes = [_node(op) for op in model.preprocessor.op]
@@ -101,7 +101,7 @@ def _json(text: str, field: str) -> Any:
 
 def _column(text: str, field: str) -> str:
     columns = _json(text, field)
-    if columns == []:  # MindSpore's map without columns takes the first
+    if columns == []:  # MindSpore's map without columns takes the first column
         return "image"
     if not isinstance(columns, list) or len(columns) != 1 or not isinstance(columns[0], str):
         raise PreprocessorError(f"{field} is not one column: {text[:60]!r}")

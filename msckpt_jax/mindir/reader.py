@@ -1,40 +1,43 @@
-"""A MindIR file, of any MindSpore or ours, to a Graph."""
+"""Read a MindIR file, written by any MindSpore or by us, into a Graph."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.errors import MindIRError
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.program import Program
-from msckpt_jax.graph.values import Parameter, Tensor
+from msckpt_jax.graph.values import Operand, Parameter, Tensor
 from msckpt_jax.mindir import blocks, calls, nodes, source
-from msckpt_jax.mindir.attributes import MONAD
-from msckpt_jax.mindir.blocks import Block, Choice, Closure, leaves, rebuilt
+from msckpt_jax.mindir.attributes import MONAD, Monad, Type
+from msckpt_jax.mindir.blocks import Binding, Block, Choice, Closure, leaves, rebuilt
 from msckpt_jax.mindir.functions import RETURN, Model
 from msckpt_jax.mindir.source import DecMode, Source
+
+if TYPE_CHECKING:
+    from msckpt_jax.transforms import Pipeline
 
 
 def read(file_name: Any, dec_key: bytes | None = None, dec_mode: DecMode = "AES-GCM") -> Program:
     """Read a MindIR file.
 
     Args:
-        file_name: path of the ``.mindir`` file; of a split model, the ``_graph.mindir``.
-        dec_key: key of an encrypted file.
+        file_name: the path of the ``.mindir`` file; for a split model, of the ``_graph.mindir``.
+        dec_key: the key of an encrypted file.
         dec_mode: its cipher, or a function of path and key that gives the plain bytes.
 
     Raises:
-        MindIRError: the file is damaged or encrypted otherwise; it recurses, or changes its
-            parameters.
+        MindIRError: the file is damaged or encrypted otherwise, or its network recurses or changes
+            its parameters.
         FileNotFoundError: there is no such file.
     """
     return program(source.open_mindir(file_name, dec_key, dec_mode))
 
 
 def program(opened: Source) -> Program:
-    """The graph of an open file."""
+    """The graph of an open file, with its arguments and its result."""
     try:
         return _program(opened)
     except MindIRError as error:
@@ -55,7 +58,7 @@ def _program(opened: Source) -> Program:
     if effects:
         raise MindIRError(
             "the network changes its parameters or has other effects, which a function of "
-            f"JAX cannot: {', '.join(sorted(effects))}; export it for inference"
+            f"JAX cannot have: {', '.join(sorted(effects))}; export it for inference"
         )
     parameters = dict(_parameters(opened))
     types = nodes.Types()
@@ -70,7 +73,7 @@ def _program(opened: Source) -> Program:
     inputs = [value for value in leaves(arguments) if value is not MONAD]
     graph = Graph(model.root.name, inputs, block.nodes, outputs, parameters)
     blocks.prune(graph)
-    kept = tuple(argument for argument in arguments if argument is not MONAD)
+    kept = tuple(argument for argument in arguments if not isinstance(argument, Monad))
     return Program(
         opened.path,
         "MindIRFunction",
@@ -82,7 +85,7 @@ def _program(opened: Source) -> Program:
     )
 
 
-def _pipeline(opened: Source) -> Any:
+def _pipeline(opened: Source) -> Pipeline | None:
     from msckpt_jax.mindir import preprocessor  # the transforms, only where they are used
 
     return preprocessor.pipeline_of(opened.model, opened.path)
@@ -94,12 +97,14 @@ def _parameters(opened: Source) -> Iterator[tuple[str, Parameter]]:
         yield name, Parameter(type, name, data)
 
 
-def _argument(block: Block, value: pb.ValueInfoProto, model: Model, types: nodes.Types) -> Any:
+def _argument(
+    block: Block, value: pb.ValueInfoProto, model: Model, types: nodes.Types
+) -> Operand | Monad:
     name = value.name.partition(":")[2] or value.name
     if model.is_monad(value.name, model.root):
         return MONAD
 
-    def made(type: Any, name: str) -> Any:
+    def made(type: Type, name: str) -> Operand:
         if isinstance(type, tuple) and not isinstance(type, Tensor):
             return tuple(made(part, f"{name}.{k}") for k, part in enumerate(type))
         if type is None:
@@ -109,7 +114,7 @@ def _argument(block: Block, value: pb.ValueInfoProto, model: Model, types: nodes
     return made(types.of_value(value), name)
 
 
-def _data(binding: Any) -> Any:
+def _data(binding: Binding) -> Binding:
     """The result without monads."""
     if blocks.is_tuple(binding):
         return tuple(_data(part) for part in binding if part is not MONAD)

@@ -1,7 +1,7 @@
-"""Run MindIR files in real MindSpore: what ``verify=True`` and the tests stand on.
+"""Run MindIR files in real MindSpore, for ``verify=True`` and the tests.
 
 MindSpore lives in a process of its own that is started once and takes seconds to start; give it
-many cases at a time. A file that crashes MindSpore is the failure of its own case only.
+many cases at a time. A file that crashes MindSpore fails its own case only.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from msckpt_jax import dtypes
 
 
 class Case(NamedTuple):
-    """A file, and the inputs of each call. ``load`` are further arguments of ``mindspore.load``."""
+    """A file and the inputs of each call. ``load`` has further arguments of ``mindspore.load``."""
 
-    file: Any
+    file: str | os.PathLike[str]
     calls: Sequence[Sequence[Any]]
     load: Mapping[str, Any] = {}
 
 
 class Outcome(NamedTuple):
-    """The flat results of each call; or ``error``: MindSpore's exception, a crash, a timeout."""
+    """The flat results of each call, or ``error``: MindSpore's exception, a crash, a timeout."""
 
     results: list[list[np.ndarray]]
     error: str = ""
@@ -38,12 +38,12 @@ class Outcome(NamedTuple):
 
 
 def available() -> bool:
-    """Whether MindSpore could be imported, by another process."""
+    """Tell whether another process could import MindSpore."""
     return importlib.util.find_spec("mindspore") is not None
 
 
 class MindSpore:
-    """The process. Use it as a context manager, or ``close`` it."""
+    """A process with MindSpore. Use it as a context manager, or ``close`` it."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="msckpt-")

@@ -1,4 +1,4 @@
-"""Real MindSpore in a process of its own: JSON requests on stdin, JSON answers on stdout.
+"""Run real MindSpore in a process of its own: JSON requests on stdin, JSON answers on stdout.
 
 The process imports MindSpore and runs nothing itself: it forks a child that runs the cases one
 after the other. When a case kills the child (a MindIR that is wrong crashes MindSpore), the next
@@ -42,12 +42,12 @@ def describe(value: Any, path: str) -> dict[str, Any]:
 
 def flat(values: Any) -> list[Any]:
     if isinstance(values, tuple | list):
-        return [one for value in values for one in flat(value)]
+        return [leaf for value in values for leaf in flat(value)]
     return [values]
 
 
 def run(file: str, calls: list[list[dict[str, Any]]], folder: str, load: dict[str, Any]) -> Any:
-    """Load one file and call it with each list of inputs."""
+    """Load a file and call it with each list of inputs; return its results."""
     if "dec_key" in load:
         load = load | {"dec_key": bytes.fromhex(load["dec_key"])}
     net = nn.GraphCell(ms.load(file, **load))
@@ -71,7 +71,7 @@ def child(cases: list[dict[str, Any]], pipe: int, timeout: int) -> None:
 
 
 def forked(cases: list[dict[str, Any]], timeout: int) -> int:
-    """Pass on the answers of one child, and how it died if it did; the number of them."""
+    """Pass on the answers of a child, and the reason if it died; return their number."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -1,4 +1,4 @@
-"""A MindIR file on disk: decrypted, parsed, with its weights as views of where they lie."""
+"""Open a MindIR file: decrypt and parse it, its weights as views of the bytes in the file."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ class Source:
     """A parsed file.
 
     Attributes:
-        path: the file. model: the message, without the weights' bytes. weights: name to read-only
-        array, over the parsed bytes or the mapped data files. cipher: the cipher mode, or None.
-        data_files: the files that hold weights of a split model.
+        path: the path of the file.
+        model: the message, without the weights' bytes.
+        weights: name to read-only array, over the parsed bytes or the mapped data files.
+        cipher: the cipher mode, or None.
+        data_files: the files that hold the weights of a split model.
     """
 
     path: str
-    model: Any
+    model: pb.ModelProto
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     cipher: str | None = None
     data_files: list[str] = field(default_factory=list)
@@ -47,12 +49,13 @@ def open_mindir(
     """Open a MindIR file: one file or split, plain or encrypted.
 
     Args:
-        file_name: path of the ``.mindir`` file; of a split model, the ``_graph.mindir``.
-        dec_key: key of an encrypted file.
+        file_name: the path of the ``.mindir`` file; for a split model, of the ``_graph.mindir``.
+        dec_key: the key of an encrypted file.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"``, ``"SM4-CBC"``, or a function of path and key.
 
     Raises:
-        MindIRError: damaged, no MindIR, encrypted otherwise, or a data file is missing or short.
+        MindIRError: the file is damaged, no MindIR or encrypted otherwise, or a data file is
+            missing or too short.
         FileNotFoundError: there is no such file.
     """
     opener = _Opener(str(file_name), dec_key, dec_mode)
@@ -80,13 +83,13 @@ def open_mindir(
 
 
 def encryption(file_name: Any) -> str | None:
-    """The cipher mode of an encrypted file."""
+    """The cipher mode of a file, or None where it is plain."""
     mode = cipher.detect(open_source(file_name)[:4])
     return None if mode is None else mode.name
 
 
 def parameter_name(parameter: pb.TensorProto) -> str:
-    """The name in the CheckPoint: what follows the graph's name, as MindSpore's loader has it."""
+    """The name in the CheckPoint: as in MindSpore's loader, the text after the graph's name."""
     graph, colon, name = parameter.name.partition(":")
     return parameter.ref_key or (name if colon else graph)
 
@@ -94,24 +97,24 @@ def parameter_name(parameter: pb.TensorProto) -> str:
 def _parse(
     data: memoryview, path: str, mode: str | None
 ) -> tuple[pb.ModelProto, list[tuple[int, int]]]:
-    """The message without weights, and where these are."""
+    """The message without weights, and the ranges of the weights' bytes."""
     hint = "; wrong key or mode?" if mode else ""
     try:
         message, ranges = weights.without_weights(data)
         model = pb.ModelProto.FromString(message)
     except (DecodeError, wire.WireError):
-        raise MindIRError(f"damaged, or no MindIR{hint}", file=path) from None
+        raise MindIRError(f"the file is damaged, or no MindIR{hint}", file=path) from None
     if not _is_text(model):
-        raise MindIRError(f"damaged: a name is not UTF-8 text{hint}", file=path)
+        raise MindIRError(f"the file is damaged: a name is not UTF-8 text{hint}", file=path)
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
-        raise MindIRError(f"no MindIR: it holds no graph{hint}", file=path)
+        raise MindIRError(f"the file is no MindIR: it holds no graph{hint}", file=path)
     if model.HasField("little_endian") and not model.little_endian:
-        raise MindIRError("written on a big-endian machine", file=path)
+        raise MindIRError("the file was written on a big-endian machine", file=path)
     return model, ranges
 
 
 def _is_text(message: Any) -> bool:
-    """Whether all strings are UTF-8: protobuf gives those that are not as bytes."""
+    """Tell whether all strings are UTF-8; protobuf gives other strings as bytes."""
     strings, lists, messages, message_lists = _fields(message.DESCRIPTOR)
     return (
         not any(isinstance(getattr(message, name), bytes) for name in strings)
@@ -123,19 +126,20 @@ def _is_text(message: Any) -> bool:
 
 @functools.cache
 def _fields(descriptor: Any) -> tuple[list[str], list[str], list[str], list[str]]:
-    """Fields of text and of messages, single and repeated."""
+    """The names of fields of text and of messages, single and repeated."""
     out: tuple[list[str], ...] = ([], [], [], [])
-    for one in descriptor.fields:
-        entries = one.message_type is not None and one.message_type.GetOptions().map_entry
-        if one.type in (one.TYPE_STRING, one.TYPE_MESSAGE) and not entries:
-            repeated = isinstance(one.default_value, list)
-            out[2 * (one.type == one.TYPE_MESSAGE) + repeated].append(one.name)
+    for proto in descriptor.fields:
+        entries = proto.message_type is not None and proto.message_type.GetOptions().map_entry
+        if proto.type in (proto.TYPE_STRING, proto.TYPE_MESSAGE) and not entries:
+            repeated = isinstance(proto.default_value, list)
+            out[2 * (proto.type == proto.TYPE_MESSAGE) + repeated].append(proto.name)
     return out  # type: ignore[return-value]
 
 
 class _Opener:
-    def __init__(self, path: str, key: Any, mode: Any):
-        self.path, self.key, self.custom = path, key, None
+    def __init__(self, path: str, key: bytes | None, mode: DecMode):
+        self.path, self.custom = path, None
+        self.key: Any = key  # a function of the user's takes any key, even None
         if callable(mode):
             self.custom = mode
             return
@@ -151,21 +155,23 @@ class _Opener:
                 raise TypeError(f"dec_mode must return bytes, not {type(data).__name__}")
             return data, "custom"
         data = open_source(file_name)
-        found = cipher.detect(data[:4])
-        if found is None:
+        mode = cipher.detect(data[:4])
+        if mode is None:
             if self.key is not None:
-                raise MindIRError("dec_key was given, but it is not encrypted", file=file_name)
+                raise MindIRError("the file is not encrypted: omit dec_key", file=file_name)
             return data[:], None
         if self.key is None:
-            raise MindIRError(f"encrypted with {found.name}: pass dec_key", file=file_name)
-        if found is not self.mode:
             raise MindIRError(
-                "encrypted in another mode: pass dec_mode",
+                f"the file is encrypted with {mode.name}: pass dec_key", file=file_name
+            )
+        if mode is not self.mode:
+            raise MindIRError(
+                "the file is encrypted in another mode: pass dec_mode",
                 file=file_name,
                 expected=self.mode.name,
-                found=found.name,
+                found=mode.name,
             )
-        return self._decrypt(memoryview(data[:]), file_name), found.name
+        return self._decrypt(memoryview(data[:]), file_name), mode.name
 
     def _decrypt(self, data: memoryview, file_name: Any) -> memoryview:
         try:
@@ -176,7 +182,7 @@ class _Opener:
             if self.mode.authenticated:
                 return cipher.decrypt(data, self.mode, self.key, _OLD_NONCE)
         except cipher.CipherError:
-            pass  # the first error tells it
+            pass  # the first error tells the reason
         raise MindIRError(first.problem, file=file_name, offset=first.offset)
 
 
@@ -207,6 +213,6 @@ def _data_file(location: str, opener: _Opener) -> memoryview:
     if not path.is_file():
         raise MindIRError(f"the data file {location!r} is missing", file=opener.path)
     data = memoryview(opener.plain(path)[0])
-    if data[0] != 1:  # the header: whether the numbers are little-endian
+    if data[0] != 1:  # the header; 1: the numbers are little-endian
         raise MindIRError("the data file does not begin with MindSpore's header", file=path)
     return data

@@ -1,4 +1,4 @@
-"""MindIR as a model format: MindSpore's own."""
+"""MindIR, MindSpore's own model format, as a target of exports."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from msckpt_jax.mindir.source import DecMode
 
 #: Primitives that MindSpore has no operator for.
 _LACKING = ("hessenberg", "schur", "tridiagonal")
-#: What to know where an operator is used.
+#: Notes about operators, for files that use them.
 _NOTES = {
     "Eig": "eig: the eigenvalues come in MindSpore's order, their vectors with other signs or "
-    "phases than JAX's; nothing compares what depends on these"
+    "phases than JAX's; results that depend on these are not compared"
 }
 
 
 def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
-    """Write the file; return the one to load, and notes about it."""
+    """Write the file; return the path of the file to load, and notes about it."""
     used = {node.op for node in graph.walk()}
     return writer.write(graph, path, wanted), [note for op, note in _NOTES.items() if op in used]
 
@@ -63,7 +63,7 @@ def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
     if not runner.available():
         function = open_model(file, **wanted.load)
         return trials.largest(file, tried, lambda *x: jax.tree.leaves(function(*x)), "the file")
-    # Each in a cell of its own: MindSpore compiles anew for each size, and loops only once.
+    # Each case gets its own cell: MindSpore compiles a cell anew for each size, loops only once.
     with runner.MindSpore() as mindspore:
         outcomes = mindspore.run([runner.Case(file, [inputs], wanted.load) for inputs, _ in tried])
     for outcome in outcomes:
@@ -74,7 +74,7 @@ def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
 
 
 def verify(file: Path, *, dec_key: bytes | None, dec_mode: str) -> Verdict:
-    """Read the file whole: its weights must be there, and its graphs make a function of JAX."""
+    """Read the whole file: its weights must be there, its graphs must make a function of JAX."""
     try:
         graph = reader.read(file, dec_key, dec_mode).graph
     except MindIRError as error:

@@ -1,7 +1,7 @@
 """Python values as MindIR messages: attributes, constants, and the types of values (abstracts).
 
 The encoding is that of files of MindSpore 2.10.0 (``mind_ir_version`` 3): ``type`` says which field
-holds the value; what is inside of a tuple uses the plural fields.
+holds the value; values inside of a tuple use the plural fields.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _BOTH: dict[type, tuple[int, _Put]] = {
 
 
 def _encode(out: AttributeProto, value: Any, table: dict[type, tuple[int, _Put]]) -> None:
-    if isinstance(value, np.dtype):  # a dtype argument is its number
+    if isinstance(value, np.dtype):  # a dtype argument is written as its number
         value = _row(value).type_id
     row = table.get(type(value)) or _BOTH.get(type(value))
     if row is None:
@@ -81,7 +81,7 @@ def literal(array: np.ndarray) -> TensorProto:
 
 
 def tensor(type: Tensor, name: str = "") -> TensorProto:
-    """What a tensor is, without its bytes; a dynamic size is -1."""
+    """The message of a tensor, without its bytes; a dynamic size is -1."""
     out = TensorProto(data_type=_row(type.dtype).mindir)
     if name:
         out.name = name
@@ -89,24 +89,24 @@ def tensor(type: Tensor, name: str = "") -> TensorProto:
     return out
 
 
-def abstract(what: Abstract, name: str = "shape") -> AttributeProto:
+def abstract(result: Abstract, name: str = "shape") -> AttributeProto:
     """The ``shape`` attribute of a node. MindSpore Lite relies on it; MindSpore infers anew."""
-    if what is np.int64:
+    if result is np.int64:
         out = AttributeProto(name=name, type=AttributeProto.SCALAR)
         out.tensors.append(TensorProto(dims=[0], data_type=TensorProto.INT64))
-    elif isinstance(what, Tensor):
+    elif isinstance(result, Tensor):
         out = AttributeProto(name=name, type=AttributeProto.TENSORS)
-        out.tensors.append(tensor(what))
+        out.tensors.append(tensor(result))
     else:
-        assert isinstance(what, tuple)
+        assert isinstance(result, tuple)
         out = AttributeProto(name=name, type=AttributeProto.TUPLE)
         out.seq_info.is_dyn_len = False
-        out.values.extend(abstract(part, "") for part in what)
+        out.values.extend(abstract(part, "") for part in result)
     return out
 
 
 def closure(kind: int, names: Sequence[str], name: str = "shape") -> AttributeProto:
-    """The abstract of a node that computes a function: a Partial, or a Switch between some."""
+    """The abstract of a node that computes a function: a Partial, or a Switch between functions."""
     if kind != AttributeProto.UNIONFUNCCLOSURE:
         return AttributeProto(name=name, type=kind, s=names[0].encode())  # type: ignore[arg-type]
     out = AttributeProto(name=name, type=AttributeProto.UNIONFUNCCLOSURE)
@@ -117,5 +117,5 @@ def closure(kind: int, names: Sequence[str], name: str = "shape") -> AttributePr
 def _row(dtype: np.dtype) -> dtypes.DType:
     row = dtypes.of_array(dtype)
     if row is None or row.mindir is None:
-        raise ExportError(f"MindIR has no tensors of dtype {dtype}: cast to another one")
+        raise ExportError(f"MindIR has no tensors of dtype {dtype}: cast to another dtype")
     return row

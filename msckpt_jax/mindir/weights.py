@@ -1,4 +1,4 @@
-"""A MindIR message without the bytes of its weights, which stay where they lie in the file."""
+"""Cut the bytes of the weights out of a MindIR message; they stay in the file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RAW_DATA = pb.TensorProto.RAW_DATA_FIELD_NUMBER
 
 
 class Slim(NamedTuple):
-    """``message``: a ModelProto; ``ranges``: of each parameter's ``raw_data`` in the file."""
+    """A ModelProto without weights; ``ranges`` are those of each parameter's ``raw_data``."""
 
     message: bytes
     ranges: list[tuple[int, int]]
@@ -23,7 +23,7 @@ def without_weights(data: memoryview) -> Slim:
     """Cut the weights out of a serialised ModelProto.
 
     Raises:
-        WireError: it is not one.
+        WireError: the bytes are no message.
     """
     ranges: list[tuple[int, int]] = []
     message = _cut(data, 0, len(data), [_GRAPH, _PARAMETER], ranges)
@@ -33,7 +33,7 @@ def without_weights(data: memoryview) -> Slim:
 def _cut(
     data: memoryview, start: int, stop: int, path: list[int], ranges: list[tuple[int, int]]
 ) -> bytes:
-    """The message in ``[start, stop)``; what ``path`` leads to loses its ``raw_data``."""
+    """The message in ``[start, stop)``; the messages at ``path`` lose their ``raw_data``."""
     if not path:
         ranges.append((0, 0))
     pieces: list[bytes] = []

@@ -1,7 +1,7 @@
 """Write a Graph as MindIR: one file, or a graph file and a file of weights beside it.
 
 The messages are made without weights; these are streamed from their own buffers to their places,
-shard by shard, as a CheckPoint's are.
+shard by shard, like those of a CheckPoint.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from msckpt_jax.graph.graph import Graph
 from msckpt_jax.lowering.wanted import Wanted
 from msckpt_jax.mindir import model as messages
 
-#: MindSpore splits where the weights are larger (train/serialization.py, TOTAL_SAVE).
+#: MindSpore splits a file whose weights are larger (train/serialization.py, TOTAL_SAVE).
 SPLIT_BYTES = 1 << 30
-#: In the file of weights each begins at a multiple of this, the first after a header of it.
+#: In the file of weights, each weight begins at a multiple of this; the header has this size.
 _ALIGN = 64
 
 _GRAPH, _PARAMETER, _RAW_DATA = (
@@ -31,11 +31,11 @@ _GRAPH, _PARAMETER, _RAW_DATA = (
 
 
 def write(graph: Graph, target: Path, wanted: Wanted) -> Path:
-    """Write ``graph``; the path of the file to load.
+    """Write ``graph``; return the path of the file to load.
 
     ``target`` ends with ``.mindir``. Weights larger than ``wanted.split_bytes`` go to
-    ``<name>_variables/`` and the graph to ``<name>_graph.mindir``. A file is replaced when the new
-    one is complete; a graph file never stands beside weights of another.
+    ``<name>_variables/`` and the graph to ``<name>_graph.mindir``. A file is replaced when its
+    successor is complete; a graph file never stands beside the weights of another graph.
     """
     model = messages.of_graph(graph, wanted.options["user_info"])
     if wanted.preprocessor is not None:
@@ -59,7 +59,7 @@ def write(graph: Graph, target: Path, wanted: Wanted) -> Path:
 
 
 def _places(target: Path, folder: Path) -> tuple[Path, Path]:
-    """The file for new weights, and the one that the present graph file may refer to."""
+    """The file for new weights, and the file that the present graph file may refer to."""
     first, second = folder / "data_0", folder / "data_1"
     return (second, first) if target.exists() and first.exists() else (first, second)
 
@@ -67,7 +67,7 @@ def _places(target: Path, folder: Path) -> tuple[Path, Path]:
 def _one_file(model: ModelProto, weights: Mapping[str, Part]) -> list[Part]:
     """The parts of a file that holds its weights; protobuf's parser takes the fields in any order.
 
-    Written by hand, because a message with weights would hold a copy of each.
+    They are written by hand, because a message with weights would hold a copy of each.
     """
     graph = GraphProto()
     graph.CopyFrom(model.graph)
@@ -87,7 +87,7 @@ def _one_file(model: ModelProto, weights: Mapping[str, Part]) -> list[Part]:
 
 
 def _external(model: ModelProto, weights: Mapping[str, Part], location: str) -> list[Part]:
-    """The parts of the file of weights, sorted by name; ``model`` is told where each one is."""
+    """The parts of the file of weights, sorted by name; ``model`` gets the place of each weight."""
     protos = {proto.ref_key: proto for proto in model.graph.parameter}
     parts: list[Part] = [b"\x01" + bytes(_ALIGN - 1)]  # 1: little-endian
     offset = _ALIGN
