@@ -1,4 +1,4 @@
-"""``Convention``: how the leaves of a Flax tree are called, and lie, in MindSpore."""
+"""``Convention``: names and layouts in MindSpore of the leaves of a Flax tree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from msckpt_jax.errors import AmbiguousLeafError, CheckpointError
 
 
 class Resolved(NamedTuple):
-    """MindSpore's parameters, and leaves that could be several things."""
+    """MindSpore's parameters, and the leaves that can be read in several ways."""
 
     targets: list[Target]
     unclear: dict[str, list[str]]
@@ -26,8 +26,8 @@ class Convention:
 
     Attributes:
         base: ``"mindspore"`` (``mindspore.nn``) or ``"mint"`` (``mindspore.mint.nn``).
-        rename: regular expression to template: what is found in MindSpore's names is replaced,
-            by each rule in order.
+        rename: regular expression to template: matches in MindSpore's names are replaced, by each
+            rule in order.
         module: the network, where the tree does not hold it: an ``nnx`` module for its state, or
             a linen module for its variables. Layers are then known by their class.
         inputs: example arguments (arrays or ``jax.ShapeDtypeStruct``) of a linen module.
@@ -36,12 +36,12 @@ class Convention:
         optimizer: the class of MindSpore that goes on with the states of optax, a key of
             :data:`msckpt_jax.conventions.optimizers.OPTIMIZERS`. None: ``Momentum``, ``Adam``,
             ``RMSProp``, ``Adagrad`` or ``Adadelta`` by the states. ``optax.adam``, ``adamw``,
-            ``lamb`` and others have one kind of state: say which one it is, if not ``adam``.
+            ``lamb`` and others have the same kind of state: name the class if it is not ``Adam``.
         hyperparameters: ``b1`` and ``b2`` of adam if they are not 0.9 and 0.999: MindSpore keeps
             their powers, optax computes them.
 
     Raises:
-        ValueError: an unknown base, kind or optimizer, a faulty regular expression.
+        ValueError: a base, kind or optimizer is unknown, or a regular expression is faulty.
     """
 
     base: str = "mindspore"
@@ -62,7 +62,7 @@ class Convention:
             known = ", ".join(optimizers.OPTIMIZERS)
             raise ValueError(
                 f"{self.optimizer!r} is no optimizer that goes on with a state of optax; known: "
-                f"{known}. Without optimizer= states that none of them keeps have their own names"
+                f"{known}. Without optimizer=, states that none of them keeps have their own names"
             )
         if unknown := self.hyperparameters.keys() - optimizers.BETAS.keys():
             raise ValueError(f"hyperparameters may be b1 and b2, not {', '.join(sorted(unknown))}")
@@ -73,30 +73,30 @@ class Convention:
                 raise ValueError(f"{regex!r} is no regular expression: {error}") from None
 
     def resolve(self, tree: Any) -> Resolved:
-        """As :meth:`targets`, with what is unclear beside what is not."""
-        found: modules.Layers = {}
-        located = modules.locate(tree, names.named_leaves(tree), found)
-        found |= modules.everywhere(self._known(), located)
+        """The parameters of :meth:`targets`, and the leaves that it refuses as ambiguous."""
+        known: modules.Layers = {}
+        located = modules.locate(tree, names.named_leaves(tree), known)
+        known |= modules.everywhere(self._known(), located)
         states = optimizers.find(located, self.optimizer)
-        network = [one for one in located if one.slot is None]
-        moments = [one for some in states.moments.values() for one in some]
-        found, unclear = mapping.with_guesses(network or moments, found, self.layers)
-        clear = [one for one in network if one.leaf.name not in unclear]
-        made = mapping.build(mapping.claims(clear, found), found, self.base, states.root)
-        made += optimizers.targets(states, found, self.base, self.hyperparameters)
+        network = [entry for entry in located if entry.slot is None]
+        moments = [entry for group in states.moments.values() for entry in group]
+        known, unclear = mapping.with_guesses(network or moments, known, self.layers)
+        clear = [entry for entry in network if entry.leaf.name not in unclear]
+        made = mapping.build(mapping.claims(clear, known), known, self.base, states.root)
+        made += optimizers.targets(states, known, self.base, self.hyperparameters)
         return Resolved(_unique([t._replace(name=self._renamed(t.name)) for t in made]), unclear)
 
     def targets(self, tree: Any) -> list[Target]:
         """MindSpore's parameters for ``tree``, in the order of its leaves.
 
         Raises:
-            AmbiguousLeafError: leaves that can be read in several ways.
-            CheckpointError: leaves that do not make up a layer; two parameters with one name.
+            AmbiguousLeafError: some leaves can be read in several ways.
+            CheckpointError: leaves do not make up a layer, or two parameters have the same name.
         """
-        found = self.resolve(tree)
-        if found.unclear:
-            raise _ambiguous(found.unclear)
-        return found.targets
+        resolved = self.resolve(tree)
+        if resolved.unclear:
+            raise _ambiguous(resolved.unclear)
+        return resolved.targets
 
     def _known(self) -> modules.Layers:
         if self.module is None:
@@ -105,7 +105,7 @@ class Convention:
             return modules.of_nnx(self.module)
         if not self.inputs:
             raise ValueError(
-                "a linen module needs inputs=(...): it has its layers while it is called"
+                "a linen module needs inputs=(...): it has its layers only while it is called"
             )
         return modules.of_linen(self.module, self.inputs)
 
@@ -116,7 +116,7 @@ class Convention:
 
 
 def of(convention: str | Convention) -> Convention:
-    """The convention itself, or that of this name."""
+    """The convention itself, or the convention of this name."""
     if isinstance(convention, Convention):
         return convention
     if isinstance(convention, str):
@@ -124,17 +124,17 @@ def of(convention: str | Convention) -> Convention:
     raise TypeError(f"convention must be a str or a Convention, not {type(convention).__name__}")
 
 
-def _unique(found: list[Target]) -> list[Target]:
+def _unique(targets: list[Target]) -> list[Target]:
     seen: dict[str, Target] = {}
-    for target in found:
-        other = seen.setdefault(target.name, target)
-        if other is not target:
-            both = [t.parts[0].leaf if t.parts else t.layer for t in (other, target)]
+    for target in targets:
+        first = seen.setdefault(target.name, target)
+        if first is not target:
+            both = [t.parts[0].leaf if t.parts else t.layer for t in (first, target)]
             raise CheckpointError(
                 f"{both[0]} and {both[1]} get the same name in MindSpore; use rename=",
                 name=target.name,
             )
-    return found
+    return targets
 
 
 def _ambiguous(unclear: dict[str, list[str]]) -> AmbiguousLeafError:
@@ -144,7 +144,7 @@ def _ambiguous(unclear: dict[str, list[str]]) -> AmbiguousLeafError:
     return AmbiguousLeafError(
         f"{len(unclear)} leaves can be read in several ways:\n{text}\n"
         "Pass Convention(module=...) with the nnx module, or with the linen module and example "
-        "inputs=(...), or say which layer it is: "
-        "Convention(layers={'regex of the path': 'Conv'}), 'other' for one of your own",
+        "inputs=(...), or name the kind of the layer: "
+        "Convention(layers={'regex of the path': 'Conv'}), 'other' for a layer of your own",
         unclear,
     )

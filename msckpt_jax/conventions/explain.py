@@ -1,4 +1,4 @@
-"""``explain``: which leaf of a Flax tree becomes which parameter of MindSpore, as a table."""
+"""``explain``: a table of the leaves of a Flax tree and their parameters in MindSpore."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _COLUMNS = ("Flax", "shape", "MindSpore", "shape", "how", "layer")
 
 
 class Row(NamedTuple):
-    """One leaf in one parameter.
+    """A leaf in a parameter.
 
-    ``leaf`` is empty for a parameter that Flax has no leaf for.
+    ``leaf`` is empty for a parameter that no leaf of Flax makes.
     """
 
     leaf: str
@@ -28,11 +28,11 @@ class Row(NamedTuple):
 
 
 class Report(Sequence[Row]):
-    """The rows of a table; its text is the table.
+    """The rows of a table; printed, it is the table.
 
     Attributes:
-        kept: leaves that belong to no known layer, and keep their names and layouts.
-        unmapped: leaves that can be read in several ways, and what they could be.
+        kept: the leaves that belong to no known layer, and keep their names and layouts.
+        unmapped: the leaves that can be read in several ways, with these ways.
     """
 
     def __init__(self, rows: list[Row], unmapped: dict[str, list[str]]):
@@ -62,14 +62,14 @@ class Report(Sequence[Row]):
 
 
 def explain(tree: Any, convention: str | Convention = "mindspore") -> Report:
-    """What ``save_checkpoint`` and ``load_checkpoint`` make of ``tree`` with this convention.
+    """Show how ``save_checkpoint`` and ``load_checkpoint`` map ``tree`` with this convention.
 
     Leaves may be abstract (``nnx.eval_shape``, ``jax.ShapeDtypeStruct``). Leaves that can be read
     in several ways are shown instead of refused.
     """
-    found = conventions.of(convention).resolve(tree)
-    rows = [row for target in found.targets for row in _rows(target)]
-    return Report(rows, found.unclear)
+    resolved = conventions.of(convention).resolve(tree)
+    rows = [row for target in resolved.targets for row in _rows(target)]
+    return Report(rows, resolved.unclear)
 
 
 def _rows(target: Target) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""The layers of Flax and where MindSpore keeps their parameters: one table.
+"""The layers of Flax, and their parameters in MindSpore: one table.
 
 MindSpore's names and shapes are those of 2.10 (measured: ``Cell.get_parameters`` of each layer).
 """
@@ -13,7 +13,7 @@ import numpy as np
 from msckpt_jax.conventions import pattern
 from msckpt_jax.conventions.pattern import Pattern
 
-#: What the bases of a convention are called.
+#: The names of the bases of a convention.
 BASES = ("mindspore", "mint")
 
 
@@ -21,9 +21,9 @@ class Layer(NamedTuple):
     """A layer of Flax.
 
     Attributes:
-        kind: its row of :data:`LAYERS`.
-        inputs: of a dense layer, how many axes it reads.
-        rank: of a convolution's kernel, when it is known.
+        kind: the key of its rows in :data:`LAYERS`.
+        inputs: the number of axes that a dense layer reads.
+        rank: the rank of a convolution's kernel, or None when it is unknown.
     """
 
     kind: str
@@ -32,13 +32,13 @@ class Layer(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Where one leaf of a layer goes.
+    """The place of a leaf of a layer in MindSpore.
 
     Attributes:
-        name: of the parameter in MindSpore; ``{}`` stands for ``_l0`` and the like.
-        patterns: by the rank of the leaf; as it is when there is none.
-        part: the leaf is part ``part[0]`` of ``part[1]`` equal ones along axis 0.
-        zeros: a second parameter that MindSpore adds to this one. It is written as zeros, and
+        name: the name of the parameter in MindSpore; ``{}`` stands for ``_l0`` and the like.
+        patterns: the layout by the rank of the leaf; without patterns the layout is kept.
+        part: the leaf is part ``part[0]`` of ``part[1]`` equal parts along axis 0.
+        zeros: a second parameter, which MindSpore adds to the first. It is written as zeros, and
             added to the leaf when a file is loaded.
         zero_from: from part ``zero_from[0]`` of ``zero_from[1]`` on, ``zeros`` has no counterpart
             in Flax, and must be zero in a file.
@@ -53,7 +53,7 @@ class Row(NamedTuple):
 
 _T = {2: "i o -> o i"}
 _CONV = {3: "k i o -> o i 1 k", 4: "h w i o -> o i h w", 5: "d h w i o -> o i d h w"}
-# jax.lax.conv_transpose does not flip the kernel, MindSpore's does.
+# jax.lax.conv_transpose does not flip the kernel, MindSpore's layer does.
 _CONV_TRANSPOSE = {
     3: "k i o -> i o 1 -k",
     4: "h w i o -> i o -h -w",
@@ -69,7 +69,7 @@ _NORM = {"scale": Row("gamma"), "bias": Row("beta")}
 
 
 def _recurrent(gates: str) -> dict[str, Row]:
-    """The kernels of a cell, a leaf for each gate (``if_`` in nnx) or one for all gates."""
+    """The kernels of a cell: a leaf for each gate (``if_`` in nnx), or a leaf for all gates."""
     rows = {
         "dense_i.kernel": Row("weight_ih{}", _T),
         "dense_h.kernel": Row("weight_hh{}", _T),
@@ -125,7 +125,7 @@ def _attention(fused: bool) -> dict[str, Row]:
     return rows
 
 
-#: For each kind of layer its leaves, relative to the layer.
+#: For each kind of layer, the leaves by their names in the layer.
 LAYERS: dict[str, dict[str, Row]] = {
     "Dense": {"kernel": Row("weight", _T), "bias": _BIAS},
     "DenseGeneral": {"kernel": Row("weight"), "bias": _BIAS},
@@ -147,17 +147,17 @@ LAYERS: dict[str, dict[str, Row]] = {
     "RNN cell": _simple(),
     "Attention": _attention(fused=True),
     "Attention(kdim, vdim)": _attention(fused=False),
-    # No leaves of their own, but their names leave no trace in MindSpore.
+    # These have no leaves of their own, but their names leave no trace in MindSpore.
     "Sequential": {},
     "RNN": {},
     "Bidirectional": {},
-    # A module that is none of these: its leaves keep their names.
+    # Any other module: its leaves keep their names.
     "other": {},
 }
 
 RECURRENT = ("LSTM", "GRU", "RNN cell")
 
-#: The classes of flax.nnx and flax.linen, by name.
+#: Classes of flax.nnx and flax.linen, by name, to kinds of layers.
 CLASSES = {
     "Linear": "Dense",
     "Dense": "Dense",
@@ -183,7 +183,7 @@ CLASSES = {
     "Bidirectional": "Bidirectional",
 }
 
-#: mindspore.mint.nn: PyTorch's names.
+#: The names of mindspore.mint.nn, which are PyTorch's.
 _MINT = {
     "gamma": "weight",
     "beta": "bias",
@@ -193,19 +193,19 @@ _MINT = {
     "w": "weight",
 }
 _MINT_PATTERNS = {"k i o -> o i 1 k": "k i o -> o i k"}
-#: A layer that is the whole network has its parameters' own names, not those of its attributes.
+#: In a layer that is the whole network, parameters have their own names, not their attributes'.
 _AT_ROOT = {"moving_mean": "mean", "moving_variance": "variance", "w": "a"}
 
 
 def name_of(row_name: str, base: str, at_root: bool) -> str:
-    """The name of a row in the base, for a layer that is the whole network or a part of one."""
+    """The name of a row in the base; ``at_root``: the layer is the whole network."""
     if base == "mint":
         return _MINT.get(row_name, row_name)
     return _AT_ROOT.get(row_name, row_name) if at_root else row_name
 
 
 def pattern_of(layer: Layer, leaf: str, ndim: int, base: str) -> Pattern | None:
-    """How a leaf of rank ``ndim`` lies in the parameter; None when it can have no such rank."""
+    """The layout of a leaf of rank ``ndim`` in its parameter; None when the rank is impossible."""
     row = LAYERS[layer.kind][leaf]
     if leaf == "kernel" and layer.rank not in (None, ndim):
         return None
@@ -223,7 +223,7 @@ def pattern_of(layer: Layer, leaf: str, ndim: int, base: str) -> Pattern | None:
 def constants(
     layer: Layer, base: str, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, np.ndarray]:
-    """Parameters that MindSpore's layer has and Flax's lacks, with their first values."""
+    """The parameters that only MindSpore's layer has, with their initial values."""
     if layer.kind == "BatchNorm" and base == "mint":
         return {"num_batches_tracked": np.zeros((), np.int64)}
     if layer.kind == "InstanceNorm" and base == "mindspore" and shapes:

@@ -1,4 +1,4 @@
-"""The leaves of a tree, read from parameters under MindSpore's names and in its layouts."""
+"""Read the leaves of a tree from parameters under MindSpore's names and in its layouts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from msckpt_jax.errors import CheckpointError
 
 
 class Translated(Mapping[str, Any]):
-    """Parameters by the names of a tree's leaves: values as they are, arrays as Tensors.
+    """The values of a tree's leaves by their names, arrays as Tensors.
 
-    By MindSpore's names: ``leaves`` says which leaves lie in a parameter, ``source`` what the
-    parameter is called in the file, ``absent`` why it cannot be had.
+    Three attributes go by MindSpore's names of parameters: ``leaves`` has the leaves that lie in a
+    parameter, ``source`` its name in the file, ``absent`` the reason why it cannot be loaded.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Translated(Mapping[str, Any]):
                     self._places.setdefault(part.leaf, []).append((target, part))
 
     def _check(self, target: Target, skip_mismatch: bool) -> None:
-        """Note why a parameter cannot be had, or refuse it."""
+        """Note why a parameter cannot be loaded, or refuse it."""
         key = self.source.get(target.name)
         if key is None:
             self.absent[target.name] = "no such name in the file"
@@ -81,17 +81,17 @@ class Translated(Mapping[str, Any]):
             self.absent[target.name] = str(error)
 
     def _check_power(self, target: Target, base: float) -> None:
-        """Refuse to go on with another hyperparameter: nothing else would tell."""
+        """Refuse to go on with another hyperparameter: nothing else would reveal it."""
         key, step = self.source.get(target.name), self.source.get("global_step")
         if key is None or step is None:
             return
-        found = float(np.asarray(self.parameters[key]).reshape(()))
+        power = float(np.asarray(self.parameters[key]).reshape(()))
         expected = base ** int(np.asarray(self.parameters[step]).reshape(()))
-        if not math.isclose(found, expected, rel_tol=1e-3, abs_tol=1e-30):
+        if not math.isclose(power, expected, rel_tol=1e-3, abs_tol=1e-30):
             raise CheckpointError(
-                f"it is no power of {base}: say Convention(hyperparameters={{'b1': ...}}), or b2",
+                f"it is no power of {base}: pass Convention(hyperparameters={{'b1': ...}}), or b2",
                 name=target.name, file=stored.file_of(self.parameters),
-                expected=expected, found=found,
+                expected=expected, found=power,
             )  # fmt: skip
 
     def _check_zeros(self, target: Target, key: str) -> None:
@@ -103,7 +103,7 @@ class Translated(Mapping[str, Any]):
             )  # fmt: skip
 
     def not_loaded(self, why: Mapping[str, str]) -> dict[str, str]:
-        """The reasons of leaves that were not loaded as reasons of parameters."""
+        """The reasons why parameters were not loaded, from those of their leaves."""
         out = dict(self.absent)
         for name, leaves in self.leaves.items():
             lost = [leaf for leaf in leaves if leaf in why]

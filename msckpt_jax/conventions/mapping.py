@@ -1,4 +1,4 @@
-"""From the leaves of a tree to MindSpore's parameters: names, shapes and parts."""
+"""Map the leaves of a tree to MindSpore's parameters: names, shapes and parts."""
 
 from __future__ import annotations
 
@@ -42,15 +42,16 @@ class Derived(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A parameter of MindSpore and what it is made of.
+    """A parameter of MindSpore and the leaves that make it.
 
     Attributes:
         name, shape: MindSpore's.
         parts: the leaves in it; none when it is ``constant`` or ``derived``.
-        layer: the layer that it belongs to, for the report.
-        constant: what is written when Flax has no such value.
-        zero_rows: must be zero in a file, because Flax has no counterpart.
-        copy_of: a derived parameter of the same value: this one is written only where it differs.
+        layer: the kind of the layer that it belongs to, for the report.
+        constant: the value that is written when Flax has none.
+        zero_rows: the rows that must be zero in a file, because Flax has no counterpart.
+        derived: the count of steps that it is made from.
+        copy_of: a derived parameter of the same value; the copy is written only where it differs.
     """
 
     name: str
@@ -77,25 +78,25 @@ def shape_of(value: Any) -> tuple[int, ...]:
 
 
 def with_guesses(
-    located: Sequence[Located], found: Layers, table: Mapping[str, str]
+    located: Sequence[Located], known: Layers, table: Mapping[str, str]
 ) -> tuple[Layers, dict[str, list[str]]]:
-    """``found``, and what ``table`` and the leaves' names say about all other places.
+    """The layers ``known``, and those that ``table`` and the leaves' names tell elsewhere.
 
-    The second are leaves that can be read in several ways.
+    The second result has the leaves that can be read in several ways.
     """
     groups: dict[Segments, dict[str, Located]] = {}
-    for one in located:
-        for prefix in parents(one.segments):
-            groups.setdefault(prefix, {})[".".join(one.segments[len(prefix) :])] = one
-    out = dict(found)
+    for entry in located:
+        for prefix in parents(entry.segments):
+            groups.setdefault(prefix, {})[".".join(entry.segments[len(prefix) :])] = entry
+    out = dict(known)
     unclear: dict[str, list[str]] = {}
     for prefix, group in sorted(groups.items(), key=lambda item: len(item[0])):
         if (told := _told(prefix, table)) is not None:
             out[prefix] = told
-        elif prefix not in found and not _inside(prefix, out):
-            shapes = {rel: shape_of(one.leaf.value) for rel, one in group.items()}
+        elif prefix not in known and not _inside(prefix, out):
+            shapes = {rel: shape_of(entry.leaf.value) for rel, entry in group.items()}
             name = prefix[-1] if prefix else ""
-            guess = siblings.guess(name, shapes, all(one.of_flax for one in group.values()))
+            guess = siblings.guess(name, shapes, all(entry.of_flax for entry in group.values()))
             if isinstance(guess, Layer):
                 out[prefix] = guess
             elif guess is not None:
@@ -109,54 +110,54 @@ def _told(prefix: Segments, table: Mapping[str, str]) -> Layer | None:
     return Layer(kinds[0]) if kinds else None
 
 
-def _inside(prefix: Segments, found: Layers) -> bool:
-    """Whether a place lies in a layer that has its leaves in sub-trees, like a cell's gates."""
+def _inside(prefix: Segments, known: Layers) -> bool:
+    """Tell whether a place lies in a layer that has leaves in sub-trees, like a cell's gates."""
     last = prefix[-1] if prefix else ""
     return bool(prefix) and any(
-        rel.startswith(f"{last}.") for rel in LAYERS[found.get(prefix[:-1], Layer("other")).kind]
+        rel.startswith(f"{last}.") for rel in LAYERS[known.get(prefix[:-1], Layer("other")).kind]
     )
 
 
-def claims(located: Sequence[Located], found: Layers) -> list[Claim | Located]:
-    """Each leaf as a part of its layer: of the outermost that has such a leaf."""
+def claims(located: Sequence[Located], known: Layers) -> list[Claim | Located]:
+    """Each leaf as a part of its layer, the outermost layer that has such a leaf."""
     out: list[Claim | Located] = []
-    for one in located:
-        for prefix in parents(one.segments):
-            layer, rel = found.get(prefix), ".".join(one.segments[len(prefix) :])
+    for entry in located:
+        for prefix in parents(entry.segments):
+            layer, rel = known.get(prefix), ".".join(entry.segments[len(prefix) :])
             if layer is not None and rel in LAYERS[layer.kind]:
-                out.append(Claim(prefix, layer, rel, one.leaf))
+                out.append(Claim(prefix, layer, rel, entry.leaf))
                 break
         else:
-            out.append(one)
+            out.append(entry)
     return out
 
 
 def build(
-    claimed: Sequence[Claim | Located], found: Layers, base: str, root: Segments = ()
+    claimed: Sequence[Claim | Located], known: Layers, base: str, root: Segments = ()
 ) -> list[Target]:
     """The parameters of MindSpore in the order of the leaves; their names begin after ``root``."""
     out: list[Target] = []
     groups: dict[Segments, list[Claim]] = {}
-    for one in claimed:
-        if isinstance(one, Claim):
-            groups.setdefault(one.prefix, []).append(one)
-    for one in claimed:
-        if isinstance(one, Located):
-            prefix, _ = prefix_of(one.segments, found, root, of_cell=False)
-            out.append(kept(one.leaf, ".".join(prefix)))
-        elif group := groups.pop(one.prefix, []):
-            out += _layer(group, found, base, root)
+    for entry in claimed:
+        if isinstance(entry, Claim):
+            groups.setdefault(entry.prefix, []).append(entry)
+    for entry in claimed:
+        if isinstance(entry, Located):
+            prefix, _ = prefix_of(entry.segments, known, root, of_cell=False)
+            out.append(kept(entry.leaf, ".".join(prefix)))
+        elif group := groups.pop(entry.prefix, []):
+            out += _layer(group, known, base, root)
     return out
 
 
 def kept(leaf: names.Leaf, name: str) -> Target:
-    """A leaf that stays as it is."""
+    """The parameter of a leaf that keeps its layout."""
     shape = shape_of(leaf.value)
     return Target(name, shape, (Part(leaf.name, shape, pattern.identity(len(shape))),), KEPT)
 
 
 class _Slot(NamedTuple):
-    """What a parameter is made of while its layer is gone through."""
+    """The parts of a parameter while they are collected from its layer."""
 
     parts: dict[int, Part]
     total: int
@@ -164,15 +165,15 @@ class _Slot(NamedTuple):
 
 
 def negated(target: Target) -> Target:
-    """The same with the other sign."""
+    """The parameter with the opposite sign."""
     parts = tuple(p._replace(pattern=p.pattern._replace(negated=True)) for p in target.parts)
     return target._replace(parts=parts)
 
 
-def _layer(group: list[Claim], found: Layers, base: str, root: Segments) -> list[Target]:
-    """The parameters of one layer."""
+def _layer(group: list[Claim], known: Layers, base: str, root: Segments) -> list[Target]:
+    """The parameters of a layer."""
     prefix, layer = group[0].prefix, _variant(group)
-    place, level = prefix_of(prefix, found, root, of_cell=layer.kind in RECURRENT)
+    place, level = prefix_of(prefix, known, root, of_cell=layer.kind in RECURRENT)
 
     def named(row_name: str) -> str:
         name = layers.name_of(row_name, base, at_root=not place).replace("{}", level)
@@ -187,7 +188,7 @@ def _layer(group: list[Claim], found: Layers, base: str, root: Segments) -> list
 
 
 def _slots(group: list[Claim], layer: Layer, base: str) -> dict[str, _Slot]:
-    """What each parameter of a layer is made of, by the names of the layer's rows."""
+    """The parts of each parameter of a layer, by the names of the layer's rows."""
     slots: dict[str, _Slot] = {}
     for claim in group:
         row, shape = LAYERS[layer.kind][claim.rel], shape_of(claim.leaf.value)
@@ -232,7 +233,7 @@ def _target(name: str, slot: _Slot, layer: Layer, prefix: Segments) -> Target:
 
 
 def _variant(group: list[Claim]) -> Layer:
-    """MindSpore keeps the three projections apart when what they read differs in size."""
+    """The layer; MindSpore keeps three projections apart whose inputs differ in size."""
     layer = group[0].layer
     if layer.kind == "Attention":
         read = {
@@ -246,18 +247,18 @@ def _variant(group: list[Claim]) -> Layer:
 
 
 def prefix_of(
-    prefix: Segments, found: Layers, root: Segments, of_cell: bool
+    prefix: Segments, known: Layers, root: Segments, of_cell: bool
 ) -> tuple[Segments, str]:
-    """A place in MindSpore's network, and what a recurrent layer's names end with.
+    """A place in MindSpore's network, and the suffix of a recurrent layer's names.
 
-    ``of_cell``: it is the place of a cell, which MindSpore's recurrent layer does not name.
+    ``of_cell``: ``prefix`` is the place of a cell, which MindSpore's recurrent layer does not name.
     """
     out: list[str] = []
     level = ""
     begin = len(root) if prefix[: len(root)] == root else 0
     for index, segment in enumerate(prefix[begin:], begin):
-        kind = found.get(prefix[:index], Layer("other")).kind
-        inner = found.get(prefix[: index + 1], Layer("other")).kind
+        kind = known.get(prefix[:index], Layer("other")).kind
+        inner = known.get(prefix[: index + 1], Layer("other")).kind
         if kind == "Sequential" and segment == "layers":
             continue
         if kind == "Sequential" and (match := re.fullmatch(r"layers_(\d+)", segment)):

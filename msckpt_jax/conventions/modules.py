@@ -1,4 +1,4 @@
-"""Which layer lies where in a tree: from the modules themselves."""
+"""Locate the layers of a tree by the modules themselves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLLECTIONS = ("params", "batch_stats")
 
 
 class Slot(NamedTuple):
-    """A leaf of an optimizer: in which state of optax, in which field, and where in that."""
+    """The place of an optimizer's leaf: optax's state, its field, and the path in the field."""
 
     state: str
     field: str
@@ -30,7 +30,7 @@ class Slot(NamedTuple):
 
 
 class Located(NamedTuple):
-    """A leaf and its path in the network; ``of_flax`` says that only Flax names leaves so."""
+    """A leaf and its path in the network; ``of_flax``: the path shows that the tree is Flax's."""
 
     leaf: names.Leaf
     segments: Segments
@@ -38,12 +38,12 @@ class Located(NamedTuple):
     slot: Slot | None = None
 
 
-def locate(tree: Any, leaves: list[names.Leaf], found: Layers) -> list[Located]:
-    """The path of each leaf; ``found`` gets the layer of each ``nnx`` module on the way."""
-    return [_locate(tree, leaf, found) for leaf in leaves]
+def locate(tree: Any, leaves: list[names.Leaf], layers: Layers) -> list[Located]:
+    """The path of each leaf; ``layers`` gets the layer of each ``nnx`` module on the way."""
+    return [_locate(tree, leaf, layers) for leaf in leaves]
 
 
-def _locate(tree: Any, leaf: names.Leaf, found: Layers) -> Located:
+def _locate(tree: Any, leaf: names.Leaf, layers: Layers) -> Located:
     segments: list[str] = []
     of_flax, node = False, tree
     state: tuple[str, int] | None = None
@@ -52,7 +52,7 @@ def _locate(tree: Any, leaf: names.Leaf, found: Layers) -> Located:
             state = kind, len(segments)
         module = is_module(node)
         if module:
-            found.setdefault(tuple(segments), layer_of(node))
+            layers.setdefault(tuple(segments), layer_of(node))
         name = names.segment(key)
         if not module and name in COLLECTIONS:
             of_flax = True
@@ -65,12 +65,12 @@ def _locate(tree: Any, leaf: names.Leaf, found: Layers) -> Located:
     if state is not None and (inner := tuple(segments[state[1] :])):
         slot = Slot(state[0], inner[0], inner[1:])
         if state[0] in _TRAINERS and slot.field not in ("step", "opt_state"):
-            slot = None  # of the network
+            slot = None  # a leaf of the network
     return Located(leaf, tuple(segments), of_flax, slot)
 
 
 def _optimizer_state(node: Any) -> str | None:
-    """The class of a state of optax, or of what counts its steps."""
+    """The class of a state of optax, or of the object that counts its steps; None for others."""
     for cls in type(node).__mro__:
         if cls.__name__ in _TRAINERS and cls.__module__.startswith("flax."):
             return cls.__name__
@@ -79,15 +79,15 @@ def _optimizer_state(node: Any) -> str | None:
 
 
 def is_module(node: Any) -> bool:
-    """Whether a node is a module of nnx (variables and states are none)."""
+    """Tell whether a node is a module of nnx (variables and states are none)."""
     return names.is_module(node) and not isinstance(node, Mapping)
 
 
 def everywhere(known: Layers, located: Sequence[Located]) -> Layers:
     """The layers of a network at each place of a tree that has all of them."""
     there: set[Segments] = set()
-    for one in located:
-        there.update(parents(one.segments))
+    for entry in located:
+        there.update(parents(entry.segments))
     full = [prefix for prefix, layer in known.items() if LAYERS[layer.kind]]
     last = max(full, key=len, default=())
     roots = [at[: len(at) - len(last)] for at in there if at[len(at) - len(last) :] == last]
@@ -97,28 +97,28 @@ def everywhere(known: Layers, located: Sequence[Located]) -> Layers:
 
 def of_nnx(module: Any) -> Layers:
     """The layers of an ``nnx`` module."""
-    found: Layers = {}
-    locate(module, names.named_leaves(module), found)
-    return found
+    layers: Layers = {}
+    locate(module, names.named_leaves(module), layers)
+    return layers
 
 
 def of_linen(module: Any, inputs: tuple[Any, ...]) -> Layers:
-    """The layers of a linen module, seen while it is initialised with ``inputs`` (abstractly)."""
+    """The layers of a linen module, noted while ``inputs`` initialise it abstractly."""
     from flax import linen
 
-    found: Layers = {}
+    layers: Layers = {}
 
     def note(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        found.setdefault(context.module.path, layer_of(context.module))
+        layers.setdefault(context.module.path, layer_of(context.module))
         return call(*args, **kwargs)
 
     with linen.intercept_methods(note):
         jax.eval_shape(module.init, jax.random.key(0), *inputs)
-    return found
+    return layers
 
 
 def layer_of(module: Any) -> Layer:
-    """The layer that a module is: by its class, or the class of Flax that it derives from."""
+    """The layer that a module is, by its class or the class of Flax that it derives from."""
     for cls in type(module).__mro__:
         if not cls.__module__.startswith("flax."):
             continue
@@ -144,7 +144,7 @@ def _dense_general(module: Any) -> Layer:
 
 
 def _child(node: Any, key: Any, name: str) -> Any:
-    """What lies at ``key`` of a node; None when that cannot be told."""
+    """The child at ``key`` of a node; None when that cannot be told."""
     raw = getattr(key, "key", getattr(key, "idx", name))
     if isinstance(node, Mapping):
         return node.get(raw)
@@ -154,11 +154,11 @@ def _child(node: Any, key: Any, name: str) -> Any:
 
 
 def _is_box(node: Any) -> bool:
-    """Whether a node is linen's box around a value with metadata (``linen.Partitioned``)."""
+    """Tell whether a node is linen's box around a value with metadata (``linen.Partitioned``)."""
     return any(c.__module__ == "flax.core.meta" for c in type(node).__mro__)
 
 
 def parents(segments: Segments) -> Iterator[Segments]:
-    """The prefixes of a path, the outermost first."""
+    """Yield the prefixes of a path, the outermost first."""
     for count in range(len(segments)):
         yield segments[:count]

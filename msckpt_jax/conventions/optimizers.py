@@ -1,7 +1,7 @@
 """States of optax under the names of MindSpore's optimizers.
 
-Both keep the same numbers: a run saved by one goes on in the other. What is here was compared
-step by step with MindSpore 2.10 (tests/conventions/test_optimizers.py).
+Both keep the same numbers: a run that was saved by either goes on in the other. The table was
+compared step by step with MindSpore 2.10 (tests/conventions/test_optimizers.py).
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from msckpt_jax.errors import CheckpointError
 
 
 class Optimizer(NamedTuple):
-    """A class of MindSpore.
+    """An optimizer of MindSpore.
 
     Attributes:
         states: optax state and field to the prefix of the parameters' names.
-        step: the count of steps, and its shape.
-        powers: parameters that are a hyperparameter to the power of that count, and their shape.
-        zeros: prefixes of parameters that optax has no counterpart of.
-        negated: a state that has the other sign in MindSpore.
+        step: the name and shape of the count of steps.
+        powers: parameters that are a hyperparameter to the power of that count.
+        power_shape: the shape of these.
+        zeros: prefixes of parameters without a counterpart in optax.
+        negated: a state that has the opposite sign in MindSpore.
     """
 
     states: Mapping[tuple[str, str], str]
@@ -41,14 +42,14 @@ def _adam(first: str, second: str) -> dict[tuple[str, str], str]:
 
 
 def _amsgrad(first: str, second: str, largest: str) -> dict[tuple[str, str], str]:
-    """Those of adam, and of its variant with one more."""
+    """The states of adam, and of its variant with one more field."""
     fields = {"mu": first, "nu": second, "nu_max": largest}
     return _adam(first, second) | {("ScaleByAmsgradState", f): p for f, p in fields.items()}
 
 
 _TRACE = ("TraceState", "trace")
 _POWERS = {"beta1_power": "b1", "beta2_power": "b2"}
-#: MindSpore's class to what it keeps: of ``mindspore.nn``, ``AdamW`` of ``experimental.optim``.
+#: MindSpore's classes: of ``mindspore.nn``, but ``AdamW`` of ``experimental.optim``.
 OPTIMIZERS = {
     "Adam": Optimizer(_amsgrad("moment1.", "moment2.", "vhat."), powers=_POWERS),
     "LazyAdam": Optimizer(_adam("moment1.", "moment2."), powers=_POWERS, power_shape=(1,)),
@@ -73,7 +74,7 @@ OPTIMIZERS = {
             _TRACE: "moment.",
         },
         zeros=("moment.",),
-        negated=_TRACE,  # optax adds up what is added to the weights, MindSpore what is taken
+        negated=_TRACE,  # optax adds its sum to the weights, MindSpore subtracts it
     ),
     "Adagrad": Optimizer({("ScaleByRssState", "sum_of_squares"): "accum."}),
     "Adadelta": Optimizer(
@@ -84,7 +85,7 @@ OPTIMIZERS = {
     ),
 }
 
-#: The optimizer that a state belongs to when nobody says: the first that is there.
+#: The optimizer of a state when the convention names none; the first state that is there decides.
 _USUAL = {
     "ScaleByRmsState": "RMSProp",
     "ScaleByRStdDevState": "RMSProp",
@@ -95,7 +96,7 @@ _USUAL = {
     "TraceState": "Momentum",
 }
 
-#: Defaults of optax and of MindSpore.
+#: The defaults of optax and of MindSpore.
 BETAS = {"b1": 0.9, "b2": 0.999}
 
 
@@ -103,12 +104,12 @@ class States(NamedTuple):
     """The leaves of optimizers.
 
     Attributes:
-        moments: leaves that belong to a parameter, with the path of that parameter, by the
+        moments: the leaves that belong to a parameter, with the path of that parameter, by the
             prefix of their names.
-        counts: counts of steps, the first is that of the optimizer.
-        rest: all others.
-        optimizer: MindSpore's class.
-        root: where the network lies in the tree; its names begin after that.
+        counts: the counts of steps, the optimizer's count first.
+        rest: all other leaves.
+        optimizer: the name of MindSpore's class.
+        root: the place of the network in the tree; its names begin after that.
     """
 
     moments: dict[str, list[Located]]
@@ -124,8 +125,8 @@ def find(located: Sequence[Located], asked: str | None) -> States:
     Raises:
         CheckpointError: MindSpore's class that was asked for keeps none of these states.
     """
-    slots = [one for one in located if one.slot is not None]
-    present = {one.slot.state for one in slots if one.slot}
+    slots = [entry for entry in located if entry.slot is not None]
+    present = {entry.slot.state for entry in slots if entry.slot}
     usual = [kind for state, kind in _USUAL.items() if state in present]
     optimizer = asked or (usual[0] if usual else "Momentum")
     table = OPTIMIZERS[optimizer].states
@@ -136,42 +137,42 @@ def find(located: Sequence[Located], asked: str | None) -> States:
             f"tree does not hold; optimizer={usual[0]!r} fits what it holds",
             found=", ".join(sorted(present & _USUAL.keys())),
         )
-    network = [one.segments for one in located if one.slot is None]
+    network = [entry.segments for entry in located if entry.slot is None]
     moments: dict[str, list[Located]] = {}
     counts, rest, roots = [], [], set()
-    for one in slots:
-        assert one.slot is not None
-        state, field = one.slot.state, one.slot.field
+    for entry in slots:
+        assert entry.slot is not None
+        state, field = entry.slot.state, entry.slot.field
         if (state, field) in table:
-            root = _root(one.slot.rest, network)
+            root = _root(entry.slot.rest, network)
             roots.add(root)
-            own = (root or ()) + one.slot.rest
-            moments.setdefault(table[state, field], []).append(one._replace(segments=own))
+            own = (root or ()) + entry.slot.rest
+            moments.setdefault(table[state, field], []).append(entry._replace(segments=own))
         elif field in ("count", "step"):
-            counts.append(one)
+            counts.append(entry)
         else:
-            rest.append(one)
-    counts.sort(key=lambda one: one.slot is not None and one.slot.state not in own_states)
+            rest.append(entry)
+    counts.sort(key=lambda entry: entry.slot is not None and entry.slot.state not in own_states)
     only = roots.pop() if len(roots) == 1 else None
     return States(moments, counts, rest, optimizer, only or ())
 
 
 def _root(rest: Segments, network: Sequence[Segments]) -> Segments | None:
-    """Where the parameter that a moment belongs to lies; None when that is not clear."""
+    """The place of the network whose parameter a moment belongs to; None when it is not clear."""
     count = len(rest)
-    found = {path[:-count] for path in network if count and path[-count:] == rest}
-    return found.pop() if len(found) == 1 else None
+    roots = {path[:-count] for path in network if count and path[-count:] == rest}
+    return roots.pop() if len(roots) == 1 else None
 
 
 def targets(
-    states: States, found: Layers, base: str, hyperparameters: Mapping[str, float]
+    states: States, known: Layers, base: str, hyperparameters: Mapping[str, float]
 ) -> list[Target]:
     """The parameters of MindSpore's optimizer."""
     how = OPTIMIZERS[states.optimizer]
     label = f"optimizer {states.optimizer}"
     out: list[Target] = []
     for prefix, moments in states.moments.items():
-        made = mapping.build(mapping.claims(moments, found), found, base, states.root)
+        made = mapping.build(mapping.claims(moments, known), known, base, states.root)
         if how.negated and how.states[how.negated] == prefix:
             made = [mapping.negated(target) for target in made]
         out += [t._replace(name=prefix + t.name, layer=label) for t in made]
@@ -187,12 +188,12 @@ def targets(
             ]
     if states.counts:
         out += _counted(states, how, label, BETAS | dict(hyperparameters))
-    return out + [_other(one, label) for one in states.rest]
+    return out + [_kept(entry, label) for entry in states.rest]
 
 
-def _other(one: Located, label: str) -> Target:
-    own = mapping.kept(one.leaf, ".".join(one.segments))
-    if one.slot and (one.slot.field, one.slot.rest) == ("hyperparams", ("learning_rate",)):
+def _kept(entry: Located, label: str) -> Target:
+    own = mapping.kept(entry.leaf, ".".join(entry.segments))
+    if entry.slot and (entry.slot.field, entry.slot.rest) == ("hyperparams", ("learning_rate",)):
         return own._replace(name="learning_rate", layer=label)
     return own
 
@@ -200,18 +201,18 @@ def _other(one: Located, label: str) -> Target:
 def _counted(
     states: States, how: Optimizer, label: str, values: Mapping[str, float]
 ) -> list[Target]:
-    """MindSpore's one count of steps, and what follows from it; optax has several."""
+    """MindSpore's only count of steps, the parameters that follow from it, and optax's counts."""
     first, (step, shape) = states.counts[0].leaf.name, how.step
     out = [Target(step, shape, (), label, derived=Derived(first))]
     injected = {
-        one.slot.rest[0]: one.leaf.name
-        for one in states.rest
-        if one.slot and one.slot.field == "hyperparams" and one.slot.rest
+        entry.slot.rest[0]: entry.leaf.name
+        for entry in states.rest
+        if entry.slot and entry.slot.field == "hyperparams" and entry.slot.rest
     }
     for name, beta in how.powers.items() if states.moments else ():
         base = injected.get(beta, values[beta])
         out.append(Target(name, how.power_shape, (), label, derived=Derived(first, base)))
-    for one in states.counts:
-        own = mapping.kept(one.leaf, ".".join(one.segments))
+    for entry in states.counts:
+        own = mapping.kept(entry.leaf, ".".join(entry.segments))
         out.append(own._replace(layer=label, copy_of=step))
     return out

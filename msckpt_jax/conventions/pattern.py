@@ -1,8 +1,8 @@
-"""How a leaf of a Flax tree lies in a MindSpore parameter, in the notation of einops.
+"""The layout of a Flax leaf in a MindSpore parameter, in the notation of einops.
 
-``"h w i o -> o i h w"`` names the leaf's axes and says where they go. ``(h d)`` makes one axis of
-several, ``1`` is a new axis of size one, ``-h`` runs backwards. A pattern works on boxes, so that
-any part of one side is made from the parts of the other that it needs, and from no more.
+``"h w i o -> o i h w"`` names the leaf's axes and gives their new order. ``(h d)`` merges axes,
+``1`` is a new axis of size one, ``-h`` runs backwards. A pattern works on boxes, so that any part
+of either side is made from those parts of the other side that it needs, and no more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from msckpt_jax.boxes import Box
 
 #: A box of the leaf and the box of the parameter that holds the same elements.
 Pair: TypeAlias = tuple[Box, Box]
+#: A box of some axes of the leaf and the range of the parameter's axis that they are merged into.
+_Side: TypeAlias = tuple[Box, tuple[int, int]]
 
 
 class Pattern(NamedTuple):
@@ -28,9 +30,9 @@ class Pattern(NamedTuple):
 
     Attributes:
         text: the notation.
-        groups: for each axis of the parameter the leaf's axes in it, the slowest first.
+        groups: for each axis of the parameter, the leaf's axes in it, the slowest first.
         flipped: the leaf's axes that run backwards in the parameter.
-        negated: the parameter has the other sign.
+        negated: True if the parameter has the opposite sign.
     """
 
     text: str
@@ -49,36 +51,34 @@ class Pattern(NamedTuple):
         return tuple(math.prod(leaf[axis] for axis in group) for group in self.groups)
 
     def forth(self, box: Box, leaf: Sequence[int]) -> Iterator[Pair]:
-        """The parts of ``box`` of a leaf of shape ``leaf`` that are boxes of the parameter."""
+        """Yield the pairs that make up ``box`` of a leaf of shape ``leaf``."""
         turned = self._turn(box, leaf)
         return self._pairs(leaf, [_merged([turned[a] for a in g], [leaf[a] for a in g])
                                   for g in self.groups])  # fmt: skip
 
     def back(self, box: Box, leaf: Sequence[int]) -> Iterator[Pair]:
-        """The parts of ``box`` of the parameter that are boxes of a leaf of shape ``leaf``."""
+        """Yield the pairs that make up ``box`` of the parameter of a leaf of shape ``leaf``."""
         return self._pairs(leaf, [_split(side, [leaf[a] for a in g])
                                   for side, g in zip(box, self.groups, strict=True)])  # fmt: skip
 
     def arrange(self, part: np.ndarray) -> np.ndarray:
-        """The part of the leaf of a :data:`Pair` as it lies in the parameter."""
+        """Rearrange the leaf's side of a :data:`Pair` to the layout of the parameter."""
         turned = self._turned(part)
         order = [axis for group in self.groups for axis in group]
         return turned.transpose(order).reshape(self.shape(part.shape))
 
     def restore(self, part: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        """The part of the parameter of a :data:`Pair` as it lies in the leaf, of ``shape``."""
+        """Rearrange the parameter's side of a :data:`Pair` to the layout of the leaf, ``shape``."""
         order = [axis for group in self.groups for axis in group]
         loose = part.reshape([shape[axis] for axis in order])
         return self._turned(loose.transpose(np.argsort(order)))
 
-    def _pairs(
-        self, leaf: Sequence[int], sides: Sequence[list[tuple[Box, tuple[int, int]]]]
-    ) -> Iterator[Pair]:
+    def _pairs(self, leaf: Sequence[int], sides: Sequence[list[_Side]]) -> Iterator[Pair]:
         for chosen in itertools.product(*sides):
-            found: dict[int, tuple[int, int]] = {}
+            ends: dict[int, tuple[int, int]] = {}
             for group, (ranges, _) in zip(self.groups, chosen, strict=True):
-                found.update(zip(group, ranges, strict=True))
-            box = tuple(found[axis] for axis in range(len(leaf)))
+                ends.update(zip(group, ranges, strict=True))
+            box = tuple(ends[axis] for axis in range(len(leaf)))
             yield self._turn(box, leaf), tuple(side for _, side in chosen)
 
     def _turn(self, box: Box, leaf: Sequence[int]) -> Box:
@@ -92,14 +92,14 @@ class Pattern(NamedTuple):
         return -turned if self.negated else turned
 
 
-def _merged(ranges: Sequence[tuple[int, int]], sizes: Sequence[int]) -> list[tuple[Box, Any]]:
-    """Cut a box of several axes so that each part is contiguous when they are one."""
+def _merged(ranges: Sequence[tuple[int, int]], sizes: Sequence[int]) -> list[_Side]:
+    """Cut a box of several axes so that each part is contiguous when the axes are merged."""
     cut = [axis for axis, n in enumerate(sizes) if ranges[axis] != (0, n)]
     last = cut[-1] if cut else 0
     if not sizes:
         return [((), (0, 1))]
     inner = math.prod(sizes[last + 1 :])
-    out: list[tuple[Box, Any]] = []
+    out: list[_Side] = []
     for index in itertools.product(*(range(a, b) for a, b in ranges[:last])):
         row = 0
         for at, n in zip(index, sizes, strict=False):
@@ -109,8 +109,8 @@ def _merged(ranges: Sequence[tuple[int, int]], sizes: Sequence[int]) -> list[tup
     return out
 
 
-def _split(side: tuple[int, int], sizes: Sequence[int]) -> list[tuple[Box, Any]]:
-    """Cut a range of an axis made of several so that each part is a box of theirs."""
+def _split(side: tuple[int, int], sizes: Sequence[int]) -> list[_Side]:
+    """Cut a range of a merged axis so that each part is a box of the axes in it."""
     start, out = side[0], []
     for box in boxes.of_range(sizes, *side, max(1, side[1] - side[0])):
         stop = start + boxes.size_of(box)
@@ -135,13 +135,13 @@ def parse(text: str) -> Pattern:
 
 @functools.lru_cache(32)
 def identity(ndim: int) -> Pattern:
-    """The leaf as it is."""
+    """The pattern that keeps a leaf's layout."""
     return Pattern("as it is", tuple((axis,) for axis in range(ndim)))
 
 
 @functools.lru_cache(64)
 def general(inputs: int, outputs: int) -> Pattern:
-    """A kernel of a dense layer over several axes: MindSpore has one in- and one out-axis."""
+    """The pattern of a kernel over several axes: MindSpore has a single in- and out-axis."""
     names = [f"i{n}" for n in range(inputs)], [f"o{n}" for n in range(outputs)]
     left, right = map(" ".join, names)
     return parse(f"{left} {right} -> ({right}) ({left})" if inputs else f"{right} -> ({right})")

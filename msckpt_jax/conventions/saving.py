@@ -1,4 +1,4 @@
-"""Records under MindSpore's names and in its layouts, made of the records of the leaves.
+"""Make records under MindSpore's names and in its layouts from the records of the leaves.
 
 Nothing is gathered or transposed as a whole: each shard stays a piece, and a window of the file
 is rearranged when it is written.
@@ -7,7 +7,7 @@ is rearranged when it is written.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -22,6 +22,8 @@ from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.conventions.mapping import Part, Target
 from msckpt_jax.errors import CheckpointError
 
+_Sharding: TypeAlias = jax.sharding.Sharding | records.Spread | None
+
 
 @collector.paused()
 def from_tree(
@@ -30,8 +32,8 @@ def from_tree(
     """A record for each parameter of MindSpore that ``tree`` holds and ``chosen`` wants.
 
     Raises:
-        AmbiguousLeafError, CheckpointError: as :meth:`Convention.targets` and
-            :func:`msckpt_jax.checkpoint.records.from_tree`; leaves of one parameter differ in
+        AmbiguousLeafError, CheckpointError: those of :meth:`Convention.targets` and
+            :func:`msckpt_jax.checkpoint.records.from_tree`, or leaves of a parameter differ in
             dtype.
     """
     values = {leaf.name: leaf.value for leaf in names.named_leaves(tree)}
@@ -45,13 +47,13 @@ def from_tree(
         if chosen(target.name):
             targets.append(target)
     wanted = {part.leaf for target in targets for part in target.parts}
-    found = records.from_tree(tree, wanted.__contains__)
-    by_leaf = dict(zip((name for name in values if name in wanted), found, strict=True))
+    of_leaves = records.from_tree(tree, wanted.__contains__)
+    by_leaf = dict(zip((name for name in values if name in wanted), of_leaves, strict=True))
     return [_record(target, by_leaf) for target in targets]
 
 
 def _derived(target: Target, values: Mapping[str, Any]) -> np.ndarray:
-    """A count of steps, or a hyperparameter to the power of it."""
+    """A count of steps, or a hyperparameter to the power of that count."""
     assert target.derived is not None
     count, base = int(values[target.derived.steps]), target.derived.base
     if base is None:
@@ -63,21 +65,21 @@ def _derived(target: Target, values: Mapping[str, Any]) -> np.ndarray:
 def _record(target: Target, by_leaf: Mapping[str, Record]) -> Record:
     if target.constant is not None:
         return records.of_value(target.name, target.constant)
-    found = [by_leaf[part.leaf] for part in target.parts]
-    first, part = found[0], target.parts[0]
-    if len(found) == 1 and part.written and part.pattern.is_identity:
+    leaves = [by_leaf[part.leaf] for part in target.parts]
+    first, part = leaves[0], target.parts[0]
+    if len(leaves) == 1 and part.written and part.pattern.is_identity:
         return first._replace(tag=target.name + first.tag.removeprefix(part.leaf))  # a key's @
-    if len({record.type for record in found}) > 1:
+    if len({record.type for record in leaves}) > 1:
         raise CheckpointError(
             "the leaves that make one parameter have different dtypes", name=target.name,
-            found=", ".join(f"{r.tag} {r.type}" for r in found),
+            found=", ".join(f"{r.tag} {r.type}" for r in leaves),
         )  # fmt: skip
     pieces: list[boxes.Piece] = []
-    for record, part in zip(found, target.parts, strict=True):
+    for record, part in zip(leaves, target.parts, strict=True):
         pieces += _pieces(record, part)
     content = Tensor(target.shape, _stored(first), tuple(pieces))
-    frozen = all(record.frozen for record in found)
-    sharding = _joined(target, found)
+    frozen = all(record.frozen for record in leaves)
+    sharding = _joined(target, leaves)
     return Record(target.name, first.type, target.shape, content, frozen, sharding)
 
 
@@ -87,7 +89,7 @@ def _stored(record: Record) -> np.dtype:
 
 
 def _pieces(record: Record, part: Part) -> list[boxes.Piece]:
-    """The pieces of a leaf where they lie in the parameter."""
+    """The pieces of a leaf at their places in the parameter."""
     content = record.content
     assert not isinstance(content, bytes)  # strings have no layer
     if not part.written:
@@ -101,11 +103,9 @@ def _pieces(record: Record, part: Part) -> list[boxes.Piece]:
     return sources.shifted(own, part.start) if part.start else list(own)
 
 
-def _joined(
-    target: Target, found: Sequence[Record]
-) -> jax.sharding.Sharding | records.Spread | None:
-    """The sharding of the parameter; of many processes, where none fits, which boxes each has."""
-    ways = [_arranged(r.sharding, part) for r, part in zip(found, target.parts, strict=True)]
+def _joined(target: Target, leaves: Sequence[Record]) -> _Sharding:
+    """The sharding of the parameter; where none fits many processes, the boxes that each holds."""
+    ways = [_arranged(r.sharding, part) for r, part in zip(leaves, target.parts, strict=True)]
     first = ways[0]
     if len(ways) == 1 and first is not None:
         return first
@@ -113,26 +113,27 @@ def _joined(
         rows_together = not first.spec or first.spec[0] is None  # the parts follow on axis 0
         if rows_together:
             return first
-    shardings = [record.sharding for record in found]
+    shardings = [record.sharding for record in leaves]
     if all(sharding is None or sharding.is_fully_addressable for sharding in shardings):
         return None
     pairs = zip(shardings, target.parts, strict=True)
     return records.Spread(tuple(dict.fromkeys(held for s, p in pairs for held in _held(s, p))))
 
 
-def _held(sharding: Any, part: Part) -> Iterator[tuple[boxes.Box, int]]:
-    """The boxes of the parameter that a part is, and the processes that hold them."""
+def _held(sharding: _Sharding, part: Part) -> Iterator[tuple[boxes.Box, int]]:
+    """Yield the boxes of the parameter that a part makes, and the processes that hold them."""
     if sharding is None:
         everywhere = range(jax.process_count())
         held = [(boxes.whole(part.shape), process) for process in everywhere]
     else:
+        assert not isinstance(sharding, records.Spread)  # a leaf has none
         held = records.placed(sharding, part.shape)
     for box, process in held:
         for _, theirs in part.pattern.forth(box, part.shape):
             yield sources.down(theirs, part.start), process
 
 
-def _arranged(sharding: Any, part: Part) -> jax.sharding.Sharding | None:
+def _arranged(sharding: _Sharding, part: Part) -> _Sharding:
     if not isinstance(sharding, NamedSharding):
         return sharding if part.pattern.is_identity else None
     spec = (*sharding.spec, *(None,) * (len(part.shape) - len(sharding.spec)))

@@ -1,6 +1,6 @@
-"""Which layer a group of leaves is when there is no module to ask: by names and shapes.
+"""Guess the layer of a group of leaves by names and shapes, when there is no module to ask.
 
-Only what names and shapes decide is decided; all other readings are given back.
+Where names and shapes do not decide, all possible readings are returned.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import TypeAlias
 from msckpt_jax.conventions.layers import CLASSES, Layer
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
-#: A leaf's name in its layer, and what it could be.
+#: A leaf's name in its layer, and the ways in which it can be read.
 Readings: TypeAlias = tuple[str, list[str]]
 
-_AUTOMATIC = re.compile(r"([A-Za-z]+)_\d+")  # linen names modules so: Conv_0
+_AUTOMATIC = re.compile(r"([A-Za-z]+)_\d+")  # a name that linen gives, such as Conv_0
 _GATES = {"LSTM": ("ii", "hi", "ig", "hg", "io", "ho"), "GRU": ("ir", "iz", "in", "hr", "hz", "hn")}
 _ATTENTION = ("query", "key", "value", "out")
 _CONV = "the kernel of a Conv, (*window, in, out)"
@@ -29,8 +29,8 @@ _OUT_IN = "a matrix of your own, which keeps its layout"
 def guess(name: str, leaves: Shapes, of_flax: bool) -> Layer | Readings | None:
     """The layer called ``name`` that has ``leaves`` (names relative to it, with shapes).
 
-    ``of_flax`` says that the leaves come from Flax, where only a dense layer has a matrix called
-    ``kernel``. None: nothing that is known.
+    ``of_flax``: the leaves come from Flax, where only a dense layer has a matrix called ``kernel``.
+    None: the layer is unknown.
     """
     for kind, gates in _GATES.items():
         if all(f"{gate}.kernel" in leaves for gate in gates):

@@ -1,4 +1,4 @@
-"""Sources of pieces that are rearranged while they are read: no array is transposed as a whole."""
+"""Sources of pieces that are rearranged while they are read; no array is transposed as a whole."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def arrange(pieces: Sequence[Piece], pattern: Pattern, leaf: tuple[int, ...]) ->
 
 
 def shifted(pieces: Sequence[Piece], rows: int) -> list[Piece]:
-    """The pieces ``rows`` further down axis 0."""
+    """The pieces, moved by ``rows`` down axis 0."""
     return [(down(box, rows), source) for box, source in pieces]
 
 
 def down(box: Box, rows: int) -> Box:
-    """A box ``rows`` further down axis 0."""
+    """The box, moved by ``rows`` down axis 0."""
     return ((box[0][0] + rows, box[0][1] + rows), *box[1:]) if rows else box
 
 
 class Place(NamedTuple):
-    """Where a leaf lies in a stored parameter: from row ``start`` on, as ``pattern`` says."""
+    """The place of a leaf in a stored parameter: from row ``start`` on, laid out by ``pattern``."""
 
     pieces: Sequence[Piece]
     pattern: Pattern
@@ -60,23 +60,23 @@ class Place(NamedTuple):
 
 
 class Restored:
-    """A leaf read from the parameters that hold it; several are added up."""
+    """A leaf that is read from the parameters that hold it; several parameters are added up."""
 
     def __init__(self, places: Sequence[Place], leaf: tuple[int, ...], dtype: np.dtype):
         self.places, self.leaf, self.dtype = places, leaf, dtype
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
         box = _absolute(index, boxes.whole(self.leaf))
-        first, *others = self.places
+        first, *added = self.places
         out = self._read(first, box)
-        for place in others:
+        for place in added:
             more = self._read(place, box)
             if more.any():  # -0.0 + 0.0 would change the sign
                 out = (out + more).astype(self.dtype)
         return out
 
     def windows(self, box: Box, limit: int) -> Iterator[Box]:
-        """``box`` in parts of at most ``limit`` elements, cut along the rows of the file."""
+        """Yield ``box`` in parts of at most ``limit`` elements, cut along the rows of the file."""
         how = self.places[0].pattern
         for _, theirs in how.forth(box, self.leaf):
             shape = boxes.shape_of(theirs)

@@ -1,4 +1,4 @@
-"""Copy a transposed view: in tiles that stay in the cache, several times faster than NumPy."""
+"""Copy a transposed view in tiles that stay in the cache, several times faster than NumPy."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 #: Two tiles of 64 x 64 elements of 4 bytes are the 32 KiB of a first-level cache.
 _SIDE = 64
-#: Below, an axis is too short to run along.
+#: The least size of an axis that is worth running along.
 _LONG = 16
 
 
 def copy(out: np.ndarray, view: np.ndarray) -> None:
-    """``out[...] = view`` for arrays of one shape."""
+    """Do ``out[...] = view`` for arrays of equal shape."""
     long = [axis for axis, n in enumerate(view.shape) if n >= _LONG]
     if len(long) < 2:
         out[...] = view
