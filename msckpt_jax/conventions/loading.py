@@ -89,7 +89,8 @@ class Translated(Mapping[str, Any]):
         expected = base ** int(np.asarray(self.parameters[step]).reshape(()))
         if not math.isclose(power, expected, rel_tol=1e-3, abs_tol=1e-30):
             raise CheckpointError(
-                f"it is no power of {base}: pass Convention(hyperparameters={{'b1': ...}}), or b2",
+                f"the parameter is no power of {base}: "
+                "pass Convention(hyperparameters={'b1': ...}), or b2",
                 name=target.name, file=stored.file_of(self.parameters),
                 expected=expected, found=power,
             )  # fmt: skip

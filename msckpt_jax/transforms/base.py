@@ -1,4 +1,4 @@
-"""What all transforms share: calls, Grain's ``map``, parameters as MindSpore writes them."""
+"""The base of all transforms: calls, Grain's ``map``, parameters as MindSpore writes them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ else:
 
 
 class MapNode(NamedTuple):
-    """One ``map`` of a MindSpore data set: operations on a column, and the result's column."""
+    """A ``map`` of a MindSpore data set: operations on a column, and the result's column."""
 
     operations: tuple[Transform, ...]
     input_column: str = "image"
@@ -34,7 +34,7 @@ class MapNode(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A transform or pipeline that mapped ``source`` to ``result``, and in which thread."""
+    """A transform or pipeline that mapped ``source`` to ``result``, and the thread that ran it."""
 
     mapped: Mapped
     source: Any
@@ -42,7 +42,7 @@ class Step(NamedTuple):
     thread: int
 
 
-#: Who is told of each element that is mapped; empty except while a data set is exported.
+#: Functions that are told of each element that is mapped; none except while a data set is exported.
 observers: list[Callable[[Step], None]] = []
 
 
@@ -95,7 +95,7 @@ class Transform(Mapped):
 
     #: MindSpore's name of the operator in a MindIR.
     operator: ClassVar[str]
-    #: Whether MindSpore writes a ``device_target``.
+    #: True if MindSpore writes a ``device_target``.
     has_device: ClassVar[bool] = False
 
     def apply(self, image: np.ndarray) -> np.ndarray:
@@ -105,7 +105,7 @@ class Transform(Mapped):
         """The transformed image.
 
         Args:
-            image: a NumPy array, or a PIL image, which is taken as one.
+            image: a NumPy array, or a PIL image, which is taken as an array.
         """
         return self.apply(np.asarray(image))
 
@@ -115,16 +115,16 @@ class Transform(Mapped):
 
     def params(self) -> dict[str, Any] | None:
         """The parameters in MindSpore's order (sorted) and form; None if there are none."""
-        found = {"device_target": "CPU"} if self.has_device else {}
-        found |= {name: _written(value) for name, value in vars(self).items()}
-        return dict(sorted(found.items())) or None
+        params = {"device_target": "CPU"} if self.has_device else {}
+        params |= {name: _written(value) for name, value in vars(self).items()}
+        return dict(sorted(params.items())) or None
 
     @classmethod
     def of_params(cls, params: dict[str, Any] | None) -> Self:
         """The transform that has these parameters.
 
         Raises:
-            TypeError, ValueError, IndexError: a constructor would refuse them.
+            TypeError, ValueError, IndexError: a constructor would refuse the parameters.
         """
         given = {k: v for k, v in (params or {}).items() if k != "device_target"}
         return cls(**{name: _READ.get(name, _same)(value) for name, value in given.items()})
@@ -132,8 +132,8 @@ class Transform(Mapped):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
 
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and vars(self) == vars(other)
+    def __eq__(self, value: object) -> bool:
+        return type(self) is type(value) and vars(self) == vars(value)
 
     def __hash__(self) -> int:
         return hash((type(self), *vars(self).values()))
@@ -173,7 +173,7 @@ def check_rank(image: np.ndarray, name: str) -> None:
         raise TransformError(f"{name}: expected <H, W> or <H, W, C>, found {image.shape}")
 
 
-#: What OpenCV's arrays hold; MindSpore's operators on them refuse all other dtypes.
+#: The dtypes of OpenCV's arrays; MindSpore's operators on these refuse all others.
 _OPENCV = {np.dtype(t) for t in ("?", "i1", "u1", "i2", "u2", "i4", "f2", "f4", "f8")}
 
 

@@ -22,7 +22,7 @@ _DTYPES = (
 
 
 def kind(value: Any, types: tuple[type, ...], name: str) -> None:
-    """As everywhere in MindSpore, a bool is no int."""
+    """Refuse a value of another type; as everywhere in MindSpore, a bool is no int."""
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
         expected = " or ".join(t.__name__ for t in types)
         raise TypeError(f"{name} is {value!r}: expected {expected}, found {type(value).__name__}")
@@ -48,7 +48,7 @@ def pair(value: Any, low: int, high: int, name: str) -> tuple[int, int]:
 
 
 def crop_size(size: Any) -> tuple[int, int]:
-    """(height, width) of a crop; an int is a square."""
+    """The (height, width) of a crop; an int means a square."""
     if isinstance(size, list | tuple):
         return pair(size, 1, _MOST, "size")
     edge = whole(size, 1, _MOST, "size")
@@ -67,7 +67,7 @@ def coordinates(value: Any) -> tuple[int, int]:
 
 
 def padding(value: Any) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of one number, of (left and right, top and bottom), or of four."""
+    """The padding (left, top, right, bottom); two ints are (left and right, top and bottom)."""
     if not isinstance(value, list | tuple):
         side = whole(value, 0, _INT32, "padding")
         return side, side, side, side
@@ -88,7 +88,7 @@ def fill_value(value: Any) -> tuple[int, int, int]:
 
 
 def mean_and_std(mean: Any, std: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Both rounded to float32, in which MindSpore computes and writes them."""
+    """Mean and std, rounded to float32, in which MindSpore computes and writes them."""
     for name, values in (("mean", mean), ("std", std)):
         kind(values, (list, tuple), name)
         for index, value in enumerate(values):
@@ -119,12 +119,12 @@ def rate(value: Any, name: str) -> float:
 def dtype(value: Any, name: str) -> str:
     """The name of a NumPy dtype that MindSpore's data pipeline has."""
     try:
-        found = None if value is None else np.dtype(value).name
+        known = None if value is None else np.dtype(value).name
     except TypeError:
-        found = None
-    if found not in _DTYPES:
+        known = None
+    if known not in _DTYPES:
         raise TypeError(f"{name} is {value!r}: expected one of {', '.join(_DTYPES)}")
-    return found
+    return known
 
 
 def _rounded(values: Sequence[numbers.Real | float]) -> tuple[float, ...]:

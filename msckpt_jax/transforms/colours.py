@@ -1,4 +1,4 @@
-"""Encoded bytes to pixels, and pixels of one colour space to another."""
+"""Transforms of encoded bytes to pixels, and of pixels to another colour space."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from msckpt_jax.errors import TransformError
 from msckpt_jax.transforms import base, checks, opencv
 from msckpt_jax.transforms.modes import ConvertMode
 
-# OpenCV's flags of imdecode
+# OpenCV's flags of imdecode.
 _COLOUR, _IGNORE_ORIENTATION = 1, 128
 _JPEG = b"\xff\xd8\xff"
 _OTHERS = (b"\x89PNG", b"BM", b"II*\0", b"MM\0*")  # PNG, BMP, TIFF of either byte order
 
 
 class Decode(base.Transform):
-    """Encoded JPEG, PNG, BMP or TIFF bytes to uint8 of shape [H, W, 3] in RGB.
+    """Decode JPEG, PNG, BMP or TIFF bytes to uint8 of shape [H, W, 3] in RGB.
 
     As in MindSpore, the orientation of EXIF is ignored, alpha dropped, grey made RGB and 16 bits
     made 8. ``to_pil=True`` is refused: MindSpore's export writes it as Python code.
@@ -43,15 +43,15 @@ class Decode(base.Transform):
         """The decoded image.
 
         Args:
-            image: bytes, or the same as uint8 of shape [N].
+            image: the encoded bytes, or an array of them: uint8 of shape [N].
         """
         if isinstance(image, bytes | bytearray | memoryview):
             image = np.frombuffer(image, np.uint8)
         if not isinstance(image, np.ndarray):
             raise TypeError(f"Decode takes bytes or a NumPy array, found {type(image).__name__}")
         if image.ndim != 1 or image.dtype != np.uint8:
-            found = f"{image.dtype} of shape {image.shape}"
-            raise TypeError(f"Decode takes encoded bytes, uint8 of shape [N], found {found}")
+            given = f"{image.dtype} of shape {image.shape}"
+            raise TypeError(f"Decode takes encoded bytes, uint8 of shape [N], found {given}")
         return self.apply(image)
 
     def apply(self, image: np.ndarray) -> np.ndarray:
@@ -60,10 +60,10 @@ class Decode(base.Transform):
             return _jpeg(image.tobytes())
         if not head.startswith(_OTHERS):
             raise TransformError("Decode: expected a JPEG, PNG, BMP or TIFF, found other bytes")
-        found: Any = opencv.call("Decode", "imdecode", image, _COLOUR | _IGNORE_ORIENTATION)
-        if found is None:
+        decoded: Any = opencv.call("Decode", "imdecode", image, _COLOUR | _IGNORE_ORIENTATION)
+        if decoded is None:
             raise TransformError(f"Decode: the image of {image.size} bytes is broken or cut short")
-        return np.ascontiguousarray(found[..., ::-1])
+        return np.ascontiguousarray(decoded[..., ::-1])
 
 
 def _jpeg(data: bytes) -> np.ndarray:
@@ -79,7 +79,7 @@ def _jpeg(data: bytes) -> np.ndarray:
 
 
 class ConvertColor(base.Transform):
-    """[H, W] or [H, W, C] of uint8, uint16 or float32 in another order or number of channels."""
+    """Convert [H, W] or [H, W, C] of uint8, uint16 or float32 to another colour space."""
 
     operator = "ConvertColor"
     has_device = True

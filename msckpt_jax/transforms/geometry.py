@@ -10,21 +10,21 @@ from msckpt_jax.errors import TransformError
 from msckpt_jax.transforms import base, checks, opencv
 from msckpt_jax.transforms.modes import Border, Inter
 
-# OpenCV's numbers of the interpolations
+# OpenCV's numbers of the interpolations.
 _INTERPOLATION = {Inter.NEAREST: 0, Inter.LINEAR: 1, Inter.CUBIC: 2, Inter.AREA: 3}
 _MOST_ENLARGED = 1000  # MindSpore's limit
 
 
 class Resize(base.Transform):
-    """[H, W] or [..., H, W, C] to another height and width, as OpenCV's ``resize``.
+    """Resize [H, W] or [..., H, W, C] to another height and width, as OpenCV's ``resize`` does.
 
     Args:
-        size: (height, width), or the length of the shorter edge at the same ratio.
+        size: (height, width), or the length of the shorter edge, with the ratio kept.
         interpolation: ``ANTIALIAS`` is refused: MindSpore has it for PIL images only.
             ``PILCUBIC`` takes uint8 with three channels.
 
     Raises:
-        TransformError: a dtype that MindSpore's operator does not take, or an edge more than 1000
+        TransformError: MindSpore's operator does not take the dtype, or an edge is more than 1000
             times the image's.
     """
 
@@ -61,7 +61,7 @@ class Resize(base.Transform):
             raise TransformError(f"Resize: the image is empty: height {height}, width {width}")
         size = self.size
         if isinstance(size, int):
-            # MindSpore computes the longer edge in float32, ratio first, and cuts it off.
+            # MindSpore computes the longer edge in float32, the ratio first, and truncates it.
             short, wanted = np.float32(min(height, width)), np.float32(size)
             longer = int(np.float32(max(height, width)) / short * wanted)
             size = (longer, size) if width < height else (size, longer)
@@ -82,17 +82,17 @@ class Resize(base.Transform):
 
 def _pilcubic(image: np.ndarray, height: int, width: int) -> np.ndarray:
     if image.dtype != np.uint8 or image.shape[2:] != (3,):
-        found = f"{image.dtype} of shape {image.shape}"
-        raise TransformError(f"Resize: PILCUBIC takes uint8 of shape [H, W, 3], found {found}")
+        given = f"{image.dtype} of shape {image.shape}"
+        raise TransformError(f"Resize: PILCUBIC takes uint8 of shape [H, W, 3], found {given}")
     from PIL import Image
 
-    # Two calls: rows first, as MindSpore; in one, Pillow chooses the order.
+    # Two calls, rows first, as in MindSpore; in a single call, Pillow chooses the order.
     rows = Image.fromarray(image).resize((width, image.shape[0]), Image.Resampling.BICUBIC)
     return np.asarray(rows.resize((width, height), Image.Resampling.BICUBIC))
 
 
 class Crop(base.Transform):
-    """[H, W] or [H, W, C] to the box of ``size`` at ``coordinates``, (top, left)."""
+    """Crop [H, W] or [H, W, C] to the box of ``size`` at ``coordinates``, (top, left)."""
 
     operator = "Crop"
     has_device = True
@@ -102,7 +102,7 @@ class Crop(base.Transform):
         self.size = checks.crop_size(size)
 
     def params(self) -> dict[str, Any]:
-        # The file has (left, top), the constructor (top, left), as MindSpore's own in Python.
+        # The file has (left, top); the constructor has (top, left), like MindSpore's in Python.
         coordinates = list(self.coordinates[::-1])
         return {"coordinates": coordinates, "device_target": "CPU", "size": list(self.size)}
 
@@ -122,7 +122,7 @@ class Crop(base.Transform):
 
 
 class CenterCrop(base.Transform):
-    """[H, W] or [..., H, W, C] to the box of ``size`` in its centre, padded with 0 if smaller.
+    """Crop [H, W] or [..., H, W, C] to the box of ``size`` in the centre, padded with 0 if smaller.
 
     Raises:
         TransformError: the padding would be 3 times the image or more, as in MindSpore, or the
@@ -161,12 +161,13 @@ _NUMPY_MODE: dict[Border, Literal["edge", "reflect", "symmetric"]] = {
 
 
 class Pad(base.Transform):
-    """[H, W] or [H, W, C] with 1 or 3 channels, and pixels added on each side.
+    """Add pixels on each side of [H, W], or of [H, W, C] with 1 or 3 channels.
 
     Args:
-        padding: all sides, (left and right, top and bottom), or (left, top, right, bottom).
-        fill_value: of the border, or of each of its three channels, where it is ``CONSTANT``.
-        padding_mode: what the border is made of.
+        padding: the width of all sides, of (left and right, top and bottom), or of (left, top,
+            right, bottom).
+        fill_value: the value of a ``CONSTANT`` border, or of each of its three channels.
+        padding_mode: the content of the border.
     """
 
     operator = "Pad"
@@ -205,7 +206,7 @@ class Pad(base.Transform):
 
 
 class HorizontalFlip(base.Transform):
-    """[H, W] or [..., H, W, C], left to right."""
+    """Flip [H, W] or [..., H, W, C] left to right."""
 
     operator = "HorizontalFlip"
     has_device = True
@@ -217,7 +218,7 @@ class HorizontalFlip(base.Transform):
 
 
 class HWC2CHW(base.Transform):
-    """[H, W, C] to [C, H, W]; [H, W] stays."""
+    """Transpose [H, W, C] to [C, H, W]; [H, W] stays."""
 
     operator = "HwcToChw"
 

@@ -6,7 +6,7 @@ import enum
 
 
 class Inter(enum.IntEnum):
-    """Interpolation. The values are those of ``mindspore.dataset.vision.Inter``."""
+    """An interpolation. The values are those of ``mindspore.dataset.vision.Inter``."""
 
     NEAREST = 0
     ANTIALIAS = 1
@@ -29,7 +29,7 @@ _INTER_WRITTEN = (Inter.LINEAR, Inter.NEAREST, Inter.CUBIC, Inter.AREA, Inter.PI
 
 
 class Border(enum.StrEnum):
-    """Padding. The values are those of ``mindspore.dataset.vision.Border``."""
+    """A kind of border. The values are those of ``mindspore.dataset.vision.Border``."""
 
     CONSTANT = "constant"
     EDGE = "edge"
@@ -47,7 +47,7 @@ class Border(enum.StrEnum):
 
 
 class ConvertMode(enum.IntEnum):
-    """Colour conversion. The values are MindSpore's, which are OpenCV's, too."""
+    """A conversion of colours. The values are MindSpore's, which are OpenCV's, too."""
 
     COLOR_BGR2BGRA = COLOR_RGB2RGBA = 0
     COLOR_BGRA2BGR = COLOR_RGBA2RGB = 1

@@ -1,4 +1,4 @@
-"""OpenCV, made to give the numbers of MindSpore's build of it.
+"""Call OpenCV so that it gives the numbers of MindSpore's build of it.
 
 MindSpore 2.10.0 contains OpenCV 4.11 without Intel's IPP, whose cubic interpolation differs by 1
 in 4 % of the pixels; without IPP, ``opencv-python-headless`` 4.11 to 5.0 give MindSpore's bits.
@@ -16,7 +16,7 @@ from msckpt_jax.errors import TransformError
 
 
 def call(name: str, function: str, image: np.ndarray, *args: Any, **kwargs: Any) -> np.ndarray:
-    """``cv2.<function>(image, ...)``; bools travel as bytes. ``name`` is for the error."""
+    """Call ``cv2.<function>(image, ...)``; bools travel as bytes. ``name`` is for the error."""
     try:
         import cv2
     except ImportError:
@@ -25,11 +25,11 @@ def call(name: str, function: str, image: np.ndarray, *args: Any, **kwargs: Any)
     source = image.view(np.uint8) if image.dtype == bool else image
     try:
         with _without_ipp(cv2.ipp):
-            found = run(np.ascontiguousarray(source), *args, **kwargs)
+            result = run(np.ascontiguousarray(source), *args, **kwargs)
     except cv2.error as error:
         problem = f"{name}: OpenCV cannot do this for {image.dtype} of shape {image.shape}"
         raise TransformError(f"{problem}: {str(error).strip()}") from None
-    return found.view(bool) if image.dtype == bool else found
+    return result.view(bool) if image.dtype == bool else result
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Transforms one after the other, on a column."""
+"""Transforms in a row, on a column."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from msckpt_jax.transforms.base import MapNode, Mapped, Transform
 
 
 class Pipeline(Mapped):
-    """Transforms one after the other: MindSpore's ``dataset.map(operations, input_columns)``.
+    """Transforms in a row: MindSpore's ``dataset.map(operations, input_columns)``.
 
-    A callable on one image, and a ``grain.transforms.Map``: ``dataset.map(pipeline)``.
+    A callable on an image, and a ``grain.transforms.Map``: ``dataset.map(pipeline)``.
 
     Args:
         operations: transforms, in the order in which they run.
-        input_columns: the column that they run on, or a list of this one.
-        output_columns: the column of the result, if it is to be another one.
+        input_columns: the column that they run on, or a list of this column.
+        output_columns: the column of the result, if it differs.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Pipeline(Mapped):
 
     @classmethod
     def of_nodes(cls, nodes: Iterable[MapNode]) -> Self:
-        """Several maps, of one column or of several."""
+        """The pipeline of several maps, of the same column or of several columns."""
         made = cls.__new__(cls)
         made._nodes = tuple(nodes)
         return made
@@ -53,7 +53,7 @@ class Pipeline(Mapped):
         """The image after all maps of the column "image".
 
         Args:
-            image: what the first transform takes: bytes for ``Decode``, else an array.
+            image: the input of the first transform: bytes for ``Decode``, else an array.
         """
         return self._run_on_image(image)
 

@@ -5,26 +5,27 @@ The arithmetic was found by comparing bits with MindSpore 2.10.0.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from msckpt_jax.errors import TransformError
 from msckpt_jax.transforms import base, checks
 
 
 class Normalize(base.Transform):
-    """``(image - mean) / std`` per channel, as float32.
+    """Compute ``(image - mean) / std`` per channel, as float32.
 
     Args:
-        mean, std: a value for each channel, or one for all; in [0, 255], std above 0.
-        is_hwc: whether the image is [..., H, W, C] or [H, W]; otherwise it is [..., C, H, W].
+        mean, std: a value for each channel, or one value for all; in [0, 255], std above 0.
+        is_hwc: True if the image is [..., H, W, C] or [H, W]; otherwise it is [..., C, H, W].
     """
 
     operator = "Normalize"
     has_device = True
 
-    def __init__(self, mean: Any, std: Any, is_hwc: bool = True):
+    def __init__(self, mean: Sequence[float], std: Sequence[float], is_hwc: bool = True):
         self.mean, self.std = checks.mean_and_std(mean, std)
         checks.kind(is_hwc, (bool,), "is_hwc")
         self.is_hwc = is_hwc
@@ -46,35 +47,41 @@ def _normalised(
             f"{channels} channels"
         )
     centre, width = np.array(mean, np.float32), np.array(std, np.float32)
-    found = image.astype(np.float32, order="C")
+    values = image.astype(np.float32, order="C")
     if not is_hwc and image.ndim > 2:
-        planes = found
+        planes = values
         centre, width = centre[:, None, None], width[:, None, None]
     else:  # whole rows at a time: NumPy is slow where the last axis is short
         length = image.shape[-1] if image.ndim == 2 else image.shape[-2] * channels
-        planes = found.reshape(found.size // max(length, 1), length)
+        planes = values.reshape(values.size // max(length, 1), length)
         centre, width = (np.resize(v, length) for v in (centre, width))
     with np.errstate(all="ignore"):
         planes -= centre
         planes /= width
-    return found
+    return values
 
 
 class NormalizePad(base.Transform):
-    """``Normalize``, and one more channel of zeros.
+    """Compute ``Normalize``, and add a channel of zeros.
 
     The zeros are the end of the result's memory, as MindSpore 2.10.0 writes them: the last channel
     of [C, H, W], but not of [H, W, C].
 
     Args:
-        mean, std: a value for each channel, or one for all; in [0, 255], std above 0.
-        dtype: "float32" or "float16", of the result.
-        is_hwc: whether the image is [H, W, C] or [H, W]; otherwise it is [C, H, W].
+        mean, std: a value for each channel, or one value for all; in [0, 255], std above 0.
+        dtype: the dtype of the result, "float32" or "float16".
+        is_hwc: True if the image is [H, W, C] or [H, W]; otherwise it is [C, H, W].
     """
 
     operator = "NormalizePad"
 
-    def __init__(self, mean: Any, std: Any, dtype: str = "float32", is_hwc: bool = True):
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        dtype: str = "float32",
+        is_hwc: bool = True,
+    ):
         self.mean, self.std = checks.mean_and_std(mean, std)
         checks.kind(dtype, (str,), "dtype")
         if dtype not in ("float32", "float16"):
@@ -89,17 +96,17 @@ class NormalizePad(base.Transform):
             if not self.is_hwc:
                 raise TransformError(f"NormalizePad: expected <C, H, W>, found {image.shape}")
             image = image[..., None]
-        found = _normalised(image, self.mean, self.std, self.is_hwc, "NormalizePad")
-        shape = list(found.shape)
+        values = _normalised(image, self.mean, self.std, self.is_hwc, "NormalizePad")
+        shape = list(values.shape)
         shape[-1 if self.is_hwc else 0] += 1
         padded = np.zeros(shape, self.dtype)
         with np.errstate(all="ignore"):
-            padded.reshape(-1)[: found.size] = found.reshape(-1)
+            padded.reshape(-1)[: values.size] = values.reshape(-1)
         return padded
 
 
 class Rescale(base.Transform):
-    """``image * rescale + shift`` as float32, rounded once."""
+    """Compute ``image * rescale + shift`` as float32, rounded once."""
 
     operator = "Rescale"
 
@@ -113,8 +120,8 @@ class Rescale(base.Transform):
 
 
 def _scaled(image: np.ndarray, scale: float, shift: float) -> np.ndarray:
-    # OpenCV's fused multiply-add, rounded once: in float64 for float64, else in float32, whose
-    # products are exact in float64.
+    # This is OpenCV's fused multiply-add, rounded once: in float64 for float64, else in float32,
+    # whose products are exact in float64.
     double = image.dtype == np.float64
     wide = np.longdouble if double else np.float64
     with np.errstate(all="ignore"):
@@ -126,15 +133,15 @@ _OF_255 = float(np.float32(1 / 255))
 
 
 class ToTensor(base.Transform):
-    """[H, W, C] or [H, W] of 0 to 255, to [C, H, W] of 0 to 1.
+    """Scale [H, W, C] or [H, W] of 0 to 255 to [C, H, W] of 0 to 1.
 
     Args:
-        output_type: NumPy dtype of the result.
+        output_type: the NumPy dtype of the result.
     """
 
     operator = "ToTensor"
 
-    def __init__(self, output_type: Any = np.float32):
+    def __init__(self, output_type: DTypeLike = np.float32):
         self.output_type = checks.dtype(output_type, "output_type")
 
     def apply(self, image: np.ndarray) -> np.ndarray:
@@ -146,11 +153,11 @@ class ToTensor(base.Transform):
 
 
 class TypeCast(base.Transform):
-    """Any array, cast to ``data_type``, a NumPy dtype."""
+    """Cast any array to ``data_type``, a NumPy dtype."""
 
     operator = "TypeCast"
 
-    def __init__(self, data_type: Any):
+    def __init__(self, data_type: DTypeLike):
         self.data_type = checks.dtype(data_type, "data_type")
 
     def apply(self, image: np.ndarray) -> np.ndarray:
@@ -159,12 +166,12 @@ class TypeCast(base.Transform):
 
 
 class OneHot(base.Transform):
-    """Labels of shape [] or [N] of an integer dtype, to [num_classes] or [N, num_classes].
+    """Encode integer labels of shape [] or [N] as [num_classes] or [N, num_classes].
 
     Args:
-        num_classes: how many classes there are.
-        smoothing_rate: what is taken from the class and given to all; the result is float64 then,
-            otherwise it has the labels' dtype.
+        num_classes: the number of classes.
+        smoothing_rate: the share that is taken from the class and given to all; with a rate, the
+            result is float64, otherwise it has the labels' dtype.
     """
 
     operator = "OneHot"
@@ -175,13 +182,13 @@ class OneHot(base.Transform):
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         if image.dtype.kind not in "iu" or image.ndim > 1:
-            found = f"{image.dtype} of shape {image.shape}"
-            raise TransformError(f"OneHot: expected integers of shape [] or [N], found {found}")
+            given = f"{image.dtype} of shape {image.shape}"
+            raise TransformError(f"OneHot: expected integers of shape [] or [N], found {given}")
         labels = image.reshape(-1)
         if labels.size and not 0 <= labels.min() <= labels.max() < self.num_classes:
-            found = f"{labels.min()} to {labels.max()}"
+            given = f"{labels.min()} to {labels.max()}"
             raise TransformError(
-                f"OneHot: expected labels from 0 to {self.num_classes - 1}, found {found}"
+                f"OneHot: expected labels from 0 to {self.num_classes - 1}, found {given}"
             )
         if self.smoothing_rate and labels.size > 1:
             raise TransformError(
@@ -190,6 +197,6 @@ class OneHot(base.Transform):
             )
         off = self.smoothing_rate / self.num_classes
         kind = np.dtype(np.float64) if self.smoothing_rate else image.dtype
-        found = np.full((labels.size, self.num_classes), off, kind)
-        found[np.arange(labels.size), labels] = 1 - self.smoothing_rate + off
-        return found[0] if labels.size == 1 else found  # of [1] too, as in MindSpore
+        hot = np.full((labels.size, self.num_classes), off, kind)
+        hot[np.arange(labels.size), labels] = 1 - self.smoothing_rate + off
+        return hot[0] if labels.size == 1 else hot  # also for labels of shape [1], as in MindSpore
