@@ -1,1 +1,1 @@
-"""Networks in Flax nnx whose parameters MindSpore's own CheckPoints fit."""
+"""Networks in Flax nnx that MindSpore's own CheckPoints fit."""

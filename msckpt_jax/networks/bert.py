@@ -1,7 +1,7 @@
 """BERT, named as in MindSpore's model zoo (``official/nlp/Bert``, BertModel).
 
-A CheckPoint of pre-training holds these names behind ``bert.bert.``, one of fine-tuning behind
-``bert.bert.`` or ``bert.``; ``load_param_into_net`` removes such a prefix.
+A CheckPoint of pre-training holds these names behind ``bert.bert.``, a CheckPoint of fine-tuning
+behind ``bert.bert.`` or ``bert.``; ``load_param_into_net`` removes such a prefix.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
-# MindSpore's nn.LayerNorm; Flax has 1e-6.
+# The epsilon of MindSpore's nn.LayerNorm; Flax has 1e-6.
 _EPSILON = 1e-7
-#: Added to the scores of what the mask hides.
+#: The term that is added to the scores of masked positions.
 _HIDDEN = -10000.0
 
 
 class Attention(nnx.Module):
-    """Query, key and value, and the attention between them; no output layer."""
+    """Query, key and value, and the attention between them, without an output layer."""
 
-    def __init__(self, width: int, heads: int, dropout: float, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(
+        self, width: int, heads: int, dropout: float, *, dtype: DTypeLike | None, rngs: nnx.Rngs
+    ):
         dense = functools.partial(nnx.Linear, width, width, dtype=dtype, rngs=rngs)
         self.query_layer = dense()
         self.key_layer = dense()
@@ -46,7 +49,9 @@ class Attention(nnx.Module):
 class Output(nnx.Module):
     """Dense layer, sum with the shortcut, normalisation."""
 
-    def __init__(self, features: int, width: int, dropout: float, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(
+        self, features: int, width: int, dropout: float, *, dtype: DTypeLike | None, rngs: nnx.Rngs
+    ):
         self.dense = nnx.Linear(features, width, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.layernorm = nnx.LayerNorm(width, epsilon=_EPSILON, dtype=dtype, rngs=rngs)
@@ -56,7 +61,9 @@ class Output(nnx.Module):
 
 
 class SelfAttention(nnx.Module):
-    def __init__(self, width: int, heads: int, dropout: float, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(
+        self, width: int, heads: int, dropout: float, *, dtype: DTypeLike | None, rngs: nnx.Rngs
+    ):
         self.attention = Attention(width, heads, dropout, dtype=dtype, rngs=rngs)
         self.output = Output(width, width, dropout, dtype=dtype, rngs=rngs)
 
@@ -68,7 +75,14 @@ class EncoderCell(nnx.Module):
     """Self-attention and two dense layers."""
 
     def __init__(
-        self, width: int, heads: int, hidden: int, dropout: float, *, dtype: Any, rngs: nnx.Rngs
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        dropout: float,
+        *,
+        dtype: DTypeLike | None,
+        rngs: nnx.Rngs,
     ):
         self.attention = SelfAttention(width, heads, dropout, dtype=dtype, rngs=rngs)
         self.intermediate = nnx.Linear(width, hidden, dtype=dtype, rngs=rngs)
@@ -81,7 +95,7 @@ class EncoderCell(nnx.Module):
 
 
 class Encoder(nnx.Module):
-    def __init__(self, depth: int, *sizes: Any, dtype: Any, rngs: nnx.Rngs):
+    def __init__(self, depth: int, *sizes: Any, dtype: DTypeLike | None, rngs: nnx.Rngs):
         cells = [EncoderCell(*sizes, dtype=dtype, rngs=rngs) for _ in range(depth)]
         self.layers = nnx.List(cells)
 
@@ -92,10 +106,17 @@ class Encoder(nnx.Module):
 
 
 class EmbeddingPostprocessor(nnx.Module):
-    """Adds what stands for the segment and the position, and normalises."""
+    """The sum with the embeddings of segment and position, and a normalisation."""
 
     def __init__(
-        self, width: int, types: int, positions: int, dropout: float, *, dtype: Any, rngs: nnx.Rngs
+        self,
+        width: int,
+        types: int,
+        positions: int,
+        dropout: float,
+        *,
+        dtype: DTypeLike | None,
+        rngs: nnx.Rngs,
     ):
         self.token_type_embedding = nnx.Embed(types, width, dtype=dtype, rngs=rngs)
         self.full_position_embedding = nnx.Embed(positions, width, dtype=dtype, rngs=rngs)
@@ -112,16 +133,16 @@ class Bert(nnx.Module):
     """The zoo's BertModel.
 
     Args:
-        vocab_size: number of tokens.
-        hidden_size: width of the network.
-        num_hidden_layers: number of encoder cells.
-        num_attention_heads: heads of each; they divide the width.
-        intermediate_size: width inside the cells.
-        max_position_embeddings: longest sequence.
-        type_vocab_size: number of segments.
-        dropout: rate while training, of outputs and of attention.
-        dtype: of the computation; parameters are float32. None: float32.
-        rngs: for the initial weights.
+        vocab_size: the number of tokens.
+        hidden_size: the width of the network.
+        num_hidden_layers: the number of encoder cells.
+        num_attention_heads: the number of heads of each cell; it divides the width.
+        intermediate_size: the width inside the cells.
+        max_position_embeddings: the length of the longest sequence.
+        type_vocab_size: the number of segments.
+        dropout: the rate while training, for outputs and attention.
+        dtype: the dtype of the computation; parameters are float32. None: float32.
+        rngs: the random keys of the initial weights.
 
     Raises:
         ValueError: the heads do not divide the width.
@@ -138,7 +159,7 @@ class Bert(nnx.Module):
         max_position_embeddings: int = 512,
         type_vocab_size: int = 2,
         dropout: float = 0.1,
-        dtype: Any = None,
+        dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         if hidden_size % num_attention_heads:
@@ -163,13 +184,13 @@ class Bert(nnx.Module):
         *,
         rngs: nnx.Rngs | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """``(sequence output [N, L, hidden_size], pooled output [N, hidden_size])``.
+        """The sequence output ``[N, L, hidden_size]`` and the pooled output ``[N, hidden_size]``.
 
         Args:
-            input_ids: int ``[N, L]``.
-            token_type_ids: int ``[N, L]``, the segment of each token.
-            input_mask: ``[N, L]``, 1 for a token, 0 for padding.
-            rngs: for dropout; needed while training only.
+            input_ids: the tokens, int ``[N, L]``.
+            token_type_ids: the segment of each token, int ``[N, L]``.
+            input_mask: 1 for a token, 0 for padding, ``[N, L]``.
+            rngs: the random keys of dropout; needed while training only.
         """
         x = self.bert_embedding_lookup(input_ids)
         x = self.bert_embedding_postprocessor(x, token_type_ids, rngs)
@@ -181,7 +202,7 @@ class Bert(nnx.Module):
 def bert_base(vocab_size: int = 21128, *, rngs: nnx.Rngs, **options: Any) -> Bert:
     """BERT-base; ``options`` are those of :class:`Bert`.
 
-    The default is the vocabulary of the Chinese model, as in the zoo; the English uncased one has
-    30522 tokens.
+    The default is the vocabulary of the Chinese model, as in the zoo; the vocabulary of the English
+    uncased model has 30522 tokens.
     """
     return Bert(vocab_size, rngs=rngs, **options)

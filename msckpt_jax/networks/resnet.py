@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import jax
 from flax import nnx
+from jax.typing import DTypeLike
 
 from msckpt_jax.conventions.convention import Convention
 
@@ -30,10 +31,17 @@ MINDCV = Convention(
 
 
 class ConvNorm(nnx.Module):
-    """Convolution and batch normalisation, padded as MindSpore Vision's ConvNormActivation."""
+    """Convolution and batch normalisation, padded like MindSpore Vision's ConvNormActivation."""
 
     def __init__(
-        self, channels: int, out: int, size: int, stride: int = 1, *, dtype: Any, rngs: nnx.Rngs
+        self,
+        channels: int,
+        out: int,
+        size: int,
+        stride: int = 1,
+        *,
+        dtype: DTypeLike | None,
+        rngs: nnx.Rngs,
     ):
         pad = (size - 1) // 2
         conv = nnx.Conv(
@@ -59,7 +67,9 @@ class BasicBlock(nnx.Module):
 
     expansion = 1
 
-    def __init__(self, channels: int, width: int, stride: int, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(
+        self, channels: int, width: int, stride: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs
+    ):
         conv = functools.partial(ConvNorm, dtype=dtype, rngs=rngs)
         self.conv1 = conv(channels, width, 3, stride)
         self.conv2 = conv(width, width, 3)
@@ -75,7 +85,9 @@ class Bottleneck(nnx.Module):
 
     expansion = 4
 
-    def __init__(self, channels: int, width: int, stride: int, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(
+        self, channels: int, width: int, stride: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs
+    ):
         conv = functools.partial(ConvNorm, dtype=dtype, rngs=rngs)
         out = width * self.expansion
         self.conv1 = conv(channels, width, 1)
@@ -89,7 +101,7 @@ class Bottleneck(nnx.Module):
 
 
 class Backbone(nnx.Module):
-    """Images ``[N, H, W, 3]`` to features ``[N, H/32, W/32, 512 * expansion]``."""
+    """The network from images ``[N, H, W, 3]`` to features ``[N, H/32, W/32, 512 * expansion]``."""
 
     def __init__(
         self,
@@ -97,7 +109,7 @@ class Backbone(nnx.Module):
         depths: tuple[int, int, int, int],
         *,
         max_pool: MaxPool,
-        dtype: Any,
+        dtype: DTypeLike | None,
         rngs: nnx.Rngs,
     ):
         if max_pool not in _POOL_PADDING:
@@ -120,9 +132,9 @@ class Backbone(nnx.Module):
 
 
 class Head(nnx.Module):
-    """Mean over the image, then one dense layer."""
+    """Mean over the image, then a dense layer."""
 
-    def __init__(self, features: int, num_classes: int, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(self, features: int, num_classes: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs):
         self.dense = nnx.Linear(features, num_classes, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -134,17 +146,18 @@ class ResNet(nnx.Module):
 
     Args:
         block: :class:`BasicBlock` or :class:`Bottleneck`.
-        depths: blocks in each of the four stages.
-        num_classes: number of logits.
-        max_pool: how the 3x3 max-pool of the stem pads. Both exist in MindSpore, and no parameter
-            tells them apart: ``"same"`` is mindcv's and MindSpore Vision's ``pad_mode="same"``,
-            which for even sizes pads below and on the right only; ``"symmetric"`` pads one pixel
-            on each side, as MindSpore Vision's video models and PyTorch do.
-        dtype: of the computation; parameters are float32. None: that of the images.
-        rngs: for the initial weights.
+        depths: the number of blocks in each of the four stages.
+        num_classes: the number of logits.
+        max_pool: the padding of the 3x3 max-pool of the stem. MindSpore has both, and no
+            parameter tells them apart: ``"same"`` is the ``pad_mode="same"`` of mindcv and
+            MindSpore Vision, which for even sizes pads below and on the right only;
+            ``"symmetric"`` pads one pixel on each side, as MindSpore Vision's video models and
+            PyTorch do.
+        dtype: the dtype of the computation; parameters are float32. None: that of the images.
+        rngs: the random keys of the initial weights.
 
     Raises:
-        ValueError: an unknown ``max_pool``.
+        ValueError: ``max_pool`` is unknown.
     """
 
     def __init__(
@@ -154,7 +167,7 @@ class ResNet(nnx.Module):
         num_classes: int = 1000,
         *,
         max_pool: MaxPool = "same",
-        dtype: Any = None,
+        dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         self.backbone = Backbone(block, depths, max_pool=max_pool, dtype=dtype, rngs=rngs)
@@ -171,7 +184,7 @@ def _stage(
     depth: int,
     stride: int,
     *,
-    dtype: Any,
+    dtype: DTypeLike | None,
     rngs: nnx.Rngs,
 ) -> nnx.List:
     make = functools.partial(block, width=width, dtype=dtype, rngs=rngs)

@@ -1,4 +1,4 @@
-"""What YOLOv3 and YOLOv4 share: convolution units, the block before a head, boxes from its output.
+"""Parts of YOLOv3 and YOLOv4: convolution units, the block before a head, boxes from its output.
 
 Attributes are named as in MindSpore's model zoo (``official/cv/YOLOv3``, ``official/cv/YOLOv4``),
 so that the MindSpore convention needs no rename table: ``nnx.Sequential`` stands where the zoo has
@@ -14,10 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 Activation = Callable[[jax.Array], jax.Array]
 
-#: Anchors of one feature map: (width, height) in pixels.
+#: The anchors of a feature map: (width, height) in pixels.
 Anchors = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
@@ -33,10 +34,10 @@ def conv_unit(
     *,
     activation: Activation = leaky_relu,
     momentum: float = 0.9,
-    dtype: Any,
+    dtype: DTypeLike | None,
     rngs: nnx.Rngs,
 ) -> nnx.Sequential:
-    """Convolution that keeps the image size (or halves it), batch normalisation, activation."""
+    """A convolution that keeps the image size (or halves it), batch normalisation, activation."""
     conv = nnx.Conv(
         channels, out, (size, size), stride, padding="SAME", use_bias=False, dtype=dtype, rngs=rngs
     )
@@ -45,7 +46,7 @@ def conv_unit(
 
 
 class Residual(nnx.Module):
-    """1x1 convolution to ``hidden`` channels and 3x3 back, beside the identity."""
+    """A 1x1 convolution to ``hidden`` channels and a 3x3 convolution back, beside the identity."""
 
     def __init__(self, channels: int, hidden: int, **options: Any):
         self.conv1 = conv_unit(channels, hidden, 1, **options)
@@ -56,9 +57,11 @@ class Residual(nnx.Module):
 
 
 class YoloBlock(nnx.Module):
-    """Six convolutions and the output layer; gives ``(features, output)``."""
+    """Six convolutions and the output layer; the results are ``(features, output)``."""
 
-    def __init__(self, channels: int, width: int, out: int, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(
+        self, channels: int, width: int, out: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs
+    ):
         conv = functools.partial(conv_unit, dtype=dtype, rngs=rngs)
         self.conv0 = conv(channels, width, 1)
         self.conv1 = conv(width, 2 * width, 3)
@@ -75,7 +78,7 @@ class YoloBlock(nnx.Module):
 
 
 def upsampled(x: jax.Array) -> jax.Array:
-    """Twice the height and width: each pixel four times."""
+    """The image with twice the height and width: each pixel four times."""
     return x.repeat(2, axis=1).repeat(2, axis=2)
 
 
@@ -84,15 +87,16 @@ def boxes(
 ) -> jax.Array:
     """Boxes from a head's output ``[N, h, w, 3 * (5 + classes)]``.
 
-    For square images they are the zoo's. Its YOLOv3 divides a box's width by the image's height
-    and the height by the width (``src/yolo.py``, DetectionBlock); here each has its own side.
+    For square images, the boxes are the zoo's. The zoo's YOLOv3 divides a box's width by the
+    image's height and the height by the width (``src/yolo.py``, DetectionBlock); here each is
+    divided by its own side.
 
     Args:
-        output: of the network, for one feature map.
-        anchors: of that feature map, in pixels.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-        scale: how far a centre may leave its cell (YOLOv4); 1.0 is not at all.
+        output: the output of the network for a feature map.
+        anchors: the anchors of that feature map, in pixels.
+        height: the height of the image, in pixels.
+        width: the width of the image, in pixels.
+        scale: the spread of a centre beyond its cell (YOLOv4); 1.0: it stays inside.
 
     Returns:
         ``[N, h, w, 3, 5 + classes]``: centre x and y, width and height (all as fractions of the
@@ -120,7 +124,7 @@ def all_boxes(
     anchors: Sequence[Anchors],
     scales: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> list[jax.Array]:
-    """:func:`boxes` of each feature map of ``image`` ``[N, H, W, 3]``."""
+    """The :func:`boxes` of each feature map of ``image`` ``[N, H, W, 3]``."""
     _, height, width, _ = image.shape
     return [
         boxes(output, sizes, height, width, scale)

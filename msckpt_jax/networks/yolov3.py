@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from msckpt_jax.networks import yolo
 
-#: (width, height) in pixels, for the feature maps of stride 32, 16 and 8.
+#: Anchors for the feature maps of stride 32, 16 and 8: (width, height) in pixels.
 ANCHORS: tuple[yolo.Anchors, ...] = (
     ((116, 90), (156, 198), (373, 326)),
     ((30, 61), (62, 45), (59, 119)),
@@ -24,7 +24,7 @@ class DarkNet(nnx.Module):
 
     depths = (1, 2, 8, 8, 4)
 
-    def __init__(self, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(self, *, dtype: DTypeLike | None, rngs: nnx.Rngs):
         # The zoo's backbone has ReLU and momentum 0.1, its heads leaky ReLU and 0.9.
         options = {"activation": nnx.relu, "momentum": 0.1, "dtype": dtype, "rngs": rngs}
         self.conv0 = yolo.conv_unit(3, 32, 3, **options)
@@ -45,7 +45,7 @@ class DarkNet(nnx.Module):
 class FeatureMap(nnx.Module):
     """The backbone and the three heads, from coarse to fine."""
 
-    def __init__(self, out: int, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(self, out: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs):
         options = {"dtype": dtype, "rngs": rngs}
         block = functools.partial(yolo.YoloBlock, out=out, **options)
         self.backbone = DarkNet(**options)
@@ -66,13 +66,13 @@ class FeatureMap(nnx.Module):
 
 
 class YOLOv3(nnx.Module):
-    """The zoo's YOLOV3DarkNet53: images ``[N, H, W, 3]``, H and W multiples of 32.
+    """The zoo's YOLOV3DarkNet53 of images ``[N, H, W, 3]``, H and W multiples of 32.
 
     Calling it gives the raw outputs for big, medium and small objects, ``[N, H/s, W/s,
     3 * (5 + num_classes)]`` with strides s of 32, 16 and 8; :meth:`boxes` gives boxes.
     """
 
-    def __init__(self, num_classes: int = 80, *, dtype: Any = None, rngs: nnx.Rngs):
+    def __init__(self, num_classes: int = 80, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
         self.feature_map = FeatureMap(3 * (5 + num_classes), dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -83,6 +83,6 @@ class YOLOv3(nnx.Module):
         return yolo.all_boxes(self(x), x, ANCHORS)
 
 
-def yolov3(num_classes: int = 80, *, dtype: Any = None, rngs: nnx.Rngs) -> YOLOv3:
+def yolov3(num_classes: int = 80, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs) -> YOLOv3:
     """YOLOv3 with Darknet-53; parameters are float32, ``dtype`` is that of the computation."""
     return YOLOv3(num_classes, dtype=dtype, rngs=rngs)

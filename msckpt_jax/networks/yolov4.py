@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from msckpt_jax.networks import yolo
 
-#: (width, height) in pixels, for the feature maps of stride 32, 16 and 8.
+#: Anchors for the feature maps of stride 32, 16 and 8: (width, height) in pixels.
 ANCHORS: tuple[yolo.Anchors, ...] = (
     ((142, 110), (192, 243), (459, 401)),
     ((36, 75), (76, 55), (72, 146)),
     ((12, 16), (19, 36), (40, 28)),
 )
-#: How far a box centre may leave its cell, for the same feature maps.
+#: The spread of a box centre beyond its cell, for the same feature maps.
 SCALES = (1.05, 1.1, 1.2)
 
 
@@ -31,7 +31,7 @@ class CspDarkNet(nnx.Module):
 
     depths = (2, 8, 8, 4)
 
-    def __init__(self, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(self, *, dtype: DTypeLike | None, rngs: nnx.Rngs):
         options = {"activation": jax.nn.mish, "dtype": dtype, "rngs": rngs}
         conv = functools.partial(yolo.conv_unit, **options)
         self.conv0 = conv(3, 32, 3)
@@ -74,7 +74,7 @@ class CspDarkNet(nnx.Module):
 class FeatureMap(nnx.Module):
     """Backbone, spatial pyramid pooling, path aggregation up and down, and three heads."""
 
-    def __init__(self, out: int, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(self, out: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs):
         options = {"dtype": dtype, "rngs": rngs}
         conv = functools.partial(yolo.conv_unit, **options)
         block = functools.partial(yolo.YoloBlock, out=out, **options)
@@ -101,7 +101,7 @@ class FeatureMap(nnx.Module):
         coarse = self.conv3(self.conv2(self.conv1(coarse)))
         coarse = self.conv6(self.conv5(self.conv4(_pyramid(coarse))))
         up = _merged(yolo.upsampled(self.conv7(coarse)), self.conv8(middle))
-        # The output layer of this block is in every file of the zoo, and used by nobody.
+        # The output layer of this block is in every file of the zoo, but nothing uses it.
         middle, _ = self.backblock0(up)
         up = _merged(yolo.upsampled(self.conv9(middle)), self.conv10(fine))
         fine, small = self.backblock1(up)
@@ -111,13 +111,13 @@ class FeatureMap(nnx.Module):
 
 
 class YOLOv4(nnx.Module):
-    """The zoo's YOLOV4CspDarkNet53: images ``[N, H, W, 3]``, H and W multiples of 32.
+    """The zoo's YOLOV4CspDarkNet53 of images ``[N, H, W, 3]``, H and W multiples of 32.
 
     Calling it gives the raw outputs for big, medium and small objects, ``[N, H/s, W/s,
     3 * (5 + num_classes)]`` with strides s of 32, 16 and 8; :meth:`boxes` gives boxes.
     """
 
-    def __init__(self, num_classes: int = 80, *, dtype: Any = None, rngs: nnx.Rngs):
+    def __init__(self, num_classes: int = 80, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
         self.feature_map = FeatureMap(3 * (5 + num_classes), dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -128,13 +128,13 @@ class YOLOv4(nnx.Module):
         return yolo.all_boxes(self(x), x, ANCHORS, SCALES)
 
 
-def yolov4(num_classes: int = 80, *, dtype: Any = None, rngs: nnx.Rngs) -> YOLOv4:
+def yolov4(num_classes: int = 80, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs) -> YOLOv4:
     """YOLOv4 with CSPDarknet-53; parameters are float32, ``dtype`` is that of the computation."""
     return YOLOv4(num_classes, dtype=dtype, rngs=rngs)
 
 
-def _merged(one: jax.Array, other: jax.Array) -> jax.Array:
-    return jnp.concatenate([one, other], axis=-1)
+def _merged(left: jax.Array, right: jax.Array) -> jax.Array:
+    return jnp.concatenate([left, right], axis=-1)
 
 
 def _pyramid(x: jax.Array) -> jax.Array:
