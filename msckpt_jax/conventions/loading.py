@@ -122,7 +122,7 @@ class Translated(Mapping[str, Any]):
             return self.parameters[key]
         if key != target.name and target.copy_of:
             count = np.asarray(self.parameters[key]).reshape(part.shape)
-            return count.astype(self._dtypes.get(leaf, np.int64))  # a Python int
+            return count.astype(self._dtypes.get(leaf, np.int64))  # int64: a Python int
         if len(places) == 1 and part.pattern.is_identity and target.shape == part.shape:
             if not stored.in_file(key, self.parameters):
                 return self.parameters[key]

@@ -134,7 +134,7 @@ def find(located: Sequence[Located], asked: str | None) -> States:
     if usual and not own_states & present:
         raise CheckpointError(
             f"MindSpore's {optimizer} goes on with {' or '.join(sorted(own_states))}, which the "
-            f"tree does not hold; optimizer={usual[0]!r} fits what it holds",
+            f"tree does not hold; optimizer={usual[0]!r} fits the tree",
             found=", ".join(sorted(present & _USUAL.keys())),
         )
     network = [entry.segments for entry in located if entry.slot is None]

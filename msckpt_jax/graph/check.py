@@ -29,7 +29,7 @@ def check(graph: Graph, *, kernels: bool = True) -> None:
     """
     problems = tuple(_problems(graph, set(graph.parameters.values()), kernels))
     if problems:
-        raise ExportError("the graph is not what MindSpore takes:", problems=problems)
+        raise ExportError("MindSpore does not take the graph:", problems=problems)
 
 
 def _problems(graph: Graph, everywhere: set[Value], kernels: bool) -> Iterator[str]:

@@ -150,7 +150,7 @@ def _is_results(result: Any, node: Node) -> bool:
 
 
 def _named(node: Node) -> str:
-    """The operator and, if there is one, the name of its first result."""
+    """The operator and, if its first result has a name, this name."""
     name = node.outputs[0].name if node.outputs else ""
     return f"{node.op} {name!r}" if name else node.op
 

@@ -44,7 +44,7 @@ def wider(
     """The casts around ``op``, dtype to wider dtype; none when a kernel takes the dtypes unchanged.
 
     Raises:
-        UnsupportedError: no kernel takes them, nor wider ones.
+        UnsupportedError: no kernel takes these dtypes, nor wider dtypes.
     """
     return _wider(op, tuple(inputs), tuple(results))
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-#: A static size, or the name of a dynamic one (``"b"``; names made by readers begin with ``?``).
+#: A static size, or the name of a dynamic size (``"b"``; names made by readers begin with ``?``).
 Dim: TypeAlias = int | str
 
 
@@ -45,7 +45,7 @@ class Const(NamedTuple):
     """A constant argument.
 
     ``value`` is an ``np.ndarray`` (a tensor, rank 0 included), an ``np.dtype`` (a dtype argument),
-    or what MindSpore calls a scalar or sequence: None, bool, int, float, str, tuple of these.
+    or a scalar or sequence of MindSpore's: None, bool, int, float, str, tuple of these.
     """
 
     value: Any

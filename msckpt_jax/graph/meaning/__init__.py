@@ -15,7 +15,7 @@ from typing import Any
 
 @functools.cache
 def table() -> dict[str, Callable[..., Any]]:
-    """The meanings of all operators that have one, by the operator's name."""
+    """The meaning of each operator, by the operator's name."""
     from msckpt_jax.graph.meaning import (
         activations,
         arrays,

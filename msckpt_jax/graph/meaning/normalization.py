@@ -31,7 +31,7 @@ def _batch_norm(
     x: Any, scale: Any, bias: Any, mean: Any, variance: Any, is_training: bool = False,
     epsilon: float = 1e-5, momentum: float = 0.1, data_format: Any = 0, *, format: Any = None,
 ) -> Any:  # fmt: skip
-    """The result and the statistics; training is refused, because it changes the moving ones."""
+    """The result and the statistics; training would change the latter, and is refused."""
     if is_training:
         raise MindIRError("BatchNorm in training changes its statistics: export in eval mode")
     if data_format in (1, "NHWC") or format == "NHWC":
