@@ -148,7 +148,12 @@ _DEFAULTS = {name: p.default for name, p in inspect.signature(export).parameters
 
 def _asked(**given: Any) -> dict[str, Any]:
     """Return the arguments of ``export`` that have other values than their defaults."""
-    return {name: value for name, value in given.items() if value != _DEFAULTS[name]}
+    defaults = ((name, value, _DEFAULTS[name]) for name, value in given.items())
+    return {
+        name: value
+        for name, value, default in defaults
+        if type(value) is not type(default) or value != default
+    }
 
 
 def _written(traced: Traced, path: Path, wanted: Wanted, format: Target, how: Lowering) -> Written:

@@ -63,10 +63,6 @@ class Verdict(NamedTuple):
     lines: Sequence[str]
 
 
-#: ``key_of(mode)`` gives the key of a file that is encrypted so.
-KeyOf = Callable[[str], bytes]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """A model format.
