@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from msckpt_jax import boxes, display, dtypes
@@ -122,8 +123,6 @@ class CheckpointFile(Mapping[str, Any]):
         if entry.type == dtypes.STRING:
             return string(self._data, entry)
         if entry.key_impl:
-            import jax  # only here: inspecting a file needs no JAX
-
             data = jax.numpy.asarray(self.raw(name))
             return jax.random.wrap_key_data(data, impl=entry.key_impl)
         if entry.type == "Int4":
