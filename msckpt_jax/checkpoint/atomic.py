@@ -28,8 +28,8 @@ def replacing(target: Path, *, durable: bool) -> Iterator[Temporary]:
 
     Any exception removes the temporary file and leaves ``target`` as it was. With ``durable`` the
     bytes are on the disk before the name is (fsync of the file, rename, fsync of the folder).
-    Writers are told apart by name and by a lock, so that two can save the same target, and what a
-    killed one left is swept away by the next.
+    A name and a lock tell writers apart, so that two can save the same target, and the next writer
+    removes the file that a killed writer left.
     """
     _sweep(target)
     temporary = _create(target)
@@ -46,9 +46,9 @@ def replacing(target: Path, *, durable: bool) -> Iterator[Temporary]:
 
 @contextlib.contextmanager
 def resuming(target: Path, job: str) -> Iterator[Temporary]:
-    """:func:`replacing`, durable, with a temporary file that a kill or Ctrl-C leaves for ``job``.
+    """Do as :func:`replacing`, durably; a kill or Ctrl-C leaves the temporary file for ``job``.
 
-    It is empty, or as the interrupted run of the same job has left it. An error removes it.
+    The file is empty, or as the interrupted run of the same job left it. An error removes it.
 
     Raises:
         BlockingIOError: another process is at the same job.
@@ -76,10 +76,10 @@ def _publish(temporary: Temporary, target: Path, durable: bool) -> None:
         os.fsync(temporary.fd)
     os.replace(temporary.path, target)
     if durable:
-        sync_folder(target.parent)
+        _sync_folder(target.parent)
 
 
-def sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Make the names in ``folder`` durable, where the system can."""
     with contextlib.suppress(PermissionError):  # Windows cannot open folders
         fd = os.open(folder, os.O_RDONLY)
@@ -90,7 +90,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _prefix(target: Path) -> str:
-    # Names may have 255 bytes, and the token needs its own.
+    # A name may have 255 bytes, and the token needs some of them.
     return f".{target.name.encode()[:200].decode(errors='ignore')}."
 
 
@@ -118,7 +118,7 @@ def _lock(fd: int) -> bool:
 
 
 def _sweep(target: Path, spared: Path | None = None) -> None:
-    """Remove temporary files of ``target`` whose writer is gone, but ``spared``."""
+    """Remove the temporary files of ``target`` whose writers are gone, except ``spared``."""
     if fcntl is None:
         return
     prefix = _prefix(target)

@@ -9,7 +9,10 @@ from typing import Any
 def choice(
     filter_prefix: Any, specify_prefix: Any, choice_func: Callable[[str], bool] | None
 ) -> Callable[[str], bool]:
-    """The three filters as one: plain prefixes as in MindSpore 2.10, which silence choice_func."""
+    """Return the three filters as one function.
+
+    Prefixes are plain text and silence ``choice_func``, as in MindSpore 2.10.
+    """
     without = _prefixes(filter_prefix, "filter_prefix")
     only = _prefixes(specify_prefix, "specify_prefix")
     if choice_func is not None and not callable(choice_func):

@@ -1,8 +1,8 @@
 """Encryption of CheckPoints: MindSpore's block layout, with ``cryptography`` for the ciphers.
 
-The plain stream is cut into pieces of 64 MiB (MindSpore reads any size: what goes to a stream is
-cut into smaller ones); each becomes one block. Integers are little-endian
-uint32 (MindSpore core, utils/crypto.cc)::
+The plain stream is cut into pieces of 64 MiB, and each becomes one block. (MindSpore reads blocks
+of any size; a file that is written in order has smaller ones.) Integers are little-endian uint32
+(MindSpore core, utils/crypto.cc)::
 
     magic [16 bytes GCM tag] block_len iv_len=16 iv[16] cipher_len cipher
 
@@ -48,7 +48,7 @@ class Mode:
         return plain if self.authenticated else plain + _PAD - plain % _PAD
 
     def check_key(self, key: Any, argument: str) -> bytes:
-        """The key as bytes, or an error that never shows it."""
+        """Return the key as bytes, or raise an error that never shows it."""
         if not isinstance(key, bytes | bytearray):
             raise TypeError(f"{argument} must be bytes, not {type(key).__name__}")
         if len(key) not in self.key_sizes:
@@ -95,7 +95,7 @@ def encrypted_bytes(mode: Mode, plain: int) -> int:
 
 
 class BlockEncryptor:
-    """Encrypts one block piece by piece; ``head`` is known when ``finish`` has been called."""
+    """The encryption of a block, piece by piece; ``head`` is known after ``finish``."""
 
     def __init__(self, mode: Mode, key: bytes, plain: int):
         self.mode = mode
@@ -105,11 +105,11 @@ class BlockEncryptor:
         self.encryptor = mode.cipher(key, self.iv).encryptor()
 
     def update(self, buffer: Any, out: memoryview) -> int:
-        """Encrypt into ``out``, which has 15 bytes more than ``buffer``; the bytes that came."""
+        """Encrypt into ``out``, 15 bytes longer than ``buffer``; return the number of bytes."""
         return self.encryptor.update_into(buffer, out)
 
     def finish(self) -> bytes:
-        """The last cipher bytes."""
+        """Return the last cipher bytes."""
         padding = bytes([self.padding]) * self.padding
         return self.encryptor.update(padding) + self.encryptor.finalize()
 
@@ -167,17 +167,17 @@ def decrypt(data: memoryview, mode: Mode, key: bytes, nonce: int = NONCE) -> mem
 
     Args:
         data: the file.
-        mode: how it was encrypted.
-        key: with what.
-        nonce: how many bytes of the IV are the nonce of AES-GCM.
+        mode: the mode in which it was encrypted.
+        key: the key with which it was encrypted.
+        nonce: the number of bytes of the IV that are the nonce of AES-GCM.
 
     Raises:
-        CipherError: damaged, or another key; AES-GCM notices every changed bit.
+        CipherError: the file is damaged or has another key; AES-GCM notices every changed bit.
     """
-    found = list(blocks(data, mode))
-    out = bytearray(sum(b.stop - b.start for b in found) + _PAD)
+    cipher_blocks = list(blocks(data, mode))
+    out = bytearray(sum(b.stop - b.start for b in cipher_blocks) + _PAD)
     view, used = memoryview(out), 0
-    for block in found:
+    for block in cipher_blocks:
         decryptor = mode.cipher(key, block.iv, block.tag, nonce).decryptor()
         try:
             size = decryptor.update_into(data[block.start : block.stop], view[used:])

@@ -15,7 +15,7 @@ from msckpt_jax.errors import CheckpointError
 
 
 class Readable(Protocol):
-    """What a CheckpointFile and a set of rank files have in common."""
+    """The common part of a CheckpointFile and a set of rank files."""
 
     path: str
     entries: dict[str, Entry]

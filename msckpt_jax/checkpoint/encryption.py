@@ -30,8 +30,8 @@ def plain(source: Source, key: Any, mode_name: str) -> Source:
     """The source with its content decrypted into memory, if it is encrypted.
 
     Raises:
-        CheckpointError: it is encrypted in another mode or with another key, or damaged; a key
-            was given for nothing, or none was given.
+        CheckpointError: the file is encrypted in another mode or with another key, or damaged; it
+            is encrypted and no key was given, or it is not and a key was given.
     """
     wanted = cipher.mode_named(mode_name, "dec_mode")
     if key is not None:
@@ -39,12 +39,12 @@ def plain(source: Source, key: Any, mode_name: str) -> Source:
     mode, file = mode_of(source), source.path
     if mode is None:
         if key is not None:
-            raise CheckpointError("dec_key was given, but it is not encrypted", file=file)
+            raise CheckpointError("dec_key was given, but the file is not encrypted", file=file)
         return source
     if key is None:
-        raise CheckpointError(f"encrypted with {mode.name}: pass dec_key", file=file)
+        raise CheckpointError(f"the file is encrypted with {mode.name}: pass dec_key", file=file)
     if mode is not wanted:
-        problem = "encrypted in another mode"
+        problem = "the file is encrypted in another mode"
         raise CheckpointError(problem, file=file, expected=wanted.name, found=mode.name)
     try:
         return source._replace(data=cipher.decrypt(memoryview(source.data[:]), mode, key))

@@ -39,7 +39,7 @@ class Stored(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One named entry of a file.
+    """A named entry of a file.
 
     Attributes:
         name: the parameter's name.
@@ -63,7 +63,7 @@ class Entry(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the array; of keys for a MapTensor; of the key array for PRNG keys."""
+        """The shape of the array; of a MapTensor's keys; of the array of typed PRNG keys."""
         shape = self.tensors[0].shape
         return shape[:-1] if self.key_impl else shape
 
@@ -77,7 +77,7 @@ class Entry(NamedTuple):
 
     @property
     def is_array(self) -> bool:
-        """Whether it is a plain array: no string, no MapTensor, no PRNG key."""
+        """Tell whether the entry is a plain array: no string, no MapTensor, no PRNG key."""
         return not self.is_map and not self.key_impl and self.type != dtypes.STRING
 
 
@@ -92,7 +92,7 @@ def named(tag: str, offset: int, tensors: tuple[Stored, ...]) -> Entry:
 
 
 def checked(entry: Entry, data: Any) -> None:
-    """The bytes must be as many as dtype and shape say: MindSpore pads and cuts in silence."""
+    """Refuse bytes that do not fit dtype and shape: MindSpore pads and cuts in silence."""
     known = _MAP_TYPES if entry.is_map else dtypes.BY_NAME
     for tensor in entry.tensors:
         where = {"name": entry.tag, "offset": entry.offset}
@@ -114,7 +114,7 @@ def checked(entry: Entry, data: Any) -> None:
 
 
 def string(data: Any, entry: Entry) -> str:
-    """The text of a string entry: UTF-32-LE, trailing NULs are NumPy's padding."""
+    """The text of a string entry: UTF-32-LE, in which trailing NULs are NumPy's padding."""
     raw = joined(data, entry.tensors[0])
     try:
         return bytes(raw).decode("utf-32-le").rstrip("\0")
@@ -124,7 +124,7 @@ def string(data: Any, entry: Entry) -> str:
         ) from None
 
 
-def joined(data: Any, tensor: Stored) -> Any:
+def joined(data: Any, tensor: Stored) -> bytes | memoryview:
     """The bytes of a tensor: a view when they lie in one piece."""
     if tensor.source is not None:
         return array(data, tensor).tobytes()

@@ -46,7 +46,7 @@ def open_checkpoint(
 
     Raises:
         CheckpointError: the file is damaged, truncated, of another format, encrypted with another
-            key or mode; names file, byte offset, parameter, expected and found.
+            key or mode; the error names file, byte offset, parameter, expected and found.
         FileNotFoundError: there is no such file.
     """
     file = CheckpointFile(ckpt_file_name, dec_key, dec_mode, format)
@@ -67,14 +67,14 @@ class CheckpointFile(Mapping[str, Any]):
         path: the name of the file or folder. entries: name to :class:`Entry`.
         format: ``"ckpt"``, ``"safetensors"``, ``"sharded"`` or ``"orbax"``.
         cipher: name of the cipher mode, or None.
-        metadata: of safetensors files, indices and Orbax. custom_metadata: those of them that
-        neither the format nor MindSpore has put there, of safetensors decoded as JSON.
-        check_sums: those that are held. size: bytes of all files. problems: what is wrong.
-        shardings: those with which Orbax saved the arrays, as its metadata describe them; None
-        for other formats.
+        metadata: those of safetensors files, indices and Orbax. custom_metadata: those of them
+        that neither the format nor MindSpore has put there; safetensors' are decoded as JSON.
+        check_sums: the stored check sums. size: the bytes of all files. problems: the errors that
+        were found. shardings: those with which Orbax saved the arrays, as its metadata describe
+        them; None for other formats.
     """
 
-    plan = None  # it has no ranks
+    plan = None  # a file has no ranks
 
     def __init__(
         self,
@@ -95,14 +95,14 @@ class CheckpointFile(Mapping[str, Any]):
             raise CheckpointError(problem, file=self.path, expected=format, found=kind.name)
         self.format = kind.name
         try:
-            found = kind.contents(plain, self._problem)
+            contents = kind.contents(plain, self._problem)
         except CheckpointError as error:
             self._problem(error)
-            found = Contents({}, memoryview(b""), 0)
-        self.entries, self._data = found.entries, found.data
-        self.size = found.nbytes if mode is None else len(source.data)
-        self.metadata, self.custom_metadata = dict(found.metadata), dict(found.custom)
-        self.check_sums, self.shardings = found.check_sums, found.shardings
+            contents = Contents({}, memoryview(b""), 0)
+        self.entries, self._data = contents.entries, contents.data
+        self.size = contents.nbytes if mode is None else len(source.data)
+        self.metadata, self.custom_metadata = dict(contents.metadata), dict(contents.custom)
+        self.check_sums, self.shardings = contents.check_sums, contents.shardings
         if not self.entries and not self.problems:
             self._problem(CheckpointError("the file holds no parameters"))
 
@@ -111,7 +111,7 @@ class CheckpointFile(Mapping[str, Any]):
 
     @property
     def crc(self) -> int | None:
-        """The stored check sum; None where there is none, or one of each of several files."""
+        """The stored check sum; None where there is none, or one for each of several files."""
         return self.check_sums[0].stored if len(self.check_sums) == 1 else None
 
     # The mapping
@@ -156,26 +156,26 @@ class CheckpointFile(Mapping[str, Any]):
     def pieces(self, name: str, box: boxes.Box | None = None) -> list[boxes.Piece]:
         """The array as pieces ``(box, source)`` in the dtype in which it is stored.
 
-        ``box`` is what is wanted of it, which other sources need to know.
+        ``box`` is the part that is wanted: a file ignores it, a set of rank files needs it.
         """
         return pieces(self._data, self.entries[name].tensors[0])
 
-    def raw_bytes(self, tensor: Stored) -> Any:
+    def raw_bytes(self, tensor: Stored) -> bytes | memoryview:
         """The bytes of a tensor of an entry: a view where they lie in one piece."""
         return joined(self._data, tensor)
 
     # Checks
 
     def check_crc(self, progress: Progress | None = None) -> None:
-        """Compare the stored check sums with the bytes; ``progress`` hears of what was read.
+        """Compare the stored check sums with the bytes; ``progress`` gets the size of each piece.
 
         Raises:
             CheckpointError: they differ, or there is none: a file that is cut off between two
-            records lacks it, too.
+            records has none, either.
         """
         if not self.check_sums:
             raise CheckpointError(
-                "it holds no check sum to verify: saved without crc_check, or cut off",
+                "the file holds no check sum: it was saved without crc_check, or is cut off",
                 file=self.path,
             )
         for held in self.check_sums:
@@ -184,7 +184,7 @@ class CheckpointFile(Mapping[str, Any]):
     # Lifetime and looks
 
     def close(self) -> None:
-        """Forget the file. Arrays that were read stay valid: the mapping lives as long as they."""
+        """Forget the file. Arrays that were read stay valid: they keep the mapping alive."""
         sources.close(self._data)
         self._data = memoryview(b"")
         self.entries, self.check_sums = {}, ()

@@ -1,8 +1,8 @@
-"""Write a large file in steps, so that what a killed run has written serves the next one.
+"""Write a large file in steps, so that the next run goes on where a killed run stopped.
 
 The temporary file is longer than the file by 8 bytes, which say how many bytes from the start are
-on the disk; they are cut off before it gets its name. A temporary file of another job, or of one
-that is never taken up again, is swept away by the next save of the same name.
+on the disk; they are cut off before the file gets its name. A temporary file of another job, or of
+a job that is never taken up again, is removed by the next save of the same name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msckpt_jax.checkpoint import atomic, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Chunk, Plan
 
-#: Bytes after which what is written is made durable and noted down.
+#: After so many bytes those that were written are made durable and noted down.
 STEP_BYTES = 256 << 20
 _NOTE = struct.Struct("<Q")
 
@@ -25,7 +25,7 @@ def write(target: Path, plan: Plan, options: writer.Options, job: str) -> None:
     """Write ``plan`` to ``target``, going on where a run of the same ``job`` was interrupted.
 
     ``job`` is a name that only the same bytes have. ``options`` may not ask for a check sum or a
-    cipher. ``options.progress`` hears of what was there, too.
+    cipher. ``options.progress`` is also called for the bytes that were there already.
     """
     local = threading.local()
     with atomic.resuming(target, job) as file:
@@ -37,7 +37,7 @@ def write(target: Path, plan: Plan, options: writer.Options, job: str) -> None:
         (done,) = _NOTE.unpack(os.pread(file.fd, _NOTE.size, plan.nbytes))
         done = done if done <= plan.nbytes else 0
 
-        def one(chunk: Chunk) -> int:
+        def end_of_written(chunk: Chunk) -> int:
             if chunk.offset + chunk.nbytes > done:
                 writer.write_chunk(file.fd, chunk, options, local)
             elif options.progress is not None:
@@ -45,8 +45,8 @@ def write(target: Path, plan: Plan, options: writer.Options, job: str) -> None:
             return chunk.offset + chunk.nbytes
 
         noted = done
-        for end in writer.in_threads(one, planning.chunks(plan.parts), options.threads):
-            if end >= noted + STEP_BYTES:  # results come in order: all before it is written
+        for end in writer.in_threads(end_of_written, planning.chunks(plan.parts), options.threads):
+            if end >= noted + STEP_BYTES:  # results come in order: all bytes before it are written
                 os.fsync(file.fd)
                 os.pwrite(file.fd, _NOTE.pack(end), plan.nbytes)
                 noted = end

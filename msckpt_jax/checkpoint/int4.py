@@ -9,14 +9,14 @@ from msckpt_jax.errors import CheckpointError
 
 
 def to_int4(stored: np.ndarray, name: str, path: str) -> np.ndarray:
-    """Int4 entries hold one value a byte.
+    """The values of an Int4 entry, which holds one value a byte.
 
     Raises:
         CheckpointError: a byte is out of range: MindSpore's quantizers pack two values in one.
     """
     if stored.size and (stored.min() < -8 or stored.max() > 7):
         raise CheckpointError(
-            "bytes outside of int4: two values may be packed in each; use "
+            "its bytes lie outside of int4: two values may be packed in each; use "
             "open_checkpoint(file).raw(name)",
             file=path,
             name=name,

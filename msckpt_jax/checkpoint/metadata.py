@@ -8,7 +8,7 @@ from typing import Any
 
 
 def text(item: Any) -> str:
-    """An item as text: strings as they are, unless they would be read as JSON."""
+    """Return an item as text: a string as it is, unless it would be read as JSON."""
     if not isinstance(item, str):
         return json.dumps(item)
     return json.dumps(item) if value(item) != item else item
@@ -23,5 +23,5 @@ def value(item: str) -> Any:
 
 
 def values(items: Mapping[str, str], but: Container[str]) -> dict[str, Any]:
-    """The values of all texts but those of some keys."""
+    """The values of all texts except those of the keys in ``but``."""
     return {key: value(item) for key, item in items.items() if key not in but}

@@ -41,7 +41,7 @@ class Parameters(MutableMapping[str, Any]):
         return name in self._values
 
     def in_file(self, name: str) -> bool:
-        """Whether the value still is that of the file."""
+        """Tell whether the value is still that of the file."""
         return self._values[name] is _IN_FILE
 
     def nested(self) -> dict[str, Any]:
@@ -53,9 +53,9 @@ class Parameters(MutableMapping[str, Any]):
         return names.nested(self)
 
     def copy(self) -> Parameters:
-        other = Parameters(self.file, ())
-        other._values = self._values.copy()
-        return other
+        copied = Parameters(self.file, ())
+        copied._values = self._values.copy()
+        return copied
 
     def __repr__(self) -> str:
         lines = [f"  {name}: {self._describe(name)}" for name in self]
@@ -70,7 +70,7 @@ class Parameters(MutableMapping[str, Any]):
         )
 
     def _row(self, name: str) -> list[display.Cell]:
-        """A value of the file, or an array that was set; of anything else its type."""
+        """The cells of a value of the file or an array that was set; else the value's type."""
         value: Any = self.file.entries[name] if self.in_file(name) else self._values[name]
         if not hasattr(value, "nbytes"):
             return [name, type(value).__name__, "", "", ""]

@@ -22,9 +22,9 @@ _IN_FLIGHT = 256 << 20
 
 
 class Request(NamedTuple):
-    """A tensor to be placed: what it is in the file, and what it shall be.
+    """A tensor to be placed: as it is in the file, and as it will be.
 
-    ``sharding`` None is the default device.
+    ``sharding`` None stands for the default device.
     """
 
     name: str
@@ -110,15 +110,15 @@ def _read_box(request: Request, box: boxes.Box, pool: ThreadPoolExecutor) -> np.
         return out
     limit = max(1, CHUNK_BYTES // out.itemsize)
 
-    def one(part: boxes.Box) -> None:
+    def gather(part: boxes.Box) -> None:
         boxes.gather(request.pieces, part, out[boxes.slices(part, box)])
 
-    list(pool.map(one, _windows(request.pieces, box, limit)))
+    list(pool.map(gather, _windows(request.pieces, box, limit)))
     return out
 
 
 def _windows(pieces: Sequence[boxes.Piece], box: boxes.Box, limit: int) -> Iterator[boxes.Box]:
-    """``box`` in parts of at most ``limit`` elements, as its source wants them, or by rows."""
+    """Yield parts of ``box`` of at most ``limit`` elements, as the source wants them or by rows."""
     own = getattr(pieces[0][1], "windows", None) if len(pieces) == 1 else None
     if own is not None:
         yield from own(box, limit)

@@ -1,4 +1,4 @@
-"""Records become a plan: every byte of the file has its place before one is written.
+"""Records become a plan: every byte of the file has its place before any is written.
 
 A plan is the file's parts in order. A part is bytes or an array written as it lies in memory, or
 an element range of a :class:`~msckpt_jax.checkpoint.records.Tensor`. :func:`chunks` cuts the plan
@@ -17,10 +17,10 @@ from msckpt_jax.checkpoint.records import Tensor
 
 #: MindSpore cuts tensors here (train/serialization.py, SLICE_SIZE); every reader joins them.
 SLICE_BYTES = 512 << 20
-#: What one chunk holds at most, hence the memory that one thread needs: the window of everything
-#: that copies piece by piece. Large enough that a call or a seek costs nothing beside the bytes.
+#: The most bytes of a chunk, hence the memory that a thread needs: the window of everything that
+#: copies piece by piece. Large enough that a call or a seek costs nothing beside the bytes.
 CHUNK_BYTES = 8 << 20
-#: POSIX guarantees that many buffers in one vectored write on Linux.
+#: The number of buffers that POSIX guarantees for a vectored write on Linux.
 _MAX_BUFFERS = 1024
 #: A chunk, 16 bytes more for each buffer that has to be aligned, and a cipher's last block.
 STAGING_BYTES = CHUNK_BYTES + 32 * 1024
@@ -49,7 +49,7 @@ Part: TypeAlias = bytes | np.ndarray | memoryview | Range
 
 
 class Plan(NamedTuple):
-    """The parts of a file and their ``nbytes``; ``trailer`` makes what follows of their CRC32."""
+    """The parts of a file and their ``nbytes``; ``trailer`` makes its last bytes of their CRC32."""
 
     parts: list[Part]
     nbytes: int
@@ -57,7 +57,7 @@ class Plan(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Consecutive bytes of the file: where, how many, and what they are made of."""
+    """Consecutive bytes of the file: their offset, their number, and the parts that hold them."""
 
     offset: int
     nbytes: int
@@ -65,7 +65,7 @@ class Chunk(NamedTuple):
 
 
 def size_of(part: Part) -> int:
-    """Bytes of a part."""
+    """The bytes of a part."""
     if isinstance(part, Range):
         return (part.stop - part.start) * part.tensor.stored.itemsize
     return len(part) if isinstance(part, bytes) else part.nbytes
@@ -129,6 +129,6 @@ def buffers(chunk: Chunk, staging: np.ndarray) -> list[memoryview | bytes | np.n
             nbytes = item.nbytes
             view = staging[used : used + nbytes].view(stored).reshape(boxes.shape_of(item.box))
             boxes.gather(item.tensor.pieces, item.box, view)
-            used += nbytes + -nbytes % 16  # the next one may have larger elements
+            used += nbytes + -nbytes % 16  # the next window may have larger elements
         out.append(as_bytes(view))
     return out

@@ -1,4 +1,4 @@
-"""Named leaves become records: name, dtype, shape and where the bytes are."""
+"""Named leaves become records: name, dtype, shape and the place of the bytes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Tensor(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """How a tensor lies on processes when no sharding says so: its boxes, and who holds each."""
+    """The layout of a tensor on processes, without a sharding: its boxes, and who holds each."""
 
     holders: tuple[tuple[boxes.Box, int], ...]
     is_fully_addressable: bool = False
@@ -41,9 +41,9 @@ Content: TypeAlias = bytes | np.ndarray | Tensor
 
 
 class Record(NamedTuple):
-    """One entry of a CheckPoint.
+    """An entry of a CheckPoint.
 
-    ``tag`` is the name in the file, ``type`` the ``tensor_type``, ``dims`` as they are written.
+    ``tag`` is the name in the file, ``type`` the ``tensor_type``, ``dims`` the written dimensions.
     ``frozen`` says that nobody can change the content: views of a ``jax.Array`` in host memory
     (while one is held, XLA does not reuse the buffer for a donated argument). ``sharding`` is
     that of a ``jax.Array``, or a :class:`Spread` where a tensor is made of several.
@@ -67,7 +67,7 @@ class Record(NamedTuple):
 
 
 class File(NamedTuple):
-    """One file to be written, and what is in it."""
+    """A file to be written, and its records."""
 
     target: Any
     records: list[Record]
@@ -75,7 +75,7 @@ class File(NamedTuple):
 
 @collector.paused()
 def from_tree(tree: Any, choose: Callable[[str], Any] = lambda name: True) -> list[Record]:
-    """A record for each leaf of ``tree`` whose name ``choose`` returns true for.
+    """The records of the leaves of ``tree`` for whose names ``choose`` returns true.
 
     Raises:
         CheckpointError: names collide, or a dtype is not one that MindSpore loads.
@@ -98,7 +98,7 @@ def from_tree(tree: Any, choose: Callable[[str], Any] = lambda name: True) -> li
 
 
 def of_value(name: str, value: Any) -> Record:
-    """The record of one array, Python number, string or typed PRNG key."""
+    """The record of an array, Python number, string or typed PRNG key."""
     if isinstance(value, np.ndarray):
         return _of_numpy(name, value)
     if isinstance(value, jax.Array):
@@ -122,7 +122,7 @@ def of_value(name: str, value: Any) -> Record:
 
 
 def of_append(append: Mapping[str, Any]) -> list[Record]:
-    """The records of ``append_dict``: as MindSpore's, a Python float becomes Float32."""
+    """The records of ``append_dict``: a Python float becomes Float32, as in MindSpore."""
     out = []
     for key, value in append.items():
         if not isinstance(key, str):
@@ -139,7 +139,7 @@ def of_append(append: Mapping[str, Any]) -> list[Record]:
 def _float32(name: str, value: float) -> np.ndarray:
     if math.isfinite(value) and abs(value) > float(np.finfo(np.float32).max):
         raise CheckpointError(
-            "append_dict keeps a Python float as Float32, which this one does not fit; pass "
+            "append_dict keeps a Python float as Float32, and this value does not fit; pass "
             "np.float64(value)",
             name=name,
             found=value,
@@ -147,18 +147,18 @@ def _float32(name: str, value: float) -> np.ndarray:
     return np.array(value, np.float32)
 
 
-def check_tags(found: Sequence[Record]) -> None:
-    """Refuse to write nothing, tags that a file cannot hold, or that two records share.
+def check_tags(records: Sequence[Record]) -> None:
+    """Refuse no records at all, tags that a file cannot hold, and tags that two records share.
 
     Names of a tree differ; those of ``append_dict`` and the tags of PRNG keys may meet them.
     """
-    if not found:
+    if not records:
         raise CheckpointError("there is nothing to save: no leaf in the tree, or none chosen")
     seen: set[str] = set()
-    for record in found:
+    for record in records:
         if record.tag in seen:
             raise CheckpointError(
-                "two entries have this name, of save_obj, append_dict or a PRNG key; rename one",
+                "two entries of save_obj, append_dict or PRNG keys have this name; rename one",
                 name=record.tag,
             )
         seen.add(record.tag)
@@ -192,7 +192,7 @@ def _of_jax(name: str, array: jax.Array) -> Record:
             "the array was deleted or donated before it could be saved", name=name
         )
     row = dtypes.for_saving(array.dtype)
-    # 4-bit arrays are packed: NumPy's view of one is a copy that the array would keep.
+    # 4-bit arrays are packed: NumPy's view of such an array is a copy that the array would keep.
     host = on_host(array.sharding) and array.dtype not in _FOUR_BIT
     if host and array.is_fully_replicated and array.is_fully_addressable:
         return _of_numpy(name, np.asarray(array), frozen=True, sharding=array.sharding)
@@ -218,12 +218,15 @@ _FOUR_BIT = {np.dtype(ml_dtypes.int4), np.dtype(ml_dtypes.uint4)}
 
 
 def is_key(dtype: Any) -> bool:
-    """Whether ``dtype`` is that of typed PRNG keys."""
+    """Tell whether ``dtype`` is that of typed PRNG keys."""
     return not isinstance(dtype, np.dtype) and jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
 def encode_string(name: str, value: str) -> bytes:
-    """UTF-32-LE without terminator; the empty string is one NUL (MindSpore writes a NumPy '<U')."""
+    """Encode as UTF-32-LE without terminator, as MindSpore does by way of NumPy's '<U'.
+
+    The empty string is one NUL.
+    """
     try:
         return (value or "\0").encode("utf-32-le")
     except UnicodeEncodeError:
@@ -231,14 +234,14 @@ def encode_string(name: str, value: str) -> bytes:
 
 
 def placed(sharding: jax.sharding.Sharding, shape: tuple[int, ...]) -> Iterator[tuple[Any, int]]:
-    """The box that each device holds, and the device's process."""
+    """Yield the box that each device holds, and the device's process."""
     for device, index in sharding.devices_indices_map(shape).items():
         yield boxes.from_index(index or (), shape), device.process_index
 
 
 @functools.lru_cache(maxsize=1024)
 def on_host(sharding: jax.sharding.Sharding) -> bool:
-    """Whether arrays of this sharding lie in host memory, where NumPy views cost nothing."""
+    """Tell whether arrays of this sharding lie in host memory, where NumPy views cost nothing."""
     return all(device.platform == "cpu" for device in sharding.device_set)
 
 

@@ -1,4 +1,4 @@
-"""Freeze records: what is written later is what the arrays hold now."""
+"""Freeze records: the bytes written later are those that the arrays hold now."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ALIGN = 64
 
 
 def frozen(files: list[File]) -> list[File]:
-    """Files whose contents no one else can change: what is not frozen is copied, by threads."""
+    """The files with contents that no one else can change: threads copy what is not frozen."""
     copies: dict[int, tuple[np.ndarray, Any]] = {}
 
     def copied(source: Any) -> np.ndarray:
@@ -49,28 +49,28 @@ def _map_arrays(record: Record, change: Any) -> Record:
 
 
 def _copy_all(copies: list[tuple[np.ndarray, Any]]) -> None:
-    """Copy in blocks by threads; one piece for small arrays, many for a large one."""
+    """Copy in blocks by threads: a small array is one block, a large array is many."""
     blocks: list[tuple[np.ndarray, Any, boxes.Box]] = []
     for copy, source in copies:
         limit = max(1, _BLOCK // max(1, copy.itemsize))
         for box in boxes.of_range(copy.shape, 0, copy.size, limit):
             blocks.append((copy, source, box))
 
-    def one(block: tuple[np.ndarray, Any, boxes.Box]) -> None:
+    def copy_block(block: tuple[np.ndarray, Any, boxes.Box]) -> None:
         copy, source, box = block
         index = boxes.slices(box, boxes.whole(copy.shape))
         copy[index] = source[index]
 
     if sum(copy.nbytes for copy, _ in copies) <= _BLOCK:
         for block in blocks:
-            one(block)
+            copy_block(block)
     else:
         with ThreadPoolExecutor(writer.THREADS) as pool:
-            list(pool.map(one, blocks))
+            list(pool.map(copy_block, blocks))
 
 
 class Place(NamedTuple):
-    """Where an array lies in the shared memory."""
+    """The place of an array in the shared memory."""
 
     offset: int
     shape: tuple[int, ...]

@@ -24,7 +24,7 @@ PathLike: TypeAlias = str | os.PathLike[str]
 
 
 class Source(NamedTuple):
-    """What a path stands for: the ``data`` of a file, or the sorted ``names`` in a folder.
+    """The content of a path: the ``data`` of a file, or the sorted ``names`` in a folder.
 
     ``data`` is indexed with ints and slices, as a memoryview is; it is None for a folder.
     """
@@ -53,7 +53,7 @@ def opened(name: PathLike) -> Source:
 
 
 def open_source(name: PathLike) -> Any:
-    """The content of a file as something that is indexed with ints and slices.
+    """The content of a file, to be indexed with ints and slices.
 
     Raises:
         CheckpointError: a folder, or an empty file.
@@ -66,7 +66,7 @@ def open_source(name: PathLike) -> Any:
 
 
 def is_folder(source: Source, hint: str = "") -> CheckpointError:
-    """The error for a folder where a file is needed; ``hint`` goes on after a semicolon."""
+    """The error for a folder where a file is needed; ``hint`` follows after a semicolon."""
     if any(name.startswith("rank_") for name in source.names):
         hint = "load_checkpoint reads its rank files with strategy=FILE"
     problem = "this is a folder, not a CheckPoint file"
@@ -99,7 +99,7 @@ class Joined:
         return data[at : at + stop - start]
 
     def at(self, start: int) -> tuple[Any, int]:
-        """The file in which a byte lies, and where."""
+        """The file in which a byte lies, and its offset there."""
         number = min(bisect.bisect_right(self.starts, start), len(self._files)) - 1
         return self._files[number], start - self.starts[number]
 
@@ -109,7 +109,7 @@ class Joined:
 
 
 def close(data: Any) -> None:
-    """Close what is not mapped; arrays that were read keep a mapping alive."""
+    """Close files that are not mapped; arrays that were read keep a mapping alive."""
     if not isinstance(data, memoryview):
         data.close()
 

@@ -1,4 +1,4 @@
-"""A parameter of a file or dict: its shape, dtype and pieces, without reading what is not asked."""
+"""A parameter of a file or dict: its shape, dtype and pieces, read no further than is asked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msckpt_jax.errors import CheckpointError
 
 
 def in_file(key: str, parameters: Mapping[str, Any]) -> bool:
-    """Whether the value still lies in the file that the parameters come from."""
+    """Tell whether the value still lies in the file that the parameters come from."""
     asked = getattr(parameters, "in_file", None)
     return asked is not None and asked(key)
 
@@ -21,26 +21,24 @@ def in_file(key: str, parameters: Mapping[str, Any]) -> bool:
 def pieces(
     key: str, parameters: Mapping[str, Any], shape: tuple[int, ...] | None = None
 ) -> tuple[tuple[int, ...], Sequence[boxes.Piece]]:
-    """Shape and pieces of an array; ``shape`` may lack trailing ones that the array has."""
+    """The shape and the pieces of an array; ``shape`` may lack its trailing ones."""
     if in_file(key, parameters):
         file = parameters.file  # type: ignore[attr-defined]
         if file.entries[key].type == "Int4":
             file[key]  # refuses packed bytes
-        found, parts = file.entries[key].shape, file.pieces(key)
+        full, parts = file.entries[key].shape, file.pieces(key)
     elif isinstance(value := parameters[key], Tensor):
-        found, parts = value.shape, value.pieces
+        full, parts = value.shape, value.pieces
     else:
         array = np.asarray(value)
-        found, parts = array.shape, [(boxes.whole(array.shape), array)]
-    if shape is not None and shape != found:  # fewer trailing ones
-        return shape, [
-            (box[: len(shape)], _Reshaped(s, len(shape), len(found))) for box, s in parts
-        ]
-    return found, parts
+        full, parts = array.shape, [(boxes.whole(array.shape), array)]
+    if shape is not None and shape != full:  # it lacks trailing ones
+        return shape, [(box[: len(shape)], _Reshaped(s, len(shape), len(full))) for box, s in parts]
+    return full, parts
 
 
 def found(key: str, parameters: Mapping[str, Any]) -> tuple[tuple[int, ...], Any]:
-    """Shape and dtype of a parameter without reading it; dtype None is a str."""
+    """The shape and dtype of a parameter, which is not read; dtype None stands for a str."""
     if in_file(key, parameters):
         entry = parameters.file.entries[key]  # type: ignore[attr-defined]
         if entry.is_array:
@@ -60,7 +58,7 @@ def found(key: str, parameters: Mapping[str, Any]) -> tuple[tuple[int, ...], Any
 
 
 def trailing_ones(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
-    """Whether ``shape`` is ``target`` and ones after it, which MindSpore ignores."""
+    """Tell whether ``shape`` is ``target`` with ones after it, which MindSpore ignores."""
     count = len(target)
     return shape[:count] == target and all(n == 1 for n in shape[count:])
 
@@ -71,10 +69,10 @@ def file_of(parameters: Mapping[str, Any]) -> str | None:
 
 
 def repair(missing: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Names that are there behind a prefix: MindSpore's ``_load_dismatch_prefix_params``.
+    """The missing names that are there with a prefix: MindSpore's ``_load_dismatch_prefix_params``.
 
-    The first missing name that ends a key gives a prefix; all that are there with it are taken;
-    what is left gives the next prefix.
+    The first missing name that ends a key gives a prefix; all names that are there with it are
+    taken; the rest give the next prefix.
     """
     out: dict[str, str] = {}
     left = list(missing)

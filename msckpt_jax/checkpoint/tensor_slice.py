@@ -1,4 +1,4 @@
-"""``get_slice``: one array of a file, of which only the part is read that is indexed."""
+"""``get_slice``: an array of a file, of which only the indexed part is read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msckpt_jax.checkpoint.int4 import to_int4
 
 
 class TensorSlice:
-    """One array of a file; indexing it with ints and slices reads only that part."""
+    """An array of a file; indexing it with ints and slices reads only that part."""
 
     def __init__(self, file: Readable, entry: Entry):
         self._file, self._entry = file, entry
@@ -36,7 +36,7 @@ class TensorSlice:
         return self._entry.type == "Int4"
 
     def _box(self, keys: tuple) -> tuple[boxes.Box, tuple]:
-        """The box that holds all that is asked for, and the index that remains within it."""
+        """The box that holds everything asked for, and the index that remains within it."""
         if keys.count(Ellipsis) > 1 or len(keys) - keys.count(Ellipsis) > len(self.shape):
             raise IndexError(f"too many indices for shape {self.shape}")
         if Ellipsis not in keys:

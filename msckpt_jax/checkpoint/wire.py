@@ -44,7 +44,7 @@ class RawTensor(NamedTuple):
 
 
 class RawRecord(NamedTuple):
-    """One ``Value``; ``tensors`` holds one tensor, or those of a MapTensor."""
+    """A ``Value``; ``tensors`` holds one tensor, or those of a MapTensor."""
 
     offset: int
     tag: str
@@ -67,7 +67,7 @@ _SMALL = [bytes([i]) for i in range(0x80)]
 
 
 def header(tag: bytes, dims: tuple[int, ...], type_name: str, content: int) -> bytes:
-    """All bytes of a tensor record up to its ``content`` bytes of content."""
+    """The bytes of a tensor record before its ``content`` bytes of content."""
     before, after = _around_tag(len(tag), dims, type_name, content)
     return before + tag + after
 
@@ -81,7 +81,7 @@ def crc_trailer(value: int) -> bytes:
 def _around_tag(
     tag: int, dims: tuple[int, ...], type_name: str, content: int
 ) -> tuple[bytes, bytes]:
-    """What precedes and follows a tag of ``tag`` bytes: many tensors of a model share it."""
+    """The bytes before and after a tag of ``tag`` bytes: many tensors of a model share them."""
     kind = type_name.encode()
     head = b"".join(
         [
@@ -158,7 +158,7 @@ def _tensor(data: Any, position: int, stop: int) -> RawTensor:
 
 
 def fields(data: Any, position: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
-    """``(field, wire type, start, end)`` of each field's value in ``[position, stop)``."""
+    """Yield ``(field, wire type, start, end)`` of each field's value in ``[position, stop)``."""
     while position < stop:
         at = position
         field, kind, position = _key(data, position, stop)
@@ -171,7 +171,7 @@ def fields(data: Any, position: int, stop: int) -> Iterator[tuple[int, int, int,
             if end > stop:
                 raise WireError("the record ends within a field", at)
         else:
-            raise WireError(f"wire type {kind} is none of a CheckPoint", at)
+            raise WireError(f"a CheckPoint has no fields of wire type {kind}", at)
         yield field, kind, position, end
         position = end
 
@@ -182,7 +182,7 @@ def _key(data: Any, position: int, stop: int) -> tuple[int, int, int]:
 
 
 def _length(data: Any, position: int, stop: int, what: str) -> tuple[int, int]:
-    """End and start of a length-delimited value."""
+    """The end and the start of a length-delimited value."""
     length, after = read_varint(data, position, stop)
     if length > stop - after:
         raise WireError(

@@ -20,10 +20,10 @@ from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Chunk, Part, Plan
 from msckpt_jax.progress import Progress
 
-#: More gain little: the limit is memory bandwidth, and each holds a window of CHUNK_BYTES.
+#: More threads gain little: memory bandwidth is the limit, and each holds a window of CHUNK_BYTES.
 THREADS = min(4, os.cpu_count() or 1)
 
-#: The file system cannot allocate ahead: then it allocates as it is written.
+#: The errors of file systems that cannot allocate ahead: they allocate as a file is written.
 _CANNOT_RESERVE = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 
 # Linux only, and not in Python's os module. Only a hint: its result does not matter.
@@ -39,7 +39,7 @@ _R = TypeVar("_R")
 
 
 class Options(NamedTuple):
-    """How a plan is written.
+    """The way in which a plan is written.
 
     ``progress`` is called with the number of bytes of each chunk written, from any thread.
     ``timeout`` is the seconds after which a process that others wait for is taken for dead.
@@ -59,7 +59,7 @@ def write(target: Any, plan: Plan, options: Options) -> None:
     Paths are replaced atomically. Targets that cannot be written at offsets (remote file systems,
     pipes, open files) get the same bytes in order, one bounded piece after the other.
     """
-    assert plan.trailer is None or options.mode is None  # MindSpore could not read that
+    assert plan.trailer is None or options.mode is None  # MindSpore could not read both
     if hasattr(target, "write"):
         _stream(plan, options, target.write)
         return
@@ -79,7 +79,7 @@ def write(target: Any, plan: Plan, options: Options) -> None:
 
 
 def path_of(name: Any) -> Path | epath.Path:
-    """A ``pathlib.Path`` for local files, else what ``etils.epath`` makes of the name.
+    """A ``pathlib.Path`` for local files, else the path that ``etils.epath`` makes of the name.
 
     Raises:
         ValueError: a scheme that ``etils.epath`` does not know.
@@ -95,7 +95,7 @@ def path_of(name: Any) -> Path | epath.Path:
 
 
 def in_threads(work: Callable[[_T], _R], items: Iterable[_T], threads: int) -> Iterator[_R]:
-    """``map(work, items)`` by several threads, with few items in flight and results in order."""
+    """Yield ``map(work, items)`` in order, by several threads with few items in flight."""
     if threads == 1:
         yield from map(work, items)
         return
@@ -127,12 +127,12 @@ def checksum(
     """The CRC32 of the bytes of ``parts``."""
     local = threading.local()
 
-    def one(chunk: Chunk) -> tuple[int, int]:
+    def crc_of(chunk: Chunk) -> tuple[int, int]:
         value = crc.of_buffers(planning.buffers(chunk, staging(local)))
         _report(progress, chunk.nbytes)
         return value, chunk.nbytes
 
-    return crc.join(in_threads(one, planning.chunks(parts), threads))
+    return crc.join(in_threads(crc_of, planning.chunks(parts), threads))
 
 
 def _write_at_offsets(fd: int, plan: Plan, options: Options) -> None:
@@ -143,24 +143,24 @@ def _write_at_offsets(fd: int, plan: Plan, options: Options) -> None:
 def _plain(fd: int, plan: Plan, options: Options, threads: int) -> None:
     local = threading.local()
 
-    def one(chunk: Chunk) -> tuple[int, int]:
-        found = write_chunk(fd, chunk, options, local)
-        return crc.of_buffers(found) if plan.trailer else 0, chunk.nbytes
+    def crc_of_written(chunk: Chunk) -> tuple[int, int]:
+        buffers = write_chunk(fd, chunk, options, local)
+        return crc.of_buffers(buffers) if plan.trailer else 0, chunk.nbytes
 
     reserve(fd, plan.nbytes)
-    sums = list(in_threads(one, planning.chunks(plan.parts), threads))
+    sums = list(in_threads(crc_of_written, planning.chunks(plan.parts), threads))
     if plan.trailer:
         os.pwrite(fd, plan.trailer(crc.join(sums)), plan.nbytes)
 
 
 def write_chunk(fd: int, chunk: Chunk, options: Options, local: threading.local) -> list:
-    """Write a chunk to its place; the buffers that it was made of."""
-    found = planning.buffers(chunk, staging(local))
-    write_vector(fd, found, chunk.nbytes, chunk.offset)
+    """Write a chunk to its place, and return the buffers that it is made of."""
+    buffers = planning.buffers(chunk, staging(local))
+    write_vector(fd, buffers, chunk.nbytes, chunk.offset)
     if options.durable:
         _begin_writeback(fd, chunk.offset, chunk.nbytes)
     _report(options.progress, chunk.nbytes)
-    return found
+    return buffers
 
 
 def _encrypted(fd: int, plan: Plan, options: Options, threads: int) -> None:
@@ -169,7 +169,7 @@ def _encrypted(fd: int, plan: Plan, options: Options, threads: int) -> None:
     local = threading.local()
     per_block = mode.head_bytes + mode.cipher_bytes(cipher.BLOCK_BYTES)
 
-    def one(block: _Block) -> None:
+    def write_block(block: _Block) -> None:
         head = block.start // cipher.BLOCK_BYTES * per_block
         at = head + mode.head_bytes
         encryptor = cipher.BlockEncryptor(mode, options.key, block.stop - block.start)
@@ -181,7 +181,7 @@ def _encrypted(fd: int, plan: Plan, options: Options, threads: int) -> None:
         os.pwrite(fd, encryptor.head, head)  # only now is the tag known
 
     reserve(fd, cipher.encrypted_bytes(mode, plan.nbytes))
-    for _ in in_threads(one, _blocks(plan, cipher.BLOCK_BYTES), threads):
+    for _ in in_threads(write_block, _blocks(plan, cipher.BLOCK_BYTES), threads):
         pass
 
 
@@ -199,18 +199,18 @@ def _stream(plan: Plan, options: Options, put: Callable[[Any], Any]) -> None:
         return
     sums: list[tuple[int, int]] = []
     for chunk in planning.chunks(plan.parts):
-        found = planning.buffers(chunk, staging(local))
-        for data in found:
+        buffers = planning.buffers(chunk, staging(local))
+        for data in buffers:
             put(planning.as_bytes(data))
         if plan.trailer:
-            sums.append((crc.of_buffers(found), chunk.nbytes))
+            sums.append((crc.of_buffers(buffers), chunk.nbytes))
         _report(options.progress, chunk.nbytes)
     if plan.trailer:
         put(plan.trailer(crc.join(sums)))
 
 
 def _write_remote(path: Any, plan: Plan, options: Options) -> None:
-    """To a temporary name beside the target, then renamed: object stores publish on close."""
+    """Write to a temporary name beside the target, then rename: object stores publish on close."""
     temporary = path.parent / f".{path.name}.{os.urandom(6).hex()}.tmp"
     try:
         with temporary.open("wb") as file:
@@ -244,7 +244,7 @@ def _blocks(plan: Plan, size: int) -> Iterator[_Block]:
 def _encrypt(
     encryptor: cipher.BlockEncryptor, block: _Block, options: Options, local: threading.local
 ) -> Iterator[memoryview | bytes]:
-    """The cipher bytes of a block, a window at a time; each is valid until the next."""
+    """Yield the cipher bytes of a block, a window at a time; each is valid until the next."""
     if not hasattr(local, "cipher"):
         local.cipher = memoryview(bytearray(planning.CHUNK_BYTES + 16))
     for chunk in block.chunks:

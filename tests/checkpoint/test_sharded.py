@@ -275,15 +275,17 @@ def twice(folder: Path) -> None:
     moved("more", "third.safetensors")(folder)
 
 
+NO_INDEX = f"{INDEX}: the file is no index"
+
 HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "no JSON": (text("{"), f"{INDEX}: no index"),
-    "a list": (text("[]"), f"{INDEX}: no index"),
+    "no JSON": (text("{"), NO_INDEX),
+    "a list": (text("[]"), NO_INDEX),
     "no weight_map": (text("{}"), "weight_map"),
-    "weight_map a list": (text('{"weight_map": ["a"]}'), f"{INDEX}: no index"),
-    "weight_map of pairs": (text('{"weight_map": [["w", "f"]]}'), f"{INDEX}: no index"),
-    "weight_map of texts": (text('{"weight_map": ["wf"]}'), f"{INDEX}: no index"),
-    "metadata a number": (text('{"weight_map": {}, "metadata": 5}'), f"{INDEX}: no index"),
-    "deep": (text('{"weight_map":' + "[" * 100_000), f"{INDEX}: no index"),
+    "weight_map a list": (text('{"weight_map": ["a"]}'), NO_INDEX),
+    "weight_map of pairs": (text('{"weight_map": [["w", "f"]]}'), NO_INDEX),
+    "weight_map of texts": (text('{"weight_map": ["wf"]}'), NO_INDEX),
+    "metadata a number": (text('{"weight_map": {}, "metadata": 5}'), NO_INDEX),
+    "deep": (text('{"weight_map":' + "[" * 100_000), NO_INDEX),
     "a key twice": (text('{"weight_map": {"w": "a", "w": "b"}}'), "'w' stands twice"),
     "nothing in it": (text('{"weight_map": {}}'), "no parameters"),
     "absolute": (moved("step", "/etc/passwd"), "'step': the index names no file of its folder"),
@@ -298,16 +300,16 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a number": (moved("step", 5), "found 5"),
     "a link": (linked, "leads out of the folder"),
     "a link past blobs": (blob, "leads out of the folder"),
-    "a loop": (looped, f"{TWO}, parameter 'z': it cannot be opened"),
-    "a pipe": (piped, f"{TWO}, parameter 'z': it is no regular file"),
+    "a loop": (looped, f"{TWO}, parameter 'z': the file cannot be opened"),
+    "a pipe": (piped, f"{TWO}, parameter 'z': the file is no regular file"),
     "an empty file": (emptied, f"{TWO}, parameter 'z': the file is empty"),
     "a folder": (a_folder, f"{TWO}, parameter 'z': this is a folder"),
     "missing": (lambda folder: (folder / TWO).unlink(), f"{TWO}, parameter 'z': the file is miss"),
     "cut off": (damaged, f"{TWO}"),
     "not there": (moved("more", ONE), f"{ONE}, parameter 'more': the file lacks"),
-    "elsewhere": (moved("step", TWO), f"'step': it is not in the file that the index says "
+    "elsewhere": (moved("step", TWO), f"'step': the index names another file "
                                       f"(expected {TWO}, found {ONE})"),
-    "in two files": (twice, f"'embed': it is not in the file that the index says (expected {ONE}, "
+    "in two files": (twice, f"'embed': the index names another file (expected {ONE}, "
                             "found third.safetensors)"),
 }  # fmt: skip
 

@@ -12,30 +12,30 @@ from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import Record
 from msckpt_jax.checkpoint.source import Source, is_folder
 
-#: MindSpore's own two, which functions of its name stand for.
+#: MindSpore's own two formats, which the names of its functions stand for.
 CKPT, SAFETENSORS = ckpt.FORMAT, safetensors.FORMAT
 DEFAULT = CKPT.name
-#: By name, in the order in which a content is shown to them.
+#: The formats by name, in the order in which they are asked for a content.
 FORMATS = {format.name: format for format in (CKPT, SAFETENSORS, sharded.FORMAT, orbax.FORMAT)}
-#: The names of those that are written, and the endings of their files.
+#: The names of the formats that are written, and the endings of their files.
 WRITABLE = tuple(name for name, format in FORMATS.items() if format.plan is not None)
 SUFFIXES = tuple(FORMATS[name].suffix for name in WRITABLE)
 
 
-def named(name: Any, argument: str = "format") -> Format:
+def named(name: Any) -> Format:
     """The format of a name.
 
     Raises:
-        ValueError: there is none; the text has them all.
+        ValueError: there is none; the message lists all.
     """
-    return _one_of(tuple(FORMATS), name, argument)
+    return _one_of(tuple(FORMATS), name, "format")
 
 
 def to_write(name: Any, argument: str = "format") -> Format:
-    """The format of a name, which files are written in.
+    """The format of a name, in which files are written.
 
     Raises:
-        ValueError: there is none; the text has them all.
+        ValueError: there is none; the message lists all.
     """
     return _one_of(WRITABLE, name, argument)
 
@@ -47,7 +47,7 @@ def _one_of(names: tuple[str, ...], name: Any, argument: str) -> Format:
 
 
 def of_path(path: str | os.PathLike[str]) -> Format | None:
-    """The format that the ending of a name tells."""
+    """The format for which the ending of a name stands, or None."""
     suffix = os.path.splitext(str(path))[1]
     return next((format for format in FORMATS.values() if suffix and format.suffix == suffix), None)
 
@@ -56,7 +56,7 @@ def of_target(path: str | os.PathLike[str]) -> Format:
     """The format of a file to be written.
 
     Raises:
-        ValueError: its name ends otherwise.
+        ValueError: its name has no such ending.
     """
     format = of_path(path)
     if format is None:
@@ -65,14 +65,14 @@ def of_target(path: str | os.PathLike[str]) -> Format:
 
 
 def plan(name: str, records: Sequence[Record], how: How) -> Plan:
-    """Where everything comes in a file of a format that is written."""
+    """Return the plan of a file in a format that is written."""
     make = FORMATS[name].plan
     assert make is not None
     return make(records, how)
 
 
 def recognised(source: Source) -> Format:
-    """The format of a content; of a damaged file the name tells what it was meant to be.
+    """The format of a content; for a damaged file, the format for which its name stands.
 
     Raises:
         CheckpointError: a folder of no format.

@@ -15,13 +15,13 @@ from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.checkpoint.source import Source
 from msckpt_jax.errors import CheckpointError
 
-#: What is given to a check sum at a time: of a remote file it is held in memory.
+#: The bytes given to a check sum at a time; those of a remote file are held in memory.
 _STEP_BYTES = 64 << 20
 
 
 @collector.paused()
 def plan(records: Sequence[Record], how: How) -> Plan:
-    """A header before each slice of each record, and the check sum at the end."""
+    """Plan a header before each slice of each record, and the check sum at the end."""
     parts: list[Part] = []
     total = 0
     for record in records:
@@ -50,7 +50,7 @@ _RANDOM_STATE = "random_op"
 
 
 def recognises(source: Source) -> bool:
-    """Whether a record begins the file."""
+    """Tell whether a record begins the file."""
     try:
         return source.data is not None and any(wire.records(source.data, len(source.data)))
     except wire.WireError:
@@ -76,10 +76,10 @@ def contents(source: Source, problem: Problem) -> Contents:
 
 
 def _entries(data: Any, size: int, problem: Problem) -> dict[str, Entry]:
-    """The entries in the first ``size`` bytes; what is wrong goes to ``problem``.
+    """The entries in the first ``size`` bytes; errors go to ``problem``.
 
     Consecutive records of one tag are slices of one tensor, with the dims and type of the last;
-    of repetitions further apart the last counts (both as in MindSpore 2.10).
+    if a tag comes again further on, its last records count (both as in MindSpore 2.10).
     """
     entries: dict[str, Entry] = {}
     for tag, group in itertools.groupby(_records(data, size, problem), lambda r: r.tag):
@@ -121,7 +121,7 @@ def _stored(raw: wire.RawTensor, spans: tuple[tuple[int, int], ...]) -> Stored:
 
 
 def _map_tensors(tag: str, parts: list[wire.RawRecord]) -> tuple[Stored, ...]:
-    """Keys, values and status; slices are joined along axis 0."""
+    """The keys, values and status of a MapTensor; slices are joined along axis 0."""
     if any(len(p.tensors) != 3 or not all(t.dims for t in p.tensors) for p in parts):
         raise CheckpointError(
             "a MapTensor holds three tensors of at least one dimension",
@@ -131,7 +131,7 @@ def _map_tensors(tag: str, parts: list[wire.RawRecord]) -> tuple[Stored, ...]:
     out = []
     for pieces in zip(*(p.tensors for p in parts), strict=True):
         if len({(t.type, t.dims[1:]) for t in pieces}) > 1:
-            raise CheckpointError("its slices differ in dtype or shape", name=tag)
+            raise CheckpointError("the slices of the MapTensor differ in dtype or shape", name=tag)
         shape = (sum(t.dims[0] for t in pieces), *pieces[0].dims[1:])
         out.append(Stored(pieces[0].type, shape, tuple((t.start, t.stop) for t in pieces)))
     return tuple(out)

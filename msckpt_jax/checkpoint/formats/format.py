@@ -1,4 +1,4 @@
-"""What a file format of checkpoints is: how it is recognised, read, and planned."""
+"""A file format of checkpoints: how it is recognised, read, and planned."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Crc: TypeAlias = Callable[[Iterable[Part]], int]
 
 
 class CheckSum(NamedTuple):
-    """A check sum that ``file`` holds, and how it is computed from what else is there."""
+    """A check sum that ``file`` holds, and the function that computes it from the contents."""
 
     stored: int
     compute: Callable[[Crc], int]
@@ -24,14 +24,14 @@ class CheckSum(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """What is in a file, or in the files of a folder.
+    """The contents of a file, or of the files of a folder.
 
     Attributes:
-        entries: by name.
+        entries: the entries by name.
         data: the bytes in which their spans lie.
-        nbytes: of the files.
-        check_sums: those that are held.
-        metadata: as they are held.
+        nbytes: the size of the files.
+        check_sums: the stored check sums.
+        metadata: the metadata as they are stored.
         custom: those of the metadata that say something about the model, not about the format.
         shardings: names to the shardings with which arrays were saved; None where a format does
             not note them.
@@ -47,15 +47,15 @@ class Contents(NamedTuple):
 
 
 class How(NamedTuple):
-    """How a file is planned; each format heeds what concerns it.
+    """The options of a file's plan; each format heeds those that concern it.
 
     Attributes:
         slice_bytes: tensors are cut into records of so many bytes.
-        check_sum: whether to hold one.
+        check_sum: whether the file gets a check sum.
         remove_redundancy: whether the file is one of several that hold each shard once; None says
-            that it is none of several.
-        metadata: about the model.
-        threads: how many compute a check sum that is part of the plan.
+            that it stands alone.
+        metadata: the metadata about the model.
+        threads: the number of threads that compute a check sum which is part of the plan.
     """
 
     slice_bytes: int = SLICE_BYTES
@@ -69,13 +69,13 @@ class Format(NamedTuple):
     """A file format.
 
     Attributes:
-        name: what ``format=`` takes.
-        recognises: whether a content is of this format.
-        contents: reads the index; what is wrong with single entries goes to ``Problem``.
-        suffix: of its files; none where a name tells nothing.
-        plan: where everything comes in a file of records; None for a format that is only read.
+        name: the value of ``format=``.
+        recognises: tells whether a content is of this format.
+        contents: reads the index; errors of single entries go to ``Problem``.
+        suffix: the ending of its files; empty where a name tells nothing.
+        plan: plans a file of records; None for a format that is only read.
         check: refuses records that a file cannot hold.
-        strings: whether it holds strings.
+        strings: whether the format holds strings.
         metadata: whether it has a place for metadata.
         encryption: whether its files may be encrypted.
         several: whether it is several files in a folder.

@@ -3,7 +3,7 @@
 Orbax (0.11, ``PyTreeCheckpointHandler``) keeps one zarr array a leaf, in one OCDBT database or in
 folders of their own, and ``_METADATA`` with the tree. Orbax itself reads the tree; the arrays'
 contents go through TensorStore, so that no tensor is ever held whole. Names are Orbax's dotted
-ones without the ``value`` that it writes below each ``nnx.Variable``, as in
+names without the ``value`` that it writes below each ``nnx.Variable``, as in
 :mod:`msckpt_jax.names`.
 """
 
@@ -29,9 +29,9 @@ from msckpt_jax.checkpoint.source import PathLike, Source
 from msckpt_jax.errors import CheckpointError
 
 _TREE, _STEP, _DATABASE = "_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt"
-#: In a checkpoint that is older than ``_METADATA``.
+#: The file of checkpoints that are older than ``_METADATA``.
 _OLD = "checkpoint"
-#: The bytes of a row of chunks where nothing says how large they are.
+#: The bytes of a row of chunks where nothing tells their size.
 _ROW_BYTES = 1 << 20
 _ROWS = {row.array: row for row in dtypes.TABLE} | {
     np.dtype(ml_dtypes.uint4): dtypes.BY_NAME["UInt8"]
@@ -39,7 +39,7 @@ _ROWS = {row.array: row for row in dtypes.TABLE} | {
 
 
 def recognises(source: Source) -> bool:
-    """Whether Orbax may have written a folder: a tree, the items of a step, or steps."""
+    """Tell whether Orbax may have written a folder: a tree, the items of a step, or steps."""
     if source.data is not None:
         return False
     if {_TREE, _STEP, _DATABASE, _OLD} & {*source.names}:
@@ -52,22 +52,23 @@ def contents(source: Source, problem: Problem) -> Contents:
     """The leaves of the tree; arrays are read when they are asked for.
 
     Raises:
-        CheckpointError: no checkpoint, several items, or one older than Orbax's ``_METADATA``.
+        CheckpointError: the folder holds no checkpoint, several items, or a checkpoint that is
+            older than Orbax's ``_METADATA``.
     """
     import jax
     import orbax.checkpoint as ocp
 
     folder = _item_folder(absolute(source.path))
     try:
-        found = ocp.PyTreeCheckpointHandler().metadata(folder)
+        saved = ocp.PyTreeCheckpointHandler().metadata(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"Orbax cannot read its tree: {error}", file=folder) from error
-    leaves = jax.tree.leaves(found.tree, is_leaf=lambda leaf: hasattr(leaf, "directory"))
+        raise CheckpointError(f"Orbax cannot read the tree: {error}", file=folder) from error
+    leaves = jax.tree.leaves(saved.tree, is_leaf=lambda leaf: hasattr(leaf, "directory"))
     by_name = dict(zip(_short_names([leaf.name for leaf in leaves]), leaves, strict=True))
     texts = _texts(folder, by_name)
-    store = _Store(folder, bool(found.use_zarr3), by_name.values())
+    store = _Store(folder, bool(saved.use_zarr3), by_name.values())
     entries = _entries(by_name, texts, store, problem)
-    metadata = dict(found.custom_metadata or {}) | _metadata_above(folder)
+    metadata = dict(saved.custom_metadata or {}) | _metadata_above(folder)
     shardings = {name: getattr(leaf, "sharding", None) for name, leaf in by_name.items()}
     return Contents(
         entries,
@@ -81,38 +82,38 @@ def contents(source: Source, problem: Problem) -> Contents:
 
 
 def absolute(path: PathLike) -> epath.Path:
-    """The path as Orbax wants it."""
+    """The absolute path, which Orbax needs."""
     return epath.Path(path) if "://" in str(path) else epath.Path(Path(path).absolute())
 
 
 def _item_folder(path: epath.Path) -> epath.Path:
-    """The folder of the one tree: Orbax puts items in folders of their own below the step."""
+    """The folder of the only tree: Orbax puts items in folders of their own below the step."""
     if (path / _TREE).exists():
         return path
     items = sorted(part.name for part in path.iterdir() if (part / _TREE).exists())
     if len(items) == 1:
         return path / items[0]
-    problem = "no tree of Orbax is in it"
+    problem = "the folder holds no tree of Orbax"
     steps = sorted((p.name for p in path.iterdir() if p.name.isdigit() and p.is_dir()), key=int)
     if items:
-        problem = f"it holds several items, {', '.join(items)}: name one of these folders"
+        problem = f"the folder holds several items, {', '.join(items)}: name one of these folders"
     elif steps:
-        problem = f"it holds steps: name one, {path / steps[-1]}"
+        problem = f"the folder holds steps: name one of them, {path / steps[-1]}"
     elif (path / _OLD).exists() or (path / _DATABASE).exists():
-        problem = f"it has no {_TREE}: restore it with Orbax and save it again"
+        problem = f"the checkpoint has no {_TREE}: restore it with Orbax and save it again"
     raise CheckpointError(problem, file=path)
 
 
-def _short_names(found: Sequence[str]) -> list[str]:
-    """Names without the ``value`` of ``nnx.Variable``."""
+def _short_names(dotted: Sequence[str]) -> list[str]:
+    """The names without the ``value`` of ``nnx.Variable``."""
     below: dict[str, int] = {}
-    for name in found:
+    for name in dotted:
         parts = name.split(".")
         for depth in range(1, len(parts)):
             parent = ".".join(parts[:depth])
             below[parent] = below.get(parent, 0) + 1
     out = []
-    for name in found:
+    for name in dotted:
         parent, _, last = name.rpartition(".")
         out.append(parent if last == "value" and below.get(parent) == 1 else name)
     return out
@@ -124,8 +125,8 @@ def _short_names(found: Sequence[str]) -> list[str]:
 def _texts(folder: epath.Path, leaves: Mapping[str, Any]) -> dict[str, bytes]:
     """The strings, encoded as in a ``.ckpt``: Orbax keeps them all in one small file."""
     held = {n: leaf for n, leaf in leaves.items() if type(leaf).__name__ == "StringMetadata"}
-    found = _json(folder / "_strings.json") if held else {}
-    return {name: encode_string(name, str(found[leaf.name])) for name, leaf in held.items()}
+    texts = _json(folder / "_strings.json") if held else {}
+    return {name: encode_string(name, str(texts[leaf.name])) for name, leaf in held.items()}
 
 
 def _entries(
@@ -158,19 +159,19 @@ def _array_entry(name: str, leaf: Any, store: _Store, impl: str | None) -> Entry
 
 
 def _key_implementations(folder: epath.Path) -> dict[str, str]:
-    """Which arrays are the data of typed PRNG keys."""
+    """The implementations of typed PRNG keys, by the names of the arrays that hold their data."""
     out: dict[str, str] = {}
     for file in sorted((folder / "array_metadatas").glob("process_*")):
         for item in _json(file).get("array_metadatas", ()):
-            one = item["array_metadata"]
-            impl = (one.get("ext_metadata") or {}).get("random_key_impl")
+            about = item["array_metadata"]
+            impl = (about.get("ext_metadata") or {}).get("random_key_impl")
             if impl:
-                out[one["param_name"]] = impl
+                out[about["param_name"]] = impl
     return out
 
 
 def _metadata_above(folder: epath.Path) -> dict[str, Any]:
-    """The v1 API keeps ``custom_metadata`` beside the item's folder."""
+    """The ``custom_metadata``, which the v1 API keeps beside the item's folder."""
     for place in (folder, folder.parent):
         file = place / _STEP
         if file.exists():
@@ -182,7 +183,7 @@ def _json(path: epath.Path) -> Any:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"it is not as Orbax writes it: {error}", file=path) from None
+        raise CheckpointError(f"the file is not as Orbax writes it: {error}", file=path) from None
 
 
 # Arrays
@@ -197,12 +198,12 @@ class _Store:
         self.folder = folder
         self._driver = "zarr3" if zarr3 else "zarr"
         self._database = (folder / _DATABASE).exists()
-        # Windows are rows, chunks may be columns: those that the next window needs are kept.
+        # Windows are rows, chunks may be columns: the chunks that the next window needs are kept.
         cache = 2 * max(map(_bytes_of_chunk_row, leaves), default=0)
         self._context = ts.Context({"cache_pool": {"total_bytes_limit": cache}})
 
     def open(self, path: str, name: str) -> Any:
-        """The array of a parameter."""
+        """Open the array of a parameter."""
         import tensorstore as ts
 
         text = str(self.folder)
@@ -237,8 +238,8 @@ class _Array:
         return self._store.open(self._path, self._name)
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
-        found = np.asarray(self._opened[index].read().result())
-        return found.astype(self._stored, copy=False)
+        part = np.asarray(self._opened[index].read().result())
+        return part.astype(self._stored, copy=False)
 
 
 FORMAT = Format("orbax", recognises, contents, strings=True, metadata=True, several=True)

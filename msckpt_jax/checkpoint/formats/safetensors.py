@@ -28,7 +28,7 @@ from msckpt_jax.errors import CheckpointError
 #: The library refuses larger headers too.
 _MAX_HEADER_BYTES = 100_000_000
 _METADATA = "__metadata__"
-#: What MindSpore reads in the metadata.
+#: The names that MindSpore reads in the metadata.
 _RESERVED = {_METADATA, "format", "remove_redundancy", "crc_num"}
 
 # The library writes large alignments first: its enum of dtypes, descending.
@@ -41,7 +41,7 @@ _ORDER = {
 
 
 def plan(records: Sequence[Record], how: How) -> Plan:
-    """A header with the metadata, then the tensors.
+    """Plan a header with the metadata, then the tensors.
 
     The check sum stands in the header, before the data: it takes a pass of its own.
     """
@@ -142,7 +142,7 @@ class _Header(NamedTuple):
 def _header(data: Any, size: int) -> _Header:
     """Parse and check the header of a safetensors file; offsets are from the file's start."""
     if size < 8:
-        raise CheckpointError("too short for a safetensors file", found=f"{size} bytes")
+        raise CheckpointError("the file is too short for safetensors", found=f"{size} bytes")
     (length,) = struct.unpack("<Q", bytes(data[:8]))
     if length > min(size - 8, _MAX_HEADER_BYTES):
         raise CheckpointError(
@@ -175,7 +175,7 @@ def _entry(name: str, entry: Any, base: int) -> tuple[str, tuple[int, ...], int,
 
 
 def _check_layout(tensors: dict, start: int, size: int) -> None:
-    """The tensors must fill the file without gap or overlap, as the library demands."""
+    """Refuse tensors that do not fill the file without gap or overlap, as the library does."""
     at = start
     for name, (_, _, begin, end) in sorted(tensors.items(), key=lambda t: t[1][2:]):
         if begin != at or end < begin or end > size:
@@ -194,7 +194,7 @@ def _check_layout(tensors: dict, start: int, size: int) -> None:
 
 
 def recognises(source: Source) -> bool:
-    """Whether a length begins the file, and an object of JSON follows it."""
+    """Tell whether a length begins the file, and an object of JSON follows it."""
     if source.data is None:
         return False
     length = int.from_bytes(bytes(source.data[:8]), "little")
@@ -206,7 +206,7 @@ def contents(source: Source, problem: Problem) -> Contents:
     """The entries in the order of their names, and the metadata.
 
     Raises:
-        CheckpointError: the header is none.
+        CheckpointError: the header is not valid.
     """
     data, size = source.data, len(source.data)
     head = _header(data, size)

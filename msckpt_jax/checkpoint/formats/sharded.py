@@ -1,9 +1,9 @@
 """A folder of safetensors files with an index, as Hugging Face's libraries write large models.
 
 ``model.safetensors.index.json`` is ``{"metadata": {...}, "weight_map": {name: file}}``; the stem
-may be another. Without an index it is ``model.safetensors`` where that is there (the rule of
-``transformers``), else all safetensors files (MindSpore's unified ones are such a folder). The
-files lie one after another in one range of bytes, to which the spans of the entries refer.
+may be another. Without an index ``model.safetensors`` is read where it exists (the rule of
+``transformers``), else all safetensors files (MindSpore's unified safetensors are such a folder).
+The files lie one after another in one range of bytes, to which the spans of the entries refer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _INDEX = f"{_FILE}.index.json"
 _MODEL = "model"
 #: Metadata of an index that tell of the files, not of the model.
 _OF_FILES = {"total_size", "total_parameters"}
-#: How many names a warning tells.
+#: The number of names that a warning lists.
 _TOLD = 5
 
 
@@ -42,7 +42,7 @@ class _Index(NamedTuple):
 
 
 def recognises(source: Source) -> bool:
-    """Whether a folder holds an index or safetensors files, or a file is an index.
+    """Tell whether a folder holds an index or safetensors files, or a file is an index.
 
     No other format begins as an object of JSON does.
     """
@@ -56,7 +56,7 @@ def contents(source: Source, problem: Problem) -> Contents:
     """The entries of all files, in the order of their names.
 
     Raises:
-        CheckpointError: the index is none, or names what is no file of its folder.
+        CheckpointError: the index is not valid, or names something else than files of its folder.
     """
     index = _index(source)
     problems: list[CheckpointError] = []
@@ -96,7 +96,7 @@ def _moved(entry: Entry, by: int) -> Entry:
 
 
 def _index(source: Source) -> _Index:
-    """What a folder says of its files, or an index that was named itself."""
+    """The index of a folder, or the index that was named itself."""
     if source.data is not None:
         return _parsed(source)
     indices = [name for name in source.names if name.endswith(_INDEX)]
@@ -104,7 +104,7 @@ def _index(source: Source) -> _Index:
         indices = [f"{_MODEL}{_INDEX}"]
     if len(indices) > 1:
         raise CheckpointError(
-            "several indices are there: name one of these files",
+            "the folder holds several indices: name one of these files",
             file=source.path,
             found=", ".join(indices),
         )
@@ -117,11 +117,11 @@ def _index(source: Source) -> _Index:
 
 def _parsed(source: Source) -> _Index:
     try:
-        found = json.loads(bytes(source.data[:]), object_pairs_hook=_distinct)
-        places, metadata = {**found["weight_map"]}, {**(found.get("metadata") or {})}
+        index = json.loads(bytes(source.data[:]), object_pairs_hook=_distinct)
+        places, metadata = {**index["weight_map"]}, {**(index.get("metadata") or {})}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(
-            "no index of safetensors files",
+            "the file is no index of safetensors files",
             file=source.path,
             expected="an object of JSON with a weight_map of names to files",
             found=repr(error),
@@ -139,17 +139,17 @@ def _parsed(source: Source) -> _Index:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON whose keys differ: of a key that stands twice the last would count."""
+    """An object of JSON whose keys differ: of equal keys the last would count."""
     out: dict[str, Any] = {}
     for key, value in pairs:
         if key in out:
-            raise ValueError(f"{key!r} stands twice")
+            raise ValueError(f"the key {key!r} stands twice")
         out[key] = value
     return out
 
 
 def _is_plain(file: Any) -> bool:
-    """Whether it is a name, of nothing but what a folder may hold."""
+    """Tell whether ``file`` is a plain name, which cannot lead out of its folder."""
     if not isinstance(file, str) or file in ("", ".", ".."):
         return False
     return file.isprintable() and not {*file} & {*"/\\"}
@@ -159,7 +159,7 @@ def _is_plain(file: Any) -> bool:
 
 
 def _parts(index: _Index, problem: Problem) -> Iterator[tuple[str, Contents]]:
-    """What each file holds."""
+    """Yield each file with its contents."""
     named = {file: name for name, file in index.places.items()}
     for file in index.files:
         path = index.folder / file
@@ -174,7 +174,7 @@ def _member(path: Any) -> Source:
     """Open a file of the folder.
 
     Raises:
-        CheckpointError: it is missing, cannot be opened, or is a link that leads elsewhere.
+        CheckpointError: the file is missing, cannot be opened, or is a link that leads elsewhere.
     """
     try:
         if isinstance(path, Path):  # object stores have no links
@@ -183,14 +183,14 @@ def _member(path: Any) -> Source:
     except FileNotFoundError:
         raise CheckpointError("the file is missing", file=path) from None
     except OSError as error:
-        raise CheckpointError(f"it cannot be opened: {error.strerror}", file=path) from None
+        raise CheckpointError(f"the file cannot be opened: {error.strerror}", file=path) from None
     if source.data is None:
         raise is_folder(source)
     return source
 
 
 def _check_link(path: Path) -> None:
-    """Refuse links that lead out of the folder, but into the cache of Hugging Face's hub.
+    """Refuse links that lead out of the folder, except into the cache of Hugging Face's hub.
 
     There ``snapshots/COMMIT/NAME`` is a link to a file in ``blobs``.
     """
@@ -198,10 +198,13 @@ def _check_link(path: Path) -> None:
     caches = [above.parent / "blobs" for above in folder.parents if above.name == "snapshots"]
     if not any(map(real.is_relative_to, (folder, *caches))):
         raise CheckpointError(
-            "it is a link that leads out of the folder", file=path, expected=folder, found=real
+            "the file is a link that leads out of the folder",
+            file=path,
+            expected=folder,
+            found=real,
         )
     if real.exists() and not (real.is_file() or real.is_dir()):
-        raise CheckpointError("it is no regular file", file=path)  # a pipe would not end
+        raise CheckpointError("the file is no regular file", file=path)  # a pipe would not end
 
 
 # Index and files
@@ -210,7 +213,7 @@ def _check_link(path: Path) -> None:
 def _places(
     index: _Index, parts: Mapping[str, Contents], problems: list[CheckpointError]
 ) -> dict[str, str]:
-    """The one file that each name is read from; where index and files differ is a problem.
+    """The file from which each name is read; differences of index and files are problems.
 
     Names that the index lacks are read with a warning, as ``transformers`` does.
     """
@@ -223,7 +226,7 @@ def _places(
             f"{unlisted[:_TOLD]}",
             stacklevel=6,
         )
-    problem = "it is not in the file that the index says" if index.places else "two files hold it"
+    problem = "the index names another file" if index.places else "two files hold it"
     problems += [
         CheckpointError(problem, file=index.folder, name=name, expected=places[name], found=file)
         for file, names in held.items()
