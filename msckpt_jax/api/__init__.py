@@ -1,1 +1,1 @@
-"""The doors: what users call. All engines lie below."""
+"""The doors: the functions that users call. All engines lie below."""

@@ -21,7 +21,7 @@ _pending: list[AsyncSave] = []
 
 
 class AsyncSave:
-    """A save under way; its error comes from ``result()``, else the next save, else at exit."""
+    """A save under way; ``result()`` raises its error, else the next save does, else the exit."""
 
     def __init__(self, work: Callable[[], None], target: str):
         self.target = target
@@ -42,14 +42,14 @@ class AsyncSave:
             del self._work  # it holds the snapshot
 
     def done(self) -> bool:
-        """Whether the file is complete, or the save has failed."""
+        """Tell whether the file is complete or the save has failed."""
         return self._future.done()
 
     def result(self, timeout: float | None = None) -> None:
-        """Wait until the file is complete; raises the save's own error if it failed.
+        """Wait until the file is complete; raise the save's own error if it failed.
 
         Raises:
-            TimeoutError: it is not done after ``timeout`` seconds.
+            TimeoutError: the save is not done after ``timeout`` seconds.
         """
         error = self._future.exception(timeout)
         self._delivered = True
@@ -57,7 +57,7 @@ class AsyncSave:
             raise error
 
     def wait(self) -> None:
-        """Wait until it is done, well or not."""
+        """Wait until the save is done, well or not."""
         concurrent.futures.wait([self._future])
 
     def settle(self) -> None:
@@ -78,7 +78,7 @@ def settle() -> None:
     """Wait for the save under way, so that saves are ordered and one snapshot is held at most.
 
     Raises:
-        AsyncSaveError: it failed and no one has seen the error.
+        AsyncSaveError: the save failed, and no one has seen the error.
     """
     with _lock:
         waiting = _pending.copy()
@@ -137,7 +137,7 @@ def _wait() -> None:
         save.wait()
 
 
-# Once the interpreter shuts down no executor takes work any more, and atexit comes later still:
-# saves under way have to end before. Only this hook, of which executors make use too, is in time.
+# Once the interpreter shuts down, no executor takes work any more, and atexit comes later still:
+# saves under way have to end before. Only this hook, which executors use, too, is in time.
 threading._register_atexit(_wait)  # type: ignore[attr-defined]
 atexit.register(settle)

@@ -1,4 +1,4 @@
-"""Rank files and single files from one format into the other."""
+"""Convert rank files and single files from one format into the other."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def ckpt_to_safetensors(
         file_path: the file or the folder.
         save_path: folder to write to; None writes beside the source.
         name_map: old to new names of parameters.
-        file_name_regex: only files in whose name it is found.
-        processes_num: how many files are converted at a time.
+        file_name_regex: convert only the files in whose names it matches.
+        processes_num: the number of files that are converted at a time.
 
     Raises:
-        CheckpointError: a file holds strings or is damaged. ValueError: wrong paths.
+        CheckpointError: a file holds strings or is damaged. ValueError: the paths are wrong.
     """
     old, new = formats.CKPT, formats.SAFETENSORS
     _convert(file_path, save_path, name_map, file_name_regex, processes_num, old, new)
@@ -45,7 +45,7 @@ def safetensors_to_ckpt(
     file_name_regex: str | None = None,
     processes_num: int = 1,
 ) -> None:
-    """The other way round of :func:`ckpt_to_safetensors`, with the same arguments."""
+    """Do the reverse of :func:`ckpt_to_safetensors`, with the same arguments."""
     old, new = formats.SAFETENSORS, formats.CKPT
     _convert(file_path, save_path, name_map, file_name_regex, processes_num, old, new)
 
@@ -75,11 +75,11 @@ def _convert(
     if not files or any(f.suffix != old.suffix for f in files):
         raise ValueError(f"{file_path} is no {old.suffix} file and holds none in rank* folders")
 
-    def one(path: Path) -> None:
+    def convert_file(path: Path) -> None:
         file = open_checkpoint(path)
-        found = [copying.renamed(file, name, (name_map or {}).get(name, name)) for name in file]
+        records = [copying.renamed(file, name, (name_map or {}).get(name, name)) for name in file]
         folder = Path(save_path or root) / path.parent.relative_to(root)
-        rank_records.write_files([File(folder / f"{path.stem}{new.suffix}", found)])
+        rank_records.write_files([File(folder / f"{path.stem}{new.suffix}", records)])
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
-        list(pool.map(one, files))
+        list(pool.map(convert_file, files))

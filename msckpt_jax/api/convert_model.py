@@ -18,7 +18,7 @@ from msckpt_jax.lowering.target import Target
 from msckpt_jax.lowering.trace import Traced, with_symbols
 from msckpt_jax.lowering.wanted import Lowering, Wanted
 
-#: Whose operators a graph has that a target writes.
+#: The vocabulary of the graphs that a target writes.
 _VOCABULARY = "MindSpore"
 
 
@@ -39,11 +39,11 @@ def convert(
 
     Args:
         source: the ``.mindir`` or ``.air`` file.
-        target: the file to write; its suffix says which format.
+        target: the file to write; its suffix names the format.
         dec_key: key of an encrypted source.
         dec_mode: its cipher, or a function of path and key.
         durable: fsync before a new file replaces an old one.
-        options: those of :func:`msckpt_jax.export` that the target's format heeds.
+        options: the arguments of :func:`msckpt_jax.export` that the target's format heeds.
 
     Returns:
         The file, and notes about it.
@@ -51,7 +51,7 @@ def convert(
     Raises:
         MindIRError, AirError: the source is damaged, or encrypted otherwise.
         ExportError: the model cannot be expressed in the format; nothing is written.
-        ValueError: the suffix is of no model format, or of the source's own.
+        ValueError: the suffix belongs to no model format, or to the source's own.
     """
     target = Path(target)
     wanted = targets.of_suffix(target)
@@ -70,7 +70,7 @@ def convert(
         try:
             return _write(wanted, _through_jax(model, wanted), target, how)
         except ExportError as second:
-            second.add_note(f"one operator at a time it went no further: {first}")
+            second.add_note(f"converting it one operator at a time failed, too: {first}")
             raise
 
 
@@ -80,7 +80,7 @@ def _write(format: Target, graph: Graph, path: Path, how: Wanted) -> tuple[Path,
 
 
 def _through_jax(model: ModelFunction, target: Target) -> Graph:
-    """Return the model's graph made anew of what JAX traces."""
+    """Return the model's graph, made anew from a trace of JAX."""
     names, weights = list(model.parameters), model.parameters
     structure = jax.tree.structure(model.inputs)
 

@@ -15,6 +15,7 @@ from jax.extend import source_info_util
 from msckpt_jax.api import targets
 from msckpt_jax.api.exported import Exported
 from msckpt_jax.checkpoint import cipher, formats, writer
+from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering.lowered import lowered
 from msckpt_jax.lowering.rule import Rule
@@ -22,7 +23,7 @@ from msckpt_jax.lowering.target import Target, Written
 from msckpt_jax.lowering.trace import Traced, trace
 from msckpt_jax.lowering.wanted import Lowering, Wanted
 
-# Our own frames are none of the user's: messages name the line that called JAX.
+# Our own frames are not the user's: messages name the line of the user that called JAX.
 source_info_util.register_exclusion(__file__)
 
 #: Devices that an export can be for.
@@ -33,7 +34,7 @@ _OTHER_SUFFIXES = {*targets.SUFFIXES, *formats.SUFFIXES}
 def export(
     net: Any,
     *inputs: Any,
-    file_name: Any,
+    file_name: PathLike,
     file_format: str = targets.DEFAULT,
     enc_key: bytes | None = None,
     enc_mode: str | Callable[[bytes, bytes], bytes] = "AES-GCM",
@@ -53,20 +54,20 @@ def export(
 ) -> Exported:
     """Export a network: a MindIR for MindSpore, an AIR for Ascend, or an ONNX file.
 
-    All of it is refused before a byte is written when a part of it cannot be expressed: every
-    such part is named with the line of the user's code that it comes from.
+    A network of which a part cannot be expressed is refused before a byte is written: the error
+    names every such part with the line of the user's code that it comes from.
 
     Args:
         net: a function (``jax.jit`` or not), an ``nnx.Module``, or a pair ``(function, weights)``
             or ``(linen module, variables)``, called as ``function(weights, *inputs)``. Weights
             become parameters with the names they have in a CheckPoint; sharded ones are written
             shard by shard. Arrays that a function closes over become parameters ``constant_N``.
-            The file computes what the network returns; what it changes in itself is not kept.
+            The file computes the network's results; its changes of its own state are not kept.
         inputs: example arguments, pytrees of arrays or ``jax.ShapeDtypeStruct``. A size that is
             None or a name is dynamic; equal names are equal sizes. (MindSpore compiles a loop once:
             with dynamic sizes call ``set_inputs`` of the ``GraphCell`` first, sizes None.) The
             file's inputs are the leaves in order, its results the leaves of the result; typed PRNG
-            keys are their numbers, uint32. Or one Grain data set whose maps are
+            keys are their numbers, uint32. Or a single Grain data set whose maps are
             ``msckpt_jax.transforms``: the network's input is its column "image", a batch, and the
             file also holds the preprocessing, for MindSpore's ``Model::Preprocess``.
         file_name: path; the format's suffix is appended unless it is there. The folder must exist.
@@ -78,39 +79,39 @@ def export(
         custom_func: called with the ``ModelProto``, weights left out, before it is written.
         user_info: notes kept in the file.
         verify: run the file and compare with JAX: on the inputs given, on random numbers where
-            only a shape was given. A MindIR runs in MindSpore (in another process), where that is
-            missing by what ``load`` makes of it; an ONNX file in onnxruntime, an AIR file in JAX
-            by the definitions of GE's operators.
-        fuse: use MindSpore's own operators (Softmax, LayerNorm, ...) for what equals them.
+            only a shape was given. A MindIR runs in MindSpore (in another process) or, where that
+            is missing, as the function that ``load`` makes of it; an ONNX file in onnxruntime, an
+            AIR file in JAX by the definitions of GE's operators.
+        fuse: use MindSpore's own operators (Softmax, LayerNorm, ...) for parts that equal them.
         exact: follow JAX on special values, too: NaN in max, min, sign, sort and argmax, shifts
             past the width, integer division by zero, floats out of an integer's range, LU of
-            singular matrices. The default are MindSpore's plain operators, which also divide
-            64-bit integers in float64 (right up to 2**53; ``exact`` divides them rightly).
+            singular matrices. The default is MindSpore's plain operators, which also divide
+            64-bit integers in float64 (correctly up to 2**53; ``exact`` always does).
         target: ``"cpu"`` lowers convolutions to Im2Col and MatMul, many times faster there; the
             default keeps Conv2D, which Ascend and MindSpore Lite know best.
         rules: further lowering rules, primitive name to ``rule(context, *inputs, **params)``.
-        split_bytes: more weights go to ``<name>_variables/`` and the graph to
-            ``<name>_graph.mindir``, or to ``<name>.onnx.data``: by default where there are more
-            than 1 GiB, as MindSpore does it. AIR: to ``air_weight/``, by default past 2 GiB.
+        split_bytes: more bytes of weights than this go to ``<name>_variables/`` and the graph to
+            ``<name>_graph.mindir``, or the weights to ``<name>.onnx.data``: by default more than
+            1 GiB, as in MindSpore. AIR: to ``air_weight/``, by default past 2 GiB.
         durable: fsync before a new file replaces an old one.
-        soc: AIR: ``"Ascend910B"``, ``"Ascend310P"`` or ``"Ascend910"``: ``notes`` tell what the
-            chip has no kernel for.
+        soc: AIR: ``"Ascend910B"``, ``"Ascend310P"`` or ``"Ascend910"``: ``notes`` name the
+            operators for which the chip has no kernel.
         narrow: AIR: float64 becomes float32, int64 becomes int32, complex128 becomes complex64;
-            constants and weights with numbers that these lack are refused.
+            constants and weights with numbers that do not fit are refused.
         opset: ONNX: the version of its operators.
         engine: ONNX: ``"native"`` uses rows of this library only, ``"jax2onnx"`` that package
-            only, in a process of its own; ``"auto"`` goes to jax2onnx for what the rows lack,
-            with its reasons in ``notes``, unless there are ``rules`` or it is to be ``exact``,
-            which jax2onnx does not heed. A file by jax2onnx is kept only if onnxruntime gives
-            JAX's numbers with it, whether ``verify`` or not.
+            only, in a process of its own; ``"auto"`` goes to jax2onnx for operators without a
+            row, with its reasons in ``notes``, unless there are ``rules`` or the file is to be
+            ``exact``, which jax2onnx does not heed. A file by jax2onnx is kept only if onnxruntime
+            gives JAX's numbers with it, with or without ``verify``.
 
     Returns:
-        The file to load, the graph that is in it, and what ``verify`` found.
+        The file to load, the graph in it, and the difference that ``verify`` measured.
 
     Raises:
         ExportError: the network cannot be exported; ``problems`` has each reason by itself. With
-            ``verify`` also a result that is not JAX's.
-        PreprocessorError: a data set that a MindIR cannot describe.
+            ``verify`` also: a result of the file is not JAX's.
+        PreprocessorError: a MindIR cannot describe the data set.
         TypeError, ValueError: an argument of the wrong type or value.
         OSError: FileNotFoundError for a missing folder.
     """
@@ -126,7 +127,7 @@ def export(
     _check_split(split_bytes)
     encrypt, key = _encryption(enc_key, enc_mode, format)
     if verify and callable(encrypt):
-        raise ValueError("verify=True cannot read what a function of yours has encrypted")
+        raise ValueError("verify=True cannot read a file that a function of yours has encrypted")
     inputs, preprocessor = _preprocessed(inputs, format)
     load = {} if enc_key is None else {"dec_key": enc_key, "dec_mode": enc_mode}
     wanted = Wanted(encrypt, key, split_bytes, durable, preprocessor, load, options)
@@ -165,7 +166,7 @@ def _written(traced: Traced, path: Path, wanted: Wanted, format: Target, how: Lo
 
 
 def _preprocessed(inputs: tuple[Any, ...], format: Target) -> tuple[tuple[Any, ...], Any]:
-    """Return the inputs, of a data set its image, and the section of the file for a data set."""
+    """Return the inputs (for a data set, its image) and the file's section for a data set."""
     grain = sys.modules.get("grain")
     kinds = () if grain is None else (grain.MapDataset, grain.IterDataset, grain.DataLoader)
     if not any(isinstance(value, kinds) for value in inputs):

@@ -19,10 +19,10 @@ def filter_parameters(
 
     Args:
         parameter_dict: names to values, as :func:`load_checkpoint` gives; nothing is read.
-        drop: what to delete, one or several of: the name of a parameter, or of a layer with all
-            that is under it (``"head"`` deletes ``head.dense.weight``, not ``header.weight``); a
-            compiled regular expression, found anywhere in the name; a function that says whether
-            to delete a name.
+        drop: one or several of: the name of a parameter to delete, or of a layer with everything
+            under it (``"head"`` deletes ``head.dense.weight``, not ``header.weight``); a compiled
+            regular expression, which may match anywhere in a name; a function that returns true
+            for the names to delete.
 
     Returns:
         The names that were deleted, in the order of the file.
@@ -31,15 +31,15 @@ def filter_parameters(
         CheckpointError: one of ``drop`` matches no parameter; nothing is deleted then.
         TypeError: one of ``drop`` is of another type.
     """
-    one = isinstance(drop, str | re.Pattern)
-    filters = [drop] if one or callable(drop) else list(drop)
+    alone = isinstance(drop, str | re.Pattern)
+    filters = [drop] if alone or callable(drop) else list(drop)
     doomed: set[str] = set()
     for each in filters:
         matches = _predicate(each)
-        found = [name for name in parameter_dict if matches(name)]
-        if not found:
+        matched = [name for name in parameter_dict if matches(name)]
+        if not matched:
             raise CheckpointError(f"no parameter matches {_described(each, parameter_dict)}")
-        doomed.update(found)
+        doomed.update(matched)
     deleted = [name for name in parameter_dict if name in doomed]
     for name in deleted:
         del parameter_dict[name]

@@ -26,8 +26,9 @@ def load_param_into_net(
     """Load parameters into an ``nnx`` module, in place, with the shardings that it has.
 
     Dtypes are cast among the floats (16, 32, 64, bfloat16) and among the signed integers; a shape
-    may have trailing ones more. When names are missing, prefixes that all of a network's names
-    lack are removed, as in MindSpore; unlike there, what is loaded that way is not reported.
+    in the file may have further trailing ones. When names are missing, prefixes that all of a
+    network's names lack are removed, as in MindSpore; unlike there, parameters loaded that way are
+    not reported.
 
     Args:
         net: an ``nnx.Module``. For immutable trees see :func:`load_param_into_tree`.
@@ -69,7 +70,7 @@ def load_param_into_tree(
     skip_mismatch: bool = False,
     convention: str | Convention | None = None,
 ) -> tuple[Any, NotLoaded, NotLoaded]:
-    """:func:`load_param_into_net` for immutable trees: the new tree comes first in the result.
+    """Do as :func:`load_param_into_net` for an immutable tree; the new tree is returned first.
 
     Leaves may be arrays or ``jax.ShapeDtypeStruct``; those that find no value stay as they are.
     """
@@ -160,7 +161,7 @@ def _matched(
 def _read(
     old: Sequence[Any], wanted: Sequence[placement.Request | Callable[[], Any] | None]
 ) -> list[Any]:
-    """The value that each request or function gives; the old one where there is neither."""
+    """The value that each request or function gives; the old value where there is neither."""
     placed = iter(placement.place([w for w in wanted if isinstance(w, placement.Request)]))
     return [
         value if w is None else next(placed) if isinstance(w, placement.Request) else w()

@@ -1,4 +1,4 @@
-"""A save once the tree has become records: which files it writes, and how."""
+"""A save once the tree has become records: its files, its format and its options."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from msckpt_jax.parallel.layout import Layout
 
 
 class Job(NamedTuple):
-    """How files are written once the tree has become records.
+    """The way in which files are written once the tree has become records.
 
-    When the files hold shards, ``layouts`` says how, and one process writes ``strategy_file``.
+    When the files hold shards, ``layouts`` are theirs, and one process writes ``strategy_file``.
     """
 
     format: str
@@ -42,9 +42,9 @@ def run(files: list[File], job: Job, may_gather: bool = False) -> None:
         strategy.write(job.strategy_file, job.layouts or {})
 
 
-def check_spanning(found: list[Record], job: Job) -> None:
-    """Refuse what cannot be done with arrays that span processes."""
-    if not hosts.needed(found):
+def check_spanning(records: list[Record], job: Job) -> None:
+    """Refuse a job that cannot be done with arrays that span processes."""
+    if not hosts.needed(records):
         return
     if job.options.mode is not None:
         raise ValueError(
@@ -76,6 +76,6 @@ def target_path(name: Any, format: str) -> Any:
 
 
 def check_folder(target: Any) -> None:
-    """Refuse a local path in a missing folder; object stores have none that would have to be."""
+    """Refuse a local path in a missing folder; object stores need no folders."""
     if isinstance(target, Path) and not target.parent.is_dir():
         raise FileNotFoundError(f"the folder {target.parent} does not exist; create it first")

@@ -19,7 +19,7 @@ _INTS = {"int4", "int8", "int16", "int32", "int64"}
 
 
 class Target(NamedTuple):
-    """What a leaf of the network wants: ``dtype`` None stands for a str."""
+    """The array that a leaf of the network wants: ``dtype`` None stands for a str."""
 
     shape: tuple[int, ...]
     dtype: Any
@@ -33,9 +33,9 @@ def request(
     sharding: jax.sharding.Sharding | None,
     shape: tuple[int, ...] | None = None,
 ) -> placement.Request:
-    """How to read one array: by pieces of the file where the value still lies there."""
-    found, pieces = stored.pieces(name, parameters, shape)
-    return placement.Request(name, found, pieces, dtype, sharding)
+    """The request for an array: by pieces of the file where the value still lies there."""
+    shape, pieces = stored.pieces(name, parameters, shape)
+    return placement.Request(name, shape, pieces, dtype, sharding)
 
 
 def wanted_value(
@@ -92,10 +92,10 @@ def _describe(dtype: Any, shape: tuple[int, ...]) -> str:
     return "a str" if dtype is None else f"{dtype}{list(shape)}"
 
 
-def _castable(one: np.dtype, other: np.dtype) -> bool:
-    pair = {one.name, other.name}
+def _castable(old: np.dtype, new: np.dtype) -> bool:
+    pair = {old.name, new.name}
     # uint4 is stored as UInt8, the only unsigned pair that has to meet again.
-    return pair <= _FLOATS or pair <= _INTS or (one.name, other.name) == ("uint8", "uint4")
+    return pair <= _FLOATS or pair <= _INTS or (old.name, new.name) == ("uint8", "uint4")
 
 
 def _check_uint4(name: str, array: Any) -> None:

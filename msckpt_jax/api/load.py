@@ -55,17 +55,17 @@ def load_checkpoint(
         crc_check: verify the file's check sum; a file without one is refused, because nobody can
             tell whether it was saved so or is cut off (MindSpore warns).
         format: as for :func:`open_checkpoint`; None looks at the content.
-        like: a pytree of arrays or ``jax.ShapeDtypeStruct``, the result gets its structure,
+        like: a pytree of arrays or ``jax.ShapeDtypeStruct``; the result gets its structure,
             dtypes and shardings. Each process reads only the byte ranges of its own shards.
         sharding: one for all arrays, or a function of name and shape (None: default device).
         strategy: strategy file (or dict of layouts) when ``ckpt_file_name`` is a folder of
             ``rank_N`` folders, or a dict of files by rank: these are read as one CheckPoint of
             full tensors.
         convention: with ``net`` or ``like``: the file has MindSpore's names and layouts,
-            ``"mindspore"``, ``"mint"`` or a :class:`Convention`. Of a transposed tensor, too, only
-            the boxes are read that a shard needs.
+            ``"mindspore"``, ``"mint"`` or a :class:`Convention`. Transposed tensors are read by
+            the boxes that a shard needs, too.
         remove_redundancy: accepted for MindSpore's sake; ``strategy`` reads de-duplicated files as
-            it does others, because what a file holds is seen from the file.
+            it does others, because each file tells which parameters it holds.
 
     Returns:
         Without ``like`` and ``sharding`` a :class:`Parameters`, an ordered mutable mapping from
@@ -84,7 +84,7 @@ def load_checkpoint(
     _check_types(strict_load, crc_check, sharding)
     if convention is not None and net is None and like is None:
         raise ValueError(
-            "convention needs net= or like=: what a name means depends on the layers of the network"
+            "convention needs net= or like=: the meaning of a name depends on the network's layers"
         )
     chosen = choice(filter_prefix, specify_prefix, choice_func)
     secrets: dict[str, Any] = {"dec_key": dec_key, "dec_mode": dec_mode, "crc_check": crc_check}
@@ -99,7 +99,7 @@ def load_checkpoint(
     parameters = Parameters(file, [name for name in file if chosen(name)])
     if not parameters:
         raise CheckpointError(
-            "the filters leave none of its parameters", file=file.path, found=f"{len(file)} before"
+            "the filters leave none of the parameters", file=file.path, found=f"{len(file)} before"
         )
     if net is not None:
         into.load_param_into_net(net, parameters, strict_load, convention=convention)
@@ -131,8 +131,8 @@ def load_checkpoint_async(
     specify_prefix: str | Sequence[str] | None = None,
     choice_func: Callable[[str], bool] | None = None,
     **kwargs: Any,
-) -> concurrent.futures.Future:
-    """:func:`load_checkpoint` in a thread; ``.result()`` gives what it returns, or its error.
+) -> concurrent.futures.Future[Any]:
+    """Run :func:`load_checkpoint` in a thread; ``.result()`` gives its result or its error.
 
     Contents are read when they are asked for, so pass ``like``, ``sharding`` or ``net`` to have
     them read in the thread.

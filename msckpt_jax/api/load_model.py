@@ -25,9 +25,10 @@ def load(
         dec_key: key of an encrypted MindIR.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"``, ``"SM4-CBC"``, or a function of the path and the
             key that gives the plain bytes.
-        rules: meanings of operators that have none here, or other ones, by the operator's name:
-            functions of the inputs, in the order of MindSpore's definition or GE's prototype, with
-            the attributes by keyword: those that the function names, all with ``**attributes``.
+        rules: meanings by the operator's name, of operators that have none here or instead of
+            ours: functions of the inputs, in the order of MindSpore's definition or GE's prototype,
+            with the attributes by keyword: those that the function names, or with
+            ``**attributes`` all.
 
     Returns:
         The function. It is called with the model's inputs; ``.apply(parameters, *inputs)`` takes
@@ -36,7 +37,7 @@ def load(
     Raises:
         MindIRError, AirError: the file is damaged, encrypted otherwise, or has operators without
             a meaning (all are named).
-        ValueError: it is an ONNX file, or an AIR file with a key: GE has no ciphers.
+        ValueError: the file is ONNX, or AIR and a key is given: GE has no ciphers.
         FileNotFoundError: there is no such file.
     """
     target = targets.of_file(file_name) or targets.named(targets.DEFAULT)

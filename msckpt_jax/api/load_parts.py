@@ -56,13 +56,13 @@ def load_distributed_checkpoint(
         strict_load: refuse to cast, and do not repair prefixes.
         dec_key: key of encrypted rank files.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
-        format: what is read, ``"ckpt"`` or ``"safetensors"``.
+        format: the format to read, ``"ckpt"`` or ``"safetensors"``.
         unified_safetensors_dir: folder of safetensors files, with ``format="safetensors"``.
         dst_safetensors_dir: folder to write to when there is no network.
         rank_id: write the file of this rank only.
-        output_format: of the files to write, ``"safetensors"`` or ``"ckpt"``.
+        output_format: the format of the files to write, ``"safetensors"`` or ``"ckpt"``.
         name_map: names in the network to names in the files.
-        max_process_num: how many files are written at a time, at the most.
+        max_process_num: the number of files that are written at a time, at most.
         return_param_dict: return the parameters instead of loading them.
 
     Returns:
@@ -121,13 +121,13 @@ def _trained(
 
 
 def _unified(folder: PathLike | None, names: Mapping[str, str]) -> CheckpointFile:
-    """The files of a folder as one CheckPoint; ``names`` to names in the files."""
+    """The files of a folder as one CheckPoint; ``names`` leads to the names in the files."""
     if folder is None:
         raise ValueError(f"format={formats.SAFETENSORS.name!r} needs unified_safetensors_dir")
     file = open_checkpoint(folder)
     back = {there: here for here, there in names.items()}
-    found = [_called(entry, back.get(entry.name, entry.name)) for entry in file.entries.values()]
-    file.entries = {entry.name: entry for entry in found}
+    entries = [_called(entry, back.get(entry.name, entry.name)) for entry in file.entries.values()]
+    file.entries = {entry.name: entry for entry in entries}
     return file
 
 
@@ -146,7 +146,7 @@ def load_segmented_checkpoints(
     specify_prefix: str | Sequence[str] | None = None,
     choice_func: Callable[[str], bool] | None = None,
 ) -> dict[str, Any]:
-    """The parameters of all ``*.ckpt`` files of a folder; of a repeated name the last file's.
+    """Load all ``*.ckpt`` files of a folder; the last file counts for a name that is repeated.
 
     Files that the filters leave empty are passed over (MindSpore raises).
 
@@ -159,14 +159,14 @@ def load_segmented_checkpoints(
     suffix = formats.CKPT.suffix
     files = sorted(folder.glob(f"*{suffix}"))
     if not files:
-        raise CheckpointError(f"no {suffix} file in the folder", file=folder)
+        raise CheckpointError(f"no {suffix} file is in the folder", file=folder)
     chosen = choice(filter_prefix, specify_prefix, choice_func)
     out: dict[str, Any] = {}
-    for file in files:
-        found = open_checkpoint(file, dec_key, dec_mode)
-        out |= {name: found[name] for name in found if chosen(name)}
+    for path in files:
+        file = open_checkpoint(path, dec_key, dec_mode)
+        out |= {name: file[name] for name in file if chosen(name)}
     if not out:
-        raise CheckpointError("the filters leave none of its parameters", file=folder)
+        raise CheckpointError("the filters leave none of the parameters", file=folder)
     if net is not None:
         into.load_param_into_net(net, out, strict_load)
     return out

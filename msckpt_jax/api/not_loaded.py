@@ -15,14 +15,14 @@ _UNMISSED = "accu_grads"
 class NotLoaded(list[str]):
     """Names that were not loaded: a plain list, as in MindSpore, that can also say why."""
 
-    def __init__(self, why: Mapping[str, str], others: Sequence[str]):
+    def __init__(self, why: Mapping[str, str], candidates: Sequence[str]):
         super().__init__(why)
-        self._why, self._others = dict(why), list(others)
+        self._why, self._candidates = dict(why), list(candidates)
 
     @property
     def reasons(self) -> dict[str, str]:
-        """For each name why, and which names of the other side are like it."""
-        return {name: f"{self._why[name]}{nearest(name, self._others)}" for name in self}
+        """The reason for each name, with the names of the other side that are like it."""
+        return {name: f"{self._why[name]}{nearest(name, self._candidates)}" for name in self}
 
     def explain(self) -> str:
         """The reasons as text, a line a name."""
@@ -50,10 +50,10 @@ def report(
     return param_not_load, ckpt_not_load
 
 
-def nearest(name: str, others: Sequence[str]) -> str:
-    """`` (nearest: ...)`` or nothing."""
-    close = difflib.get_close_matches(name, others, 3)
+def nearest(name: str, candidates: Sequence[str]) -> str:
+    """Return `` (nearest: ...)``, or nothing."""
+    close = difflib.get_close_matches(name, candidates, 3)
     if not close:
         last = name.rpartition(".")[2]
-        close = [other for other in others if other.rpartition(".")[2] == last][:3]
+        close = [near for near in candidates if near.rpartition(".")[2] == last][:3]
     return f" (nearest: {', '.join(close)})" if close else ""

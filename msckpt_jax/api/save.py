@@ -50,9 +50,9 @@ def save_checkpoint(
     own buffer to its place in the file. Beyond what the arrays occupy on the host already, at
     most ``threads`` windows of 8 MiB are held.
 
-    Under ``jax.distributed`` every process calls it alike when arrays span processes, and each
-    writes the byte ranges of its own shards to the one file. Where the hosts share no file system,
-    or the target is an object store, the shards are sent to process 0 in windows of 8 MiB.
+    Under ``jax.distributed`` every process makes the same call when arrays span processes, and
+    each writes the byte ranges of its own shards to the one file. Where the hosts share no file
+    system, or the target is an object store, the shards are sent to process 0 in windows of 8 MiB.
 
     The file is replaced atomically: until the new one is complete (and, with ``durable``, on the
     disk) the previous one stays; a failure leaves nothing behind. MindSpore deletes first.
@@ -77,34 +77,34 @@ def save_checkpoint(
         enc_key: encrypt with this key of 16, 24 or 32 bytes (SM4-CBC: 16). Not with
             ``crc_check``: MindSpore cannot read that combination.
         enc_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
-        choice_func: saves only the parameters whose name it returns true for, so what cannot be
-            saved may be left out; ``append_dict`` is kept whole.
+        choice_func: save only the parameters for whose names it returns true, so that leaves which
+            cannot be saved may be left out; ``append_dict`` is kept whole.
         crc_check: append a CRC32 that ``load_checkpoint(crc_check=True)`` verifies.
         format: ``"ckpt"`` or ``"safetensors"`` (no encryption, no strings).
         remove_redundancy: without ``integrated_save`` each distinct shard is written by one rank
             only, bytes balanced. Noted in the metadata of safetensors, as MindSpore does.
-        strategy_file: where the strategy goes when ``integrated_save`` is false; JSON when the
+        strategy_file: the file of the strategy when ``integrated_save`` is false; JSON when the
             name ends so. Default: ``strategy.ckpt`` beside the rank folders.
         durable: fsync before the new file replaces the old one. Without it a crash of the machine
             (not of the process) may lose the file.
         slice_bytes: tensors are cut into records of so many bytes, as MindSpore cuts at 512 MiB.
-        threads: how many threads write.
+        threads: the number of threads that write.
         progress: True shows a bar, in terminals and notebooks; not with ``async_save``. Or a
             function, called with the size in bytes of each written piece, from any thread.
         timeout: under ``jax.distributed``, the seconds without a sign of life after which a
             process is taken for dead, and the save fails on all others.
         convention: write MindSpore's names and layouts instead of the tree's: ``"mindspore"``,
             ``"mint"`` (``mindspore.mint.nn``), or a :class:`Convention`. Each shard is transposed
-            by itself, window by window. ``choice_func`` is asked for MindSpore's names.
+            by itself, window by window. ``choice_func`` gets MindSpore's names.
 
     Returns:
         None, or with ``async_save`` a handle with ``result(timeout)``, ``done()``.
 
     Raises:
-        CheckpointError: a name collides, a dtype is one that MindSpore cannot load (the text says
-            what to cast to), leaves that ``convention`` cannot map, there is nothing to save, a
-            string in safetensors, arrays on different meshes without ``integrated_save``; another
-            process has failed or died.
+        CheckpointError: a name collides, a dtype is one that MindSpore cannot load (the message
+            says what to cast to), leaves that ``convention`` cannot map, there is nothing to save,
+            a string in safetensors, arrays on different meshes without ``integrated_save``;
+            another process has failed or died.
         AsyncSaveError: the previous asynchronous save failed; this one was not begun.
         TypeError, ValueError: an argument of the wrong type or value.
         OSError: FileNotFoundError for a missing folder, IsADirectoryError, a full disk.
@@ -117,25 +117,25 @@ def save_checkpoint(
     background.settle()
     chosen = choice_func or (lambda name: True)
     if convention is None:
-        found = records.from_tree(save_obj, chosen)
+        entries = records.from_tree(save_obj, chosen)
     else:
-        found = saving.from_tree(save_obj, convention, chosen)
+        entries = saving.from_tree(save_obj, convention, chosen)
     if append_dict:
-        found += records.of_append(append_dict)
-    records.check_tags(found)
+        entries += records.of_append(append_dict)
+    records.check_tags(entries)
     key = b"" if mode is None else mode.check_key(enc_key, "enc_key")
     how = How(slice_bytes, crc_check, remove_redundancy, threads=threads)
     job = Job(format, how, writer.Options(mode, key, durable, threads, timeout=timeout))
-    files = [File(target, found)]
-    if integrated_save and hosts.needed(found):
-        check_spanning(found, job)
+    files = [File(target, entries)]
+    if integrated_save and hosts.needed(entries):
+        check_spanning(entries, job)
         if async_save == "process" or hasattr(target, "write"):
             raise ValueError("arrays that span processes are saved to a path, and asynchronously "
                              "by a thread only")  # fmt: skip
     else:
         check_folder(target)
     if not integrated_save:
-        files, job = _rank_files(target, found, job, strategy_file)
+        files, job = _rank_files(target, entries, job, strategy_file)
     total = sum(record.nbytes for file in files for record in file.records)
     with meters.meter(f"save {target}", total, progress) as advance:
         shown = job.options._replace(progress=advance)
@@ -157,12 +157,12 @@ def _start(files: list[File], job: Job, async_save: bool | str) -> background.As
 
 
 def _rank_files(
-    target: Any, found: list[Record], job: Job, strategy_file: PathLike | None
+    target: Any, entries: list[Record], job: Job, strategy_file: PathLike | None
 ) -> tuple[list[File], Job]:
-    """A file for each rank of this process, and where the strategy goes (process 0 writes it)."""
+    """The files of this process's ranks, and the job with the strategy, which process 0 writes."""
     if not isinstance(target, Path):
         raise ValueError(f"integrated_save=False needs a path on a local file system, not {target}")
-    parts, layouts = ranks.split(found, bool(job.how.remove_redundancy))
+    parts, layouts = ranks.split(entries, bool(job.how.remove_redundancy))
     # Without redundancy a rank may have nothing to write, and nobody can load an empty file.
     files = [File(ranks.rank_path(target, rank), part) for rank, part in parts.items() if part]
     path = Path(strategy_file or target.parent / strategy.FILE)

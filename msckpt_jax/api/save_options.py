@@ -1,4 +1,4 @@
-"""The arguments of ``save_checkpoint`` are checked before anything is touched."""
+"""Check the arguments of ``save_checkpoint`` before anything is touched."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_options(
     crc_check: Any,
     format: Any,
 ) -> cipher.Mode | None:
-    """Refuse wrong arguments before anything is touched; the cipher mode if one is asked for."""
+    """Refuse wrong arguments; return the cipher mode that is asked for, if any."""
     kind = formats.to_write(format)
     if not isinstance(async_save, bool | str):
         raise TypeError(f"async_save must be bool or str, not {type(async_save).__name__}")

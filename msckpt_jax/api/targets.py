@@ -15,7 +15,7 @@ from msckpt_jax.lowering.target import Option, Target
 
 
 class _Row(NamedTuple):
-    """The package of a format, the ending of its files, and whether others are looked into."""
+    """The package of a format, the ending of its files, and whether contents are looked into."""
 
     package: str
     suffix: str
@@ -50,7 +50,7 @@ def of_suffix(path: str | os.PathLike[str]) -> Target | None:
 
 
 def of_file(path: str | os.PathLike[str]) -> Target | None:
-    """Return the target that a file is of, by its ending, else by its content; or None."""
+    """Return the target of a file by its ending, else by its content, or None."""
     if (target := of_suffix(path)) is not None:
         return target
     looking = (named(name) for name, row in _TARGETS.items() if row.by_content)
