@@ -1,1 +1,1 @@
-"""Formats and libraries of others."""
+"""The connections to the libraries of others."""

@@ -40,15 +40,15 @@ class MindSporeHandler(ocp.AsyncCheckpointHandler):
 
     def save(self, directory: epath.Path, args: MindSporeSave) -> None:
         """Write the item into Orbax's folder of the step."""
-        found, job = _prepared(args)
-        jobs.run([File(_target(directory, args), found)], job, may_gather=True)
+        entries, job = _prepared(args)
+        jobs.run([File(_target(directory, args), entries)], job, may_gather=True)
 
     async def async_save(
         self, directory: epath.Path, args: MindSporeSave
     ) -> list[future.Future] | None:
         """Take a snapshot now; Orbax awaits the rest, and the making of the folder, elsewhere."""
-        found, job = _prepared(args)
-        kept = snapshot.frozen([File(_target(directory, args), found)])
+        entries, job = _prepared(args)
+        kept = snapshot.frozen([File(_target(directory, args), entries)])
 
         async def write() -> None:
             jobs.run(kept, job)
@@ -56,25 +56,25 @@ class MindSporeHandler(ocp.AsyncCheckpointHandler):
         return [future.CommitFutureAwaitingContractedSignals(write(), name="msckpt_save")]
 
     def restore(self, directory: epath.Path, args: MindSporeRestore | None = None) -> Any:
-        """What :func:`load_checkpoint` gives for ``args.like``; without it lazy parameters."""
-        return load.load_checkpoint(_found_in(directory), like=None if args is None else args.like)
+        """Return a tree like ``args.like``, or lazy parameters, as :func:`load_checkpoint` does."""
+        return load.load_checkpoint(_file_in(directory), like=None if args is None else args.like)
 
     def metadata(self, directory: epath.Path) -> dict[str, Any]:
-        """Names with their dtypes and shapes."""
-        found = load.load_checkpoint(_found_in(directory))
-        return {name: (e.type, e.shape) for name, e in found.file.entries.items()}
+        """The names with their dtypes and shapes."""
+        parameters = load.load_checkpoint(_file_in(directory))
+        return {name: (e.type, e.shape) for name, e in parameters.file.entries.items()}
 
     def finalize(self, directory: epath.Path) -> None:
-        """Nothing is left to do: the file appears only when it is whole."""
+        """Do nothing: the file appears only when it is whole."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the handler holds nothing."""
 
 
 @ocp.args.register_with_handler(MindSporeHandler, for_save=True)
 @dataclasses.dataclass
 class MindSporeSave(ocp.args.CheckpointArgs):
-    """What to save, as for :func:`msckpt_jax.save_checkpoint`."""
+    """A tree to save, with arguments of :func:`msckpt_jax.save_checkpoint`."""
 
     item: Any
     append_dict: Mapping[str, Any] | None = None
@@ -85,7 +85,10 @@ class MindSporeSave(ocp.args.CheckpointArgs):
 @ocp.args.register_with_handler(MindSporeHandler, for_restore=True)
 @dataclasses.dataclass
 class MindSporeRestore(ocp.args.CheckpointArgs):
-    """``like``: a pytree of arrays or ``jax.ShapeDtypeStruct``; None gives lazy parameters."""
+    """A tree to restore, like a pytree of arrays or ``jax.ShapeDtypeStruct``.
+
+    ``like`` None gives lazy parameters.
+    """
 
     like: Any = None
 
@@ -94,17 +97,17 @@ class MindSporeCheckpointable(handlers.CheckpointableHandler[Any, Any]):
     """The handler of Orbax's v1 API."""
 
     def is_handleable(self, checkpointable: Any) -> bool:
-        """Whether it is a :class:`MindSporeSave`."""
+        """Tell whether the object is a :class:`MindSporeSave`."""
         return isinstance(checkpointable, MindSporeSave)
 
     def is_abstract_handleable(self, abstract_checkpointable: Any) -> bool:
-        """Whether it is a :class:`MindSporeRestore`."""
+        """Tell whether the object is a :class:`MindSporeRestore`."""
         return isinstance(abstract_checkpointable, MindSporeRestore)
 
     async def save(self, directory: Any, checkpointable: MindSporeSave) -> Awaitable[None]:
-        """Take a snapshot now, write it once the folder has been made."""
-        found, job = _prepared(checkpointable)
-        (kept,) = snapshot.frozen([File(None, found)])
+        """Take a snapshot now; write it once the folder has been made."""
+        entries, job = _prepared(checkpointable)
+        (kept,) = snapshot.frozen([File(None, entries)])
 
         async def write() -> None:
             target = _target(await directory.await_creation(), checkpointable)
@@ -115,7 +118,7 @@ class MindSporeCheckpointable(handlers.CheckpointableHandler[Any, Any]):
     async def load(
         self, directory: Any, abstract_checkpointable: MindSporeRestore | None = None
     ) -> Awaitable[Any]:
-        """What :meth:`MindSporeHandler.restore` gives."""
+        """Return the result of :meth:`MindSporeHandler.restore`."""
 
         async def read() -> Any:
             return MindSporeHandler().restore(directory, abstract_checkpointable)
@@ -123,7 +126,7 @@ class MindSporeCheckpointable(handlers.CheckpointableHandler[Any, Any]):
         return read()
 
     async def metadata(self, directory: Any) -> Any:
-        """What :meth:`MindSporeHandler.metadata` gives."""
+        """Return the result of :meth:`MindSporeHandler.metadata`."""
         return MindSporeHandler().metadata(directory)
 
 
@@ -131,21 +134,21 @@ handlers.register_handler(MindSporeCheckpointable)
 
 
 def _prepared(args: MindSporeSave) -> tuple[list[Record], jobs.Job]:
-    """The records of an item; what cannot be saved is refused now, not in a thread."""
+    """The records and job of an item; leaves that cannot be saved are refused here, in no thread."""
     format = formats.to_write(args.format)
-    found = records.from_tree(args.item) + records.of_append(args.append_dict or {})
-    records.check_tags(found)
+    entries = records.from_tree(args.item) + records.of_append(args.append_dict or {})
+    records.check_tags(entries)
     job = jobs.Job(format.name, How(check_sum=args.crc_check), writer.Options())
-    jobs.check_spanning(found, job)
-    format.check(found)
-    return found, job
+    jobs.check_spanning(entries, job)
+    format.check(entries)
+    return entries, job
 
 
 def _target(directory: epath.Path, args: MindSporeSave) -> Any:
     return writer.path_of(directory / f"{_STEM}.{args.format}")
 
 
-def _found_in(directory: epath.Path) -> epath.Path:
+def _file_in(directory: epath.Path) -> epath.Path:
     files = sorted(directory.glob(f"{_STEM}.*"))
     if not files:
         raise CheckpointError("the step holds no MindSpore file", file=directory)

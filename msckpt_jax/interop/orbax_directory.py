@@ -1,7 +1,7 @@
-"""Orbax checkpoint directories: writing them window by window, and the layouts that they note.
+"""Write Orbax checkpoint directories window by window, and tell the layouts that they note.
 
-They are read by :mod:`msckpt_jax.checkpoint.formats.orbax`. Orbax itself writes their structure;
-the arrays' contents go through TensorStore, so that no tensor is ever held whole.
+Directories are read by :mod:`msckpt_jax.checkpoint.formats.orbax`. Orbax itself writes their
+structure; the arrays' contents go through TensorStore, so that no tensor is ever held whole.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel.layout import Layout
 
-#: Chunks on their way to the disk at a time.
+#: The number of chunks that are on their way to the disk at a time.
 _IN_FLIGHT = 2
 
 
 def layouts(file: CheckpointFile) -> dict[str, Layout]:
-    """How the arrays of a directory lay on their mesh when they were saved.
+    """The layouts that the arrays of a directory had on their mesh when they were saved.
 
     Raises:
-        CheckpointError: they lay on no mesh, or on several.
+        CheckpointError: the arrays lay on no mesh, or on several.
     """
     out: dict[str, Layout] = {}
     for name, sharding in (file.shardings or {}).items():
@@ -52,7 +52,7 @@ def layouts(file: CheckpointFile) -> dict[str, Layout]:
 
 
 def _layout(sharding: Any, rank: int) -> Layout:
-    """A sharding as Orbax describes it: names of axes, the sizes of the mesh, a spec."""
+    """The layout of Orbax's description: the names of axes, the sizes of the mesh, a spec."""
     axes = list(sharding.axis_names)
     spec = (*sharding.partition_spec, *[None] * rank)[:rank]
     split = [() if s is None else (s,) if isinstance(s, str) else tuple(s) for s in spec]
@@ -76,14 +76,14 @@ class _Leaf:
         return math.prod(self.shape) * self.content.stored.itemsize
 
     def chunk(self) -> tuple[int, ...]:
-        """Rows of at most ``CHUNK_BYTES``."""
+        """The shape of a chunk: rows of at most ``CHUNK_BYTES``."""
         limit = max(1, CHUNK_BYTES // self.content.stored.itemsize)
         first = next(boxes.of_range(self.shape, 0, math.prod(self.shape), limit), None)
         return boxes.shape_of(first) if first is not None else self.shape
 
 
 class _Handler(ocp.type_handlers.TypeHandler):
-    """Writes leaves chunk by chunk, a few in flight; they are NumPy arrays when read again."""
+    """The writer of leaves, chunk by chunk, a few in flight; Orbax reads them as NumPy arrays."""
 
     def __init__(self, progress: Callable[[int], Any] | None):
         self._progress = progress
@@ -124,8 +124,8 @@ class _Handler(ocp.type_handlers.TypeHandler):
             )
             if len(waiting) == _IN_FLIGHT:
                 await self._written(*waiting.pop(0))
-        for one in waiting:
-            await self._written(*one)
+        for pending in waiting:
+            await self._written(*pending)
 
     async def _written(self, write: Any, nbytes: int) -> None:
         await write
@@ -144,7 +144,7 @@ class _Handler(ocp.type_handlers.TypeHandler):
 
 def write(
     path: Any,
-    found: Sequence[Record],
+    records: Sequence[Record],
     metadata: Mapping[str, Any],
     progress: Callable[[int], Any] | None = None,
 ) -> None:
@@ -155,12 +155,12 @@ def write(
     Raises:
         CheckpointError: a name is both a leaf and the prefix of another, or a tensor has no
             elements (Orbax cannot hold it).
-        FileExistsError: something is there already.
+        FileExistsError: the path exists already.
     """
     target = absolute(path)
     if target.exists():
         raise FileExistsError(17, "Orbax writes to new directories only", str(target))
-    tree = names.nested(dict(map(_leaf, found)))
+    tree = names.nested(dict(map(_leaf, records)))
     handlers = ocp.type_handlers
     registry = handlers.create_type_handler_registry(
         (str, handlers.get_type_handler(str)),
@@ -186,7 +186,7 @@ def _leaf(record: Record) -> tuple[str, Any]:
         return record.tag, record.content.decode("utf-32-le").rstrip("\0")
     leaf = _Leaf(record)
     if not leaf.nbytes:
-        problem = "Orbax cannot save arrays without elements; leave it out"
+        problem = "Orbax cannot save an array without elements; leave it out"
         raise CheckpointError(problem, name=record.tag)
     if impl is None:
         return record.tag, leaf
