@@ -134,7 +134,7 @@ handlers.register_handler(MindSporeCheckpointable)
 
 
 def _prepared(args: MindSporeSave) -> tuple[list[Record], jobs.Job]:
-    """The records and job of an item; leaves that cannot be saved are refused here, in no thread."""
+    """The records and job of an item; what cannot be saved is refused now, not in a thread."""
     format = formats.to_write(args.format)
     entries = records.from_tree(args.item) + records.of_append(args.append_dict or {})
     records.check_tags(entries)

@@ -98,7 +98,7 @@ def _item_folder(path: epath.Path) -> epath.Path:
     if items:
         problem = f"the folder holds several items, {', '.join(items)}: name one of these folders"
     elif steps:
-        problem = f"the folder holds steps: name one of them, {path / steps[-1]}"
+        problem = f"the folder holds steps: name one of them, such as {path / steps[-1]}"
     elif (path / _OLD).exists() or (path / _DATABASE).exists():
         problem = f"the checkpoint has no {_TREE}: restore it with Orbax and save it again"
     raise CheckpointError(problem, file=path)
