@@ -103,9 +103,7 @@ FILES = Names(
 MODELS = Names(
     re.compile(rf"\.?({'|'.join(targets.NAMES)})", re.IGNORECASE),
     {
-        "mindir/": "its home",
-        "air/": "its home",
-        "onnx/": "its home",
+        **{f"{name.lower()}/": "its home" for name in targets.NAMES},
         "api/targets.py": "the registry",
     },
 )

@@ -51,6 +51,7 @@ def export(
     narrow: bool = False,
     opset: int = 21,
     engine: str = "auto",
+    **more: Any,
 ) -> Exported:
     """Export a network: a MindIR for MindSpore, an AIR for Ascend, or an ONNX file.
 
@@ -104,6 +105,7 @@ def export(
             row, with its reasons in ``notes``, unless there are ``rules`` or the file is to be
             ``exact``, which jax2onnx does not heed. A file by jax2onnx is kept only if onnxruntime
             gives JAX's numbers with it, with or without ``verify``.
+        **more: options of other model formats, see ``msckpt export --help``.
 
     Returns:
         The file to load, the graph in it, and the difference that ``verify`` measured.
@@ -123,7 +125,7 @@ def export(
         custom_func=custom_func, user_info=user_info, soc=soc, narrow=narrow, opset=opset,
         engine=engine,
     )  # fmt: skip
-    options = targets.options_for(format, asked)
+    options = targets.options_for(format, asked | more)
     _check_split(split_bytes)
     encrypt, key = _encryption(enc_key, enc_mode, format)
     if verify and callable(encrypt):

@@ -75,13 +75,15 @@ def options_for(target: Target, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return all options of a target: those asked for, checked, and the defaults of the others.
 
     Raises:
-        ValueError: this target does not heed an option.
+        TypeError: there is no such option. ValueError: this target does not heed it.
     """
     for name, value in asked.items():
-        if name in target.options:
-            target.options[name].check(value)
-        else:
-            option, names = options()[name]
+        if (option := target.options.get(name)) is not None:
             option.check(value)
-            raise ValueError(f"{name} is for {' and '.join(names)}, not for {target.name}")
+            continue
+        option, names = options().get(name, (None, []))
+        if option is None:
+            raise TypeError(f"no model format has an option {name!r}")
+        option.check(value)
+        raise ValueError(f"{name} is for {' and '.join(names)}, not for {target.name}")
     return {name: option.default for name, option in target.options.items()} | dict(asked)

@@ -100,6 +100,7 @@ def test_effects(tmp_path):
         (TypeError, "file_name must be a path, not BytesIO", {"file_name": io.BytesIO()}),
         (ValueError, "must be one of MINDIR, AIR, ONNX, not 'GEIR'", {"file_format": "GEIR"}),
         (ValueError, "target must be one of", {"target": "tpu"}),
+        (TypeError, "no model format has an option 'verfy'", {"verfy": True}),
         (ValueError, "enc_mode must be one of", {"enc_key": b"k" * 16, "enc_mode": "ROT13"}),
         (ValueError, "cannot read what", {"enc_key": b"k", "enc_mode": bytes.join, "verify": True}),
         (ValueError, "must have 16 bytes", {"enc_key": b"k" * 24, "enc_mode": "SM4-CBC"}),
