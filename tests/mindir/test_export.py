@@ -102,7 +102,7 @@ def test_effects(tmp_path):
         (ValueError, "target must be one of", {"target": "tpu"}),
         (TypeError, "no model format has an option 'verfy'", {"verfy": True}),
         (ValueError, "enc_mode must be one of", {"enc_key": b"k" * 16, "enc_mode": "ROT13"}),
-        (ValueError, "cannot read what", {"enc_key": b"k", "enc_mode": bytes.join, "verify": True}),
+        (ValueError, "cannot read a", {"enc_key": b"k", "enc_mode": bytes.join, "verify": True}),
         (ValueError, "must have 16 bytes", {"enc_key": b"k" * 24, "enc_mode": "SM4-CBC"}),
         (ValueError, "there is no enc_key", {"enc_mode": bytes.join}),
         (ValueError, "opset is for ONNX, not for MINDIR", {"opset": 22}),
