@@ -15,10 +15,20 @@ from pathlib import Path
 import pdoc
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("checkpoint", "parallel", "lowering", "conventions", "networks", "transforms", "errors")
+PACKAGES = (
+    "api",
+    "checkpoint",
+    "parallel",
+    "lowering",
+    "conventions",
+    "networks",
+    "transforms",
+    "errors",
+)
 #: These packages have a text; their modules are internal.
 TEXTS = {
     "README.md": "msckpt_jax.html",
+    "docs/architecture.md": "msckpt_jax/api.html",
     "docs/formats.md": "msckpt_jax/checkpoint.html",
     "docs/layout.md": "msckpt_jax/parallel.html",
     "docs/scaling.md": "msckpt_jax/parallel.html",
@@ -33,17 +43,17 @@ def render(out: Path) -> None:
     warnings.filterwarnings("ignore", "Error parsing type annotation", UserWarning)
     pdoc.render.configure(docformat="google")
     modules = ["msckpt_jax", *(f"msckpt_jax.{name}" for name in PACKAGES)]
-    pdoc.pdoc(*modules, r"!msckpt_jax\.(checkpoint|parallel|lowering|conventions)\.",
+    pdoc.pdoc(*modules, r"!msckpt_jax\.(api|checkpoint|parallel|lowering|conventions)\.",
               output_directory=out)  # fmt: skip
     for text, page in TEXTS.items():
         relink(out, ROOT / text, out / page)
 
 
 def relink(out: Path, text: Path, page: Path) -> None:
-    """Lead the links that ``page`` has from ``text`` to where their targets are now."""
+    """Lead links and pictures that ``page`` has from ``text`` to where their targets are now."""
 
     def moved(match: re.Match[str]) -> str:
-        link, anchor = match[1], match[2] or ""
+        kind, link, anchor = match[1], match[2], match[3] or ""
         target = text.parent / link
         if "://" in link or not target.exists():
             return match[0]
@@ -53,9 +63,9 @@ def relink(out: Path, text: Path, page: Path) -> None:
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             copy(target, out / name, **({"dirs_exist_ok": True} if target.is_dir() else {}))
         there = os.path.relpath(out / TEXTS.get(name, name), page.parent)
-        return f'href="{there}{anchor}"'
+        return f'{kind}="{there}{anchor}"'
 
-    page.write_text(re.sub(r'href="([^"#]+)(#[^"]*)?"', moved, page.read_text()))
+    page.write_text(re.sub(r'(href|src)="([^"#]+)(#[^"]*)?"', moved, page.read_text()))
 
 
 if __name__ == "__main__":

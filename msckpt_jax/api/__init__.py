@@ -1,1 +1,4 @@
-"""The doors: the functions that users call. All engines lie below."""
+"""The doors: the functions that users call. All engines lie below.
+
+.. include:: ../../docs/architecture.md
+"""
