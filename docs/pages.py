@@ -50,10 +50,10 @@ def render(out: Path) -> None:
 
 
 def relink(out: Path, text: Path, page: Path) -> None:
-    """Lead links and pictures that ``page`` has from ``text`` to where their targets are now."""
+    """Lead the links that ``page`` has from ``text`` to where their targets are now."""
 
     def moved(match: re.Match[str]) -> str:
-        kind, link, anchor = match[1], match[2], match[3] or ""
+        link, anchor = match[1], match[2] or ""
         target = text.parent / link
         if "://" in link or not target.exists():
             return match[0]
@@ -63,9 +63,9 @@ def relink(out: Path, text: Path, page: Path) -> None:
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             copy(target, out / name, **({"dirs_exist_ok": True} if target.is_dir() else {}))
         there = os.path.relpath(out / TEXTS.get(name, name), page.parent)
-        return f'{kind}="{there}{anchor}"'
+        return f'href="{there}{anchor}"'
 
-    page.write_text(re.sub(r'(href|src)="([^"#]+)(#[^"]*)?"', moved, page.read_text()))
+    page.write_text(re.sub(r'href="([^"#]+)(#[^"]*)?"', moved, page.read_text()))
 
 
 if __name__ == "__main__":
