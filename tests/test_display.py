@@ -16,6 +16,7 @@ from flax import nnx
 
 import msckpt_jax as ms
 from msckpt_jax import display
+from msckpt_jax.display import html
 
 HOSTILE = "</td><script>window.hacked = 1</script><img src=x onerror='hacked = 1'>\x1b\u202e"
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -106,8 +107,8 @@ def test_pages_are_well_formed_and_whole(pages: dict[str, str]) -> None:
 
 
 def test_long_tables_are_cut() -> None:
-    page = display.table(["n"], ([n] for n in range(display.ROWS + 1234)))
-    assert page.count("<tr>") == display.ROWS + 1
+    page = display.table(["n"], ([n] for n in range(html.ROWS + 1234)))
+    assert page.count("<tr>") == html.ROWS + 1
     assert "1,234 more rows are not shown" in page
 
 

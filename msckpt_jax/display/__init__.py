@@ -1,0 +1,22 @@
+"""The looks of things: sizes and tables as text, pages for notebooks, pictures of shardings."""
+
+from __future__ import annotations
+
+from msckpt_jax.display.html import Cell, Html, Size, fold, lines, page, table
+from msckpt_jax.display.pictures import sharding, sharding_of
+from msckpt_jax.display.text import columns, size, visible
+
+__all__ = [
+    "Cell",
+    "Html",
+    "Size",
+    "columns",
+    "fold",
+    "lines",
+    "page",
+    "sharding",
+    "sharding_of",
+    "size",
+    "table",
+    "visible",
+]

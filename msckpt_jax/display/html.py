@@ -1,0 +1,123 @@
+"""HTML for notebooks: pages, tables that can be sorted, parts that can be folded.
+
+A page needs nothing from elsewhere, follows the notebook's theme, light or dark, and escapes every
+text: names come from files that nobody vouches for. Without scripts (an untrusted notebook) a page
+can still be read, but its tables cannot be sorted.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeAlias
+
+from msckpt_jax.display.text import size, visible
+
+#: Rows of a table; a file may have a hundred thousand entries, too many for a browser.
+ROWS = 1000
+
+
+class Html(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+class Size(NamedTuple):
+    """A number of bytes."""
+
+    nbytes: int
+
+
+#: The content of a table's cell. Numbers are sorted as numbers.
+Cell: TypeAlias = "str | int | Size"
+
+# JupyterLab's rules for tables have the weight of two classes, hence `.msckpt` is doubled. Text and
+# background always come from the same theme, so that they never meet in the same colour.
+_STYLE = """<style>
+.msckpt{--ink:#1c1c1c;--paper:#fff;--line:#d4d4d4}
+@media (prefers-color-scheme:dark){.msckpt{--ink:#e4e4e4;--paper:#181818;--line:#484848}}
+:is([data-theme=dark],[theme=dark],.vscode-dark) .msckpt{
+--ink:#e4e4e4;--paper:#181818;--line:#484848}
+.msckpt.msckpt{color:var(--jp-ui-font-color1,var(--vscode-editor-foreground,var(--ink)));
+background:var(--jp-layout-color1,var(--vscode-editor-background,var(--paper)));
+padding:.3em .5em;font-size:13px;overflow-x:auto}
+.msckpt summary{cursor:pointer;padding:.15em 0}
+.msckpt details details{margin-left:1em}
+.msckpt.msckpt pre{margin:0 0 0 1em;color:inherit;background:none;font-size:12px;line-height:1.4}
+.msckpt.msckpt table{border-collapse:collapse;margin:.3em 0 .6em 1em;color:inherit;
+font-size:inherit}
+.msckpt.msckpt :is(th,td){text-align:left;padding:.2em .7em;vertical-align:middle;
+border-bottom:1px solid var(--jp-border-color2,var(--vscode-panel-border,var(--line)));
+background:none;color:inherit;font-size:inherit;white-space:nowrap}
+.msckpt.msckpt .n{text-align:right;font-variant-numeric:tabular-nums}
+.msckpt td{font-family:var(--jp-code-font-family,monospace)}
+.msckpt.msckpt td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:10em}
+.msckpt button{all:unset;cursor:pointer;font-weight:600}
+.msckpt button:focus-visible{outline:2px solid}
+.msckpt th button::after{content:" \\2195";opacity:.55}
+.msckpt th[aria-sort=ascending] button::after{content:" \\2191";opacity:1}
+.msckpt th[aria-sort=descending] button::after{content:" \\2193";opacity:1}
+.msckpt svg{display:block}
+</style>"""
+
+_SORT = """
+const head = event.target.closest('th');
+if (head) {
+  const up = head.ariaSort != 'ascending', at = head.cellIndex;
+  for (const other of this.querySelectorAll('th')) other.removeAttribute('aria-sort');
+  head.setAttribute('aria-sort', up ? 'ascending' : 'descending');
+  const key = row => row.cells[at].dataset.key ?? row.cells[at].textContent;
+  const order = (a, b) => a - b || a.localeCompare(b, undefined, {numeric: true});
+  const body = this.parentNode.tBodies[0];
+  const rows = [...body.rows].sort((a, b) => (up ? 1 : -1) * order(key(a), key(b)));
+  body.append(...rows);
+}"""
+
+
+def page(title: str, *parts: Html) -> str:
+    """A page for ``_repr_html_`` to return: parts below a title that folds them."""
+    return f'<div class="msckpt">{_STYLE}{fold(title, *parts, unfolded=True)}</div>'
+
+
+def fold(title: str, *parts: Html, unfolded: bool = False) -> Html:
+    """Parts that a click on the title shows and hides."""
+    attribute = " open" if unfolded else ""
+    inner = "".join(parts)
+    return Html(f"<details{attribute}><summary>{_text(title)}</summary>{inner}</details>")
+
+
+def lines(texts: Iterable[str]) -> Html:
+    """Lines of code."""
+    return Html(f"<pre>{'<br>'.join(map(_text, texts))}</pre>")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Html:
+    """A table that a click on a column's head sorts; only the first of many rows are shown."""
+    remaining = iter(rows)
+    shown = [[_cell(cell) for cell in row] for row in itertools.islice(remaining, ROWS)]
+    left = sum(1 for _ in remaining)
+    heads = "".join(f"<th><button>{_text(column)}</button></th>" for column in columns)
+    body = "".join(f"<tr>{''.join(row)}</tr>" for row in shown)
+    more = f"<p>{left:,} more rows are not shown</p>" if left else ""
+    action = html.escape(" ".join(_SORT.split()))
+    return Html(
+        f'<table><thead onclick="{action}"><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+        f"{more}"
+    )
+
+
+def _cell(cell: Cell) -> str:
+    if isinstance(cell, Html):
+        return f"<td>{cell}</td>"
+    if isinstance(cell, Size):
+        exact = f'title="{cell.nbytes:,} bytes" data-key="{cell.nbytes}"'
+        return f'<td class="n" {exact}>{size(cell.nbytes)}</td>'
+    if isinstance(cell, int):
+        return f'<td class="n" data-key="{cell}">{cell:,}</td>'
+    return f"<td>{_text(cell)}</td>"
+
+
+def _text(text: str) -> str:
+    return html.escape(visible(text))

@@ -1,0 +1,80 @@
+"""Pictures of shardings: a box for each part of a tensor, named by the ranks that hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msckpt_jax import boxes
+from msckpt_jax.display.html import Html
+
+#: Parts of a picture; more are told in words.
+_PARTS = 256
+
+
+def sharding(shape: Sequence[int], parts: Mapping[boxes.Box, Sequence[int]]) -> Html:
+    """A picture of a tensor's parts: a colour for each, and the ranks that hold it.
+
+    Args:
+        shape: the shape of the whole tensor.
+        parts: the ranks that hold each box ``((start, stop), ...)``.
+    """
+    cuts = [len({box[axis] for box in parts}) for axis in range(len(shape))]
+    split = [axis for axis, count in enumerate(cuts) if count > 1]
+    holders = [_ranks(ranks) for ranks in parts.values()]
+    words = " x ".join(map(str, cuts)) if split else "whole"
+    if len(split) > 2 or len(parts) > _PARTS:
+        return Html(f"{words} parts")
+    # A lone split dimension is drawn the way it lies: rows below each other, others side by side.
+    down = split[0] if len(split) == 2 or (split == [0] and len(shape) > 1) else None
+    across = split[-1] if split and split[-1] != down else None
+    width, height = 132, 66 if down is not None else 22
+    marks = []
+    for number, (box, names) in enumerate(zip(parts, holders, strict=True)):
+        x, w = _stretch(box, shape, across, width)
+        y, h = _stretch(box, shape, down, height)
+        hue = 360 * number // len(parts)
+        part = ", ".join(f"{start}:{stop}" for start, stop in box)
+        label = names if len(names) * 7 < w and h > 12 else ""
+        marks.append(
+            f'<g><title>[{part}] on {names}</title><rect x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" '
+            f'height="{h:.1f}" fill="hsl({hue},65%,78%)" stroke="#444" stroke-width=".6"/>'
+            f'<text x="{x + w / 2:.1f}" y="{y + h / 2:.1f}" fill="#111" font-size="10" '
+            f'text-anchor="middle" dominant-baseline="central">{label}</text></g>'
+        )
+    return Html(
+        f'<svg role="img" aria-label="{words}: {len(parts)} parts" width="{width}" '
+        f'height="{height}" viewBox="-1 -1 {width + 2} {height + 2}">{"".join(marks)}</svg>'
+    )
+
+
+def sharding_of(array: Any) -> Html:
+    """The picture of an array on several devices; nothing for any other array."""
+    placement = getattr(array, "sharding", None)
+    if placement is None or len(placement.device_set) == 1:
+        return Html()
+    parts: dict[boxes.Box, list[int]] = {}
+    for number, index in enumerate(placement.devices_indices_map(array.shape).values()):
+        parts.setdefault(boxes.from_index(index, array.shape), []).append(number)
+    return sharding(array.shape, parts)
+
+
+def _stretch(
+    box: boxes.Box, shape: Sequence[int], axis: int | None, length: int
+) -> tuple[float, float]:
+    """The begin and the length of a part in the picture, along one of its sides."""
+    if axis is None or not shape[axis]:
+        return 0, length
+    start, stop = box[axis]
+    return length * start / shape[axis], length * (stop - start) / shape[axis]
+
+
+def _ranks(ranks: Sequence[int]) -> str:
+    """``0-3, 8``."""
+    runs: list[list[int]] = []
+    for rank in sorted(ranks):
+        if runs and rank == runs[-1][1] + 1:
+            runs[-1][1] = rank
+        else:
+            runs.append([rank, rank])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)

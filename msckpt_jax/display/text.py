@@ -1,0 +1,37 @@
+"""Plain text: sizes, names with visible control characters, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+#: Lines of a table; the middle of a longer one is left out.
+_LINES = 60
+
+
+def size(nbytes: int) -> str:
+    """``1.5 MiB``."""
+    number = float(nbytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:.1f} {unit}" if unit != "B" else f"{nbytes} B"
+        number /= 1024
+    return f"{number:.1f} TiB"
+
+
+def visible(text: str) -> str:
+    """The text with its control characters written out."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a plain table, or the first and the last of them when there are many."""
+    table = [heads, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    out = [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+    if len(out) > _LINES:
+        half = _LINES // 2
+        out[half:-half] = [f"... {len(out) - 2 * half} more"]
+    return out
