@@ -6,6 +6,7 @@ The order of the floors stands here, with its reasons; ``tests/test_house.py`` h
 from __future__ import annotations
 
 import ast
+import functools
 import html
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -64,13 +65,14 @@ def room_of(module: str) -> str:
 
 def modules() -> dict[str, Path]:
     """Return the files of the package by the names of their modules."""
-    found = {}
+    files = {}
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT.parent).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return files
 
 
+@functools.cache
 def imports() -> list[Import]:
     """Return all imports within the package: those in functions and for types count, too."""
     files = modules()
@@ -138,12 +140,12 @@ def _direct() -> list[tuple[str, str]]:
     reached: dict[str, set[str]] = {}
     for room in sorted(below, key=LEVELS.__getitem__, reverse=True):
         below[room] -= {room, "__init__"}
-        reached[room] = below[room].union(*(reached[other] for other in below[room]))
+        reached[room] = below[room].union(*(reached[lower] for lower in below[room]))
     return [
-        (room, other)
+        (room, lower)
         for room in below
-        for other in sorted(below[room])
-        if not any(other in reached[third] for third in below[room])
+        for lower in sorted(below[room])
+        if not any(lower in reached[third] for third in below[room])
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import re
 from collections.abc import Iterator, Mapping
@@ -120,25 +121,32 @@ def prose(tree: ast.AST) -> Iterator[ast.AST]:
 
 def is_help(node: ast.AST) -> bool:
     if isinstance(node, ast.Assign):
-        return ast.unparse(node.targets[0]) in HELP
+        target = node.targets[0]
+        return isinstance(target, ast.Name) and target.id in HELP
     return isinstance(node, ast.keyword) and node.arg == "help"
+
+
+@functools.cache
+def texts(source: str) -> list[str]:
+    """The strings of a program that are no prose."""
+    tree = ast.parse(source)
+    spared = set(prose(tree))
+    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    values = (node.value for node in constants if node not in spared)
+    return [value for value in values if isinstance(value, str)]
 
 
 def told(source: str, names: Names) -> list[str]:
     """The texts of a program that name a format."""
-    tree = ast.parse(source)
-    spared = set(prose(tree))
-    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant))
-    texts = [node.value for node in constants if node not in spared]
-    return [text for text in texts if isinstance(text, str) and names.texts.fullmatch(text)]
+    return [text for text in texts(source) if names.texts.fullmatch(text)]
 
 
 @pytest.mark.parametrize("names", [FILES, MODELS])
 def test_formats_are_named_in_their_files_and_the_registry(names: Names) -> None:
     naming = {
-        path.relative_to(HOUSE.ROOT).as_posix(): texts
+        path.relative_to(HOUSE.ROOT).as_posix(): named
         for path in HOUSE.modules().values()
-        if (texts := told(path.read_text(encoding="utf-8"), names))
+        if (named := told(path.read_text(encoding="utf-8"), names))
     }
     used = {place for place in names.places if any(path.startswith(place) for path in naming)}
     assert used == set(names.places)
@@ -146,7 +154,7 @@ def test_formats_are_named_in_their_files_and_the_registry(names: Names) -> None
 
 
 @pytest.mark.parametrize(
-    ("source", "texts"),
+    ("source", "named"),
     [
         ('"""A .ckpt file."""\nx = "ckpt"', ["ckpt"]),
         ('def f(name="orbax"):\n    """Of safetensors."""', ["orbax"]),
@@ -157,8 +165,8 @@ def test_formats_are_named_in_their_files_and_the_registry(names: Names) -> None
         ('DESCRIPTION = "a " + "ckpt"\nadd("x", help="of a ckpt")', []),
     ],
 )
-def test_what_counts_as_a_name(source: str, texts: list[str]) -> None:
-    assert told(source, FILES) == texts
+def test_what_counts_as_a_name(source: str, named: list[str]) -> None:
+    assert told(source, FILES) == named
 
 
 def test_the_picture_is_that_of_the_imports() -> None:
