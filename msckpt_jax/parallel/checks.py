@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.parallel.placement import Plan
 
 
@@ -26,7 +27,7 @@ def check_rank(rank: Any, plan: Plan | None) -> None:
         raise ValueError(f"rank_id must be below the {count} ranks of the strategy, not {rank}")
 
 
-def check_other_folder(source: Any, target: Any) -> None:
-    """Refuse to write among the rank files that are read: they would be taken for them later."""
+def check_other_folder(source: PathLike, target: PathLike) -> None:
+    """Refuse to write to the folder that is read: new files would later be taken for its own."""
     if Path(target).exists() and Path(target).samefile(source):
         raise ValueError(f"{target} is the source itself; write to another folder")

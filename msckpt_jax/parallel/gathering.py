@@ -1,8 +1,8 @@
 """Send the shards to process 0, which alone can write the file.
 
-One process after the other has its turn and sends its shards in windows of 8 MiB, each by a
-collective operation of its own device and one of process 0; nobody else takes part. Whose turn it
-is process 0 says through the key-value store, and whoever waits asks for signs of life there.
+The processes take turns. Each sends its shards in windows of 8 MiB, every window by a collective
+operation of a device of its own and one of process 0; no other process takes part. Process 0
+announces the turns in the key-value store, where a waiting process also asks for signs of life.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ _T = TypeVar("_T")
 
 
 def gather(
-    path: Path, plan: Plan, found: Sequence[Record], options: writer.Options, meetings: Meetings
+    path: Path, plan: Plan, records: Sequence[Record], options: writer.Options, meetings: Meetings
 ) -> None:
     """Write all shares on process 0, and send those of this process to it.
 
     Raises:
         CheckpointError: a process did not come to send or to receive.
-        OSError: process 0 cannot write; the others are told so when all meet.
+        OSError: process 0 cannot write; all processes learn of it when they meet.
     """
     if meetings.me != 0:
         if meetings.wait_for_turn():
-            _send(shares.shares_of(found, meetings.me), options, meetings.me)
+            _send(shares.shares_of(records, meetings.me), options, meetings.me)
         return
     by_owner: dict[int, list[Share]] = {}
-    for share in shares.shares_of(found):
+    for share in shares.shares_of(records):
         by_owner.setdefault(share.owner, []).append(share)
     waiting = list(range(1, meetings.processes))
     fd = os.open(path, os.O_WRONLY)
     try:
-        shares.write_others(fd, plan, found, threading.local())
+        shares.write_others(fd, plan, records, threading.local())
         own = _own(by_owner.get(0, []))
         _write(fd, plan, by_owner.get(0, []), own, options, meetings)
         while waiting:
@@ -61,20 +61,20 @@ def gather(
             os.fsync(fd)
     finally:
         os.close(fd)
-        for owner in waiting:  # an error: nobody has to wait for a turn that does not come
+        for owner in waiting:  # after an error: no process waits for a turn that does not come
             meetings.give_turn(owner, False)
 
 
 def _write(
     fd: int,
     plan: Plan,
-    found: list[Share],
+    owned: list[Share],
     windows: Iterator[tuple[list[Piece], memoryview]],
     options: writer.Options,
     meetings: Meetings,
 ) -> None:
-    """Write the windows of one owner. After an error the rest is received, and let go."""
-    places = shares.places(plan, found)
+    """Write the windows of an owner. After an error the rest is received, but not written."""
+    places = shares.places(plan, owned)
     failure: OSError | None = None
     for batch, data in windows:
         meetings.alive()
@@ -92,15 +92,15 @@ def _write(
         raise failure
 
 
-def _own(found: list[Share]) -> Iterator[tuple[list[Piece], memoryview]]:
+def _own(owned: list[Share]) -> Iterator[tuple[list[Piece], memoryview]]:
     local = threading.local()
-    for piece in shares.pieces(found):
+    for piece in shares.pieces(owned):
         yield [piece], shares.content(piece, local)
 
 
-def _send(found: list[Share], options: writer.Options, me: int) -> None:
+def _send(owned: list[Share], options: writer.Options, me: int) -> None:
     local = threading.local()
-    for batch in _batches(found):
+    for batch in _batches(owned):
         window, at = _window(batch), 0
         for piece in batch:
             window[at : at + piece.nbytes] = shares.content(piece, local)
@@ -109,18 +109,18 @@ def _send(found: list[Share], options: writer.Options, me: int) -> None:
 
 
 def _received(
-    found: list[Share], owner: int, options: writer.Options
+    owned: list[Share], owner: int, options: writer.Options
 ) -> Iterator[tuple[list[Piece], memoryview]]:
-    for batch in _batches(found):
+    for batch in _batches(owned):
         receive = functools.partial(_meet_on_devices, _window(batch), owner)
         yield batch, in_time(options.timeout, receive).data
 
 
-def _batches(found: list[Share]) -> Iterator[list[Piece]]:
-    """The pieces of one owner, as many at a time as fit in a window."""
+def _batches(owned: list[Share]) -> Iterator[list[Piece]]:
+    """Yield the pieces of an owner, as many at a time as fit in a window."""
     batch: list[Piece] = []
     size = 0
-    for piece in shares.pieces(found):
+    for piece in shares.pieces(owned):
         if batch and size + piece.nbytes > planning.CHUNK_BYTES:
             yield batch
             batch, size = [], 0
@@ -131,13 +131,13 @@ def _batches(found: list[Share]) -> Iterator[list[Piece]]:
 
 
 def _window(batch: list[Piece]) -> np.ndarray:
-    """Zeros; their number is a power of two, because each size is compiled once."""
+    """Zeros for a batch; their number is a power of two, because each size is compiled once."""
     size = sum(piece.nbytes for piece in batch)
     return np.zeros(1 << max(12, (size - 1).bit_length()), np.uint8)
 
 
 def _meet_on_devices(window: np.ndarray, owner: int) -> np.ndarray:
-    """The owner's window on it and on process 0: the sum of theirs, and process 0 has zeros."""
+    """Return the owner's window there and on process 0: its sum with the zeros of process 0."""
     pair = [_first_device(0), _first_device(owner)]
     mesh = jax.sharding.Mesh(np.array(pair), ("pair",))
     mine = jax.device_put(window[None], pair[0 if jax.process_index() == 0 else 1])
@@ -159,7 +159,7 @@ def _first_device(process: int) -> Any:
 
 
 def in_time(timeout: float, work: Callable[[], _T]) -> _T:
-    """The result of a collective operation, or an error when a process does not come to it."""
+    """Return the result of a collective operation, or fail when a process does not take part."""
     out: queue.Queue[tuple[bool, Any]] = queue.Queue()
 
     def run() -> None:

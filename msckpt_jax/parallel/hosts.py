@@ -1,9 +1,10 @@
-"""One merged file from many processes: each writes the byte ranges of its own shards.
+"""A merged file from many processes: each writes the byte ranges of its own shards.
 
-Process 0 creates the file under a temporary name, writes the headers and what is no sharded
-array, and publishes it by a rename once all have said that they are done. The layout of the file
-is planned alike on every process, from names, shapes and shardings alone. When a process does not
-see the temporary file, because the hosts share no file system, the shards are sent to process 0.
+Process 0 creates the file under a temporary name, writes the headers and everything that is no
+sharded array, and publishes the file by a rename once all processes have reported that they are
+done. Every process plans the same layout of the file, from names, shapes and shardings alone. When
+a process does not see the temporary file, because the hosts share no file system, the shards are
+sent to process 0.
 """
 
 from __future__ import annotations
@@ -28,22 +29,22 @@ from msckpt_jax.parallel import gathering, shares
 from msckpt_jax.parallel.meeting import Meetings
 
 
-def needed(found: Sequence[Record]) -> bool:
-    """Whether a record holds an array that spans processes, so that all must write it together."""
-    return any(map(shares.spans, found))
+def needed(records: Sequence[Record]) -> bool:
+    """Tell whether a record holds an array that spans processes, which all must write together."""
+    return any(map(shares.spans, records))
 
 
 def write(
-    target: Any, plan: Plan, found: Sequence[Record], options: writer.Options, may_gather: bool
+    target: Any, plan: Plan, records: Sequence[Record], options: writer.Options, may_gather: bool
 ) -> None:
     """Write ``plan``, the same on every process, to one file.
 
-    ``may_gather`` says that collective operations may run now: no training step does.
+    ``may_gather`` says that collective operations may run now, because no training step does.
 
     Raises:
-        CheckpointError: the trees of the processes differ; a process has failed, or gave no sign
-            of life for ``options.timeout`` seconds. The previous file is then left as it was.
-            Or the processes share no file system, and ``may_gather`` is false.
+        CheckpointError: the trees of the processes differ; a process failed, or gave no sign of
+            life for ``options.timeout`` seconds; or the processes share no file system, and
+            ``may_gather`` is false. The previous file is left as it was.
     """
     meetings = Meetings(target, options.timeout)
     with contextlib.ExitStack() as stack:
@@ -58,7 +59,7 @@ def write(
             return str(file.path)
 
         path = Path(meetings.meet(begin, _digest(plan)).first)
-        _write_all(path, plan, found, options, meetings, may_gather)
+        _write_all(path, plan, records, options, meetings, may_gather)
         if plan.trailer and file is not None:
             _append_trailer(file, plan.nbytes, plan.trailer, meetings)
     meetings.meet(lambda: None)  # process 0 has published the file
@@ -68,7 +69,7 @@ def write(
 def _publishing(
     target: Any, options: writer.Options, meetings: Meetings
 ) -> Iterator[atomic.Temporary]:
-    """The temporary file of process 0; one on its own disk when the target is an object store."""
+    """Yield the temporary file of process 0, on its own disk if the target is an object store."""
     if isinstance(target, Path):
         with atomic.replacing(Path(os.path.realpath(target)), durable=options.durable) as file:
             yield file
@@ -85,20 +86,20 @@ def _publishing(
 def _write_all(
     path: Path,
     plan: Plan,
-    found: Sequence[Record],
+    records: Sequence[Record],
     options: writer.Options,
     meetings: Meetings,
     may_gather: bool,
 ) -> None:
-    """Write each process's part, or let process 0 write all where only it sees the file."""
+    """Let each process write its part, or process 0 the whole file where not all see it."""
     if meetings.meet(path.exists).everywhere:
-        meetings.meet(lambda: _write_mine(path, plan, found, options, meetings))
+        meetings.meet(lambda: _write_mine(path, plan, records, options, meetings))
     elif may_gather:
-        meetings.meet(lambda: gathering.gather(path, plan, found, options, meetings))
+        meetings.meet(lambda: gathering.gather(path, plan, records, options, meetings))
     else:
         raise CheckpointError(
-            "the processes share no file system: the shards have to be sent to process 0, which "
-            "cannot be done while training goes on; save without async_save",
+            "the processes share no file system, so that the shards have to be sent to process 0, "
+            "which cannot be done while training goes on; save without async_save",
             file=meetings.target,
         )
 
@@ -106,25 +107,25 @@ def _write_all(
 def _write_mine(
     path: Path,
     plan: Plan,
-    found: Sequence[Record],
+    records: Sequence[Record],
     options: writer.Options,
     meetings: Meetings,
 ) -> None:
     local = threading.local()
-    mine = shares.shares_of(found, meetings.me)
+    mine = shares.shares_of(records, meetings.me)
     fd = os.open(path, os.O_WRONLY)
     try:
         if meetings.me == 0:
-            shares.write_others(fd, plan, found, local)
+            shares.write_others(fd, plan, records, local)
         places = shares.places(plan, mine)
 
-        def one(piece: shares.Piece) -> None:
+        def write_piece(piece: shares.Piece) -> None:
             shares.write_runs(fd, piece, shares.content(piece, local), places)
             meetings.alive()
             if options.progress is not None:
                 options.progress(piece.nbytes)
 
-        for _ in writer.in_threads(one, shares.pieces(mine), options.threads):
+        for _ in writer.in_threads(write_piece, shares.pieces(mine), options.threads):
             pass
         if options.durable:
             os.fsync(fd)
@@ -135,15 +136,18 @@ def _write_mine(
 def _append_trailer(
     file: atomic.Temporary, size: int, trailer: Callable[[int], bytes], meetings: Meetings
 ) -> None:
-    """Process 0 reads what all have written: pieces of many hosts have no order to join in."""
+    """Append the check sum, for which process 0 reads the whole file.
+
+    Check sums of pieces could not be joined to it, because many hosts write pieces in no order.
+    """
     data = np.memmap(file.path, np.uint8, "r", shape=(size,))
     value = writer.checksum([data], progress=lambda _: meetings.alive())
     os.pwrite(file.fd, trailer(value), size)
 
 
 def _digest(plan: Plan) -> str:
-    """What all processes must have in common: headers, and the sizes of what lies between."""
-    found = hashlib.sha256()
+    """A hash of the headers and of the sizes of all other parts: the same on all processes."""
+    digest = hashlib.sha256()
     for part in plan.parts:
-        found.update(part if isinstance(part, bytes) else b"%d" % planning.size_of(part))
-    return found.hexdigest()
+        digest.update(part if isinstance(part, bytes) else b"%d" % planning.size_of(part))
+    return digest.hexdigest()

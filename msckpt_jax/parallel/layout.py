@@ -1,4 +1,4 @@
-"""How one tensor lies on ranks: MindSpore's device matrix and tensor map, and JAX's NamedSharding.
+"""The layout of a tensor on ranks: MindSpore's device matrix and tensor map, JAX's NamedSharding.
 
 A rank is the row-major index into the device matrix; in JAX that is the position in
 ``mesh.devices.flat``, not ``device.id``. ``tensor_map[i]`` names the axes of the matrix that
@@ -23,11 +23,11 @@ class Layout(NamedTuple):
 
     Attributes:
         dev_matrix: the sizes of the mesh axes.
-        tensor_map: for each dimension the axes that split it; empty when it is replicated.
-        opt_shard_size: into how many parts axis 0 is split further over the axes that are left
-            (MindSpore's optimizer sharding, ZeRO); -1 over all of them, 0 not at all.
-        opt_shard_step: the distance of ranks that hold neighbouring parts.
-        split_shape: rows of each slice when axis 0 is split unevenly; else empty.
+        tensor_map: the axes that split each dimension; none for a replicated dimension.
+        opt_shard_size: the number of parts in which dimension 0 is split further, over the axes
+            that are left (MindSpore's optimizer sharding, ZeRO); -1 takes all these axes, 0 none.
+        opt_shard_step: the distance between ranks that hold neighbouring parts.
+        split_shape: the rows of each slice when dimension 0 is split unevenly; else empty.
         field: MindSpore's field-wise split, which is kept but not interpreted.
     """
 
@@ -44,7 +44,7 @@ class Layout(NamedTuple):
 
     @property
     def splits(self) -> tuple[int, ...]:
-        """Into how many parts each dimension is cut, optimizer sharding included."""
+        """The number of parts of each dimension, optimizer sharding included."""
         flat = self.flattened()
         return tuple(
             math.prod(flat.dev_matrix[-1 - axis] for axis in axes) for axes in flat.tensor_map
@@ -65,7 +65,7 @@ class Layout(NamedTuple):
             if wanted == 1:
                 break
             size = matrix[-1 - axis]
-            if wanted < size:  # only a part of this axis: cut it in two, the right one is taken
+            if wanted < size:  # only a part of this axis: cut it in two, take the right half
                 if size % wanted:
                     break
                 return self._cut_axis(axis, wanted).flattened()
@@ -89,7 +89,7 @@ class Layout(NamedTuple):
         return self._replace(dev_matrix=matrix, tensor_map=moved)
 
     def full_shape(self, part: Sequence[int]) -> tuple[int, ...]:
-        """The shape of the whole tensor when one rank's part has this shape."""
+        """The shape of the whole tensor, given the shape of a rank's part."""
         if self.split_shape:
             return (sum(self.split_shape), *part[1:])
         return tuple(n * k for n, k in zip(part, self.splits, strict=True))
@@ -107,8 +107,7 @@ class Layout(NamedTuple):
             rest //= size
         out = []
         for axes, n in zip(flat.tensor_map, shape, strict=True):
-            index = parts = 0
-            parts = 1
+            index, parts = 0, 1
             for axis in axes:
                 size = flat.dev_matrix[-1 - axis]
                 index, parts = index * size + place[axis], parts * size

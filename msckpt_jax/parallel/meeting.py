@@ -18,17 +18,22 @@ import jax
 
 from msckpt_jax.errors import CheckpointError
 
-#: How often a target was saved to: with its name this names a save on all processes alike.
+#: The number of saves to each target. It and the target name a save alike on all processes.
 _saves: collections.Counter[str] = collections.Counter()
-#: Of the last saves the notes are kept, because others may still read them.
+#: The last saves, whose notes are kept because other processes may still read them.
 _past: collections.deque[str] = collections.deque()
 _KEPT = 16
-#: How many times a waiting process asks for signs of life before it takes another for dead.
+#: The number of times a waiting process asks for signs of life before it takes another for dead.
 _ASKS = 8
 
 
 class Verdict(NamedTuple):
-    """``everywhere``: whether the work gave something true on all; ``first``: on process 0."""
+    """The outcome of a meeting.
+
+    Attributes:
+        everywhere: whether the work returned something true on all processes.
+        first: the result of the work on process 0.
+    """
 
     everywhere: bool
     first: Any
@@ -38,7 +43,7 @@ class Meetings:
     """The meetings of one save to ``target``, which all processes hold in the same order.
 
     ``timeout`` is the number of seconds without a sign of life after which a process is taken
-    for dead; :meth:`alive` gives one, work that takes long calls it now and then.
+    for dead. :meth:`alive` gives such a sign; work that takes long calls it now and then.
     """
 
     def __init__(self, target: Any, timeout: float):
@@ -51,13 +56,13 @@ class Meetings:
         self._next_beat = 0.0
 
     def meet(self, work: Callable[[], Any], digest: str = "") -> Verdict:
-        """Do ``work``, wait for all others, and fail on all when it failed on one.
+        """Do ``work``, wait for all processes, and fail on all of them when it failed on any.
 
         ``work`` returns something that JSON can hold.
 
         Raises:
             CheckpointError: a process failed, died, or brought another ``digest``.
-            BaseException: what ``work`` raises, once the others know.
+            BaseException: the error of ``work``, once the other processes know.
         """
         error, answer = None, None
         try:
@@ -66,7 +71,7 @@ class Meetings:
             error = caught
         try:
             verdict = self._exchange({"good": error is None, "answer": answer, "digest": digest})
-        except jax.errors.JaxRuntimeError as gone:  # process 0 is, and the store with it
+        except jax.errors.JaxRuntimeError as gone:  # process 0 is gone, and the store with it
             raise error or self._error(f"process 0 is gone: {gone}") from gone
         except CheckpointError as missing:
             raise error or missing from None
@@ -77,7 +82,7 @@ class Meetings:
         return Verdict(verdict["everywhere"], verdict["first"])
 
     def alive(self) -> None:
-        """Tell those who wait that this process is at work."""
+        """Tell waiting processes that this process is at work."""
         now = time.monotonic()
         if now >= self._next_beat:
             self._next_beat = now + self.timeout / _ASKS
@@ -89,7 +94,7 @@ class Meetings:
         _client().key_value_set(f"{self._prefix}/turn/{process}", json.dumps({"go": go}))
 
     def wait_for_turn(self) -> bool:
-        """Wait until process 0 calls; whether there is something to do.
+        """Wait until process 0 calls, and tell whether there is something to do.
 
         Raises:
             CheckpointError: process 0 gave no sign of life, or is gone.
@@ -111,7 +116,7 @@ class Meetings:
         return verdict
 
     def _judge(self, key: str) -> dict[str, Any]:
-        """What process 0 makes of the notes of all."""
+        """The verdict of process 0 on the notes of all processes."""
         notes: list[dict[str, Any]] = []
         problem = ""
         try:
@@ -135,7 +140,7 @@ class Meetings:
                 _client().key_value_delete(_past.popleft())
 
     def _wait(self, key: str, process: int) -> dict[str, Any]:
-        """What ``process`` posts at ``key``, waiting for as long as it gives signs of life."""
+        """Wait for what ``process`` posts at ``key``, as long as it gives signs of life."""
         pause = self.timeout / _ASKS
         seen, silence = None, 0.0
         while silence < self.timeout:
@@ -171,7 +176,7 @@ class Meetings:
 def _client() -> Any:
     """The client of the key-value store that ``jax.distributed.initialize`` has started.
 
-    JAX has no public name for it, Orbax has.
+    JAX has no public name for it, but Orbax has.
     """
     from orbax.checkpoint import multihost
 

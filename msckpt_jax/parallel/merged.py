@@ -21,7 +21,7 @@ from msckpt_jax.parallel.strategy import StrategyLike
 
 
 class Source(copying.Readable, Protocol):
-    """What can be cut into rank files: rank files themselves, and what is opened as one."""
+    """A source that can be cut into rank files: rank files, or any other opened CheckPoint."""
 
     @property
     def plan(self) -> Plan | None: ...
@@ -30,16 +30,16 @@ class Source(copying.Readable, Protocol):
 
 
 def rank_files(folder: PathLike, suffix: str | None = None) -> dict[int, Path]:
-    """The file of each ``rank_N`` folder: the last one in lexicographic order, as MindSpore's.
+    """The file of each ``rank_N`` folder: the last in lexicographic order, as in MindSpore.
 
     Raises:
-        CheckpointError: there are none, or both CheckPoints and safetensors.
-        NotADirectoryError: ``folder`` is none.
+        CheckpointError: there are no such files, or files of both formats.
+        NotADirectoryError: ``folder`` is no folder.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder of rank_N folders")
-    found: dict[int, Path] = {}
+    by_rank: dict[int, Path] = {}
     for part in sorted(folder.glob("rank_*")):
         number = part.name.removeprefix("rank_")
         files = [
@@ -48,33 +48,41 @@ def rank_files(folder: PathLike, suffix: str | None = None) -> dict[int, Path]:
             if f.suffix in formats.SUFFIXES and f.stem.endswith(suffix or "")
         ]
         if number.isdigit() and files:
-            found[int(number)] = files[-1]
-            if len({f.suffix for f in (*files, *found.values())}) > 1:
+            by_rank[int(number)] = files[-1]
+            if len({f.suffix for f in (*files, *by_rank.values())}) > 1:
                 problem = f"both {' and '.join(formats.SUFFIXES)} files are there"
                 raise CheckpointError(problem, file=part)
-    if not found:
+    if not by_rank:
         raise CheckpointError("no rank_N folder with a CheckPoint in it", file=folder)
-    return found
+    return by_rank
 
 
 class MergedCheckpoint(Mapping[str, Any]):
     """Rank files as a mapping from names to full tensors, which are read when asked for.
 
-    Of replicas the file of one rank is enough; files that nothing needs may be absent. Its
-    interface is that of :class:`~msckpt_jax.checkpoint.file.CheckpointFile`.
+    The file of a single rank stands for all its replicas; files that nothing needs may be absent.
+    The interface is that of :class:`~msckpt_jax.checkpoint.file.CheckpointFile`.
+
+    Args:
+        files: the file of each rank.
+        strategy_file: their strategy; None when nothing is sharded.
+        **options: further arguments of :func:`open_checkpoint`, such as ``dec_key``.
+
+    Raises:
+        CheckpointError: the files do not fit the strategy.
     """
 
     def __init__(
-        self, files: Mapping[int, PathLike], strategy_file: StrategyLike | None, **kwargs: Any
+        self, files: Mapping[int, PathLike], strategy_file: StrategyLike | None, **options: Any
     ):
         self.plan = plan_of(strategy_file)
         self.files: dict[int, CheckpointFile] = {
-            rank: open_checkpoint(path, **kwargs) for rank, path in sorted(files.items())
+            rank: open_checkpoint(path, **options) for rank, path in sorted(files.items())
         }
         first = next(iter(self.files.values()))
         self.path = str(Path(first.path).parent.parent) if len(files) > 1 else first.path
         self.format = first.format
-        self._parts: dict[str, dict[boxes.Box, int]] = {}  # each distinct part: a rank with it
+        self._parts: dict[str, dict[boxes.Box, int]] = {}  # a rank that holds each distinct part
         self.entries: dict[str, Entry] = {}
         for name in dict.fromkeys(name for file in self.files.values() for name in file):
             self._add(name)
@@ -101,7 +109,7 @@ class MergedCheckpoint(Mapping[str, Any]):
         return name in self.entries
 
     def pieces(self, name: str, box: boxes.Box | None = None) -> list[boxes.Piece]:
-        """The pieces of the rank files that hold a tensor, or ``box`` of it.
+        """The pieces of the rank files that hold a tensor, or its part ``box``.
 
         Raises:
             CheckpointError: the files of some ranks are missing.
@@ -125,7 +133,7 @@ class MergedCheckpoint(Mapping[str, Any]):
         return out
 
     def holders(self, name: str, box: boxes.Box) -> dict[int, int]:
-        """The elements of ``box`` that are read from the file of each rank."""
+        """The number of elements of ``box`` that are read from the file of each rank."""
         if name not in self._parts:
             return {next(r for r, f in self.files.items() if name in f): boxes.size_of(box)}
         out: dict[int, int] = {}
@@ -143,11 +151,11 @@ class MergedCheckpoint(Mapping[str, Any]):
         return {boxes.whole(shape): [rank for rank, file in self.files.items() if name in file]}
 
     def bytes_by_rank(self, wanted: Mapping[str, boxes.Box]) -> dict[int, int]:
-        """The bytes that the named boxes take from the file of each rank."""
+        """The number of bytes that boxes of the named tensors take from the file of each rank."""
         out: Counter[int] = Counter()
         for name, box in wanted.items():
             entry = self.entries[name]
-            if not entry.is_array:  # one rank's, whole
+            if not entry.is_array:  # read whole from one rank
                 holder = next(rank for rank, file in self.files.items() if name in file)
                 out[holder] += entry.nbytes
                 continue
@@ -187,9 +195,12 @@ class MergedCheckpoint(Mapping[str, Any]):
         layout = staged.layout
         where: dict[str, Any] = {"file": self.path, "name": name}
         if len(entry.shape) != len(layout.tensor_map):
-            dims, found = len(layout.tensor_map), list(entry.shape)
-            raise CheckpointError("the strategy has other dimensions", expected=dims, found=found,
-                                  **where)  # fmt: skip
+            raise CheckpointError(
+                "the strategy gives it another number of dimensions",
+                expected=f"{len(layout.tensor_map)} dimensions",
+                found=list(entry.shape),
+                **where,
+            )
         shape = layout.full_shape(entry.shape)
         parts: dict[boxes.Box, int] = {}
         for rank, local in staged.ranks():
@@ -220,20 +231,20 @@ class MergedCheckpoint(Mapping[str, Any]):
         ][:8]
 
     def _check_same(self, name: str) -> None:
-        """A parameter without a layout must be the same on all ranks.
+        """Refuse a parameter without a layout that is not the same on all ranks.
 
-        MindSpore takes one rank's part for the whole, in silence.
+        MindSpore silently takes the part of one rank for the whole.
         """
         if len(self.files) == 1:
             return
         holders = [file for file in self.files.values() if name in file]
         known = self.plan.parameters if self.plan else {}
         cut = [p for p, s in known.items() if max(s.layout.splits, default=1) > 1]
-        # A state of the optimizer has the name of its parameter at the end, and its layout.
+        # The name of an optimizer's state ends with the name of its parameter, whose layout it has.
         likely = next((p for p in cut if name.endswith(f".{p}")), None)
         if likely is not None and holders[0].entries[name].shape:
             why = f"{likely!r} is sharded"
-        elif all(_equal(holders[0], other, name) for other in holders[1:]):
+        elif all(_equal(holders[0], holder, name) for holder in holders[1:]):
             return
         else:
             why = "its values differ from rank to rank"
@@ -251,19 +262,19 @@ def open_ranks(
     folder: PathLike | Mapping[int, PathLike],
     strategy_file: StrategyLike | None,
     suffix: str | None = None,
-    **kwargs: Any,
+    **options: Any,
 ) -> MergedCheckpoint:
-    """The rank folders in ``folder``, or files given by rank, as one CheckPoint."""
+    """Open the rank folders in ``folder``, or files given by rank, as a single CheckPoint."""
     files = folder if isinstance(folder, Mapping) else rank_files(folder, suffix)
-    return MergedCheckpoint(files, strategy_file, **kwargs)
+    return MergedCheckpoint(files, strategy_file, **options)
 
 
 def _moved(box: boxes.Box, by: boxes.Box) -> boxes.Box:
     return tuple((a + o, b + o) for (a, b), (o, _) in zip(box, by, strict=True))
 
 
-def _equal(one: CheckpointFile, other: CheckpointFile, name: str) -> bool:
-    a, b = one.entries[name], other.entries[name]
+def _equal(left: CheckpointFile, right: CheckpointFile, name: str) -> bool:
+    a, b = left.entries[name], right.entries[name]
     return (a.type, a.shape) == (b.type, b.shape) and all(
-        one.raw_bytes(x) == other.raw_bytes(y) for x, y in zip(a.tensors, b.tensors, strict=True)
+        left.raw_bytes(x) == right.raw_bytes(y) for x, y in zip(a.tensors, b.tensors, strict=True)
     )

@@ -12,9 +12,10 @@ from msckpt_jax.parallel.layout import Layout
 DESCRIPTION = """\
   'AXIS=SIZE,...; REGEX=DIM,DIM,...; ...'
 
-names the axes of the mesh (the last varies fastest over the ranks), then how the parameters are
-split: the first regular expression that is found in a name counts, each DIM names the axis that
-splits this dimension, several joined by '+', or nothing. Unmentioned parameters are replicated.
+The first part gives the axes of the mesh; the last axis varies fastest over the ranks. Each
+further part splits the parameters in whose names its regular expression is found; the first such
+part counts. A DIM names the axis that splits this dimension, several axes joined by '+', or
+nothing. All other parameters are replicated.
 """
 
 
@@ -39,11 +40,11 @@ def parse(text: str, entries: Mapping[str, Entry]) -> dict[str, Layout]:
     out = {}
     for name, entry in entries.items():
         if entry.is_array and entry.shape:
-            found = next((m for p, m in compiled if p.search(name)), ())
-            if len(found) > len(entry.shape):
+            splits = next((dims for pattern, dims in compiled if pattern.search(name)), ())
+            if len(splits) > len(entry.shape):
                 raise CheckpointError("--to splits more dimensions than it has", name=name,
                                       found=list(entry.shape))  # fmt: skip
-            splits = found + ((),) * (len(entry.shape) - len(found))
+            splits += ((),) * (len(entry.shape) - len(splits))
             out[name] = Layout(tuple(axes.values()), splits)
     return out
 

@@ -17,11 +17,14 @@ def rank_list_for_transform(
 ) -> list[int]:
     """The source ranks whose files destination rank ``rank_id`` needs, in descending order.
 
-    Of replicas one that is needed anyway is taken, else the rank itself, else the lowest. The list
-    may be shorter than MindSpore's, which also names ranks that its operators pass through.
+    Of several ranks with the same part one that is needed anyway is taken, else ``rank_id`` itself,
+    else the lowest. The list may be shorter than MindSpore's, which also names ranks that its
+    operators pass through.
 
     Raises:
-        CheckpointError: a strategy file is damaged. ValueError: no such rank. TypeError: no int.
+        CheckpointError: a strategy file is damaged.
+        ValueError: there is no such rank.
+        TypeError: ``rank_id`` is no int.
     """
     source, target = plan_of(src_strategy_file), plan_of(dst_strategy_file)
     check_rank(rank_id, target)
@@ -36,13 +39,13 @@ def rank_list_for_transform(
 
 
 def _holders_of_parts(rank: int, source: Plan, target: Plan | None) -> list[list[int]]:
-    """For each part of each parameter that ``rank`` of ``target`` needs the ranks that hold it."""
+    """The ranks that hold each part of each parameter that ``rank`` of ``target`` needs."""
     out = []
     for name, staged in source.parameters.items():
-        other = target.parameters.get(name) if target else None
-        if target is not None and other is None:
+        wanted = target.parameters.get(name) if target else None
+        if target is not None and wanted is None:
             continue
-        splits = [staged.layout.splits, *([other.layout.splits] if other else [])]
+        splits = [staged.layout.splits, *([wanted.layout.splits] if wanted else [])]
         shape = tuple(math.lcm(*sides) for sides in zip(*splits, strict=True))
         box = target.box(name, rank, shape) if target else boxes.whole(shape)
         if box is None:

@@ -1,4 +1,4 @@
-"""Where the parameters of a strategy lie: on which ranks, of which pipeline stages."""
+"""The places of a strategy's parameters: their ranks and their pipeline stages."""
 
 from __future__ import annotations
 
@@ -25,25 +25,28 @@ class Staged(NamedTuple):
     first_ranks: tuple[int, ...]
 
     def ranks(self) -> Iterator[tuple[int, int]]:
-        """``(rank, rank within its stage)`` of all that hold a part."""
+        """Yield ``(rank, rank within its stage)`` of all ranks that hold a part."""
         for first in self.first_ranks:
             for local in range(self.layout.ranks):
                 yield first + local, local
 
 
 class Plan(NamedTuple):
-    """What a strategy says: where each parameter lies, and how many ranks there are."""
+    """The places of all parameters of a strategy, and the number of its ranks."""
 
     parameters: dict[str, Staged]
     ranks: int
 
     def box(self, name: str, rank: int, shape: tuple[int, ...]) -> boxes.Box | None:
-        """What ``rank`` holds of a tensor of ``shape``; None when its stage lacks it."""
+        """The part of a tensor of ``shape`` that ``rank`` holds; None when its stage lacks it."""
         local = dict(self.parameters[name].ranks()).get(rank)
         return None if local is None else self.parameters[name].layout.box(local, shape)
 
     def parts(self, name: str, shape: tuple[int, ...]) -> Parts:
-        """The ranks that hold each part of a tensor: all of them the whole of one unknown here."""
+        """The ranks that hold each part of a tensor.
+
+        A tensor that the strategy does not name is whole on all ranks.
+        """
         if name not in self.parameters:
             return {boxes.whole(shape): list(range(self.ranks))}
         out: Parts = {}
@@ -66,13 +69,12 @@ def plan_of(strategy_file: StrategyLike | None) -> Plan | None:
     if not layouts:
         raise CheckpointError("the strategy holds no parameters", file=strategy_file)
     per_stage = next(iter(layouts.values())).ranks
-    found: dict[str, Staged] = {}
+    parameters: dict[str, Staged] = {}
     last = stage
     for tag, layout in layouts.items():
         match = _STAGED.fullmatch(tag)
         at, name = (int(match[1]), match[2]) if match else (stage, tag)
         last = max(last, at)
-        earlier = found[name].first_ranks if name in found else ()
-        first = found[name].layout if name in found else layout
-        found[name] = Staged(first, (*earlier, at * per_stage))
-    return Plan(found, (last + 1) * per_stage)
+        known = parameters.get(name, Staged(layout, ()))
+        parameters[name] = Staged(known.layout, (*known.first_ranks, at * per_stage))
+    return Plan(parameters, (last + 1) * per_stage)

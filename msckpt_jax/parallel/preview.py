@@ -13,7 +13,7 @@ from msckpt_jax.parallel.strategy import StrategyLike
 
 
 class Share(NamedTuple):
-    """What a destination rank gets: how many entries, and the bytes from each source rank."""
+    """The content of a destination rank: the number of entries, the bytes from each source rank."""
 
     rank: int
     entries: int
@@ -21,7 +21,7 @@ class Share(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """One entry, and the ranks that hold its parts before and after."""
+    """An entry, and the ranks that hold its parts before and after."""
 
     name: str
     shape: tuple[int, ...]
@@ -31,11 +31,11 @@ class Moved(NamedTuple):
 
 
 class TransformPlan(NamedTuple):
-    """What :func:`plan_transform` gives; its text and its HTML are tables.
+    """The result of :func:`plan_transform`; its text and its HTML are tables.
 
     Attributes:
-        shares: what each destination rank gets.
-        entries: where the parts of each entry lie.
+        shares: the content of each destination rank.
+        entries: the places of the parts of each entry.
     """
 
     shares: list[Share]
@@ -99,15 +99,15 @@ def plan_transform(
     src_strategy_file: StrategyLike | None = None,
     dst_strategy_file: StrategyLike | None = None,
 ) -> TransformPlan:
-    """What :func:`transform_checkpoints` with the same arguments will read and write.
+    """Tell what :func:`transform_checkpoints` with the same arguments will read and write.
 
     Only the headers of the files are read.
 
     Args:
         src_checkpoints_dir: folder of ``rank_N`` folders.
-        src_strategy_file: strategy of the source; None is one unsharded rank.
+        src_strategy_file: strategy of the source; None stands for one unsharded rank.
         dst_strategy_file: strategy of the destination, or a dict of names to :class:`Layout`;
-            None merges.
+            None merges the files.
 
     Raises:
         CheckpointError: the files of needed ranks are missing, or do not fit the strategy.
@@ -140,7 +140,7 @@ def of(source: MergedCheckpoint, target: Plan | None) -> TransformPlan:
         for box, holders in entry.after.items():
             for rank in holders:
                 wanted[rank][entry.name] = box
-    shares = [Share(r, len(boxes), source.bytes_by_rank(boxes)) for r, boxes in enumerate(wanted)]
+    shares = [Share(r, len(parts), source.bytes_by_rank(parts)) for r, parts in enumerate(wanted)]
     return TransformPlan(shares, entries)
 
 

@@ -30,14 +30,14 @@ def plan_files(
 
 
 def strings_left_out(source: Source, target: Plan | None) -> set[str]:
-    """The strings, which rank files do not hold: they crash MindSpore's merge."""
+    """The names of strings, which rank files do not hold because they crash MindSpore's merge."""
     if target is None:
         return set()
     return {name for name, entry in source.entries.items() if entry.type == dtypes.STRING}
 
 
 def rank_records(source: Source, target: Plan | None, rank: int) -> list[Record]:
-    """What one rank of ``target`` holds, but no strings; all and whole if there is no target."""
+    """The records of a rank of ``target`` but for strings; without a target all entries, whole."""
     out = []
     left_out = strings_left_out(source, target)
     for name, entry in source.entries.items():
@@ -51,7 +51,7 @@ def rank_records(source: Source, target: Plan | None, rank: int) -> list[Record]
         assert target is not None
         if len(entry.shape) != len(staged.layout.tensor_map):
             raise CheckpointError(
-                "the destination strategy has other dimensions",
+                "the destination strategy gives it another number of dimensions",
                 name=name,
                 expected=list(entry.shape),
                 found=f"{len(staged.layout.tensor_map)} dimensions",
@@ -67,7 +67,7 @@ def rank_records(source: Source, target: Plan | None, rank: int) -> list[Record]
 
 
 def job_of(source: MergedCheckpoint, target: Plan | None) -> str:
-    """A name that work has only while its sources stay as they are and its target is the same."""
+    """A name for a job that changes when a source file, the strategies or the target do."""
     files = [(r, os.path.realpath(f.path), os.stat(f.path)) for r, f in source.files.items()]
     state = [(rank, path, stat.st_size, stat.st_mtime_ns) for rank, path, stat in files]
     return hashlib.sha256(repr((state, source.plan, target)).encode()).hexdigest()[:16]
@@ -83,8 +83,8 @@ def write_files(
 ) -> None:
     """Write files whose formats follow from their names, ``jobs`` at a time.
 
-    A rank that holds nothing gets no file: MindSpore cannot load an empty one. With ``job``, see
-    :func:`job_of`, large files go on where a killed run has left them.
+    A rank that holds nothing gets no file, because MindSpore cannot load an empty file. With
+    ``job``, see :func:`job_of`, large files are continued where a killed run left them.
     """
     files = [file for file in files if file.records]
     options = writer.Options(progress=progress, threads=threads)

@@ -1,4 +1,4 @@
-"""One CheckPoint per rank and the strategy file that tells how they belong together."""
+"""A CheckPoint for each rank, and the strategy file that tells how they belong together."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from msckpt_jax.parallel.layout import Layout
 
 
 class RankFiles(NamedTuple):
-    """What an unmerged save writes: the records of each rank of this process, and the layouts."""
+    """The content of an unmerged save: the records of each rank of this process, the layouts."""
 
     records: dict[int, list[Record]]
     layouts: dict[str, Layout]
 
 
-def split(found: Sequence[Record], remove_redundancy: bool) -> RankFiles:
+def split(records: Sequence[Record], remove_redundancy: bool) -> RankFiles:
     """Distribute records over the ranks of their mesh.
 
-    Arrays without a mesh and whatever is replicated go to every rank; with ``remove_redundancy``
-    each distinct shard goes to one of the ranks that hold it, the bytes balanced over them.
+    Arrays without a mesh and replicated arrays go to every rank. With ``remove_redundancy`` each
+    distinct shard goes to one of the ranks that hold it, such that the bytes are balanced.
 
     Raises:
         CheckpointError: arrays lie on different meshes, or a sharding has no layout in MindSpore.
     """
-    mesh = _mesh_of(found)
-    kept = [r for r in found if r.type != dtypes.STRING]
-    if len(kept) < len(found):
-        dropped = [r.tag for r in found if r.type == dtypes.STRING]
+    mesh = _mesh_of(records)
+    kept = [r for r in records if r.type != dtypes.STRING]
+    if len(kept) < len(records):
+        dropped = [r.tag for r in records if r.type == dtypes.STRING]
         warnings.warn(
-            f"strings are left out of rank files, they crash MindSpore's merge: {dropped}",
+            f"strings are left out of rank files because they crash MindSpore's merge: {dropped}",
             stacklevel=4,
         )
     layouts = {r.tag: _layout(r, mesh) for r in kept if r.dims}
@@ -75,7 +75,7 @@ def rank_path(target: Path, rank: int) -> Path:
 
 
 def _writers(where: dict[int, boxes.Box], record: Record, load: Counter[int]) -> set[int]:
-    """For each distinct box the rank that has the least to write so far."""
+    """Choose for each distinct box the rank that has the least to write so far."""
     holders: dict[boxes.Box, list[int]] = {}
     for rank, box in where.items():
         holders.setdefault(box, []).append(rank)
@@ -89,12 +89,12 @@ def _writers(where: dict[int, boxes.Box], record: Record, load: Counter[int]) ->
 
 
 def _box(record: Record, layouts: dict[str, Layout], rank: int) -> boxes.Box:
-    found = layouts.get(record.tag)
-    return boxes.whole(record.dims) if found is None else found.box(rank, record.dims)
+    known = layouts.get(record.tag)
+    return boxes.whole(record.dims) if known is None else known.box(rank, record.dims)
 
 
 def _part(record: Record, box: boxes.Box) -> Record:
-    """The record of one rank: the shard itself, without a copy, where there is one."""
+    """The record of a rank's part: the shard itself, without a copy, where it has one."""
     content = record.content
     if box == boxes.whole(record.dims):
         return record
@@ -107,10 +107,10 @@ def _part(record: Record, box: boxes.Box) -> Record:
     return record._replace(dims=shape, content=Tensor(shape, content.stored, tuple(pieces)))
 
 
-def _mesh_of(found: Sequence[Record]) -> Any:
-    """The one mesh of all arrays; that of a single device when there is none."""
+def _mesh_of(records: Sequence[Record]) -> Any:
+    """The mesh that all arrays share; without arrays on a mesh, that of a single device."""
     first: tuple[str, Any] | None = None
-    for record in found:
+    for record in records:
         if not isinstance(record.sharding, NamedSharding):
             continue
         mesh: Any = record.sharding.mesh

@@ -1,7 +1,8 @@
-"""Who writes what of the arrays that span processes, and where it goes in the file.
+"""The shares of processes in arrays that span them, and the places of shares in the file.
 
-The rule is the same on every process: a shard that several hold is written by the one that has the
-least to write. Shards of one process that touch are joined, so that fewer writes are needed.
+The rule is the same on every process: a shard that several processes hold is written by the process
+that has the least to write. Shards of a process that touch are joined, so that fewer writes are
+needed.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import numpy as np
 
 from msckpt_jax import boxes
 from msckpt_jax.checkpoint import plan as planning
-from msckpt_jax.checkpoint import records, writer
+from msckpt_jax.checkpoint import writer
 from msckpt_jax.checkpoint.plan import Plan, Range
-from msckpt_jax.checkpoint.records import Record, Spread, Tensor
+from msckpt_jax.checkpoint.records import Record, Spread, Tensor, placed
 
 
 class Share(NamedTuple):
@@ -45,13 +46,13 @@ def spans(record: Record) -> bool:
     return record.sharding is not None and not record.sharding.is_fully_addressable
 
 
-def shares_of(found: Sequence[Record], only: int | None = None) -> list[Share]:
-    """Who writes what of each array that spans processes: the same rule on every process.
+def shares_of(records: Sequence[Record], only: int | None = None) -> list[Share]:
+    """The boxes that each process writes of each array that spans processes.
 
-    With ``only`` no more than the shares of that process are made: those of all are as many as
-    devices times arrays.
+    With ``only`` just the shares of that process are made: there are as many shares of all
+    processes as devices times arrays.
     """
-    spanning = [(r, _holders(r.sharding, r.dims)) for r in found if spans(r)]
+    spanning = [(r, _holders(r.sharding, r.dims)) for r in records if spans(r)]
     load = np.zeros(max((h.processes for _, h in spanning), default=0), np.int64)
     out = []
     for record, holders in spanning:
@@ -71,10 +72,13 @@ def shares_of(found: Sequence[Record], only: int | None = None) -> list[Share]:
 
 
 class _Holders(NamedTuple):
-    """Which processes hold the distinct shards of an array.
+    """The processes that hold the distinct shards of an array.
 
-    ``alone``: what only one has, by process, and ``alone_elements`` how many elements that are.
-    ``shared``: the other shards, with the processes of each in ascending order.
+    Attributes:
+        processes: the number of processes, up to the last that holds a shard.
+        alone: the shards that a single process holds, by process.
+        alone_elements: the number of their elements, by process.
+        shared: all other shards, each with its processes in ascending order.
     """
 
     processes: int
@@ -85,14 +89,13 @@ class _Holders(NamedTuple):
 
 @functools.lru_cache(64)  # the layers of a model are alike
 def _holders(sharding: Any, shape: tuple[int, ...]) -> _Holders:
-    found: dict[boxes.Box, set[int]] = {}
+    holders: dict[boxes.Box, set[int]] = {}
     spread = isinstance(sharding, Spread)
-    placed = sharding.holders if spread else records.placed(sharding, shape)
-    for box, process in placed:
-        found.setdefault(box, set()).add(process)
-    count = 1 + max(max(processes) for processes in found.values())
+    for box, process in sharding.holders if spread else placed(sharding, shape):
+        holders.setdefault(box, set()).add(process)
+    count = 1 + max(max(processes) for processes in holders.values())
     out = _Holders(count, {}, np.zeros(count, np.int64), [])
-    for box, processes in sorted(found.items()):
+    for box, processes in sorted(holders.items()):
         if len(processes) > 1:
             out.shared.append((box, np.array(sorted(processes))))
             continue
@@ -103,7 +106,7 @@ def _holders(sharding: Any, shape: tuple[int, ...]) -> _Holders:
 
 
 def joined(parts: Sequence[boxes.Box]) -> tuple[boxes.Box, ...]:
-    """Boxes with those that touch along one axis made one, so that fewer writes are needed."""
+    """Join boxes that touch along an axis, so that fewer writes are needed."""
     out = list(parts)
     for axis in reversed(range(len(out[0]) if out else 0)):
         groups: dict[Any, list[tuple[int, int]]] = {}
@@ -131,22 +134,22 @@ def _joined_sides(sides: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]
 # Writing
 
 
-def write_others(fd: int, plan: Plan, found: Sequence[Record], local: threading.local) -> None:
-    """Write the headers, and the arrays that this process has whole."""
-    spanning = {id(record.content) for record in found if spans(record)}
-    for offset, parts in _others(plan, spanning):
+def write_others(fd: int, plan: Plan, records: Sequence[Record], local: threading.local) -> None:
+    """Write everything but the arrays that span processes: the headers, and all other arrays."""
+    spanning = {id(record.content) for record in records if spans(record)}
+    for offset, parts in _stretches(plan, spanning):
         for chunk in planning.chunks(parts):
             data = planning.buffers(chunk, writer.staging(local))
             writer.write_vector(fd, data, chunk.nbytes, offset + chunk.offset)
 
 
-def _others(plan: Plan, own: set[int]) -> Iterator[tuple[int, list[planning.Part]]]:
-    """The stretches of parts that are no sharded tensors, with their offsets."""
+def _stretches(plan: Plan, without: set[int]) -> Iterator[tuple[int, list[planning.Part]]]:
+    """Yield the stretches of parts between the tensors ``without``, with their offsets."""
     offset = begin = 0
     parts: list[planning.Part] = []
     for part in plan.parts:
         size = planning.size_of(part)
-        if isinstance(part, Range) and id(part.tensor) in own:
+        if isinstance(part, Range) and id(part.tensor) in without:
             yield begin, parts
             begin, parts = offset + size, []
         else:
@@ -156,7 +159,7 @@ def _others(plan: Plan, own: set[int]) -> Iterator[tuple[int, list[planning.Part
 
 
 def places(plan: Plan, shares: list[Share]) -> dict[int, list[tuple[int, int]]]:
-    """For each shared tensor the ``(first element, offset)`` of its slices."""
+    """The ``(first element, offset)`` of the slices of each shared tensor, by its id."""
     out: dict[int, list[tuple[int, int]]] = {id(share.tensor): [] for share in shares}
     offset = 0
     for part in plan.parts:
@@ -167,7 +170,7 @@ def places(plan: Plan, shares: list[Share]) -> dict[int, list[tuple[int, int]]]:
 
 
 def pieces(shares: list[Share]) -> Iterator[Piece]:
-    """The shares cut into boxes that fit in a window of memory."""
+    """Cut shares into boxes that fit in a window of memory."""
     for share in shares:
         limit = max(1, planning.CHUNK_BYTES // share.tensor.stored.itemsize)
         for box in share.boxes:
@@ -200,7 +203,7 @@ def write_runs(
 
 
 def runs(shape: Sequence[int], box: boxes.Box) -> Iterator[tuple[int, int]]:
-    """``(first element, count)`` of the stretches of a box that are contiguous in the tensor."""
+    """Yield ``(first element, count)`` of each part of a box that is contiguous in the tensor."""
     axis = len(shape)
     while axis > 0 and (axis == len(shape) or box[axis] == (0, shape[axis])):
         axis -= 1

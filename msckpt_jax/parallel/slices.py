@@ -1,4 +1,4 @@
-"""Slices of one parameter joined by hand: MindSpore's ``merge_sliced_parameter``."""
+"""Helpers for slices by hand: ``merge_sliced_parameter`` and ``restore_group_info_list``."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ def merge_sliced_parameter(
             axis 0.
 
     Returns:
-        An array, or a ``{"name", "data"}`` dict when the slices were such.
+        An array, or a ``{"name", "data"}`` dict when the slices were such dicts.
 
     Raises:
-        ValueError: the number or the shapes of the slices do not fit. KeyError: the strategy
-        lacks the name. TypeError: something else was passed.
+        ValueError: the number or the shapes of the slices do not fit.
+        KeyError: the strategy lacks the name.
+        TypeError: the slices are of other types.
     """
     if not isinstance(sliced_parameters, Sequence) or isinstance(sliced_parameters, str):
-        raise TypeError("sliced_parameters must be a list")
+        raise TypeError(f"sliced_parameters must be a list, not {type(sliced_parameters).__name__}")
     if not sliced_parameters:
         raise ValueError("sliced_parameters is empty")
     named = isinstance(sliced_parameters[0], Mapping)
@@ -84,5 +85,7 @@ def restore_group_info_list(group_info_file_name: PathLike) -> list[int]:
     except (wire.WireError, TypeError):
         ranks = []
     if not ranks:
-        raise CheckpointError("no group info with a list of ranks", file=group_info_file_name)
+        raise CheckpointError(
+            "the file has no group info with a list of ranks", file=group_info_file_name
+        )
     return ranks

@@ -12,7 +12,7 @@ from msckpt_jax.parallel import strategy
 def merge_pipeline_strategys(src_strategy_dirs: PathLike, dst_strategy_file: PathLike) -> None:
     """Join the strategy files of all pipeline stages in a folder into one.
 
-    Names become ``<stage>-<name>``; of files of one stage the first counts.
+    Names become ``<stage>-<name>``. When a stage has several files, the first counts.
     """
     folder = Path(src_strategy_dirs)
     if not folder.is_dir():
@@ -25,5 +25,5 @@ def merge_pipeline_strategys(src_strategy_dirs: PathLike, dst_strategy_file: Pat
     for file in files:
         layouts, stage = strategy.read(file)
         stages.setdefault(stage, layouts)
-    joined = {f"{s}-{n}": layout for s, found in stages.items() for n, layout in found.items()}
+    joined = {f"{s}-{n}": layout for s, part in stages.items() for n, layout in part.items()}
     strategy.write(dst_strategy_file, joined, staged=True)

@@ -1,8 +1,9 @@
-"""MindSpore's strategy files: which parameter has which layout, in binary or JSON.
+"""MindSpore's strategy files, which hold the layout of each parameter, in binary or JSON.
 
-Binary: package ``mindspore.straspb`` of MindSpore 2.10 (train/node_strategy_pb2.py), nothing of
-it packed; read and written with the wire codec of the CheckPoints, because registering the
-schema a second time kills a later ``import mindspore``.
+The binary form is that of protobuf package ``mindspore.straspb`` of MindSpore 2.10
+(train/node_strategy_pb2.py), whose fields are not packed. It is read and written with the wire
+codec of the CheckPoints, because registering the schema a second time kills a later
+``import mindspore``.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel.layout import Layout
 
 Strategy = dict[str, Layout]
-#: A strategy file, or what it says.
+#: A strategy file, or its content.
 StrategyLike: TypeAlias = PathLike | Mapping[str, Layout]
-#: The name of a strategy file, which MindSpore ends so in its binary form.
+#: The name of a strategy file, with the ending of MindSpore's binary form.
 FILE = "strategy.ckpt"
 #: The endings by which a folder's strategy files are found.
 SUFFIXES = (".ckpt", ".json")
@@ -32,19 +33,20 @@ _MATRIX, _MAP, _SPLIT, _OFFSET, _FIELD, _STEP, _SIZE = 1, 2, 3, 4, 5, 6, 7
 
 
 def build_searched_strategy(strategy_filename: PathLike) -> Strategy:
-    """Read a strategy file: parameter name to :class:`Layout`; JSON when the name ends so.
+    """Read the :class:`Layout` of each parameter from a strategy file: JSON if its name says so.
 
-    Of a merged file of pipeline stages the names are ``<stage>-<name>``.
+    In a merged file of pipeline stages the names are ``<stage>-<name>``.
 
     Raises:
         CheckpointError: the file is empty or not a strategy file.
-        FileNotFoundError: there is no such file. TypeError: the name is no path.
+        FileNotFoundError: there is no such file.
+        TypeError: the name is no path.
     """
     return read(strategy_filename)[0]
 
 
 def read(file_name: PathLike) -> tuple[Strategy, int]:
-    """The layouts of a strategy file and the pipeline stage that it is of."""
+    """The layouts of a strategy file, and its pipeline stage."""
     if not isinstance(file_name, str | os.PathLike):
         raise TypeError(f"strategy_filename must be a path, not {type(file_name).__name__}")
     path = Path(file_name)
@@ -55,10 +57,10 @@ def read(file_name: PathLike) -> tuple[Strategy, int]:
         return _from_json(data) if path.name.endswith(".json") else _from_binary(data)
     except wire.WireError as error:
         raise CheckpointError(
-            f"no strategy file: {error.problem}", file=path, offset=error.offset
+            f"this is no strategy file: {error.problem}", file=path, offset=error.offset
         ) from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise CheckpointError(f"no strategy file: {error!r}", file=path) from None
+        raise CheckpointError(f"this is no strategy file: {error!r}", file=path) from None
 
 
 def write(
@@ -66,7 +68,7 @@ def write(
 ) -> None:
     """Write a strategy file that MindSpore's transform functions read.
 
-    With ``staged`` the names are ``<stage>-<name>``, of a file of all pipeline stages.
+    With ``staged``, for a file of all pipeline stages, the names are ``<stage>-<name>``.
 
     Raises:
         CheckpointError: a name holds ``-``, at which MindSpore looks for a pipeline stage; or a
@@ -158,31 +160,31 @@ def _from_binary(data: bytes) -> tuple[Strategy, int]:
         elif field == _STRATEGY_ITEM:
             stage = dict(fields(dict(fields(value))[_BODY])).get(1, 0)
         elif field != _CURRENT_STAGE:
-            raise wire.WireError(f"field {field} is none of a strategy file", 0)
+            raise wire.WireError(f"a strategy file has no field {field}", 0)
     return dict(reversed(layouts.items())), stage
 
 
 def _layout_of(data: bytes) -> Layout:
-    found: dict[int, list[Any]] = {}
+    values: dict[int, list[Any]] = {}
     for field, value in fields(data):
-        found.setdefault(field, []).append(value)
-    maps = [_values(value) for value in found.get(_MAP, [])]
+        values.setdefault(field, []).append(value)
+    maps = [_values(value) for value in values.get(_MAP, [])]
     if len(maps) > 1:
         tensor_map = tuple(tuple(a for a in axes if a >= 0) for axes in maps if axes)
     else:
         tensor_map = tuple((a,) if a >= 0 else () for axes in maps for a in axes)
     return Layout(
-        _values(found[_MATRIX][0]),
+        _values(values[_MATRIX][0]),
         tensor_map,
-        _signed32(found.get(_SIZE, [0])[0]),
-        _signed32(found.get(_STEP, [0])[0]),
-        _values(found[_SPLIT][0]) if _SPLIT in found else (),
-        _signed32(found.get(_FIELD, [0])[0]),
+        _signed32(values.get(_SIZE, [0])[0]),
+        _signed32(values.get(_STEP, [0])[0]),
+        _values(values[_SPLIT][0]) if _SPLIT in values else (),
+        _signed32(values.get(_FIELD, [0])[0]),
     )
 
 
 def fields(data: bytes) -> list[tuple[int, Any]]:
-    """Field numbers with their values: ints, or bytes."""
+    """The numbers of fields, with their values: ints, or bytes."""
     return [
         (field, wire.read_varint(data, a, b)[0] if kind == wire.VARINT else data[a:b])
         for field, kind, a, b in wire.fields(data, 0, len(data))

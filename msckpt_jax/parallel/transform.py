@@ -22,7 +22,7 @@ from msckpt_jax.parallel.rank_records import plan_files, rank_records, strings_l
 from msckpt_jax.parallel.strategy import StrategyLike
 from msckpt_jax.progress import Progress
 
-# What MindSpore does not count when it compares the parameters of two strategies.
+#: Beginnings of the names that MindSpore leaves out when it compares two strategies.
 _UNCOUNTED = ("accu_grads", "adam_v", "adam_m")
 
 
@@ -39,25 +39,26 @@ def transform_checkpoints(
 ) -> None:
     """Turn the rank files of one strategy into those of another.
 
-    Reads ``src/rank_N/*`` (the last in lexicographic order), CheckPoints or safetensors, also
-    de-duplicated ones; writes ``dst/rank_N/<prefix>N.<output_format>``. When both strategies have
-    one stage and the destination has more parameters, the source is a part of a model, and
-    ``_part<stage>`` is appended to the names, as MindSpore does.
+    The source is the last file, in lexicographic order, in each ``src/rank_N``: a CheckPoint or a
+    safetensors file, which may be de-duplicated. The results are
+    ``dst/rank_N/<prefix>N.<output_format>``. When both strategies have one stage and the
+    destination has more parameters, the source is a part of a model, and ``_part<stage>`` is
+    appended to the names, as MindSpore does.
 
     Args:
         src_checkpoints_dir: folder of ``rank_N`` folders.
         dst_checkpoints_dir: folder to write to; made if need be.
-        ckpt_prefix: begins the names of the files.
-        src_strategy_file: strategy of the source; None is one unsharded rank.
-        dst_strategy_file: strategy of the destination; None likewise.
-        process_num: how many files are written at a time.
+        ckpt_prefix: the beginning of the new files' names.
+        src_strategy_file: strategy of the source; None stands for one unsharded rank.
+        dst_strategy_file: strategy of the destination, or None likewise.
+        process_num: the number of files that are written at a time.
         output_format: ``"ckpt"`` or ``"safetensors"``.
         progress: True shows a bar, in terminals and notebooks. Or a function, called with the
             size in bytes of each written piece, from any thread.
 
     Raises:
         CheckpointError: the files of needed ranks are missing, or do not fit the strategy; a
-            sharded parameter is in no strategy (MindSpore cuts it to one shard in silence).
+            sharded parameter is in no strategy (MindSpore silently cuts it to one shard).
         NotADirectoryError: the source is no folder.
         ValueError: ``ckpt_prefix``, ``process_num`` or ``output_format`` is not usable, or the
             destination is the source.
@@ -68,9 +69,9 @@ def transform_checkpoints(
     check_other_folder(src_checkpoints_dir, dst_checkpoints_dir)
     source = merged.open_ranks(src_checkpoints_dir, src_strategy_file)
     target = plan_of(dst_strategy_file)
-    if dropped := strings_left_out(source, target):
+    if names := sorted(strings_left_out(source, target)):
         warnings.warn(
-            f"strings are left out of rank files, they crash MindSpore's merge: {sorted(dropped)}",
+            f"strings are left out of rank files because they crash MindSpore's merge: {names}",
             stacklevel=2,
         )
     files = plan_files(
@@ -98,20 +99,21 @@ def transform_checkpoint_by_rank(
 
     Raises:
         CheckpointError: as :func:`transform_checkpoints`.
-        ValueError: no such rank, or the name does not end with ``.ckpt`` or ``.safetensors``.
+        ValueError: there is no such rank, or the name does not end with ``.ckpt`` or
+            ``.safetensors``.
     """
     if not isinstance(checkpoint_files_map, Mapping) or not checkpoint_files_map:
         raise TypeError("checkpoint_files_map must be a dict of rank to file")
     target = plan_of(dst_strategy_file)
     check_rank(rank_id, target)
     path = Path(save_checkpoint_file_name)
-    formats.of_target(path)  # refused before anything is opened
+    formats.of_target(path)  # refuse a wrong name before anything is opened
     source = MergedCheckpoint(checkpoint_files_map, src_strategy_file)
     write_files([File(path, rank_records(source, target, rank_id))])
 
 
 def _part_suffix(src: StrategyLike | None, source: Plan | None, dst: StrategyLike | None) -> str:
-    """What MindSpore appends to the names of a part of a model; nothing to a whole one's."""
+    """The ending that MindSpore gives to names of a part of a model; none for a whole model."""
     target = plan_of(dst)
     if source is None or target is None or src is None:
         return ""

@@ -38,23 +38,23 @@ def unified_safetensors(
 ) -> None:
     """Merge rank files into ``part<i>.safetensors`` of about 3 GB each.
 
-    What the strategy does not name goes to ``hyper_param.safetensors``, and
-    ``param_name_map.json`` says in which part each parameter lies.
+    Parameters that the strategy does not name go to ``hyper_param.safetensors``, and
+    ``param_name_map.json`` names the part of each parameter.
 
     Args:
         src_dir: folder of ``rank_N`` folders, de-duplicated files included.
         src_strategy_file: their strategy.
         dst_dir: folder to write to; made if need be.
-        merge_with_redundancy: accepted for MindSpore's sake; whether files are de-duplicated is
-            seen from what they hold.
-        file_suffix: only files whose name ends so (before the extension).
-        max_process_num: how many files are written at a time, at the most.
-        choice_func: from a parameter's name to False (leave it out), True, or another name.
+        merge_with_redundancy: accepted for MindSpore's sake, without effect: the contents of files
+            show whether they are de-duplicated.
+        file_suffix: the end of the names, before the extension, of the files to read; None: any.
+        max_process_num: the largest number of files that are written at a time.
+        choice_func: maps a parameter's name to False (leave it out), True, or another name.
         split_dst_file: ``(i, n)`` writes only the i-th of n shares, i from 1.
         progress: as for :func:`transform_checkpoints`.
 
     Raises:
-        CheckpointError: as :func:`transform_checkpoints`; or two parameters get one name.
+        CheckpointError: as :func:`transform_checkpoints`; or two parameters get the same name.
         ValueError, TypeError: an argument of the wrong value or type.
     """
     del merge_with_redundancy
@@ -75,8 +75,8 @@ def unified_safetensors(
     ]
     hyper = [name for name in names if name not in sharded and source.entries[name].type != "str"]
     if share == 1 and hyper:
-        found = [copying.renamed(source, name, names[name]) for name in hyper]
-        files.append(File(folder / _HYPER_FILE, found))
+        records = [copying.renamed(source, name, names[name]) for name in hyper]
+        files.append(File(folder / _HYPER_FILE, records))
     total = sum(record.nbytes for file in files for record in file.records)
     with meters.meter("merge", total, progress) as advance:
         rank_records.write_files(files, min(max_process_num, 4), advance)
@@ -98,8 +98,8 @@ def _share_of(split: Any) -> tuple[int, int]:
     return share, shares
 
 
-def _chosen(source: MergedCheckpoint, choose: Any) -> dict[str, str]:
-    """The names to keep, and what they are called afterwards."""
+def _chosen(source: MergedCheckpoint, choose: Callable[[str], bool | str] | None) -> dict[str, str]:
+    """The names to keep, each with its new name."""
     out: dict[str, str] = {}
     for name in source:
         if name.startswith("accu_grads"):
@@ -114,7 +114,7 @@ def _chosen(source: MergedCheckpoint, choose: Any) -> dict[str, str]:
 
 
 def _check_distinct(renamed: Mapping[str, str]) -> None:
-    """Refuse new names that meet: the parts are files of their own, so nothing else would."""
+    """Refuse equal new names; nothing else would, because they may go to different files."""
     first: dict[str, str] = {}
     for old, new in renamed.items():
         if first.setdefault(new, old) != old:

@@ -188,14 +188,10 @@ def test_bad_strategies(tmp_path: Path, name: str) -> None:
 
 
 def test_a_strategy_that_does_not_fit(ranks: Path, tmp_path: Path) -> None:
-    for bad, message in (
-        (Layout((2, 4), ((), ())), "other dimensions|does not fit|differ"),
-        (Layout((8,), ((0,),)), "other dimensions"),
-    ):
-        strategy.write(tmp_path / "s.ckpt", {"w": bad, "b": Layout((8,), ((),))})
-        if bad.dev_matrix == (8,):
-            with pytest.raises(ms.CheckpointError, match=message):
-                merged.open_ranks(ranks, tmp_path / "s.ckpt")
+    flat = {"w": Layout((8,), ((0,),)), "b": Layout((8,), ((),))}
+    strategy.write(tmp_path / "s.ckpt", flat)
+    with pytest.raises(ms.CheckpointError, match=r"'w'.*another number of dimensions"):
+        merged.open_ranks(ranks, tmp_path / "s.ckpt")
     uneven = {"w": Layout((3,), ((0,), ())), "b": Layout((3,), ((),))}
     strategy.write(tmp_path / "u.ckpt", uneven)
     with pytest.raises(ms.CheckpointError, match=r"'w'.*8 cannot be split into 3"):
