@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from msckpt_jax.errors import MindIRError as MindIRError
     from msckpt_jax.graph.function import AirFunction as AirFunction
     from msckpt_jax.graph.function import MindIRFunction as MindIRFunction
+    from msckpt_jax.parallel.group_info import restore_group_info_list as restore_group_info_list
     from msckpt_jax.parallel.layout import Layout as Layout
     from msckpt_jax.parallel.merged import MergedCheckpoint as MergedCheckpoint
     from msckpt_jax.parallel.needed import rank_list_for_transform as rank_list_for_transform
     from msckpt_jax.parallel.preview import plan_transform as plan_transform
     from msckpt_jax.parallel.slices import merge_sliced_parameter as merge_sliced_parameter
-    from msckpt_jax.parallel.slices import restore_group_info_list as restore_group_info_list
     from msckpt_jax.parallel.stages import merge_pipeline_strategys as merge_pipeline_strategys
     from msckpt_jax.parallel.strategy import build_searched_strategy as build_searched_strategy
     from msckpt_jax.parallel.transform import (
@@ -94,7 +94,7 @@ _HOME = {
     "open_checkpoint": "checkpoint.file",
     "plan_transform": "parallel.preview",
     "rank_list_for_transform": "parallel.needed",
-    "restore_group_info_list": "parallel.slices",
+    "restore_group_info_list": "parallel.group_info",
     "resume": "training.resume",
     "safetensors_to_ckpt": "api.convert",
     "save_checkpoint": "api.save",

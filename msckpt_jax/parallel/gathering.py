@@ -23,9 +23,10 @@ from msckpt_jax.checkpoint import writer
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import Record
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.parallel import shares
+from msckpt_jax.parallel import pieces, shares
 from msckpt_jax.parallel.meeting import Meetings
-from msckpt_jax.parallel.shares import Piece, Share
+from msckpt_jax.parallel.pieces import Piece
+from msckpt_jax.parallel.shares import Share
 
 _T = TypeVar("_T")
 
@@ -49,7 +50,7 @@ def gather(
     waiting = list(range(1, meetings.processes))
     fd = os.open(path, os.O_WRONLY)
     try:
-        shares.write_others(fd, plan, records, threading.local())
+        pieces.write_others(fd, plan, records, threading.local())
         own = _own(by_owner.get(0, []))
         _write(fd, plan, by_owner.get(0, []), own, options, meetings)
         while waiting:
@@ -74,7 +75,7 @@ def _write(
     meetings: Meetings,
 ) -> None:
     """Write the windows of an owner. After an error the rest is received, but not written."""
-    places = shares.places(plan, owned)
+    places = pieces.places(plan, owned)
     failure: OSError | None = None
     for batch, data in windows:
         meetings.alive()
@@ -82,7 +83,7 @@ def _write(
             continue
         try:
             for piece in batch:
-                shares.write_runs(fd, piece, data, places)
+                pieces.write_runs(fd, piece, data, places)
                 data = data[piece.nbytes :]
                 if options.progress is not None:
                     options.progress(piece.nbytes)
@@ -94,8 +95,8 @@ def _write(
 
 def _own(owned: list[Share]) -> Iterator[tuple[list[Piece], memoryview]]:
     local = threading.local()
-    for piece in shares.pieces(owned):
-        yield [piece], shares.content(piece, local)
+    for piece in pieces.cut(owned):
+        yield [piece], pieces.content(piece, local)
 
 
 def _send(owned: list[Share], options: writer.Options, me: int) -> None:
@@ -103,9 +104,9 @@ def _send(owned: list[Share], options: writer.Options, me: int) -> None:
     for batch in _batches(owned):
         window, at = _window(batch), 0
         for piece in batch:
-            window[at : at + piece.nbytes] = shares.content(piece, local)
+            window[at : at + piece.nbytes] = pieces.content(piece, local)
             at += piece.nbytes
-        in_time(options.timeout, functools.partial(_meet_on_devices, window, me))
+        _in_time(options.timeout, functools.partial(_meet_on_devices, window, me))
 
 
 def _received(
@@ -113,14 +114,14 @@ def _received(
 ) -> Iterator[tuple[list[Piece], memoryview]]:
     for batch in _batches(owned):
         receive = functools.partial(_meet_on_devices, _window(batch), owner)
-        yield batch, in_time(options.timeout, receive).data
+        yield batch, _in_time(options.timeout, receive).data
 
 
 def _batches(owned: list[Share]) -> Iterator[list[Piece]]:
     """Yield the pieces of an owner, as many at a time as fit in a window."""
     batch: list[Piece] = []
     size = 0
-    for piece in shares.pieces(owned):
+    for piece in pieces.cut(owned):
         if batch and size + piece.nbytes > planning.CHUNK_BYTES:
             yield batch
             batch, size = [], 0
@@ -158,7 +159,7 @@ def _first_device(process: int) -> Any:
     return next(d for d in jax.devices() if d.process_index == process)
 
 
-def in_time(timeout: float, work: Callable[[], _T]) -> _T:
+def _in_time(timeout: float, work: Callable[[], _T]) -> _T:
     """Return the result of a collective operation, or fail when a process does not take part."""
     out: queue.Queue[tuple[bool, Any]] = queue.Queue()
 

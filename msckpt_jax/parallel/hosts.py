@@ -25,7 +25,7 @@ from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import Record
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.parallel import gathering, shares
+from msckpt_jax.parallel import gathering, pieces, shares
 from msckpt_jax.parallel.meeting import Meetings
 
 
@@ -116,16 +116,16 @@ def _write_mine(
     fd = os.open(path, os.O_WRONLY)
     try:
         if meetings.me == 0:
-            shares.write_others(fd, plan, records, local)
-        places = shares.places(plan, mine)
+            pieces.write_others(fd, plan, records, local)
+        places = pieces.places(plan, mine)
 
-        def write_piece(piece: shares.Piece) -> None:
-            shares.write_runs(fd, piece, shares.content(piece, local), places)
+        def write_piece(piece: pieces.Piece) -> None:
+            pieces.write_runs(fd, piece, pieces.content(piece, local), places)
             meetings.alive()
             if options.progress is not None:
                 options.progress(piece.nbytes)
 
-        for _ in writer.in_threads(write_piece, shares.pieces(mine), options.threads):
+        for _ in writer.in_threads(write_piece, pieces.cut(mine), options.threads):
             pass
         if options.durable:
             os.fsync(fd)

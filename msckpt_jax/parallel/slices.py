@@ -1,18 +1,14 @@
-"""Helpers for slices by hand: ``merge_sliced_parameter`` and ``restore_group_info_list``."""
+"""The slices of a parameter joined by hand: MindSpore's ``merge_sliced_parameter``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from msckpt_jax import boxes
-from msckpt_jax.checkpoint import wire
-from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.parallel import strategy
 from msckpt_jax.parallel.layout import Layout
 
 
@@ -70,22 +66,3 @@ def _joined(parts: Sequence[np.ndarray], layout: Layout) -> np.ndarray:
             )
         out[boxes.slices(box, boxes.whole(out.shape))] = part
     return out
-
-
-def restore_group_info_list(group_info_file_name: PathLike) -> list[int]:
-    """The ranks whose CheckPoints can stand in for one another, from a group info file.
-
-    Raises:
-        CheckpointError: the file has no such list.
-    """
-    data = Path(group_info_file_name).read_bytes()
-    try:
-        lists = [value for field, value in strategy.fields(data) if field == 2]
-        ranks = [rank for value in lists for _, rank in strategy.fields(value)]
-    except (wire.WireError, TypeError):
-        ranks = []
-    if not ranks:
-        raise CheckpointError(
-            "the file has no group info with a list of ranks", file=group_info_file_name
-        )
-    return ranks

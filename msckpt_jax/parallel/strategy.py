@@ -86,11 +86,11 @@ def encode(
 ) -> bytes:
     """The bytes of the strategy file ``path``."""
     for name in layouts:
-        check_name(name.partition("-")[2] if staged else name)
+        _check_name(name.partition("-")[2] if staged else name)
     return (_to_json if path.name.endswith(".json") else _to_binary)(layouts, stage)
 
 
-def check_name(name: str) -> None:
+def _check_name(name: str) -> None:
     """Refuse the names that MindSpore's transform functions cannot read."""
     if "-" in name:
         raise CheckpointError(

@@ -19,7 +19,7 @@ import numpy as np
 
 import msckpt_jax as ms
 from msckpt_jax import boxes
-from msckpt_jax.parallel import gathering, meeting, shares
+from msckpt_jax.parallel import gathering, meeting, pieces
 
 SPECS = {
     "rows": jax.P(("x", "y")),
@@ -256,7 +256,7 @@ def die(mesh: Any, victim: int = count - 1) -> None:
     """A process is killed while it writes; the others must not hang."""
     ms.save_checkpoint(tree(mesh, 1), f"{folder}/a", timeout=4)
     if me == victim:
-        shares.write_runs = shares.content = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+        pieces.write_runs = pieces.content = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
     try:
         ms.save_checkpoint(tree(mesh, 2), f"{folder}/a", timeout=4)
     except ms.CheckpointError as error:
@@ -277,14 +277,14 @@ def die_first(mesh: Any) -> None:
 
 def absent(mesh: Any) -> None:
     """A process never calls save_checkpoint; a slow one does, and is waited for."""
-    original = shares.write_runs
+    original = pieces.write_runs
 
     def slowly(*args: Any) -> None:
         time.sleep(0.5)
         original(*args)
 
     if me == 0:
-        shares.write_runs = slowly  # 6 tensors and more: longer than the time-out in all
+        pieces.write_runs = slowly  # 6 tensors and more: longer than the time-out in all
     ms.save_checkpoint(tree(mesh, 1), f"{folder}/a", timeout=2, threads=1)
     try:
         if me == 0:
@@ -306,7 +306,7 @@ def fail(mesh: Any, victim: int = 1) -> None:
         raise OSError(28, "No space left on device")
 
     if me == victim:
-        shares.write_runs = full
+        pieces.write_runs = full
     try:
         ms.save_checkpoint(tree(mesh, 2), f"{folder}/a")
     except (ms.CheckpointError, OSError) as error:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import msckpt_jax as ms
 from msckpt_jax import boxes
-from msckpt_jax.parallel import merged, shares
+from msckpt_jax.parallel import merged, pieces, shares
 
 WHOLE = np.arange(64 * 48, dtype=np.float32).reshape(64, 48)
 NAMES = ("rows", "columns", "both", "swapped", "replicated", "half")
@@ -192,7 +192,7 @@ def test_runs_are_the_contiguous_stretches(data: Any) -> None:
     )
     array = np.arange(int(np.prod(shape))).reshape(shape)
     wanted = array[boxes.slices(box, boxes.whole(shape))].ravel()
-    found = [i for start, count in shares.runs(shape, box) for i in range(start, start + count)]
+    found = [i for start, count in pieces.runs(shape, box) for i in range(start, start + count)]
     assert found == wanted.tolist()
 
 

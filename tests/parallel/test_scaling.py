@@ -16,7 +16,7 @@ import pytest
 from msckpt_jax import boxes
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.records import Record, Tensor
-from msckpt_jax.parallel import gathering, shares
+from msckpt_jax.parallel import gathering, pieces, shares
 
 from .test_hosts import run
 
@@ -72,9 +72,9 @@ def record(kind: str, count: int) -> Record:
 def share_of_one(kind: str, count: int) -> tuple[int, int]:
     """Bytes and write calls of a host for one tensor: each host has the same."""
     (share,) = shares.shares_of([record(kind, count)], only=count // 2)
-    pieces = list(shares.pieces([share]))
-    runs = (sum(1 for _ in shares.runs((SIDE, SIDE), piece.box)) for piece in pieces)
-    return sum(piece.nbytes for piece in pieces), sum(runs)
+    parts = list(pieces.cut([share]))
+    runs = (sum(1 for _ in pieces.runs((SIDE, SIDE), piece.box)) for piece in parts)
+    return sum(piece.nbytes for piece in parts), sum(runs)
 
 
 def most_replicated(count: int) -> int:
@@ -124,7 +124,7 @@ def gathered() -> str:
     ]
     for count in HOSTS:
         one = shares.shares_of([record("rows", count)], only=1)
-        several = max(1, planning.CHUNK_BYTES // sum(piece.nbytes for piece in shares.pieces(one)))
+        several = max(1, planning.CHUNK_BYTES // sum(piece.nbytes for piece in pieces.cut(one)))
         windows = sum(1 for _ in gathering._batches(one * several)) * TENSORS // several
         sent = BYTES // count
         lines.append(

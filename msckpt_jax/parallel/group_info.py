@@ -1,0 +1,29 @@
+"""MindSpore's group info files: ``restore_group_info_list``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msckpt_jax.checkpoint import wire
+from msckpt_jax.checkpoint.source import PathLike
+from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel import strategy
+
+
+def restore_group_info_list(group_info_file_name: PathLike) -> list[int]:
+    """Read the ranks whose CheckPoints can replace each other from a group info file.
+
+    Raises:
+        CheckpointError: the file has no such list.
+    """
+    data = Path(group_info_file_name).read_bytes()
+    try:
+        lists = [value for field, value in strategy.fields(data) if field == 2]
+        ranks = [rank for value in lists for _, rank in strategy.fields(value)]
+    except (wire.WireError, TypeError):
+        ranks = []
+    if not ranks:
+        raise CheckpointError(
+            "the file has no group info with a list of ranks", file=group_info_file_name
+        )
+    return ranks
