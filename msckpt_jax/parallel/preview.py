@@ -1,4 +1,4 @@
-"""``plan_transform``: what a transformation of rank files will do, before it is done."""
+"""``plan_transform``: a preview of a transformation of rank files."""
 
 from __future__ import annotations
 

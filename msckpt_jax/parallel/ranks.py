@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from etils import epath
 from jax.sharding import NamedSharding, SingleDeviceSharding
 
 from msckpt_jax import boxes, dtypes
@@ -69,7 +70,7 @@ def _mine(mesh: Any) -> list[int]:
     return [rank for rank, device in enumerate(mesh.devices.flat) if device.process_index == me]
 
 
-def rank_path(target: Path, rank: int) -> Path:
+def rank_path(target: Path | epath.Path, rank: int) -> Path | epath.Path:
     """``folder/name.ckpt`` of rank 3 is ``folder/rank_3/name.ckpt``."""
     return target.parent / f"rank_{rank}" / target.name
 

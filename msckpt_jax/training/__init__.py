@@ -1,1 +1,1 @@
-"""Saving during training: when, under which names, what is kept, and how a run goes on."""
+"""Saving during training: times, names, the files that are kept, and the resumption of a run."""

@@ -1,4 +1,4 @@
-"""What follows when a save is complete: the file is protected, older ones are deleted."""
+"""The end of a save: its files are protected, and older files are deleted."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import logging
 import stat
 import threading
 from pathlib import Path
-from typing import Any
 
 from msckpt_jax.api.background import AsyncSave
 from msckpt_jax.training.config import CheckpointConfig
+from msckpt_jax.training.filenames import AnyPath
 from msckpt_jax.training.retention import Retention, Saved
 
 log = logging.getLogger("msckpt_jax")
 
 
 class Completion:
-    """The save under way, if there is one, and the complete ones.
+    """The save under way, if there is one, and the complete saves.
 
     Attributes:
         latest: the newest complete file, or None.
@@ -47,17 +47,17 @@ class Completion:
             _delete(self._retention.add(saved))
 
     def settle(self) -> None:
-        """Wait for the save under way. Only then older files go, while training goes on.
+        """Wait for the save under way, then delete older files while training goes on.
 
         Raises:
-            AsyncSaveError: it failed, and nobody has been told; else its own error.
+            AsyncSaveError: the save failed, and nobody has been told; else the save's own error.
         """
         pending, self._pending = self._pending, None
         if pending is None:
             return
         saved, handle = pending
         handle.settle()
-        handle.result()  # an error that somebody else was told is one nevertheless
+        handle.result()  # an error counts even if somebody has been told of it
         self.protect(saved.files)
         self._join()
         old = self._retention.add(saved)
@@ -66,17 +66,17 @@ class Completion:
             self._deleting.start()
 
     def finish(self) -> None:
-        """:meth:`settle`, and wait until deletions are done."""
+        """Wait as :meth:`settle` does, and until all deletions are done."""
         try:
             self.settle()
         finally:
             self._join()
 
-    def protect(self, files: tuple[Any, ...]) -> None:
-        """Make a complete CheckPoint read-only for its owner, and for nobody else: MindSpore's."""
+    def protect(self, files: tuple[AnyPath, ...]) -> None:
+        """Let only the owner read a complete CheckPoint, and nobody write it, as MindSpore does."""
         for path in files:
             if isinstance(path, Path):
-                with contextlib.suppress(FileNotFoundError):  # it lies where process 0 wrote it
+                with contextlib.suppress(FileNotFoundError):  # process 0 wrote it elsewhere
                     path.chmod(stat.S_IRUSR)
         self.latest = str(files[0])
 
@@ -87,7 +87,7 @@ class Completion:
 
 
 def _delete(old: list[Saved]) -> None:
-    """Delete what is no longer kept; what cannot be deleted is no reason to end a run."""
+    """Delete old CheckPoints; a file that cannot be deleted is no reason to end a run."""
     for path in (path for saved in old for path in saved.files):
         try:
             if isinstance(path, Path):

@@ -1,4 +1,4 @@
-"""``CheckpointConfig``: when a run saves, what it keeps, and how files are written."""
+"""``CheckpointConfig``: the times of a run's saves, the files to keep, and how to write them."""
 
 from __future__ import annotations
 
@@ -31,33 +31,34 @@ class Best(NamedTuple):
 class CheckpointConfig:
     """The policies of a :class:`ModelCheckpoint`, with MindSpore 2.10's names and defaults.
 
-    Of two policies of a kind the first wins when both are *given*. In MindSpore the defaults
+    Between two policies of a kind the first wins when both are *given*. In MindSpore the defaults
     ``save_checkpoint_steps=1`` and ``keep_checkpoint_max=5`` win, too, so that its tutorial's
     ``CheckpointConfig(save_checkpoint_seconds=30, keep_checkpoint_per_n_minutes=3)`` saves every
-    step there and keeps five files; here it does what it says. What is overruled reads as None.
+    step there and keeps five files; here it does what it says. An overruled policy reads as None.
 
     Args:
         save_checkpoint_steps: save every so many steps.
         save_checkpoint_seconds: save at the first step for which more seconds have passed since
             the last save. With 0 or None for both, only the last step is saved.
-        keep_checkpoint_max: keep the newest so many files. 0 stands for 1, as in MindSpore;
+        keep_checkpoint_max: keep so many of the newest files. 0 stands for 1, as in MindSpore;
             None keeps all.
-        keep_checkpoint_per_n_minutes: of the files younger than n minutes keep the oldest and the
-            newest, which leaves about one for n minutes.
+        keep_checkpoint_per_n_minutes: among the files younger than n minutes keep the oldest and
+            the newest, which leaves about one file for every n minutes.
         integrated_save: False writes ``rank_N/<name>`` and ``<prefix>_strategy.ckpt``.
         async_save: ``True``/``"thread"`` or ``"process"``: training goes on while the file is
             written. An error is raised by the next save, or when the run ends.
-        saved_network: a part of the state: the path of a sub-tree (``"params"``; names in the
-            file start below it), a function from the state to what is saved, or an nnx object.
+        saved_network: the part of the state to save: the path of a sub-tree (``"params"``; names
+            in the file start below it), a function that takes the state and returns the part, or an
+            nnx object.
         append_info: list of ``"epoch_num"``, ``"step_num"`` and dicts of further entries. Dicts
-            are read at each save, so that changed values are saved. A number that a dict gives
-            under one of the two names is added to it, as in MindSpore.
+            are read at each save, so that changed values are saved. A number that a dict has
+            under one of the two names is added to that counter, as in MindSpore.
         enc_key, enc_mode, crc_check, format: as in :func:`save_checkpoint`.
         exception_save: any exception in the run, KeyboardInterrupt and SIGTERM included, writes
             ``prefix-epoch_step_breakpoint.ckpt`` before it goes on.
         remove_redundancy: each distinct shard is written by one rank only (never merged).
-        keep_best: ``(metric, "min" or "max", number)``: the best so many of the saved files are
-            kept as well, by the ``metric`` that :meth:`ModelCheckpoint.step` was given.
+        keep_best: ``(metric, "min" or "max", number)``: keep, too, so many of the saved files with
+            the best ``metric`` that :meth:`ModelCheckpoint.step` was given.
         **save_options: further arguments of :func:`save_checkpoint`.
 
     Raises:
@@ -112,14 +113,14 @@ class CheckpointConfig:
 
     @property
     def append_dict(self) -> dict[str, Any] | None:
-        """What ``append_info`` adds to a file, counters at their start values; None if nothing."""
+        """The entries that ``append_info`` adds, counters at their start values; or None."""
         out: dict[str, Any] = {e: 0 for e in self.append_info if isinstance(e, str)}
         for entry in self.append_info:
             out |= entry if isinstance(entry, Mapping) else {}
         return out or None
 
     def append_values(self, epoch: int, step: int) -> dict[str, Any] | None:
-        """:attr:`append_dict` after ``step`` steps in all, in the given epoch."""
+        """The entries of :attr:`append_dict` after ``step`` steps in all, in the given epoch."""
         out = self.append_dict
         if out is not None:
             for name, value in zip(_COUNTERS, (epoch, step), strict=True):
@@ -162,7 +163,7 @@ def _count(name: str, value: Any) -> int | None:
 
 
 def _policy(first: int | None, second: int | None) -> tuple[int | None, int | None]:
-    """The one that holds: the first if it was given, else the second, else the first's default."""
+    """Keep one policy: the first if it was given, else the second, else the first's default."""
     if second and (not first or isinstance(first, _Default)):
         return None, second
     return (int(first) if first else None), None

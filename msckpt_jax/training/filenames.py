@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from etils import epath
 from jax.experimental import multihost_utils
 
 from msckpt_jax.checkpoint import formats
+
+#: A local path, or a path in an object store.
+AnyPath: TypeAlias = Path | epath.Path
 
 _BASE = r"(?P<prefix>{prefix})(?:_(?P<run>\d+))?-"
 _SUFFIX = rf"(?:{'|'.join(map(re.escape, formats.SUFFIXES))})"
@@ -18,7 +22,7 @@ _RANK_FOLDER = re.compile(r"rank_\d+")
 
 
 class RunFile(NamedTuple):
-    """A name taken apart, in the order of fields in which files of one prefix are ordered."""
+    """The parts of a file's name, in the order by which files of one prefix are sorted."""
 
     run: int
     epoch: int
@@ -36,18 +40,18 @@ def make(prefix: str, epoch: int, step: int, format: str, breakpoint: bool = Fal
 
 
 def parse(name: str, prefix: str | None = None) -> RunFile | None:
-    """Take a name apart; None for one of another prefix, or of something else."""
+    """Take a name apart; return None for a name of another prefix or of another form."""
     base = _BASE.format(prefix=".+?" if prefix is None else re.escape(prefix))
-    found = re.fullmatch(base + _TAIL, name)
-    if found is None:
+    match = re.fullmatch(base + _TAIL, name)
+    if match is None:
         return None
-    run, epoch, step = (int(found[part] or 0) for part in ("run", "epoch", "step"))
-    return RunFile(run, epoch, step, bool(found["breakpoint"]), found["prefix"], name)
+    run, epoch, step = (int(match[part] or 0) for part in ("run", "epoch", "step"))
+    return RunFile(run, epoch, step, bool(match["breakpoint"]), match["prefix"], name)
 
 
-def listing(directory: Path | Any) -> dict[str, list[Path | Any]]:
+def listing(directory: AnyPath) -> dict[str, list[AnyPath]]:
     """The names in a folder and its ``rank_N`` folders, each with its paths."""
-    out: dict[str, list[Path | Any]] = {}
+    out: dict[str, list[AnyPath]] = {}
     for path in sorted(directory.iterdir()):
         inner = _RANK_FOLDER.fullmatch(path.name) and path.is_dir()
         for file in sorted(path.iterdir()) if inner else [path]:
@@ -55,22 +59,22 @@ def listing(directory: Path | Any) -> dict[str, list[Path | Any]]:
     return out
 
 
-def own_prefix(directory: Path | Any, prefix: str) -> str:
+def own_prefix(directory: AnyPath, prefix: str) -> str:
     """``prefix``, or ``prefix_1``, ``prefix_2``, ... when the folder holds files of other runs.
 
-    MindSpore's rule: one more than the largest number there, gaps are not filled
-    (train/callback/_checkpoint.py, _chg_ckpt_file_name_if_same_exist). There breakpoint files are
-    numbered by themselves; here they count, too, so that a run and its breakpoint share a prefix
-    that no other run has, and the newest file can be told by its name.
+    The rule is MindSpore's: the number is one more than the largest in the folder, and gaps are not
+    filled (train/callback/_checkpoint.py, _chg_ckpt_file_name_if_same_exist). MindSpore numbers
+    breakpoint files by themselves; here they count, too, so that a run and its breakpoint share a
+    prefix that no other run has, and the newest file can be told by its name.
     """
     base = re.compile(_BASE.format(prefix=re.escape(prefix)) + ".*" + _SUFFIX)
-    found = [base.fullmatch(name) for name in listing(directory)]
-    runs = [int(match["run"] or 0) for match in found if match is not None]
+    matches = [base.fullmatch(name) for name in listing(directory)]
+    runs = [int(match["run"] or 0) for match in matches if match is not None]
     return f"{prefix}_{max(runs) + 1}" if runs else prefix
 
 
 def agreed_prefix(base: str, own: str) -> str:
-    """The prefix that process 0 has found, in all processes, which call it together."""
+    """The prefix of process 0, for all processes, which must call this function together."""
     run = int(own.removeprefix(base).removeprefix("_") or 0)
     run = int(multihost_utils.broadcast_one_to_all(np.int32(run)))
     return f"{base}_{run}" if run else base

@@ -19,6 +19,7 @@ from msckpt_jax.parallel import ranks, strategy
 from msckpt_jax.training import filenames, selection
 from msckpt_jax.training.completion import Completion
 from msckpt_jax.training.config import CheckpointConfig
+from msckpt_jax.training.filenames import AnyPath
 from msckpt_jax.training.position import Position
 from msckpt_jax.training.preemption import Preemption
 from msckpt_jax.training.resume import Resumed
@@ -43,28 +44,28 @@ class ModelCheckpoint:
     Files are ``prefix-epoch_step.ckpt`` with the step within the epoch, both from 1; with MindSpore
     2.10's suffix ``prefix_1-...``, ``prefix_2-...`` when the folder holds files of earlier runs.
     When the block ends, the last step is saved unless it has been, and saves under way are waited
-    for. An old file is deleted only when the new one is complete and durable (MindSpore deletes
-    first); files of other runs and ``_breakpoint`` files are never touched. Files are read-only
-    for their owner, and for nobody else, as MindSpore's.
+    for. An old file is deleted only when the new file is complete and durable (MindSpore deletes
+    first); files of other runs and ``_breakpoint`` files are never touched. Only the owner can read
+    the files, and nobody can write them, as in MindSpore.
 
-    An exception in the block is never replaced: what goes wrong while it is handled becomes a note
-    on it. With ``exception_save`` it first writes ``prefix-epoch_step_breakpoint.ckpt``: the state
-    given last, under that step's numbers (an interrupted step may have taken its buffers by
-    donation: then the note says so). SIGTERM is taken note of until the step under way calls
-    :meth:`step`, whose state is saved before ``SystemExit(143)``; a second one raises at once.
+    An exception in the block is never replaced: a failure while it is handled becomes a note on it.
+    With ``exception_save`` it first writes ``prefix-epoch_step_breakpoint.ckpt``: the state given
+    last, under that step's numbers (an interrupted step may have taken its buffers by donation:
+    then the note says so). SIGTERM takes effect when the step under way calls :meth:`step`, whose
+    state is saved before ``SystemExit(143)``; a second SIGTERM takes effect at once.
 
-    Under ``jax.distributed`` call it alike in every process; with arrays that span processes save
-    by steps, not by seconds, and have preemption told by
+    Under ``jax.distributed`` make the same calls in every process. With arrays that span processes
+    save by steps, not by seconds, and learn of preemption from
     ``jax.experimental.multihost_utils.reached_preemption_sync_point``.
 
     Args:
         prefix: start of the file names, without "/".
         directory: folder for the files, created if missing; None: the current one.
         config: the policies; None: MindSpore's defaults.
-        batches_per_epoch: the steps of an epoch where they are known: numbers that :meth:`step`
-            is not given are counted by it.
-        resumed: what :func:`resume` returned: numbers go on from there.
-        clock: seconds, for the policies by time.
+        batches_per_epoch: the number of steps of an epoch, if it is known: with it :meth:`step`
+            counts the numbers that it is not given.
+        resumed: the result of :func:`resume`, from whose numbers the run goes on.
+        clock: returns seconds, for the policies by time.
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value.
@@ -82,7 +83,7 @@ class ModelCheckpoint:
     ):
         _check(prefix, directory, config, batches_per_epoch)
         if resumed is not None and not isinstance(resumed, Resumed):
-            raise TypeError(f"resumed must be what resume() gave, not {type(resumed).__name__}")
+            raise TypeError(f"resumed must be a result of resume(), not {type(resumed).__name__}")
         self.config = CheckpointConfig() if config is None else config
         self.directory = writer.path_of("." if directory is None else directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -105,7 +106,7 @@ class ModelCheckpoint:
 
     @property
     def latest_ckpt_file_name(self) -> str | None:
-        """The newest complete CheckPoint of this run; of rank files the first of this process."""
+        """The newest complete CheckPoint of this run; for rank files, the first of this process."""
         return self._completion.latest
 
     @property
@@ -120,21 +121,22 @@ class ModelCheckpoint:
         step: int | None = None,
         metric: float | Mapping[str, Any] | None = None,
     ) -> None:
-        """Tell of a finished step; saves if the policy says so.
+        """Tell of a finished step, and save it if the policy says so.
 
         A step that is not saved costs a few integer operations: nothing waits for a device. Only
         references are kept. A call counts as one step, or as many as the given numbers say.
 
         Args:
-            state: what :func:`save_checkpoint` takes, or a function that gives it, which is called
-                when it is saved. A state whose buffers the next step takes (donation) can be
-                saved until then. For an interruption in the midst of a step give a function
-                (``lambda: state``): it finds what the loop's variable then holds, which may be
+            state: a state that :func:`save_checkpoint` takes, or a function that returns it, which
+                is called for each save. A state whose buffers the next step takes (donation) can
+                be saved until then. For an interruption in the midst of a step give a function
+                (``lambda: state``): it returns the loop's variable as it then is, which may be
                 the state one step on.
-            epoch: its number. Default: counted by ``batches_per_epoch``, else the last one.
-            step: its number within the epoch; without ``epoch`` the number in all. With
-                ``batches_per_epoch`` numbers beyond an epoch are taken modulo it. Default: counted.
-                Pass ints: a number on a device would be waited for.
+            epoch: the number of the epoch. By default it is counted with ``batches_per_epoch``,
+                else it stays as it was.
+            step: the number of the step within the epoch, or in all if ``epoch`` is not given. With
+                ``batches_per_epoch`` numbers beyond an epoch are taken modulo it. By default it is
+                counted. Pass ints: a number on a device would be waited for.
             metric: a number, or several by name, for ``keep_best``. It is read (and waited for)
                 only when the step is saved; NaN and None are never among the best.
 
@@ -153,7 +155,7 @@ class ModelCheckpoint:
             self.save()
 
     def save(self) -> None:
-        """Save the last step now, unless it has been. Raises as :meth:`step` does."""
+        """Save the last step now, unless it has been saved. Raises as :meth:`step` does."""
         if self._saved == self._count:
             return
         self._completion.settle()
@@ -169,9 +171,9 @@ class ModelCheckpoint:
         self._completion.begun(Saved(files, now, metric), handle)
 
     def close(self) -> None:
-        """Save the last step unless it has been, and wait for saves under way.
+        """Save the last step unless it has been saved, and wait for saves under way.
 
-        The ``with`` block does it at a normal end. Raises as :meth:`step` does.
+        The ``with`` block calls it at a normal end. Raises as :meth:`step` does.
         """
         try:
             self._completion.settle()
@@ -215,22 +217,22 @@ class ModelCheckpoint:
         epoch, step, _ = self._position
         return filenames.make(self.prefix, epoch, step, self.config.format, breakpoint)
 
-    def _write(self, tree: Any, path: Any, **changed: Any) -> AsyncSave | None:
+    def _write(self, tree: Any, path: AnyPath, **changed: Any) -> AsyncSave | None:
         options: dict[str, Any] = self.config.save_options | changed
         if not self.config.integrated_save:
             options.setdefault("strategy_file", self.directory / f"{self.prefix}_{strategy.FILE}")
         append = self.config.append_values(int(self._position.epoch), int(self._position.total))
         return saving.save_checkpoint(tree, str(path), append_dict=append, **options)
 
-    def _files(self, path: Any, tree: Any) -> tuple[Any, ...]:
-        """What a save to ``path`` has written, or will have, in this process."""
+    def _files(self, path: AnyPath, tree: Any) -> tuple[AnyPath, ...]:
+        """The files that a save to ``path`` has written in this process, or will have written."""
         if self.config.integrated_save:
             return (path,)
         values = [leaf.value for leaf in names.named_leaves(tree)]
         return tuple(ranks.rank_path(path, rank) for rank in ranks.local(values))
 
     def _agree(self, tree: Any) -> None:
-        """One prefix for all processes: one may have looked into the folder after another saved.
+        """Agree on a prefix: a process may have looked into the folder after another had saved.
 
         Raises:
             ValueError: arrays span processes, but each would save by its own clock.
@@ -247,12 +249,12 @@ class ModelCheckpoint:
 
 
 @contextlib.contextmanager
-def _noted(error: BaseException, what: str) -> Any:
+def _noted(error: BaseException, work: str) -> Any:
     """Make a failure in the block a note on ``error``, which is on its way already."""
     try:
         yield
     except Exception as failure:
-        note = f"msckpt_jax: {what} failed: {type(failure).__name__}: {failure}"
+        note = f"msckpt_jax: {work} failed: {type(failure).__name__}: {failure}"
         error.add_note(note)
         log.warning("%s", note)
 

@@ -1,4 +1,4 @@
-"""Where a run is: the numbers that its files are named by."""
+"""The position of a run: the numbers in the names of its files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Position(NamedTuple):
-    """Numbers count from 1; ``step`` within the epoch, ``total`` from the start of the training."""
+    """Counts from 1; ``step`` is within the epoch, ``total`` from the start of the training."""
 
     epoch: int = 1
     step: int = 0
@@ -14,11 +14,11 @@ class Position(NamedTuple):
 
     @classmethod
     def of_file(cls, epoch: int, step: int, total: int | None, per_epoch: int | None) -> Position:
-        """That of a file's name; without ``total`` by the length of an epoch, where it is known."""
+        """The position that a file's name tells; a missing ``total`` follows from ``per_epoch``."""
         return cls(epoch, step, (epoch - 1) * (per_epoch or 0) + step if total is None else total)
 
     def after(self, epoch: int | None, step: int | None, per_epoch: int | None) -> Position:
-        """The position after one more step, for which the loop gave what it knows.
+        """The position after a further step, for which the loop gave the numbers that it knows.
 
         As MindSpore 2.10 does (train/callback/_checkpoint.py, _save_ckpt), a number of steps is
         taken modulo the batches per epoch where these are known.
@@ -36,7 +36,7 @@ class Position(NamedTuple):
         return Position(epoch, step, self.total + self._distance(epoch, step, per_epoch))
 
     def _distance(self, epoch: int, step: int, per_epoch: int | None) -> int:
-        """The steps from here, at least one: a loop may tell of several at once."""
+        """The number of steps from here, at least 1: a loop may tell of several steps at once."""
         if per_epoch:
             return max(1, (epoch - self.epoch) * per_epoch + step - self.step)
         return max(1, step - self.step if epoch == self.epoch else step)

@@ -10,7 +10,7 @@ import jax
 
 
 class Preemption:
-    """Takes note of SIGTERM, so that the step under way can end and its state be saved.
+    """Note SIGTERM, so that the step under way can end and its state be saved.
 
     Raising at once would often find the state donated to the step under way. A second SIGTERM
     does raise at once.
@@ -21,9 +21,9 @@ class Preemption:
         self._installed = False
 
     def install(self) -> None:
-        """Take the signal over, unless somebody else has, or it cannot be done here.
+        """Handle the signal, unless somebody else does, or it cannot be handled here.
 
-        Python lets only the main thread do it. Under ``jax.distributed`` the signal belongs to
+        Python lets only the main thread handle it. Under ``jax.distributed`` the signal belongs to
         JAX's own notifier, which tells all processes.
         """
         main = threading.current_thread() is threading.main_thread()
@@ -40,12 +40,12 @@ class Preemption:
             self._installed = False
 
     def exit(self) -> None:
-        """End as the shell reports a process that the signal has ended."""
+        """Exit with the status that shells give to a process that the signal has ended."""
         number, self.received = self.received or 0, None
         raise SystemExit(128 + number)
 
     def pass_on(self) -> None:
-        """Let the signal have its effect when no step came to do so."""
+        """Let the signal have its effect if no further step has given it one."""
         if self.received is not None:
             signal.raise_signal(self.received)
 

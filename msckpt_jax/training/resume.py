@@ -19,7 +19,7 @@ from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import strategy as strategies
 from msckpt_jax.parallel.strategy import StrategyLike
 from msckpt_jax.training import filenames
-from msckpt_jax.training.filenames import RunFile
+from msckpt_jax.training.filenames import AnyPath, RunFile
 
 
 class Resumed(NamedTuple):
@@ -36,11 +36,11 @@ class Resumed(NamedTuple):
     path: str
 
 
-class _Found(NamedTuple):
-    """A file's name, where it lies (several times in rank folders), and whether these are such."""
+class _Saved(NamedTuple):
+    """A file's name, its paths (in rank folders several), and whether these are rank folders."""
 
     file: RunFile
-    paths: list[Any]
+    paths: list[AnyPath]
     in_ranks: bool
 
 
@@ -48,9 +48,9 @@ def latest_checkpoint(directory: PathLike, prefix: str | None = None) -> str | N
     """The newest sound CheckPoint of a :class:`ModelCheckpoint`, ours or MindSpore's.
 
     Files are ordered by run (``prefix``, ``prefix_1``, ...), epoch and step of their names;
-    breakpoint files are among them. A damaged or truncated one is passed over with a warning: the
-    headers of all records are read, and the contents only where there is a check sum. Of files in
-    ``rank_N`` folders that of the lowest rank is returned; all ranks must have theirs.
+    breakpoint files are among them. A damaged or truncated file is skipped with a warning: the
+    headers of all records are read, and the contents only where there is a check sum. For files in
+    ``rank_N`` folders the file of the lowest rank is returned; all ranks must have theirs.
 
     Args:
         directory: the folder that was saved to.
@@ -62,8 +62,8 @@ def latest_checkpoint(directory: PathLike, prefix: str | None = None) -> str | N
     Raises:
         CheckpointError: there are several prefixes, and none was chosen.
     """
-    found = _latest(directory, prefix)
-    return None if found is None else str(found.paths[0])
+    saved = _latest(directory, prefix)
+    return None if saved is None else str(saved.paths[0])
 
 
 def resume(
@@ -81,8 +81,8 @@ def resume(
         prefix: the prefix that was given there; None when all files share one.
         like: a state as the training loop has it: a pytree, ``TrainState``, nnx object, or a
             dict of such, whose values do not matter, or ``jax.ShapeDtypeStruct``. The result has
-            its structure, dtypes and shardings; nnx objects are new ones, PRNG keys are keys again.
-        strategy: of rank files: the strategy file, when it is not that of :class:`ModelCheckpoint`.
+            its structure, dtypes and shardings; nnx objects are new, PRNG keys are keys again.
+        strategy: the strategy file of rank files, if it is not that of :class:`ModelCheckpoint`.
         **options: further arguments of :func:`load_checkpoint`, such as ``dec_key`` and
             ``convention``.
 
@@ -91,16 +91,16 @@ def resume(
         ``ModelCheckpoint(resumed=...)`` for numbers that go on.
 
     Raises:
-        CheckpointError: as :func:`load_checkpoint`; several prefixes are there.
+        CheckpointError: as :func:`load_checkpoint`; or there are several prefixes.
     """
-    found = _latest(directory, prefix)
-    if found is None:
+    saved = _latest(directory, prefix)
+    if saved is None:
         return None
-    where = found.paths[0]
-    if found.in_ranks:
-        run = f"_{found.file.run}" if found.file.run else ""
-        default = where.parent.parent / f"{found.file.prefix}{run}_{strategies.FILE}"
-        where = {int(path.parent.name.removeprefix("rank_")): path for path in found.paths}
+    where = saved.paths[0]
+    if saved.in_ranks:
+        run = f"_{saved.file.run}" if saved.file.run else ""
+        default = where.parent.parent / f"{saved.file.prefix}{run}_{strategies.FILE}"
+        where = {int(path.parent.name.removeprefix("rank_")): path for path in saved.paths}
         if strategy is None and not default.exists():
             raise CheckpointError(
                 "the strategy file of these rank files is missing; pass strategy=", file=default
@@ -111,17 +111,17 @@ def resume(
     entries = load.load_checkpoint(where, **options)
     append = {name: _plain(entries[name]) for name in entries if name not in known
               and _is_plain(entries.file.entries[name])}  # fmt: skip
-    return Resumed(state, found.file.epoch, found.file.step, append, str(found.paths[0]))
+    return Resumed(state, saved.file.epoch, saved.file.step, append, str(saved.paths[0]))
 
 
 def _names(like: Any, convention: str | Convention | None) -> set[str]:
-    """The names of the state in the file."""
+    """The names that the state has in the file."""
     if convention is None:
         return {leaf.name for leaf in names.named_leaves(like)}
     return {target.name for target in conventions.of(convention).targets(like)}
 
 
-def _latest(directory: PathLike, prefix: str | None) -> _Found | None:
+def _latest(directory: PathLike, prefix: str | None) -> _Saved | None:
     folder = writer.path_of(directory)
     if not folder.is_dir():
         return None
@@ -131,29 +131,29 @@ def _latest(directory: PathLike, prefix: str | None) -> _Found | None:
     prefixes = sorted({file.prefix for file in files})
     if len(prefixes) > 1:
         raise CheckpointError(
-            f"CheckPoints of several runs are there, pass prefix=: one of {', '.join(prefixes)}",
+            f"there are CheckPoints of several runs; pass prefix=: one of {', '.join(prefixes)}",
             file=folder,
         )
-    ranks: dict[int, set[str]] = {}  # of each run: the next one may have another mesh
+    ranks: dict[int, set[str]] = {}  # by run, each of which may have another mesh
     for file in files:
         ranks.setdefault(file.run, set()).update(path.parent.name for path in listed[file.name])
     for file in reversed(files):
         paths = listed[file.name]
-        found = _Found(file, paths, paths[0].parent != folder)
-        problem = _problem(found, len(ranks[file.run]))
+        saved = _Saved(file, paths, paths[0].parent != folder)
+        problem = _problem(saved, len(ranks[file.run]))
         if problem is None:
-            return found
-        warnings.warn(f"passed over, not sound: {problem}", stacklevel=3)
+            return saved
+        warnings.warn(f"skipped, because it is not sound: {problem}", stacklevel=3)
     return None
 
 
-def _problem(found: _Found, ranks: int) -> str | None:
-    """What is wrong with a CheckPoint, or None."""
-    if found.in_ranks and len(found.paths) < ranks:
-        return f"{found.paths[0]}: only {len(found.paths)} of {ranks} ranks have this file"
+def _problem(saved: _Saved, ranks: int) -> str | None:
+    """The fault of a CheckPoint, or None."""
+    if saved.in_ranks and len(saved.paths) < ranks:
+        return f"{saved.paths[0]}: only {len(saved.paths)} of {ranks} ranks have this file"
     try:
-        for path in found.paths:
-            if encryption(path) is None:  # else its blocks are complete
+        for path in saved.paths:
+            if encryption(path) is None:  # else encryption() has seen all blocks complete
                 with open_checkpoint(path) as file:
                     if file.crc is not None:
                         file.check_crc()

@@ -1,24 +1,24 @@
-"""What is kept."""
+"""The choice of the CheckPoints that a run keeps."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msckpt_jax.training.config import Best, CheckpointConfig
+from msckpt_jax.training.filenames import AnyPath
 
 
 class Saved(NamedTuple):
     """A complete CheckPoint: its files, the time of its step, and its metric if it has one."""
 
-    files: tuple[Path | Any, ...]
+    files: tuple[AnyPath, ...]
     time: float
     metric: float | None = None
 
 
 class Retention:
-    """Which of a run's CheckPoints stay. It knows only those that it was told of."""
+    """The CheckPoints that a run keeps, of those that were added."""
 
     def __init__(self, config: CheckpointConfig):
         self._max = config.keep_checkpoint_max
@@ -32,7 +32,7 @@ class Retention:
         return self._best[0] if self._best else None
 
     def add(self, new: Saved) -> list[Saved]:
-        """Take in a CheckPoint that is complete; returns those that are to be deleted."""
+        """Add a complete CheckPoint, and return the CheckPoints that are to be deleted."""
         before = {id(s): s for s in (*self._recent, *self._best)}
         self._recent = [*self._thinned(new.time), new][-(self._max or 0) :]
         self._best = self._ranked(new)
@@ -40,9 +40,9 @@ class Retention:
         return [saved for key, saved in before.items() if key not in kept]
 
     def _thinned(self, now: float) -> list[Saved]:
-        """Of those younger than n minutes only the oldest.
+        """The recent CheckPoints, with only the oldest of those younger than n minutes.
 
-        The rule of MindSpore 2.10 (train/callback/_checkpoint.py, keep_one_ckpoint_per_minutes).
+        The rule is MindSpore 2.10's (train/callback/_checkpoint.py, keep_one_ckpoint_per_minutes).
         """
         if self._minutes is None:
             return self._recent
@@ -53,5 +53,5 @@ class Retention:
         if self._order is None or new.metric is None or math.isnan(new.metric):
             return self._best
         sign = 1 if self._order.mode == "min" else -1
-        found = sorted([*self._best, new], key=lambda s: sign * (s.metric or 0.0))
-        return found[: self._order.number]
+        ranked = sorted([*self._best, new], key=lambda s: sign * (s.metric or 0.0))
+        return ranked[: self._order.number]

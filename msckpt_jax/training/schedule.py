@@ -1,4 +1,4 @@
-"""When to save."""
+"""The times to save."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class Schedule:
-    """Every so many steps, or once more than so many seconds have passed; neither: never."""
+    """A schedule by steps, or else by seconds since the last save; without either, of no saves."""
 
     def __init__(self, steps: int | None, seconds: int | None, clock: Callable[[], float]):
         self._steps, self._seconds, self._clock = steps, seconds, clock
@@ -14,7 +14,7 @@ class Schedule:
         self._last = clock()
 
     def due(self, count: int) -> bool:
-        """Whether the step of this number is to be saved."""
+        """Tell whether the step of this number is to be saved."""
         if self._steps:
             return count >= self._next
         return bool(self._seconds) and self._clock() - self._last > self._seconds

@@ -1,4 +1,4 @@
-"""What a step was given, turned into what is saved."""
+"""The tree and the metric of a save, taken from the arguments of a step."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from msckpt_jax.training.config import Best
 
 
 def selected(state: Any, part: Any) -> Any:
-    """The tree to save: ``state``, or what it returns, or the ``saved_network`` of it.
+    """The tree to save: ``state`` or its result, or the part ``saved_network`` of that.
 
     Raises:
-        CheckpointError: the path leads nowhere; an array was donated.
+        CheckpointError: the state has no such part; an array was donated.
     """
     tree = part if names.is_module(part) else _part(state() if _is_function(state) else state, part)
     if any(isinstance(x, jax.Array) and x.is_deleted() for x in jax.tree.leaves(tree)):
         raise CheckpointError(
             "the state was donated to a later step before it could be saved; give step() a "
-            "function that returns what the loop holds then, as in ckpt.step(lambda: state)"
+            "function that returns the loop's state, as in ckpt.step(lambda: state)"
         )
     return tree
 
@@ -35,7 +35,7 @@ def _part(state: Any, part: Any) -> Any:
 
 
 def metric_value(metric: Any, best: Best | None) -> float | None:
-    """The number that files are ranked by; None when there is none.
+    """The number by which files are ranked; None when there is none.
 
     Raises:
         KeyError: the metric that ``keep_best`` names is not among those given.
@@ -50,7 +50,7 @@ def metric_value(metric: Any, best: Best | None) -> float | None:
 
 
 def _is_function(state: Any) -> bool:
-    """Whether it is called: modules are callable, too, but they are trees."""
+    """Tell whether to call a state: modules are callable, too, but they are trees."""
     return callable(state) and not names.is_module(state) and jax.tree_util.all_leaves([state])
 
 
@@ -70,7 +70,7 @@ def _below(tree: Any, path: str) -> Any:
 
 
 def _heads(path: str) -> Iterator[str]:
-    """``a.b.c``, ``a.b``, ``a``: dictionary keys may hold dots."""
+    """Yield ``a.b.c``, ``a.b``, ``a``, because dictionary keys may hold dots."""
     while path:
         yield path
         path = path.rpartition(".")[0]

@@ -94,7 +94,7 @@ def test_batches_per_epoch_is_checked(tmp_path: Path, value: Any, error: type[Ex
 
 
 def test_resumed_is_checked(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"resumed must be what resume\(\) gave, not dict"):
+    with pytest.raises(TypeError, match=r"resumed must be a result of resume\(\), not dict"):
         ModelCheckpoint("m", tmp_path, resumed={"w": 1})  # type: ignore[arg-type]
 
 
