@@ -21,8 +21,8 @@ def messages(descriptor_set: bytes) -> dict[str, Any]:
     """
     (file,) = descriptor_pb2.FileDescriptorSet.FromString(descriptor_set).file
     _POOL.Add(file)
-    found = message_factory.GetMessageClassesForFiles([file.name], _POOL)
+    classes = message_factory.GetMessageClassesForFiles([file.name], _POOL)
     prefix = f"{file.package}."
-    names = {name.removeprefix(prefix): cls for name, cls in found.items()}
+    names = {name.removeprefix(prefix): cls for name, cls in classes.items()}
     top = {name: cls for name, cls in names.items() if "." not in name}
     return {"DESCRIPTOR": _POOL.FindFileByName(file.name), **top}

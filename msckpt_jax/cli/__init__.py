@@ -16,28 +16,36 @@ from msckpt_jax import __version__
 from msckpt_jax.errors import FileError
 
 COMMANDS = {
-    "demo": "train on a mesh, save one merged CheckPoint, load it on other meshes, compare",
-    "inspect": "names, dtypes, shapes and sizes of what is in a file",
-    "verify": "check every record's size, the check sum, and for truncation; an AIR file",
-    "diff": "compare two files: missing, extra, dtype, shape, largest difference",
-    "convert": "between .ckpt, .safetensors, rank files and Orbax; a MindIR to AIR or ONNX",
-    "export": "a JAX function or Flax network as a MindIR, an AIR or an ONNX file",
-    "ops": "which JAX primitives can be exported",
-    "merge": "rank files and their strategy into one file of full tensors",
-    "reshard": "rank files of one layout into those of another",
+    "demo": "train on a mesh, save a merged CheckPoint, load it on other meshes, compare",
+    "inspect": "print the names, dtypes, shapes and sizes in a checkpoint or a model",
+    "verify": "check that a checkpoint or a model is complete and sound",
+    "diff": "compare two checkpoints: names, dtypes, shapes, largest difference",
+    "convert": "write a checkpoint or a model in another format",
+    "export": "write a JAX function or Flax network as a MindIR, an AIR or an ONNX file",
+    "ops": "list the JAX primitives that can be exported",
+    "merge": "join rank files, by their strategy, into a file of full tensors",
+    "reshard": "turn rank files of one layout into rank files of another layout",
 }
 
+DESCRIPTION = """\
+Inspect, check, compare, convert and export checkpoints and models of JAX and MindSpore.
+
+Checkpoints are MindSpore's .ckpt files, safetensors files, folders of them as Hugging Face's
+libraries write them, Orbax checkpoints, and MindSpore's rank files. Models are MindIR, AIR and ONNX
+files.
+"""
 _EPILOG = """\
 exit status:
-  0  done        1  the answer is no (files differ, a file is damaged)
+  0  done
+  1  the answer is no: files differ, or a file is damaged
   2  wrong arguments, or a file that cannot be read or written
 
-`msckpt COMMAND --help` shows examples.
+`msckpt COMMAND --help` describes a command and shows examples.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line, and return the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
     try:
         parsed = _parser(args[0] if args else None).parse_args(args)
@@ -60,10 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(command: str | None) -> argparse.ArgumentParser:
-    """The parser; only the module of ``command`` is imported."""
+    """Return the parser, with the arguments of ``command``: no other command is imported."""
     parser = argparse.ArgumentParser(
         prog="msckpt",
-        description="MindSpore CheckPoints for JAX: look at them, check, compare, convert.",
+        description=DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -74,14 +82,14 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
             commands.add_parser(name, help=summary)
             continue
         module = importlib.import_module(f"msckpt_jax.cli.{name}")
-        one = commands.add_parser(
+        chosen = commands.add_parser(
             name,
             help=summary,
             description=module.DESCRIPTION,
             epilog=f"examples:\n{module.EXAMPLES}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.arguments(one)
+        module.arguments(chosen)
     return parser
 
 

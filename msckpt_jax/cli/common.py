@@ -1,4 +1,4 @@
-"""What commands share: keys, progress bars, tables."""
+"""Helpers that commands share: keys, opened files, tables, arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from rich.text import Text
 from msckpt_jax import display
 from msckpt_jax.checkpoint.encryption import encryption
 from msckpt_jax.checkpoint.file import CheckpointFile
-from msckpt_jax.display import size as size
 from msckpt_jax.errors import FileError
 
 #: The environment variable that may hold the key, in hex.
@@ -26,13 +25,13 @@ _MODES = ["AES-GCM", "AES-CBC", "SM4-CBC"]
 
 
 def console() -> Console:
-    """Standard output; what goes to a file or a pipe is not cut at 80 columns."""
+    """A console on standard output, which cuts no lines of a file or a pipe at 80 columns."""
     return Console() if sys.stdout.isatty() else Console(width=200, soft_wrap=True)
 
 
-def table(*columns: str, title: str | None = None) -> Table:
-    """A plain table: columns whose name begins with ``>`` are numbers."""
-    out = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+def table(*columns: str) -> Table:
+    """A plain table; columns whose name begins with ``>`` hold numbers."""
+    out = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         numbers = column.startswith(">")
         out.add_column(column.lstrip(">"), justify="right" if numbers else "left", overflow="fold")
@@ -40,26 +39,28 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 
 def key_arguments(parser: argparse.ArgumentParser, prefix: str = "dec") -> None:
+    """Add the arguments of a key to read with, or of the key ``enc`` to write with."""
     read = (
-        "raw key of the encrypted file to read; without it, hex digits in the variable "
-        f"{KEY_VARIABLE} are taken where a key is needed. Keys on the command line would be seen "
-        "by other users"
+        f"file with the raw key of an encrypted source. Without it the variable {KEY_VARIABLE} "
+        "gives the key of a file, not of rank files, as hex digits. A key on the command line "
+        "would be seen by other users"
     )
+    write = "file with the raw key with which to encrypt the file that is written"
     parser.add_argument(
-        f"--{prefix}-key-file",
-        metavar="FILE",
-        help=read if prefix == "dec" else "encrypt what is written with the raw key in this file",
+        f"--{prefix}-key-file", metavar="FILE", help=read if prefix == "dec" else write
     )
     parser.add_argument(
         f"--{prefix}-mode",
         choices=_MODES,
         default=None if prefix == "dec" else _MODES[0],
-        help="cipher (default: what the file says)" if prefix == "dec" else "default: AES-GCM",
+        help=f"cipher of the source (default: that of the file; for rank files {_MODES[0]})"
+        if prefix == "dec"
+        else f"cipher to encrypt with (default: {_MODES[0]})",
     )
 
 
 def key_of(file_name: str | None) -> bytes | None:
-    """The key in a file, else in the environment, else None."""
+    """The key in a file, else the key in the environment, else None."""
     if file_name is not None:
         return Path(file_name).read_bytes()
     text = os.environ.get(KEY_VARIABLE)
@@ -72,23 +73,23 @@ def key_of(file_name: str | None) -> bytes | None:
 
 
 def rank_secrets(args: argparse.Namespace) -> dict[str, Any]:
-    """How encrypted rank files are opened, by the arguments of :func:`key_arguments`."""
+    """Return the key and the cipher of rank files, as further arguments of their reader."""
     if args.dec_key_file is None:
         return {}
     return {"dec_key": key_of(args.dec_key_file), "dec_mode": args.dec_mode or _MODES[0]}
 
 
 def open_file(args: argparse.Namespace, name: str) -> CheckpointFile:
-    """Open a file, with the key if it is encrypted; problems are not raised."""
-    found = encryption(name)
-    if found is None:
+    """Open a checkpoint, with the key if it is encrypted; problems are not raised."""
+    encrypted = encryption(name)
+    if encrypted is None:
         return CheckpointFile(name)
-    key = needed_key(args, name, found[0])
-    return CheckpointFile(name, key, args.dec_mode or found[0])
+    mode, _ = encrypted
+    return CheckpointFile(name, needed_key(args, name, mode), args.dec_mode or mode)
 
 
 def model_secrets(args: argparse.Namespace, name: str, mode: str | None) -> dict[str, Any]:
-    """Return how a model file is opened, by its cipher and the arguments of key_arguments."""
+    """Return the key and the cipher of a model file, as further arguments of its reader."""
     key = None if mode is None else needed_key(args, name, mode)
     return {"dec_key": key, "dec_mode": args.dec_mode or mode or _MODES[0]}
 
@@ -104,7 +105,7 @@ def needed_key(args: argparse.Namespace, name: str, mode: str) -> bytes:
 
 
 def open_sound_file(args: argparse.Namespace, name: str) -> CheckpointFile:
-    """Open a file and raise its first problem."""
+    """Open a checkpoint, and raise its first problem."""
     file = open_file(args, name)
     if file.problems:
         raise file.problems[0]
@@ -112,14 +113,14 @@ def open_sound_file(args: argparse.Namespace, name: str) -> CheckpointFile:
 
 
 def count(text: str) -> int:
-    """A positive number, as the type of an argument."""
+    """Convert the text of an argument to a positive number."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
     return int(text)
 
 
 def choose(pattern: str | None) -> Callable[[str], bool]:
-    """Whether a name matches a regular expression somewhere."""
+    """A function that tells whether the pattern is found in a name; without a pattern, always."""
     if pattern is None:
         return lambda name: True
     try:
@@ -130,7 +131,7 @@ def choose(pattern: str | None) -> Callable[[str], bool]:
 
 
 def warn_of_strings(names: Iterable[str]) -> None:
-    """Say which strings the target does not hold."""
+    """Warn of strings that are left out, because the target cannot hold them."""
     for name in sorted(names):
         print(f"msckpt: warning: {name} is a string: left out", file=sys.stderr)
 

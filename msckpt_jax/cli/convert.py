@@ -1,49 +1,58 @@
-"""``msckpt convert``: the same parameters, or the same model, in another format."""
+"""``msckpt convert``: the same checkpoint, or the same model, in another format."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
-from msckpt_jax import dtypes, progress
+from msckpt_jax import display, dtypes, progress
 from msckpt_jax.api import convert_model, jobs, targets
 from msckpt_jax.checkpoint import cipher, copying, formats, metadata, records, writer
 from msckpt_jax.checkpoint.formats.format import Format, How
 from msckpt_jax.checkpoint.records import File, Record
-from msckpt_jax.cli import common, options
+from msckpt_jax.cli import common, options, sources
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.lowering.target import Target
 from msckpt_jax.parallel import merged, meshspec, placement, rank_records, strategy
 
 DESCRIPTION = (
     """\
-Write the parameters of one CheckPoint to another, in another format:
+Write a checkpoint, or a model, in another format. A checkpoint SRC is
+
+"""
+    + sources.DESCRIPTION
+    + """\
+  FOLDER                        MindSpore's rank files rank_0, rank_1, ..., with their --strategy
+
+and becomes the DST
 
   FILE.ckpt, FILE.safetensors   a file
-  a folder of rank_0, rank_1    MindSpore's rank files; as a source with their --strategy, as
-                                a target with --to, the layout
-  any other folder              as a source safetensors files with or without an index, as
-                                Hugging Face's libraries write them (an index may be named, too);
-                                else an Orbax checkpoint (of its steps, name one: run/1000)
+  FOLDER, with --to             rank files of this layout
+  FOLDER                        an Orbax checkpoint
 
-Tensors are copied piece by piece, so that memory stays small for any size. The custom metadata
-of Orbax become metadata of safetensors, or entries named `metadata.KEY` of a .ckpt, and back.
-safetensors and rank files hold neither strings nor encryption: strings are left out with a
-warning. The `value` that Orbax writes below every nnx.Variable is left out of the names.
+Tensors are copied piece by piece, so that memory stays small for any size. The custom metadata of
+Orbax become metadata of safetensors, or entries `metadata.KEY` of a .ckpt, and back. Files other
+than .ckpt cannot be encrypted. Strings, which safetensors and rank files cannot hold, are left out
+with a warning. The `value` that Orbax has below every nnx.Variable is left out of the names.
 
-A MindIR, ours or MindSpore's, becomes an AIR file for Ascend's atc, or an ONNX file:
+--to is a strategy file, `saved` (the shardings with which Orbax saved), or a mesh, given as
 
-  MODEL.mindir to MODEL.air or MODEL.onnx
-
---to names a strategy file, `saved` (the shardings with which Orbax saved), or a mesh:
 """
     + meshspec.DESCRIPTION
+    + """
+A model SRC becomes a DST of another format operator by operator, or, where an operator has no
+counterpart, through JAX:
+
+  MODEL.mindir   ours or MindSpore's, to MODEL.air for Ascend's atc, or to MODEL.onnx
+  MODEL.air      to MODEL.mindir or MODEL.onnx, always through JAX
+"""
 )
 EXAMPLES = """\
   msckpt convert model.ckpt model.safetensors
@@ -59,9 +68,10 @@ EXAMPLES = """\
   msckpt convert model.ckpt for_nnx/ --rename '$=.value'
   msckpt convert model.mindir model.air --soc Ascend910B
   msckpt convert model.mindir model.onnx --opset 22
+  msckpt convert model.air again.mindir
 """
 _METADATA = "metadata."
-#: Options that do nothing to a model.
+#: Options that only checkpoints heed.
 _OF_CHECKPOINTS = ("dtype", "rename", "filter", "crc", "strategy", "to", "enc_key_file")
 _FLOATS = {
     "float16": np.dtype(np.float16),
@@ -72,28 +82,28 @@ _FLOATS = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SRC")
-    parser.add_argument("target", metavar="DST")
-    parser.add_argument("--dtype", choices=_FLOATS, help="dtype of all floating-point tensors")
+    parser.add_argument("source", metavar="SRC", help="file or folder to read")
+    parser.add_argument("target", metavar="DST", help="file or folder to write")
+    parser.add_argument("--dtype", choices=_FLOATS, help="cast all floating-point tensors to it")
     parser.add_argument(
         "--rename",
         metavar="REGEX=TEMPLATE",
         action="append",
         default=[],
-        help=r"replace what the regular expression finds in each name (\1 is its first group); "
-        "several are applied in order",
+        help=r"replace each match of the regular expression in the names (\1 is its first group); "
+        "if given several times, rules apply in order",
     )
-    parser.add_argument("--filter", metavar="REGEX", help="only names in which it is found")
-    parser.add_argument("--crc", action="store_true", help="write a check sum")
-    parser.add_argument("--strategy", metavar="FILE", help="strategy of a source of rank files")
-    parser.add_argument("--to", metavar="FILE|saved|MESHSPEC", help="write rank files so laid out")
+    parser.add_argument("--filter", metavar="REGEX", help="take only names in which it is found")
+    parser.add_argument("--crc", action="store_true", help="add a check sum")
+    parser.add_argument("--strategy", metavar="FILE", help="strategy file of rank files to read")
+    parser.add_argument("--to", metavar="FILE|saved|MESH", help="write rank files of this layout")
     options.add(parser)
     common.key_arguments(parser)
     common.key_arguments(parser, "enc")
 
 
 class Work(NamedTuple):
-    """What is written: entries, and metadata of the whole."""
+    """The entries to write, and the metadata of the whole."""
 
     records: list[Record]
     metadata: dict[str, Any]
@@ -117,13 +127,13 @@ def run(args: argparse.Namespace) -> int:
         _to_orbax(args, work)
     else:
         _to_file(args, work, format)
-    what = "an Orbax checkpoint" if format is None else format.name
-    print(f"{args.target}: {what}, {len(work.records)} entries, {common.size(work.nbytes)}")
+    kind = "an Orbax checkpoint" if format is None else format.name
+    print(f"{args.target}: {kind}, {len(work.records)} entries, {display.size(work.nbytes)}")
     return 0
 
 
 def _model(args: argparse.Namespace, source: Target) -> int:
-    """A model file to another."""
+    """Convert a model file to another format."""
     given = [name for name in _OF_CHECKPOINTS if getattr(args, name)]
     if given:
         arguments = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -133,12 +143,12 @@ def _model(args: argparse.Namespace, source: Target) -> int:
     file, notes = convert_model.convert(args.source, args.target, **secrets, **options.asked(args))
     for note in notes:
         print(note)
-    print(f"{file}: {common.size(file.stat().st_size)}")
+    print(f"{file}: {display.size(file.stat().st_size)}")
     return 0
 
 
 def _source(args: argparse.Namespace) -> Any:
-    """The source as a mapping with ``entries`` and ``pieces``, whatever it is."""
+    """Open the source as a mapping with ``entries`` and ``pieces``, whatever its format."""
     in_ranks = os.path.isdir(args.source) and any(Path(args.source).glob("rank_*"))
     if args.strategy is None and in_ranks:
         raise ValueError(f"{args.source} holds rank files: give their --strategy")
@@ -149,11 +159,11 @@ def _source(args: argparse.Namespace) -> Any:
 
 def _to_file(args: argparse.Namespace, work: Work, format: Format) -> None:
     target = jobs.target_path(args.target, format.name)
-    # Not from the environment: that a file may be decrypted does not ask for an encrypted copy.
+    # The environment is not asked: who may decrypt a file need not want an encrypted copy.
     key = None if args.enc_key_file is None else common.key_of(args.enc_key_file)
     mode = None if key is None else cipher.mode_named(args.enc_mode, "--enc-mode")
     if mode is not None and (args.crc or not format.encryption):
-        raise ValueError(f"encryption goes with {formats.CKPT.suffix} only, and without --crc")
+        raise ValueError(f"only {formats.CKPT.suffix} files can be encrypted, and without --crc")
     checked = b"" if mode is None else mode.check_key(key, "--enc-key-file")
     jobs.check_folder(target)
     with progress.bar("convert", work.nbytes) as advance:
@@ -174,7 +184,9 @@ def _to_orbax(args: argparse.Namespace, work: Work) -> None:
 
 def _to_ranks(args: argparse.Namespace, source: Any) -> int:
     if args.crc or args.enc_key_file or args.dtype or args.rename or args.filter:
-        raise ValueError("--to goes with no option that changes the entries; convert the files")
+        raise ValueError(
+            "--to cannot be combined with --crc, --enc-key-file, --dtype, --rename or --filter"
+        )
     layouts = None
     if args.to == "saved":
         if getattr(source, "shardings", None) is None:
@@ -195,14 +207,14 @@ def _to_ranks(args: argparse.Namespace, source: Any) -> int:
         rank_records.write_files(files, progress=advance)
     if layouts is not None:
         strategy.write(folder / strategy.FILE, layouts)
-    print(f"{folder}: {len(files)} rank files, {common.size(total)}")
+    print(f"{folder}: {len(files)} rank files, {display.size(total)}")
     return 0
 
 
 def _work(args: argparse.Namespace, source: Any, format: Format | None) -> Work:
-    """What is written to a file of a format, or to Orbax."""
+    """Plan the entries and metadata of a file of a format, or of an Orbax checkpoint."""
     chosen, rename = common.choose(args.filter), _renaming(args.rename)
-    found: list[Record] = []
+    kept: list[Record] = []
     about = dict(getattr(source, "custom_metadata", {}))
     has_metadata = format is None or format.metadata
     for entry in source.entries.values():
@@ -215,16 +227,16 @@ def _work(args: argparse.Namespace, source: Any, format: Format | None) -> Work:
             common.warn_of_strings([entry.name])
             continue
         record = copying.record_of(source, entry.name, _FLOATS.get(args.dtype))
-        found.append(record._replace(tag=rename(record.tag)))
-    if not found:
+        kept.append(record._replace(tag=rename(record.tag)))
+    if not kept:
         raise CheckpointError("nothing is left to convert", file=source.path)
     if not has_metadata:
-        found += [records.of_value(_METADATA + k, metadata.text(v)) for k, v in about.items()]
-    records.check_tags(found)
-    return Work(found, about)
+        kept += [records.of_value(_METADATA + k, metadata.text(v)) for k, v in about.items()]
+    records.check_tags(kept)
+    return Work(kept, about)
 
 
-def _renaming(rules: list[str]):
+def _renaming(rules: list[str]) -> Callable[[str], str]:
     compiled = []
     for rule in rules:
         pattern, equals, template = rule.partition("=")

@@ -1,4 +1,4 @@
-"""``msckpt demo``: the main job on real images."""
+"""``msckpt demo``: the main job, on real images."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from msckpt_jax.checkpoint import formats
 from msckpt_jax.cli import common
 
 DESCRIPTION = """\
-The main job, on real images: train a small CNN on the digits that scikit-learn ships, its weights
-sharded over a mesh of devices; save them and the optimizer's state as ONE merged MindSpore
-CheckPoint; load it back on another mesh and on one device; compare bit for bit. Real MindSpore
-loads the file too, when it is installed. The mesh has 8 virtual CPU devices, or the real
-accelerators where there are any. Takes less than a minute.
+Do the main job, on real images: train a small CNN on the digits that scikit-learn ships, with its
+weights sharded over a mesh of devices; save them and the optimizer's state as ONE merged MindSpore
+CheckPoint; load it back on another mesh and on one device; compare bit for bit. If MindSpore is
+installed, it loads the file, too. The mesh has 8 virtual CPU devices, or real accelerators where
+there are any. The demo takes less than a minute.
 """
 EXAMPLES = """\
   msckpt demo
   msckpt demo --output /tmp/demo --steps 200
 
-exit status: 0 all comparisons hold, 1 one does not
+exit status: 0 all comparisons hold, 1 a comparison failed
 """
 _DEVICES = "--xla_force_host_platform_device_count"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--output", metavar="DIR", default="msckpt_demo", help="default: ./msckpt_demo"
+        "--output", metavar="DIR", default="msckpt_demo", help="folder (default: ./msckpt_demo)"
     )
-    parser.add_argument("--steps", type=int, default=150, help="training steps (default 150)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=150, help="training steps (default: 150)")
+    parser.add_argument("--seed", type=int, default=0, help="seed (default: 0)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -44,7 +44,7 @@ class CNN(nnx.Module):
         return self.head(x)
 
 
-#: Partition of each weight over the axes (data, model): one axis, both, or none.
+#: The partition of each weight over the axes (data, model): one axis, both, or none.
 _SPECS = {
     "conv1.kernel": jax.P(None, None, None, "model"),
     "conv2.kernel": jax.P(None, None, None, "model"),
@@ -57,7 +57,7 @@ _SPECS = {
 
 def run(path: str, steps: int, seed: int) -> Result:
     """Train, save to ``path``, load back, compare."""
-    mesh, other = meshes()
+    mesh, transposed = meshes()
     images, labels = digits()
     train, test = (images[:1500], labels[:1500]), (images[1500:], labels[1500:])
     optimizer = optax.adam(2e-3)
@@ -67,7 +67,7 @@ def run(path: str, steps: int, seed: int) -> Result:
     ms.save_checkpoint(state, path, append_dict={"steps": steps}, crc_check=True)
     quality = accuracy(state["model"], *test)
     checks = [
-        reloaded(path, state, other, f"loaded on {describe(other)}", test, quality),
+        reloaded(path, state, transposed, f"loaded on {describe(transposed)}", test, quality),
         reloaded(path, state, None, "loaded on one device", test, quality),
         read_by_mindspore(path, state),
     ]
@@ -99,7 +99,7 @@ def platform(mesh: jax.sharding.Mesh) -> str:
 
 
 def placed(state: Any, mesh: jax.sharding.Mesh | None) -> Any:
-    """The state with each weight on the mesh by its spec; on one device without a mesh."""
+    """Put each weight on the mesh by its spec, or on one device if there is no mesh."""
     flat = names.flatten(state)
 
     def put(leaf: names.Leaf) -> jax.Array:
@@ -156,12 +156,12 @@ def correct(model: Any, x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def accuracy(model: Any, x: np.ndarray, y: np.ndarray) -> float:
-    """On one device, so that the order of additions is the same for every mesh."""
+    """Compute on one device, so that the order of additions is the same for every mesh."""
     return float(correct(placed(model, None), jnp.asarray(x), jnp.asarray(y)))
 
 
 def rows(state: Any) -> list[tuple[str, str, str, str]]:
-    """Name, shape, sharding and bytes of what was saved."""
+    """The name, shape, sharding and bytes of everything that was saved."""
     return [
         (name, str(list(x.shape)), str(getattr(x.sharding, "spec", "one device")), f"{x.nbytes:,}")
         for name, _, x in names.named_leaves(state)
@@ -169,38 +169,39 @@ def rows(state: Any) -> list[tuple[str, str, str, str]]:
 
 
 def reloaded(
-    path: str, state: Any, mesh: Any, what: str, test: Any, quality: float
+    path: str, state: Any, mesh: Any, check: str, test: Any, quality: float
 ) -> tuple[str, bool, str]:
     """Load onto another mesh, reading only each device's part, and compare bits and accuracy."""
     shapes = placed(jax.tree.map(jnp.zeros_like, state), mesh)
-    found = ms.load_checkpoint(path, like=shapes)
-    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(state), strict=True)
+    loaded = ms.load_checkpoint(path, like=shapes)
+    pairs = zip(jax.tree.leaves(loaded), jax.tree.leaves(state), strict=True)
     same = all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in pairs)
-    again = accuracy(found["model"], *test)
-    return what, same and again == quality, f"{len(names.named_leaves(state))} tensors, {again:.1%}"
+    again = accuracy(loaded["model"], *test)
+    count = len(names.named_leaves(state))
+    return check, same and again == quality, f"{count} tensors, {again:.1%}"
 
 
 _ORACLE = """
 import json, sys, zlib
 import mindspore
-found = mindspore.load_checkpoint(sys.argv[1])
+params = mindspore.load_checkpoint(sys.argv[1])
 print(json.dumps({n: [list(p.shape), zlib.crc32(bytes(p.data.get_bytes()))]
-                  for n, p in found.items()}))
+                  for n, p in params.items()}))
 """
 
 
 def read_by_mindspore(path: str, state: Any) -> tuple[str, bool, str]:
     """Let real MindSpore load the file, in a process of its own, and compare every bit."""
-    what = "loaded by real MindSpore"
+    check = "loaded by real MindSpore"
     if importlib.util.find_spec("mindspore") is None:
         return "MindSpore is not installed", True, "skipped: pip install mindspore==2.10.0"
     out = subprocess.run([sys.executable, "-c", _ORACLE, path], capture_output=True, text=True)
     if out.returncode:
-        return what, False, out.stderr.strip().rpartition("\n")[2]
-    found = json.loads(out.stdout.splitlines()[-1])
+        return check, False, out.stderr.strip().rpartition("\n")[2]
+    loaded = json.loads(out.stdout.splitlines()[-1])
     wanted = {
         name: [list(x.shape), zlib.crc32(np.asarray(x).tobytes())]
         for name, _, x in names.named_leaves(state)
     }
-    found.pop("steps")
-    return what, found == wanted, f"{len(found)} tensors, bit for bit"
+    loaded.pop("steps")
+    return check, loaded == wanted, f"{len(loaded)} tensors, bit for bit"

@@ -1,4 +1,4 @@
-"""``msckpt export``: a function or network of a Python module to a model file."""
+"""``msckpt export``: a function or network of a Python module as a model file."""
 
 from __future__ import annotations
 
@@ -14,39 +14,50 @@ from msckpt_jax.api import targets
 from msckpt_jax.cli import common, options
 
 DESCRIPTION = """\
-Export a function, an nnx.Module or a pair (function, weights) that a Python module has, as a model
-file: a MindIR that MindSpore runs with JAX's numbers, an AIR or an ONNX file. The module is looked
-for in the current folder, too.
+Write a function, an nnx.Module or a pair (function, weights) of a Python module as a model file:
+a MindIR, which MindSpore runs with JAX's numbers, an AIR file for Ascend's atc, or an ONNX file.
+The module may lie in the current folder. `msckpt ops` lists the primitives that can be exported.
 """
 EXAMPLES = """\
   msckpt export my.model:predict --input 'f32[1,3,224,224]' -f MINDIR -o net.mindir
   msckpt export 'my.model:make_net()' --input 'i32[batch,128]' -o net --verify
   msckpt export my.model:predict --input 'f32[1,3,224,224]' -f AIR --soc Ascend910B -o net
 
-A name in a shape is a dynamic size. `()` after the name calls it for the network.
+A name in a shape is a dynamic size.
 """
 
 _INPUT = re.compile(r"(?P<dtype>\w+)\[(?P<shape>[^\]]*)\]")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("net", metavar="MODULE:NAME")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE")
+    parser.add_argument(
+        "net", metavar="MODULE:NAME", help="network, or with () a function that returns a network"
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="FILE",
+        help="file to write; the ending of the format is added if need be",
+    )  # fmt: skip
     parser.add_argument(
         "-f",
         "--format",
         default=targets.DEFAULT,
-        help=f"default: {targets.DEFAULT}",
+        help=f"format of the model (default: {targets.DEFAULT})",
         choices=targets.NAMES,
     )
     parser.add_argument(
         "--input", action="append", default=[], metavar="DTYPE[SHAPE]",
         help="dtype and shape of an argument, such as f32[1,3,224,224]; once for each",
     )  # fmt: skip
-    parser.add_argument("--verify", action="store_true", help="run it and compare with JAX")
-    parser.add_argument("--exact", action="store_true", help="JAX's results on special values, too")
-    parser.add_argument("--target", choices=["cpu"], help="operators that are fastest there")
-    parser.add_argument("--no-fuse", action="store_true", help="no Softmax, LayerNorm, ... as such")
+    parser.add_argument(
+        "--verify", action="store_true", help="run the file, and compare its results with JAX's"
+    )
+    parser.add_argument(
+        "--exact", action="store_true", help="follow JAX on special values, such as NaN, too"
+    )
+    parser.add_argument("--target", choices=["cpu"], help="take operators that are fast there")
+    parser.add_argument(
+        "--no-fuse", action="store_true", help="write no fused operators (Softmax, LayerNorm, ...)"
+    )
     options.add(parser)
     common.key_arguments(parser, "enc")
 
@@ -54,10 +65,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from msckpt_jax.api.export import export
 
-    inputs = [input_of(text) for text in args.input]
+    inputs = [_input_of(text) for text in args.input]
     key = common.key_of(args.enc_key_file) if args.enc_key_file else None
     done = export(
-        find(args.net), *inputs, file_name=args.output, file_format=args.format, enc_key=key,
+        _find(args.net), *inputs, file_name=args.output, file_format=args.format, enc_key=key,
         enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, target=args.target,
         fuse=not args.no_fuse, **options.asked(args),
     )  # fmt: skip
@@ -67,28 +78,28 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def find(text: str) -> Any:
-    """What ``module:name`` stands for; ``module:name()`` calls it."""
+def _find(text: str) -> Any:
+    """Return the object that ``module:name`` names, or the result of ``module:name()``."""
     module, _, path = text.partition(":")
     if not module or not path:
         raise ValueError(f"{text!r} is not MODULE:NAME")
     called = path.endswith("()")
     sys.path.insert(0, os.getcwd())
     try:
-        found: Any = importlib.import_module(module)
+        net: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ValueError(f"there is no module {error.name!r}") from None
     finally:
         sys.path.pop(0)
     for name in path.removesuffix("()").split("."):
-        if not hasattr(found, name):
+        if not hasattr(net, name):
             raise ValueError(f"{module} has no {path}")
-        found = getattr(found, name)
-    return found() if called else found
+        net = getattr(net, name)
+    return net() if called else net
 
 
-def input_of(text: str) -> Any:
-    """``f32[b,4]`` as a ``jax.ShapeDtypeStruct``."""
+def _input_of(text: str) -> Any:
+    """Convert ``f32[b,4]`` to a ``jax.ShapeDtypeStruct``."""
     import jax
 
     match = _INPUT.fullmatch(text.replace(" ", ""))

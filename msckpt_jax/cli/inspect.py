@@ -1,4 +1,4 @@
-"""``msckpt inspect``: what is in a file."""
+"""``msckpt inspect``: the contents of a file."""
 
 from __future__ import annotations
 
@@ -8,34 +8,44 @@ import math
 from pathlib import Path
 from typing import Any
 
-from msckpt_jax import dtypes
+from msckpt_jax import display, dtypes
 from msckpt_jax.api import targets
 from msckpt_jax.checkpoint.encryption import encryption
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.file import CheckpointFile
-from msckpt_jax.cli import common, tables
+from msckpt_jax.cli import common, sources, tables
 from msckpt_jax.lowering.target import Target
 
-DESCRIPTION = """\
-Show the entries of a .ckpt or .safetensors file, of a folder of safetensors files with or
-without an index, or of an Orbax checkpoint: names, dtypes, shapes, sizes, in how many slices they
-are stored, and the values of strings and scalars. Totals tell the model's parameters from the
-optimizer's. Only the headers are read, so it is quick for files of any size. Of a .mindir file its
-inputs, outputs, operators (and whether load knows them), parameters and notes; of a .air
-file inputs, operators and constants; of a .onnx file inputs, outputs, operators, initializers
-and the files of its weights.
+DESCRIPTION = (
+    """\
+Print the contents of a checkpoint or a model. Checkpoints are
+
 """
+    + sources.DESCRIPTION
+    + """
+Their entries are printed with names, dtypes, shapes, sizes, the number of slices in which they are
+stored, and the values of strings and scalars; totals of the model's parameters are apart from those
+of the optimizer's state. Only headers are read, so that files of any size are quick. Models are
+
+  MODEL.mindir   printed with inputs, outputs, operators (and whether load knows them), parameters
+                 and notes
+  MODEL.air      printed with inputs, operators and constants
+  MODEL.onnx     printed with inputs, outputs, operators, initializers and the files of its weights
+"""
+)
 EXAMPLES = """\
   msckpt inspect model.ckpt
   msckpt inspect model.ckpt --filter 'conv1|bn1'
   msckpt inspect model.ckpt --json | jq '.entries[].name'
+  msckpt inspect Qwen3-0.6B/
+  msckpt inspect run/1000
   msckpt inspect secret.ckpt --dec-key-file key.bin
   msckpt inspect model.mindir
   msckpt inspect model.air
   msckpt inspect model.onnx
 """
 
-#: Prefixes (MindSpore) and path components (optax) of what an optimizer keeps.
+#: Prefixes (MindSpore's) and path components (optax's) of names in an optimizer's state.
 _PREFIXES = (
     "moments.", "moment.", "moment1.", "moment2.", "vhat.", "accum.", "accum_update.", "stat.",
     "adam_m.", "adam_v.", "lamb_m.", "lamb_v.", "mean_square.", "mean_grad.", "linear.", "mu_",
@@ -50,8 +60,8 @@ _COMPONENTS = {"opt_state", "mu", "nu", "trace"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE")
-    parser.add_argument("--filter", metavar="REGEX", help="only names in which it is found")
+    parser.add_argument("file", metavar="FILE", help="file or folder to look at")
+    parser.add_argument("--filter", metavar="REGEX", help="print only names in which it is found")
     parser.add_argument("--json", action="store_true", help="print JSON")
     common.key_arguments(parser)
 
@@ -68,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = common.choose(args.filter)
     entries = [entry for entry in file.entries.values() if chosen(entry.name)]
     if args.json:
-        print(json.dumps(as_json(file, entries), indent=1, ensure_ascii=False))
+        print(json.dumps(_as_json(file, entries), indent=1, ensure_ascii=False))
     else:
         _print(file, entries)
     return 0
@@ -85,12 +95,12 @@ def _model(args: argparse.Namespace, target: Target) -> int:
 
 
 def is_optimizer(name: str) -> bool:
-    """Whether an entry belongs to an optimizer's state, by MindSpore's and optax's names."""
+    """Tell whether an entry belongs to an optimizer's state, by MindSpore's and optax's names."""
     parts = set(name.split(".")[:-1])
     return name.startswith(_PREFIXES) or name in _NAMES or bool(parts & _COMPONENTS)
 
 
-def as_json(file: CheckpointFile, entries: list[Entry]) -> dict[str, Any]:
+def _as_json(file: CheckpointFile, entries: list[Entry]) -> dict[str, Any]:
     return {
         "file": file.path,
         "format": file.format,
@@ -129,7 +139,7 @@ def _totals(entries: list[Entry]) -> dict[str, dict[str, int]]:
 
 
 def _value(file: CheckpointFile, entry: Entry) -> Any:
-    """The value of a string or scalar; None for anything larger."""
+    """The value of a string or a scalar; None for anything larger."""
     if entry.type == dtypes.STRING:
         return file[entry.name]
     if entry.shape or not entry.is_array:
@@ -156,17 +166,17 @@ def _print(file: CheckpointFile, entries: list[Entry]) -> None:
         if total["entries"]:
             console.print(
                 f"{kind}: {total['entries']:,} entries, {total['elements']:,} elements, "
-                f"{common.size(total['bytes'])}",
+                f"{display.size(total['bytes'])}",
                 highlight=False,
             )
     sums = ", ".join(f"{held.stored:#010x}" for held in file.check_sums)
     crc = f"{sums} (not verified: msckpt verify)" if sums else "none"
-    facts = f"{file.format}, {common.size(file.size)}, cipher {file.cipher or 'none'}, crc {crc}"
+    facts = f"{file.format}, {display.size(file.size)}, cipher {file.cipher or 'none'}, crc {crc}"
     console.print(f"file: {facts}", highlight=False)
 
 
 def _without_key(args: argparse.Namespace, facts: dict[str, Any], text: str) -> int:
-    """Print what can be told about an encrypted file without its key."""
+    """Print the facts of an encrypted file that need no key."""
     if args.json:
         print(json.dumps({"file": args.file, **facts}))
         return 0

@@ -1,4 +1,4 @@
-"""``msckpt ops``: which JAX primitives can be exported."""
+"""``msckpt ops``: the JAX primitives that can be exported."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from msckpt_jax.lowering.rules import RULES
 from msckpt_jax.lowering.target import Target
 
 DESCRIPTION = """\
-The JAX primitives that `msckpt export` knows: those that have a lowering rule of their own, and
-those that are rewritten as others first. What is in neither list can be given a rule:
-export(..., rules={"primitive": rule}).
+List the JAX primitives that `msckpt export` knows, with a column for each format: `rule` where a
+primitive has a lowering rule of its own, `rewritten` where it becomes other primitives first, `in
+part` where the format lacks some dtypes or forms. A primitive that is not listed can be given a
+rule: export(..., rules={"primitive": rule}).
 """
 EXAMPLES = """\
   msckpt ops
@@ -24,7 +25,7 @@ EXAMPLES = """\
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--markdown", action="store_true", help="as a table in Markdown")
+    parser.add_argument("--markdown", action="store_true", help="print a table in Markdown")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,12 +39,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-#: Operators that need no row: control flow, and what only ``target="cpu"`` asks for.
+#: Operators that need no row: control flow, and an operator of ``target="cpu"`` alone.
 _WITHOUT_ROW = frozenset({"If", "While", "Im2Col"})
 
 
 def coverage() -> dict[str, list[str]]:
-    """Return how each target has a primitive, by the primitive's name."""
+    """Return the support of each primitive by name: a word for each target."""
     formats = [*targets.every()]
     primitives = {*RULES, *REWRITES, *(name for format in formats for name in format.algorithms)}
     primitives |= {name for format in formats for name in format.algorithms64}
@@ -62,7 +63,7 @@ def _column(name: str, format: Target) -> str:
     in_pairs = not format.complex and how != "rule" and name in pairs.REWRITES
     if name in format.algorithms64 or in_pairs:
         how = _how(how != "no", True)
-    # Some forms of a primitive that is rewritten have other operators.
+    # Some forms of a primitive that is rewritten have other operators, which may have rows.
     return "in part" if how == "no" and name in REWRITES else how
 
 
@@ -73,7 +74,7 @@ def _how(has_rule: bool, is_rewritten: bool) -> str:
 
 
 def _adapted(how: str, used: Set[str], rows: Set[str]) -> str:
-    """Return how a format that has rows for some of MindSpore's operators has a primitive."""
+    """Restrict support to a format that has ``rows`` for some of MindSpore's operators."""
     if used <= rows | _WITHOUT_ROW:
         return how
     return "in part" if used & rows else "no"

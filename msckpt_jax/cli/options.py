@@ -1,4 +1,4 @@
-"""The options of model formats on the command line: those that their targets describe."""
+"""The options of model formats on the command line, as their targets describe them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from msckpt_jax.api import targets
 
 
 def add(parser: argparse.ArgumentParser, only: Container[str] | None = None) -> None:
-    """Add the options of all model formats, or those of some names."""
+    """Add the options of all model formats, or ``only`` some of them."""
     for name, (option, names) in targets.options().items():
         if not option.help or (only is not None and name not in only):
             continue
-        how: dict[str, Any] = {"help": f"of {' and '.join(names)} files: {option.help}"}
+        how: dict[str, Any] = {"help": f"{' and '.join(names)} files only: {option.help}"}
         if isinstance(option.default, bool):
             how["action"] = "store_true"
         else:

@@ -1,4 +1,4 @@
-"""``msckpt reshard``: rank files of one layout into those of another."""
+"""``msckpt reshard``: rank files of one layout into rank files of another layout."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from msckpt_jax import progress
+from msckpt_jax import display, progress
 from msckpt_jax.checkpoint import atomic, formats
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.cli import common
@@ -14,8 +14,9 @@ from msckpt_jax.parallel import checks, merged, meshspec, placement, preview, ra
 
 DESCRIPTION = (
     """\
-Turn the CheckPoints in rank_0, rank_1, ... of a folder into those of another layout. The new one
-is a strategy file or a mesh specification, whose strategy is then written beside the new files:
+Turn the CheckPoints in the folders rank_0, rank_1, ... into rank files of another layout. Both are
+.ckpt or .safetensors files. The new layout is a strategy file, or a mesh, whose strategy is written
+beside the new files. A mesh is given as
 
 """
     + meshspec.DESCRIPTION
@@ -32,16 +33,19 @@ _NOTE = ".msckpt-reshard"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="DIR", help="folder of rank_N folders")
-    parser.add_argument("--from", dest="source", metavar="FILE", help="strategy of the source "
-                        "(default: one unsharded rank)")  # fmt: skip
-    parser.add_argument("--to", metavar="FILE|MESHSPEC", required=True)
-    parser.add_argument("-o", "--output", metavar="DIR", required=True)
-    parser.add_argument("--prefix", default="rank", help="of the new files' names (default: rank)")
-    parser.add_argument("--format", choices=formats.WRITABLE, default=formats.DEFAULT)
+    parser.add_argument("folder", metavar="DIR", help="folder of the rank_N folders")
+    parser.add_argument("--from", dest="source", metavar="FILE", help="strategy file of the "
+                        "source (default: one unsharded rank)")  # fmt: skip
+    parser.add_argument("--to", metavar="FILE|MESH", required=True, help="the new layout")
+    parser.add_argument("-o", "--output", metavar="DIR", required=True, help="folder to write to")
+    parser.add_argument(
+        "--prefix", default="rank", help="beginning of the new files' names (default: rank)"
+    )
+    parser.add_argument("--format", choices=formats.WRITABLE, default=formats.DEFAULT,
+                        help=f"format of the new files (default: {formats.DEFAULT})")  # fmt: skip
     parser.add_argument("--jobs", type=common.count, default=1, metavar="N",
-                        help="files written at a time (default 1)")  # fmt: skip
-    parser.add_argument("--plan", action="store_true", help="only show what would be done")
+                        help="files to write at a time (default: 1)")  # fmt: skip
+    parser.add_argument("--plan", action="store_true", help="only tell what would be done")
     common.key_arguments(parser)
 
 
@@ -69,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     if layouts is not None:
         strategy.write(folder / strategy.FILE, layouts)
     done = f", {len(files) - len(left)} were there already" if len(left) < len(files) else ""
-    print(f"{folder}: {len(left)} rank files, {common.size(total)}{done}")
+    print(f"{folder}: {len(left)} rank files, {display.size(total)}{done}")
     return 0
 
 
@@ -81,9 +85,9 @@ def _left(folder: Path, files: list[File], job: str) -> list[File]:
     note = folder / _NOTE
     if note.exists() and note.read_text() == job:
         return [file for file in files if not file.target.exists()]
-    others = {f for f in folder.glob("rank_*/*") if not f.name.startswith(".")}
-    if others:
-        raise ValueError(f"{folder} holds other rank files ({min(others)}); write to a new folder")
+    strange = {f for f in folder.glob("rank_*/*") if not f.name.startswith(".")}
+    if strange:
+        raise ValueError(f"{folder} holds other rank files ({min(strange)}); write to a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     with atomic.replacing(note, durable=True) as file:
         os.write(file.fd, job.encode())

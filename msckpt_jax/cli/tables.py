@@ -1,4 +1,4 @@
-"""What ``msckpt inspect`` prints of a model file, whatever its format."""
+"""The tables of ``msckpt inspect`` for a model file, whatever its format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msckpt_jax.cli import common
 
 
 def show(args: argparse.Namespace, content: Mapping[str, Any], facts: Sequence[str]) -> int:
-    """Print a model as JSON or as tables, one for each list that is known; then lines of facts."""
+    """Print a model as JSON, or as a table for each list that is known and lines of facts."""
     if args.json:
         print(json.dumps(content, indent=1, ensure_ascii=False))
         return 0
@@ -28,7 +28,7 @@ def show(args: argparse.Namespace, content: Mapping[str, Any], facts: Sequence[s
 
 
 def _tensors(kind: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Names, dtypes and shapes, and bytes where the first row has them."""
+    """A table of names, dtypes and shapes, and of bytes where the first row has them."""
     sized = bool(rows) and "bytes" in rows[0]
     table = common.table(kind, "dtype", "shape", *([">bytes"] if sized else []))
     for row in rows:
@@ -38,7 +38,7 @@ def _tensors(kind: str, rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _operators(kind: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """How often each is there, and whether ``load`` knows it where the first row says so."""
+    """A table of counts, and of whether ``load`` knows an operator where the first row says so."""
     told = bool(rows) and "loads" in rows[0]
     table = common.table(kind, ">count", *(["in JAX"] if told else []))
     for row in rows:
@@ -48,11 +48,11 @@ def _operators(kind: str, rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _shape(shape: Sequence[int | str | None] | None) -> str:
-    """``None`` is an open size; without a shape the rank is open, too."""
+    """Write a shape: ``?`` is an open size, or a shape whose rank is open, too."""
     return "?" if shape is None else f"[{', '.join('?' if d is None else str(d) for d in shape)}]"
 
 
-#: In the order in which they are printed; each format has its own word for weights.
+#: The tables in the order in which they are printed. Each format has its own word for weights.
 _TABLES = {
     "inputs": _tensors,
     "outputs": _tensors,

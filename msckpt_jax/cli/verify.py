@@ -1,4 +1,4 @@
-"""``msckpt verify``: is a file what it claims to be."""
+"""``msckpt verify``: the check that a file is what it claims to be."""
 
 from __future__ import annotations
 
@@ -7,35 +7,45 @@ from pathlib import Path
 
 from msckpt_jax import progress
 from msckpt_jax.api import targets
-from msckpt_jax.cli import common, options
+from msckpt_jax.cli import common, options, sources
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.lowering.target import Target
 
-DESCRIPTION = """\
-Check that every record's bytes fit its dims and dtype, that nothing is truncated, and that the
-check sum is right if the file has one; of a folder of safetensors files also that each name is in
-the file that the index says. All problems are listed with their byte offsets. MindSpore itself pads
-short tensors with zeros and cuts long ones, in silence.
+DESCRIPTION = (
+    """\
+Check that a checkpoint or a model is sound. Checkpoints are
 
-An AIR file (.air) is checked by the rules of GE's loader and against the prototypes of CANN 8.1,
-and with --soc against a chip's kernels. Notes are no faults. An ONNX file (.onnx) is checked by
-onnx.checker, all types and shapes too, and loaded by onnxruntime. A MindIR (.mindir) is read whole:
-its weights must be there in full, and its graphs make a function of JAX; operators that load has no
-meaning for are notes.
 """
+    + sources.DESCRIPTION
+    + """
+The bytes of every record must fit its dims and dtype, nothing may be truncated, and check sums must
+be right where there are any. In a folder with an index each name must be in the file that the index
+says. All problems are listed, with their byte offsets. (MindSpore silently pads short tensors with
+zeros, and cuts long tensors.) Models are
+
+  MODEL.mindir   read whole: its weights must be complete, and its graphs a function of JAX
+  MODEL.air      checked by the rules of GE's loader and the prototypes of CANN 8.1, and with --soc
+                 against the kernels of a chip
+  MODEL.onnx     checked by onnx.checker, types and shapes included, and loaded by onnxruntime
+
+Notes, such as operators that load has no meaning for, are no faults.
+"""
+)
 EXAMPLES = """\
   msckpt verify model.ckpt && echo sound
+  msckpt verify Qwen3-0.6B/
+  msckpt verify run/1000
   msckpt verify secret.ckpt --dec-key-file key.bin
   msckpt verify model.air --soc Ascend910B
   msckpt verify model.onnx
   msckpt verify model.mindir
 
-exit status: 0 sound, 1 damaged, 2 the file cannot be read
+exit status: 0 the file is sound, 1 it is damaged, 2 it cannot be read
 """
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("file", metavar="FILE", help="file or folder to check")
     common.key_arguments(parser)
     options.add(parser, {name for target in targets.every() for name in target.verify_options})
 
