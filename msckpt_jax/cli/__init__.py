@@ -1,7 +1,7 @@
 """The ``msckpt`` command line: one module a command, imported when it is asked for.
 
-A command module has ``SUMMARY``, ``DESCRIPTION`` and ``EXAMPLES``, ``arguments(parser)`` and
-``run(args) -> int``, the exit status.
+A command module has ``DESCRIPTION``, ``EXAMPLES``, ``arguments(parser)``, and ``run(args)``, which
+returns the exit status.
 """
 
 from __future__ import annotations

@@ -137,7 +137,9 @@ def _model(args: argparse.Namespace, source: Target) -> int:
     given = [name for name in _OF_CHECKPOINTS if getattr(args, name)]
     if given:
         arguments = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise ValueError(f"{arguments}: for CheckPoints, not for the model {args.source}")
+        raise ValueError(
+            f"{arguments} can be used for CheckPoints, not for the model {args.source}"
+        )
     cipher = source.cipher(Path(args.source)) if source.cipher else None
     secrets = {} if cipher is None else common.model_secrets(args, args.source, cipher)
     file, notes = convert_model.convert(args.source, args.target, **secrets, **options.asked(args))
@@ -190,7 +192,7 @@ def _to_ranks(args: argparse.Namespace, source: Any) -> int:
     layouts = None
     if args.to == "saved":
         if getattr(source, "shardings", None) is None:
-            raise ValueError("--to saved is for sources of Orbax, which notes the shardings")
+            raise ValueError("--to saved needs an Orbax checkpoint, which notes its shardings")
         from msckpt_jax.interop import orbax_directory
 
         layouts = orbax_directory.layouts(source)

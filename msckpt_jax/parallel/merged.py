@@ -88,7 +88,7 @@ class MergedCheckpoint(Mapping[str, Any]):
             self._add(name)
         if self.plan is not None and not self._parts:
             name = next(iter(self.plan.parameters))
-            raise CheckpointError(f"none of the strategy's parameters is there ({name!r}, ...)",
+            raise CheckpointError(f"the files have no parameter of the strategy ({name!r}, ...)",
                                   file=self.path)  # fmt: skip
 
     def __getitem__(self, name: str) -> Any:

@@ -17,9 +17,9 @@ def rank_list_for_transform(
 ) -> list[int]:
     """The source ranks whose files destination rank ``rank_id`` needs, in descending order.
 
-    Of several ranks with the same part one that is needed anyway is taken, else ``rank_id`` itself,
-    else the lowest. The list may be shorter than MindSpore's, which also names ranks that its
-    operators pass through.
+    Where several ranks hold the same part, a rank that is needed anyway is taken, else ``rank_id``
+    itself, else the lowest rank. The list may be shorter than MindSpore's, which also names ranks
+    that its operators pass through.
 
     Raises:
         CheckpointError: a strategy file is damaged.

@@ -95,7 +95,7 @@ def _box(record: Record, layouts: dict[str, Layout], rank: int) -> boxes.Box:
 
 
 def _part(record: Record, box: boxes.Box) -> Record:
-    """The record of a rank's part: the shard itself, without a copy, where it has one."""
+    """The record of a rank's part, without a copy where a shard in memory is this part."""
     content = record.content
     if box == boxes.whole(record.dims):
         return record

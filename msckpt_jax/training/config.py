@@ -209,7 +209,7 @@ def _info(value: Any) -> list[str | Mapping[str, Any]]:
         elif not isinstance(entry, str):
             raise TypeError(f"append_info holds str and dict, not {type(entry).__name__}")
         elif entry not in _COUNTERS:
-            raise ValueError(f"append_info knows {' and '.join(_COUNTERS)}, not {entry!r}")
+            raise ValueError(f"append_info may name {' and '.join(_COUNTERS)}, not {entry!r}")
     return list(value)
 
 

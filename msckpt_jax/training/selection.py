@@ -44,7 +44,7 @@ def metric_value(metric: Any, best: Best | None) -> float | None:
         return None
     if isinstance(metric, Mapping):
         if best.metric not in metric:
-            raise KeyError(f"keep_best wants {best.metric!r}, step() was given {list(metric)}")
+            raise KeyError(f"keep_best needs {best.metric!r}, but step() was given {list(metric)}")
         metric = metric[best.metric]
     return float(metric)
 

@@ -48,8 +48,8 @@ def test_layers_of_mindspore(name: str, suffix: str, exported: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("target", "options", "error"),
     [
-        ("b.onnx", ["--enc-key-file", "key"], "--enc-key-file: for CheckPoints"),
-        ("b.onnx", ["--rename", "a=b", "--crc"], "--rename, --crc: for CheckPoints"),
+        ("b.onnx", ["--enc-key-file", "key"], "--enc-key-file can be used for CheckPoints"),
+        ("b.onnx", ["--rename", "a=b", "--crc"], "--rename, --crc can be used for CheckPoints"),
         ("b.onnx", ["--soc", "Ascend910B"], "soc is for AIR, not for ONNX"),
         ("b.air", ["--opset", "22"], "opset is for ONNX, not for AIR"),
         ("missing/b.onnx", [], "missing does not exist"),

@@ -146,7 +146,7 @@ def test_the_best_are_kept_as_well(
 
 def test_a_metric_of_another_name(tmp_path: Path) -> None:
     config = CheckpointConfig(keep_best=("loss", "min", 1))
-    with pytest.raises(KeyError, match=r"'loss', step\(\) was given \['accuracy'\]"):
+    with pytest.raises(KeyError, match=r"'loss', but step\(\) was given \['accuracy'\]"):
         ModelCheckpoint("m", tmp_path, config).step({"w": 1}, metric={"accuracy": 1.0})
 
 
