@@ -129,7 +129,7 @@ TARGET = Target(
     inspect=inspection.inspect,
     verify=verify,
     options={
-        "soc": Option(None, "the chip that it is for", tuple(SOCS), _check_soc),
+        "soc": Option(None, "the chip to export for", tuple(SOCS), _check_soc),
         "narrow": Option(False, "no 64-bit dtypes"),
     },
     verify_options=("soc",),

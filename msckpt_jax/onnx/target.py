@@ -109,7 +109,7 @@ def _check_engine(engine: Any) -> None:
         raise ValueError(f"engine must be one of {ENGINES}, not {engine!r}")
 
 
-_ENGINE = "whether jax2onnx may make it; auto: where our own rows lack"
+_ENGINE = "the library that writes the file; auto takes jax2onnx for operators without a row"
 TARGET = Target(
     name="ONNX",
     suffix=".onnx",
