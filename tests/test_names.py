@@ -13,7 +13,7 @@ from flax import nnx
 
 import msckpt_jax as ms
 from msckpt_jax import names
-from msckpt_jax.checkpoint import records
+from msckpt_jax.checkpoint import leaves
 
 X = np.ones(2)
 
@@ -125,5 +125,5 @@ def test_a_key_beside_an_array_of_its_name_is_refused(tmp_path: Any) -> None:
 
 def test_dtype_table_is_consistent() -> None:
     for dtype in (np.float32, ml_dtypes.bfloat16, ml_dtypes.int4, np.bool_):
-        record = records.of_value("x", np.zeros(3, dtype))
+        record = leaves.of_value("x", np.zeros(3, dtype))
         assert record.nbytes == 3 * {"Float32": 4, "BFloat16": 2}.get(record.type, 1)

@@ -10,8 +10,8 @@ from pathlib import Path
 from msckpt_jax.checkpoint import copying, formats
 from msckpt_jax.checkpoint.file import open_checkpoint
 from msckpt_jax.checkpoint.formats.format import Format
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File
-from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.parallel import checks, rank_records
 
 

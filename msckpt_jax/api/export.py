@@ -14,8 +14,8 @@ from jax.extend import source_info_util
 
 from msckpt_jax.api import targets
 from msckpt_jax.api.exported import Exported
-from msckpt_jax.checkpoint import cipher, formats, writer
-from msckpt_jax.checkpoint.source import PathLike
+from msckpt_jax.checkpoint import cipher, formats, paths
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering.lowered import lowered
 from msckpt_jax.lowering.rule import Rule
@@ -185,7 +185,7 @@ def _path(file_name: Any, format: Target) -> Path:
     """Return the path to write to, checked before anything else is done."""
     if not isinstance(file_name, str | os.PathLike):
         raise TypeError(f"file_name must be a path, not {type(file_name).__name__}")
-    path = writer.path_of(file_name)
+    path = paths.path_of(file_name)
     if not isinstance(path, Path):
         raise ValueError(f"{file_name}: export writes to local folders only")
     if path.suffix != format.suffix:

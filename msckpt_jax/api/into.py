@@ -8,7 +8,7 @@ from typing import Any
 from msckpt_jax import names
 from msckpt_jax.api.leaf import wanted_value
 from msckpt_jax.api.not_loaded import NotLoaded, nearest, report
-from msckpt_jax.checkpoint import placement, stored
+from msckpt_jax.checkpoint import placement, prefixes, stored
 from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.conventions.loading import Translated
 from msckpt_jax.errors import CheckpointError
@@ -139,7 +139,7 @@ def _matched(
     source = {leaf.name: leaf.name for leaf in leaves if leaf.name in parameters}
     missing = [leaf.name for leaf in leaves if leaf.name not in parameters]
     if repair and not strict and not isinstance(parameters, Translated):
-        source |= stored.repair(missing, parameters)
+        source |= prefixes.repair(missing, parameters)
     not_loaded = {n: "no such name in the file" for n in missing if n not in source}
     casts: list[str] = []
     wanted: dict[str, placement.Request | Callable[[], Any]] = {}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msckpt_jax.checkpoint import formats, writer
+from msckpt_jax.checkpoint import formats, paths, writer
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.parallel import hosts, strategy
@@ -66,7 +66,7 @@ def target_path(name: Any, format: str) -> Any:
     text = os.fspath(name)
     if not isinstance(text, str):
         raise TypeError("ckpt_file_name must be a text path, not bytes")
-    path = writer.path_of(text)
+    path = paths.path_of(text)
     if path.is_dir():
         raise IsADirectoryError(f"{text} is a folder; ckpt_file_name must name a file")
     special = path.exists() and not path.is_file()

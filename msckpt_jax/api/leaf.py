@@ -10,7 +10,7 @@ import numpy as np
 
 from msckpt_jax import names
 from msckpt_jax.checkpoint import placement, stored
-from msckpt_jax.checkpoint.records import is_key
+from msckpt_jax.checkpoint.leaves import is_key
 from msckpt_jax.errors import CheckpointError
 
 # MindSpore casts within these groups only (train/serialization.py, _update_param).
@@ -43,7 +43,7 @@ def wanted_value(
 ) -> placement.Request | Callable[[], Any]:
     """A request for an array on devices, or a function that reads anything else."""
     target = _target(leaf)
-    shape, dtype = stored.found(key, parameters)
+    shape, dtype = stored.shape_and_dtype(key, parameters)
     where = {"name": leaf.name, "file": stored.file_of(parameters)}
     if target.dtype is None or dtype is None or is_key(target.dtype) or is_key(dtype):
         if target.dtype != dtype or target.shape != shape:

@@ -13,7 +13,7 @@ from msckpt_jax.api.on_devices import Sharding, on_devices
 from msckpt_jax.checkpoint.choice import choice
 from msckpt_jax.checkpoint.file import open_checkpoint
 from msckpt_jax.checkpoint.parameters import Parameters
-from msckpt_jax.checkpoint.source import PathLike
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.errors import CheckpointError
 

@@ -12,8 +12,8 @@ from msckpt_jax.checkpoint.choice import choice
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
 from msckpt_jax.checkpoint.parameters import Parameters
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File
-from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.names import key_tag
 from msckpt_jax.parallel import checks, rank_records

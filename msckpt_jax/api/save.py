@@ -12,11 +12,11 @@ from msckpt_jax import progress as meters
 from msckpt_jax.api import background
 from msckpt_jax.api.jobs import Job, check_folder, check_spanning, run, target_path
 from msckpt_jax.api.save_options import check_amounts, check_options
-from msckpt_jax.checkpoint import formats, records, snapshot, writer
+from msckpt_jax.checkpoint import formats, leaves, records, snapshot, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.formats.format import How
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File, Record
-from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.conventions import saving
 from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.parallel import hosts, ranks, strategy
@@ -117,11 +117,11 @@ def save_checkpoint(
     background.settle()
     chosen = choice_func or (lambda name: True)
     if convention is None:
-        entries = records.from_tree(save_obj, chosen)
+        entries = leaves.from_tree(save_obj, chosen)
     else:
         entries = saving.from_tree(save_obj, convention, chosen)
     if append_dict:
-        entries += records.of_append(append_dict)
+        entries += leaves.of_append(append_dict)
     records.check_tags(entries)
     key = b"" if mode is None else mode.check_key(enc_key, "enc_key")
     how = How(slice_bytes, crc_check, remove_redundancy, threads=threads)

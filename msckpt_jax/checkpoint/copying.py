@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from msckpt_jax import boxes, dtypes
-from msckpt_jax.checkpoint import records
+from msckpt_jax.checkpoint import leaves
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.errors import CheckpointError
@@ -37,7 +37,7 @@ def record_of(file: Readable, name: str, dtype: np.dtype | None = None) -> Recor
     entry = file.entries[name]
     where: dict[str, Any] = {"file": file.path, "name": name}
     if entry.type == dtypes.STRING:
-        return records.of_value(entry.tag, file[name])
+        return leaves.of_value(entry.tag, file[name])
     if entry.is_map:
         raise CheckpointError("a MapTensor cannot be converted; leave it out", **where)
     row = entry.tensors[0].row

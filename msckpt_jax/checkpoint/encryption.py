@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from msckpt_jax.checkpoint import cipher
-from msckpt_jax.checkpoint.source import PathLike, Source, opened
+from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint.source import Source, opened
 from msckpt_jax.errors import CheckpointError
 
 

@@ -15,7 +15,7 @@ from msckpt_jax.checkpoint import source as sources
 from msckpt_jax.checkpoint.entries import Stored, array, joined, pieces, string
 from msckpt_jax.checkpoint.formats.format import CheckSum, Contents
 from msckpt_jax.checkpoint.int4 import to_int4
-from msckpt_jax.checkpoint.source import PathLike
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.tensor_slice import TensorSlice
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.progress import Progress

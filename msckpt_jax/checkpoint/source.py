@@ -10,17 +10,15 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
 
 from msckpt_jax import boxes
-from msckpt_jax.checkpoint import writer
+from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.errors import CheckpointError
-
-#: Paths, local or any that ``etils.epath`` knows.
-PathLike: TypeAlias = str | os.PathLike[str]
 
 
 class Source(NamedTuple):
@@ -43,7 +41,7 @@ def opened(name: PathLike) -> Source:
     """
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"ckpt_file_name must be a path, not {type(name).__name__}")
-    path = writer.path_of(name)
+    path = paths.path_of(name)
     if path.is_dir():
         return Source(path, None, sorted(entry.name for entry in path.iterdir()))
     data = _mapped(path) if isinstance(path, Path) else RemoteBytes(path)

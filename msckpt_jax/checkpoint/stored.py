@@ -37,7 +37,7 @@ def pieces(
     return full, parts
 
 
-def found(key: str, parameters: Mapping[str, Any]) -> tuple[tuple[int, ...], Any]:
+def shape_and_dtype(key: str, parameters: Mapping[str, Any]) -> tuple[tuple[int, ...], Any]:
     """The shape and dtype of a parameter, which is not read; dtype None stands for a str."""
     if in_file(key, parameters):
         entry = parameters.file.entries[key]  # type: ignore[attr-defined]
@@ -66,30 +66,6 @@ def trailing_ones(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
 def file_of(parameters: Mapping[str, Any]) -> str | None:
     file = getattr(parameters, "file", None)
     return None if file is None else file.path
-
-
-def repair(missing: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, str]:
-    """The missing names that are there with a prefix: MindSpore's ``_load_dismatch_prefix_params``.
-
-    The first missing name that ends a key gives a prefix; all names that are there with it are
-    taken; the rest give the next prefix.
-    """
-    out: dict[str, str] = {}
-    left = list(missing)
-    # Keys by their last component: the search stays linear for large networks.
-    by_last: dict[str, list[str]] = {}
-    for key in parameters:
-        by_last.setdefault(key.rpartition(".")[2], []).append(key)
-    for name in missing:
-        if name in out:
-            continue
-        for key in by_last.get(name.rpartition(".")[2], ()):
-            if key != name and key.endswith(name):
-                prefix = key[: -len(name)]
-                out |= {n: prefix + n for n in left if prefix + n in parameters}
-                left = [n for n in left if n not in out]
-                break
-    return out
 
 
 class _Reshaped:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from etils import epath
 
-from msckpt_jax.checkpoint import atomic, cipher, crc
+from msckpt_jax.checkpoint import atomic, cipher, crc, paths
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Chunk, Part, Plan
 from msckpt_jax.progress import Progress
@@ -63,7 +62,7 @@ def write(target: Any, plan: Plan, options: Options) -> None:
     if hasattr(target, "write"):
         _stream(plan, options, target.write)
         return
-    path = path_of(target)
+    path = paths.path_of(target)
     if not isinstance(path, Path):
         _write_remote(path, plan, options)
     elif path.exists() and not stat.S_ISREG(path.stat().st_mode):
@@ -76,22 +75,6 @@ def write(target: Any, plan: Plan, options: Options) -> None:
                 _write_at_offsets(file.fd, plan, options)
             else:
                 _stream(plan, options, lambda data: _write_all(file.fd, data))
-
-
-def path_of(name: Any) -> Path | epath.Path:
-    """A ``pathlib.Path`` for local files, else the path that ``etils.epath`` makes of the name.
-
-    Raises:
-        ValueError: a scheme that ``etils.epath`` does not know.
-    """
-    try:
-        path = epath.Path(name)
-    except KeyError as error:
-        raise ValueError(
-            f"{name}: etils.epath knows no paths of {error.args[0]}; use gs://, s3:// or az:// "
-            "with the fsspec driver, or pass an open binary file"
-        ) from None
-    return path if "://" in str(name) else Path(os.fspath(path))
 
 
 def in_threads(work: Callable[[_T], _R], items: Iterable[_T], threads: int) -> Iterator[_R]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from msckpt_jax import display, dtypes, progress
 from msckpt_jax.api import convert_model, jobs, targets
-from msckpt_jax.checkpoint import cipher, copying, formats, metadata, records, writer
+from msckpt_jax.checkpoint import cipher, copying, formats, leaves, metadata, records, writer
 from msckpt_jax.checkpoint.formats.format import Format, How
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.cli import common, options, sources
@@ -233,7 +233,7 @@ def _work(args: argparse.Namespace, source: Any, format: Format | None) -> Work:
     if not kept:
         raise CheckpointError("nothing is left to convert", file=source.path)
     if not has_metadata:
-        kept += [records.of_value(_METADATA + k, metadata.text(v)) for k, v in about.items()]
+        kept += [leaves.of_value(_METADATA + k, metadata.text(v)) for k, v in about.items()]
     records.check_tags(kept)
     return Work(kept, about)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax import boxes, names
-from msckpt_jax.checkpoint import stored
+from msckpt_jax.checkpoint import prefixes, stored
 from msckpt_jax.checkpoint.records import Tensor
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import sources
@@ -44,7 +44,7 @@ class Translated(Mapping[str, Any]):
         self.source = {t.name: t.name for t in targets if t.name in parameters}
         missing = [t.name for t in targets if t.name not in parameters]
         if repair:
-            self.source |= stored.repair(missing, parameters)
+            self.source |= prefixes.repair(missing, parameters)
         for target in targets:  # optax has several counts of steps, MindSpore has one
             if target.copy_of in self.source and target.name not in self.source:
                 self.source[target.name] = self.source[target.copy_of]
@@ -67,7 +67,7 @@ class Translated(Mapping[str, Any]):
         if key is None:
             self.absent[target.name] = "no such name in the file"
             return
-        shape, _ = stored.found(key, self.parameters)
+        shape, _ = stored.shape_and_dtype(key, self.parameters)
         try:
             if shape != target.shape and not stored.trailing_ones(shape, target.shape):
                 raise CheckpointError(
@@ -117,7 +117,7 @@ class Translated(Mapping[str, Any]):
         places = sorted(self._places[leaf], key=lambda place: not place[1].written)
         target, part = places[0]
         key = self.source[target.name]
-        shape, dtype = stored.found(key, self.parameters)
+        shape, dtype = stored.shape_and_dtype(key, self.parameters)
         if not isinstance(dtype, np.dtype):
             return self.parameters[key]
         if key != target.name and target.copy_of:

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from msckpt_jax import boxes, names
-from msckpt_jax.checkpoint import collector, records
+from msckpt_jax.checkpoint import collector, leaves, records
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import sources
@@ -33,7 +33,7 @@ def from_tree(
 
     Raises:
         AmbiguousLeafError, CheckpointError: those of :meth:`Convention.targets` and
-            :func:`msckpt_jax.checkpoint.records.from_tree`, or leaves of a parameter differ in
+            :func:`msckpt_jax.checkpoint.leaves.from_tree`, or leaves of a parameter differ in
             dtype.
     """
     values = {leaf.name: leaf.value for leaf in names.named_leaves(tree)}
@@ -47,7 +47,7 @@ def from_tree(
         if chosen(target.name):
             targets.append(target)
     wanted = {part.leaf for target in targets for part in target.parts}
-    of_leaves = records.from_tree(tree, wanted.__contains__)
+    of_leaves = leaves.from_tree(tree, wanted.__contains__)
     by_leaf = dict(zip((name for name in values if name in wanted), of_leaves, strict=True))
     return [_record(target, by_leaf) for target in targets]
 
@@ -64,22 +64,22 @@ def _derived(target: Target, values: Mapping[str, Any]) -> np.ndarray:
 
 def _record(target: Target, by_leaf: Mapping[str, Record]) -> Record:
     if target.constant is not None:
-        return records.of_value(target.name, target.constant)
-    leaves = [by_leaf[part.leaf] for part in target.parts]
-    first, part = leaves[0], target.parts[0]
-    if len(leaves) == 1 and part.written and part.pattern.is_identity:
+        return leaves.of_value(target.name, target.constant)
+    sources = [by_leaf[part.leaf] for part in target.parts]
+    first, part = sources[0], target.parts[0]
+    if len(sources) == 1 and part.written and part.pattern.is_identity:
         return first._replace(tag=target.name + first.tag.removeprefix(part.leaf))  # a key's @
-    if len({record.type for record in leaves}) > 1:
+    if len({record.type for record in sources}) > 1:
         raise CheckpointError(
             "the leaves that make one parameter have different dtypes", name=target.name,
-            found=", ".join(f"{r.tag} {r.type}" for r in leaves),
+            found=", ".join(f"{r.tag} {r.type}" for r in sources),
         )  # fmt: skip
     pieces: list[boxes.Piece] = []
-    for record, part in zip(leaves, target.parts, strict=True):
+    for record, part in zip(sources, target.parts, strict=True):
         pieces += _pieces(record, part)
     content = Tensor(target.shape, _stored(first), tuple(pieces))
-    frozen = all(record.frozen for record in leaves)
-    sharding = _joined(target, leaves)
+    frozen = all(record.frozen for record in sources)
+    sharding = _joined(target, sources)
     return Record(target.name, first.type, target.shape, content, frozen, sharding)
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from msckpt_jax import boxes
-from msckpt_jax.checkpoint import cipher, records, wire
+from msckpt_jax.checkpoint import cipher, leaves, records, wire
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint import writer as bytes_writer
 from msckpt_jax.checkpoint.plan import Part, Plan
@@ -39,7 +39,7 @@ def content(parameter: Parameter, narrow: bool = False) -> Part:
     data, dtype = parameter.data, parameter.type.dtype
     if dtype.kind == "c":  # no dtype of a CheckPoint
         return np.ascontiguousarray(data, dtype)
-    values = records.of_value(parameter.name, data).content
+    values = leaves.of_value(parameter.name, data).content
     if narrow and isinstance(values, np.ndarray) and values.dtype != dtype:
         values = records.Tensor(values.shape, dtype, ((boxes.whole(values.shape), values),))
     if isinstance(values, records.Tensor):

@@ -27,7 +27,7 @@ from orbax.checkpoint import future
 from orbax.checkpoint.experimental.v1 import handlers
 
 from msckpt_jax.api import jobs, load
-from msckpt_jax.checkpoint import formats, records, snapshot, writer
+from msckpt_jax.checkpoint import formats, leaves, paths, records, snapshot, writer
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.errors import CheckpointError
@@ -136,7 +136,7 @@ handlers.register_handler(MindSporeCheckpointable)
 def _prepared(args: MindSporeSave) -> tuple[list[Record], jobs.Job]:
     """The records and job of an item; what cannot be saved is refused now, not in a thread."""
     format = formats.to_write(args.format)
-    entries = records.from_tree(args.item) + records.of_append(args.append_dict or {})
+    entries = leaves.from_tree(args.item) + leaves.of_append(args.append_dict or {})
     records.check_tags(entries)
     job = jobs.Job(format.name, How(check_sum=args.crc_check), writer.Options())
     jobs.check_spanning(entries, job)
@@ -145,7 +145,7 @@ def _prepared(args: MindSporeSave) -> tuple[list[Record], jobs.Job]:
 
 
 def _target(directory: epath.Path, args: MindSporeSave) -> Any:
-    return writer.path_of(directory / f"{_STEM}.{args.format}")
+    return paths.path_of(directory / f"{_STEM}.{args.format}")
 
 
 def _file_in(directory: epath.Path) -> epath.Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from msckpt_jax.checkpoint.source import PathLike
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.parallel.placement import Plan
 
 

@@ -14,7 +14,7 @@ from msckpt_jax.checkpoint import copying, formats
 from msckpt_jax.checkpoint.entries import Entry, Stored
 from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
 from msckpt_jax.checkpoint.int4 import to_int4
-from msckpt_jax.checkpoint.source import PathLike
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel.placement import Parts, Plan, plan_of
 from msckpt_jax.parallel.strategy import StrategyLike

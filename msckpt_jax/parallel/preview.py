@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from msckpt_jax import boxes, display
-from msckpt_jax.checkpoint.source import PathLike
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.parallel import merged, rank_records
 from msckpt_jax.parallel.merged import MergedCheckpoint
 from msckpt_jax.parallel.placement import Parts, Plan, plan_of

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from msckpt_jax.checkpoint import atomic, wire
-from msckpt_jax.checkpoint.source import PathLike
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel.layout import Layout
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from msckpt_jax import progress as meters
 from msckpt_jax.checkpoint import formats
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File
-from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.parallel import merged, strategy
 from msckpt_jax.parallel.checks import check_count, check_other_folder, check_prefix, check_rank
 from msckpt_jax.parallel.merged import MergedCheckpoint

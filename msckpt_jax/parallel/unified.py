@@ -10,8 +10,8 @@ from typing import Any
 
 from msckpt_jax import progress as meters
 from msckpt_jax.checkpoint import copying, formats
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File
-from msckpt_jax.checkpoint.source import PathLike
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import checks, merged, rank_records
 from msckpt_jax.parallel.merged import MergedCheckpoint

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from msckpt_jax import names
 from msckpt_jax.api import save as saving
 from msckpt_jax.api.save_options import check_options
-from msckpt_jax.checkpoint import formats, records
+from msckpt_jax.checkpoint import formats, leaves
 
 _COUNTERS = ("epoch_num", "step_num")
 #: Arguments of save_checkpoint that a run sets anew for every file.
@@ -205,7 +205,7 @@ def _info(value: Any) -> list[str | Mapping[str, Any]]:
         raise TypeError(f"append_info must be a list, not {type(value).__name__}")
     for entry in value:
         if isinstance(entry, Mapping):
-            records.of_append(entry)  # refuse now what could not be saved later
+            leaves.of_append(entry)  # refuse now what could not be saved later
         elif not isinstance(entry, str):
             raise TypeError(f"append_info holds str and dict, not {type(entry).__name__}")
         elif entry not in _COUNTERS:

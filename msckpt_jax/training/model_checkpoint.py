@@ -13,8 +13,8 @@ from typing import Any
 from msckpt_jax import names
 from msckpt_jax.api import save as saving
 from msckpt_jax.api.background import AsyncSave
-from msckpt_jax.checkpoint import writer
-from msckpt_jax.checkpoint.source import PathLike
+from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.parallel import ranks, strategy
 from msckpt_jax.training import filenames, selection
 from msckpt_jax.training.completion import Completion
@@ -85,7 +85,7 @@ class ModelCheckpoint:
         if resumed is not None and not isinstance(resumed, Resumed):
             raise TypeError(f"resumed must be a result of resume(), not {type(resumed).__name__}")
         self.config = CheckpointConfig() if config is None else config
-        self.directory = writer.path_of("." if directory is None else directory)
+        self.directory = paths.path_of("." if directory is None else directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.prefix = filenames.own_prefix(self.directory, prefix)
         self._base = prefix

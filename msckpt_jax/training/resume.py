@@ -9,10 +9,10 @@ import numpy as np
 
 from msckpt_jax import names
 from msckpt_jax.api import load
-from msckpt_jax.checkpoint import writer
+from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.encryption import encryption
 from msckpt_jax.checkpoint.file import open_checkpoint
-from msckpt_jax.checkpoint.source import PathLike
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.errors import CheckpointError
@@ -122,7 +122,7 @@ def _names(like: Any, convention: str | Convention | None) -> set[str]:
 
 
 def _latest(directory: PathLike, prefix: str | None) -> _Saved | None:
-    folder = writer.path_of(directory)
+    folder = paths.path_of(directory)
     if not folder.is_dir():
         return None
     listed = filenames.listing(folder)
@@ -138,8 +138,8 @@ def _latest(directory: PathLike, prefix: str | None) -> _Saved | None:
     for file in files:
         ranks.setdefault(file.run, set()).update(path.parent.name for path in listed[file.name])
     for file in reversed(files):
-        paths = listed[file.name]
-        saved = _Saved(file, paths, paths[0].parent != folder)
+        places = listed[file.name]
+        saved = _Saved(file, places, places[0].parent != folder)
         problem = _problem(saved, len(ranks[file.run]))
         if problem is None:
             return saved

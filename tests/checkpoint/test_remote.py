@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import msckpt_jax as ms
-from msckpt_jax.checkpoint import source, writer
+from msckpt_jax.checkpoint import paths, source
 
 FILES: dict[str, bytes] = {}
-_PATH_OF = writer.path_of
+_PATH_OF = paths.path_of
 
 
 class MemoryPath:
@@ -76,9 +76,9 @@ class MemoryPath:
 @pytest.fixture(autouse=True)
 def _store(monkeypatch: pytest.MonkeyPatch) -> None:
     FILES.clear()
-    local = writer.path_of
+    local = paths.path_of
     monkeypatch.setattr(
-        writer, "path_of", lambda n: MemoryPath(str(n)) if "://" in str(n) else local(n)
+        paths, "path_of", lambda n: MemoryPath(str(n)) if "://" in str(n) else local(n)
     )
 
 
@@ -128,7 +128,7 @@ def test_loading_fetches_only_what_is_needed(mesh: Any, kwargs: dict[str, Any]) 
 def test_paths_of_etils_itself(
     monkeypatch: pytest.MonkeyPatch, mesh: Any, object_store: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(writer, "path_of", _PATH_OF)
+    monkeypatch.setattr(paths, "path_of", _PATH_OF)
     array = np.arange(1 << 20, dtype=np.float32).reshape(1024, 1024)
     tree = {"w": jax.device_put(array, jax.NamedSharding(mesh, jax.P(None, "y"))), "s": "text"}
     name = "gs://bucket/dir/model.ckpt"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import msckpt_jax as ms
-from msckpt_jax.checkpoint import in_steps, records, writer
+from msckpt_jax.checkpoint import in_steps, leaves, writer
 from msckpt_jax.checkpoint import in_steps as resume
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.formats import ckpt
@@ -24,7 +24,7 @@ STEP = 8 << 20
 
 
 def plan() -> planning.Plan:
-    return ckpt.plan([records.of_value("w", ARRAY)], How())
+    return ckpt.plan([leaves.of_value("w", ARRAY)], How())
 
 
 def write(target: Path, job: str, writes: list[int] | None = None) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import msckpt_jax as ms
 from msckpt_jax import boxes
-from msckpt_jax.checkpoint import records
+from msckpt_jax.checkpoint import leaves, records
 
 DTYPES = [
     np.dtype(t)
@@ -113,7 +113,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Saved]:
 
 def collide(tree: Any) -> bool:
     try:
-        records.from_tree(tree)
+        leaves.from_tree(tree)
     except ms.CheckpointError:
         return True
     return False
@@ -124,7 +124,7 @@ def test_trees(saved: Any, tree: Any, slice_bytes: int, format: str) -> None:
     assume(not collide(tree))
     load = saved(tree, slice_bytes=slice_bytes, format=format, crc_check=format == "ckpt")
     plain = load(crc_check=format == "ckpt")
-    wanted = [r.tag for r in records.from_tree(tree)]
+    wanted = [r.tag for r in leaves.from_tree(tree)]
     assert list(plain) == (wanted if format == "ckpt" else sorted(wanted))
     by_name = dict(zip(wanted, jax.tree.leaves(tree), strict=True))
     assert {n: bits(a) for n, a in plain.items()} == {n: bits(a) for n, a in by_name.items()}
@@ -247,10 +247,10 @@ def test_accelerator_shards(saved: Any, mesh: Any, monkeypatch: pytest.MonkeyPat
     tree["one"] = jnp.asarray(whole)
     wanted = saved(tree).data
     cut: list[Any] = []
-    original = records.DeviceShard.__getitem__
+    original = leaves.DeviceShard.__getitem__
     monkeypatch.setattr(records, "on_host", lambda sharding: False)
     monkeypatch.setattr(
-        records.DeviceShard, "__getitem__", lambda s, i: cut.append(i) or original(s, i)
+        leaves.DeviceShard, "__getitem__", lambda s, i: cut.append(i) or original(s, i)
     )
     load = saved(tree)
     assert load.data == wanted

@@ -24,8 +24,9 @@ from etils import epath
 from msckpt_jax import dtypes, names
 from msckpt_jax.checkpoint.entries import Entry, Problem, Stored
 from msckpt_jax.checkpoint.formats.format import Contents, Format
-from msckpt_jax.checkpoint.records import encode_string
-from msckpt_jax.checkpoint.source import PathLike, Source
+from msckpt_jax.checkpoint.leaves import encode_string
+from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint.source import Source
 from msckpt_jax.errors import CheckpointError
 
 _TREE, _STEP, _DATABASE = "_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt"
