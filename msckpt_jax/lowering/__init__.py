@@ -1,4 +1,4 @@
-"""From a JAX function to a graph of MindSpore operators: trace, canonical jaxpr, rules.
+"""The lowering of a JAX function to MindSpore's operators: trace, canonical jaxpr, rules.
 
 .. include:: ../../docs/operators.md
 """

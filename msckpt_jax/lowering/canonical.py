@@ -1,7 +1,7 @@
 """Make a jaxpr canonical: calls inlined, general primitives rewritten, constants folded.
 
-A jaxpr is walked once and its equations are emitted into a new one. An equation in no canonical
-form (``forms``) is traced through its rewrite, and the equations of that are walked in its place.
+A jaxpr is walked once and its equations are emitted into a new jaxpr. An equation that has no
+canonical form (``forms``) is traced through its rewrite, whose equations are walked in its place.
 Equations made by a rewrite say that they come from the line of the equation they stand for.
 """
 
@@ -42,13 +42,13 @@ def canonicalise(
 ) -> ClosedJaxpr:
     """The same function as equations of the canonical forms only.
 
-    What has neither a canonical form nor a rewrite is left as it is: see ``forms.leftovers``.
+    Equations with neither a canonical form nor a rewrite stay as they are: see ``forms.leftovers``.
 
     Args:
-        jaxpr: what ``jax.make_jaxpr`` returns, effects and symbolic dimensions included.
-        fuse: put operators of MindSpore (``ms_op``) in the place of what they compute.
-        exact: only those that give JAX's results on infinities and NaN, too.
-        rewrites: further ones, primitive name to function; they come before the built-in ones.
+        jaxpr: the result of ``jax.make_jaxpr``, which may have effects and symbolic dimensions.
+        fuse: put operators of MindSpore (``ms_op``) in the place of equations that compute them.
+        exact: fuse only operators that also give JAX's results on infinities and NaN.
+        rewrites: further rewrites by the name of the primitive, which precede the built-in ones.
         keep: names of primitives that are never rewritten.
         more: fusions beside those that every format has.
 
@@ -78,7 +78,7 @@ class _Options:
 
 @dataclass(frozen=True)
 class _Scope:
-    """Where the walked equations stand: inside which equation, and in whose code."""
+    """The place of the equations that are walked: the equation around them, and whose code."""
 
     source: SourceInfo | None = None
     made: bool = False  # by a rewrite: the equations' own source lines are ours
@@ -86,7 +86,7 @@ class _Scope:
 
 
 class _Builder:
-    """Equations of one jaxpr under construction. Arrays known now are literals of any shape."""
+    """Equations of a jaxpr under construction. Arrays known now are literals of any shape."""
 
     def __init__(self, options: _Options):
         self.options = options
@@ -102,7 +102,7 @@ class _Builder:
     def inline(
         self, jaxpr: Any, consts: Sequence[Any], operands: Sequence[Atom], scope: _Scope
     ) -> list[Atom]:
-        """Emit the equations of a jaxpr, canonical; return its results."""
+        """Emit the equations of a jaxpr in canonical forms; return its results."""
         env: dict[Var, Atom] = dict(zip(jaxpr.invars, operands, strict=True))
         for var, const in zip(jaxpr.constvars, consts, strict=True):
             env[var] = folding.literal(random.data(const), random.physical(var.aval))
@@ -150,13 +150,13 @@ class _Builder:
     def rewrite(
         self, rewrite: Rewrite, eqn: Equation, operands: list[Atom], scope: _Scope
     ) -> list[Atom]:
-        """Emit what a rewrite makes of an equation."""
+        """Emit the equations that a rewrite puts in the place of an equation."""
         known = [atom if folding.is_known(atom) else None for atom in operands]
         key = _key(rewrite, known, [v.aval for v in eqn.invars], eqn.params)
         if key is None or key not in self.options.traced:
             jaxpr = _trace(rewrite, eqn, known)
             if key is not None:
-                self.options.traced[key] = (jaxpr, known)  # known arrays live on: keys have ids
+                self.options.traced[key] = (jaxpr, known)  # known arrays live on: keys hold ids
         else:
             jaxpr, _ = self.options.traced[key]
         if jaxpr is None:
@@ -167,7 +167,7 @@ class _Builder:
         return results
 
     def emit(self, eqn: Equation, operands: list[Atom], scope: _Scope) -> list[Atom]:
-        """Emit an equation as it is, or find the equal one that is there."""
+        """Emit an equation as it is, or return the results of an equal equation before it."""
         params = forms.with_bodies(eqn, lambda body: _Builder(self.options).build(body, scope))
         params = {name: _plain(value) for name, value in params.items()}
         operands = _scalars(eqn, operands)
@@ -221,13 +221,13 @@ def _trace(rewrite: Rewrite, eqn: Equation, known: Sequence[Any]) -> ClosedJaxpr
 
 
 def _check(eqn: Equation, results: list[Atom]) -> None:
-    """A rewrite computes what the equation promised."""
+    """Check that a rewrite returns the types that the equation promised."""
     promised = [random.physical(v.aval) for v in eqn.outvars]
-    found = [atom.aval for atom in results]
-    same = [(p.shape, p.dtype) == (f.shape, f.dtype) for p, f in zip(promised, found, strict=False)]
-    if len(promised) != len(found) or not all(same):
+    given = [atom.aval for atom in results]
+    same = [(p.shape, p.dtype) == (g.shape, g.dtype) for p, g in zip(promised, given, strict=False)]
+    if len(promised) != len(given) or not all(same):
         raise RewriteError(
-            f"the rewrite of {eqn.primitive.name} returns {_types(found)}, not {_types(promised)}"
+            f"the rewrite of {eqn.primitive.name} returns {_types(given)}, not {_types(promised)}"
         )
 
 
@@ -236,7 +236,7 @@ def _types(avals: Sequence[Aval]) -> str:
 
 
 def _scalars(eqn: Equation, operands: list[Atom]) -> list[Atom]:
-    """A constant that repeats one number is that number where JAX takes it beside an array."""
+    """Replace constants that repeat a number by that number, where JAX takes it beside an array."""
     shape = eqn.outvars[0].aval.shape if eqn.outvars else None
     arrays = [atom for atom in operands if folding.scalar(atom) is None]
     if eqn.primitive.name not in forms.BROADCASTING or all(a.aval.shape != shape for a in arrays):
@@ -245,14 +245,14 @@ def _scalars(eqn: Equation, operands: list[Atom]) -> list[Atom]:
 
 
 def _plain(value: Any) -> Any:
-    """Sizes and axes as Python's numbers, whatever the user computed them with."""
+    """Sizes and axes as numbers of Python, whatever library the user computed them with."""
     if isinstance(value, np.integer):
         return int(value)
     return type(value)(map(_plain, value)) if type(value) in (tuple, list) else value
 
 
 def _key(what: Any, atoms: Sequence[Any], avals: Sequence[Aval], params: Any) -> Any:
-    """Equal for what computes the same, or None where parameters cannot be compared."""
+    """A key that is equal where the same is computed; None if parameters cannot be compared."""
     names = tuple((aval.shape, aval.dtype) for aval in avals)
     key = (what, tuple(map(folding.identity, atoms)), names, tuple(sorted(params.items())))
     try:

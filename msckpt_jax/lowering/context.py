@@ -1,4 +1,4 @@
-"""What rules emit nodes with: one graph under construction.
+"""A graph under construction, into which rules emit nodes.
 
 The function of a rule, ``function(context, *inputs, **params)``, gets the operands of an equation
 and its parameters, emits nodes by calling the context, and returns what the equation computes: one
@@ -23,17 +23,17 @@ from msckpt_jax.lowering.rule import Rule, rule_of
 from msckpt_jax.lowering.sizes import Number
 from msckpt_jax.names import Unique
 
-#: What an equation takes and gives: a tensor that is computed, or one that is known.
+#: An operand or result of an equation: a tensor that is computed, or a known tensor.
 Array: TypeAlias = Value | Const
 
-#: Known tensors that are larger become parameters: MindSpore keeps other constants in each graph.
+#: Larger known tensors become parameters: MindSpore keeps constants in each graph.
 LITERAL_BYTES = 1024
 LARGE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Options:
-    """What all graphs of one export share.
+    """The settings of an export, which all its graphs share.
 
     Attributes:
         rules: primitive name to rule, or to a plain function of the user's.
@@ -50,7 +50,7 @@ class Options:
 
 @dataclass
 class Root:
-    """What the graphs of one export share while they are built."""
+    """The state that the graphs of an export share while they are built."""
 
     options: Options
     graph: Graph
@@ -60,10 +60,10 @@ class Root:
 
 
 class Context:
-    """One graph under construction; calling it emits a node.
+    """A graph under construction; calling it emits a node.
 
     Attributes:
-        options: how the export is done.
+        options: the settings of the export.
         result: the type of the first result of the equation whose rule runs.
         results: the types of all its results.
         avals: JAX's types of its operands, with whose dynamic sizes JAX can compute.
@@ -89,10 +89,10 @@ class Context:
         type: Tensor | None = None,
         attrs: Mapping[str, Any] | None = None,
     ) -> Array:
-        """Emit an operator with one result, of the equation's first result type unless given.
+        """Emit an operator with one result, by default of the type of the equation's first result.
 
-        Where MindSpore's CPU has no kernel for the dtypes, the operands are cast to wider ones and
-        the result back.
+        Where MindSpore's CPU has no kernel for the dtypes, the operands are cast to wider dtypes
+        and the result back.
         """
         return self.several(op, *inputs, types=[type or self.result], attrs=attrs)[0]
 
@@ -103,7 +103,7 @@ class Context:
         types: Sequence[Tensor],
         attrs: Mapping[str, Any] | None = None,
     ) -> list[Array]:
-        """Emit an operator with several results; those without elements need none."""
+        """Emit an operator with several results; results without elements need no operator."""
         if all(0 in t.shape and all(isinstance(d, int) for d in t.shape) for t in types):
             return [Const(np.zeros(t.shape, t.dtype)) for t in types]  # type: ignore[arg-type]
         wider: Mapping[np.dtype, np.dtype] = {}
@@ -113,13 +113,13 @@ class Context:
             return [*self._emit(op, inputs, types, attrs)]
         widened = tuple(self._widen(operand, wider) for operand in inputs)
         inner = [Tensor(wider.get(t.dtype, t.dtype), t.shape) for t in types]
-        found = self._emit(op, widened, inner, attrs)
+        values = self._emit(op, widened, inner, attrs)
         return [
-            v if v.type == t else self.cast(v, t.dtype) for v, t in zip(found, types, strict=True)
+            v if v.type == t else self.cast(v, t.dtype) for v, t in zip(values, types, strict=True)
         ]
 
     def can(self, op: str, inputs: Sequence[Operand], results: Sequence[Tensor]) -> bool:
-        """Whether the operator has a kernel for these operands, or for wider ones."""
+        """Tell whether the operator has a kernel for these dtypes, or for wider dtypes."""
         try:
             kernels.wider(op, kernels.tensor_dtypes(inputs), [t.dtype for t in results])
         except UnsupportedError:
@@ -142,12 +142,12 @@ class Context:
         return Const(np.array(value, self.type(x).dtype))
 
     def constant(self, array: Any) -> Array:
-        """A known tensor; a large one becomes a parameter, once."""
+        """A known tensor as a constant, or as a parameter, made once, if it is large."""
         array = np.asarray(array)
         if array.nbytes <= LITERAL_BYTES:
             return Const(array)
         known = self.root.constants
-        # Large ones by their place in memory: they are closed over, and not worth a comparison.
+        # Large arrays go by their place in memory: they are closed over, and long to compare.
         content = array.ctypes.data if array.nbytes > LARGE_BYTES else array.tobytes()
         key = array.dtype, array.shape, content
         if key not in known:
@@ -159,10 +159,10 @@ class Context:
         return Tensor(x.value.dtype, x.value.shape) if isinstance(x, Const) else x.type
 
     def size(self, dim: Dim) -> Number:
-        """A size as an argument; one that no tensor here has is computed of those that some have.
+        """A size as an argument; if no tensor here has it, computed of the sizes that some have.
 
         Raises:
-            UnsupportedError: a dynamic size that is not the size of an axis of anything here.
+            UnsupportedError: a dynamic size is not the size of an axis of any tensor here.
         """
         if isinstance(dim, int):
             return Const(dim)
@@ -193,11 +193,11 @@ class Context:
         """The graph of a body of control flow.
 
         Args:
-            name: of the graph.
+            name: the name of the graph.
             jaxpr: the body.
-            inputs: types of the inputs of the graph.
-            arguments: what each argument of the body is: the number of an input, or something that
-                is known everywhere (a constant, a parameter).
+            inputs: the types of the inputs of the graph.
+            arguments: for each argument of the body the number of an input, or a constant or
+                parameter, which are known everywhere.
         """
         graph = Graph(name, [Value(type) for type in inputs])
         inner = Context(self.root, graph)
@@ -217,7 +217,7 @@ class Context:
         return list(outputs)
 
     def run(self, jaxpr: _compat.ClosedJaxpr, arguments: Sequence[Array]) -> list[Array]:
-        """Lower all equations; what cannot be lowered is noted, and its results are made up."""
+        """Lower all equations; note those that cannot be lowered, and make up their results."""
         env: dict[_compat.Atom, Array] = {}
         opened, consts = _compat.opened(jaxpr)
         env.update(zip(opened.constvars, map(self.constant, consts), strict=True))
@@ -242,14 +242,14 @@ class Context:
         self.avals = tuple(v.aval for v in eqn.invars)
         promised = self.results
         try:
-            found = self._by_rule(name, operands, eqn.params)
-            self._check(name, found, promised)
+            values = self._by_rule(name, operands, eqn.params)
+            self._check(name, values, promised)
         except UnsupportedError as error:
             self.root.problems.append(f"{self._source}: {name}: {error}")
-            found = [Value(t) for t in promised]
+            values = [Value(t) for t in promised]
         finally:
             self._source = outer
-        return found
+        return values
 
     def _by_rule(
         self, name: str, operands: Sequence[Array], params: Mapping[str, Any]
@@ -259,14 +259,14 @@ class Context:
                 f"no rule for it; add one: export(..., rules={{{name!r}: rule}})"
             )
         rule = rule_of(self.options.rules[name])
-        found = rule.function(self, *operands, **rule.arguments(params))
-        if isinstance(found, list | tuple) and not isinstance(found, Const):
-            return list(found)
-        return [found]
+        result = rule.function(self, *operands, **rule.arguments(params))
+        if isinstance(result, list | tuple) and not isinstance(result, Const):
+            return list(result)
+        return [result]
 
-    def _check(self, name: str, found: Sequence[Array], promised: Sequence[Tensor]) -> None:
-        """Every value must be what the jaxpr promised: MindSpore would crash, not complain."""
-        types = [self.type(x) for x in found]
+    def _check(self, name: str, values: Sequence[Array], promised: Sequence[Tensor]) -> None:
+        """Check the types of values against the jaxpr: MindSpore would crash, not complain."""
+        types = [self.type(x) for x in values]
         if types != list(promised):
             raise ExportError(
                 f"{self._source}: the rule for {name} gives {types}, the function {list(promised)}"

@@ -14,12 +14,12 @@ from msckpt_jax._compat import Atom, Aval, Equation, Literal, ShapedArray
 from msckpt_jax.lowering import forms
 from msckpt_jax.lowering.rule import keywords
 
-#: Bytes of an array up to which it counts as known; larger ones are computed by the model.
+#: Bytes of an array up to which it counts as known; larger arrays are computed by the model.
 LIMIT = 1 << 20
 
 
 def literal(value: Any, aval: Aval) -> Atom:
-    """A constant of any shape; small ones become NumPy arrays, weights stay where they are."""
+    """A constant of any shape; small arrays become NumPy's, weights stay where they are."""
     if _bytes(aval) <= LIMIT or np.ndim(value) == 0:
         value = np.asarray(value, aval.dtype)
     return Literal(value, aval)
@@ -31,7 +31,7 @@ def is_known(atom: Atom) -> bool:
 
 
 def identity(atom: Atom) -> Any:
-    """Equal for atoms of equal value."""
+    """A key that is equal for atoms of equal value."""
     if not isinstance(atom, Literal):
         return atom
     if atom.aval.size <= 64 and isinstance(atom.val, np.ndarray):
@@ -40,7 +40,7 @@ def identity(atom: Atom) -> Any:
 
 
 def fold(eqn: Equation, operands: list[Atom]) -> list[Atom] | None:
-    """The results of an equation of known operands, or None where it must be left."""
+    """The results of an equation of known operands, or None where it has to stay."""
     name = eqn.primitive.name
     if eqn.effects or name in _RUNS_LATER or not (forms.canonical(eqn) or name in _AT_ONCE):
         return None
@@ -70,7 +70,7 @@ def scalar(atom: Atom) -> Atom | None:
 
 
 def _bytes(aval: Aval) -> float:
-    """The size of an array; infinite where it has dynamic dimensions or is none."""
+    """The size of an array; infinite where dimensions are dynamic, or for other values."""
     shape = getattr(aval, "shape", None)
     if shape is None or not isinstance(aval.dtype, np.dtype):
         return math.inf
@@ -79,9 +79,9 @@ def _bytes(aval: Aval) -> float:
     return math.prod(shape) * aval.dtype.itemsize
 
 
-# NumPy starts at once, where XLA compiles for each new shape. Only what NumPy computes bit for bit:
-# no conversion from float to integer out of range, no integer division by zero. An equation with a
-# parameter that is not known here is JAX's.
+# NumPy starts at once, where XLA compiles for each new shape. It computes only equations whose
+# results are the same bit for bit: no conversion from float to integer out of range, no integer
+# division by zero. JAX computes an equation that has a parameter that is not known here.
 
 
 def _apply(ufunc: np.ufunc, *operands: np.ndarray) -> np.ndarray:
@@ -151,6 +151,6 @@ _IN_NUMPY: dict[str, Callable[..., Any]] = {
 _TAKEN = {name: keywords(function) or frozenset() for name, function in _IN_NUMPY.items()}
 #: Parameters that change nothing here: a canonical product is of one dtype.
 _IGNORED = frozenset({"sharding", "out_dtype"})
-#: Rewrites of these are long.
+#: Primitives with long rewrites.
 _AT_ONCE = frozenset({"bitcast_convert_type"})
 _RUNS_LATER = frozenset({"ms_op", "cond", "while", "dim_as_value"})

@@ -1,4 +1,4 @@
-"""The forms of canonical equations: what ``canonicalise`` aims at and ``lower`` trusts.
+"""The forms of canonical equations, at which ``canonicalise`` aims and which ``lower`` trusts.
 
 A form is a predicate over an equation. A primitive that is not in the table has none.
 """
@@ -42,7 +42,7 @@ def bodies(eqn: Equation) -> Iterator[ClosedJaxpr]:
 
 
 def with_bodies(eqn: Equation, function: Callable[[ClosedJaxpr], ClosedJaxpr]) -> dict[str, Any]:
-    """The parameters of an equation, the bodies replaced by what a function makes of them."""
+    """The parameters of an equation, with a function applied to its bodies."""
     params = dict(eqn.params)
     for param in BODIES.get(eqn.primitive.name, ()):
         body = params[param]
@@ -76,7 +76,7 @@ def _select(eqn: Equation) -> bool:
 
 
 def _broadcast(eqn: Equation) -> bool:
-    """Axes of size 1 alone are added by a reshape."""
+    """Tell whether anything is repeated: a reshape adds axes of size 1."""
     before, after = (tuple(n for n in v.aval.shape if n != 1) for v in (*eqn.invars, *eqn.outvars))
     return before != after
 
@@ -87,12 +87,15 @@ def _pad(eqn: Equation) -> bool:
 
 
 def is_negative(size: Any) -> bool:
-    """A symbolic padding is what JAX makes of SAME: not negative, which JAX cannot always prove."""
+    """Tell whether a padding is negative.
+
+    A symbolic padding is not: JAX makes it of SAME, though it cannot always prove its sign.
+    """
     return isinstance(size, int) and size < 0
 
 
 def outwards(padding: Sequence[Sequence[Any]]) -> bool:
-    """Padding of known sizes that cuts nothing off."""
+    """Tell whether a padding has known sizes and cuts nothing off."""
     return all(isinstance(n, int) and n >= 0 for pair in padding for n in pair)
 
 
@@ -128,7 +131,7 @@ def _sort(eqn: Equation) -> bool:
         eqn.params["dimension"] == key.ndim - 1
         and eqn.params["num_keys"] == 1
         and eqn.params["is_stable"]
-        and [aval.dtype for aval in carried] in ([], [np.int32])  # one counts from 0
+        and [aval.dtype for aval in carried] in ([], [np.int32])  # counting from 0
     )
 
 
@@ -178,13 +181,13 @@ def _scatter(eqn: Equation) -> bool:
 
 
 def _leading(operand: Aval, indices: Aval) -> tuple[range, tuple]:
-    """The axes that indices point into, and the sizes of the others."""
+    """The axes that indices point into, and the sizes of the remaining axes."""
     count = indices.shape[-1]
     return range(count), operand.shape[count:]
 
 
-def _is_axes(found: Sequence[int], expected: range) -> bool:
-    return tuple(found) == tuple(expected)
+def _is_axes(axes: Sequence[int], expected: range) -> bool:
+    return tuple(axes) == tuple(expected)
 
 
 def _square(eqn: Equation) -> bool:

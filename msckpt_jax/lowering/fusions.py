@@ -1,8 +1,9 @@
 """Operators of MindSpore in the place of the equations that compute the same.
 
 A pattern is a JAX function of arrays, and of scalars that are constants in the model. It is made
-canonical for the shapes at hand and compared, equation by equation, with the one that may be its
-last. So a pattern matches whether the model calls ``jax.nn.softmax`` or spells it out.
+canonical for the shapes at hand and compared, equation by equation, beginning with the equation
+that may be its last. So a pattern matches whether the model calls ``jax.nn.softmax`` or spells it
+out.
 
     d = reduce_max x; e = sub x d; f = exp e; g = reduce_sum f; y = div f g
     y = ms_op[op=Softmax attrs=(("axis", (-1,)),)] x
@@ -33,13 +34,13 @@ _Shape = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Pattern:
-    """What an operator computes.
+    """A function that an operator computes.
 
     Attributes:
-        function: of the operands, and of the constants by keyword.
-        shapes: of the operands.
+        function: takes the operands, and the constants by keyword.
+        shapes: the shapes of the operands.
         attrs: further arguments of the operator, in its order.
-        constant: the one of these that is a constant of the model, or None.
+        constant: the name of the argument that is a constant of the model, or None.
     """
 
     function: Callable[..., Any]
@@ -50,12 +51,12 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Fusion:
-    """An operator and where to look for it.
+    """An operator, and the equations that it may stand for.
 
     Attributes:
         op: MindSpore's name.
-        path: primitives that lead from the last equation to an early one.
-        patterns: of the shape of the result.
+        path: primitives that lead from the last equation to an early equation.
+        patterns: gives the patterns for a shape of the result.
         exact: whether infinities and NaN come out as in JAX.
         wide: whether there is a kernel for float64.
     """
@@ -94,14 +95,14 @@ def _layer_norms(function: Callable[..., Any]) -> Callable[[_Shape], Iterator[Pa
 
 
 def _batch_norms(shape: _Shape) -> Iterator[Pattern]:
-    """MindSpore's kernel for channels last is wrong on CPU: only channels first."""
+    """The patterns for channels first; MindSpore's kernel for channels last is wrong on CPU."""
     attrs = (("is_training", False), ("epsilon", None), ("momentum", 0.1), ("data_format", 0))
     if len(shape) in (2, 4):
         yield Pattern(_batch_norm, (shape, *[shape[1:2]] * 4), attrs, "epsilon")
 
 
 def _layer_norm(x: Array, gamma: Array, beta: Array, *, epsilon: Array) -> Array:
-    """As flax has it: the variance from the mean of squares, not below 0."""
+    """Normalise as Flax does: the variance comes from the mean of squares, and is not below 0."""
     mean, square = jnp.mean(x, -1), jnp.mean(lax.square(x), -1)
     variance = jnp.maximum(0.0, square - lax.square(mean))
     gamma, beta = _along(gamma, x, -1), _along(beta, x, -1)
@@ -157,16 +158,16 @@ def fuse(
     Args:
         jaxpr: a canonical jaxpr.
         canonical: makes jaxprs canonical, without operators.
-        exact: only operators that give JAX's results on infinities and NaN, too.
+        exact: take only operators that also give JAX's results on infinities and NaN.
         more: fusions that are tried before ``FUSIONS``.
     """
     fusions = [f for f in (*more, *FUSIONS) if f.exact or not exact]
     made = {var: eqn for eqn in jaxpr.eqns for var in eqn.outvars}
     eqns = []
     for eqn in jaxpr.eqns:
-        found = _operator(eqn, made, canonical, fusions)
+        operator = _operator(eqn, made, canonical, fusions)
         bodies = forms.with_bodies(eqn, lambda body: fuse(body, canonical, exact=exact, more=more))
-        eqns.append(found or eqn.replace(params=bodies))
+        eqns.append(operator or eqn.replace(params=bodies))
     inner = jaxpr.jaxpr
     parts = (inner.constvars, jaxpr.consts, inner.invars)
     return _compat.closed(jaxpr, *parts, settling.live(eqns, inner.outvars), inner.outvars)
@@ -198,13 +199,13 @@ def _instances(fusion: Fusion, shape: _Shape, dtype: Any, canonical: Canonical) 
     """The patterns and their canonical jaxprs."""
     if not jnp.issubdtype(dtype, np.floating) or (dtype == np.float64 and not fusion.wide):
         return ()
-    found = []
+    instances = []
     for pattern in fusion.patterns(shape):
         shapes = [*pattern.shapes, *([()] if pattern.constant else [])]
         arguments = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
         jaxpr = canonical(jax.make_jaxpr(partial(_applied, pattern))(*arguments))
-        found.append((pattern, jaxpr))
-    return tuple(found)
+        instances.append((pattern, jaxpr))
+    return tuple(instances)
 
 
 def _applied(pattern: Pattern, *operands: Any) -> Any:
@@ -214,34 +215,34 @@ def _applied(pattern: Pattern, *operands: Any) -> Any:
 
 
 def _match(pattern: ClosedJaxpr, eqn: Equation, made: Mapping[Var, Equation]) -> list[Atom] | None:
-    """What the arguments of a pattern are, if the pattern computes what ``eqn`` does."""
+    """The arguments of a pattern, if the pattern computes what ``eqn`` does, or None."""
     parts = {var: e for e in pattern.eqns for var in e.outvars}
     arguments = pattern.jaxpr.invars
 
-    def atoms(want: Atom, found: Atom, bound: dict) -> dict | None:
+    def atoms(want: Atom, atom: Atom, bound: dict) -> dict | None:
         if isinstance(want, Literal):
-            same = isinstance(found, Literal) and folding.identity(want) == folding.identity(found)
+            same = isinstance(atom, Literal) and folding.identity(want) == folding.identity(atom)
             return bound if same else None
         if want in parts:
-            maker = None if isinstance(found, Literal) else made.get(found)
+            maker = None if isinstance(atom, Literal) else made.get(atom)
             return None if maker is None else equations(parts[want], maker, bound)
         if want in bound:
-            return bound if bound[want] is found else None
-        same = (want.aval.shape, want.aval.dtype) == (found.aval.shape, found.aval.dtype)
-        return {**bound, want: found} if same else None
+            return bound if bound[want] is atom else None
+        same = (want.aval.shape, want.aval.dtype) == (atom.aval.shape, atom.aval.dtype)
+        return {**bound, want: atom} if same else None
 
-    def equations(want: Equation, found: Equation, bound: dict) -> dict | None:
-        if want.primitive is not found.primitive or want.params != found.params:
+    def equations(want: Equation, candidate: Equation, bound: dict) -> dict | None:
+        if want.primitive is not candidate.primitive or want.params != candidate.params:
             return None
-        orders = [found.invars]
+        orders = [candidate.invars]
         if want.primitive.name in ("add", "mul", "max"):
-            orders.append(found.invars[::-1])
+            orders.append(candidate.invars[::-1])
         tries = (operands(want, order, bound) for order in orders)
         return next((bound for bound in tries if bound is not None), None)
 
-    def operands(want: Equation, found: list[Atom], bound: dict | None) -> dict | None:
-        for one, other in zip(want.invars, found, strict=True):
-            bound = None if bound is None else atoms(one, other, bound)
+    def operands(want: Equation, candidates: list[Atom], bound: dict | None) -> dict | None:
+        for part, atom in zip(want.invars, candidates, strict=True):
+            bound = None if bound is None else atoms(part, atom, bound)
         return bound
 
     bound = equations(parts[pattern.jaxpr.outvars[0]], eqn, {})

@@ -1,7 +1,7 @@
 """Transposes move towards the end, where most of them meet their inverse.
 
-JAX's networks have channels last, targets convolve with channels first. What stands between two
-convolutions then works on channels first, too:
+JAX's networks have channels last, targets convolve with channels first. The equations between two
+convolutions then work on channels first, too:
 
     b = transpose a; c = sub b m; d = max c 0.0; e = transpose d; f = conv e w
     c = sub a n; d = max c 0.0; f = conv d w
@@ -39,13 +39,13 @@ def sink(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
 
 
 def _transposed(eqns: Sequence[Equation]) -> int:
-    """How many elements are transposed, of arrays of static shape."""
+    """The number of elements that are transposed, in arrays of static shape."""
     shapes = [e.outvars[0].aval.shape for e in eqns if e.primitive is primitives.transpose_p]
     return sum(math.prod(n for n in shape if isinstance(n, int)) for shape in shapes)
 
 
 class _Walk:
-    """Equations under construction. Of a value may be known that it is another one transposed."""
+    """Equations under construction, and the values that are known to be transposes of others."""
 
     def __init__(self) -> None:
         self.eqns: list[Equation] = []
@@ -57,7 +57,7 @@ class _Walk:
         name = eqn.primitive.name
         views = [self.view(atom) for atom in eqn.invars]
         orders = {order for _, order in views if not _in_order(order)}
-        if len(orders) > 1:  # that of whole arrays, which smaller ones may follow
+        if len(orders) > 1:  # that of whole arrays, which smaller arrays may follow
             shape = eqn.outvars[0].aval.shape
             whole = [v[1] for v, x in zip(views, eqn.invars, strict=True) if x.aval.shape == shape]
             orders = {order for order in whole if not _in_order(order)}
@@ -92,7 +92,10 @@ class _Walk:
         return self.done[key]
 
     def product(self, eqn: Equation, views: Sequence[tuple]) -> tuple[Atom, _Order] | None:
-        """Of many matrices: the transposed product of the transposed, if that transposes less."""
+        """The product of many matrices, as a transpose of the product of their transposes.
+
+        None if that would not transpose fewer elements.
+        """
         shape = eqn.outvars[0].aval.shape
         count = len(shape)
         swap = (*range(count - 2), count - 1, count - 2)
@@ -105,7 +108,7 @@ class _Walk:
         return result, swap
 
     def moved(self, eqn: Equation, order: _Order) -> tuple[Atom, _Order] | None:
-        """The result as a transpose of what is computed from the operands before theirs."""
+        """The result as a transpose, computed from the operands before their transposition."""
         name, params = eqn.primitive.name, dict(eqn.params)
         out = eqn.outvars[0].aval
         left = order
@@ -130,7 +133,7 @@ class _Walk:
         return result, left
 
     def squeezed(self, eqn: Equation, order: _Order) -> tuple[Atom, _Order] | None:
-        """Of a reshape that only adds or drops axes of size 1; new ones come first."""
+        """The result of a reshape that only adds or drops axes of size 1; new axes come first."""
         seen, out = self.view(eqn.invars[0])[0], eqn.outvars[0].aval.shape
         shape = seen.aval.shape
         long = [axis for axis in order if shape[axis] != 1]
@@ -146,19 +149,19 @@ class _Walk:
 
     def operand(self, eqn: Equation, atom: Atom, order: _Order) -> Atom | None:
         """The operand before its transposition by ``order``, or None."""
-        seen, found = self.view(atom)
-        if atom.aval.shape == () or (found == order and not _in_order(found)):
+        seen, own = self.view(atom)
+        if atom.aval.shape == () or (own == order and not _in_order(own)):
             return seen
         small = atom.aval.ndim == len(order) and atom.aval.shape != eqn.outvars[0].aval.shape
         if eqn.primitive.name not in forms.BROADCASTING or not small:
             return None
         if seen is atom:
             return self.turned(atom, order, eqn.source_info)
-        back = tuple(found[axis] for axis in np.argsort(order))
+        back = tuple(own[axis] for axis in np.argsort(order))
         return None if _moved((seen, back)) else self.seen(seen, back, eqn.source_info)
 
     def turned(self, atom: Atom, order: _Order, source: SourceInfo | None) -> Atom:
-        """A value whose transpose by ``order`` is a small one, computed as that is."""
+        """A value whose transpose by ``order`` is the small ``atom``, computed as that is."""
         if (atom, order) in self.done:
             return self.done[atom, order]
         maker = self.made.get(atom)
@@ -186,7 +189,7 @@ class _Walk:
         return self.new(primitives.reshape_p, [self.root(atom)], shape, source, **params)
 
     def root(self, atom: Atom) -> Atom:
-        """What an array was before it was reshaped."""
+        """The array before it was reshaped."""
         maker = None if isinstance(atom, Literal) else self.made.get(atom)
         while maker is not None and _reshapes(maker):
             atom = maker.invars[0]
@@ -211,7 +214,7 @@ class _Walk:
 
 
 def _moved(view: tuple[Atom, _Order]) -> int:
-    """How many elements change their place when a view is computed."""
+    """The number of elements that change their place when a view is computed."""
     shape, order = view[0].aval.shape, view[1]
     long = [axis for axis in order if shape[axis] != 1]
     if long == sorted(long):
@@ -232,6 +235,6 @@ def _reshapes(eqn: Equation) -> bool:
 
 
 def _is_elementwise(eqn: Equation) -> bool:
-    """And without operands of other shapes than scalars and the result's."""
+    """Tell whether an equation is elementwise, its operands scalars or of the result's shape."""
     shapes = {atom.aval.shape for atom in eqn.invars}
     return eqn.primitive.name in forms.ELEMENTWISE and shapes <= {(), eqn.outvars[0].aval.shape}

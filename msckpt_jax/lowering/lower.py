@@ -1,6 +1,6 @@
-"""From a canonical jaxpr to a Graph: one equation, one rule, mostly one operator.
+"""The step from a canonical jaxpr to a Graph: one equation, one rule, mostly one operator.
 
-Rules are in flat tables, from the name of a primitive (``lowering.rules``); a caller may pass more.
+Rules are in flat tables by the name of a primitive (``lowering.rules``); a caller may pass more.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def lower(
 
     Args:
         jaxpr: its arguments are the weights, then the inputs.
-        parameters: name to array of each weight, in the order of the arguments.
+        parameters: the array of each weight by name, in the order of the arguments.
         inputs: names of the inputs.
         options: rules, and how exact they are.
 
     Raises:
-        ExportError: equations that cannot be lowered: all of them, each with its source line.
+        ExportError: equations cannot be lowered: all of them, each with its source line.
     """
     graph = Graph("main")
     root = Root(options, graph, unique=Unique([*parameters, *inputs]))

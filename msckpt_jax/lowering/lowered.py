@@ -26,7 +26,7 @@ def lowered(traced: Traced, target: Target, how: Lowering) -> Graph:
     Where the target keeps to MindSpore's kernels there are casts around some nodes.
 
     Raises:
-        ExportError: what cannot be expressed: all of it, each with the user's line.
+        ExportError: equations cannot be expressed: all of them, each with the user's line.
     """
     rules = dict(how.rules or {})
     keep = (*rules, *target.keep)
@@ -50,7 +50,7 @@ def lowered(traced: Traced, target: Target, how: Lowering) -> Graph:
 
 
 def _algorithms(jaxpr: ClosedJaxpr, target: Target, exact: bool) -> Mapping[str, Rewrite]:
-    """Return the rewrites for what a target lacks, of the dtypes that are there."""
+    """Return the rewrites for primitives that a target lacks, in the dtypes of the jaxpr."""
     exactly = library.EXACT if exact else {}
     wide = target.algorithms64 if target.algorithms64 and _compat.is_wide(jaxpr) else {}
     return {**wide, **target.algorithms, **exactly}

@@ -1,4 +1,4 @@
-"""A MindSpore operator as a JAX primitive: what fusions put into a canonical jaxpr.
+"""A MindSpore operator as a JAX primitive, which fusions put into a canonical jaxpr.
 
 The primitive computes what ``reference`` computes, so a jaxpr with operators in it still runs.
 """
@@ -22,12 +22,12 @@ def operator(op: str, reference: Callable[..., Any], *operands: Any, **attrs: An
 
     Args:
         op: MindSpore's name.
-        reference: what it computes, of the operands; one array or a sequence of arrays.
+        reference: computes the same of the operands; returns an array or a sequence of arrays.
         operands: the arrays.
         attrs: its other arguments by MindSpore's names, hashable, in the order of its definition.
 
     Returns:
-        What ``reference`` returns; a sequence becomes a list.
+        The result of ``reference``; a sequence becomes a list.
     """
     results = ms_op_p.bind(*operands, op=op, attrs=tuple(attrs.items()), reference=reference)
     several = isinstance(jax.eval_shape(reference, *operands), list | tuple)

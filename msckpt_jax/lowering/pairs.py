@@ -1,8 +1,8 @@
 """A canonical jaxpr without complex numbers: each is a pair of real ones.
 
 Complex arguments and results become real arrays with a last axis of 2, real and imaginary part, as
-ONNX's DFT has them; inside, the parts are arrays of their own. What is computed of parts is in
-``algorithms.complex``.
+ONNX's DFT has them; inside, the parts are arrays of their own. The rewrites in terms of parts are
+in ``algorithms.complex``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ source_info_util.register_exclusion(__file__)
 
 
 def needed(jaxpr: ClosedJaxpr) -> bool:
-    """Whether complex numbers are in a jaxpr."""
+    """Tell whether a jaxpr has complex numbers."""
     return any(map(_is_complex, _compat.avals(jaxpr)))
 
 
@@ -38,10 +38,10 @@ def stored(array: Any) -> Any:
 
 
 def split(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
-    """The jaxpr of real numbers; what it consists of is to be made canonical again.
+    """The jaxpr of real numbers; it has to be made canonical again.
 
     Raises:
-        ExportError: equations that compute of complex numbers what there is no rewrite for.
+        ExportError: equations on complex numbers have no rewrite.
     """
     problems: dict[str, None] = {}
 
@@ -54,11 +54,11 @@ def split(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
         return [jnp.stack(x, -1) if isinstance(x, Pair) else x for x in results]
 
     with jax.enable_x64(_compat.is_wide(jaxpr)), jax.numpy_dtype_promotion("standard"):
-        found = jax.make_jaxpr(whole)(*map(_whole_type, jaxpr.in_avals))
+        result = jax.make_jaxpr(whole)(*map(_whole_type, jaxpr.in_avals))
     if problems:
         text = f"{len(problems)} problems, nothing was written:"
         raise ExportError(text, problems=tuple(problems))
-    return found
+    return result
 
 
 def _computed(jaxpr: ClosedJaxpr, operands: Sequence[Any], problems: dict[str, None]) -> list[Any]:
@@ -87,9 +87,9 @@ def _results(eqn: Equation, operands: list[Any], problems: dict[str, None]) -> l
     if name in forms.BODIES:
         return _control(eqn, operands, problems)
     if not any(kinds):
-        found = eqn.primitive.bind(*operands, **eqn.params)
+        result = eqn.primitive.bind(*operands, **eqn.params)
     elif name in REWRITES:
-        found = REWRITES[name](*operands, **eqn.params)
+        result = REWRITES[name](*operands, **eqn.params)
     elif name in BY_PARTS:
         real, imaginary = (
             eqn.primitive.bind(*(x[part] if isinstance(x, Pair) else x for x in operands),
@@ -98,10 +98,10 @@ def _results(eqn: Equation, operands: list[Any], problems: dict[str, None]) -> l
         )  # fmt: skip
         if eqn.primitive.multiple_results:
             return [Pair(*parts) for parts in zip(real, imaginary, strict=True)]
-        found = Pair(real, imaginary)
+        result = Pair(real, imaginary)
     else:
-        raise UnsupportedError(f"{name} of complex numbers")
-    return [found] if isinstance(found, Pair) or not eqn.primitive.multiple_results else found
+        raise UnsupportedError(f"{name} of complex numbers has no rewrite")
+    return [result] if isinstance(result, Pair) or not eqn.primitive.multiple_results else result
 
 
 def _control(eqn: Equation, operands: list[Any], problems: dict[str, None]) -> list[Any]:
@@ -112,8 +112,8 @@ def _control(eqn: Equation, operands: list[Any], problems: dict[str, None]) -> l
         both = first + params["body_nconsts"]
         params["cond_nconsts"] = len(_leaves(operands[:first]))
         params["body_nconsts"] = len(_leaves(operands[first:both]))
-    found = eqn.primitive.bind(*_leaves(operands), **params)
-    return _pairs(found, [v.aval for v in eqn.outvars])
+    results = eqn.primitive.bind(*_leaves(operands), **params)
+    return _pairs(results, [v.aval for v in eqn.outvars])
 
 
 def _of_parts(jaxpr: ClosedJaxpr, problems: dict[str, None]) -> ClosedJaxpr:
@@ -145,7 +145,7 @@ def _known(value: Any, aval: Aval | None = None) -> Any:
 
 
 def _nothing(aval: Aval) -> Any:
-    """In the place of what could not be computed, so that what follows is looked at, too."""
+    """Zeros in the place of a result that cannot be computed, so that later equations are seen."""
     if _is_complex(aval):
         part = jnp.zeros(aval.shape, _part_of(aval.dtype))
         return Pair(part, part)

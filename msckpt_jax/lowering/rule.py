@@ -1,8 +1,8 @@
-"""What a rule is: how a JAX primitive becomes MindSpore's operators, and which these may be.
+"""The rule of a JAX primitive: how it becomes MindSpore's operators, and which these may be.
 
-Its function, ``function(context, *inputs, **params)``, gets the operands of an equation and all
-parameters of the primitive, and names those that it uses. A parameter that it does not name, and
-that the rule does not ignore, is refused: a newer JAX may have added it, with a meaning of its own.
+Its function, ``function(context, *inputs, **params)``, gets the operands of an equation and the
+parameters of the primitive that it names. A parameter that it does not name, and that the rule does
+not ignore, is refused: a newer JAX may have added it, with a meaning of its own.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def rule(function: Callable[..., Any], *operators: str, ignores: Iterable[str] =
 
 
 def rule_of(given: Rule | Callable[..., Any]) -> Rule:
-    """A rule as it is; a plain function of the user's as one that ignores nothing."""
+    """A rule as it is; a plain function of the user's as a rule that ignores nothing."""
     return given if isinstance(given, Rule) else Rule(given)
 
 

@@ -49,7 +49,7 @@ def settle(inputs: list[Var], eqns: Sequence[Equation], outputs: Sequence[Atom])
 
 
 def _repeated(atom: Atom) -> tuple[Atom, tuple[int, ...] | None]:
-    """What a constant repeats and its axes there; None if it is short or does not repeat."""
+    """The array that a constant repeats and its axes there; no axes if it is short or unique."""
     array = atom.val
     if not isinstance(array, np.ndarray) or array.size <= _SHORT:
         return atom, None
@@ -72,7 +72,7 @@ def _content(atom: Atom) -> Any:
 
 
 def live(eqns: Sequence[Equation], outputs: Iterable[Atom]) -> list[Equation]:
-    """Without the equations whose results nobody uses and that have no effect."""
+    """The equations that have an effect, or results that are used."""
     used = {atom for atom in outputs if isinstance(atom, Var)}
     kept = []
     for eqn in reversed(eqns):

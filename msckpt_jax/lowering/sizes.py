@@ -1,4 +1,4 @@
-"""What is computed of dynamic sizes: the text of a symbolic dimension as operators of scalars."""
+"""Computed dynamic sizes: the text of a symbolic dimension as operators of scalars."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.values import Const, Scalar, Size, Tensor
 
-#: A number that is known, the size of an axis, or what is computed of these.
+#: A number that is known, the size of an axis, or a number that is computed of these.
 Number: TypeAlias = Const | Size | Scalar
 
 SCALAR = Tensor(np.dtype(np.int64), ())
 
-#: How jax.export writes what is computed of dynamic sizes.
+#: MindSpore's operators for those that jax.export writes between dynamic sizes.
 _OPERATORS = {
     ast.Add: "ScalarAdd", ast.Sub: "ScalarSub", ast.Mult: "ScalarMul", ast.Pow: "ScalarPow",
     "floordiv": "ScalarFloorDiv", "mod": "ScalarMod", "max": "ScalarMax", "min": "ScalarMin",
@@ -29,12 +29,12 @@ def computed(
     """The size that a text such as ``floordiv(b, 2) + 1`` stands for.
 
     Args:
-        text: of a symbolic dimension, as JAX prints it.
-        size: of an axis, by its name.
-        emit: an operator of two numbers.
+        text: a symbolic dimension as JAX prints it.
+        size: gives the size of an axis by its name.
+        emit: emits an operator of two numbers.
 
     Raises:
-        UnsupportedError: an operator that JAX does not print today.
+        UnsupportedError: the text has an operator that JAX does not print today.
     """
 
     def number(tree: ast.expr) -> Number:
@@ -51,6 +51,6 @@ def computed(
                 return emit(_OPERATORS[type(op)], number(left), number(right))
             case ast.Call(func=ast.Name(id=name), args=[left, right]) if name in _OPERATORS:
                 return emit(_OPERATORS[name], number(left), number(right))
-        raise UnsupportedError(f"the size {ast.unparse(tree)}")
+        raise UnsupportedError(f"the size {ast.unparse(tree)} has an unknown operator")
 
     return number(ast.parse(text.replace("^", "**"), mode="eval").body)

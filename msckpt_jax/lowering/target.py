@@ -57,7 +57,7 @@ class Written(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The answer whether a file is sound, and the lines that say so."""
+    """The judgement whether a file is sound, and the lines that say so."""
 
     sound: bool
     lines: Sequence[str]

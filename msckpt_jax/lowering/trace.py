@@ -60,7 +60,7 @@ def trace(net: Any, inputs: Sequence[Any]) -> Traced:
 
 
 def _parts(net: Any) -> tuple[Any, Callable[..., Any]]:
-    """The tree of weights, and what is called with it and the inputs."""
+    """The tree of weights, and the function that is called with it and the inputs."""
     if names.is_module(net):
         return net, lambda module, *inputs: module(*inputs)
     if isinstance(net, tuple) and len(net) == 2:
@@ -98,7 +98,7 @@ def _key_kind(value: Any) -> str | None:
 
 
 def _as_key(value: Any, kind: str | None) -> Any:
-    """A weight as the network has it, made of its data in the file if that is what there is."""
+    """A weight as the network has it; the data of a key in a file becomes the key."""
     if kind is None or random.is_key(value):
         return value
     return jax.random.wrap_key_data(value, impl=kind)
@@ -130,9 +130,9 @@ def _input_names(function: Callable[..., Any], bare: bool, inputs: Sequence[Any]
     except (TypeError, ValueError):
         own = []
     own = own if bare else own[1:]
-    found = own[: len(inputs)] + [f"x{i}" for i in range(len(own), len(inputs))]
+    arguments = own[: len(inputs)] + [f"x{i}" for i in range(len(own), len(inputs))]
     out = []
-    for name, tree in zip(found, inputs, strict=True):
+    for name, tree in zip(arguments, inputs, strict=True):
         for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]:
             inner = jax.tree_util.keystr(path, simple=True, separator=".")
             out.append(f"{name}.{inner}" if inner else name)

@@ -1,4 +1,4 @@
-"""Trials of an exported file: inputs, JAX's results, and the comparison of others with these."""
+"""Trials of an exported file: inputs, JAX's results, and the comparison of a file's with these."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from msckpt_jax.lowering.trace import Traced
 #: float32 kernels of MindSpore and XLA agree to this; smaller dtypes to their own precision.
 RTOL, ATOL = 1e-3, 1e-5
 
-#: Dynamic sizes begin here in the two trials; those of different names differ.
+#: Dynamic sizes begin here in the two trials; sizes of different names differ.
 _DYNAMIC = (3, 4)
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
@@ -25,13 +25,13 @@ Trial: TypeAlias = tuple[list[np.ndarray], list[np.ndarray]]
 
 
 def trials(traced: Traced) -> list[Trial]:
-    """Inputs, those given or random, and what JAX makes of them: twice if sizes are dynamic."""
+    """Inputs, given or random, and JAX's results of them: twice if sizes are dynamic."""
     weights = [jax.numpy.asarray(np.asarray(value)) for value in traced.weights.values()]
-    found = []
+    tried = []
     for inputs in _samples(list(traced.inputs.values())):
         expected = traced.function(weights, *map(jax.numpy.asarray, inputs))
-        found.append((inputs, [np.asarray(value) for value in jax.tree.leaves(expected)]))
-    return found
+        tried.append((inputs, [np.asarray(value) for value in jax.tree.leaves(expected)]))
+    return tried
 
 
 def largest(
@@ -40,7 +40,7 @@ def largest(
     """The largest difference of all trials; ``run`` gives the file's results.
 
     Raises:
-        ExportError: as ``compare``.
+        ExportError: dtypes, shapes or numbers differ.
     """
     return max(
         compare(file, expected, [np.asarray(x) for x in run(*inputs)], where)
@@ -49,17 +49,17 @@ def largest(
 
 
 def compare(
-    file: Path, expected: list[np.ndarray], found: list[np.ndarray], where: str = "MindSpore"
+    file: Path, expected: list[np.ndarray], results: list[np.ndarray], where: str = "MindSpore"
 ) -> float:
-    """The largest difference; ``where`` is what gave ``found``.
+    """The largest difference of results; ``where`` names the runtime that gave them.
 
     Raises:
         ExportError: dtypes, shapes or numbers differ.
     """
-    if len(expected) != len(found):
-        raise ExportError(f"{file}: {where} gives {len(found)} results, JAX {len(expected)}")
+    if len(expected) != len(results):
+        raise ExportError(f"{file}: {where} gives {len(results)} results, JAX {len(expected)}")
     worst = 0.0
-    for number, (want, have) in enumerate(zip(expected, found, strict=True)):
+    for number, (want, have) in enumerate(zip(expected, results, strict=True)):
         if (want.dtype, want.shape) != (have.dtype, have.shape):
             raise ExportError(
                 f"{file}: result {number} is {have.dtype}{have.shape} in {where}, "
@@ -82,12 +82,12 @@ def distance(want: np.ndarray, have: np.ndarray) -> tuple[float, bool]:
         return float(wide.max(initial=0)), bool(np.array_equal(want, have))
     precision = _epsilon(want.dtype)
     kind = np.complex128 if want.dtype.kind == "c" else np.float64
-    one, two = want.astype(kind), have.astype(kind)
+    left, right = want.astype(kind), have.astype(kind)
     with np.errstate(invalid="ignore"):
-        apart = np.abs(one - two)
+        apart = np.abs(left - right)
     largest = float(np.nanmax(apart, initial=0))
     rtol, atol = max(RTOL, 4 * precision), max(ATOL, precision)
-    return largest, bool(np.allclose(one, two, rtol, atol, equal_nan=True))
+    return largest, bool(np.allclose(left, right, rtol, atol, equal_nan=True))
 
 
 def _epsilon(dtype: np.dtype) -> float:
@@ -99,14 +99,14 @@ def _samples(examples: Sequence[Any]) -> list[list[np.ndarray]]:
     texts = [d for e in examples for d in e.shape if isinstance(d, str)]
     names = dict.fromkeys(name for text in texts for name in _NAME.findall(text))
     unnamed = any(dim is None for example in examples for dim in example.shape)
-    found = []
+    samples = []
     for first in _DYNAMIC if names or unnamed else _DYNAMIC[:1]:
         # A constraint makes a number of each expression in its scope.
         constraints = [f"{name} == {size}" for size, name in enumerate(names, first)]
         scope = jax.export.SymbolicScope(constraints)
         rng = np.random.default_rng(0)
-        found.append([_sample(example, first, scope, rng) for example in examples])
-    return found
+        samples.append([_sample(example, first, scope, rng) for example in examples])
+    return samples
 
 
 def _sample(value: Any, first: int, scope: Any, rng: np.random.Generator) -> np.ndarray:

@@ -23,7 +23,7 @@ class Wanted(NamedTuple):
 
     Attributes:
         encrypt: a cipher of MindSpore's, a function of bytes and key that gives bytes, or None.
-        key: of the cipher.
+        key: the key of the cipher.
         split_bytes: the size from which weights lie in files of their own; None: the format's.
         durable: whether to fsync.
         preprocessor: the section of a data set that was the input, or None.

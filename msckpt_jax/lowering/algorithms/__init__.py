@@ -1,7 +1,7 @@
 """Primitives that a target has no operator for, as algorithms of plain ``lax`` code.
 
-Rewrites as those of ``rewrites``, given to ``canonicalise``: MindSpore has operators for most of
-what is here, ONNX has none, or onnxruntime no kernel in float64.
+They are rewrites like those of ``rewrites``, and are given to ``canonicalise``. MindSpore has
+operators for most of these primitives; ONNX has none, or onnxruntime has no kernel in float64.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from msckpt_jax.lowering.rewrites import Declined, Rewrite
 
 
 def _sized(rewrite: Rewrite) -> Rewrite:
-    """Not of matrices of a dynamic size: their columns are counted now."""
+    """The rewrite, which declines matrices of a dynamic size: it needs the number of columns."""
 
     def checked(x: Array, *operands: Array, **params: Any) -> Any:
         if not all(isinstance(size, int) for size in x.shape[-2:]):

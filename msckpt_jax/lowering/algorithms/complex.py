@@ -1,6 +1,6 @@
-"""What is computed of complex numbers, from their real and imaginary parts.
+"""Rewrites of primitives on complex numbers, in terms of their real and imaginary parts.
 
-A rewrite takes the operands of an equation, ``Pair`` where they are complex, and its parameters.
+A rewrite takes the operands of an equation, a ``Pair`` for each complex array, and its parameters.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from msckpt_jax.errors import UnsupportedError
 
 
 class Pair(NamedTuple):
-    """Real and imaginary part, arrays of one shape and dtype: JAX's, or known ones of NumPy."""
+    """Real and imaginary part: arrays of equal shape and dtype, NumPy's where they are known."""
 
     real: Any
     imag: Any
@@ -38,22 +38,22 @@ def _mul(x: Pair, y: Pair, **_: Any) -> Pair:
 
 
 def _div(x: Pair, y: Pair, **_: Any) -> Pair:
-    """Smith's method: by the larger part of the divisor first, so that nothing overflows."""
+    """Divide by Smith's method: by the larger part first, so that nothing overflows."""
     flat = jnp.abs(y.real) >= jnp.abs(y.imag)
     large, small = jnp.where(flat, y.real, y.imag), jnp.where(flat, y.imag, y.real)
     ratio = small / large
     size = large + small * ratio
-    one, two = jnp.where(flat, x.real, x.imag), jnp.where(flat, x.imag, x.real)
-    real, imaginary = (one + two * ratio) / size, (two - one * ratio) / size
+    first, second = jnp.where(flat, x.real, x.imag), jnp.where(flat, x.imag, x.real)
+    real, imaginary = (first + second * ratio) / size, (second - first * ratio) / size
     return Pair(real, jnp.where(flat, imaginary, -imaginary))
 
 
 def _abs(x: Pair, **_: Any) -> Array:
-    one, two = jnp.abs(x.real), jnp.abs(x.imag)
-    large, small = jnp.maximum(one, two), jnp.minimum(one, two)
+    first, second = jnp.abs(x.real), jnp.abs(x.imag)
+    large, small = jnp.maximum(first, second), jnp.minimum(first, second)
     ratio = small / jnp.where(large == 0, 1, large)
-    found = large * jnp.sqrt(1 + ratio * ratio)
-    return jnp.where(jnp.isinf(large), large, found)
+    length = large * jnp.sqrt(1 + ratio * ratio)
+    return jnp.where(jnp.isinf(large), large, length)
 
 
 def _exp(x: Pair, **_: Any) -> Pair:
@@ -75,21 +75,21 @@ def _sqrt(x: Pair, **_: Any) -> Pair:
 
 
 def _integer_pow(x: Pair, *, y: int) -> Pair:
-    found = Pair(jnp.ones_like(x.real), jnp.zeros_like(x.real))
+    power = Pair(jnp.ones_like(x.real), jnp.zeros_like(x.real))
     square, rest = x, abs(y)
     while rest:
-        found = _mul(found, square) if rest & 1 else found
+        power = _mul(power, square) if rest & 1 else power
         square, rest = _mul(square, square), rest >> 1
-    return found if y >= 0 else _div(Pair(jnp.ones_like(x.real), jnp.zeros_like(x.real)), found)
+    return power if y >= 0 else _div(Pair(jnp.ones_like(x.real), jnp.zeros_like(x.real)), power)
 
 
 def _pow(x: Pair, y: Array | Pair, **_: Any) -> Pair:
     y = y if isinstance(y, Pair) else Pair(y.astype(x.real.dtype), jnp.zeros_like(x.real))
-    found = _exp(_mul(_log(x), y))
+    power = _exp(_mul(_log(x), y))
     none = (x.real == 0) & (x.imag == 0)
     unit = (y.real == 0) & (y.imag == 0)
     zero = jnp.where(unit, 1, 0).astype(x.real.dtype)
-    return Pair(jnp.where(none, zero, found.real), jnp.where(none, 0, found.imag))
+    return Pair(jnp.where(none, zero, power.real), jnp.where(none, 0, power.imag))
 
 
 def _sin(x: Pair, **_: Any) -> Pair:
@@ -109,14 +109,14 @@ def _cosh(x: Pair, **_: Any) -> Pair:
 
 
 def _tanh(x: Pair, **_: Any) -> Pair:
-    """Of a real part so large that the quotient would overflow it is a sign."""
+    """The quotient of sinh and cosh, which would overflow for a large real part, cut off here."""
     part = jnp.clip(x.real, -30, 30)
     return _div(_sinh(Pair(part, x.imag)), _cosh(Pair(part, x.imag)))
 
 
 def _tan(x: Pair, **_: Any) -> Pair:
-    found = _tanh(Pair(-x.imag, x.real))
-    return Pair(found.imag, -found.real)
+    turned = _tanh(Pair(-x.imag, x.real))
+    return Pair(turned.imag, -turned.real)
 
 
 def _sign(x: Pair, **_: Any) -> Pair:
@@ -145,14 +145,14 @@ def _equal(x: Pair, y: Pair, **_: Any) -> Array:
 
 
 def _dot_general(x: Pair, y: Pair, *, preferred_element_type: Any, **params: Any) -> Pair:
-    def product(one: Array, two: Array) -> Array:
-        return lax.dot_general_p.bind(one, two, preferred_element_type=one.dtype, **params)
+    def product(left: Array, right: Array) -> Array:
+        return lax.dot_general_p.bind(left, right, preferred_element_type=left.dtype, **params)
 
     (a, b), (c, d) = x, y
     return Pair(product(a, c) - product(b, d), product(a, d) + product(b, c))
 
 
-# Fourier transforms, of the last axis
+# Fourier transforms of the last axis
 
 
 def _matrix(size: int, sign: int, dtype: np.dtype) -> Pair:
@@ -165,12 +165,12 @@ def _times(x: Pair, matrix: Pair) -> Pair:
                 x.real @ matrix.imag + x.imag @ matrix.real)  # fmt: skip
 
 
-#: Up to here a transform is one product of matrices; larger ones are made of two smaller ones.
+#: The largest size of which a transform is one product of matrices, not two smaller transforms.
 _LARGEST = 64
 
 
 def _transform(x: Pair, sign: int) -> Pair:
-    """Cooley and Tukey's: columns, a rotation, rows."""
+    """Cooley and Tukey's algorithm: columns, a rotation, rows."""
     *batch, size = x.real.shape
     dtype = x.real.dtype
     rows = next((n for n in range(math.isqrt(size), 1, -1) if size % n == 0), 1)
@@ -191,26 +191,26 @@ def _along(x: Pair, axis: int, sign: int) -> Pair:
 
 
 def _whole_spectrum(x: Pair, size: int) -> Pair:
-    """The half that is given, and the conjugates of the rest."""
+    """The given half of a spectrum, then its conjugates, which are the other half."""
     x = Pair(x.real[..., : size // 2 + 1], x.imag[..., : size // 2 + 1])
     rest = slice((size - 1) // 2, 0, -1)
     imaginary = jnp.concatenate([x.imag, -x.imag[..., rest]], -1)
     real = jnp.concatenate([x.real, x.real[..., rest]], -1)
-    alone = np.array([k == 0 or 2 * k == size for k in range(size)])  # their own conjugates
+    alone = np.array([k == 0 or 2 * k == size for k in range(size)])  # its own conjugate
     return Pair(real, jnp.where(alone, 0, imaginary))
 
 
 def _fft(x: Array | Pair, *, fft_type: lax.FftType, fft_lengths: Sequence[Any]) -> Array | Pair:
     if not all(isinstance(n, int) for n in fft_lengths):
-        raise UnsupportedError("fft of dynamic length")
+        raise UnsupportedError("fft: its length is dynamic, but must be a number")
     name, count = lax.FftType(fft_type).name, len(fft_lengths)
     sign = 1 if name.startswith("I") else -1
     parts = x if isinstance(x, Pair) else Pair(x, jnp.zeros_like(x))
-    others = range(-count, -1) if name in ("RFFT", "IRFFT") else range(-count, 0)
+    axes = range(-count, -1) if name in ("RFFT", "IRFFT") else range(-count, 0)
     if name == "RFFT":
         parts = _transform(parts, sign)
         parts = Pair(*(part[..., : fft_lengths[-1] // 2 + 1] for part in parts))
-    for axis in others:
+    for axis in axes:
         parts = _along(parts, axis, sign)
     if name == "IRFFT":
         parts = _transform(_whole_spectrum(parts, fft_lengths[-1]), sign)

@@ -1,4 +1,7 @@
-"""Convolutions of float64 and integers, for which onnxruntime has no kernel: a product a place."""
+"""Convolutions of float64 and integers, for which onnxruntime has no kernel.
+
+There is a product of matrices for each place in the kernel.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ def convolution(
     dimension_numbers: lax.ConvDimensionNumbers, feature_group_count: int, batch_group_count: int,
     preferred_element_type: np.dtype | None = None, **_: Any,
 ) -> Array:  # fmt: skip
-    """In the canonical layout, N C ... and O I ...; other forms become this one first."""
+    """Convolve in the canonical layout, N C ... and O I ...; other layouts are declined.
+
+    The general rewrite brings these into the canonical layout first.
+    """
     axes = tuple(range(x.ndim))
     if (
         (x.dtype != np.float64 and x.dtype.kind not in "iu")

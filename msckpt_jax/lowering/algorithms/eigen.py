@@ -1,7 +1,7 @@
-"""Eigenvalues and singular values: by Jacobi's rotations, many at a time.
+"""Eigenvalues and singular values by Jacobi's rotations, many at a time.
 
-In a round every row is paired with another one, and all pairs are rotated by one product of
-matrices; after a sweep of rounds every pair was there. Signs of vectors are not LAPACK's.
+In a round every row is paired with another row, and a product of matrices rotates all pairs; a
+sweep of rounds has every pair once. The signs of vectors are not LAPACK's.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from msckpt_jax.lowering.algorithms import matrices
 from msckpt_jax.lowering.rewrites.declined import Declined
 
 _SWEEPS = 30
-#: A matrix that becomes diagonal, and what its rotations are gathered in.
+#: A matrix that is being rotated, and the product of the rotations.
 _State: TypeAlias = tuple[Array, Array]
 
 
 def _partners(size: int) -> np.ndarray:
-    """Whom each row is paired with, round by round, as in a tournament; itself: it rests."""
+    """The partner of each row, round by round, as in a tournament; a row that rests is its own."""
     even = size + size % 2
     circle, rounds = list(range(even)), []
     for _ in range(max(even - 1, 0)):
-        found = np.arange(size, dtype=np.int32)
-        for one, two in zip(circle[: even // 2], circle[::-1], strict=False):
-            if max(one, two) < size:
-                found[one], found[two] = two, one
-        rounds.append(found)
+        partners = np.arange(size, dtype=np.int32)
+        for left, right in zip(circle[: even // 2], circle[::-1], strict=False):
+            if max(left, right) < size:
+                partners[left], partners[right] = right, left
+        rounds.append(partners)
         circle = [circle[0], circle[-1], *circle[1:-1]]
     return np.array(rounds, np.int32).reshape(-1, size)
 
@@ -41,9 +41,9 @@ def _rotation(a: Array, partner: Array) -> Array:
     rows = np.arange(size, dtype=np.int32)
     pairs = (partner[:, None] == rows).astype(a.dtype)
     own = jnp.diagonal(a, axis1=-2, axis2=-1)
-    other = (pairs @ own[..., None])[..., 0]
+    opposite = (pairs @ own[..., None])[..., 0]
     between = jnp.where(partner == rows, 0, jnp.sum(a * pairs, -1))
-    ratio = (other - own) / jnp.where(between == 0, 1, 2 * between)
+    ratio = (opposite - own) / jnp.where(between == 0, 1, 2 * between)
     first = jnp.where(rows < partner, 1, -1).astype(a.dtype)
     sign = jnp.where(ratio == 0, first, jnp.sign(ratio))
     tangent = sign / (jnp.abs(ratio) + jnp.sqrt(1 + ratio * ratio))
@@ -57,7 +57,7 @@ def _rotation(a: Array, partner: Array) -> Array:
 def _swept(
     step: Callable[[_State, Array], _State], square: Callable[[_State], Array], state: _State
 ) -> _State:
-    """``step`` with all pairs, until ``square`` of the state is diagonal to rounding."""
+    """Take ``step`` with all pairs until ``square`` of the state is diagonal to rounding."""
     size = square(state).shape[-1]
     partners: Any = _partners(size)
     tiny = jnp.finfo(state[0].dtype).eps
@@ -85,7 +85,7 @@ def _units(x: Array, size: int) -> Array:
 
 
 def _ordered(order: Array, *arrays: Array) -> list[Array]:
-    """The last axes in an order."""
+    """The arrays, each with its last axis in the given order."""
     return [
         jnp.take_along_axis(x, order if x.ndim == order.ndim else order[..., None, :], -1)
         for x in arrays
@@ -100,7 +100,7 @@ def eigh(
     subset_by_index: tuple[int, int] | None,
     **_: Any,
 ) -> tuple[Array, Array]:
-    """The vectors, and the values from the smallest on."""
+    """The eigenvectors, and the eigenvalues from the smallest on."""
     if np.iscomplexobj(x):
         raise Declined
     half = jnp.tril(x) if lower else jnp.triu(x)
@@ -122,7 +122,7 @@ def eigh(
 def svd(
     x: Array, *, full_matrices: bool, compute_uv: bool, subset_by_index: Any, **_: Any
 ) -> list[Array]:
-    """By rotations of the columns until they are orthogonal: their lengths are the values."""
+    """Rotate the columns until they are orthogonal: their lengths are the singular values."""
     if np.iscomplexobj(x) or subset_by_index is not None:
         raise Declined
     wide = x.shape[-2] < x.shape[-1]
@@ -141,7 +141,7 @@ def svd(
     values, a, right = _ordered(jnp.argsort(-values, -1), values, a, right)
     if not compute_uv:
         return [values]
-    # What is nearly zero has no direction: such vectors are what completes the others.
+    # A column that is nearly zero has no direction: ``qr`` completes the basis in its place.
     least = values[..., :1] * (jnp.finfo(x.dtype).eps * rows)
     known = values > least
     a = jnp.where(known[..., None, :], a / jnp.where(known, values, 1)[..., None, :], 0)

@@ -26,13 +26,13 @@ _ATAN_Q = (
 
 
 def atan2(y: Array, x: Array) -> Array:
-    """The angle in the first quadrant, and the signs; that of a zero shows in its reciprocal."""
+    """The angle in the first quadrant with its signs; a zero shows its sign in its reciprocal."""
 
     def negative(value: Array) -> Array:
         return (value < 0) | ((value == 0) & (1 / value < 0))
 
     up, along = jnp.abs(y), jnp.abs(x)
-    ratio = jnp.where(up == along, 1, up / along)  # both infinite, too
+    ratio = jnp.where(up == along, 1, up / along)  # also where both are infinite
     first = jnp.where(up == 0, 0, lax.atan(ratio.astype(x.dtype)))
     angle = jnp.where(negative(x), np.pi - first, first)
     angle = jnp.where(jnp.isnan(x) | jnp.isnan(y), jnp.nan, angle)
@@ -70,8 +70,8 @@ def _asinh(x: Array) -> Array:
     size = jnp.abs(x)
     square = jnp.minimum(size, 1e100) ** 2
     near = jnp.log1p(size + square / (1 + jnp.sqrt(square + 1)))
-    found = jnp.where(size < 1e100, near, jnp.log(size) + np.log(2))
-    return jnp.where(x < 0, -found, found)
+    positive = jnp.where(size < 1e100, near, jnp.log(size) + np.log(2))
+    return jnp.where(x < 0, -positive, positive)
 
 
 def _acosh(x: Array) -> Array:
@@ -92,13 +92,13 @@ def _complement() -> np.ndarray:
 
     def wanted(x: Any) -> Any:
         t = (np.asarray(x) + 1) / 2
-        return np.array([logarithm(2 / one - 2) - math.log(one) for one in t])
+        return np.array([logarithm(2 / point - 2) - math.log(point) for point in t])
 
     return chebyshev.chebinterpolate(wanted, 32)
 
 
 def clenshaw(coefficients: np.ndarray, t: Array) -> Array:
-    """The sum of Chebyshev's polynomials of ``t``, from -1 to 1."""
+    """The sum of Chebyshev's polynomials of ``t``, which lies between -1 and 1."""
     first, second = jnp.zeros_like(t), jnp.zeros_like(t)
     for c in coefficients[:0:-1]:
         first, second = 2 * t * first - second + float(c), first
@@ -109,8 +109,8 @@ def _erfc(x: Array) -> Array:
     size = jnp.minimum(jnp.abs(x), 1e3)
     t = 2 / (2 + size)
     far = t * jnp.exp(clenshaw(_complement(), 2 * t - 1) - size * size)
-    found = jnp.where(x < 0, 2 - far, far)
-    return jnp.where(jnp.abs(x) < 0.5, 1 - _small_erf(x), jnp.where(jnp.isnan(x), x, found))
+    result = jnp.where(x < 0, 2 - far, far)
+    return jnp.where(jnp.abs(x) < 0.5, 1 - _small_erf(x), jnp.where(jnp.isnan(x), x, result))
 
 
 def _erf(x: Array) -> Array:
@@ -118,7 +118,7 @@ def _erf(x: Array) -> Array:
 
 
 def _small_erf(x: Array) -> Array:
-    """By its series."""
+    """The error function of a small number, by its series."""
     z = jnp.minimum(x * x, 0.25)
     terms = [(-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(13)]
     return 2 / math.sqrt(math.pi) * x * jnp.polyval(np.array(terms[::-1]), z)

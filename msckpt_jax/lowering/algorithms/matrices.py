@@ -1,6 +1,6 @@
 """Factorisations and triangular systems, a column or a row at a time.
 
-Matrices are the last two axes. LAPACK's conventions of sign, so that results are JAX's.
+Matrices are the last two axes. Signs follow LAPACK's conventions, so that results are JAX's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _steps(count: int) -> Any:
 
 
 def cholesky(x: Array, **_: Any) -> Array:
-    """One column after the other; NaN all over where the matrix is not positive definite."""
+    """Factorise column by column; a matrix that is not positive definite gives NaN all over."""
     size = x.shape[-1]
     rows = _steps(size)
 
@@ -47,17 +47,17 @@ def cholesky(x: Array, **_: Any) -> Array:
         return rest - _outer(column, jnp.conj(column)), column
 
     columns = lax.scan(step, x, rows)[1]
-    found = jnp.moveaxis(columns, 0, -1)
-    good = jnp.all(jnp.isfinite(jnp.diagonal(found, axis1=-2, axis2=-1)), -1)
+    lower = jnp.moveaxis(columns, 0, -1)
+    good = jnp.all(jnp.isfinite(jnp.diagonal(lower, axis1=-2, axis2=-1)), -1)
     wrong = jnp.where(rows[:, None] < rows, 0, jnp.nan)
-    return jnp.where(good[..., None, None], found, wrong).astype(x.dtype)
+    return jnp.where(good[..., None, None], lower, wrong).astype(x.dtype)
 
 
 def triangular_solve(
     a: Array, b: Array, *, left_side: bool, lower: bool, transpose_a: bool, conjugate_a: bool,
     unit_diagonal: bool,
 ) -> Array:  # fmt: skip
-    """Substitution, one unknown after the other; from the right it is the transposed system."""
+    """Substitute one unknown after the other; a system from the right is transposed first."""
     a = jnp.conj(a) if conjugate_a else a
     if not left_side:
         transpose_a, b = not transpose_a, jnp.swapaxes(b, -1, -2)
@@ -66,8 +66,8 @@ def triangular_solve(
     rows = _steps(a.shape[-1])
 
     def step(x: Array, i: Array) -> tuple[Array, tuple[()]]:
-        others = jnp.where(rows == i, 0, _row(a, i)) * (rows < i if lower else rows > i)
-        value = _row(b, i) - (others[..., None, :] @ x)[..., 0, :]
+        coefficients = jnp.where(rows == i, 0, _row(a, i)) * (rows < i if lower else rows > i)
+        value = _row(b, i) - (coefficients[..., None, :] @ x)[..., 0, :]
         if not unit_diagonal:
             value = value / _last(_row(a, i), i)[..., None]
         return lax.dynamic_update_index_in_dim(x, value, i, x.ndim - 2), ()
@@ -77,12 +77,12 @@ def triangular_solve(
 
 
 def lu(x: Array, **_: Any) -> tuple[Array, Array, Array]:
-    """With partial pivoting: the packed factors, the exchanges, and the order of the rows."""
+    """The packed factors, by partial pivoting, the exchanges, and the order of the rows."""
     count, columns = min(x.shape[-2:]), _steps(x.shape[-1])
     rows = _steps(x.shape[-2])
 
     def exchanged(values: Array, i: Array, j: Array) -> Array:
-        """Rows ``i`` and ``j`` of each matrix change places; ``j`` differs between matrices."""
+        """Exchange rows ``i`` and ``j`` of each matrix; ``j`` differs between matrices."""
         order = jnp.where(rows == i, j[..., None], jnp.where(rows == j[..., None], i, rows))
         return jnp.take_along_axis(values, order[..., None] if values.ndim > order.ndim else order,
                                    len(order.shape) - 1)  # fmt: skip
@@ -107,9 +107,9 @@ def lu(x: Array, **_: Any) -> tuple[Array, Array, Array]:
 
 
 def reflector(column: Array, j: Array) -> tuple[Array, Array, Array]:
-    """Householder's: the vector (1 at ``j``), its factor, and the element that remains at ``j``.
+    """Householder's vector (1 at ``j``), its factor, and the element that remains at ``j``.
 
-    Nothing to do where all below ``j`` is zero: the factor is zero, as LAPACK's ``larfg`` has it.
+    Where all elements below ``j`` are zero, the factor is zero, as in LAPACK's ``larfg``.
     """
     if np.iscomplexobj(column):
         raise Declined
@@ -126,29 +126,29 @@ def reflector(column: Array, j: Array) -> tuple[Array, Array, Array]:
 
 
 def _reflected(x: Array, vector: Array, factor: Array) -> Array:
-    """``x`` with the reflection from the left."""
+    """``x`` reflected from the left."""
     return x - factor[..., None, None] * _outer(vector, (vector[..., None, :] @ x)[..., 0, :])
 
 
 def _triangle(x: Array) -> tuple[Array, Array, Array]:
-    """R, and Householder's vectors and factors, one after the other."""
+    """The triangle R, and Householder's vectors and factors in their order."""
 
     def step(r: Array, j: Array) -> tuple[Array, tuple[Array, Array]]:
         vector, factor, _ = reflector(_last(r, j), j)
         return _reflected(r, vector, factor), (vector, factor)
 
-    r, found = lax.scan(step, x, _steps(min(x.shape[-2:])))
-    return jnp.triu(r), *found
+    r, reflectors = lax.scan(step, x, _steps(min(x.shape[-2:])))
+    return jnp.triu(r), *reflectors
 
 
 def _product(like: Array, vectors: Array, factors: Array, columns: int) -> Array:
-    """The first columns of the product of reflections, the last one first."""
+    """The first columns of the product of reflections, of which the last is applied first."""
     start = jnp.broadcast_to(
         jnp.eye(like.shape[-2], columns, dtype=like.dtype), (*like.shape[:-1], columns)
     )
 
-    def step(q: Array, one: tuple[Array, Array]) -> tuple[Array, tuple[()]]:
-        return _reflected(q, *one), ()
+    def step(q: Array, reflection: tuple[Array, Array]) -> tuple[Array, tuple[()]]:
+        return _reflected(q, *reflection), ()
 
     return lax.scan(step, start, (vectors, factors), reverse=True)[0]
 
@@ -162,7 +162,7 @@ def qr(x: Array, *, pivoting: bool, full_matrices: bool, **_: Any) -> tuple[Arra
 
 
 def householder_product(a: Array, taus: Array, **_: Any) -> Array:
-    """What ``geqrf`` has left below the diagonal, multiplied out."""
+    """Multiply out the reflections that ``geqrf`` has left below the diagonal."""
     if np.iscomplexobj(a):
         raise Declined
     count = taus.shape[-1]

@@ -29,19 +29,19 @@ _MACLAURIN = (
     7.47242496e10, -2.950130727918164224e12, 1.1646782814350067249e14,
     -4.5979787224074726105e15, 1.8152105401943546773e17, -7.1661652561756670113e18,
 )  # fmt: skip
-#: Terms of a series or fraction after which it is what it is.
+#: The most terms of a series or fraction.
 _STEPS = 2000
 _State: TypeAlias = tuple[Array, ...]
 
 
 def _mirrored(x: Array) -> tuple[Array, Array]:
-    """Where the reflection formula is needed, and what Lanczos's formula is taken of."""
+    """The places that need the reflection formula, and the argument of Lanczos's formula."""
     left = x < 0.5
     return left, jnp.where(left, -x, x - 1)
 
 
 def _to_period(x: Array) -> Array:
-    """The distance to the nearest whole number: sin and tan of pi times it have period 1."""
+    """The distance to the nearest whole number: |sin(pi x)| and tan(pi x) have period 1."""
     return x - jnp.round(x)
 
 
@@ -52,9 +52,9 @@ def lgamma(x: Array, **_: Any) -> Array:
     t = _G + 0.5 + z
     right = np.log(2 * np.pi) / 2 + (z + 0.5 - t / log_t) * log_t + jnp.log(total)
     sine = jnp.abs(jnp.sin(np.pi * _to_period(x)))
-    found = jnp.where(left, np.log(np.pi) - jnp.log(sine) - right, right)
+    result = jnp.where(left, np.log(np.pi) - jnp.log(sine) - right, right)
     pole = (x <= 0) & (x == jnp.floor(x))
-    return jnp.where(pole | jnp.isinf(x), jnp.inf, found).astype(x.dtype)
+    return jnp.where(pole | jnp.isinf(x), jnp.inf, result).astype(x.dtype)
 
 
 def digamma(x: Array, **_: Any) -> Array:
@@ -66,13 +66,13 @@ def digamma(x: Array, **_: Any) -> Array:
     log_t = np.log(_G + 0.5) + jnp.log1p(z / (_G + 0.5))
     right = log_t + slope / total - _G / t
     angle = np.pi * _to_period(x)
-    found = jnp.where(left, right - np.pi * jnp.cos(angle) / jnp.sin(angle), right)
+    result = jnp.where(left, right - np.pi * jnp.cos(angle) / jnp.sin(angle), right)
     pole = (x <= 0) & (x == jnp.floor(x))
-    return jnp.where(pole, jnp.nan, found).astype(x.dtype)
+    return jnp.where(pole, jnp.nan, result).astype(x.dtype)
 
 
 def zeta(x: Array, q: Array, **_: Any) -> Array:
-    """Hurwitz's: terms one by one, then the formula of Euler and Maclaurin."""
+    """Hurwitz's zeta function: terms one by one, then the formula of Euler and Maclaurin."""
     count = 9
     total = sum((q + k) ** -x for k in range(count))
     a = q + count
@@ -94,7 +94,7 @@ def zeta(x: Array, q: Array, **_: Any) -> Array:
 def _until_all(
     step: Callable[[_State], tuple[_State, Array]], state: _State, active: Array
 ) -> _State:
-    """Step where ``active``, until nothing changes any more."""
+    """Take ``step`` where ``active``, until nothing changes any more."""
 
     def going(carry: Any) -> Array:
         _, active, count = carry
@@ -123,13 +123,13 @@ def _lower_series(a: Array, x: Array, active: Array) -> Array:
         c = c * (x / r)
         return (r, c, total + c), c > tiny * (total + c)
 
-    one = jnp.ones_like(x)
-    total = _until_all(step, (a, one, one), active)[2]
+    ones = jnp.ones_like(x)
+    total = _until_all(step, (a, ones, ones), active)[2]
     return total * _front(a, x) / a
 
 
 def _upper_fraction(a: Array, x: Array, active: Array, least: int) -> Array:
-    """Lentz's method, ``least`` steps of it."""
+    """Sum the continued fraction by Lentz's method, in ``least`` steps or more."""
     tiny, small = jnp.finfo(x.dtype).eps, jnp.finfo(x.dtype).tiny * 4
 
     def step(state: _State) -> tuple[_State, Array]:
@@ -144,37 +144,37 @@ def _upper_fraction(a: Array, x: Array, active: Array, least: int) -> Array:
 
     b = x + 1 - a
     d = 1 / jnp.where(b == 0, small, b)
-    found = _until_all(step, (jnp.zeros_like(x), b, jnp.full_like(x, 1 / small), d, d), active)
-    return _front(a, x) * found[4]
+    last = _until_all(step, (jnp.zeros_like(x), b, jnp.full_like(x, 1 / small), d, d), active)
+    return _front(a, x) * last[4]
 
 
 def _incomplete(a: Array, x: Array, *, upper: bool, least: int = 0, **_: Any) -> Array:
     series = (x <= 1) | (x <= a)
     right = (x > 0) & (a > 0) & jnp.isfinite(x) & jnp.isfinite(a)
-    # Elsewhere the operands are ones that the loops end with.
-    one = jnp.ones_like(x)
+    # Elsewhere the operands are 1 and 2, with which the loops end.
+    ones = jnp.ones_like(x)
     by_series, by_fraction = right & series, right & ~series
-    low = _lower_series(jnp.where(by_series, a, one), jnp.where(by_series, x, one), by_series)
-    a2, x2 = jnp.where(by_fraction, a, one), jnp.where(by_fraction, x, 2 * one)
+    low = _lower_series(jnp.where(by_series, a, ones), jnp.where(by_series, x, ones), by_series)
+    a2, x2 = jnp.where(by_fraction, a, ones), jnp.where(by_fraction, x, 2 * ones)
     high = _upper_fraction(a2, x2, by_fraction, least)
     inner = jnp.where(series, 1 - low, high) if upper else jnp.where(series, low, 1 - high)
     none, all_ = (1.0, 0.0) if upper else (0.0, 1.0)
-    found = jnp.where(x == 0, none, jnp.where(jnp.isinf(x), all_, inner))
-    found = jnp.where(jnp.isinf(a) & (x < 1), none, jnp.where(a == 0, all_, found))
+    result = jnp.where(x == 0, none, jnp.where(jnp.isinf(x), all_, inner))
+    result = jnp.where(jnp.isinf(a) & (x < 1), none, jnp.where(a == 0, all_, result))
     wrong = (x < 0) | (a < 0) | jnp.isnan(x) | jnp.isnan(a)
     wrong |= (a == 0) & ((x == 0) if upper else (x < 1))  # as in JAX
     wrong |= jnp.isinf(a) & (x >= 1) & jnp.isfinite(x)
-    return jnp.where(wrong, jnp.nan, found).astype(x.dtype)
+    return jnp.where(wrong, jnp.nan, result).astype(x.dtype)
 
 
 def igamma_grad_a(a: Array, x: Array) -> Array:
-    """Series and fraction differentiated: where the fraction ends, its slope does not."""
+    """Differentiate series and fraction, by more steps: the slope converges after the fraction."""
     function = partial(_incomplete, x=x, upper=False, least=64)
     return jax.jvp(function, (a,), (jnp.ones_like(a),))[1]
 
 
 def _beta_fraction(a: Array, b: Array, x: Array, active: Array) -> Array:
-    """Lentz's method."""
+    """Sum the continued fraction by Lentz's method."""
     tiny, small = jnp.finfo(x.dtype).eps, jnp.finfo(x.dtype).tiny * 4
 
     def kept(value: Array) -> Array:
@@ -203,10 +203,10 @@ def betainc(a: Array, b: Array, x: Array, **_: Any) -> Array:
     y = jnp.where(swap, 1 - x1, x1)
     logs = lgamma(p + q) - lgamma(p) - lgamma(q) + p * jnp.log(y) + q * jnp.log1p(-y)
     part = jnp.exp(logs) * _beta_fraction(p, q, y, right) / p
-    found = jnp.where(swap, 1 - part, part)
-    found = jnp.where(x == 0, 0.0, jnp.where(x == 1, 1.0, found))
+    result = jnp.where(swap, 1 - part, part)
+    result = jnp.where(x == 0, 0.0, jnp.where(x == 1, 1.0, result))
     outside = ~((a > 0) & (b > 0) & (x >= 0) & (x <= 1))
-    return jnp.where(outside, jnp.nan, found).astype(x.dtype)
+    return jnp.where(outside, jnp.nan, result).astype(x.dtype)
 
 
 def _bessel(x: Array, *, order: int) -> Array:
@@ -215,14 +215,14 @@ def _bessel(x: Array, *, order: int) -> Array:
     near, far = _coefficients(order)
     small = clenshaw(near, jnp.minimum(size, 8) / 4 - 1)
     large = clenshaw(far, 16 / jnp.maximum(size, 8) - 1)
-    found = jnp.where(size <= 8, small, large * lax.rsqrt(jnp.maximum(size, 8)))
-    return (found * jnp.sign(x) if order else found).astype(x.dtype)
+    result = jnp.where(size <= 8, small, large * lax.rsqrt(jnp.maximum(size, 8)))
+    return (result * jnp.sign(x) if order else result).astype(x.dtype)
 
 
 @cache
 def _coefficients(order: int) -> tuple[np.ndarray, np.ndarray]:
     def scaled(x: np.ndarray) -> np.ndarray:
-        """By the integral over the angle, where the trapezoidal rule is exact to rounding."""
+        """Integrate over the angle, where the trapezoidal rule is exact to rounding."""
         angle = (np.arange(4096) + 0.5) * np.pi / 4096
         cosine = np.cos(angle)
         return np.mean(np.exp(np.outer(x, cosine - 1)) * np.cos(order * angle), 1)
@@ -239,16 +239,16 @@ def _coefficients(order: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def nextafter(x: Array, y: Array, **_: Any) -> Array:
-    """By the bits of the number, whose order is that of numbers of one sign."""
+    """Step the bits as whole numbers: among numbers of equal sign they have the same order."""
     bits = np.dtype(f"i{x.dtype.itemsize}")
-    one = bits.type(1)
+    unit = bits.type(1)
     number = lax.bitcast_convert_type(x, bits)
     sign = lax.bitcast_convert_type(y, bits) & np.iinfo(bits).min
-    step = jnp.where((x > y) == (x > 0), -one, one)
-    moved = jnp.where(x == 0, sign | one, number + step)
-    found = lax.bitcast_convert_type(jnp.where(x == y, lax.bitcast_convert_type(y, bits), moved),
-                                     x.dtype)  # fmt: skip
-    return jnp.where(jnp.isnan(x) | jnp.isnan(y), jnp.nan, found).astype(x.dtype)
+    step = jnp.where((x > y) == (x > 0), -unit, unit)
+    moved = jnp.where(x == 0, sign | unit, number + step)
+    result = lax.bitcast_convert_type(jnp.where(x == y, lax.bitcast_convert_type(y, bits), moved),
+                                      x.dtype)  # fmt: skip
+    return jnp.where(jnp.isnan(x) | jnp.isnan(y), jnp.nan, result).astype(x.dtype)
 
 
 REWRITES = {

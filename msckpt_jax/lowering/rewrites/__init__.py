@@ -1,8 +1,8 @@
 """General primitives explained as plain ``lax`` code, one file for each family.
 
 A rewrite takes the operands and parameters of an equation and returns what the equation computes.
-It is called only for equations that are in no canonical form (``forms``), it is traced, and what
-it consists of is made canonical in turn. Operands known at this time are NumPy arrays, though
+It is called only for equations that have no canonical form (``forms``), it is traced, and its
+equations are made canonical in turn. Operands known at this time are NumPy arrays, though
 annotations say ``Array``. PRNG keys are key arrays. Index arithmetic states its dtypes: ``jnp``'s
 defaults depend on the process.
 """
@@ -50,11 +50,11 @@ REWRITES: dict[str, Rewrite] = {
     **window.REWRITES,
 }
 
-#: Rewritten even where they look canonical, but not those that their own rewrite consists of:
+#: Primitives that are rewritten even where they look canonical, but not inside their own rewrite:
 #: indices come in bounds, and a sort carries nothing along but the order.
 ALWAYS = frozenset({"sort", *index.REWRITES})
 
-#: Shorter rewrites for what operands are made of.
+#: Shorter rewrites, where the equations that made the operands allow them.
 PEEPHOLES: dict[str, Peephole] = {
     "bitcast_convert_type": bits.mantissa_of_one,
     "cond": control.known_branch,

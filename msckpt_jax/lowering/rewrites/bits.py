@@ -18,7 +18,7 @@ _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
 def bitcast_convert_type(x: Array, *, new_dtype: DTypeLike) -> Array:
-    """To whole numbers of equal width, to those of the other width, to the new type."""
+    """Convert to whole numbers of equal width, to those of the new width, to the new type."""
     if any(jnp.dtype(t).kind == "c" or jnp.dtype(t) == np.bool_ for t in (x.dtype, new_dtype)):
         raise Declined
     bits = _encoded(x)
@@ -30,7 +30,7 @@ def bitcast_convert_type(x: Array, *, new_dtype: DTypeLike) -> Array:
 
 
 def _regrouped(bits: Array, new: DTypeLike) -> Array:
-    """The lowest part first, as on little-endian machines; parts lie along the last axis."""
+    """The bits in words of another width along the last axis, the lowest first (little-endian)."""
     old_bits, new_bits = bits.dtype.itemsize * 8, np.dtype(new).itemsize * 8
     if old_bits > new_bits:
         parts = range(0, old_bits, new_bits)
@@ -60,7 +60,7 @@ def _decoded(bits: Array, dtype: DTypeLike) -> Array:
 
 
 def _encoded(x: Array) -> Array:
-    """The exponent by bisection, then the mantissa as a whole number."""
+    """The bits of a number: its exponent by bisection, its mantissa as a whole number."""
     unsigned = _UNSIGNED[x.dtype.itemsize]
     if jnp.issubdtype(x.dtype, np.integer):
         return x.astype(unsigned)
@@ -99,22 +99,22 @@ _ONE = {np.dtype(t): np.array(1, t).view(_UNSIGNED[np.dtype(t).itemsize]) for t 
 
 
 def mantissa_of_one(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | None:
-    """What ``jax.random.uniform`` does: random bits as the mantissa of a number from 1 to 2.
+    """Recognise ``jax.random.uniform``: random bits as the mantissa of a number from 1 to 2.
 
     Matches ``bitcast_convert_type(shift_right_logical(bits, n) | bits_of(1.0))``. Returns the
     shorter rewrite and its operands.
     """
-    one = _ONE.get(np.dtype(eqn.params["new_dtype"]))
+    unit = _ONE.get(np.dtype(eqn.params["new_dtype"]))
     joined = None if isinstance(operands[0], Literal) else made.get(operands[0])
-    if one is None or joined is None or joined.primitive.name != "or":
+    if unit is None or joined is None or joined.primitive.name != "or":
         return None
-    mantissa, other = joined.invars
+    mantissa, rest = joined.invars
     shifted = None if isinstance(mantissa, Literal) else made.get(mantissa)
     if shifted is None or shifted.primitive.name != "shift_right_logical":
         return None
     count, bits = shifted.invars[1], mantissa.aval.dtype.itemsize * 8
-    known = isinstance(other, Literal) and isinstance(count, Literal)
-    if not known or other.val != one or count.val < bits - _format(eqn.params["new_dtype"]).nmant:
+    known = isinstance(rest, Literal) and isinstance(count, Literal)
+    if not known or rest.val != unit or count.val < bits - _format(eqn.params["new_dtype"]).nmant:
         return None
     return _one_and_more, [mantissa]
 

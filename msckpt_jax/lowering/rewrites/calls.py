@@ -36,7 +36,7 @@ call_of_user_p.def_abstract_eval(lambda *_, jaxpr: [v.aval for v in opened(jaxpr
 
 
 def call_of_user(jaxpr: ClosedJaxpr, *operands: Array) -> list[Array]:
-    """What a jaxpr of the user computes. For rewrites only: the call is inlined at once."""
+    """The results of a jaxpr of the user. For rewrites only: the call is inlined at once."""
     return call_of_user_p.bind(*operands, jaxpr=jaxpr)
 
 
@@ -46,7 +46,7 @@ device_put reshard mesh_cast pcast random_wrap random_unwrap random_clone tie_in
 """
 #: Collectives over named axes occur in a shard_map of one device only; vmap numbers its own axis.
 _ALONE = "psum psum_invariant pmax pmin"
-#: Only where the result has the operand's type.
+#: Primitives that change nothing only where the result has the operand's type.
 _WHERE_EQUAL = """
 convert_element_type reshape broadcast_in_dim squeeze slice dynamic_slice concatenate
 split reduce_sum reduce_prod reduce_max reduce_min reduce_and reduce_or reduce_xor
@@ -64,12 +64,12 @@ _CHANGES_NOTHING: dict[str, Callable[[Equation], bool]] = {
 
 
 def is_position(axis: Any) -> bool:
-    """Whether a collective reduces an axis of its operand, not one of a mesh."""
+    """Tell whether the axis of a collective is an axis of its operand, not of a mesh."""
     return isinstance(axis, int)
 
 
 def changes_nothing(eqn: Equation) -> bool:
-    """Whether the results are the operands."""
+    """Tell whether the results are the operands."""
     test = _CHANGES_NOTHING.get(eqn.primitive.name)
     return test is not None and test(eqn)
 

@@ -21,28 +21,28 @@ UNROLLED = 128
 
 
 def cond(index: Array, *operands: Array, branches: Sequence[ClosedJaxpr], **_: Any) -> list[Array]:
-    """Any number of branches, one after the other; JAX has put the index in range."""
+    """Choose among any number of branches, one after the other; JAX has put the index in range."""
     if isinstance(index, np.ndarray):
         return call_of_user(branches[min(max(int(index), 0), len(branches) - 1)], *operands)
-    first, *others = branches
-    if not others:
+    first, *rest = branches
+    if not rest:
         return call_of_user(first, *operands)
 
     def otherwise(*operands: Array) -> list[Array]:
-        if len(others) == 1:
-            return call_of_user(others[0], *operands)
-        return cond(index - np.int32(1), *operands, branches=others)
+        if len(rest) == 1:
+            return call_of_user(rest[0], *operands)
+        return cond(index - np.int32(1), *operands, branches=rest)
 
     return lax.cond(index == 0, lambda *xs: call_of_user(first, *xs), otherwise, *operands)
 
 
 def known_branch(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | None:
-    """A branch that is known is a call."""
+    """Call the branch where it is known."""
     return (cond, operands) if isinstance(operands[0], Literal) else None
 
 
 def platform_index(*, platforms: Sequence[Any]) -> np.int32:
-    """Which of the implementations of ``lax.platform_dependent``: the one for CPU or any."""
+    """The index of ``lax.platform_dependent``'s implementation for CPU, or for any platform."""
     for name in ("cpu", None):
         for index, names in enumerate(platforms):
             if name == names or (names is not None and name in names):
@@ -60,7 +60,7 @@ def scan(
     unroll: int = 1,
     **_: Any,
 ) -> list[Array]:
-    """``while`` over a counter, which cuts the inputs and fills the outputs; or written out."""
+    """A ``while`` over a counter, which cuts inputs and fills outputs; or the steps written out."""
     consts, carry = operands[:num_consts], operands[num_consts : num_consts + num_carry]
     xs = operands[num_consts + num_carry :]
     static = isinstance(length, int)
@@ -142,7 +142,7 @@ def while_of_batches(
     body_nconsts: int,
     **_: Any,
 ) -> list[Array]:
-    """A loop with a predicate for each element of a batch: those that are done stay."""
+    """A loop with a predicate for each element of a batch: elements that are done stay."""
     first, second = cond_nconsts, cond_nconsts + body_nconsts
 
     def goes_on(carry: Sequence[Array]) -> Array:

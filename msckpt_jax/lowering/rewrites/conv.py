@@ -1,4 +1,4 @@
-"""Convolutions: any is one of images, batch and channels first, without input dilation."""
+"""Convolutions, all as convolutions of images: batch and channels first, input not dilated."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _of_images(
     precision: Any,
     **_: Any,
 ) -> Array:
-    """Batch and channels come first; one axis becomes two."""
+    """Convolve arrays whose batch and channels come first; a single axis becomes two."""
     lhs, padding = _dilated(lhs, padding, lhs_dilation)
     if batch_group_count > 1:
         lhs = _batches_to_channels(lhs, batch_group_count)
@@ -68,7 +68,7 @@ def _of_images(
 def _dilated(
     lhs: Array, padding: Sequence[tuple[Any, Any]], dilation: Sequence[int]
 ) -> tuple[Array, Sequence[tuple[Any, Any]]]:
-    """Zeros between elements, and padding that cuts off or is symbolic, before the convolution."""
+    """Put zeros between elements, and padding that cuts off or is symbolic, into the operand."""
     if all(n == 1 for n in dilation) and outwards(padding):
         return lhs, padding
     config = [(low, high, n - 1) for (low, high), n in zip(padding, dilation, strict=True)]

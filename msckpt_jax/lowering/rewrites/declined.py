@@ -1,4 +1,4 @@
-"""How a rewrite says that an equation is left as it is."""
+"""The exception by which a rewrite says that an equation stays as it is."""
 
 
 class Declined(Exception):  # noqa: N818 (it is no error)

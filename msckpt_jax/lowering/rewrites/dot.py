@@ -24,8 +24,8 @@ def dot_general(
     **_: Any,
 ) -> Array:
     (lhs_contract, rhs_contract), (lhs_batch, rhs_batch) = dimension_numbers
-    lhs_free = _others(lhs, lhs_contract, lhs_batch)
-    rhs_free = _others(rhs, rhs_contract, rhs_batch)
+    lhs_free = _free(lhs, lhs_contract, lhs_batch)
+    rhs_free = _free(rhs, rhs_contract, rhs_batch)
     batch = [lhs.shape[axis] for axis in lhs_batch]
     rows, columns = [lhs.shape[a] for a in lhs_free], [rhs.shape[a] for a in rhs_free]
     depth = [lhs.shape[axis] for axis in lhs_contract]
@@ -40,7 +40,7 @@ def dot_general(
     return lax.reshape(out, (*batch, *rows, *columns)).astype(result)
 
 
-def _others(array: Array, *taken: Sequence[int]) -> list[int]:
+def _free(array: Array, *taken: Sequence[int]) -> list[int]:
     return [axis for axis in range(array.ndim) if not any(axis in axes for axes in taken)]
 
 
@@ -52,7 +52,7 @@ def ragged_dot_general(
     ragged_dot_dimension_numbers: lax.RaggedDotDimensionNumbers,
     **params: Any,
 ) -> Array:
-    """One product for each group, of an ``lhs`` that is zero outside the group."""
+    """A product for each group, of an ``lhs`` that is zero outside the group."""
     ragged = ragged_dot_dimension_numbers
     dims = ragged.dot_dimension_numbers
     (axis,), (lhs_contract, _), (lhs_batch, _) = ragged.lhs_ragged_dimensions, *dims

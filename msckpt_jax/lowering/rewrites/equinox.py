@@ -1,4 +1,4 @@
-"""Equinox's own primitives, which say what ``vmap`` has to do: outside of it they do little."""
+"""Equinox's own primitives, which tell ``vmap`` what to do: outside of it they do little."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random numbers of the gamma distribution, and of what is made of it (beta, t, Dirichlet's).
+"""Random numbers of the gamma distribution and of those made of it (beta, t, Dirichlet's).
 
 G. Marsaglia, W. Tsang, "A simple method for generating gamma variables" (2000). Keys are split in
 the order of ``jax.random.gamma``: the numbers are JAX's.
@@ -19,33 +19,33 @@ from msckpt_jax.lowering.rewrites import random
 
 
 def random_gamma(keys: Array, alpha: Array, *, log_space: bool) -> Array:
-    """One number for each element of ``alpha``, whose first axes are those of the keys."""
+    """A number for each element of ``alpha``, whose first axes are those of the keys."""
     count = math.prod(alpha.shape[keys.ndim :])
     each = jax.vmap(lambda key: jax.random.split(key, count))(keys.reshape(-1)).reshape(-1)
-    one = partial(_one, log_space=log_space)
+    draw = partial(_drawn, log_space=log_space)
     if random.implementation(keys) == "threefry2x32":
-        found = jax.vmap(one)(each, alpha.reshape(-1))
-    else:  # whose numbers for many keys at a time are others
-        found = lax.map(lambda pair: one(*pair), (each, alpha.reshape(-1)))
-    return found.reshape(alpha.shape)
+        numbers = jax.vmap(draw)(each, alpha.reshape(-1))
+    else:  # other schemes give other numbers for many keys at a time
+        numbers = lax.map(lambda pair: draw(*pair), (each, alpha.reshape(-1)))
+    return numbers.reshape(alpha.shape)
 
 
-def _one(key: Array, alpha: Array, *, log_space: bool) -> Array:
-    """Below 1 the number for ``alpha + 1`` is scaled by a uniform one to the power 1 / alpha."""
+def _drawn(key: Array, alpha: Array, *, log_space: bool) -> Array:
+    """A number for ``alpha``; below 1 that for ``alpha + 1``, times uniform ** (1 / alpha)."""
     dtype = alpha.dtype
     plain = alpha >= 1
     d = jnp.where(plain, alpha, alpha + 1) - np.array(1 / 3, dtype)
     c = np.array(1 / 3, dtype) / jnp.sqrt(d)
     key, last = jax.random.split(key)
-    zero, one, two = (np.array(n, dtype) for n in range(3))
-    start = (key, zero, one, two)
+    zero, unit, two = (np.array(n, dtype) for n in range(3))
+    start = (key, zero, unit, two)
     _, _, v, _ = lax.while_loop(partial(_rejected, d), partial(_proposed, c), start)
     if log_space:
         scale = -jax.random.exponential(last, (), dtype)
         boost = jnp.where(plain | (scale == 0), zero, scale * (1 / alpha))
         return jnp.log(d) + jnp.log(v) + boost
     uniform = 1 - jax.random.uniform(last, (), dtype)
-    return d * v * jnp.where(plain, one, uniform ** (1 / alpha))
+    return d * v * jnp.where(plain, unit, uniform ** (1 / alpha))
 
 
 def _rejected(d: Array, state: Any) -> Array:

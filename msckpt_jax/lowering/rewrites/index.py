@@ -1,4 +1,4 @@
-"""Gather and scatter: any of JAX's is one along the leading axes, with indices in bounds.
+"""Gather and scatter, all of them along the leading axes, with indices in bounds.
 
 The leading axes are those that indices point into (``operand_batching_dims`` included, with
 counting indices). An axis from which a window of several elements is cut is pointed into too,
@@ -19,15 +19,15 @@ from jax.lax import GatherScatterMode as Mode
 
 
 class _Axes(NamedTuple):
-    """How the axes of an operand take part, each in the operand's order."""
+    """The axes of an operand by the part that they take, each list in the operand's order."""
 
     pointed: list[int]  # pointed into by indices or counting
-    windows: list[int]  # of these, the ones from which several elements are cut
+    windows: list[int]  # the part of these from which several elements are cut
     whole: list[int]
 
 
 def _axes(shape: Sequence[Any], sizes: Sequence[Any], batching: Sequence[int]) -> _Axes:
-    """An axis of which all is cut is whole: there is one place for the window, 0."""
+    """Sort the axes; an axis that is cut as a whole has one place for the window, 0."""
     ranks = range(len(shape))
     pointed = [axis for axis in ranks if axis in batching or sizes[axis] != shape[axis]]
     windows = [axis for axis in pointed if sizes[axis] != 1]
@@ -61,7 +61,7 @@ def _indices(
 def _starts(
     indices: Array, mapped: Sequence[int], limits: Sequence[Any]
 ) -> tuple[dict[int, Any], Any]:
-    """The start on each axis in bounds, as int32, and whether all of them were."""
+    """The start on each axis, clipped into bounds, as int32, and where all were in bounds."""
     starts: dict[int, Any] = {}
     valid = None
     static = all(isinstance(limits[axis], int) for axis in mapped)
@@ -91,7 +91,7 @@ def gather(
     fill_value: Any = None,
     **_: Any,
 ) -> Array:
-    """Out of bounds is JAX's for each mode; promised to be in bounds is clipped, as XLA does."""
+    """Treat indices out of bounds as JAX does in each mode; clip where it promises that none is."""
     dims = dimension_numbers
     mapped = [int(axis) for axis in dims.start_index_map]
     batching = [int(axis) for axis in dims.operand_batching_dims]
@@ -119,7 +119,7 @@ def gather(
 def _arranged(
     out: Array, batch: int, axes: _Axes, sizes: Sequence[Any], dims: lax.GatherDimensionNumbers
 ) -> Array:
-    """From [batch..., windows..., whole...] to the order that the dimension numbers ask for."""
+    """Bring [batch..., windows..., whole...] to the order that the dimension numbers ask for."""
     removed = {*map(int, dims.collapsed_slice_dims), *map(int, dims.operand_batching_dims)}
     place = {axis: batch + i for i, axis in enumerate((*axes.windows, *axes.whole))}
     left = [axis for axis in range(len(sizes)) if axis not in removed]
@@ -223,7 +223,7 @@ def _all(valid: Array) -> bool:
 
 
 def _with_slot(operand: Array, where: Array, valid: Array) -> tuple[Array, Array]:
-    """One more slot on the first axis, to which the updates out of bounds go."""
+    """Add a slot to the first axis, to which the updates out of bounds go."""
     slot = operand.shape[0]
     padding = [(0, 1, 0)] + [(0, 0, 0)] * (operand.ndim - 1)
     operand = lax.pad(operand, np.zeros((), operand.dtype), padding)
@@ -247,7 +247,7 @@ def _put(scatter: Callable[..., Array], operand: Array, indices: Array, updates:
 def _applied(
     operand: Array, indices: Array, updates: Array, mode: Mode, params: Mapping[str, Any]
 ) -> Array:
-    """A function of the elements that are pointed to, as often as they are pointed to."""
+    """Apply a function to the elements that are pointed to, as often as they are pointed to."""
     ones = jnp.ones(updates.shape, np.int32)
     counts = jnp.zeros(operand.shape, np.int32)
     counts = lax.scatter_add(counts, indices, ones, params["dimension_numbers"], mode=mode)

@@ -23,7 +23,7 @@ def cholesky_update(r: Array, w: Array) -> Array:
 
 
 def lu_pivots_to_permutation(pivots: Array, *, permutation_size: int) -> Array:
-    """Position ``i`` and position ``pivots[i]`` change places, one ``i`` after the other."""
+    """Exchange positions ``i`` and ``pivots[i]``, one ``i`` after the other."""
     *batch, count = pivots.shape
     shape = (*batch, permutation_size)
     place = lax.broadcasted_iota(np.int32, shape, len(batch))
@@ -43,7 +43,7 @@ def _only(numbers: Array, where: Array) -> Array:
 
 
 def eigh(x: Array, **params: Any) -> list[Array]:
-    """From the upper triangle: from the lower one of the adjoint."""
+    """Read the upper triangle as the lower triangle of the adjoint."""
     if params["lower"]:
         raise Declined
     return lax.linalg.eigh_p.bind(jnp.conj(jnp.swapaxes(x, -1, -2)), **{**params, "lower": True})
@@ -52,7 +52,7 @@ def eigh(x: Array, **params: Any) -> list[Array]:
 def eig(
     x: Array, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool, **_: Any
 ) -> list[Array]:
-    """Of one number, and the values of 2 x 2 in the order that LAPACK's ``lanv2`` gives them."""
+    """Decompose 1 x 1, or give the values of 2 x 2 in the order of LAPACK's ``lanv2``."""
     size, vectors = x.shape[-1], compute_left_eigenvectors + compute_right_eigenvectors
     kind = np.result_type(x.dtype, np.complex64)
     if size == 1:
@@ -76,13 +76,13 @@ def eig(
         high = jnp.where(real, 0, root)
         far, near = lax.complex(first, high), lax.complex(second, -high)
     apart = [(c == 0, a, d), (b == 0, d, a)] if not np.iscomplexobj(x) else [(c == 0, a, d)]
-    for where, one, two in reversed(apart):
-        far, near = jnp.where(where, one, far), jnp.where(where, two, near)
+    for where, far_value, near_value in reversed(apart):
+        far, near = jnp.where(where, far_value, far), jnp.where(where, near_value, near)
     return [jnp.stack([far, near], -1).astype(kind)]
 
 
 def lu(x: Array) -> tuple[Array, Array, Array]:
-    """Of a rectangle: MindSpore's operator takes squares, and divides by pivots that are zero."""
+    """Factorise a rectangle; MindSpore's operator takes squares, and divides by zero pivots."""
     rows, columns = x.shape[-2:]
     if rows == columns or not (isinstance(rows, int) and isinstance(columns, int)):
         raise Declined
@@ -92,7 +92,7 @@ def lu(x: Array) -> tuple[Array, Array, Array]:
 
 
 def ormqr(a: Array, taus: Array, c: Array, *, left: bool, transpose: bool) -> Array:
-    """One Householder reflector after the other, on the left or on the right of ``c``."""
+    """Apply Householder's reflectors in their order, on the left or on the right of ``c``."""
     count = taus.shape[-1]
     columns = jnp.tril(a[..., :count], -1) + jnp.eye(a.shape[-2], count, dtype=a.dtype)
     taus = jnp.conj(taus) if transpose else taus
@@ -108,7 +108,7 @@ def ormqr(a: Array, taus: Array, c: Array, *, left: bool, transpose: bool) -> Ar
 
 
 def tridiagonal_solve(dl: Array, d: Array, du: Array, b: Array, *, perturb_singular: bool) -> Array:
-    """Thomas's algorithm: no pivoting."""
+    """Thomas's algorithm, without pivoting."""
     if perturb_singular:
         raise Declined
     rows = [jnp.moveaxis(x, -1, 0)[..., None] for x in (dl, d, du)]

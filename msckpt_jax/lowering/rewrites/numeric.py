@@ -19,12 +19,12 @@ def select_n(which: Array, *cases: Array) -> Array:
     """``lax.select_n`` of any number of cases: two at a time."""
     if isinstance(which, np.ndarray) and which.ndim == 0:
         return cases[min(max(int(which), 0), len(cases) - 1)]
-    first, *others = cases
-    if not others:
+    first, *rest = cases
+    if not rest:
         return first
     if which.dtype == np.bool_:
         return lax.select_n(which, *cases)
-    return lax.select(which <= 0, first, select_n(which - which.dtype.type(1), *others))
+    return lax.select(which <= 0, first, select_n(which - which.dtype.type(1), *rest))
 
 
 def known_case(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | None:
@@ -37,7 +37,7 @@ def _shifted_out(x: Array, count: Array) -> Array:
 
 
 def known_shift(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | None:
-    """All bits are shifted out: targets leave open what comes then."""
+    """Give zeros where all bits are shifted out: targets leave that case open."""
     x, count = operands
     if not isinstance(count, Literal) or not isinstance(count.val, np.ndarray):
         return None
@@ -45,12 +45,12 @@ def known_shift(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | No
 
 
 def conj(x: Array, **_: Any) -> Array:
-    """Of real numbers: complex ones."""
+    """The complex array of a real array."""
     return lax.complex(x, jnp.zeros_like(x))
 
 
 def clz(x: Array) -> Array:
-    """Leading zeros: set all bits below the highest one, count the others."""
+    """Count leading zeros: set all bits below the highest set bit, count the zeros."""
     bits = x.dtype.itemsize * 8
     shift = 1
     while shift < bits:
@@ -74,28 +74,28 @@ _FORMATS = {(8, 7): jnp.bfloat16, (5, 10): np.float16, (8, 23): np.float32}
 
 
 def reduce_precision(x: Array, *, exponent_bits: int, mantissa_bits: int) -> Array:
-    """To a narrower type and back; what would be subnormal there becomes zero, as in XLA."""
+    """Convert to a narrower type and back; numbers subnormal there become zero, as in XLA."""
     narrow = _FORMATS.get((exponent_bits, mantissa_bits))
     if narrow is None:
         return _rounded(x, exponent_bits, mantissa_bits)
     result = x.astype(narrow).astype(x.dtype)
     if exponent_bits == jnp.finfo(x.dtype).nexp:
         return result
-    # the smallest number that rounds to the smallest normal one
+    # the smallest number that rounds to the smallest normal number
     least = float(jnp.finfo(narrow).tiny) * (1 - 2.0 ** -(mantissa_bits + 2))
     return lax.select(jnp.abs(x) < least, x * x.dtype.type(0), result)
 
 
 def _rounded(x: Array, exponent_bits: int, mantissa_bits: int) -> Array:
-    """To a format that is no dtype: the mantissa as a whole number, rounded half to even."""
+    """Round to a format that is no dtype: the mantissa as a whole number, half to even."""
     info = jnp.finfo(x.dtype)
     out, drop = x, info.nmant - mantissa_bits
     if drop > 0:
-        one = np.dtype(f"uint{info.bits}").type(1)
-        bits = lax.bitcast_convert_type(x, one.dtype)
-        even = (bits >> (one * drop)) & one
-        bits = bits + even + ((one << (drop - 1)) - one)
-        out = lax.bitcast_convert_type(bits & ~((one << drop) - one), x.dtype)
+        unit = np.dtype(f"uint{info.bits}").type(1)
+        bits = lax.bitcast_convert_type(x, unit.dtype)
+        even = (bits >> (unit * drop)) & unit
+        bits = bits + even + ((unit << (drop - 1)) - unit)
+        out = lax.bitcast_convert_type(bits & ~((unit << drop) - unit), x.dtype)
     if exponent_bits < info.nexp:
         bias = 2 ** (exponent_bits - 1) - 1
         size = jnp.abs(out)
@@ -128,7 +128,7 @@ _TAIL += (-0.0076224613, 0.00943887047, 1.00167406, 2.83297682)
 
 
 def erf_inv(x: Array) -> Array:
-    """float32 and narrower; MindSpore's own kernel is wrong by 0.3 at the ends."""
+    """Invert erf in float32 and narrower; MindSpore's own kernel is wrong by 0.3 at the ends."""
     wide = x.astype(np.float32)
     w = -jnp.log1p(-wide * wide)
     central = w < 5
@@ -156,7 +156,7 @@ def _over_positions(reduction: Callable[..., Array]) -> Callable[..., list[Array
 
 
 def polygamma(n: Array, x: Array) -> Array:
-    """Digamma for 0, else ``(-1)**(n + 1) * n! * zeta(n + 1, x)``."""
+    """Digamma where ``n`` is 0, else ``(-1)**(n + 1) * n! * zeta(n + 1, x)``."""
     sign = jnp.where(n % 2 == 1, 1, -1).astype(x.dtype)
     derivative = sign * jnp.exp(lax.lgamma(n + 1)) * lax.zeta(n + 1, x)
     return jnp.where(n == 0, lax.digamma(x), derivative)

@@ -1,4 +1,4 @@
-"""What a peephole is: it looks at what made an equation's operands, and may know a shorter rewrite.
+"""The peephole: it sees the equations that made the operands, and may know a shorter rewrite.
 
 ``peephole(equation, operands, made)`` returns the rewrite and its operands, or None.
 """

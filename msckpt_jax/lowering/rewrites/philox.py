@@ -24,7 +24,7 @@ _SIXTEEN = np.uint32(16)
 def rng_bit_generator(
     state: Array, *, shape: Sequence[int], dtype: DTypeLike, algorithm: Any, **_: Any
 ) -> list[Array]:
-    """The next state and random bits; one word for each element, two for 64 bits."""
+    """The next state, and random bits: a word for each element, two words for 64 bits."""
     supported = (lax.RandomAlgorithm.RNG_DEFAULT, lax.RandomAlgorithm.RNG_PHILOX)
     if algorithm not in supported or state.shape != (4,) or state.dtype != np.uint32:
         raise Declined
@@ -43,7 +43,7 @@ def rng_bit_generator(
 
 
 def _plus(words: list[Array], count: Array | np.uint32) -> list[Array]:
-    """A number of several words, the lowest first, plus one of a word."""
+    """The sum of a number of several words, the lowest first, and a number of one word."""
     out = []
     for word in words:
         total = word + count

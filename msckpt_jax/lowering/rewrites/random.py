@@ -51,7 +51,7 @@ def takes_keys(eqn: Equation) -> bool:
 
 
 def moves_keys(eqn: Equation) -> bool:
-    """Whether keys come in and keys only go out."""
+    """Tell whether keys come in and only keys go out."""
     return takes_keys(eqn) and all(is_key(v.aval) for v in eqn.outvars)
 
 
@@ -69,7 +69,7 @@ def moved(primitive: Any) -> Callable[..., Any]:
 
 
 def _each(keys: Array, function: Callable[..., Any], *operands: Array) -> Array:
-    """A function of one key's data, for all keys of an array."""
+    """Apply a function of a key's data to all keys of an array."""
     for _ in range(keys.ndim):
         function = jax.vmap(function)
     return function(jax.random.key_data(keys), *operands)

@@ -1,4 +1,4 @@
-"""Padding outwards only, broadcasts that repeat something."""
+"""Padding that only goes outwards, broadcasts that repeat something, reshapes in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msckpt_jax.lowering.rewrites.peephole import Made, Shorter
 
 
 def pad(x: Array, value: Array, *, padding_config: Sequence[tuple[Any, Any, int]]) -> Array:
-    """Between elements: behind each one on an axis of its own. Less than nothing: cut off."""
+    """Pad between elements on an axis of their own, then outwards; cut off negative padding."""
     for axis, (_, _, interior) in enumerate(padding_config):
         if interior and x.shape[axis]:
             x = _spread(x, value, axis, interior)
@@ -33,7 +33,7 @@ def _spread(x: Array, value: Array, axis: int, gap: int) -> Array:
 
 
 def broadcast_in_dim(x: Array, *, shape: Sequence[Any], **_: Any) -> Array:
-    """Axes of size 1 are added: nothing is repeated."""
+    """Add axes of size 1, which repeats nothing."""
     return lax.reshape(x, shape)
 
 
@@ -44,7 +44,7 @@ def reshape(
 
 
 def of_reshape(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | None:
-    """Of several reshapes the last one counts."""
+    """Skip the reshapes before a reshape: the last of several counts."""
     if isinstance(operands[0], Literal) or eqn.params["dimensions"] is not None:
         return None
     maker = made.get(operands[0])

@@ -11,16 +11,16 @@ from jax import Array, lax
 
 
 def sort(*operands: Array, dimension: int, num_keys: int, **_: Any) -> list[Array]:
-    """By several keys: stable, by the last one first."""
+    """Sort by each of several keys in turn, stably, by the last key first."""
     last = operands[0].ndim - 1
     moved = [lax.transpose(x, _swapped(last, dimension)) for x in operands]
     keys = [part for x in moved[:num_keys] for part in _parts(x)]
     if len(keys) == len(moved) == 1 and keys[0] is moved[0]:
         out = [lax.sort(keys[0])]
     else:
-        *others, key = keys
+        *earlier, key = keys
         order = _with_indices(key)[1]
-        for key in reversed(others):
+        for key in reversed(earlier):
             again = _with_indices(_taken(key, order))[1]
             order = _taken(order, again)
         out = [_taken(x, order) for x in moved]
@@ -64,7 +64,7 @@ def top_k(x: Array, *, k: int, axis: int, **_: Any) -> list[Array]:
 def approx_top_k(
     x: Array, *, k: int, reduction_dimension: int, is_max_k: bool, **_: Any
 ) -> list[Array]:
-    """Exact, as on CPU."""
+    """The exact elements, as JAX gives them on CPU."""
     axis = reduction_dimension % x.ndim
     if is_max_k:
         return top_k(x, k=k, axis=axis)

@@ -79,11 +79,11 @@ def _greatest(dtype: np.dtype) -> np.ndarray:
 def _as_images(
     x: Array, value: np.ndarray, function: Callable[[Array, Array], Array], window: _Window
 ) -> Array:
-    """The pooled axes last, all others in the places of batch and channels."""
+    """Pool with the pooled axes last, and all other axes in the places of batch and channels."""
     moving = window.moving
-    others = [axis for axis in range(x.ndim) if axis not in moving]
-    order = (*others, *moving)
-    batch = [x.shape[axis] for axis in others]
+    still = [axis for axis in range(x.ndim) if axis not in moving]
+    order = (*still, *moving)
+    batch = [x.shape[axis] for axis in still]
     lead = (1, 1) if not batch else (math.prod(batch[:-1]), batch[-1])
     lead += (1,) * (2 - len(moving))
     image = tuple(x.shape[axis] for axis in moving)
@@ -103,7 +103,7 @@ def _as_images(
 def _folded(
     xs: Sequence[Array], values: Sequence[Any], combine: _Reducer, window: _Window
 ) -> list[Array]:
-    """Operands of one shape, padded with ``values``, then combined along each axis."""
+    """Pad operands of equal shape with ``values``, then combine them along each axis."""
     sides = zip(window.padding, window.base_dilation, strict=True)
     config = [(low, high, base - 1) for (low, high), base in sides]
     out = [lax.pad(x, value, config) for x, value in zip(xs, values, strict=True)]
@@ -120,7 +120,7 @@ def _folded(
 
 
 def _of_arrays(jaxpr: ClosedJaxpr | Jaxpr, consts: Sequence[Any] = ()) -> _Reducer:
-    """A reducer of scalars as one of arrays."""
+    """A reducer of scalars as a reducer of arrays."""
     scalars = jaxpr_as_fun(jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, consts))
 
     def combine(a: list, b: list) -> list:
@@ -142,7 +142,7 @@ def reduce_window(
 def reduce(
     *operands: Any, jaxpr: ClosedJaxpr | Jaxpr, dimensions: Sequence[int], **_: Any
 ) -> list[Array]:
-    """Halves combined with halves, until one element is left."""
+    """Combine halves with halves, until a single element is left."""
     xs, values = operands[: len(operands) // 2], operands[len(operands) // 2 :]
     combine = _of_arrays(jaxpr)
     kept = [axis for axis in range(xs[0].ndim) if axis not in dimensions]
@@ -173,7 +173,7 @@ def _of_integers(function: Callable[[Any, Any], Array], initial: int) -> Callabl
 
 
 def _patches(x: Array, value: np.ndarray, window: _Window, shape: Sequence[int]) -> list[Array]:
-    """For each place in the window, in order, the elements that all windows have there."""
+    """The elements that all windows have at a place, for each place in the window, in order."""
     x = lax.pad(x, value, [(low, high, 0) for low, high in window.padding])
     ends = [(n - 1) * step + 1 for n, step in zip(shape, window.window_strides, strict=True)]
     return [
@@ -185,15 +185,15 @@ def _patches(x: Array, value: np.ndarray, window: _Window, shape: Sequence[int])
 def select_and_gather_add(
     tangents: Array, operand: Array, *, select_prim: Primitive, **params: Any
 ) -> Array:
-    """The tangent of the window's selected element, the first of equal ones."""
+    """The tangent of the window's selected element, the first of equal elements."""
     window = _Window(**params)
     ends = zip(operand.shape, window.padding, strict=True)
     room = [n + low + high for n, (low, high) in ends]
     shape = (np.subtract(room, window.window_dimensions) // window.window_strides + 1).tolist()
     value, zero = _rejected(select_prim, operand.dtype), np.zeros((), tangents.dtype)
-    best, *others = _patches(operand, value, window, shape)
+    best, *later = _patches(operand, value, window, shape)
     out, *rest = _patches(tangents, zero, window, shape)
-    for x, tangent in zip(others, rest, strict=True):
+    for x, tangent in zip(later, rest, strict=True):
         stay = select_prim.bind(best, x)
         best, out = lax.select(stay, best, x), lax.select(stay, out, tangent)
     return out
@@ -202,13 +202,13 @@ def select_and_gather_add(
 def select_and_scatter_add(
     source: Array, operand: Array, *, select_prim: Primitive, **params: Any
 ) -> Array:
-    """The source added to the window's selected element, the first of equal ones."""
+    """The source added to the window's selected element, the first of equal elements."""
     ones = (1,) * operand.ndim
     window = _Window(**params, base_dilation=ones, window_dilation=ones)
     value = _rejected(select_prim, operand.dtype)
-    best, *others = _patches(operand, value, window, source.shape)
+    best, *later = _patches(operand, value, window, source.shape)
     chosen = jnp.zeros(source.shape, np.int32)
-    for k, x in enumerate(others, 1):
+    for k, x in enumerate(later, 1):
         stay = select_prim.bind(best, x)
         best = lax.select(stay, best, x)
         chosen = lax.select(stay, chosen, jnp.full(source.shape, k, np.int32))

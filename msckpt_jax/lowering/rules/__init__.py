@@ -1,7 +1,7 @@
 """The rules: JAX primitive to MindSpore operators, a flat table.
 
-What a rule is says :mod:`msckpt_jax.lowering.rule`, what it emits with
-:mod:`msckpt_jax.lowering.context`. What rules rely on in MindSpore was measured with MindSpore
+:mod:`msckpt_jax.lowering.rule` defines a rule, and :mod:`msckpt_jax.lowering.context` the context
+into which it emits nodes. The facts about MindSpore that rules rely on were measured with MindSpore
 2.10.0 on its CPU.
 """
 

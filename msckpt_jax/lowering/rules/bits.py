@@ -15,9 +15,9 @@ def _shift(op: str, sign_fills: bool = False) -> Rule:
         dtype = ctx.result.dtype
         kind = "i" if sign_fills else "u"
         if op == "RightShift" and dtype.kind != kind:  # the operator goes by the dtype
-            other = Tensor(np.dtype(f"{kind}{dtype.itemsize}"), ctx.result.shape)
-            operands = ctx.cast(x, other.dtype), ctx.cast(count, other.dtype)
-            result = ctx.cast(ctx(op, *operands, type=other), dtype)
+            converted = Tensor(np.dtype(f"{kind}{dtype.itemsize}"), ctx.result.shape)
+            operands = ctx.cast(x, converted.dtype), ctx.cast(count, converted.dtype)
+            result = ctx.cast(ctx(op, *operands, type=converted), dtype)
         else:
             result = ctx(op, x, count)
         bits = dtype.itemsize * 8

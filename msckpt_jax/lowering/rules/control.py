@@ -49,7 +49,7 @@ def _while(
 
 
 def _computed(operands: Sequence[Array]) -> list[Array]:
-    """Those that a body must be given. It may refer to constants and weights as they are."""
+    """The operands that a body must be given; it may refer to constants and weights itself."""
     return list(dict.fromkeys(x for x in operands if not isinstance(x, Const | Parameter)))
 
 

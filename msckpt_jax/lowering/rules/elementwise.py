@@ -23,7 +23,7 @@ def operator(op: str, *ignores: str) -> Rule:
 
 
 def of_full_shapes(op: str) -> Rule:
-    """The rule that is one operator which does not take a scalar beside an array."""
+    """The rule that is one operator, which does not take a scalar beside an array."""
 
     def emit(ctx: Context, *operands: Array) -> Array:
         return ctx(op, *(full(ctx, x) for x in operands))
@@ -37,7 +37,7 @@ def by_kind(*ignores: str, **ops: str) -> Rule:
     def emit(ctx: Context, *operands: Array) -> Array:
         kind = kind_of(ctx.type(operands[0]).dtype)
         if kind not in ops:
-            raise UnsupportedError(f"no operator for {ctx.type(operands[0]).dtype}")
+            raise UnsupportedError(f"MindSpore has no operator for {ctx.type(operands[0]).dtype}")
         return ctx(ops[kind], *operands)
 
     return rule(emit, *ops.values(), ignores=ignores)
@@ -91,7 +91,7 @@ def _convert(ctx: Context, x: Array) -> Array:
 
 
 def _saturating(ctx: Context, x: Array, dtype: np.dtype) -> Array:
-    """XLA's conversion: values out of range become the nearest one, NaN becomes 0."""
+    """XLA's conversion: a value out of range becomes the nearest value, NaN becomes 0."""
     info = np.iinfo(dtype)
     wide = ctx.cast(x, np.float64)
     result = ctx.cast(wide, dtype)
@@ -128,8 +128,8 @@ def _times(ctx: Context, x: Array, y: Array) -> Array:
     """The quotient of uint64 numbers that are given as int64, exactly.
 
     MindSpore divides 64-bit integers in float64. Twice the quotient of half of ``x``, which is
-    positive in int64, is the result, or one less. What int64 does not hold is negative: as a
-    divisor it is in ``x`` once or not at all.
+    positive in int64, is the result, or less by 1. A number that int64 does not hold is negative:
+    as a divisor it is in ``x`` once or not at all.
     """
     i64, outer = Tensor(_I64, ctx.result.shape), ctx.results
     ctx.results = (i64,)
@@ -140,13 +140,13 @@ def _times(ctx: Context, x: Array, y: Array) -> Array:
     twice = ctx("Add", twice, twice)
     rest = ctx("Sub", x, ctx("Mul", twice, y))
     small = ctx("Add", twice, _at_least(ctx, rest, y))
-    found = ctx("Select", large, _at_least(ctx, x, y), small)
+    quotient = ctx("Select", large, _at_least(ctx, x, y), small)
     ctx.results = outer
-    return found
+    return quotient
 
 
 def _positive_quotient(ctx: Context, x: Array, y: Array) -> Array:
-    """In float64 it is right up to 2**53: the rest is divided, too, which leaves one at most."""
+    """The quotient by two divisions: in float64 one is right up to 2**53; the rest is 1 at most."""
 
     def rest(quotient: Array) -> Array:
         return ctx("Sub", x, ctx("Mul", quotient, y))
@@ -234,7 +234,7 @@ def _nextafter(ctx: Context, x: Array, y: Array) -> Array:
 
 def _mul(ctx: Context, x: Array, y: Array, *, out_dtype: np.dtype | None) -> Array:
     if out_dtype is not None and out_dtype != ctx.type(x).dtype:
-        raise UnsupportedError(f"only of one dtype, not as {out_dtype}")
+        raise UnsupportedError(f"out_dtype is {out_dtype}, but must be the dtype of the operands")
     return ctx("Mul", x, y)
 
 
@@ -254,7 +254,7 @@ def _round(ctx: Context, x: Array, *, rounding_method: RoundingMethod) -> Array:
 
 def _select_n(ctx: Context, which: Array, *cases: Array) -> Array:
     if len(cases) != 2 or ctx.type(which).dtype != bool:
-        raise UnsupportedError("only two cases and a predicate of bools")
+        raise UnsupportedError("there must be two cases, chosen by a bool")
     otherwise, then = cases
     return ctx("Select", which, then, otherwise)
 
@@ -279,7 +279,7 @@ def _tanh(ctx: Context, x: Array) -> Array:
 
 
 def _log1p(ctx: Context, x: Array) -> Array:
-    """In float16 the kernel adds the 1 first: 1.4 % off for 0.035."""
+    """Compute float16 in float32: the kernel adds the 1 first, and is 1.4 % off for 0.035."""
     if ctx.result.dtype != np.float16 or not ctx.options.kernels:
         return ctx("Log1p", x)
     wide = Tensor(np.dtype(np.float32), ctx.result.shape)
@@ -300,14 +300,14 @@ _SAME = {
     "le": "LessEqual", "lgamma": "Lgamma", "lt": "Less", "ne": "NotEqual", "neg": "Neg",
     "real": "Real", "sinh": "Sinh", "square": "Square", "sub": "Sub",
 }  # fmt: skip
-#: Those that XLA computes as accurately as it is told to.
+#: Primitives that XLA computes as accurately as it is told to.
 _ACCURATE = {
     "cos": "Cos", "erfc": "Erfc", "exp": "Exp", "expm1": "Expm1", "log": "Log",
     "logistic": "Sigmoid", "rsqrt": "Rsqrt", "sin": "Sin", "sqrt": "Sqrt", "tan": "Tan",
 }  # fmt: skip
 _ACCURACY = ("accuracy",)
 
-#: Comparisons of bools, and what guards of ``exact`` are made of.
+#: Comparisons of bools, and the operators of which guards of ``exact`` are made.
 _MAXIMUM = ("Maximum", "LogicalOr", "NotEqual", "BroadcastTo", "Select")
 _MINIMUM = ("Minimum", "LogicalAnd", "NotEqual", "BroadcastTo", "Select")
 _QUOTIENT = (

@@ -38,7 +38,7 @@ def _gather(
     slice_sizes: Sequence[Any],
     mode: GatherScatterMode,
 ) -> Array:
-    """GatherNd, or Gather of whole rows."""
+    """Emit GatherNd, or Gather of whole rows."""
     index, numbers = ctx.type(indices), dimension_numbers
     depth, batch = _depth(index), len(index.shape) - 1
     canonical = (
@@ -49,7 +49,7 @@ def _gather(
         and mode == GatherScatterMode.PROMISE_IN_BOUNDS
     )
     if not canonical:
-        raise UnsupportedError("only as GatherNd does it")
+        raise UnsupportedError("it must be along the leading axes, as GatherNd gathers")
     if depth == 1:
         rows = reshaped(ctx, ctx.cast(indices, _I32), index.shape[:-1])
         return ctx("Gather", x, rows, Const(0), Const(0))
@@ -79,7 +79,7 @@ def _scatter(op: str) -> Rule:
             and (update_jaxpr is None or op != "TensorScatterUpdate")  # others are named by it
         )
         if not canonical:
-            raise UnsupportedError("only as ScatterNd does it")
+            raise UnsupportedError("it must be along the leading axes, as ScatterNd scatters")
         if not batch:  # MindSpore wants a list of places
             indices = reshaped(ctx, indices, (1, *index.shape))
             updates = reshaped(ctx, updates, (1, *new))
@@ -92,10 +92,10 @@ _PROMISES = ("indices_are_sorted", "unique_indices")
 
 
 def _depth(indices: Tensor) -> int:
-    """How many axes indices point into."""
+    """The number of axes that indices point into."""
     depth = indices.shape[-1]
     if not isinstance(depth, int):
-        raise UnsupportedError("with indices into a dynamic number of axes")
+        raise UnsupportedError("its indices point into a dynamic number of axes")
     return depth
 
 
@@ -116,7 +116,7 @@ def _dynamic_slice(ctx: Context, x: Array, *starts: Array) -> Array:
 def _known_starts(
     starts: Sequence[Array], old: Sequence[Dim], new: Sequence[Dim]
 ) -> list[Dim] | None:
-    """Starts that are constants and in bounds whatever the sizes are."""
+    """The starts, if they are constants and in bounds whatever the sizes are, or None."""
     out: list[Dim] = []
     for start, before, after in zip(starts, old, new, strict=True):
         if before == after or (isinstance(start, Const) and start.value <= 0):
@@ -129,7 +129,7 @@ def _known_starts(
 
 
 def _gathered(ctx: Context, x: Array, starts: Sequence[Array], moving: list[int]) -> Array:
-    """A part of an array whose other axes are dynamic, which Slice does not take."""
+    """A part of an array whose remaining axes are dynamic, which Slice does not take."""
     old, new = ctx.type(x).shape, ctx.result.shape
     for axis in moving:
         begin = _clamped(ctx, starts, old, new, [axis])
@@ -149,13 +149,13 @@ def _clamped(
     axes: Sequence[int],
 ) -> Array:
     """The starts on these axes as one int64 tensor, within bounds."""
-    one, all_ = Tensor(_I64, (1,)), Tensor(_I64, (len(axes),))
+    single, all_ = Tensor(_I64, (1,)), Tensor(_I64, (len(axes),))
     nothing = Const(np.zeros(1, _I64))
     parts, rooms = [], []
     for axis in axes:
         moves = old[axis] != new[axis]
         start = ctx.cast(_signed(ctx, starts[axis]), _I64) if moves else nothing
-        parts.append(reshaped(ctx, start, one.shape))
+        parts.append(reshaped(ctx, start, single.shape))
         rooms.append(_room(ctx, old[axis], new[axis]) if moves else nothing)
     if all(isinstance(room, Const) for room in rooms):
         high: Array = Const(np.concatenate([room.value for room in rooms]))  # type: ignore[union-attr]
@@ -200,12 +200,12 @@ def _grid(ctx: Context, sizes: Sequence[Dim]) -> Array:
     if len(sizes) == 1:
         return reshaped(ctx, counted(ctx, sizes[0], _I64), (sizes[0], 1))
     if not all(isinstance(size, int) for size in sizes):
-        raise UnsupportedError("an update that is smaller on several axes, of dynamic size")
+        raise UnsupportedError("the update is smaller on several axes, of which some are dynamic")
     grid = np.meshgrid(*(np.arange(int(size)) for size in sizes), indexing="ij")
     return ctx.constant(np.stack(grid, -1).astype(_I64))
 
 
-#: What ``_clamped`` emits.
+#: The operators that ``_clamped`` emits.
 _CLAMPED = ("Minimum", "Maximum", "Sub", "ScalarToTensor", "Reshape", "Concat")
 
 RULES: dict[str, Rule] = {

@@ -36,7 +36,7 @@ def _dot_general(
         or rank < 2
         or not left.dtype == right.dtype == ctx.result.dtype
     ):
-        raise UnsupportedError("only as a batched product of matrices of one dtype")
+        raise UnsupportedError("it must be a batched product of matrices of one dtype")
     if rank == 2:
         return ctx("MatMul", x, y, _NO, _NO)
     return ctx("BatchMatMul", x, y, _NO, _NO)
@@ -52,14 +52,14 @@ def _eigh(
     """JAX gives the vectors first, MindSpore the values."""
     vectors, values = ctx.results
     if not lower:
-        raise UnsupportedError("only of the lower triangle")
+        raise UnsupportedError("lower is False, but MindSpore reads the lower triangle")
     if subset_by_index not in (None, (0, ctx.type(x).shape[-1])):
-        raise UnsupportedError("only of all eigenvalues")
-    found = ctx.several(
+        raise UnsupportedError(f"subset_by_index is {subset_by_index}, but MindSpore gives all")
+    results = ctx.several(
         "SelfAdjointEig", x, types=[Tensor(vectors.dtype, values.shape), vectors],
         attrs={"compute_v": True},
     )  # fmt: skip
-    return [found[1], found[0]]
+    return [results[1], results[0]]
 
 
 def _eig(
@@ -70,25 +70,25 @@ def _eig(
     if ctx.options.exact:
         raise UnsupportedError("MindSpore's Eig gives the eigenvalues in another order")
     if left and right:
-        raise UnsupportedError("with left or with right eigenvectors only, not with both")
+        raise UnsupportedError("it gives left or right eigenvectors, not both")
     values, type = ctx.results[0], ctx.type(x)
-    if left:  # right ones of the adjoint, whose eigenvalues are conjugate
+    if left:  # right eigenvectors of the adjoint, whose eigenvalues are conjugate
         x = transposed(ctx, x, _swap(len(type.shape)))
         x = ctx("Conj", x, type=type) if type.dtype.kind == "c" else x
     vectors = Tensor(values.dtype, type.shape)
-    found = ctx.several("Eig", x, Const(True), types=[values, vectors])
+    results = ctx.several("Eig", x, Const(True), types=[values, vectors])
     if left:
-        found[0] = ctx("Conj", found[0], type=values)
+        results[0] = ctx("Conj", results[0], type=values)
     if not (left or right):
-        return found[:1]
+        return results[:1]
     spec = jax.ShapeDtypeStruct(ctx.avals[0].shape, values.dtype)
     with jax.enable_x64(values.dtype.itemsize == 16):
         turn = canonicalise(jax.make_jaxpr(_turned)(spec), exact=False)
-    return [found[0], *ctx.run(turn, found[1:])]
+    return [results[0], *ctx.run(turn, results[1:])]
 
 
 def _turned(vectors: jax.Array) -> jax.Array:
-    """As LAPACK's: the largest number of each column is real, so that real vectors are."""
+    """Turn vectors as LAPACK does: each column's largest number, and so a real vector, is real."""
     size = jnp.abs(vectors)
     rows = lax.broadcasted_iota(np.int32, size.shape, size.ndim - 2)
     largest = rows == lax.argmax(size, size.ndim - 2, np.int32)[..., None, :]
@@ -101,14 +101,14 @@ def _lu(ctx: Context, x: Array) -> list[Array]:
     packed, pivots, permutation = ctx.results
     *batch, rows = permutation.shape
     matrix = Tensor(_I32, (*batch, rows, rows))
-    found = ctx.several("LU", x, types=[packed, Tensor(_I32, pivots.shape), matrix])
-    order = ctx("Argmax", found[2], Const(-2), Const(_I32), type=Tensor(_I32, permutation.shape))
-    return [found[0], ctx.cast(found[1], pivots.dtype), ctx.cast(order, permutation.dtype)]
+    results = ctx.several("LU", x, types=[packed, Tensor(_I32, pivots.shape), matrix])
+    order = ctx("Argmax", results[2], Const(-2), Const(_I32), type=Tensor(_I32, permutation.shape))
+    return [results[0], ctx.cast(results[1], pivots.dtype), ctx.cast(order, permutation.dtype)]
 
 
 def _qr(ctx: Context, x: Array, *, full_matrices: bool, pivoting: bool) -> list[Array]:
     if pivoting:
-        raise UnsupportedError("with pivoting")
+        raise UnsupportedError("pivoting is True, but MindSpore's Qr does not pivot")
     return list(ctx.several("Qr", x, Const(bool(full_matrices)), types=ctx.results))
 
 
@@ -122,23 +122,23 @@ def _svd(
 ) -> list[Array]:
     """MindSpore gives V, JAX its adjoint."""
     if subset_by_index is not None:
-        raise UnsupportedError("of a subset")
+        raise UnsupportedError(f"subset_by_index is {subset_by_index}, but MindSpore gives all")
     if not compute_uv:
         shape = ctx.type(x).shape
         rows, columns = shape[-2:]
         least = ctx.result.shape[-1]
         dummies = [Tensor(ctx.result.dtype, (*shape[:-2], n, least)) for n in (rows, columns)]
-        found = ctx.several("Svd", x, _NO, Const(False), types=[ctx.result, *dummies])
-        return [found[0]]
+        results = ctx.several("Svd", x, _NO, Const(False), types=[ctx.result, *dummies])
+        return [results[0]]
     values, left, right = ctx.results
     turn = (*range(len(right.shape) - 2), len(right.shape) - 1, len(right.shape) - 2)
     flipped = Tensor(right.dtype, tuple(right.shape[axis] for axis in turn))
     types = [Tensor(left.dtype, values.shape), left, flipped]
-    found = ctx.several("Svd", x, Const(bool(full_matrices)), Const(True), types=types)
-    vectors: Array = found[2]
+    results = ctx.several("Svd", x, Const(bool(full_matrices)), Const(True), types=types)
+    vectors: Array = results[2]
     if right.dtype.kind == "c":
         vectors = ctx("Conj", vectors, type=flipped)
-    return [ctx.cast(found[0], values.dtype), found[1], transposed(ctx, vectors, turn)]
+    return [ctx.cast(results[0], values.dtype), results[1], transposed(ctx, vectors, turn)]
 
 
 def _triangular_solve(
@@ -160,8 +160,8 @@ def _triangular_solve(
     if left_side:
         return ctx("SolveTriangular", a, b, Const(int(transpose_a)), *flags)
     b = transposed(ctx, b, swap)
-    found = ctx("SolveTriangular", a, b, Const(int(not transpose_a)), *flags, type=ctx.type(b))
-    return transposed(ctx, found, swap)
+    solution = ctx("SolveTriangular", a, b, Const(int(not transpose_a)), *flags, type=ctx.type(b))
+    return transposed(ctx, solution, swap)
 
 
 def _swap(rank: int) -> tuple[int, ...]:
@@ -177,7 +177,7 @@ _FOURIER = {
 def _fft(ctx: Context, x: Array, *, fft_type: lax.FftType, fft_lengths: Sequence[Any]) -> Array:
     axes = range(len(ctx.result.shape) - len(fft_lengths), len(ctx.result.shape))
     if not all(isinstance(n, int) for n in fft_lengths):
-        raise UnsupportedError("of dynamic length")
+        raise UnsupportedError("its length is dynamic, but must be a number")
     return ctx(_FOURIER[fft_type], x, ints(*fft_lengths), ints(*axes), Const(None))
 
 

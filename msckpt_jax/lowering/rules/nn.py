@@ -42,7 +42,7 @@ def _conv(
         and ctx.type(x).dtype == ctx.type(kernel).dtype == ctx.result.dtype
     )
     if not canonical:
-        raise UnsupportedError("only of NCHW or NCDHW, of one dtype, without dilated input")
+        raise UnsupportedError("it must be NCHW or NCDHW, of one dtype, without dilated input")
     sizes = tuple(int(n) for n in ctx.type(kernel).shape[2:])  # type: ignore[arg-type]
     pads = [(int(low), int(high)) for low, high in padding]
     strides, dilations = _ints(window_strides), _ints(rhs_dilation)
@@ -74,7 +74,7 @@ def _im2col(
     dilations: tuple[int, ...],
     pads: list[tuple[int, int]],
 ) -> Array:
-    """A product of matrices: MindSpore's CPU runs Conv2D of several taps 30 to 160 times slower."""
+    """Convolve by a product of matrices: Conv2D of several taps takes 30 to 160 times as long."""
     given = ctx.type(x)
     if any(low != high for low, high in pads):
         x = _padded(ctx, x, ctx.like(0, x), [(0, 0), (0, 0), *pads])
@@ -103,7 +103,7 @@ def _im2col(
 
 
 def _padded(ctx: Context, x: Array, value: Array, pads: Sequence[tuple[int, ...]]) -> Array:
-    """Of what is computed of dynamic sizes, MindSpore finds out the sizes."""
+    """Pad an array; MindSpore works out sizes that are computed of dynamic sizes."""
     shape = tuple(
         d + low + high if isinstance(d, int) else d if low == high == 0 else f"{d} + {low + high}"
         for d, (low, high) in zip(ctx.type(x).shape, pads, strict=True)
@@ -136,7 +136,7 @@ def _pool(pooled: Callable[[Context, Array, _Window], Array], *operators: str) -
         pads = list(map(_ints, padding))
         ones = (*base_dilation, *window_dilation, *sizes[:2], *strides[:2])
         if len(sizes) != 4 or any(n != 1 for n in ones) or any(pads[0] + pads[1]):
-            raise UnsupportedError("only on the last two of four axes, without dilation")
+            raise UnsupportedError("it must be on the last two of four axes, without dilation")
         return pooled(ctx, x, _Window(sizes[2:], strides[2:], pads))
 
     return rule(emit, *operators)
@@ -178,14 +178,14 @@ def _ms_op(
     attrs: tuple[tuple[str, Any], ...],
     reference: Callable[..., Any],
 ) -> list[Array]:
-    """An operator of MindSpore: its other arguments are inputs, or attributes where it has some."""
-    found = operators.definition(op)
-    if found is None:
+    """Emit MindSpore's operator; its arguments are inputs, or attributes where it is undefined."""
+    definition = operators.definition(op)
+    if definition is None:
         return list(ctx.several(op, *operands, types=ctx.results, attrs=dict(attrs)))
     inputs: list[Operand] = [*operands, *(_argument(value) for _, value in attrs)]
-    if len(inputs) != len(found.arguments):
-        names = [argument.name for argument in found.arguments]
-        raise UnsupportedError(f"{op} takes {names}")
+    if len(inputs) != len(definition.arguments):
+        names = [argument.name for argument in definition.arguments]
+        raise UnsupportedError(f"{op} takes {len(names)} arguments, {names}, not {len(inputs)}")
     if not ctx.can(op, inputs, ctx.results[:1]):
         return _spelt_out(ctx, reference, operands)
     types = [*ctx.results, *_MORE.get(op, lambda *_: [])(ctx.result, *map(ctx.type, operands))]
@@ -210,8 +210,8 @@ def _argument(value: Any) -> Operand:
 
 def _normalised(result: Tensor, x: Tensor, *_: Tensor) -> list[Tensor]:
     """Mean and variance, of float32 where the operands are smaller."""
-    one = Tensor(np.dtype(np.float32), (*x.shape[:-1], 1))
-    return [one, one]
+    moment = Tensor(np.dtype(np.float32), (*x.shape[:-1], 1))
+    return [moment, moment]
 
 
 def _batch_normalised(result: Tensor, x: Tensor, scale: Tensor, *_: Tensor) -> list[Tensor]:

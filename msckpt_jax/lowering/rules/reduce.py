@@ -32,7 +32,7 @@ def _reduce(op: str, logical: str, empty: Callable[[np.dtype], Any]) -> Rule:
             return broadcast(ctx, ctx.like(empty(type.dtype), x), ctx.result.shape)
         name = logical if type.dtype == bool else op
         if not name:
-            raise UnsupportedError(f"no operator for {type.dtype}")
+            raise UnsupportedError(f"MindSpore has no operator for {type.dtype}")
         result = ctx(name, x, ints(*axes), *_FLAGS.get(name, (Const(False),)))
         guarded = loses_nan and ctx.options.exact and kind_of(type.dtype) == "f"
         return _with_nan(ctx, x, axes, result) if guarded else result
@@ -67,8 +67,8 @@ def _arg(op: str) -> Rule:
         index = _I64 if ctx.result.dtype.itemsize == 8 else _I32
         if ctx.options.exact and kind_of(dtype) == "f":
             x = _nan_first(ctx, x, op)
-        found = ctx(op, x, Const(int(axis)), Const(index), type=Tensor(index, ctx.result.shape))
-        return ctx.cast(found, ctx.result.dtype)
+        position = ctx(op, x, Const(int(axis)), Const(index), type=Tensor(index, ctx.result.shape))
+        return ctx.cast(position, ctx.result.dtype)
 
     return rule(emit, op, *_NAN_FIRST, ignores=("index_dtype",))
 
@@ -103,14 +103,14 @@ def _cumulative(op: str) -> Rule:
 def _cumulative_extreme(op: str, index: np.dtype) -> Rule:
     def emit(ctx: Context, x: Array, *, axis: int, reverse: bool) -> Array:
         if reverse:
-            raise UnsupportedError("only forwards")
+            raise UnsupportedError("reverse is True, but MindSpore's operator goes forwards")
         types = [ctx.result, Tensor(index, ctx.result.shape)]
         return ctx.several(op, x, Const(int(axis)), types=types)[0]
 
     return rule(emit, op)
 
 
-#: What ``_sorted_last`` emits; it also turns numbers round where the least come first.
+#: The operators that ``_sorted_last`` emits, besides those that turn numbers round.
 _SORTED = ("Sort", "TopK", "NotEqual", "BroadcastTo", "Select", "GatherD")
 
 
@@ -147,12 +147,12 @@ def _sorted_with_nan(ctx: Context, x: Array, descending: bool) -> tuple[Array, A
 
 
 def _sorted_by_top_k(ctx: Context, x: Array, descending: bool) -> tuple[Array, Array]:
-    """Sort has no kernel for these; TopK of all elements is stable."""
+    """Sort by TopK of all elements, which is stable: Sort has no kernel for these dtypes."""
     type = ctx.type(x)
     turn = "Neg" if kind_of(type.dtype) == "f" else "Invert"
     size = type.shape[-1]
     if not isinstance(size, int):
-        raise UnsupportedError("sorting along a dynamic axis")
+        raise UnsupportedError("the axis that is sorted has a dynamic size")
     keys = x if descending else ctx(turn, x, type=type)
     values, indices = _top_k_op(ctx, keys, size)
     return values if descending else ctx(turn, values, type=type), indices
@@ -169,22 +169,22 @@ def _top_k_op(ctx: Context, x: Array, k: int) -> tuple[Array, Array]:
 
 def _sort(ctx: Context, key: Array, *rest: Array, dimension: int, num_keys: int) -> list[Array]:
     if dimension != len(ctx.result.shape) - 1 or num_keys != 1 or len(rest) > 1:
-        raise UnsupportedError("only one key along the last axis")
-    found = _sorted_last(ctx, key, descending=False)
-    return [ctx.cast(x, t.dtype) for x, t in zip(found, ctx.results, strict=False)]
+        raise UnsupportedError("it must be by one key along the last axis")
+    ordered = _sorted_last(ctx, key, descending=False)
+    return [ctx.cast(x, t.dtype) for x, t in zip(ordered, ctx.results, strict=False)]
 
 
 def _top_k(ctx: Context, x: Array, *, axis: int) -> list[Array]:
     type = ctx.type(x)
     if axis not in (-1, len(type.shape) - 1):
-        raise UnsupportedError("only along the last axis")
+        raise UnsupportedError(f"the axis is {axis}, but must be the last axis")
     # TopK itself takes any of equal elements; JAX, and a stable sort, the first.
     values, indices = _sorted_last(ctx, x, descending=True)
     corner = (0,) * len(type.shape)
-    found = [
+    parts = [
         sliced(ctx, v, corner, t.shape) for v, t in zip((values, indices), ctx.results, strict=True)
     ]
-    return [ctx.cast(v, t.dtype) for v, t in zip(found, ctx.results, strict=True)]
+    return [ctx.cast(v, t.dtype) for v, t in zip(parts, ctx.results, strict=True)]
 
 
 RULES: dict[str, Rule] = {

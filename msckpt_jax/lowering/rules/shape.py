@@ -54,7 +54,7 @@ def broadcast(ctx: Context, x: Array, shape: tuple[Dim, ...]) -> Array:
 
 
 def sliced(ctx: Context, x: Array, begin: Sequence[Dim], shape: tuple[Dim, ...]) -> Array:
-    """The part of ``x`` that begins there and has that shape."""
+    """The part of ``x`` that begins at ``begin`` and has that shape."""
     type = ctx.type(x)
     if type.shape == shape:
         return x
@@ -79,7 +79,7 @@ def concatenated(ctx: Context, parts: list[Array], axis: int, type: Tensor) -> A
 def empty(type: Tensor) -> Array:
     """An array of no elements."""
     if not all(isinstance(dim, int) for dim in type.shape):
-        raise UnsupportedError(f"an array of no elements with dynamic sizes, {type.shape}")
+        raise UnsupportedError(f"an array without elements has dynamic sizes, {type.shape}")
     return Const(np.zeros(type.shape, type.dtype))  # type: ignore[arg-type]
 
 
@@ -100,7 +100,7 @@ def _broadcast_in_dim(ctx: Context, x: Array, *, broadcast_dimensions: Sequence[
 
 def _reshape(ctx: Context, x: Array, *, dimensions: Sequence[int] | None) -> Array:
     if dimensions is not None:
-        raise UnsupportedError("only of axes in their order")
+        raise UnsupportedError(f"dimensions are {dimensions}, but axes must stay in their order")
     return reshaped(ctx, x, ctx.result.shape)
 
 
@@ -120,14 +120,14 @@ def _pad(
     ctx: Context, x: Array, value: Array, *, padding_config: Sequence[tuple[Any, Any, int]]
 ) -> Array:
     if any(inner for _, _, inner in padding_config):
-        raise UnsupportedError("padding between elements")
+        raise UnsupportedError("it pads between elements, which MindSpore's PadV3 does not")
     return padded(ctx, x, value, [dims_of(pad[:2]) for pad in padding_config], ctx.result.shape)
 
 
 def padded(
     ctx: Context, x: Array, value: Array, pads: Sequence[Sequence[Dim]], shape: tuple[Dim, ...]
 ) -> Array:
-    """PadV3; its paddings are a tensor and begin with the last axis."""
+    """Emit PadV3, whose paddings are a tensor and begin with the last axis."""
     if not any(low or high for low, high in pads):
         return x
     numbers = tuple(ctx.size(n) for pad in reversed(pads) for n in pad)
@@ -210,7 +210,7 @@ def _tile(ctx: Context, x: Array, *, reps: Sequence[int]) -> Array:
 
 
 def _dimension(ctx: Context, *, dim: Any) -> Array:
-    """A dynamic size, or what is computed of some, as a tensor of rank 0."""
+    """A dynamic size, or a number computed of dynamic sizes, as a tensor of rank 0."""
     return ctx.cast(number(ctx, str(dim)), ctx.result.dtype)
 
 
