@@ -1,1 +1,1 @@
-"""ONNX files: the graph of MindSpore's operators as ONNX's, and jax2onnx for what has no row."""
+"""ONNX files: the graph of MindSpore's operators as ONNX's, and jax2onnx where a row is missing."""

@@ -15,9 +15,8 @@ from msckpt_jax.graph.values import Parameter, Tensor, Value
 from msckpt_jax.onnx import attention, tidy
 from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer, number
 from msckpt_jax.onnx.rows import ROWS
-from msckpt_jax.onnx.rows.operands import Row
 
-#: The first opset in which all that the rows use has its present form, and what the checker knows.
+#: The opsets in which all operators of the rows have their present form and the checker knows them.
 OPSETS = range(18, 27)
 OPSET = 21
 _FLOAT = TensorProto.FLOAT
@@ -32,20 +31,19 @@ class Adapted:
     weights: dict[str, Parameter]
 
 
-def adapt(graph: Graph, *, opset: int = OPSET, rows: Mapping[str, Row] | None = None) -> Adapted:
+def adapt(graph: Graph, *, opset: int = OPSET) -> Adapted:
     """The ONNX model of a Graph.
 
     Args:
-        graph: of MindSpore's operators.
-        opset: of ONNX; every operator has the form that it has there.
-        rows: for more operators, or other ones.
+        graph: has MindSpore's operators.
+        opset: the version of ONNX's operators, which gives each its form.
 
     Raises:
-        ExportError: operators that have no row, no form in the opset, or no kernel in onnxruntime:
-            all of them, each with the user's source line.
+        ExportError: operators have no row, no form in the opset, or no kernel in onnxruntime: all
+            of them, each with the user's source line.
     """
     check_opset(opset)
-    adapting = _Adapting({**ROWS, **(rows or {})})
+    adapting = _Adapting()
     adapting.dtypes("input", ((value.name, value.type) for value in graph.inputs))
     adapting.dtypes("weight", ((name, p.type) for name, p in graph.parameters.items()))
     if adapting.problems:
@@ -85,7 +83,7 @@ def check_opset(opset: int) -> None:
 def _tidied(
     name: str, builder: Builder, inputs: list[Any], results: list[Any], weights: Mapping[str, Any]
 ) -> Any:
-    """The ``GraphProto``."""
+    """The ``GraphProto``, tidy."""
     shapes = {info.name: dims_of(info) for info in (*inputs, *builder.infos)}
     shapes |= {name: weight.type.shape for name, weight in weights.items()}
     shapes |= {tensor.name: tuple(tensor.dims) for tensor in builder.names.initializers}
@@ -106,12 +104,11 @@ def _tidied(
 
 
 class _Adapting:
-    def __init__(self, rows: Mapping[str, Row]):
-        self.rows = rows
+    def __init__(self) -> None:
         self.problems: dict[str, None] = {}
 
     def dtypes(self, what: str, types: Iterable[tuple[str | None, Tensor]]) -> None:
-        """Look at the dtypes of what the file has from outside."""
+        """Note the inputs, weights or results whose dtypes ONNX files lack."""
         for name, type_ in types:
             try:
                 number(type_.dtype)
@@ -121,39 +118,39 @@ class _Adapting:
     def nodes(self, builder: Builder, nodes: Sequence[Node]) -> None:
         for node in nodes:
             try:
-                found = self._node(builder, node)
+                results = self._node(builder, node)
             except UnsupportedError as error:
                 where = f"{node.source}: " if node.source else ""
                 self.problems[f"{where}{node.op}: {error}"] = None
-                for value in node.outputs:  # so that what follows is looked at, too
+                for value in node.outputs:  # so that later nodes are looked at, too
                     builder.define(value, node.op)
                 continue
-            values = [found] if isinstance(found, Value) else list(found)
+            values = [results] if isinstance(results, Value) else list(results)
             for value, computed in zip(node.outputs, values, strict=False):
                 builder.same(value, computed)
 
     def results(self, builder: Builder, outputs: Sequence[Any], hint: str) -> list[Any]:
-        """What a graph gives, under names of its own: an input or constant may be among it."""
-        found = []
+        """The results of a graph under names of their own, as some may be inputs or constants."""
+        infos = []
         for output in outputs:
             type_ = builder.type(output)
             value = Value(type_, hint)
             builder.node("Identity", [builder.name(output)], [value], {})
             builder.infos.pop()
-            found.append(info(builder.name(value), type_))
-        return found
+            infos.append(info(builder.name(value), type_))
+        return infos
 
     def _node(self, builder: Builder, node: Node) -> Any:
         if node.op == "If":
             return self._if(builder, node)
         if node.op == "While":
             return self._while(builder, node)
-        if node.op not in self.rows:
+        if node.op not in ROWS:
             raise UnsupportedError("has no row in onnx/rows")
-        return self.rows[node.op](builder, node)
+        return ROWS[node.op](builder, node)
 
     def _if(self, builder: Builder, node: Node) -> list[Value]:
-        """The branches see the values around them, so that operands need no passing."""
+        """Add an If, whose branches see the values around them, so that no operands are passed."""
         predicate, *operands = node.inputs
         then, otherwise = (
             self._body(builder, body, operands, kind)
@@ -173,7 +170,7 @@ class _Adapting:
         return helper.make_graph(inner.nodes, kind, [], results, value_info=inner.infos)
 
     def _while(self, builder: Builder, node: Node) -> list[Value]:
-        """Loop asks after each step whether to go on, so the condition is there twice."""
+        """Add a Loop, which asks after each step whether to go on: the condition is there twice."""
         test, step = node.bodies
         first = self._condition(builder, test, node.inputs)
         inner = Builder(builder.names, builder)
@@ -197,5 +194,5 @@ class _Adapting:
         for value, operand in zip(test.inputs, operands, strict=True):
             builder.same(value, operand)
         self.nodes(builder, test.nodes)
-        (found,) = test.outputs
-        return found
+        (answer,) = test.outputs
+        return answer

@@ -3,10 +3,10 @@
     s = MatMul(q, Transpose(k)); t = Softmax(Where(mask, Mul(s, scale), lowest)); y = MatMul(t, v)
     y = Attention[scale](q, k, v, Where(mask, 0, lowest))
 
-A score is lost in the sum with a very low number: masked scores weigh nothing in both, and a row
-that is masked altogether is uniform in both. onnxruntime leaves out scores that are -inf or the
-lowest float32, and gives 0 for a row of them: no mask that is added is as low. Reshapes may add and
-drop axes of size 1. Sizes may be dynamic.
+A score is lost in the sum with a very low number: masked scores weigh nothing in both forms, and a
+row that is masked altogether is uniform in both. onnxruntime leaves out scores that are -inf or the
+lowest float32, and gives 0 for a row of such scores: no mask that is added is as low. Reshapes may
+add and drop axes of size 1. Sizes may be dynamic.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from onnx import helper, numpy_helper
 
 from msckpt_jax.onnx.tidy import uses
 
-#: The first opset that has it.
+#: The first opset that has Attention.
 OPSET = 23
-#: In the place of a score such a number weighs nothing.
+#: A number that weighs nothing in the place of a score.
 _LOW = -1e9
-#: What is added to a score to that end; scores are lost in the sum.
+#: The number that is added to a score to mask it; the score is lost in the sum.
 _LOWEST = np.float32(-0.7) * np.finfo(np.float32).max
 
 
 class _Graph(NamedTuple):
-    """What is known of the nodes: who computes a name, how often it is taken, shapes, constants."""
+    """Facts about nodes: the maker of a name, how often it is taken, its shape, constants."""
 
     made: Mapping[str, Any]
     taken: Counter[str]
@@ -37,7 +37,7 @@ class _Graph(NamedTuple):
     constants: Mapping[str, Any]
 
     def maker(self, name: str, op: str) -> Any:
-        """The node of that kind that computes a name for one other alone, or None."""
+        """The node of kind ``op`` that computes a name for a single taker, or None."""
         node = self.made.get(name)
         return node if node is not None and node.op_type == op and self.taken[name] == 1 else None
 
@@ -47,9 +47,9 @@ class _Graph(NamedTuple):
             return name
         return self.before_reshape(node.input[0])
 
-    def alike(self, one: str, other: str) -> bool:
-        """Whether the shapes are equal but for axes of size 1; those that are unknown are not."""
-        return self.long(one) == self.long(other) and None not in self.long(one)
+    def alike(self, left: str, right: str) -> bool:
+        """Tell whether shapes are known and equal, apart from axes of size 1."""
+        return self.long(left) == self.long(right) and None not in self.long(left)
 
     def long(self, name: str) -> list[Any]:
         return [n for n in self.shapes.get(name, ()) if n != 1]
@@ -63,34 +63,34 @@ class _Graph(NamedTuple):
         return None if tensor is None else numpy_helper.to_array(tensor)
 
     def number(self, name: str) -> float | None:
-        """The one number of a constant."""
-        values = np.unique(found) if (found := self.constant(name)) is not None else ()
+        """The number that a constant repeats, or None."""
+        values = np.unique(array) if (array := self.constant(name)) is not None else ()
         return float(values[0]) if len(values) == 1 else None
 
     def chooses(self, name: str) -> bool:
-        """Whether a mask is known to choose at least one of each row."""
+        """Tell whether a mask is known to choose at least one score of each row."""
         mask = self.constant(name)
         if mask is None or mask.shape[-1:] != tuple(self.shapes[name][-1:]):
             return False
         return bool(mask.any(-1).all())
 
 
-class _Found(NamedTuple):
-    """``mask`` is added to the scores; it ``chooses`` which to keep if it is of bools."""
+class _Match(NamedTuple):
+    """The operands of an Attention; ``mask`` is added to scores, or ``chooses`` them by bools."""
 
     operands: list[str]
     scale: float
     mask: str = ""
-    #: Of the mask, as far as it is repeated along the four axes of the scores.
+    #: The sizes of the mask along the four axes of the scores, 1 where it is repeated.
     sizes: Sequence[Any] = ()
     chooses: bool = False
 
 
 class _Nodes:
-    """Nodes in the place of those found.
+    """Nodes in the place of matches.
 
     Args:
-        shapes: by name.
+        shapes: the shapes of values by name.
         constant: gives the name of a constant.
         new: gives a new name.
     """
@@ -104,35 +104,35 @@ class _Nodes:
         self.shapes, self.constant, self.new = shapes, constant, new
         self.nodes: list[Any] = []
 
-    def attention(self, name: str, found: _Found) -> None:
-        operands = list(found.operands)
-        if found.mask:
-            operands.append(self._mask(f"{name}_mask", found))
+    def attention(self, name: str, match: _Match) -> None:
+        operands = list(match.operands)
+        if match.mask:
+            operands.append(self._mask(f"{name}_mask", match))
         self.nodes.append(
-            helper.make_node("Attention", operands, [name], name=name, scale=found.scale)
+            helper.make_node("Attention", operands, [name], name=name, scale=match.scale)
         )
 
-    def _mask(self, hint: str, found: _Found) -> str:
-        """What is added to the scores, of four axes."""
+    def _mask(self, hint: str, match: _Match) -> str:
+        """The mask of four axes that is added to the scores."""
         zero, lowest = (self.constant(np.array(n, np.float32)) for n in (0, _LOWEST))
         mask = (
-            self._node("Where", hint, [found.mask, zero, lowest])
-            if found.chooses
-            else self._node("Max", hint, [found.mask, lowest])
+            self._node("Where", hint, [match.mask, zero, lowest])
+            if match.chooses
+            else self._node("Max", hint, [match.mask, lowest])
         )
-        query, _, value = found.operands
+        query, _, value = match.operands
         places = {self.shapes[value][2]: (value, 2)}
         places |= {size: (query, axis) for axis, size in enumerate(self.shapes[query][:3])}
-        if list(self.shapes[found.mask]) != list(found.sizes):
-            mask = self._node("Reshape", hint, [mask, self._vector(hint, found.sizes, places)])
+        if list(self.shapes[match.mask]) != list(match.sizes):
+            mask = self._node("Reshape", hint, [mask, self._vector(hint, match.sizes, places)])
         scores = self.shapes[query][2], self.shapes[value][2]
-        if tuple(found.sizes[2:]) != scores:  # onnxruntime repeats it along the first axes only
+        if tuple(match.sizes[2:]) != scores:  # onnxruntime repeats it along the first axes only
             sizes = self._vector(hint, (1, 1, *scores), places)
             mask = self._node("Expand", hint, [mask, sizes])
         return mask
 
     def _vector(self, hint: str, sizes: Sequence[Any], places: Mapping[Any, Any]) -> str:
-        """Sizes as a tensor; dynamic ones are those of operands."""
+        """Sizes as a tensor; dynamic sizes are read from operands."""
         if all(isinstance(size, int) for size in sizes):
             return self.constant(np.array(sizes, np.int64))
         parts = [
@@ -157,12 +157,12 @@ def attentions(
     constant: Callable[[Any], str],
     new: Callable[[str], str],
 ) -> list[Any]:
-    """The nodes with Attention; what it replaces is left, for others may take it.
+    """The nodes with Attention; nodes that it replaces stay, as other nodes may take their results.
 
     Args:
-        nodes: of a graph, in order.
-        shapes: by name.
-        single: names of what is float32.
+        nodes: the nodes of a graph, in order.
+        shapes: the shapes of values by name.
+        single: the names of values that are float32.
         constants: the initializers that are known.
         constant: gives the name of a constant.
         new: gives a new name.
@@ -172,15 +172,15 @@ def attentions(
     done = _Nodes(shapes, constant, new)
     for node in nodes:
         product = node.op_type == "MatMul" and node.output[0] in single
-        found = _found(graph, node) if product else None
-        if found is None:
+        match = _matched(graph, node) if product else None
+        if match is None:
             done.nodes.append(node)
         else:
-            done.attention(node.output[0], found)
+            done.attention(node.output[0], match)
     return done.nodes
 
 
-def _found(graph: _Graph, node: Any) -> _Found | None:
+def _matched(graph: _Graph, node: Any) -> _Match | None:
     softmax = graph.maker(graph.before_reshape(node.input[0]), "Softmax")
     shape = graph.shapes.get(node.output[0], ())
     if softmax is None or len(shape) != 4 or None in shape:
@@ -197,8 +197,8 @@ def _found(graph: _Graph, node: Any) -> _Found | None:
 
 def _attention(
     graph: _Graph, node: Any, scores: str, name: str, mask: str = "", chooses: bool = False
-) -> _Found | None:
-    """The operands, where ``name`` are the scores that are not masked yet."""
+) -> _Match | None:
+    """The match, or None; ``name`` names the scores that are not masked yet."""
     whole = graph.shapes.get(name, ())
     name, scale = _scaled(graph, graph.before_reshape(name))
     product = graph.maker(name, "MatMul")
@@ -213,22 +213,22 @@ def _attention(
     if any(len(graph.shapes.get(operand, ())) != 4 for operand in operands[::2]):
         return None
     if not mask:
-        return _Found(operands, scale)
+        return _Match(operands, scale)
     given = graph.shapes.get(mask)
     if given is None or None in given or len(given) > len(whole):
         return None
     given = [1] * (len(whole) - len(given)) + list(given)
     rest = iter([size for size, full in zip(given, whole, strict=True) if full != 1])
     sizes = [1 if full == 1 else next(rest) for full in graph.shapes[name]]
-    return _Found(operands, scale, mask, sizes, chooses)
+    return _Match(operands, scale, mask, sizes, chooses)
 
 
 def _masked(graph: _Graph, name: str) -> Iterator[tuple[Any, ...]]:
-    """What may be the scores, and how they are masked; nothing if not as Attention can."""
+    """Candidates for the scores, and how they are masked, if Attention can mask them so."""
     where, add = graph.maker(name, "Where"), graph.maker(name, "Add")
     if where is not None:
-        mask, scores, other = where.input
-        lowest = graph.number(other)
+        mask, scores, fill = where.input
+        lowest = graph.number(fill)
         low = lowest is not None and lowest <= _LOW
         if low and (lowest != -np.inf or graph.chooses(mask)) and graph.alike(scores, name):
             yield scores, mask, True
@@ -241,7 +241,7 @@ def _masked(graph: _Graph, name: str) -> Iterator[tuple[Any, ...]]:
 
 
 def _scaled(graph: _Graph, name: str) -> tuple[str, float | None]:
-    """The product of query and key, and by what it is multiplied."""
+    """The product of query and key, and the factor by which it is multiplied."""
     times, over = graph.maker(name, "Mul"), graph.maker(name, "Div")
     if times is not None:
         return graph.before_reshape(times.input[0]), graph.number(times.input[1])

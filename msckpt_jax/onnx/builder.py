@@ -23,7 +23,7 @@ _ORDERED = frozenset(
 
 
 class Names:
-    """What all graphs of a model share: names, which ONNX wants unique across nested graphs."""
+    """The names of a model: ONNX wants them unique across nested graphs."""
 
     def __init__(self, opset: int):
         self.opset = opset
@@ -33,11 +33,11 @@ class Names:
 
 
 class Builder:
-    """One graph under construction.
+    """A graph under construction.
 
     Attributes:
         nodes: its ``NodeProto`` so far.
-        infos: types of the values that nodes compute.
+        infos: the types of the values that nodes compute.
     """
 
     def __init__(self, names: Names, outer: Builder | None = None):
@@ -45,9 +45,9 @@ class Builder:
         self.nodes: list[Any] = []
         self.infos: list[Any] = []
         self._known: dict[Value, str] = {} if outer is None else dict(outer._known)
-        #: What was converted to a wider dtype, by the name of the result.
+        #: Values that were converted to a wider dtype, by the name of the result.
         self._narrow: dict[str, Value] = {} if outer is None else dict(outer._narrow)
-        #: Sizes that the graph asks for, and vectors of them, by what they are made of.
+        #: Sizes that the graph asks for, and vectors of sizes, by the names of which they are made.
         self._sizes: dict[tuple[Any, ...], Value] = {} if outer is None else dict(outer._sizes)
 
     def __call__(self, op: str, *inputs: Any, type: Tensor, **attributes: Any) -> Value:
@@ -55,12 +55,12 @@ class Builder:
 
         Args:
             op: ONNX's operator.
-            inputs: values, arrays (become initializers), None where an optional one is not given.
-            type: of the result.
-            attributes: ONNX's.
+            inputs: values, arrays (which become initializers), None for optional operands left out.
+            type: the type of the result.
+            attributes: ONNX's attributes.
 
         Raises:
-            UnsupportedError: the opset lacks it, or onnxruntime a kernel for the dtypes.
+            UnsupportedError: the opset lacks the operator, or onnxruntime a kernel for the dtypes.
         """
         return self.several(op, *inputs, types=[type], **attributes)[0]
 
@@ -100,9 +100,9 @@ class Builder:
         self._known[value] = self.names.unique(value.name or hint)
         return self._known[value]
 
-    def same(self, value: Value, other: Any) -> None:
-        """``value`` is what ``other`` is."""
-        self._known[value] = self.name(other)
+    def same(self, value: Value, operand: Any) -> None:
+        """Give ``value`` the name of ``operand``, which is the same."""
+        self._known[value] = self.name(operand)
 
     def name(self, operand: Any) -> str:
         if operand is None:
@@ -126,10 +126,10 @@ class Builder:
         operand = self._narrow.get(self.name(operand), operand)
         if operand.type == type_:
             return operand
-        found = self("Cast", operand, type=type_, to=number(type_.dtype))
+        converted = self("Cast", operand, type=type_, to=number(type_.dtype))
         if np.can_cast(operand.type.dtype, type_.dtype, "safe"):
-            self._narrow[self.name(found)] = operand
-        return found
+            self._narrow[self.name(converted)] = operand
+        return converted
 
     def vector(self, operand: Any) -> Any:
         """A shape-like operand as an int64 tensor: an array, or a value if sizes are dynamic."""
@@ -150,13 +150,13 @@ class Builder:
         return self._sizes[key]
 
     def _piece(self, part: Any) -> Any:
-        """One number of a shape as a vector."""
+        """A number of a shape as a vector."""
         if isinstance(part, Const):
             return np.array([part.value], np.int64)
         if isinstance(part, Size):
             return self._size(part)
-        one = Tensor(np.dtype(np.int64), (1,))
-        return self("Reshape", self.vector(part), np.array([1], np.int64), type=one)
+        t = Tensor(np.dtype(np.int64), (1,))
+        return self("Reshape", self.vector(part), np.array([1], np.int64), type=t)
 
     def scalar(self, operand: Any) -> Any:
         """A number of MindSpore's as a tensor of rank 0."""
@@ -169,11 +169,11 @@ class Builder:
         return self("Squeeze", vector, zero, type=Tensor(np.dtype(np.int64), ()))
 
     def _size(self, size: Size) -> Value:
-        """One dim of a value, as a vector of one number."""
+        """The size of an axis of a value, as a vector of one number."""
         key = self.name(size.of), size.axis
         if key not in self._sizes:
-            one = Tensor(np.dtype(np.int64), (1,))
-            self._sizes[key] = self("Shape", size.of, type=one, start=size.axis, end=size.axis + 1)
+            t = Tensor(np.dtype(np.int64), (1,))
+            self._sizes[key] = self("Shape", size.of, type=t, start=size.axis, end=size.axis + 1)
         return self._sizes[key]
 
     def _schema(self, op: str) -> Any:
@@ -183,11 +183,11 @@ class Builder:
             raise UnsupportedError(f"opset {self.names.opset} has no {op}") from None
 
     def _wider(self, schema: Any, dtypes: Mapping[str, np.dtype]) -> dict[str, np.dtype]:
-        """Type letters whose dtype has to change for a kernel to exist, and to what."""
+        """The type letters whose dtype has to change for a kernel to exist, with the new dtypes."""
         able = kernels.dtypes(schema.name, schema.since_version)
         if able is None:
             raise UnsupportedError(f"onnxruntime has no kernel of {schema.name}")
-        found: dict[str, np.dtype] = {}
+        changes: dict[str, np.dtype] = {}
         for letter, dtype in dtypes.items():
             row = of_array(dtype)
             if letter not in able or (row and row.short in able[letter]):
@@ -197,17 +197,17 @@ class Builder:
                 raise UnsupportedError(
                     f"onnxruntime has no kernel of {schema.name} for {dtype.name}"
                 )
-            found[letter] = to
-        return found
+            changes[letter] = to
+        return changes
 
     def _dtypes(self, schema: Any, inputs: Any, types: Sequence[Tensor]) -> dict[str, np.dtype]:
-        """Type letter -> dtype, the result's: MindSpore promotes operands, ONNX does not."""
-        found: dict[str, np.dtype] = {}
+        """The dtype of each type letter: MindSpore promotes operands, ONNX does not."""
+        by_letter: dict[str, np.dtype] = {}
         for operand, letter in zip(inputs, _letters(schema.inputs, len(inputs)), strict=True):
             if operand is not None:
                 dtype = self.type(operand).dtype
-                found[letter] = np.result_type(found.get(letter, dtype), dtype)
-        return found | {
+                by_letter[letter] = np.result_type(by_letter.get(letter, dtype), dtype)
+        return by_letter | {
             letter: t.dtype
             for letter, t in zip(_letters(schema.outputs, len(types)), types, strict=True)
         }
@@ -231,13 +231,13 @@ class Builder:
 
 
 def _known(operand: Any) -> Any:
-    """A constant operand as an array, others as they are."""
+    """A constant operand as an array; other operands as they are."""
     if not isinstance(operand, Const):
         return operand
     try:
         return operand.array
     except TypeError as error:
-        raise UnsupportedError(f"where a tensor has to be, {error}") from None
+        raise UnsupportedError(f"a tensor is needed, but {error}") from None
 
 
 def _letters(formal: Any, count: int) -> list[str]:
@@ -265,7 +265,7 @@ def dims_of(info: Any) -> tuple[Any, ...]:
 
 
 def _dims(shape: Sequence[Dim]) -> list[Any]:
-    """Sizes; those that nobody named (a reader's begin with ``?``) are unknown."""
+    """Sizes; a size that nobody named (a reader's begins with ``?``) is unknown."""
     named = (dim if isinstance(dim, str) else int(dim) for dim in shape)
     return [None if isinstance(dim, str) and dim.startswith("?") else dim for dim in named]
 

@@ -1,4 +1,4 @@
-"""Is an ONNX file sound: by onnx's own checker, and whether onnxruntime loads it."""
+"""The check of an ONNX file: by onnx's own checker, and by loading it in onnxruntime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msckpt_jax.onnx import runner
 
 
 class Checked(NamedTuple):
-    """What was found, and the version of the operators: None where the file is no model."""
+    """The problems of a file, and the version of its operators: None where it is no model."""
 
     problems: list[str]
     opset: int | None = None
@@ -24,7 +24,7 @@ def check(file: Path) -> Checked:
     """Check a file and the weights beside it.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     try:
         model = onnx.load(file, load_external_data=False)
@@ -45,5 +45,5 @@ def _problems(file: str) -> Iterator[str]:
             judge(file)
         except ImportError:
             raise
-        except Exception as error:  # theirs have no class in common
+        except Exception as error:  # the judges' errors have no class in common
             yield f"{name}: {str(error).strip().partition(chr(10))[0]}"

@@ -1,7 +1,7 @@
-"""jax2onnx behind our own rules and rows: what these lack, it may have.
+"""jax2onnx behind our own rules and rows: it may have operators that these lack.
 
-It gets the canonical jaxpr as a plain function of weights and inputs, in a process of its own. Its
-file is kept if the checker takes it and onnxruntime gives JAX's numbers.
+jax2onnx gets the canonical jaxpr as a plain function of weights and inputs, in a process of its
+own. Its file is kept if the checker takes it and onnxruntime gives JAX's numbers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from msckpt_jax.onnx import jaxprs, runner, writer
 from msckpt_jax.onnx.adapt import Adapted
 from msckpt_jax.onnx.builder import initializer
 
-#: Seconds for jax2onnx 0.17, which takes 30 for YOLOv4.
+#: Seconds that jax2onnx may take; version 0.17 takes 30 for YOLOv4.
 _PATIENCE = 600
 
 
@@ -38,8 +38,8 @@ def adapt(traced: Traced, opset: int, folder: Path) -> Adapted:
 
     Args:
         traced: the network.
-        opset: of ONNX.
-        folder: where the file is tried out, in a folder that is removed.
+        opset: the version of ONNX's operators.
+        folder: has the folder in which the file is tried out, and which is removed.
 
     Raises:
         UnsupportedError: jax2onnx refuses the network, or its file is no valid model or gives
@@ -57,7 +57,7 @@ def adapt(traced: Traced, opset: int, folder: Path) -> Adapted:
 
 
 def _function(traced: Traced) -> tuple[_compat.ClosedJaxpr, dict[str, Parameter]]:
-    """The canonical jaxpr, with large constants as further arguments, and what these are."""
+    """The canonical jaxpr with large constants as further arguments, and the weights with these."""
     jaxpr = canonicalise(traced.jaxpr, fuse=False)
     inner, consts = _compat.opened(jaxpr)
     pairs = list(zip(inner.constvars, consts, strict=True))
@@ -103,7 +103,7 @@ def _converted(jaxpr: _compat.ClosedJaxpr, names: list[str], opset: int) -> Any:
 
 
 def _adapted(model: Any, weights: dict[str, Parameter]) -> Adapted:
-    """Weights are initializers instead of inputs."""
+    """The model with weights as initializers instead of inputs."""
     used = {value.name for value in model.graph.input} & weights.keys()
     inputs = [value for value in model.graph.input if value.name not in weights]
     del model.graph.input[:]
@@ -118,12 +118,12 @@ def _check(file: Path, traced: Traced) -> None:
     try:
         onnx.checker.check_model(str(file), full_check=True)
         run = runner.session(file)
-        found = [run(*inputs) for inputs, _ in tried]
+        computed = [run(*inputs) for inputs, _ in tried]
     except Exception as error:  # onnxruntime's and the checker's have no class in common
         reason = str(error).strip().partition("\n")[0]
         raise UnsupportedError(f"jax2onnx's file is invalid: {reason}") from error
     try:
-        for (_, expected), results in zip(tried, found, strict=True):
+        for (_, expected), results in zip(tried, computed, strict=True):
             trials.compare(file, expected, results, "onnxruntime")
     except ExportError as error:
         raise UnsupportedError(f"jax2onnx's file: {str(error).partition(': ')[2]}") from error

@@ -1,6 +1,7 @@
 """jax2onnx, in a process of its own.
 
-It replaces hundreds of functions of jnp, jax.nn and Flax while it traces, and leaves some replaced.
+jax2onnx replaces hundreds of functions of jnp, jax.nn and Flax while it traces, and leaves some
+replaced.
 
 ``python -m msckpt_jax.onnx.fallback_worker FOLDER`` reads the request that ``fallback`` has put
 into the folder, and puts the model or the error beside it.
@@ -32,7 +33,7 @@ def main(folder: Path) -> None:
             input_names=request["names"],
             enable_double_precision=request["wide"],
         )
-    except Exception as error:  # whatever it is, it is the reason
+    except Exception as error:  # any error is a reason to refuse
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         (folder / "error").write_text(reason, encoding="utf-8")
         return

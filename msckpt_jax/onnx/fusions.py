@@ -69,12 +69,12 @@ def _conv(lhs: Any, rhs: Any, **params: Any) -> Any:
         w = lax.rev(jnp.swapaxes(w, 0, 1), tuple(range(2, w.ndim)))
         return lax.conv_general_dilated_p.bind(x, w, **{**params, "dimension_numbers": numbers})
 
-    found = operator(
+    convolved = operator(
         "Conv2DBackpropInput", reference, lax.transpose(lhs, lhs_spec), kernel,
         stride=tuple(strides), dilation=tuple(dilations), output_padding=tuple(output),
         pad_list=tuple(max(0, n) for pair in pads for n in pair),
     )  # fmt: skip
-    return lax.transpose(found, np.argsort(out_spec))
+    return lax.transpose(convolved, np.argsort(out_spec))
 
 
 #: Rewrites that come before those of ``lowering.algorithms``.

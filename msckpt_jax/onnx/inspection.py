@@ -88,14 +88,15 @@ def _location(tensor: Any) -> str | None:
     return {entry.key: entry.value for entry in tensor.external_data}.get("location")
 
 
-def _facts(found: dict[str, Any]) -> list[str]:
-    opsets = ", ".join(f"{domain} {version}" for domain, version in found["opsets"].items())
-    total = display.size(sum(row["bytes"] for row in found["initializers"]))
+def _facts(content: dict[str, Any]) -> list[str]:
+    opsets = ", ".join(f"{domain} {version}" for domain, version in content["opsets"].items())
+    total = display.size(sum(row["bytes"] for row in content["initializers"]))
+    files = ", ".join(content["data_files"])
     facts = [
-        f"onnx IR {found['ir_version']} of {found['producer'] or 'an unnamed producer'}",
+        f"onnx IR {content['ir_version']} of {content['producer'] or 'an unnamed producer'}",
         f"opset {opsets}",
-        display.size(found["bytes"]),
-        f"{len(found['initializers']):,} initializers of {total}",
-        f"weights in {', '.join(found['data_files'])}" if found["data_files"] else "in one file",
+        display.size(content["bytes"]),
+        f"{len(content['initializers']):,} initializers of {total}",
+        f"weights in {files}" if files else "in one file",
     ]
     return [f"file: {', '.join(facts)}"]

@@ -1,7 +1,7 @@
 """A canonical jaxpr as bytes, for another process of this library and this JAX.
 
-Pickle, with our own words for what JAX does not pickle: primitives go by their names, source lines
-and effects are left out. Never read bytes that come from elsewhere.
+Pickle, with our own words for objects that JAX does not pickle: primitives go by their names,
+source lines and effects are left out. Never read bytes that come from elsewhere.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def dumps(jaxpr: _compat.ClosedJaxpr) -> bytes:
     """The bytes of a jaxpr.
 
     Raises:
-        UnsupportedError: a primitive that is not one of JAX's, or a parameter that is code.
+        UnsupportedError: a primitive is not JAX's, or a parameter is code.
     """
     out = io.BytesIO()
     try:
         _Pickler(out, pickle.HIGHEST_PROTOCOL).dump(jaxpr)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise UnsupportedError(f"a jaxpr that cannot be handed on: {error}") from error
+        raise UnsupportedError(f"the jaxpr cannot be handed to jax2onnx: {error}") from error
     return out.getvalue()
 
 
@@ -49,7 +49,7 @@ class _Pickler(pickle.Pickler):
             return _equation, (obj.invars, obj.outvars, obj.primitive, obj.params)
         if isinstance(obj, core.Primitive):
             if obj.name not in _primitives():
-                raise UnsupportedError(f"the primitive {obj.name} is not one of JAX's")
+                raise UnsupportedError(f"the primitive {obj.name} is not JAX's own")
             return _primitive, (obj.name,)
         if isinstance(obj, core.Var):
             return core.Var, (obj.aval,)
@@ -66,8 +66,8 @@ class _Pickler(pickle.Pickler):
 
 @cache
 def _primitives() -> dict[str, core.Primitive]:
-    found = [*vars(lax).values(), *vars(core.primitives).values()]
-    return {value.name: value for value in found if isinstance(value, core.Primitive)}
+    candidates = [*vars(lax).values(), *vars(core.primitives).values()]
+    return {value.name: value for value in candidates if isinstance(value, core.Primitive)}
 
 
 def _primitive(name: str) -> core.Primitive:
@@ -85,7 +85,7 @@ def _jaxpr(
 
 
 def _dim(text: str) -> Any:
-    """A dynamic size; equal names are equal sizes in all of a process."""
+    """A dynamic size; equal names are equal sizes throughout a process."""
     (dim,) = jax.export.symbolic_shape(text, scope=_scope())
     return dim
 

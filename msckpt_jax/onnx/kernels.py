@@ -1,4 +1,4 @@
-"""Which dtypes onnxruntime computes in, and in what to compute where it does not.
+"""The dtypes in which onnxruntime computes, and wider dtypes for those in which it does not.
 
 ``kernels.tsv`` was taken from onnxruntime 1.32.0 (``get_all_opkernel_def``), CPU, default domain:
 operator, opsets, and the dtypes that its type constraints take in any of its kernels.
@@ -14,7 +14,7 @@ import numpy as np
 
 from msckpt_jax.dtypes import BY_SHORT, of_array
 
-#: Dtype -> those that hold all its numbers, the cheapest first. Integers wrap when cast back.
+#: Dtype -> dtypes that hold all its numbers, the cheapest first. Integers wrap when cast back.
 _WIDER = {
     "bool": ("u8", "i32", "f32"),
     "bf16": ("f32", "f64"),
@@ -26,13 +26,13 @@ _WIDER = {
     "u16": ("i32", "u32", "i64", "f32"),
     "i32": ("i64", "f64"),
     "u32": ("u64", "i64", "f64"),
-    "u64": ("i64",),  # equal bits: right for what does not compare or divide
+    "u64": ("i64",),  # equal bits: right for operators that do not compare or divide
 }
 
 
 @cache
 def dtypes(op: str, since: int) -> Mapping[str, frozenset[str]] | None:
-    """Type constraint -> short names of its dtypes, for the schema of an opset, or None."""
+    """The short names of the dtypes of each type constraint of a schema; None without a kernel."""
     for first, last, constraints in _table().get(op, ()):
         if first <= since <= last or (first <= since and last >= 1000):
             return constraints
@@ -59,9 +59,9 @@ def _table() -> Mapping[str, list[tuple[int, int, Mapping[str, frozenset[str]]]]
     for line in files("msckpt_jax.onnx").joinpath("kernels.tsv").read_text().splitlines():
         op, opsets, *groups = line.split("\t")
         first, _, last = opsets.partition("-")
-        found: dict[str, frozenset[str]] = {}
+        able: dict[str, frozenset[str]] = {}
         for group in filter(None, groups):
             names, _, shorts = group.partition("=")
-            found |= dict.fromkeys(names.split(","), frozenset(shorts.split()))
-        table.setdefault(op, []).append((int(first), int(last or 9999), found))
+            able |= dict.fromkeys(names.split(","), frozenset(shorts.split()))
+        table.setdefault(op, []).append((int(first), int(last or 9999), able))
     return table

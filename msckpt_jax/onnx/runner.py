@@ -47,17 +47,17 @@ def session(file: Path) -> Callable[..., list[np.ndarray]]:
             spec.name: value.astype(np.float32) if value.dtype == ml_dtypes.bfloat16 else value
             for spec, value in zip(made.get_inputs(), values, strict=True)
         }
-        found = [np.asarray(result) for result in made.run(None, feed)]
+        results = [np.asarray(result) for result in made.run(None, feed)]
         return [
-            r.astype(ml_dtypes.bfloat16) if b else r for r, b in zip(found, bfloat16, strict=True)
+            r.astype(ml_dtypes.bfloat16) if b else r for r, b in zip(results, bfloat16, strict=True)
         ]
 
     return run
 
 
 def trials(traced: Traced) -> list[trying.Trial]:
-    """As ``verification``'s, the results as a file has them."""
-    return [(inputs, [*map(pairs.stored, found)]) for inputs, found in trying.trials(traced)]
+    """The trials of a function, with complex results as pairs, as a file has them."""
+    return [(inputs, [*map(pairs.stored, results)]) for inputs, results in trying.trials(traced)]
 
 
 def _is_bfloat16(value: Any) -> bool:

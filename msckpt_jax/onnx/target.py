@@ -50,7 +50,7 @@ def export(
 
 
 def _by_jax2onnx(traced: Traced, path: Path, wanted: Wanted, problems: tuple[str, ...]) -> Written:
-    """Write what jax2onnx makes of the function; ``problems`` is what our own rows lack.
+    """Write the file that jax2onnx makes of the function; ``problems`` are those of our own rows.
 
     Raises:
         ExportError: jax2onnx refuses it, too, or its file is not right; with both reasons.

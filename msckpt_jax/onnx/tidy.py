@@ -1,7 +1,7 @@
 """Nodes of a finished graph in a form that runtimes know well, and none too many.
 
-A bias is added to the product, before that gets its shape: runtimes make one operator (Gemm) of
-the two. Of conversions that lose nothing only the last one stays.
+A bias is added to the product before the product gets its shape: runtimes make one operator (Gemm)
+of the two. Of several reshapes in a row only the last stays.
 
     b = MatMul(a, w); c = Reshape(b, s); d = Add(c, Reshape(bias, [1, 1, n]))
     b = MatMul(a, w); c = Add(b, Reshape(bias, [n])); d = Reshape(c, s)
@@ -24,19 +24,19 @@ _New = Callable[[str], str]
 
 
 def biases_first(nodes: list[Any], shapes: _Shapes, constant: _Constant, new: _New) -> list[Any]:
-    """Additions of vectors before the reshapes of what they are added to."""
+    """The nodes, with vectors added before the reshapes of their products."""
     made = {name: node for node in nodes for name in node.output}
     count = uses(nodes)
     done = []
     for node in nodes:
-        found = None
+        late = None
         if node.op_type == "Add":
             for product, bias in (node.input, node.input[::-1]):
-                found = found or _biased(node, product, bias, made, count, shapes)
-        if found is None:
+                late = late or _biased(node, product, bias, made, count, shapes)
+        if late is None:
             done.append(node)
             continue
-        reshape, vector, size = found
+        reshape, vector, size = late
         flat, total = new(f"{node.output[0]}_bias"), new(f"{node.output[0]}_product")
         done += [
             helper.make_node("Reshape", [vector, constant(np.array([size]))], [flat], name=flat),
@@ -54,7 +54,7 @@ def _biased(
     count: Counter[str],
     shapes: _Shapes,
 ) -> tuple[Any, str, int] | None:
-    """The reshape that can wait, what it waits for, and how long that is."""
+    """The reshape that can wait, the vector that is added before it, and the vector's size."""
     reshape = made.get(product)
     if reshape is None or reshape.op_type != "Reshape":
         return None
@@ -78,7 +78,7 @@ def _biased(
 
 
 def reshaped_once(nodes: list[Any]) -> list[Any]:
-    """Of a reshape after another one only the last."""
+    """The nodes, with only the last reshape of several in a row."""
     made: dict[str, Any] = {}
     for node in nodes:
         before = made.get(node.input[0]) if node.op_type == "Reshape" else None
@@ -90,7 +90,7 @@ def reshaped_once(nodes: list[Any]) -> list[Any]:
 
 
 def matrices_last(nodes: list[Any], new: _New) -> list[Any]:
-    """Transposes of matrices of a product by themselves: runtimes read these transposed.
+    """The nodes, with matrices of products transposed last: runtimes read them transposed.
 
     b = Transpose[perm=(0, 2, 3, 1)](a); c = MatMul(q, b)
     b = Transpose[perm=(0, 2, 1, 3)](a); d = Transpose[perm=(0, 1, 3, 2)](b); c = MatMul(q, d)
@@ -116,7 +116,7 @@ def matrices_last(nodes: list[Any], new: _New) -> list[Any]:
 
 
 def living(nodes: Sequence[Any], results: Iterable[str]) -> list[Any]:
-    """Without nodes whose results nobody takes; bodies see the values around them."""
+    """The nodes whose results are taken; bodies see the values around them."""
     wanted, kept = set(results), []
     for node in reversed(nodes):
         if wanted.intersection(node.output):
@@ -126,15 +126,15 @@ def living(nodes: Sequence[Any], results: Iterable[str]) -> list[Any]:
 
 
 def uses(nodes: Iterable[Any]) -> Counter[str]:
-    """How often each name is taken."""
+    """The number of times that each name is taken."""
     return Counter(name for node in nodes for name in _operands(node))
 
 
 def _operands(node: Any) -> Collection[str]:
     """The names that a node takes, those in its bodies too."""
-    found = list(node.input)
+    names = list(node.input)
     for attribute in node.attribute:
         for inner in attribute.g.node:
-            found += _operands(inner)
-        found += [value.name for value in attribute.g.output]
-    return found
+            names += _operands(inner)
+        names += [value.name for value in attribute.g.output]
+    return names

@@ -1,8 +1,8 @@
 """Write an ONNX model, weights streamed into it or into one file beside it.
 
-The messages have no weights: these go from their own buffers to their places, shard by shard, as a
-CheckPoint's do. A file of weights is ``<name>.onnx.data`` or, while the present model refers to
-that, ``<name>.onnx.data_1``: a model never stands beside weights of another.
+The messages have no weights: these go from their own buffers to their places, shard by shard, like
+a CheckPoint's. A file of weights is ``<name>.onnx.data`` or, while the present model refers to that
+file, ``<name>.onnx.data_1``: a model never stands beside weights of another model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from msckpt_jax.onnx.adapt import Adapted
 #: protobuf's limit on a message; weights are kept apart well before that.
 MAXIMUM_BYTES = 2**31 - 1
 SPLIT_BYTES = 1 << 30
-#: Weights in a file of their own can be mapped where they begin on a page.
+#: Weights in a file of their own begin on a page, so that they can be mapped.
 _ALIGN = 4096
 
 _GRAPH, _INITIALIZER, _RAW_DATA = (
@@ -34,7 +34,7 @@ _GRAPH, _INITIALIZER, _RAW_DATA = (
 
 
 def write(adapted: Adapted, target: Path, wanted: Wanted) -> None:
-    """Write the model; it replaces an older one when it is complete, with what lies beside it."""
+    """Write the model; once complete, it replaces an older model and the weights beside that."""
     weights = {name: payload.content(p) for name, p in adapted.weights.items()}
     places = [target.with_name(f"{target.name}.data{mark}") for mark in ("", "_1")]
     total = sum(map(planning.size_of, weights.values())) + adapted.model.ByteSize()
@@ -55,7 +55,7 @@ def write(adapted: Adapted, target: Path, wanted: Wanted) -> None:
 
 
 def _model(model: Any, weights: Mapping[str, Part]) -> Iterator[Part]:
-    """The parts of a file that holds its weights; protobuf joins what is there in pieces."""
+    """The parts of a file that holds its weights; protobuf joins a graph that is in pieces."""
     shell = ModelProto()
     shell.CopyFrom(model)
     tensors = [t for t in shell.graph.initializer if t.name in weights]
@@ -73,7 +73,7 @@ def _model(model: Any, weights: Mapping[str, Part]) -> Iterator[Part]:
 
 
 def _apart(model: Any, weights: Mapping[str, Part], location: str) -> Iterator[Part]:
-    """The parts of the file of weights; ``model`` is told where each one is."""
+    """The parts of the file of weights; ``model`` is told the place of each."""
     offset = 0
     for tensor in model.graph.initializer:
         content = weights.get(tensor.name)

@@ -1,8 +1,8 @@
 """MindSpore's operators as ONNX's: one row each.
 
 A row is a function ``row(b, node)``: it adds ONNX nodes by calling the builder and returns the
-node's results. Operands are meant by their position in MindSpore's definition. Where ONNX has no
-operator (Expm1, Rsqrt, cumulative products, arithmetic shifts, …) a row adds a few that are there.
+node's results. Operands go by their position in MindSpore's definition. Where ONNX has no operator
+(Expm1, Rsqrt, cumulative products, arithmetic shifts, …) a row adds a few operators that it has.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from msckpt_jax.onnx.rows.operands import BOOL, Row, given, ints, long_indices, 
 
 def _gather(b: Builder, node: Node) -> Value:
     if given(node, 3):
-        raise UnsupportedError("Gather with batch dimensions")
+        raise UnsupportedError("Gather has batch dimensions, which ONNX's has not")
     return b("Gather", node.inputs[0], node.inputs[1], type=type_of(node), axis=given(node, 2))
 
 
@@ -42,7 +42,7 @@ def _scatter(reduction: str, negate: bool = False) -> Row:
 
 
 def _one_hot(b: Builder, node: Node) -> Value:
-    """By comparison: onnxruntime's OneHot has kernels for few combinations of dtypes."""
+    """Compare indices: onnxruntime's OneHot has kernels for few combinations of dtypes."""
     index, _, on, off = node.inputs[:4]
     t, old = type_of(node), b.type(node.inputs[0])
     axis = given(node, 4) % len(t.shape)

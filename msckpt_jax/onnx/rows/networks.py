@@ -31,10 +31,10 @@ def _matmul(b: Builder, node: Node) -> Value:
 
 def _dense(b: Builder, node: Node) -> Value:
     x, weight, bias = node.inputs
-    found = b("MatMul", x, _turned(b, weight), type=type_of(node))
+    product = b("MatMul", x, _turned(b, weight), type=type_of(node))
     if isinstance(bias, Const) and bias.value is None:
-        return found
-    return b("Add", found, bias, type=type_of(node))
+        return product
+    return b("Add", product, bias, type=type_of(node))
 
 
 def _bias_add(b: Builder, node: Node) -> Value:
@@ -48,8 +48,8 @@ def _bias_add(b: Builder, node: Node) -> Value:
 
 def _spread(sizes: Any, rank: int) -> list[int]:
     """The numbers of the spatial axes."""
-    found = [sizes] * rank if isinstance(sizes, int) else list(sizes)
-    return [int(n) for n in found[-rank:]]
+    numbers = [sizes] * rank if isinstance(sizes, int) else list(sizes)
+    return [int(n) for n in numbers[-rank:]]
 
 
 def _convolution(rank: int) -> Row:
@@ -57,7 +57,7 @@ def _convolution(rank: int) -> Row:
         a = node.attrs
         if str(a.get("pad_mode", "pad")) not in ("pad", "0"):
             raise UnsupportedError(
-                f"{node.op} with pad_mode {a['pad_mode']}, only explicit paddings"
+                f"{node.op} has pad_mode {a['pad_mode']}, but must have explicit paddings"
             )
         pads = list(a.get("pad_list", a.get("pad")))
         return b(
@@ -102,7 +102,7 @@ def _average_pool(b: Builder, node: Node) -> Value:
 
 def _batch_norm(b: Builder, node: Node) -> Value:
     if given(node, 5):
-        raise UnsupportedError("BatchNorm in training")
+        raise UnsupportedError("BatchNorm is in training, but must not be")
     return b("BatchNormalization", *node.inputs[:5], type=type_of(node), epsilon=given(node, 6))
 
 
@@ -115,7 +115,7 @@ def _layer_norm(b: Builder, node: Node) -> Value:
 def _softmax(b: Builder, node: Node) -> Value:
     axes = given(node, 1)
     if not isinstance(axes, int) and len(axes) != 1:
-        raise UnsupportedError(f"Softmax over {len(axes)} axes")
+        raise UnsupportedError(f"Softmax is over {len(axes)} axes, but must be over one")
     axis = axes if isinstance(axes, int) else axes[0]
     return b("Softmax", node.inputs[0], type=type_of(node), axis=axis)
 
@@ -155,7 +155,7 @@ def _leaky_relu(b: Builder, node: Node) -> Value:
 def _convolution_of_dilated(b: Builder, node: Node) -> Value:
     a = node.attrs
     if "output_padding" not in a:
-        raise UnsupportedError("Conv2DBackpropInput of a given size")
+        raise UnsupportedError("Conv2DBackpropInput has a given size, but must have output_padding")
     pads = a["pad_list"]
     return b(
         "ConvTranspose",
@@ -174,7 +174,7 @@ def _silu(b: Builder, node: Node) -> Value:
 
 
 def _gelu(b: Builder, node: Node) -> Value:
-    """By its definition in float64, of which onnxruntime has no kernel, and before opset 20."""
+    """Spell GELU out before opset 20, and in float64, for which onnxruntime has no kernel."""
     t, x = type_of(node), node.inputs[0]
     if t.dtype != np.float64 and b.names.opset >= 20:
         return b("Gelu", x, type=t, approximate="tanh")

@@ -1,4 +1,4 @@
-"""Arithmetic, comparisons, bits: where ONNX has no operator, a few that are there."""
+"""Arithmetic, comparisons, bits: where ONNX has no operator, a few that it has."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def _expm1(b: Builder, node: Node) -> Value:
 def _log1p(b: Builder, node: Node) -> Value:
     """log(u) x / (u - 1) with u = 1 + x rounded, which corrects the rounding."""
     t, x = type_of(node), node.inputs[0]
-    one, bools = scalar(1, t.dtype), Tensor(BOOL, t.shape)
-    u = b("Add", x, one, type=t)
-    log, rest = b("Log", u, type=t), b("Sub", u, one, type=t)
+    unit, bools = scalar(1, t.dtype), Tensor(BOOL, t.shape)
+    u = b("Add", x, unit, type=t)
+    log, rest = b("Log", u, type=t), b("Sub", u, unit, type=t)
     exact = b("Mul", log, b("Div", x, rest, type=t), type=t)
-    tiny = b("Equal", u, one, type=bools)
+    tiny = b("Equal", u, unit, type=bools)
     large = b("Equal", rest, x, type=bools)  # also infinite, where the quotient is NaN
     return b("Where", tiny, x, b("Where", large, log, exact, type=t), type=t)
 
@@ -54,15 +54,16 @@ def _is_finite(b: Builder, node: Node) -> Value:
 
 
 def _real_div(b: Builder, node: Node) -> Value:
-    """1 / x is Reciprocal: onnxruntime 1.32 makes y / x of y * (1 / x), and loses the value of y.
+    """Divide, by Reciprocal where the dividend is 1.
 
-    It does where y itself is of an operator that it removes, such as z + 0: the file fails to load.
+    onnxruntime 1.32 makes y / x of y * (1 / x), and loses the value of y where it removes the
+    operator that computes y, such as z + 0: the file fails to load.
     """
-    one, x = node.inputs
+    y, x = node.inputs
     t = type_of(node)
-    if isinstance(one, Const) and t.dtype.kind == "f" and b.type(x) == t and np.all(one.array == 1):
+    if isinstance(y, Const) and t.dtype.kind == "f" and b.type(x) == t and np.all(y.array == 1):
         return b("Reciprocal", x, type=t)
-    return b("Div", one, x, type=t)
+    return b("Div", y, x, type=t)
 
 
 def _floor_div(b: Builder, node: Node) -> Value:
@@ -99,7 +100,7 @@ def _left_shift(b: Builder, node: Node) -> Value:
 
 
 def _right_shift(b: Builder, node: Node) -> Value:
-    """ONNX shifts unsigned numbers; of negative ones the complement is shifted."""
+    """Shift the complement of negative numbers: ONNX shifts unsigned numbers."""
     t, x = type_of(node), node.inputs[0]
     if t.dtype.kind == "u":
         return b("BitShift", *node.inputs, type=t, direction="RIGHT")
@@ -117,12 +118,12 @@ def _on_unsigned(b: Builder, node: Node, direction: str, x: Any = None) -> Value
         return b("BitShift", x, count, type=t, direction=direction)
     dtype = np.dtype(f"u{t.dtype.itemsize}")
     operands = b.cast(x, dtype), b.cast(count, dtype)
-    found = b("BitShift", *operands, type=Tensor(dtype, t.shape), direction=direction)
-    return b.cast(found, t.dtype)
+    shifted = b("BitShift", *operands, type=Tensor(dtype, t.shape), direction=direction)
+    return b.cast(shifted, t.dtype)
 
 
 def _population_count(b: Builder, node: Node) -> Value:
-    """Bits are added in pairs, then fours, then eights, in 64 bits."""
+    """Add bits in pairs, then fours, then eights, in 64 bits."""
     shape = type_of(node).shape
     u64 = np.dtype(np.uint64)
     t = Tensor(u64, shape)

@@ -1,4 +1,4 @@
-"""What rows share: operands as Python has them, types, small constants."""
+"""The helpers of rows: operands as Python has them, types, small constants."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def given(node: Node, position: int) -> Any:
     """A constant operand as Python has it: a number, a tuple of numbers, a dtype.
 
     Raises:
-        UnsupportedError: it is computed, or a dynamic size.
+        UnsupportedError: the operand is computed, or a dynamic size.
     """
     return _plain(node, node.inputs[position])
 
@@ -35,7 +35,7 @@ def _plain(node: Node, operand: Any) -> Any:
             return value.item() if value.ndim == 0 else tuple(value.reshape(-1).tolist())
         return value
     if isinstance(operand, Value | Size):
-        raise UnsupportedError(f"{node.op} with an argument that is computed")
+        raise UnsupportedError(f"{node.op} has an argument that is computed, not a constant")
     assert isinstance(operand, tuple)
     return tuple(_plain(node, part) for part in operand)
 
@@ -53,7 +53,7 @@ def scalar(value: Any, dtype: np.dtype) -> np.ndarray:
 
 
 def same(op: str, **attributes: Any) -> Row:
-    """One operator of all operands."""
+    """The row that is one operator of all operands."""
 
     def row(b: Builder, node: Node) -> Value:
         return b(op, *node.inputs, type=type_of(node), **attributes)
@@ -63,16 +63,16 @@ def same(op: str, **attributes: Any) -> Row:
 
 def negated(op: str) -> Row:
     def row(b: Builder, node: Node) -> Value:
-        found = b(op, *node.inputs, type=type_of(node))
-        return b("Not", found, type=type_of(node))
+        result = b(op, *node.inputs, type=type_of(node))
+        return b("Not", result, type=type_of(node))
 
     return row
 
 
 def axes_of(node: Node, position: int) -> np.ndarray | None:
-    found = given(node, position)
-    found = (found,) if isinstance(found, int) else found
-    return None if not found else ints(*found)
+    axes = given(node, position)
+    axes = (axes,) if isinstance(axes, int) else axes
+    return None if not axes else ints(*axes)
 
 
 def cast_to(b: Builder, value: Value, dtype: np.dtype) -> Value:

@@ -29,10 +29,10 @@ def _reduce_bool(op: str) -> Row:
     def row(b: Builder, node: Node) -> Value:
         u8, keep = np.dtype(np.uint8), int(bool(given(node, 2)))
         numbers = b.cast(node.inputs[0], u8)
-        found = b(
+        result = b(
             op, numbers, axes_of(node, 1), type=Tensor(u8, type_of(node).shape), keepdims=keep
         )
-        return b.cast(found, bool)
+        return b.cast(result, bool)
 
     return row
 
@@ -40,9 +40,9 @@ def _reduce_bool(op: str) -> Row:
 def _arg(op: str) -> Row:
     def row(b: Builder, node: Node) -> Value:
         inner = Tensor(I64, type_of(node).shape)
-        found = b(op, node.inputs[0], type=inner, axis=given(node, 1), keepdims=0,
-                  select_last_index=0)  # fmt: skip
-        return cast_to(b, found, type_of(node).dtype)
+        position = b(op, node.inputs[0], type=inner, axis=given(node, 1), keepdims=0,
+                     select_last_index=0)  # fmt: skip
+        return cast_to(b, position, type_of(node).dtype)
 
     return row
 
@@ -53,16 +53,16 @@ def _cumsum(b: Builder, node: Node) -> Value:
 
 
 def _cumulative(op: str, identity: Callable[[np.dtype], Any]) -> Row:
-    """By doubling: after step k each element is the result of the 2^k before it."""
+    """The row by doubling: after step k each element is the result of the 2^k before it."""
 
     def row(b: Builder, node: Node) -> Value:
         x, t = node.inputs[0], type_of(node)
         axis = given(node, 1) % len(t.shape)
         size = t.shape[axis]
         if not isinstance(size, int):
-            raise UnsupportedError(f"{node.op} along an axis of dynamic size")
+            raise UnsupportedError(f"{node.op} is along an axis of dynamic size")
         if len(node.inputs) > 2 and given(node, 2):
-            raise UnsupportedError(f"{node.op} that leaves out the element itself")
+            raise UnsupportedError(f"{node.op} leaves out the element itself, but must not")
         reverse = len(node.inputs) > 3 and bool(given(node, 3))
         step, value = 1, x
         while step < size:
@@ -94,7 +94,7 @@ def _highest(dtype: np.dtype) -> Any:
 
 
 def _sort(b: Builder, node: Node) -> list[Value]:
-    """TopK of all: of equal elements the first comes first."""
+    """Take TopK of all elements: of equal elements the first comes first."""
     x, axis = node.inputs[0], node.attrs["axis"] % len(type_of(node).shape)
     size = type_of(node).shape[axis]
     if isinstance(size, int):
@@ -111,13 +111,13 @@ def _top_k(b: Builder, node: Node) -> list[Value]:
 
 def _top(b: Builder, node: Node, count: Any, axis: int, largest: int) -> list[Value]:
     types = [type_of(node), Tensor(I64, type_of(node).shape)]
-    found = b.several("TopK", node.inputs[0], count, types=types, axis=axis, largest=largest,
-                      sorted=1)  # fmt: skip
-    return [found[0], *(cast_to(b, found[1], value.type.dtype) for value in node.outputs[1:])]
+    results = b.several("TopK", node.inputs[0], count, types=types, axis=axis, largest=largest,
+                        sorted=1)  # fmt: skip
+    return [results[0], *(cast_to(b, results[1], value.type.dtype) for value in node.outputs[1:])]
 
 
 def _in_order(row: Row) -> Row:
-    """A row that compares, of uint64 as well: as int64 with the highest bit flipped."""
+    """A row that compares, also for uint64: as int64 with the highest bit flipped."""
 
     def flipped(b: Builder, x: Any) -> Value:
         return b("BitwiseXor", x, scalar(np.iinfo(I64).min, I64), type=b.type(x))
@@ -132,11 +132,11 @@ def _in_order(row: Row) -> Row:
             for v, w in zip(node.outputs, wide, strict=True)
         )
         signed = replace(node, inputs=(flipped(b, b.cast(x, I64)), *rest), outputs=results)
-        found = row(b, signed)
-        found = [found] if isinstance(found, Value) else found
+        computed = row(b, signed)
+        computed = [computed] if isinstance(computed, Value) else computed
         return [
             b.cast(flipped(b, value), _U64) if w else value
-            for value, w in zip(found, wide, strict=False)
+            for value, w in zip(computed, wide, strict=False)
         ]
 
     return adapted

@@ -33,7 +33,7 @@ def _reshape(b: Builder, node: Node) -> Value:
 
 
 def _broadcast_to(b: Builder, node: Node) -> Value:
-    """-1 keeps the operand's size, which 1 does in Expand."""
+    """Expand, where 1 keeps the operand's size, as -1 does in BroadcastTo."""
     parts = node.inputs[1]
     if isinstance(parts, Const):
         shape: Any = np.where(np.asarray(parts.value) < 0, 1, parts.value).astype(np.int64)
@@ -83,8 +83,8 @@ def _stack(b: Builder, node: Node) -> Value:
     assert isinstance(node.inputs[0], tuple)
     t = type_of(node)
     axis = node.attrs["axis"] % len(t.shape)
-    one = Tensor(t.dtype, tuple(1 if i == axis else d for i, d in enumerate(t.shape)))
-    parts = [b("Unsqueeze", part, ints(axis), type=one) for part in node.inputs[0]]
+    single = Tensor(t.dtype, tuple(1 if i == axis else d for i, d in enumerate(t.shape)))
+    parts = [b("Unsqueeze", part, ints(axis), type=single) for part in node.inputs[0]]
     return b("Concat", *parts, type=t, axis=axis)
 
 
@@ -92,9 +92,9 @@ def _unstack(b: Builder, node: Node) -> list[Value]:
     x = node.inputs[0]
     old = b.type(x)
     axis = node.attrs["axis"] % len(old.shape)
-    one = Tensor(old.dtype, tuple(1 if i == axis else d for i, d in enumerate(old.shape)))
+    single = Tensor(old.dtype, tuple(1 if i == axis else d for i, d in enumerate(old.shape)))
     count = len(node.outputs)
-    parts = b.several("Split", x, types=[one] * count, axis=axis, num_outputs=count)
+    parts = b.several("Split", x, types=[single] * count, axis=axis, num_outputs=count)
     return [
         b("Squeeze", part, ints(axis), type=value.type)
         for part, value in zip(parts, node.outputs, strict=True)
@@ -116,7 +116,7 @@ def _slice(b: Builder, node: Node) -> Value:
 
 def _strided_slice(b: Builder, node: Node) -> Value:
     if any(given(node, at) for at in range(4, 9)):
-        raise UnsupportedError("StridedSlice with masks")
+        raise UnsupportedError("StridedSlice has masks, which ONNX's Slice has not")
     begin, ends, strides = (b.vector(node.inputs[at]) for at in (1, 2, 3))
     count = len(type_of(node).shape)
     return b("Slice", node.inputs[0], begin, ends, ints(*range(count)), strides, type=type_of(node))
@@ -131,7 +131,7 @@ def _reverse(b: Builder, node: Node) -> Value:
 
 
 def _pad(b: Builder, node: Node) -> Value:
-    """MindSpore's paddings begin with the last axis and may be fewer."""
+    """Pad; MindSpore's paddings begin with the last axis and may be of fewer axes."""
     if isinstance(node.inputs[1], Value):  # of all axes
         last = 2 * len(type_of(node).shape)
         order = ints(*range(last - 2, -1, -2), *range(last - 1, 0, -2))
