@@ -49,7 +49,7 @@ def context_of(eqn: Equation) -> AbstractContextManager:
 
 
 def within(outer: SourceInfo | None, inner: SourceInfo) -> SourceInfo:
-    """Where an equation inside a call comes from: its own user line if it has one, else the call's.
+    """The source of an equation inside a call: its own if that has a user's line, else the call's.
 
     JAX keeps no user frames for equations of its own jitted functions.
     """
@@ -71,7 +71,7 @@ def avals(jaxpr: Any) -> Iterator[Aval]:
 
 
 def is_wide(jaxpr: Any) -> bool:
-    """Whether a jaxpr was traced with 64-bit types."""
+    """Tell whether a jaxpr was traced with 64-bit types."""
     return any(getattr(aval, "dtype", None) in _WIDE for aval in avals(jaxpr))
 
 
@@ -88,7 +88,7 @@ def equation(
 def user_line(source: SourceInfo) -> str:
     """``file:line:column (function)`` of the user's code, not of a package that it calls.
 
-    Of Flax's layers it is the line that calls them; empty where JAX knows no line.
+    For Flax's layers it is the line that calls them; empty where JAX knows no line.
     """
     frames = source_info_util.summarize(source, num_frames=_FRAMES).splitlines()
     own = [frame for frame in frames if "site-packages" not in frame]

@@ -40,9 +40,9 @@ def slices(box: Box, origin: Box) -> tuple[slice, ...]:
     return tuple(slice(a - o, b - o) for (a, b), (o, _) in zip(box, origin, strict=True))
 
 
-def intersect(one: Box, other: Box) -> Box | None:
+def intersect(left: Box, right: Box) -> Box | None:
     """The common part of two boxes, or None when it is empty."""
-    common = tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(one, other, strict=True))
+    common = tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(left, right, strict=True))
     return common if all(start < stop for start, stop in common) else None
 
 

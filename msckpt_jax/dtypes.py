@@ -19,7 +19,7 @@ from msckpt_jax.errors import CheckpointError
 
 @dataclass(frozen=True, slots=True)
 class DType:
-    """One row of the table.
+    """A row of the table.
 
     Attributes:
         name: ``tensor_type`` in a CheckPoint.
@@ -61,7 +61,7 @@ def _row(
     *,
     stored: object = None,
     loads: bool = True,
-):
+) -> DType:
     dtype = np.dtype(array)  # type: ignore[arg-type]
     on_disk = dtype if stored is None else np.dtype(stored)  # type: ignore[arg-type]
     little = on_disk.newbyteorder("<")
@@ -93,7 +93,7 @@ TABLE = (
 )
 
 BY_NAME = {row.name: row for row in TABLE}
-# MindSpore up to about 1.5 spelt the unsigned ones this way; 2.10 no longer reads them.
+# MindSpore up to about 1.5 spelt unsigned types this way; 2.10 no longer reads them.
 BY_NAME |= {f"Uint{bits}": BY_NAME[f"UInt{bits}"] for bits in (8, 16, 32, 64)}
 BY_SAFETENSORS = {row.safetensors: row for row in TABLE if row.safetensors and row.name != "Int4"}
 BY_SHORT = {row.short: row for row in TABLE}

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class FileError(ValueError):
-    """A file, or what is to become one, is not what it has to be.
+    """A file, or an object that is to become a file, is not what it has to be.
 
     Attributes:
         file: path of the file, or None when no file is involved.
@@ -64,7 +64,7 @@ class AirError(FileError):
 
 
 class MindIRError(FileError):
-    """A MindIR file is not what it has to be, or holds what has no counterpart in JAX."""
+    """A MindIR file is not what it has to be, or holds something without a counterpart in JAX."""
 
 
 class PreprocessorError(FileError):
@@ -92,7 +92,7 @@ class ExportError(ValueError):
 
 
 class UnsupportedError(ExportError):
-    """One equation cannot be expressed in the target's operators."""
+    """An equation cannot be expressed in the target's operators."""
 
 
 class TransformError(RuntimeError):
@@ -106,7 +106,7 @@ class AmbiguousLeafError(CheckpointError):
     """A leaf of a Flax tree can be read in several ways, and nothing says which is meant.
 
     Attributes:
-        readings: for each such leaf what it could be.
+        readings: the possible readings of each such leaf.
     """
 
     def __init__(self, problem: str, readings: dict[str, list[str]], **where: Any):

@@ -55,7 +55,7 @@ def flatten(tree: Any) -> NamedTree:
         _check_entries(tree)
         leaves = [Leaf(e["name"], (i, "data"), _unwrap(e["data"])) for i, e in enumerate(tree)]
         names = [leaf.name for leaf in leaves]
-        found = NamedTree(
+        named = NamedTree(
             leaves,
             lambda values: [{"name": n, "data": v} for n, v in zip(names, values, strict=True)],
         )
@@ -63,11 +63,11 @@ def flatten(tree: Any) -> NamedTree:
         nnx = _nnx()
         graph, state = nnx.split(tree)
         inner = _flatten_pytree(state)
-        found = NamedTree(inner.leaves, lambda values: nnx.merge(graph, inner.rebuild(values)))
+        named = NamedTree(inner.leaves, lambda values: nnx.merge(graph, inner.rebuild(values)))
     else:
-        found = _flatten_pytree(tree)
-    _check_unique(found.leaves)
-    return found
+        named = _flatten_pytree(tree)
+    _check_unique(named.leaves)
+    return named
 
 
 def assign(module: Any, values: Sequence[Any]) -> None:
@@ -77,13 +77,13 @@ def assign(module: Any, values: Sequence[Any]) -> None:
 
 
 def is_module(tree: Any) -> bool:
-    """Whether ``tree`` is a mutable ``nnx`` object: a module, an optimizer, metrics."""
+    """Tell whether ``tree`` is a mutable ``nnx`` object: a module, an optimizer, metrics."""
     nnx = _nnx()
     return nnx is not None and isinstance(tree, nnx.Pytree) and not isinstance(tree, nnx.Variable)
 
 
 def is_parameter_list(tree: Any) -> bool:
-    """Whether ``tree`` is MindSpore's ``[{"name": str, "data": array}, ...]``: the first tells."""
+    """Tell whether ``tree`` is MindSpore's ``[{"name": str, "data": array}, ...]``, by its head."""
     return isinstance(tree, list) and bool(tree) and _is_entry(tree[0])
 
 
@@ -99,7 +99,7 @@ def _check_entries(tree: list[Any]) -> None:
     for i, entry in enumerate(tree):
         if not _is_entry(entry):
             raise TypeError(
-                f"save_obj[{i}] must be a dict of a name (str) and data, as the entries before it"
+                f"save_obj[{i}] must be a dict of a name (str) and data, like the entries before"
             )
 
 
@@ -132,13 +132,13 @@ class Unique:
 
     def __call__(self, name: str) -> str:
         count = self._asked.get(name, 0)
-        found = f"{name}_{count}" if count else name
-        while count and found in self._asked:
+        unique = f"{name}_{count}" if count else name
+        while count and unique in self._asked:
             count += 1
-            found = f"{name}_{count}"
+            unique = f"{name}_{count}"
         self._asked[name] = count + 1
-        self._asked.setdefault(found, 1)
-        return found
+        self._asked.setdefault(unique, 1)
+        return unique
 
 
 def key_tag(name: str, impl: str) -> str:
@@ -219,9 +219,9 @@ def _check_unique(leaves: list[Leaf]) -> None:
     for leaf in leaves:
         if not leaf.name:
             raise CheckpointError(f"the name of {show(leaf.path)} is empty")
-        other = seen.setdefault(leaf.name, leaf.path)
-        if other is not leaf.path:
+        first = seen.setdefault(leaf.name, leaf.path)
+        if first is not leaf.path:
             raise CheckpointError(
-                f"two leaves have this name: {show(other)} and {show(leaf.path)}; rename one",
+                f"two leaves have this name: {show(first)} and {show(leaf.path)}; rename one leaf",
                 name=leaf.name,
             )

@@ -12,13 +12,13 @@ from typing import Any
 
 from msckpt_jax import display
 
-#: Work that takes less than so many seconds needs no bar; and how often one in a notebook moves.
+#: Seconds of work that need no bar, and seconds between two moves of a bar in a notebook.
 _PATIENCE, _MOVES = 1.0, 0.2
 
 
 @contextlib.contextmanager
 def meter(what: str, total: int, progress: Progress | bool | None) -> Iterator[Progress | None]:
-    """What to call for an argument ``progress``: a bar for True, else what was given."""
+    """Yield the function to call for an argument ``progress``: a bar's for True, else its value."""
     if progress is True:
         with bar(what, total) as advance:
             yield advance
@@ -28,7 +28,7 @@ def meter(what: str, total: int, progress: Progress | bool | None) -> Iterator[P
 
 @contextlib.contextmanager
 def bar(what: str, total: int) -> Iterator[Progress]:
-    """A bar of ``total`` bytes, once the work has taken a second."""
+    """Yield the function that moves a bar of ``total`` bytes, shown after a second of work."""
     shown = _Cell(what, total) if _in_notebook() else _line(what, total)
     with shown as advance:
         yield advance
@@ -42,7 +42,7 @@ def _in_notebook() -> bool:
 
 @contextlib.contextmanager
 def _line(what: str, total: int) -> Iterator[Progress]:
-    """On stderr, where that is a terminal; it goes away when the work is done."""
+    """A bar on stderr, if that is a terminal; it goes away when the work is done."""
     from rich import progress as rich
     from rich.console import Console
 
@@ -69,7 +69,7 @@ def _line(what: str, total: int) -> Iterator[Progress]:
 
 
 class _Cell:
-    """In the output of a cell; what is left at the end says how long the work took."""
+    """A bar in the output of a cell; the line left at the end says how long the work took."""
 
     def __init__(self, what: str, total: int):
         self._what, self._total, self._done = what, total, 0
