@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.graph.graph import Graph, Node
@@ -27,7 +27,7 @@ _BOOL, _I64 = np.dtype(bool), np.dtype(np.int64)
 class Adapted:
     """A ``ModelProto`` whose weights have no data yet, and the weights by name."""
 
-    model: Any
+    model: ModelProto
     weights: dict[str, Parameter]
 
 
@@ -81,8 +81,12 @@ def check_opset(opset: int) -> None:
 
 
 def _tidied(
-    name: str, builder: Builder, inputs: list[Any], results: list[Any], weights: Mapping[str, Any]
-) -> Any:
+    name: str,
+    builder: Builder,
+    inputs: list[ValueInfoProto],
+    results: list[ValueInfoProto],
+    weights: Mapping[str, Parameter],
+) -> GraphProto:
     """The ``GraphProto``, tidy."""
     shapes = {info.name: dims_of(info) for info in (*inputs, *builder.infos)}
     shapes |= {name: weight.type.shape for name, weight in weights.items()}
@@ -129,7 +133,7 @@ class _Adapting:
             for value, computed in zip(node.outputs, values, strict=False):
                 builder.same(value, computed)
 
-    def results(self, builder: Builder, outputs: Sequence[Any], hint: str) -> list[Any]:
+    def results(self, builder: Builder, outputs: Sequence[Any], hint: str) -> list[ValueInfoProto]:
         """The results of a graph under names of their own, as some may be inputs or constants."""
         infos = []
         for output in outputs:
@@ -161,7 +165,9 @@ class _Adapting:
         builder.node("If", [builder.name(predicate)], results, branches)
         return results
 
-    def _body(self, builder: Builder, body: Graph, operands: Sequence[Any], kind: str) -> Any:
+    def _body(
+        self, builder: Builder, body: Graph, operands: Sequence[Any], kind: str
+    ) -> GraphProto:
         inner = Builder(builder.names, builder)
         for value, operand in zip(body.inputs, operands, strict=True):
             inner.same(value, operand)

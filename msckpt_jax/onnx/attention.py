@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from onnx import helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from msckpt_jax.onnx.tidy import uses
 
@@ -31,12 +31,12 @@ _LOWEST = np.float32(-0.7) * np.finfo(np.float32).max
 class _Graph(NamedTuple):
     """Facts about nodes: the maker of a name, how often it is taken, its shape, constants."""
 
-    made: Mapping[str, Any]
+    made: Mapping[str, NodeProto]
     taken: Counter[str]
     shapes: Mapping[str, Sequence[Any]]
-    constants: Mapping[str, Any]
+    constants: Mapping[str, TensorProto]
 
-    def maker(self, name: str, op: str) -> Any:
+    def maker(self, name: str, op: str) -> NodeProto | None:
         """The node of kind ``op`` that computes a name for a single taker, or None."""
         node = self.made.get(name)
         return node if node is not None and node.op_type == op and self.taken[name] == 1 else None
@@ -98,11 +98,11 @@ class _Nodes:
     def __init__(
         self,
         shapes: Mapping[str, Sequence[Any]],
-        constant: Callable[[Any], str],
+        constant: Callable[[np.ndarray], str],
         new: Callable[[str], str],
     ):
         self.shapes, self.constant, self.new = shapes, constant, new
-        self.nodes: list[Any] = []
+        self.nodes: list[NodeProto] = []
 
     def attention(self, name: str, match: _Match) -> None:
         operands = list(match.operands)
@@ -150,13 +150,13 @@ class _Nodes:
 
 
 def attentions(
-    nodes: list[Any],
+    nodes: list[NodeProto],
     shapes: Mapping[str, Sequence[Any]],
     single: Collection[str],
-    constants: Sequence[Any],
-    constant: Callable[[Any], str],
+    constants: Sequence[TensorProto],
+    constant: Callable[[np.ndarray], str],
     new: Callable[[str], str],
-) -> list[Any]:
+) -> list[NodeProto]:
     """The nodes with Attention; nodes that it replaces stay, as other nodes may take their results.
 
     Args:
@@ -180,7 +180,7 @@ def attentions(
     return done.nodes
 
 
-def _matched(graph: _Graph, node: Any) -> _Match | None:
+def _matched(graph: _Graph, node: NodeProto) -> _Match | None:
     softmax = graph.maker(graph.before_reshape(node.input[0]), "Softmax")
     shape = graph.shapes.get(node.output[0], ())
     if softmax is None or len(shape) != 4 or None in shape:
@@ -196,7 +196,7 @@ def _matched(graph: _Graph, node: Any) -> _Match | None:
 
 
 def _attention(
-    graph: _Graph, node: Any, scores: str, name: str, mask: str = "", chooses: bool = False
+    graph: _Graph, node: NodeProto, scores: str, name: str, mask: str = "", chooses: bool = False
 ) -> _Match | None:
     """The match, or None; ``name`` names the scores that are not masked yet."""
     whole = graph.shapes.get(name, ())

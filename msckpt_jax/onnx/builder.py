@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper
+from onnx.defs import OpSchema
 
 from msckpt_jax.dtypes import of_array
 from msckpt_jax.errors import UnsupportedError
@@ -29,7 +30,7 @@ class Names:
         self.opset = opset
         self.unique = Unique()
         self.constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
-        self.initializers: list[Any] = []
+        self.initializers: list[TensorProto] = []
 
 
 class Builder:
@@ -42,8 +43,8 @@ class Builder:
 
     def __init__(self, names: Names, outer: Builder | None = None):
         self.names = names
-        self.nodes: list[Any] = []
-        self.infos: list[Any] = []
+        self.nodes: list[NodeProto] = []
+        self.infos: list[ValueInfoProto] = []
         self._known: dict[Value, str] = {} if outer is None else dict(outer._known)
         #: Values that were converted to a wider dtype, by the name of the result.
         self._narrow: dict[str, Value] = {} if outer is None else dict(outer._narrow)
@@ -176,13 +177,13 @@ class Builder:
             self._sizes[key] = self("Shape", size.of, type=t, start=size.axis, end=size.axis + 1)
         return self._sizes[key]
 
-    def _schema(self, op: str) -> Any:
+    def _schema(self, op: str) -> OpSchema:
         try:
             return onnx.defs.get_schema(op, self.names.opset)
         except onnx.defs.SchemaError:
             raise UnsupportedError(f"opset {self.names.opset} has no {op}") from None
 
-    def _wider(self, schema: Any, dtypes: Mapping[str, np.dtype]) -> dict[str, np.dtype]:
+    def _wider(self, schema: OpSchema, dtypes: Mapping[str, np.dtype]) -> dict[str, np.dtype]:
         """The type letters whose dtype has to change for a kernel to exist, with the new dtypes."""
         able = kernels.dtypes(schema.name, schema.since_version)
         if able is None:
@@ -200,7 +201,9 @@ class Builder:
             changes[letter] = to
         return changes
 
-    def _dtypes(self, schema: Any, inputs: Any, types: Sequence[Tensor]) -> dict[str, np.dtype]:
+    def _dtypes(
+        self, schema: OpSchema, inputs: Sequence[Any], types: Sequence[Tensor]
+    ) -> dict[str, np.dtype]:
         """The dtype of each type letter: MindSpore promotes operands, ONNX does not."""
         by_letter: dict[str, np.dtype] = {}
         for operand, letter in zip(inputs, _letters(schema.inputs, len(inputs)), strict=True):
@@ -223,7 +226,7 @@ class Builder:
         known = self.names.constants
         if key not in known:
             known[key] = self.names.unique(f"constant_{len(known)}")
-            tensor = onnx.TensorProto(
+            tensor = TensorProto(
                 name=known[key], data_type=number(array.dtype), dims=array.shape, raw_data=key[2]
             )
             self.names.initializers.append(tensor)
@@ -240,7 +243,7 @@ def _known(operand: Any) -> Any:
         raise UnsupportedError(f"a tensor is needed, but {error}") from None
 
 
-def _letters(formal: Any, count: int) -> list[str]:
+def _letters(formal: Sequence[OpSchema.FormalParameter], count: int) -> list[str]:
     """The type constraint of each of ``count`` operands; the last one may repeat."""
     return [formal[min(index, len(formal) - 1)].type_str for index in range(count)]
 
@@ -253,12 +256,12 @@ def number(dtype: np.dtype) -> int:
     return row.onnx
 
 
-def info(name: str, type_: Tensor) -> Any:
+def info(name: str, type_: Tensor) -> ValueInfoProto:
     """A ``ValueInfoProto``; dynamic sizes are named."""
     return helper.make_tensor_value_info(name, number(type_.dtype), _dims(type_.shape))
 
 
-def dims_of(info: Any) -> tuple[Any, ...]:
+def dims_of(info: ValueInfoProto) -> tuple[Any, ...]:
     """The sizes of a ``ValueInfoProto``: a number, a name, or None."""
     dims = info.type.tensor_type.shape.dim
     return tuple(getattr(dim, kind) if (kind := dim.WhichOneof("value")) else None for dim in dims)
@@ -270,8 +273,8 @@ def _dims(shape: Sequence[Dim]) -> list[Any]:
     return [None if isinstance(dim, str) and dim.startswith("?") else dim for dim in named]
 
 
-def initializer(name: str, parameter: Parameter) -> Any:
+def initializer(name: str, parameter: Parameter) -> TensorProto:
     """A weight without its data."""
     type_ = parameter.type
     dims = [int(dim) for dim in type_.shape]
-    return onnx.TensorProto(name=name, data_type=number(type_.dtype), dims=dims)
+    return TensorProto(name=name, data_type=number(type_.dtype), dims=dims)

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -79,7 +78,7 @@ def _function(traced: Traced) -> tuple[_compat.ClosedJaxpr, dict[str, Parameter]
     return made, weights
 
 
-def _converted(jaxpr: _compat.ClosedJaxpr, names: list[str], opset: int) -> Any:
+def _converted(jaxpr: _compat.ClosedJaxpr, names: list[str], opset: int) -> onnx.ModelProto:
     wide = any(np.dtype(aval.dtype).itemsize == 8 for aval in _compat.avals(jaxpr))
     request = {"jaxpr": jaxprs.dumps(jaxpr), "names": names, "opset": opset, "wide": wide}
     with tempfile.TemporaryDirectory(prefix="msckpt-") as folder:
@@ -102,7 +101,7 @@ def _converted(jaxpr: _compat.ClosedJaxpr, names: list[str], opset: int) -> Any:
         return onnx.load_model_from_string(model.read_bytes())
 
 
-def _adapted(model: Any, weights: dict[str, Parameter]) -> Adapted:
+def _adapted(model: onnx.ModelProto, weights: dict[str, Parameter]) -> Adapted:
     """The model with weights as initializers instead of inputs."""
     used = {value.name for value in model.graph.input} & weights.keys()
     inputs = [value for value in model.graph.input if value.name not in weights]

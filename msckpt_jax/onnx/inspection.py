@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, helper
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from msckpt_jax import display
 from msckpt_jax.errors import FileError
@@ -49,7 +49,7 @@ def _content(file_name: str, chosen: Callable[[str], bool]) -> dict[str, Any]:
     }
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
+def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
     """All nodes, those of control flow's bodies too."""
     for node in graph.node:
         yield node
@@ -58,11 +58,11 @@ def _nodes(graph: Any) -> Iterator[Any]:
                 yield from _nodes(body)
 
 
-def _operator(node: Any) -> str:
+def _operator(node: NodeProto) -> str:
     return f"{node.domain}::{node.op_type}" if node.domain else node.op_type
 
 
-def _described(value: Any) -> dict[str, Any]:
+def _described(value: ValueInfoProto) -> dict[str, Any]:
     tensor = value.type.tensor_type
     dims = [d.dim_value if d.HasField("dim_value") else d.dim_param or None
             for d in tensor.shape.dim]  # fmt: skip
@@ -70,7 +70,7 @@ def _described(value: Any) -> dict[str, Any]:
     return {"name": value.name, "dtype": _dtype(tensor.elem_type), "shape": shape}
 
 
-def _weight(tensor: Any, file_name: str) -> dict[str, Any]:
+def _weight(tensor: TensorProto, file_name: str) -> dict[str, Any]:
     """The size is that of the numbers: small ones may be stored wider, large ones elsewhere."""
     shape, dtype = list(tensor.dims), _dtype(tensor.data_type)
     if dtype is None:
@@ -84,7 +84,7 @@ def _dtype(number: int) -> str | None:
     return TensorProto.DataType.Name(number).lower() if known else None
 
 
-def _location(tensor: Any) -> str | None:
+def _location(tensor: TensorProto) -> str | None:
     return {entry.key: entry.value for entry in tensor.external_data}.get("location")
 
 

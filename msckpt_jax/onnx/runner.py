@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import onnx
-from onnx import external_data_helper, helper
+from onnx import GraphProto, ValueInfoProto, external_data_helper, helper
 
 from msckpt_jax.lowering import pairs
 from msckpt_jax.lowering import trials as trying
@@ -60,11 +60,11 @@ def trials(traced: Traced) -> list[trying.Trial]:
     return [(inputs, [*map(pairs.stored, results)]) for inputs, results in trying.trials(traced)]
 
 
-def _is_bfloat16(value: Any) -> bool:
+def _is_bfloat16(value: ValueInfoProto) -> bool:
     return value.type.tensor_type.elem_type == _BF16
 
 
-def _widen_ends(graph: Any, values: Sequence[Any]) -> None:
+def _widen_ends(graph: GraphProto, values: Sequence[ValueInfoProto]) -> None:
     """Cast at the graph's ends, since onnxruntime's Python cannot pass bfloat16."""
     inner = {value.name: f"{value.name}__bfloat16" for value in values}
     results = {value.name for value in graph.output}

@@ -15,15 +15,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import helper
+from onnx import NodeProto, helper
 
+_Nodes = list[NodeProto]
 _Shapes = Mapping[str, Sequence[Any]]
 #: Gives the name of a constant, and a new name.
-_Constant = Callable[[Any], str]
+_Constant = Callable[[np.ndarray], str]
 _New = Callable[[str], str]
 
 
-def biases_first(nodes: list[Any], shapes: _Shapes, constant: _Constant, new: _New) -> list[Any]:
+def biases_first(nodes: _Nodes, shapes: _Shapes, constant: _Constant, new: _New) -> _Nodes:
     """The nodes, with vectors added before the reshapes of their products."""
     made = {name: node for node in nodes for name in node.output}
     count = uses(nodes)
@@ -47,13 +48,13 @@ def biases_first(nodes: list[Any], shapes: _Shapes, constant: _Constant, new: _N
 
 
 def _biased(
-    node: Any,
+    node: NodeProto,
     product: str,
     bias: str,
-    made: Mapping[str, Any],
+    made: Mapping[str, NodeProto],
     count: Counter[str],
     shapes: _Shapes,
-) -> tuple[Any, str, int] | None:
+) -> tuple[NodeProto, str, int] | None:
     """The reshape that can wait, the vector that is added before it, and the vector's size."""
     reshape = made.get(product)
     if reshape is None or reshape.op_type != "Reshape":
@@ -77,9 +78,9 @@ def _biased(
     return reshape, vector, size
 
 
-def reshaped_once(nodes: list[Any]) -> list[Any]:
+def reshaped_once(nodes: _Nodes) -> _Nodes:
     """The nodes, with only the last reshape of several in a row."""
-    made: dict[str, Any] = {}
+    made: dict[str, NodeProto] = {}
     for node in nodes:
         before = made.get(node.input[0]) if node.op_type == "Reshape" else None
         if before is not None:
@@ -89,7 +90,7 @@ def reshaped_once(nodes: list[Any]) -> list[Any]:
     return nodes
 
 
-def matrices_last(nodes: list[Any], new: _New) -> list[Any]:
+def matrices_last(nodes: _Nodes, new: _New) -> _Nodes:
     """The nodes, with matrices of products transposed last: runtimes read them transposed.
 
     b = Transpose[perm=(0, 2, 3, 1)](a); c = MatMul(q, b)
@@ -115,7 +116,7 @@ def matrices_last(nodes: list[Any], new: _New) -> list[Any]:
     return done
 
 
-def living(nodes: Sequence[Any], results: Iterable[str]) -> list[Any]:
+def living(nodes: _Nodes, results: Iterable[str]) -> _Nodes:
     """The nodes whose results are taken; bodies see the values around them."""
     wanted, kept = set(results), []
     for node in reversed(nodes):
@@ -125,12 +126,12 @@ def living(nodes: Sequence[Any], results: Iterable[str]) -> list[Any]:
     return kept[::-1]
 
 
-def uses(nodes: Iterable[Any]) -> Counter[str]:
+def uses(nodes: Iterable[NodeProto]) -> Counter[str]:
     """The number of times that each name is taken."""
     return Counter(name for node in nodes for name in _operands(node))
 
 
-def _operands(node: Any) -> Collection[str]:
+def _operands(node: NodeProto) -> Collection[str]:
     """The names that a node takes, those in its bodies too."""
     names = list(node.input)
     for attribute in node.attribute:

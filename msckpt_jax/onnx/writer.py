@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from onnx import GraphProto, ModelProto, StringStringEntryProto, TensorProto
 
@@ -54,7 +53,7 @@ def write(adapted: Adapted, target: Path, wanted: Wanted) -> None:
             place.unlink()
 
 
-def _model(model: Any, weights: Mapping[str, Part]) -> Iterator[Part]:
+def _model(model: ModelProto, weights: Mapping[str, Part]) -> Iterator[Part]:
     """The parts of a file that holds its weights; protobuf joins a graph that is in pieces."""
     shell = ModelProto()
     shell.CopyFrom(model)
@@ -72,7 +71,7 @@ def _model(model: Any, weights: Mapping[str, Part]) -> Iterator[Part]:
     yield from payload.nested(_GRAPH, graph)
 
 
-def _apart(model: Any, weights: Mapping[str, Part], location: str) -> Iterator[Part]:
+def _apart(model: ModelProto, weights: Mapping[str, Part], location: str) -> Iterator[Part]:
     """The parts of the file of weights; ``model`` is told the place of each."""
     offset = 0
     for tensor in model.graph.initializer:
