@@ -42,7 +42,7 @@ def canonicalise(
 ) -> ClosedJaxpr:
     """The same function as equations of the canonical forms only.
 
-    Equations with neither a canonical form nor a rewrite stay as they are: see ``forms.leftovers``.
+    Equations with neither a canonical form nor a rewrite stay as they are.
 
     Args:
         jaxpr: the result of ``jax.make_jaxpr``, which may have effects and symbolic dimensions.

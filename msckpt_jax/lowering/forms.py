@@ -5,7 +5,7 @@ A form is a predicate over an equation. A primitive that is not in the table has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax.numpy as jnp
@@ -17,15 +17,6 @@ from msckpt_jax._compat import Aval, ClosedJaxpr, Equation, opened
 Form: TypeAlias = Callable[[Equation], bool]
 
 
-def leftovers(jaxpr: ClosedJaxpr) -> Iterator[Equation]:
-    """The equations that are in no canonical form, those of bodies included."""
-    for eqn in opened(jaxpr)[0].eqns:
-        if not canonical(eqn):
-            yield eqn
-        for body in bodies(eqn):
-            yield from leftovers(body)
-
-
 def canonical(eqn: Equation) -> bool:
     form = FORMS.get(eqn.primitive.name)
     return form is not None and form(eqn)
@@ -33,12 +24,6 @@ def canonical(eqn: Equation) -> bool:
 
 #: The parameters that are bodies of control flow.
 BODIES = {"cond": ("branches",), "while": ("cond_jaxpr", "body_jaxpr"), "scan": ("jaxpr",)}
-
-
-def bodies(eqn: Equation) -> Iterator[ClosedJaxpr]:
-    for param in BODIES.get(eqn.primitive.name, ()):
-        body = eqn.params[param]
-        yield from body if isinstance(body, tuple) else (body,)
 
 
 def with_bodies(eqn: Equation, function: Callable[[ClosedJaxpr], ClosedJaxpr]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The rule of a JAX primitive: how it becomes MindSpore's operators, and which these may be.
 
-Its function, ``function(context, *inputs, **params)``, gets the operands of an equation and the
+Its function, ``function(context, *inputs, **params)``, gets the operands of an equation and those
 parameters of the primitive that it names. A parameter that it does not name, and that the rule does
 not ignore, is refused: a newer JAX may have added it, with a meaning of its own.
 """
@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 
 from msckpt_jax.errors import UnsupportedError
 
-#: The parameters that rules may ignore, and why none of their values changes what is computed.
+#: The parameters that rules may ignore, and why none of their values changes a result.
 HARMLESS = {
     **dict.fromkeys(("sharding", "out_sharding"), "one device computes all of it"),
     **dict.fromkeys(("accuracy", "precision"), "how exactly XLA is to compute, which is a hint"),
     **dict.fromkeys(("algorithm", "implementation", "use_magma"), "which library XLA is to call"),
     **dict.fromkeys(("indices_are_sorted", "unique_indices"), "promises that save XLA work"),
     "enable_eigvec_derivs": "derivatives are taken before the export",
-    "fill_value": "it stands for what is out of bounds, and nothing is",
+    "fill_value": "it stands for elements out of bounds, of which there are none",
     "is_stable": "the operators are stable, as JAX allows in any case",
     "sort_eigenvalues": "the operator sorts them, as JAX allows in any case",
     "update_consts": "``update_jaxpr`` is none, or says what the primitive's name says",

@@ -18,11 +18,6 @@ from msckpt_jax.lowering.trace import Traced
 _BF16, _F32 = onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT
 
 
-def run(file: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The results of onnxruntime on the CPU."""
-    return session(file)(*inputs)
-
-
 def session(file: Path) -> Callable[..., list[np.ndarray]]:
     """The file as a function of arrays, in onnxruntime on the CPU.
 

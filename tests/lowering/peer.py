@@ -16,9 +16,8 @@ import jax
 import numpy as np
 
 from msckpt_jax._compat import ClosedJaxpr
-from msckpt_jax.lowering import forms
 from msckpt_jax.lowering.canonical import canonicalise
-from tests.lowering.equal import FAST, data
+from tests.lowering.equal import FAST, data, leftovers
 from tests.peer.cases import PeerCase, peer_cases, widened
 
 #: Cases of the sample.
@@ -53,7 +52,7 @@ def compare(case: PeerCase) -> list[str]:
             np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
         else:
             np.testing.assert_array_equal(got, want)
-    return sorted({eqn.primitive.name for eqn in forms.leftovers(found)})
+    return sorted({eqn.primitive.name for eqn in leftovers(found)})
 
 
 #: Left as they are.

@@ -9,8 +9,8 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
-from msckpt_jax.lowering import forms
 from msckpt_jax.lowering.canonical import canonicalise
+from tests.lowering.equal import leftovers
 
 W = np.ones((3, 3, 4, 6), np.float32)
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -66,6 +66,6 @@ def test_dynamic_batch(name):
     function, shape = CASES[name]
     x = jax.ShapeDtypeStruct((BATCH, *shape), np.float32)
     jaxpr = canonicalise(jax.make_jaxpr(function)(x))
-    assert not list(forms.leftovers(jaxpr))
+    assert not list(leftovers(jaxpr))
     before = jax.tree.leaves(jax.eval_shape(function, x))
     assert [a.shape for a in jaxpr.out_avals] == [a.shape for a in before]

@@ -25,7 +25,7 @@ KEY = bytes(range(16))
 def _run(path: Path, inputs: list[np.ndarray]) -> list[np.ndarray]:
     if path.suffix == ".onnx":
         onnx.checker.check_model(str(path), full_check=True)
-        return runner.run(path, inputs)
+        return runner.session(path)(*inputs)
     if path.suffix == ".air":
         assert [finding for finding in check.check(file.read(path)) if finding.fault] == []
     return [np.asarray(result) for result in jax.tree.leaves(ms.load(path)(*inputs))]

@@ -62,7 +62,7 @@ def test_numbers(function: Callable[..., Any], z: np.ndarray, tmp_path: Path) ->
     x = jnp.asarray(z)
     out = ms.export(function, x, file_name=tmp_path / "a", file_format="ONNX", engine="native")
     onnx.checker.check_model(str(out.file), full_check=True)
-    found = runner.run(out.file, [z])
+    found = runner.session(out.file)(z)
     for got, want in zip(found, jax.tree.leaves(function(x)), strict=True):
         want = np.asarray(want)
         if want.dtype.kind == "c":

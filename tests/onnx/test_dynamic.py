@@ -56,7 +56,7 @@ def test_functions(name: str, tmp_path: Path) -> None:
     for size in (1, 6):
         concrete = tuple(size if isinstance(dim, str) else dim for dim in shape)
         x = np.random.default_rng(size).standard_normal(concrete).astype(np.float32)
-        found = runner.run(out.file, [x])
+        found = runner.session(out.file)(x)
         for have, want in zip(found, jax.tree.leaves(function(jnp.asarray(x))), strict=True):
             np.testing.assert_allclose(have, want, 1e-5)
 

@@ -125,7 +125,7 @@ def test_large_weights_lie_beside_the_file(tmp_path: Path) -> None:
         out = ms.export(net, x, file_name=tmp_path / "a", file_format="ONNX", split_bytes=100)
         onnx.checker.check_model(str(out.file), full_check=True)
         assert len(list(tmp_path.iterdir())) == 2
-        np.testing.assert_allclose(runner.run(out.file, [x])[0], net(x), rtol=1e-5)
+        np.testing.assert_allclose(runner.session(out.file)(x)[0], net(x), rtol=1e-5)
     out = ms.export(net, x, file_name=tmp_path / "a", file_format="ONNX")
     assert list(tmp_path.iterdir()) == [out.file]
 
@@ -142,7 +142,7 @@ def test_convolutions_of_integers(dtype: Any, tmp_path: Path) -> None:
         return wide, lax.conv_general_dilated(x, w, **how, rhs_dilation=(1, 2))
 
     out = ms.export(net, x, w, file_name=tmp_path / "a", file_format="ONNX", engine="native")
-    for have, want in zip(runner.run(out.file, [x, w]), net(x, w), strict=True):
+    for have, want in zip(runner.session(out.file)(x, w), net(x, w), strict=True):
         np.testing.assert_array_equal(have, want)
 
 
@@ -156,7 +156,7 @@ def test_order_of_uint64(tmp_path: Path) -> None:
 
     with jax.enable_x64(True):
         out = ms.export(net, x, file_name=tmp_path / "a", file_format="ONNX", engine="native")
-        for have, want in zip(runner.run(out.file, [x]), net(jnp.asarray(x)), strict=True):
+        for have, want in zip(runner.session(out.file)(x), net(jnp.asarray(x)), strict=True):
             assert have.dtype == want.dtype
             np.testing.assert_array_equal(have, want)
 
@@ -171,7 +171,7 @@ def test_keys_are_their_numbers(tmp_path: Path) -> None:
     for example in (given, jax.ShapeDtypeStruct(("b",), given.dtype)):
         out = ms.export(net, example, file_name=tmp_path / "a", file_format="ONNX", verify=True,
                         engine="native")  # fmt: skip
-        numbers, halves = runner.run(out.file, [np.asarray(jax.random.key_data(given))])
+        numbers, halves = runner.session(out.file)(np.asarray(jax.random.key_data(given)))
         expected = net(given)
         np.testing.assert_allclose(numbers, expected[0], 1e-5)
         np.testing.assert_array_equal(halves, jax.random.key_data(expected[1]))
@@ -183,7 +183,7 @@ def test_a_dynamic_batch_runs_at_several_sizes(tmp_path: Path) -> None:
     out = ms.export(net, x, file_name=tmp_path / "a", file_format="ONNX", verify=True)
     for size in (1, 5):
         x = np.full((size, 3), size, np.float32)
-        np.testing.assert_allclose(runner.run(out.file, [x])[0], net(x), rtol=1e-5)
+        np.testing.assert_allclose(runner.session(out.file)(x)[0], net(x), rtol=1e-5)
 
 
 @pytest.mark.parametrize("file_format", ["MINDIR", "AIR", "ONNX"])
@@ -203,7 +203,7 @@ def test_numbers_along_a_dynamic_axis(tmp_path: Path) -> None:
     file = ms.export(net, spec, file_name=tmp_path / "a", file_format="ONNX").file
     for size in (1, 4):
         x = np.ones((size, 3), np.float32)
-        np.testing.assert_array_equal(runner.run(file, [x])[0], net(x))
+        np.testing.assert_array_equal(runner.session(file)(x)[0], net(x))
 
 
 def test_a_product_with_a_reciprocal_loads(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_what_our_rules_lack(tmp_path: Path) -> None:
     assert out.notes[0] == "made by jax2onnx"
     assert "Tan" in out.notes[1]
     onnx.checker.check_model(str(out.file), full_check=True)
-    np.testing.assert_allclose(runner.run(out.file, [X])[0], jnp.tan(X), 1e-4, 1e-5)
+    np.testing.assert_allclose(runner.session(out.file)(X)[0], jnp.tan(X), 1e-4, 1e-5)
 
 
 @pytest.mark.usefixtures("without_tan")
@@ -53,7 +53,7 @@ def test_weights_keep_their_names(tmp_path: Path) -> None:
     found = {tensor.name: tensor for tensor in onnx.load(out.file).graph.initializer}
     for name, value in ms.load_checkpoint(tmp_path / "a.ckpt").items():
         assert found[name].raw_data == np.asarray(value).tobytes()
-    np.testing.assert_allclose(runner.run(out.file, [x])[0], net(x), rtol=1e-5)
+    np.testing.assert_allclose(runner.session(out.file)(x)[0], net(x), rtol=1e-5)
 
 
 def test_refused_by_both_with_both_reasons(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_dynamic_sizes(tmp_path: Path) -> None:
     for size in (1, 5):
         x = np.full((size, 4), 0.3, np.float32)
         expected = jnp.tan(x) @ jnp.ones((4, 2))
-        np.testing.assert_allclose(runner.run(out.file, [x])[0], expected, 1e-5)
+        np.testing.assert_allclose(runner.session(out.file)(x)[0], expected, 1e-5)
 
 
 def test_64_bits(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_64_bits(tmp_path: Path) -> None:
     with jax.enable_x64(True):
         out = ms.export(lambda x, i: jnp.exp(x) * i, x, np.arange(6), file_name=tmp_path / "a",
                         file_format="ONNX", engine="jax2onnx", verify=True)  # fmt: skip
-    (found,) = runner.run(out.file, [x, np.arange(6)])
+    (found,) = runner.session(out.file)(x, np.arange(6))
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, np.exp(x) * np.arange(6), 1e-12)
 

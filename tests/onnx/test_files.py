@@ -26,14 +26,14 @@ def test_past_the_limit_of_a_message_weights_are_beside(
     monkeypatch.setattr(writer, "MAXIMUM_BYTES", 100)
     out = ms.export(Mlp(), X, file_name=tmp_path / "a", file_format="ONNX", split_bytes=1 << 40)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.onnx.data"]
-    np.testing.assert_allclose(runner.run(out.file, [X])[0], Mlp()(X), rtol=1e-5)
+    np.testing.assert_allclose(runner.session(out.file)(X)[0], Mlp()(X), rtol=1e-5)
 
 
 def test_split_bytes_of_zero(tmp_path: Path) -> None:
     """Weights lie apart whatever their size; there is no file of none."""
     out = ms.export(Mlp(), X, file_name=tmp_path / "a", file_format="ONNX", split_bytes=0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.onnx.data"]
-    np.testing.assert_allclose(runner.run(out.file, [X])[0], Mlp()(X), rtol=1e-5)
+    np.testing.assert_allclose(runner.session(out.file)(X)[0], Mlp()(X), rtol=1e-5)
     ms.export(jnp.sin, X, file_name=tmp_path / "a", file_format="ONNX", split_bytes=0)
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
 
@@ -42,7 +42,7 @@ def test_a_folder_in_the_place_of_weights_stays(tmp_path: Path) -> None:
     (tmp_path / "a.onnx.data").mkdir()
     for split in (0, None):
         out = ms.export(Mlp(), X, file_name=tmp_path / "a", file_format="ONNX", split_bytes=split)
-        np.testing.assert_allclose(runner.run(out.file, [X])[0], Mlp()(X), rtol=1e-5)
+        np.testing.assert_allclose(runner.session(out.file)(X)[0], Mlp()(X), rtol=1e-5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.onnx.data"]
 
 
@@ -65,7 +65,7 @@ def test_a_failed_export_leaves_the_older_files(
         export()
     assert (file.read_bytes(), (tmp_path / "a.onnx.data").read_bytes()) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.onnx.data"]
-    np.testing.assert_allclose(runner.run(file, [X])[0], Mlp()(X), rtol=1e-5)
+    np.testing.assert_allclose(runner.session(file)(X)[0], Mlp()(X), rtol=1e-5)
 
 
 @pytest.mark.parametrize("split", [100, 1 << 30])
@@ -96,6 +96,6 @@ def test_random_numbers_are_jaxs_bit_by_bit(tmp_path: Path) -> None:
 
     file = ms.export(net, np.uint32(0), file_name=tmp_path / "a", file_format="ONNX").file
     for seed in (0, 1, 2**31 + 7):
-        found = runner.run(file, [np.array(seed, np.uint32)])
+        found = runner.session(file)(np.array(seed, np.uint32))
         for have, want in zip(found, net(jnp.uint32(seed)), strict=True):
             np.testing.assert_array_equal(have, want)
