@@ -68,7 +68,7 @@ class MindIRError(FileError):
 
 
 class PreprocessorError(FileError):
-    """A data set, or the section of a MindIR made of one, is not MindSpore's transforms."""
+    """A data set, or its section in a MindIR file, does not consist of MindSpore's transforms."""
 
 
 class AsyncSaveError(CheckpointError):

@@ -48,7 +48,7 @@ def canonicalise(
         jaxpr: the result of ``jax.make_jaxpr``, which may have effects and symbolic dimensions.
         fuse: put operators of MindSpore (``ms_op``) in the place of equations that compute them.
         exact: fuse only operators that also give JAX's results on infinities and NaN.
-        rewrites: further rewrites by the name of the primitive, which precede the built-in ones.
+        rewrites: further rewrites by the name of the primitive, which precede ``REWRITES``.
         keep: names of primitives that are never rewritten.
         more: fusions beside those that every format has.
 

@@ -1,4 +1,4 @@
-"""A canonical jaxpr without complex numbers: each is a pair of real ones.
+"""A canonical jaxpr without complex numbers: each is a pair of real numbers.
 
 Complex arguments and results become real arrays with a last axis of 2, real and imaginary part, as
 ONNX's DFT has them; inside, the parts are arrays of their own. The rewrites in terms of parts are

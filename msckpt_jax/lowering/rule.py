@@ -25,7 +25,7 @@ HARMLESS = {
     "fill_value": "it stands for elements out of bounds, of which there are none",
     "is_stable": "the operators are stable, as JAX allows in any case",
     "sort_eigenvalues": "the operator sorts them, as JAX allows in any case",
-    "update_consts": "``update_jaxpr`` is none, or says what the primitive's name says",
+    "update_consts": "``update_jaxpr`` is none, or computes what the primitive's name says",
     **dict.fromkeys(
         ("dtype", "index_dtype", "input_dtype", "k", "new_dtype", "new_sizes",
          "preferred_element_type", "shape", "slice_sizes", "weak_type"),
@@ -44,7 +44,7 @@ class Rule(NamedTuple):
         function: emits nodes, and returns the result or the results.
         operators: all of MindSpore's operators that the function may emit. Not among them are those
             that the context puts in between (casts, arithmetic of dynamic sizes), and those of
-            other primitives in bodies and in what the function has lowered.
+            other primitives in bodies and in jaxprs that the function has lowered.
         ignores: parameters that the function need not know; ``HARMLESS`` says why.
     """
 

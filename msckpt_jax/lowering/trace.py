@@ -60,7 +60,7 @@ def trace(net: Any, inputs: Sequence[Any]) -> Traced:
 
 
 def _parts(net: Any) -> tuple[Any, Callable[..., Any]]:
-    """The tree of weights, and the function that is called with it and the inputs."""
+    """The tree of weights, and the function of it and the inputs."""
     if names.is_module(net):
         return net, lambda module, *inputs: module(*inputs)
     if isinstance(net, tuple) and len(net) == 2:

@@ -76,7 +76,7 @@ def compare(
 
 
 def distance(want: np.ndarray, have: np.ndarray) -> tuple[float, bool]:
-    """The largest difference of two arrays, and whether it is within what is allowed."""
+    """The largest difference of two arrays, and whether all differences are allowed."""
     if want.dtype.kind in "biu":
         wide = np.abs(want.astype(np.float64) - have.astype(np.float64))
         return float(wide.max(initial=0)), bool(np.array_equal(want, have))

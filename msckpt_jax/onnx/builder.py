@@ -244,7 +244,7 @@ def _known(operand: Any) -> Any:
 
 
 def _letters(formal: Sequence[OpSchema.FormalParameter], count: int) -> list[str]:
-    """The type constraint of each of ``count`` operands; the last one may repeat."""
+    """The type constraint of each of ``count`` operands; the last operand may repeat."""
     return [formal[min(index, len(formal) - 1)].type_str for index in range(count)]
 
 

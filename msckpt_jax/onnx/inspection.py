@@ -71,7 +71,7 @@ def _described(value: ValueInfoProto) -> dict[str, Any]:
 
 
 def _weight(tensor: TensorProto, file_name: str) -> dict[str, Any]:
-    """The size is that of the numbers: small ones may be stored wider, large ones elsewhere."""
+    """A weight and the size of its numbers, which may be stored wider, or in another file."""
     shape, dtype = list(tensor.dims), _dtype(tensor.data_type)
     if dtype is None:
         raise FileError("an initializer has no dtype of ONNX", file=file_name, name=tensor.name)

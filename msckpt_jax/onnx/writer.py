@@ -1,4 +1,4 @@
-"""Write an ONNX model, weights streamed into it or into one file beside it.
+"""Write an ONNX model, with its weights streamed into it or into one file beside it.
 
 The messages have no weights: these go from their own buffers to their places, shard by shard, like
 a CheckPoint's. A file of weights is ``<name>.onnx.data`` or, while the present model refers to that

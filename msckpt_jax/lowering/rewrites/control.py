@@ -1,4 +1,4 @@
-"""Control flow: ``cond`` of two branches and ``while`` are what targets have."""
+"""Control flow in terms of ``cond`` of two branches and ``while``, which targets have."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _blank(shape: tuple[Any, ...], dtype: Any) -> Array:
 
 
 def custom_linear_solve(*operands: Array, const_lengths: Any, jaxprs: Any) -> list[Array]:
-    """The solution, by the user's solver; what it solves matters to derivatives only."""
+    """The solution, by the user's solver; the equation itself matters to derivatives only."""
     before = const_lengths.matvec + const_lengths.vecmat
     consts = operands[before : before + const_lengths.solve]
     right_sides = operands[sum(const_lengths) :]

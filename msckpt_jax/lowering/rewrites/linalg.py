@@ -1,4 +1,4 @@
-"""Linear algebra that targets have no kernel for, in terms of what they have."""
+"""Linear algebra that targets have no kernel for, in terms of primitives that they have."""
 
 from __future__ import annotations
 

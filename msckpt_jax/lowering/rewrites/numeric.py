@@ -120,7 +120,7 @@ def eq_to(x: Array, y: Array) -> Array:
     return ~(lt_to(x, y) | lt_to(y, x))
 
 
-# M. Giles, "Approximating the erfinv function": what XLA computes, too, highest power first.
+# M. Giles, "Approximating the erfinv function", which XLA computes, too; highest power first.
 _CENTRAL = (2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087)
 _CENTRAL += (-0.00125372503, -0.00417768164, 0.246640727, 1.50140941)
 _TAIL = (-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773)

@@ -36,7 +36,7 @@ def data(value: Any) -> Any:
 
 
 def keys(value: Any, aval: Aval) -> Any:
-    """The key array that has this data, where the type says that it is one."""
+    """The key array with this data, if the type is that of keys; other values as they are."""
     return jax.random.wrap_key_data(value, impl=implementation(aval)) if is_key(aval) else value
 
 

@@ -1,4 +1,4 @@
-"""Sorting: by one key along the last axis; what is carried along is gathered afterwards."""
+"""Sorting: by one key along the last axis; operands carried along are gathered afterwards."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def _times(ctx: Context, x: Array, y: Array) -> Array:
 
 
 def _positive_quotient(ctx: Context, x: Array, y: Array) -> Array:
-    """The quotient by two divisions: in float64 one is right up to 2**53; the rest is 1 at most."""
+    """Divide, then divide the rest: float64 is right up to 2**53, so that 1 at most is left."""
 
     def rest(quotient: Array) -> Array:
         return ctx("Sub", x, ctx("Mul", quotient, y))
@@ -272,7 +272,7 @@ def _tanh(ctx: Context, x: Array) -> Array:
     if ctx.result.dtype != np.float32 or not ctx.options.kernels:
         return ctx("Tanh", x)
     # 2 sigmoid(2x) - 1: the float32 kernel of Tanh is off by 1e-4, that of Sigmoid by 8e-7;
-    # in float16 this would lose what is near zero.
+    # in float16 this would lose numbers near zero.
     two = ctx.like(2, x)
     twice = ctx("Mul", x, two)
     return ctx("Sub", ctx("Mul", ctx("Sigmoid", twice), two), ctx.like(1, x))

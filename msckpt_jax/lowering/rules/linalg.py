@@ -97,7 +97,7 @@ def _turned(vectors: jax.Array) -> jax.Array:
 
 
 def _lu(ctx: Context, x: Array) -> list[Array]:
-    """MindSpore's permutation is a matrix; where its columns have their ones is JAX's vector."""
+    """Make a vector, as JAX has it, of MindSpore's matrix of a permutation."""
     packed, pivots, permutation = ctx.results
     *batch, rows = permutation.shape
     matrix = Tensor(_I32, (*batch, rows, rows))
