@@ -45,7 +45,17 @@ class FileError(ValueError):
 
 
 class CheckpointError(FileError):
-    """A CheckPoint file, or a tree to be saved as one, is not what it has to be."""
+    """A CheckPoint file, or a tree to be saved as one, is not what it has to be.
+
+    Example:
+        >>> with open("bad.ckpt", "wb") as file:
+        ...     _ = file.write(b"no CheckPoint")
+        >>> try:
+        ...     ms.load_checkpoint("bad.ckpt")
+        ... except ms.CheckpointError as error:
+        ...     print(error.file, error.offset)
+        bad.ckpt 0
+    """
 
     def within(self, file: Any, name: str | None = None) -> CheckpointError:
         """The problem with the names of file and parameter, unless it has them."""
@@ -60,11 +70,31 @@ class CheckpointError(FileError):
 
 
 class AirError(FileError):
-    """An AIR file is not what it has to be."""
+    """An AIR file is not what it has to be.
+
+    Example:
+        >>> with open("bad.air", "wb") as file:
+        ...     _ = file.write(b"no model")
+        >>> try:
+        ...     ms.load("bad.air")
+        ... except ms.AirError as error:
+        ...     print(error.file)
+        bad.air
+    """
 
 
 class MindIRError(FileError):
-    """A MindIR file is not what it has to be, or holds something without a counterpart in JAX."""
+    """A MindIR file is not what it has to be, or holds something without a counterpart in JAX.
+
+    Example:
+        >>> with open("bad.mindir", "wb") as file:
+        ...     _ = file.write(b"no model")
+        >>> try:
+        ...     ms.load("bad.mindir")
+        ... except ms.MindIRError as error:
+        ...     print(error.file)
+        bad.mindir
+    """
 
 
 class PreprocessorError(FileError):
@@ -72,7 +102,16 @@ class PreprocessorError(FileError):
 
 
 class AsyncSaveError(CheckpointError):
-    """An asynchronous save failed; ``__cause__`` is the error of the saving thread or process."""
+    """An asynchronous save failed; ``__cause__`` is the error of the saving thread or process.
+
+    Example:
+        >>> save = ms.save_checkpoint({"w": np.ones(3)}, "/dev/full", async_save=True)
+        >>> try:
+        ...     ms.save_checkpoint({"w": np.ones(3)}, "next.ckpt")
+        ... except ms.AsyncSaveError as error:
+        ...     print(repr(error.__cause__))
+        OSError(28, 'No space left on device')
+    """
 
 
 class RewriteError(TypeError):
@@ -84,6 +123,13 @@ class ExportError(ValueError):
 
     Attributes:
         problems: each problem by itself; the message has all of them.
+
+    Example:
+        >>> try:
+        ...     ms.export(lambda x: jax.pure_callback(np.sin, x, x), jnp.ones(2), file_name="net")
+        ... except ms.ExportError as error:
+        ...     print(error.problems[0].partition(": ")[2])
+        pure_callback: no rule for it; add one: export(..., rules={'pure_callback': rule})
     """
 
     def __init__(self, problem: str, *, problems: tuple[str, ...] = ()):
@@ -107,6 +153,14 @@ class AmbiguousLeafError(CheckpointError):
 
     Attributes:
         readings: the possible readings of each such leaf.
+
+    Example:
+        >>> tree = {"layer": {"kernel": np.ones((3, 3, 8, 8), np.float32)}}
+        >>> try:
+        ...     ms.save_checkpoint(tree, "model.ckpt", convention="mindspore")
+        ... except ms.AmbiguousLeafError as error:
+        ...     print(list(error.readings))
+        ['layer.kernel']
     """
 
     def __init__(self, problem: str, readings: dict[str, list[str]], **where: Any):

@@ -21,7 +21,14 @@ _pending: list[AsyncSave] = []
 
 
 class AsyncSave:
-    """A save under way; ``result()`` raises its error, else the next save does, else the exit."""
+    """A save under way; ``result()`` raises its error, else the next save does, else the exit.
+
+    Example:
+        >>> save = ms.save_checkpoint({"w": np.ones(3)}, "model.ckpt", async_save=True)
+        >>> save.result()
+        >>> save.done()
+        True
+    """
 
     def __init__(self, work: Callable[[], None], target: str):
         self.target = target

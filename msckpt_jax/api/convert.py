@@ -33,6 +33,12 @@ def ckpt_to_safetensors(
 
     Raises:
         CheckpointError: a file holds strings or is damaged. ValueError: the paths are wrong.
+
+    Example:
+        >>> ms.save_checkpoint({"w": np.ones(3, np.float32)}, "model.ckpt")
+        >>> ms.ckpt_to_safetensors("model.ckpt", name_map={"w": "weight"})
+        >>> ms.open_checkpoint("model.safetensors").names
+        ['weight']
     """
     old, new = formats.CKPT, formats.SAFETENSORS
     _convert(file_path, save_path, name_map, file_name_regex, processes_num, old, new)
@@ -45,7 +51,15 @@ def safetensors_to_ckpt(
     file_name_regex: str | None = None,
     processes_num: int = 1,
 ) -> None:
-    """Do the reverse of :func:`ckpt_to_safetensors`, with the same arguments."""
+    """Do the reverse of :func:`ckpt_to_safetensors`, with the same arguments.
+
+    Example:
+        >>> tree = {"w": np.ones(3, np.float32)}
+        >>> ms.save_checkpoint(tree, "model.safetensors", format="safetensors")
+        >>> ms.safetensors_to_ckpt("model.safetensors")
+        >>> ms.open_checkpoint("model.ckpt").names
+        ['w']
+    """
     old, new = formats.SAFETENSORS, formats.CKPT
     _convert(file_path, save_path, name_map, file_name_regex, processes_num, old, new)
 

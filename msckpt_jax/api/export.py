@@ -116,6 +116,12 @@ def export(
         PreprocessorError: a MindIR cannot describe the data set.
         TypeError, ValueError: an argument of the wrong type or value.
         OSError: FileNotFoundError for a missing folder.
+
+    Example:
+        >>> net = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+        >>> done = ms.export(net, jnp.ones((1, 2)), file_name="net")
+        >>> print(done.summary)
+        net.mindir: 3 operators, 2 parameters, 699 B
     """
     format = targets.named(file_format)
     path = _path(file_name, format)

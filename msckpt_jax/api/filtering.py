@@ -30,6 +30,13 @@ def filter_parameters(
     Raises:
         CheckpointError: one of ``drop`` matches no parameter; nothing is deleted then.
         TypeError: one of ``drop`` is of another type.
+
+    Example:
+        >>> parameters = {"body.w": 1, "head.w": 2, "head.b": 3}
+        >>> ms.filter_parameters(parameters, "head")
+        ['head.w', 'head.b']
+        >>> parameters
+        {'body.w': 1}
     """
     alone = isinstance(drop, str | re.Pattern)
     filters = [drop] if alone or callable(drop) else list(drop)

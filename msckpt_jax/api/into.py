@@ -48,6 +48,15 @@ def load_param_into_net(
         CheckpointError: a shape or dtype does not fit; with ``convention`` also what
             :meth:`Convention.targets` refuses.
         TypeError: an argument of the wrong type.
+
+    Example:
+        >>> net = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+        >>> ms.save_checkpoint({"kernel": np.ones((2, 3), np.float32)}, "model.ckpt")
+        >>> not_loaded, unused = ms.load_param_into_net(net, ms.load_checkpoint("model.ckpt"))
+        >>> not_loaded, unused
+        (['bias'], [])
+        >>> net.kernel[0]
+        Array([1., 1., 1.], dtype=float32)
     """
     del remove_redundancy
     if not names.is_module(net):
@@ -73,6 +82,12 @@ def load_param_into_tree(
     """Do as :func:`load_param_into_net` for an immutable tree; the new tree is returned first.
 
     Leaves may be arrays or ``jax.ShapeDtypeStruct``; those that find no value stay as they are.
+
+    Example:
+        >>> tree = {"w": jnp.zeros(3), "b": jnp.zeros(3)}
+        >>> tree, not_loaded, unused = ms.load_param_into_tree(tree, {"w": np.ones(3, np.float32)})
+        >>> tree["w"], not_loaded
+        (Array([1., 1., 1.], dtype=float32), ['b'])
     """
     flat = names.flatten(tree)
     view = _view(tree, flat.leaves, parameter_dict, convention, not strict_load, skip_mismatch)

@@ -77,6 +77,16 @@ def load_checkpoint(
             filters; a parameter of ``like`` is missing or has another shape or an incompatible
             dtype.
         TypeError, ValueError: an argument of the wrong type or value.
+
+    Example:
+        >>> ms.save_checkpoint({"w": np.arange(4, dtype=np.float32)}, "model.ckpt")
+        >>> ms.load_checkpoint("model.ckpt")["w"]
+        array([0., 1., 2., 3.], dtype=float32)
+        >>> mesh = jax.make_mesh((2,), ("x",), devices=jax.devices()[:2])
+        >>> sharding = jax.NamedSharding(mesh, jax.P("x"))
+        >>> half = jax.ShapeDtypeStruct((4,), jnp.bfloat16, sharding=sharding)
+        >>> ms.load_checkpoint("model.ckpt", like={"w": half})["w"].addressable_shards[1].data
+        Array([2, 3], dtype=bfloat16)
     """
     del remove_redundancy
     if sum(given is not None for given in (net, like, sharding)) > 1:
@@ -136,6 +146,12 @@ def load_checkpoint_async(
 
     Contents are read when they are asked for, so pass ``like``, ``sharding`` or ``net`` to have
     them read in the thread.
+
+    Example:
+        >>> ms.save_checkpoint({"w": np.arange(4, dtype=np.float32)}, "model.ckpt")
+        >>> future = ms.load_checkpoint_async("model.ckpt", like={"w": jnp.zeros(4)})
+        >>> future.result()
+        {'w': Array([0., 1., 2., 3.], dtype=float32)}
     """
     pool = concurrent.futures.ThreadPoolExecutor(1, "msckpt load")
     try:

@@ -39,6 +39,17 @@ def load(
             a meaning (all are named).
         ValueError: the file is ONNX, or AIR and a key is given: GE has no ciphers.
         FileNotFoundError: there is no such file.
+
+    Example:
+        >>> weights = {"w": jnp.ones((2, 3))}
+        >>> net = (lambda p, x: x @ p["w"]), weights
+        >>> file = ms.export(net, jnp.ones((1, 2)), file_name="net").file
+        >>> f = ms.load(file)
+        >>> f(jnp.ones((4, 2))).shape
+        (4, 3)
+        >>> jax.grad(lambda p: f.apply(p, jnp.ones((1, 2))).sum())(f.parameters)["w"]
+        Array([[1., 1., 1.],
+               [1., 1., 1.]], dtype=float32)
     """
     target = targets.of_file(file_name) or targets.named(targets.DEFAULT)
     return target.open(file_name, dec_key=dec_key, dec_mode=dec_mode, rules=rules)

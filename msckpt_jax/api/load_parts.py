@@ -71,6 +71,15 @@ def load_distributed_checkpoint(
     Raises:
         CheckpointError: files are missing, or do not fit the strategy.
         ValueError: arguments that contradict each other.
+
+    Example:
+        >>> mesh = jax.make_mesh((2,), ("x",), devices=jax.devices()[:2])
+        >>> w = jax.device_put(np.arange(4, dtype=np.float32), jax.NamedSharding(mesh, jax.P("x")))
+        >>> ms.save_checkpoint({"w": w}, "net.ckpt", integrated_save=False)
+        >>> files = ["rank_0/net.ckpt", "rank_1/net.ckpt"]
+        >>> how = {"train_strategy_filename": "strategy.ckpt", "return_param_dict": True}
+        >>> ms.load_distributed_checkpoint(None, files, **how)["w"]
+        array([0., 1., 2., 3.], dtype=float32)
     """
     if formats.to_write(format) is formats.CKPT:
         source = _trained(checkpoint_filenames, train_strategy_filename, dec_key, dec_mode)
@@ -152,6 +161,12 @@ def load_segmented_checkpoints(
 
     Raises:
         CheckpointError: the folder holds no ``.ckpt`` file, or the filters leave nothing.
+
+    Example:
+        >>> ms.save_checkpoint({"first": np.zeros(2, np.float32)}, "1.ckpt")
+        >>> ms.save_checkpoint({"second": np.ones(2, np.float32)}, "2.ckpt")
+        >>> ms.load_segmented_checkpoints(".")
+        {'first': array([0., 0.], dtype=float32), 'second': array([1., 1.], dtype=float32)}
     """
     folder = Path(ckpt_file_dir)
     if not folder.is_dir():

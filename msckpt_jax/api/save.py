@@ -108,6 +108,11 @@ def save_checkpoint(
         AsyncSaveError: the previous asynchronous save failed; this one was not begun.
         TypeError, ValueError: an argument of the wrong type or value.
         OSError: FileNotFoundError for a missing folder, IsADirectoryError, a full disk.
+
+    Example:
+        >>> ms.save_checkpoint({"dense": {"kernel": np.ones((2, 3), np.float32)}}, "model.ckpt")
+        >>> ms.open_checkpoint("model.ckpt").names
+        ['dense.kernel']
     """
     if progress is True and async_save:
         raise ValueError("progress=True is for a save that you wait for; give a function instead")

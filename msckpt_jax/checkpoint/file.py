@@ -48,6 +48,12 @@ def open_checkpoint(
         CheckpointError: the file is damaged, truncated, of another format, encrypted with another
             key or mode; the error names file, byte offset, parameter, expected and found.
         FileNotFoundError: there is no such file.
+
+    Example:
+        >>> ms.save_checkpoint({"w": np.arange(6, dtype=np.float32).reshape(2, 3)}, "model.ckpt")
+        >>> with ms.open_checkpoint("model.ckpt") as file:
+        ...     print(file.entries["w"].shape, file.get_slice("w")[1:, :2])
+        (2, 3) [[3. 4.]]
     """
     file = CheckpointFile(ckpt_file_name, dec_key, dec_mode, format)
     if file.problems:
@@ -72,6 +78,14 @@ class CheckpointFile(Mapping[str, Any]):
         check_sums: the stored check sums. size: the bytes of all files. problems: the errors that
         were found. shardings: those with which Orbax saved the arrays, as its metadata describe
         them; None for other formats.
+
+    Example:
+        >>> ms.save_checkpoint({"w": np.ones((2, 3), np.float32), "note": "warm"}, "model.ckpt")
+        >>> file = ms.open_checkpoint("model.ckpt")
+        >>> {name: entry.type for name, entry in file.entries.items()}
+        {'note': 'str', 'w': 'Float32'}
+        >>> file["note"]
+        'warm'
     """
 
     plan = None  # a file has no ranks

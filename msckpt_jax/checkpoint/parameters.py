@@ -15,6 +15,14 @@ class Parameters(MutableMapping[str, Any]):
     """The parameters of a file by name, read when asked for; entries can be set and deleted.
 
     ``dict(parameters)`` reads them all. ``file`` is the open :class:`CheckpointFile`.
+
+    Example:
+        >>> tree = {"dense": {"kernel": np.ones((2, 3), np.float32)}, "step": 7}
+        >>> ms.save_checkpoint(tree, "model.ckpt")
+        >>> parameters = ms.load_checkpoint("model.ckpt")
+        >>> del parameters["step"]
+        >>> parameters.nested()["dense"]["kernel"].shape
+        (2, 3)
     """
 
     def __init__(self, file: Readable, kept: Sequence[str]):

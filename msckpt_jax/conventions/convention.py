@@ -42,6 +42,13 @@ class Convention:
 
     Raises:
         ValueError: a base, kind or optimizer is unknown, or a regular expression is faulty.
+
+    Example:
+        >>> net = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+        >>> convention = ms.Convention(base="mindspore", rename={"^": "backbone."})
+        >>> ms.save_checkpoint(net, "model.ckpt", convention=convention)
+        >>> {name: entry.shape for name, entry in ms.open_checkpoint("model.ckpt").entries.items()}
+        {'backbone.bias': (3,), 'backbone.weight': (3, 2)}
     """
 
     base: str = "mindspore"

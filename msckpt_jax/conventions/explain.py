@@ -66,6 +66,13 @@ def explain(tree: Any, convention: str | Convention = "mindspore") -> Report:
 
     Leaves may be abstract (``nnx.eval_shape``, ``jax.ShapeDtypeStruct``). Leaves that can be read
     in several ways are shown instead of refused.
+
+    Example:
+        >>> net = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+        >>> print(ms.explain(net, "mindspore"))
+        Flax    shape   MindSpore  shape   how         layer
+        bias    [3]     bias       [3]     as it is    Dense
+        kernel  [2, 3]  weight     [3, 2]  i o -> o i  Dense
     """
     resolved = conventions.of(convention).resolve(tree)
     rows = [row for target in resolved.targets for row in _rows(target)]

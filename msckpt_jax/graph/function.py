@@ -36,6 +36,17 @@ class ModelFunction:
         inputs: for each argument its ``jax.ShapeDtypeStruct``, or nested tuples of them; dynamic
             dimensions are None.
         graph: the operators that are computed, MindSpore's or GE's.
+
+    Example:
+        >>> weights = {"w": jnp.ones((2, 3))}
+        >>> net = (lambda p, x: x @ p["w"]), weights
+        >>> file = ms.export(net, jnp.ones((1, 2)), file_name="net").file
+        >>> print(ms.load(file))
+        <MindIRFunction of net.mindir
+          %0: f32[1,2] = input  # x
+          %1: f32[1,3] = MatMul(%0, w, False, False)
+          return %1
+        >
     """
 
     def __init__(

@@ -15,6 +15,12 @@ def restore_group_info_list(group_info_file_name: PathLike) -> list[int]:
 
     Raises:
         CheckpointError: the file has no such list.
+
+    Example:
+        >>> with open("group_info.pb", "wb") as file:  # MindSpore's GroupInfoMap
+        ...     _ = file.write(bytes([0x12, 6, 8, 0, 8, 2, 8, 5]))
+        >>> ms.restore_group_info_list("group_info.pb")
+        [0, 2, 5]
     """
     data = Path(group_info_file_name).read_bytes()
     try:

@@ -29,6 +29,11 @@ class Layout(NamedTuple):
         opt_shard_step: the distance between ranks that hold neighbouring parts.
         split_shape: the rows of each slice when dimension 0 is split unevenly; else empty.
         field: MindSpore's field-wise split, which is kept but not interpreted.
+
+    Example:
+        >>> layout = ms.Layout((2, 4), ((1,), ()))
+        >>> layout.splits, layout.full_shape((8, 16))
+        ((2, 1), (16, 16))
     """
 
     dev_matrix: tuple[int, ...]

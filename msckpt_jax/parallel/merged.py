@@ -70,6 +70,14 @@ class MergedCheckpoint(Mapping[str, Any]):
 
     Raises:
         CheckpointError: the files do not fit the strategy.
+
+    Example:
+        >>> mesh = jax.make_mesh((2,), ("x",), devices=jax.devices()[:2])
+        >>> w = jax.device_put(np.arange(4, dtype=np.float32), jax.NamedSharding(mesh, jax.P("x")))
+        >>> ms.save_checkpoint({"w": w}, "net.ckpt", integrated_save=False)
+        >>> files = {rank: f"rank_{rank}/net.ckpt" for rank in (0, 1)}
+        >>> ms.MergedCheckpoint(files, "strategy.ckpt")["w"]
+        array([0., 1., 2., 3.], dtype=float32)
     """
 
     def __init__(

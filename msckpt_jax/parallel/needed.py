@@ -25,6 +25,13 @@ def rank_list_for_transform(
         CheckpointError: a strategy file is damaged.
         ValueError: there is no such rank.
         TypeError: ``rank_id`` is no int.
+
+    Example:
+        >>> mesh = jax.make_mesh((2,), ("x",), devices=jax.devices()[:2])
+        >>> w = jax.device_put(np.arange(4, dtype=np.float32), jax.NamedSharding(mesh, jax.P("x")))
+        >>> ms.save_checkpoint({"w": w}, "net.ckpt", integrated_save=False)
+        >>> ms.rank_list_for_transform(0, "strategy.ckpt", None)
+        [1, 0]
     """
     source, target = plan_of(src_strategy_file), plan_of(dst_strategy_file)
     check_rank(rank_id, target)

@@ -112,6 +112,15 @@ def plan_transform(
     Raises:
         CheckpointError: the files of needed ranks are missing, or do not fit the strategy.
         NotADirectoryError: the source is no folder.
+
+    Example:
+        >>> mesh = jax.make_mesh((2,), ("x",), devices=jax.devices()[:2])
+        >>> w = jax.device_put(np.arange(4, dtype=np.float32), jax.NamedSharding(mesh, jax.P("x")))
+        >>> ms.save_checkpoint({"w": w}, "net.ckpt", integrated_save=False)
+        >>> ms.plan_transform(".", "strategy.ckpt", None)
+        rank  bytes  entries  read from ranks
+        0     16     1        0: 8 B, 1: 8 B
+        1 files, 16 B; 8 B come from files of other ranks
     """
     source = merged.open_ranks(src_checkpoints_dir, src_strategy_file)
     try:

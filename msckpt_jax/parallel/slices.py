@@ -29,6 +29,12 @@ def merge_sliced_parameter(
         ValueError: the number or the shapes of the slices do not fit.
         KeyError: the strategy lacks the name.
         TypeError: the slices are of other types.
+
+    Example:
+        >>> slices = [{"name": "w", "data": np.full((1, 2), rank)} for rank in range(2)]
+        >>> ms.merge_sliced_parameter(slices, {"w": ms.Layout((2,), ((0,), ()))})["data"]
+        array([[0, 0],
+               [1, 1]])
     """
     if not isinstance(sliced_parameters, Sequence) or isinstance(sliced_parameters, str):
         raise TypeError(f"sliced_parameters must be a list, not {type(sliced_parameters).__name__}")

@@ -13,6 +13,16 @@ def merge_pipeline_strategys(src_strategy_dirs: PathLike, dst_strategy_file: Pat
     """Join the strategy files of all pipeline stages in a folder into one.
 
     Names become ``<stage>-<name>``. When a stage has several files, the first counts.
+
+    Example:
+        >>> import os
+        >>> os.mkdir("stages")
+        >>> mesh = jax.make_mesh((2,), ("x",), devices=jax.devices()[:2])
+        >>> w = jax.device_put(np.ones(4, np.float32), jax.NamedSharding(mesh, jax.P("x")))
+        >>> ms.save_checkpoint({"w": w}, "a", integrated_save=False, strategy_file="stages/a.ckpt")
+        >>> ms.merge_pipeline_strategys("stages", "merged.ckpt")
+        >>> list(ms.build_searched_strategy("merged.ckpt"))
+        ['0-w']
     """
     folder = Path(src_strategy_dirs)
     if not folder.is_dir():

@@ -41,6 +41,13 @@ def build_searched_strategy(strategy_filename: PathLike) -> Strategy:
         CheckpointError: the file is empty or not a strategy file.
         FileNotFoundError: there is no such file.
         TypeError: the name is no path.
+
+    Example:
+        >>> mesh = jax.make_mesh((2,), ("x",), devices=jax.devices()[:2])
+        >>> w = jax.device_put(np.arange(4, dtype=np.float32), jax.NamedSharding(mesh, jax.P("x")))
+        >>> ms.save_checkpoint({"w": w}, "net.ckpt", integrated_save=False)
+        >>> ms.build_searched_strategy("strategy.ckpt")["w"].tensor_map
+        ((0,),)
     """
     return read(strategy_filename)[0]
 

@@ -62,6 +62,14 @@ def transform_checkpoints(
         NotADirectoryError: the source is no folder.
         ValueError: ``ckpt_prefix``, ``process_num`` or ``output_format`` is not usable, or the
             destination is the source.
+
+    Example:
+        >>> mesh = jax.make_mesh((2,), ("x",), devices=jax.devices()[:2])
+        >>> w = jax.device_put(np.arange(4, dtype=np.float32), jax.NamedSharding(mesh, jax.P("x")))
+        >>> ms.save_checkpoint({"w": w}, "net.ckpt", integrated_save=False)
+        >>> ms.transform_checkpoints(".", "merged", "net", "strategy.ckpt", None)
+        >>> ms.load_checkpoint("merged/rank_0/net0.ckpt")["w"]
+        array([0., 1., 2., 3.], dtype=float32)
     """
     check_prefix(ckpt_prefix, "ckpt_prefix")
     check_count(process_num, "process_num")
@@ -101,6 +109,15 @@ def transform_checkpoint_by_rank(
         CheckpointError: as :func:`transform_checkpoints`.
         ValueError: there is no such rank, or the name does not end with ``.ckpt`` or
             ``.safetensors``.
+
+    Example:
+        >>> mesh = jax.make_mesh((2,), ("x",), devices=jax.devices()[:2])
+        >>> w = jax.device_put(np.arange(4, dtype=np.float32), jax.NamedSharding(mesh, jax.P("x")))
+        >>> ms.save_checkpoint({"w": w}, "net.ckpt", integrated_save=False)
+        >>> files = {rank: f"rank_{rank}/net.ckpt" for rank in (0, 1)}
+        >>> ms.transform_checkpoint_by_rank(0, files, "merged.ckpt", "strategy.ckpt", None)
+        >>> ms.load_checkpoint("merged.ckpt")["w"]
+        array([0., 1., 2., 3.], dtype=float32)
     """
     if not isinstance(checkpoint_files_map, Mapping) or not checkpoint_files_map:
         raise TypeError("checkpoint_files_map must be a dict of rank to file")

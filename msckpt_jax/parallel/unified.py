@@ -56,6 +56,14 @@ def unified_safetensors(
     Raises:
         CheckpointError: as :func:`transform_checkpoints`; or two parameters get the same name.
         ValueError, TypeError: an argument of the wrong value or type.
+
+    Example:
+        >>> mesh = jax.make_mesh((2,), ("x",), devices=jax.devices()[:2])
+        >>> w = jax.device_put(np.arange(4, dtype=np.float32), jax.NamedSharding(mesh, jax.P("x")))
+        >>> ms.save_checkpoint({"w": w}, "net", integrated_save=False, format="safetensors")
+        >>> ms.unified_safetensors(".", "strategy.ckpt", "unified")
+        >>> ms.load_checkpoint("unified/part0.safetensors")["w"]
+        array([0., 1., 2., 3.], dtype=float32)
     """
     del merge_with_redundancy
     share, shares = _share_of(split_dst_file)

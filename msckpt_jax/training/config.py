@@ -63,6 +63,11 @@ class CheckpointConfig:
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value; all four policies are off.
+
+    Example:
+        >>> config = ms.CheckpointConfig(save_checkpoint_steps=100, keep_checkpoint_max=3)
+        >>> config.save_checkpoint_steps, config.keep_checkpoint_max
+        (100, 3)
     """
 
     def __init__(

@@ -69,6 +69,15 @@ class ModelCheckpoint:
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value.
+
+    Example:
+        >>> import os
+        >>> config = ms.CheckpointConfig(save_checkpoint_steps=2, keep_checkpoint_max=1)
+        >>> with ms.ModelCheckpoint("net", "ckpts", config, batches_per_epoch=4) as checkpoint:
+        ...     for number in range(4):
+        ...         checkpoint.step({"w": np.full(2, number, np.float32)})
+        >>> os.listdir("ckpts")
+        ['net-1_4.ckpt']
     """
 
     def __init__(

@@ -27,6 +27,15 @@ class Resumed(NamedTuple):
 
     ``epoch`` and ``step`` (within the epoch) are those of the file's name. ``append`` holds the
     numbers and strings of the file that ``like`` has no place for, among them ``append_info``.
+
+    Example:
+        >>> with ms.ModelCheckpoint("net", "ckpts", batches_per_epoch=4) as checkpoint:
+        ...     for number in range(6):
+        ...         checkpoint.step({"w": np.full(2, number, np.float32)})
+        >>> resumed = ms.resume("ckpts", {"w": jnp.zeros(2)})
+        >>> checkpoint = ms.ModelCheckpoint("net", "ckpts", batches_per_epoch=4, resumed=resumed)
+        >>> resumed.path
+        'ckpts/net-2_2.ckpt'
     """
 
     state: Any
@@ -61,6 +70,13 @@ def latest_checkpoint(directory: PathLike, prefix: str | None = None) -> str | N
 
     Raises:
         CheckpointError: there are several prefixes, and none was chosen.
+
+    Example:
+        >>> with ms.ModelCheckpoint("net", "ckpts", batches_per_epoch=4) as checkpoint:
+        ...     for number in range(6):
+        ...         checkpoint.step({"w": np.full(2, number, np.float32)})
+        >>> ms.latest_checkpoint("ckpts")
+        'ckpts/net-2_2.ckpt'
     """
     saved = _latest(directory, prefix)
     return None if saved is None else str(saved.paths[0])
@@ -92,6 +108,14 @@ def resume(
 
     Raises:
         CheckpointError: as :func:`load_checkpoint`; or there are several prefixes.
+
+    Example:
+        >>> with ms.ModelCheckpoint("net", "ckpts", batches_per_epoch=4) as checkpoint:
+        ...     for number in range(6):
+        ...         checkpoint.step({"w": np.full(2, number, np.float32)})
+        >>> resumed = ms.resume("ckpts", {"w": jnp.zeros(2)})
+        >>> resumed.epoch, resumed.step, resumed.state["w"]
+        (2, 2, Array([5., 5.], dtype=float32))
     """
     saved = _latest(directory, prefix)
     if saved is None:
