@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import msckpt_jax as ms
 from msckpt_jax import boxes
-from msckpt_jax.checkpoint import leaves, records
+from msckpt_jax.checkpoint import leaves
 
 DTYPES = [
     np.dtype(t)
@@ -248,7 +248,7 @@ def test_accelerator_shards(saved: Any, mesh: Any, monkeypatch: pytest.MonkeyPat
     wanted = saved(tree).data
     cut: list[Any] = []
     original = leaves.DeviceShard.__getitem__
-    monkeypatch.setattr(records, "on_host", lambda sharding: False)
+    monkeypatch.setattr(leaves, "on_host", lambda sharding: False)
     monkeypatch.setattr(
         leaves.DeviceShard, "__getitem__", lambda s, i: cut.append(i) or original(s, i)
     )

@@ -68,7 +68,7 @@ def _here(run: Callable[[Exported], list[np.ndarray]]) -> Any:
 def _by_onnxruntime(case: Exported) -> list[np.ndarray]:
     """Complex results are pairs in the file."""
     onnx.checker.check_model(str(case.file), full_check=True)
-    found = onnxruntime.run(case.file, case.inputs)
+    found = onnxruntime.session(case.file)(*case.inputs)
     return [
         x.view(np.result_type(x.dtype, np.complex64))[..., 0] if want.dtype.kind == "c" else x
         for x, want in zip(found, case.expected, strict=True)
