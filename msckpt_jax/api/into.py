@@ -8,7 +8,8 @@ from typing import Any
 from msckpt_jax import names
 from msckpt_jax.api.leaf import wanted_value
 from msckpt_jax.api.not_loaded import NotLoaded, nearest, report
-from msckpt_jax.checkpoint import placement, prefixes, stored
+from msckpt_jax.checkpoint import placement, stored
+from msckpt_jax.conventions import choosing, prefixes
 from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.conventions.loading import Translated
 from msckpt_jax.errors import CheckpointError
@@ -26,27 +27,30 @@ def load_param_into_net(
     """Load parameters into an ``nnx`` module, in place, with the shardings that it has.
 
     Dtypes are cast among the floats (16, 32, 64, bfloat16) and among the signed integers; a shape
-    in the file may have further trailing ones. When names are missing, prefixes that all of a
-    network's names lack are removed, as in MindSpore; unlike there, parameters loaded that way are
-    not reported.
+    in the file may have further trailing ones. Two guesses are made, and logged: where none of the
+    network's names is in the file, but all of them behind one prefix and no other, it is taken off
+    (MindSpore takes any key that ends with a missing name, also an optimizer's); and where
+    MindSpore's names give more of the network than its own, they are taken.
 
     Args:
         net: an ``nnx.Module``. For immutable trees see :func:`load_param_into_tree`.
         parameter_dict: names to arrays, as :func:`load_checkpoint` gives.
-        strict_load: refuse to cast, and do not repair prefixes.
+        strict_load: refuse to cast, and guess neither prefixes nor the convention.
         remove_redundancy: accepted for MindSpore's sake; a set of de-duplicated rank files is
             loaded by ``load_checkpoint(folder, net, strategy=...)``.
         skip_mismatch: report parameters whose shape or dtype does not fit instead of refusing.
         convention: the dict has MindSpore's names and layouts: ``"mindspore"``, ``"mint"`` or a
-            :class:`Convention`. The network's names in the report are MindSpore's, too.
+            :class:`Convention`. The network's names in the report are MindSpore's, too. None: the
+            network's own names, else the convention with which more of them are there.
 
     Returns:
         ``(param_not_load, ckpt_not_load)``: the network's names that found no value, and the
-        dict's names that were not used; ``.explain()`` of each says why and names the nearest.
+        dict's names that were not used; ``.explain()`` of each says why, names the nearest, and
+        tells which layers were loaded in part.
 
     Raises:
-        CheckpointError: a shape or dtype does not fit; with ``convention`` also what
-            :meth:`Convention.targets` refuses.
+        CheckpointError: nothing at all was loaded; a shape or dtype does not fit; with
+            ``convention`` also what :meth:`Convention.targets` refuses.
         TypeError: an argument of the wrong type.
 
     Example:
@@ -65,7 +69,7 @@ def load_param_into_net(
             "load_param_into_tree, which returns the new tree"
         )
     leaves = names.named_leaves(net)
-    view = _view(net, leaves, parameter_dict, convention, not strict_load, skip_mismatch)
+    view = _view(net, leaves, parameter_dict, convention, strict_load, True, skip_mismatch)
     values, *report = _matched(leaves, view, strict_load, skip_mismatch)
     names.assign(net, values)
     return report[0], report[1]
@@ -90,7 +94,7 @@ def load_param_into_tree(
         (Array([1., 1., 1.], dtype=float32), ['b'])
     """
     flat = names.flatten(tree)
-    view = _view(tree, flat.leaves, parameter_dict, convention, not strict_load, skip_mismatch)
+    view = _view(tree, flat.leaves, parameter_dict, convention, strict_load, True, skip_mismatch)
     values, *report = _matched(flat.leaves, view, strict_load, skip_mismatch)
     return flat.rebuild(values), report[0], report[1]
 
@@ -107,7 +111,7 @@ def like(
         CheckpointError: a name is missing, or does not fit.
     """
     flat = names.flatten(tree)
-    view = _view(tree, flat.leaves, parameters, convention)
+    view = _view(tree, flat.leaves, parameters, convention, strict)
     if isinstance(view, Translated):
         missing = list(view.absent)
     else:
@@ -128,12 +132,16 @@ def _view(
     leaves: Sequence[names.Leaf],
     parameters: Mapping[str, Any],
     convention: str | Convention | None,
+    strict: bool,
     repair: bool = False,
     skip_mismatch: bool = False,
 ) -> Mapping[str, Any]:
-    """The parameters by the names of the leaves."""
+    """The parameters by the names of the leaves; a strict load guesses nothing."""
     if not isinstance(parameters, Mapping):
         raise TypeError(f"parameter_dict must be a dict, not {type(parameters).__name__}")
+    repair = repair and not strict
+    if convention is None and not strict:
+        convention = choosing.chosen(tree, leaves, parameters, repair)
     if convention is None:
         return parameters
     return Translated(
@@ -154,7 +162,7 @@ def _matched(
     source = {leaf.name: leaf.name for leaf in leaves if leaf.name in parameters}
     missing = [leaf.name for leaf in leaves if leaf.name not in parameters]
     if repair and not strict and not isinstance(parameters, Translated):
-        source |= prefixes.repair(missing, parameters)
+        source |= _behind([leaf.name for leaf in leaves], parameters)
     not_loaded = {n: "no such name in the file" for n in missing if n not in source}
     casts: list[str] = []
     wanted: dict[str, placement.Request | Callable[[], Any]] = {}
@@ -165,12 +173,33 @@ def _matched(
             if not skip_mismatch:
                 raise
             not_loaded[leaf.name] = str(error)
+    if leaves and not wanted:
+        raise _nothing(parameters, not_loaded)
     values = _read([leaf.value for leaf in leaves], [wanted.get(leaf.name) for leaf in leaves])
     wanted_names = [leaf.name for leaf in leaves]
     if isinstance(parameters, Translated):
         wanted_names, source = list(parameters.leaves), parameters.source
         not_loaded, parameters = parameters.not_loaded(not_loaded), parameters.parameters
     return values, *report(wanted_names, parameters, source, not_loaded, casts)
+
+
+def _nothing(parameters: Mapping[str, Any], why: Mapping[str, str]) -> CheckpointError:
+    """The error for a file that gives none of the leaves."""
+    if isinstance(parameters, Translated):
+        why, parameters = parameters.not_loaded(why), parameters.parameters
+    reasons = [f"{name!r}: {why[name]}{nearest(name, list(parameters))}" for name in list(why)[:3]]
+    advice = [prefixes.hint(why, parameters), "pass convention= if the names are MindSpore's"]
+    return CheckpointError(
+        f"nothing was loaded: none of {len(why)} names fits; {'; '.join(reasons)}. "
+        f"What to do: {' or '.join(filter(None, advice))}",
+        file=stored.file_of(parameters),
+    )
+
+
+def _behind(names: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, str]:
+    """The keys of all names behind their common prefix, where there is one."""
+    prefix = prefixes.common(names, parameters)
+    return {} if prefix is None else {n: prefix + n for n in names if prefix + n in parameters}
 
 
 def _read(

@@ -45,7 +45,8 @@ def load_checkpoint(
         ckpt_file_name: path, local or any that ``etils.epath`` knows: of a file, or of a folder
             that :func:`open_checkpoint` reads.
         net: an ``nnx`` module to load into, as :func:`load_param_into_net` does.
-        strict_load: with ``net`` or ``like``: refuse different dtypes instead of casting.
+        strict_load: with ``net`` or ``like``: refuse different dtypes instead of casting, and guess
+            neither prefixes nor the convention.
         filter_prefix: leave out the names that start with it (or with any of several).
         dec_key: key of an encrypted file.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
@@ -63,7 +64,8 @@ def load_checkpoint(
             full tensors.
         convention: with ``net`` or ``like``: the file has MindSpore's names and layouts,
             ``"mindspore"``, ``"mint"`` or a :class:`Convention`. Transposed tensors are read by
-            the boxes that a shard needs, too.
+            the boxes that a shard needs, too. None: the tree's own names, else the convention
+            with which more of its leaves are there; the log says which.
         remove_redundancy: accepted for MindSpore's sake; ``strategy`` reads de-duplicated files as
             it does others, because each file tells which parameters it holds.
 
@@ -74,8 +76,8 @@ def load_checkpoint(
 
     Raises:
         CheckpointError: the file is damaged or encrypted otherwise; nothing is left after the
-            filters; a parameter of ``like`` is missing or has another shape or an incompatible
-            dtype.
+            filters; nothing at all was loaded into ``net``; a parameter of ``like`` is missing or
+            has another shape or an incompatible dtype.
         TypeError, ValueError: an argument of the wrong type or value.
 
     Example:

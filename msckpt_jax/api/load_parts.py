@@ -53,7 +53,7 @@ def load_distributed_checkpoint(
         checkpoint_filenames: rank files of the training run, in the order of ranks.
         predict_strategy: strategy file (or dict) of the files to write; None is one rank.
         train_strategy_filename: strategy file of ``checkpoint_filenames``.
-        strict_load: refuse to cast, and do not repair prefixes.
+        strict_load: refuse to cast, and guess neither prefixes nor the convention.
         dec_key: key of encrypted rank files.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
         format: the format to read, ``"ckpt"`` or ``"safetensors"``.

@@ -6,10 +6,9 @@ import difflib
 import logging
 from collections.abc import Mapping, Sequence
 
-log = logging.getLogger("msckpt_jax")
+from msckpt_jax.conventions.state_names import ACCUMULATORS
 
-#: Gradient accumulators are not expected in a file, and not missed.
-_UNMISSED = "accu_grads"
+log = logging.getLogger("msckpt_jax")
 
 
 class NotLoaded(list[str]):
@@ -39,8 +38,11 @@ def report(
     """The names of the network and of the file that were not loaded; casts are logged."""
     if casts:
         log.warning("%d parameters were cast: %s", len(casts), ", ".join(casts[:5]))
+    if prefix := _prefix(source):
+        log.warning("the file has all names behind the prefix %r, which was taken off", prefix)
     used = {source[name] for name in source if name not in not_loaded}
-    kept = {n: why for n, why in not_loaded.items() if not n.startswith(_UNMISSED)}
+    missed = {n: why for n, why in not_loaded.items() if not n.startswith(ACCUMULATORS)}
+    kept = _with_siblings(missed, [name for name in wanted if name not in not_loaded])
     param_not_load = NotLoaded(kept, list(parameters))
     unused = {n: "no such name in the network" for n in parameters if n not in used}
     mismatched = {source[n]: why for n, why in not_loaded.items() if n in source}
@@ -48,6 +50,29 @@ def report(
     if param_not_load:
         log.warning("%d parameters were not loaded: %s", len(kept), ", ".join(list(kept)[:5]))
     return param_not_load, ckpt_not_load
+
+
+def _prefix(source: Mapping[str, str]) -> str:
+    """The prefix that the keys of the file have, or nothing."""
+    found = (key[: -len(n)] for n, key in source.items() if key != n and key.endswith(f".{n}"))
+    return next(found, "")
+
+
+def _with_siblings(missed: Mapping[str, str], loaded: Sequence[str]) -> dict[str, str]:
+    """The reasons, and the loaded rest of the layer, which then is half old and half new."""
+    layers: dict[str, list[str]] = {}
+    for name in loaded:
+        layers.setdefault(_layer(name), []).append(name)
+    parts = {name: layers[_layer(name)][:3] for name in missed if _layer(name) in layers}
+    if parts:
+        names = ", ".join(dict.fromkeys(_layer(name) or "the top" for name in list(parts)[:5]))
+        log.warning("layers were loaded in part: %s", names)
+    told = {n: f", its layer was loaded in part: {', '.join(parts[n])}" for n in parts}
+    return {name: why + told.get(name, "") for name, why in missed.items()}
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def nearest(name: str, candidates: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from msckpt_jax.checkpoint.encryption import encryption
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.cli import common, sources, tables
+from msckpt_jax.conventions.state_names import is_state
 from msckpt_jax.lowering.target import Target
 
 DESCRIPTION = (
@@ -44,19 +45,6 @@ EXAMPLES = """\
   msckpt inspect model.air
   msckpt inspect model.onnx
 """
-
-#: Prefixes (MindSpore's) and path components (optax's) of names in an optimizer's state.
-_PREFIXES = (
-    "moments.", "moment.", "moment1.", "moment2.", "vhat.", "accum.", "accum_update.", "stat.",
-    "adam_m.", "adam_v.", "lamb_m.", "lamb_v.", "mean_square.", "mean_grad.", "linear.", "mu_",
-    "eta_", "ax_", "prev.", "step_size.", "exp_avg.", "exp_avg_sq.", "max_exp_avg_sq.",
-    "accu_grads", "opt_state.", "optimizer.",
-)  # fmt: skip
-_NAMES = {
-    "beta1_power", "beta2_power", "global_step", "learning_rate", "momentum", "state_step",
-    "scale_sense", "current_iterator_step", "last_overflow_iterator_step", "step",
-}  # fmt: skip
-_COMPONENTS = {"opt_state", "mu", "nu", "trace"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,12 +82,6 @@ def _model(args: argparse.Namespace, target: Target) -> int:
     return tables.show(args, *target.inspect(path, common.choose(args.filter), **secrets))
 
 
-def is_optimizer(name: str) -> bool:
-    """Tell whether an entry belongs to an optimizer's state, by MindSpore's and optax's names."""
-    parts = set(name.split(".")[:-1])
-    return name.startswith(_PREFIXES) or name in _NAMES or bool(parts & _COMPONENTS)
-
-
 def _as_json(file: CheckpointFile, entries: list[Entry]) -> dict[str, Any]:
     return {
         "file": file.path,
@@ -118,7 +100,7 @@ def _as_json(file: CheckpointFile, entries: list[Entry]) -> dict[str, Any]:
                 "bytes": entry.nbytes,
                 "slices": entry.slices,
                 "prng_key": entry.key_impl,
-                "optimizer": is_optimizer(entry.name),
+                "optimizer": is_state(entry.name),
                 "value": _value(file, entry),
             }
             for entry in entries
@@ -131,7 +113,7 @@ def _totals(entries: list[Entry]) -> dict[str, dict[str, int]]:
     for entry in entries:
         if entry.type == dtypes.STRING:
             continue
-        total = out["optimizer" if is_optimizer(entry.name) else "model"]
+        total = out["optimizer" if is_state(entry.name) else "model"]
         total["entries"] += 1
         total["elements"] += sum(math.prod(t.shape) for t in entry.tensors)
         total["bytes"] += entry.nbytes

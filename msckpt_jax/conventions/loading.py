@@ -9,13 +9,28 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax import boxes, names
-from msckpt_jax.checkpoint import prefixes, stored
+from msckpt_jax.checkpoint import stored
 from msckpt_jax.checkpoint.records import Tensor
 from msckpt_jax.conventions import convention as conventions
-from msckpt_jax.conventions import sources
+from msckpt_jax.conventions import prefixes, sources
 from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.conventions.mapping import Part, Target
 from msckpt_jax.errors import CheckpointError
+
+
+def keys_of(
+    targets: Sequence[Target], parameters: Mapping[str, Any], repair: bool
+) -> dict[str, str]:
+    """The key in the file of each parameter that is there, with ``repair`` behind a prefix, too."""
+    own = [target.name for target in targets if target.parts and not target.copy_of]
+    prefix = prefixes.common(own, parameters) if repair else None
+    behind = {} if prefix is None else {t.name: prefix + t.name for t in targets}
+    keys = {t.name: t.name for t in targets} | {n: k for n, k in behind.items() if k in parameters}
+    out = {name: key for name, key in keys.items() if key in parameters}
+    for target in targets:  # optax has several counts of steps, MindSpore has one
+        if target.copy_of in out and target.name not in out:
+            out[target.name] = out[target.copy_of]
+    return out
 
 
 class Translated(Mapping[str, Any]):
@@ -41,13 +56,7 @@ class Translated(Mapping[str, Any]):
                         if isinstance(getattr(leaf.value, "dtype", None), np.dtype)}  # fmt: skip
         targets = conventions.of(convention).targets(tree)
         self.leaves = {t.name: [p.leaf for p in t.parts] for t in targets}
-        self.source = {t.name: t.name for t in targets if t.name in parameters}
-        missing = [t.name for t in targets if t.name not in parameters]
-        if repair:
-            self.source |= prefixes.repair(missing, parameters)
-        for target in targets:  # optax has several counts of steps, MindSpore has one
-            if target.copy_of in self.source and target.name not in self.source:
-                self.source[target.name] = self.source[target.copy_of]
+        self.source = keys_of(targets, parameters, repair)
         self.absent: dict[str, str] = {}
         for target in targets:
             if target.parts:

@@ -13,6 +13,7 @@ from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.encryption import encryption
 from msckpt_jax.checkpoint.file import open_checkpoint
 from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.conventions import choosing
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions.convention import Convention
 from msckpt_jax.errors import CheckpointError
@@ -130,9 +131,12 @@ def resume(
                 "the strategy file of these rank files is missing; pass strategy=", file=default
             )
         options |= {"strategy": strategy or default}
-    state = load.load_checkpoint(where, like=like, **options)
-    known = _names(like, options.pop("convention", None))
+    convention = options.pop("convention", None)
     entries = load.load_checkpoint(where, **options)
+    if convention is None and not options.get("strict_load"):
+        convention = choosing.chosen(like, names.named_leaves(like), entries, repair=False)
+    state = load.load_checkpoint(where, like=like, convention=convention, **options)
+    known = _names(like, convention)
     append = {name: _plain(entries[name]) for name in entries if name not in known
               and _is_plain(entries.file.entries[name])}  # fmt: skip
     return Resumed(state, saved.file.epoch, saved.file.step, append, str(saved.paths[0]))

@@ -240,14 +240,80 @@ def test_trailing_ones(tmp_path: Path, mesh: Any, stored: Any, wanted: Any, ok: 
                 ms.load_checkpoint(path, like={"w": like})
 
 
-def test_prefixes_are_repaired(tmp_path: Path) -> None:
+def test_the_one_prefix_is_taken_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source, net = Net(0), Net(1)
     params = dict(params_of(source, tmp_path))
-    renamed = {("a." if n.startswith("fc") else "b.c.") + n: v for n, v in params.items()}
-    assert ms.load_param_into_net(net, renamed) == ([], [])
+    renamed = {f"a.b.{name}": value for name, value in params.items()} | {
+        "other.x": params["norm.mean"]
+    }
+    assert ms.load_param_into_net(net, renamed) == ([], ["other.x"])
     assert same(source, net)
-    missing, unused = ms.load_param_into_net(net, renamed, strict_load=True)
-    assert len(missing) == len(unused) == len(params)
+    assert "behind the prefix 'a.b.'" in caplog.text
+    with pytest.raises(ms.CheckpointError, match=r"nothing was loaded.*'fc.bias'.*rename the keys"):
+        ms.load_param_into_net(Net(1), renamed, strict_load=True)
+
+
+def half(params: dict[str, Any]) -> dict[str, Any]:
+    return {("a." if n.startswith("fc") else "b.c.") + n: v for n, v in params.items()}
+
+
+def twice(params: dict[str, Any]) -> dict[str, Any]:
+    return {p + n: v * (p == "a.") for p in ("a.", "ema.") for n, v in params.items()}
+
+
+def moments(params: dict[str, Any]) -> dict[str, Any]:
+    return {f"moments.{n}": v for n, v in params.items()}
+
+
+def optax_states(params: dict[str, Any]) -> dict[str, Any]:
+    return {f"net.opt_state.0.mu.{n}": v for n, v in params.items()}
+
+
+@pytest.mark.parametrize("file", [half, twice, moments, optax_states])
+def test_what_is_no_only_prefix_is_refused(tmp_path: Path, file: Any) -> None:
+    params, net, untouched = file(dict(params_of(Net(0), tmp_path))), Net(1), Net(1)
+    with pytest.raises(ms.CheckpointError, match="nothing was loaded: none of 6 names fits"):
+        ms.load_param_into_net(net, params)
+    assert same(net, untouched)
+
+
+def test_the_network_is_found_beside_its_optimizer(tmp_path: Path) -> None:
+    source, net = Net(0), Net(1)
+    params = dict(params_of(source, tmp_path))
+    both = {f"params.{n}": v for n, v in params.items()} | moments(params) | optax_states(params)
+    assert ms.load_param_into_net(net, both)[0] == []
+    assert same(source, net)
+
+
+@pytest.mark.parametrize(
+    "other", ["moments.fc.kernel", "opt_state.0.nu.fc.kernel", "backbone.fc.kernel"]
+)
+def test_a_dropped_layer_is_not_filled(tmp_path: Path, other: str) -> None:
+    params, net = dict(params_of(Net(0), tmp_path)), Net(1)
+    before = net.fc.kernel[...]
+    params[other] = params.pop("fc.kernel")
+    missing, unused = ms.load_param_into_net(net, params)
+    assert (missing, unused) == (["fc.kernel"], [other])
+    assert np.array_equal(net.fc.kernel[...], before)
+
+
+def test_a_name_that_ends_alike_is_another(tmp_path: Path) -> None:
+    tree = {"proj": {"w": jnp.zeros(2)}, "x": {"w": jnp.zeros(2)}}
+    file = {"outproj.w": np.ones(2, np.float32), "x.w": np.ones(2, np.float32)}
+    new, missing, unused = ms.load_param_into_tree(tree, file)
+    assert (missing, unused, new["proj"]["w"].tolist()) == (["proj.w"], ["outproj.w"], [0, 0])
+    with pytest.raises(ms.CheckpointError, match="nothing was loaded"):
+        ms.load_param_into_tree({"proj": tree["proj"]}, {"outproj.w": np.ones(2, np.float32)})
+
+
+def test_a_layer_loaded_in_part_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    params = dict(params_of(Net(0), tmp_path))
+    del params["fc.bias"]
+    missing, _ = ms.load_param_into_net(Net(1), params)
+    assert missing.explain().startswith(
+        "fc.bias: no such name in the file, its layer was loaded in part: fc.kernel"
+    )
+    assert "layers were loaded in part: fc" in caplog.text
 
 
 def test_the_report(tmp_path: Path) -> None:
@@ -265,9 +331,14 @@ def test_a_mismatch_is_refused_or_skipped(tmp_path: Path) -> None:
     with pytest.raises(ms.CheckpointError, match=r"fc\.bias.*shape differs.*\[3\].*\[4\]"):
         ms.load_param_into_net(net, params)
     assert same(net, untouched)
+    with pytest.raises(ms.CheckpointError, match=r"nothing was loaded.*fc\.bias.*shape differs"):
+        ms.load_param_into_net(net, params, skip_mismatch=True)
+    assert same(net, untouched)
+    params["norm.bias"] = np.array([1, 2, 3], np.float32)
     missing, _ = ms.load_param_into_net(net, params, skip_mismatch=True)
     assert "shape differs" in missing.reasons["fc.kernel"]
-    assert same(net, untouched)
+    assert np.array_equal(net.fc.kernel[...], untouched.fc.kernel[...])
+    assert net.norm.bias[...].tolist() == [1, 2, 3]
 
 
 def test_casts_into_a_net_keep_its_dtype(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 import msckpt_jax as ms
 from msckpt_jax.cli import COMMANDS, common, main
-from msckpt_jax.cli.inspect import is_optimizer
+from msckpt_jax.conventions.state_names import is_state
 
 KEY = bytes(range(16))
 TREE = {
@@ -170,7 +170,7 @@ def test_the_key_may_come_from_the_environment(
     ],
 )
 def test_optimizer_names(name: str, optimizer: bool) -> None:
-    assert is_optimizer(name) == optimizer
+    assert is_state(name) == optimizer
 
 
 def test_verify(path: str, capsys: Any) -> None:

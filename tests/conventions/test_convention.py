@@ -298,22 +298,48 @@ def test_refused(tmp_path: Path) -> None:
 def test_reports_speak_mindspore(tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     net = Net(nnx.Rngs(0))
-    ms.save_checkpoint(net, path, convention=Convention(rename={"^": "backbone."}))
+    ms.save_checkpoint(net, path, convention="mindspore")
     params = ms.load_checkpoint(path)
-    for name in ("backbone.head.0.weight", "backbone.head.0.bias", "backbone.lstm.bias_ih_l0"):
+    for name in ("head.0.weight", "head.0.bias", "lstm.bias_ih_l0"):
         del params[name]
-    params["backbone.up.bias"] = np.ones(3, np.float32)
+    params["up.bias"] = np.ones(3, np.float32)
     load = functools.partial(ms.load_param_into_net, net, params, convention="mindspore")
     with pytest.raises(ms.CheckpointError, match=r"up.bias.*shape differs.*\[8\], found \[3\]"):
         load()
-    missing, unused = load(skip_mismatch=True)  # the prefix is repaired
+    missing, unused = load(skip_mismatch=True)
     assert set(missing) == {
         "head.0.bias", "head.0.weight", "up.bias", "lstm.bias_ih_l0", "lstm.bias_hh_l0",
     }  # fmt: skip
-    assert set(unused) == {"backbone.up.bias", "backbone.lstm.bias_hh_l0"}
+    assert set(unused) == {"up.bias", "lstm.bias_hh_l0"}
     assert "another parameter of its layer" in missing.explain()
+    ms.save_checkpoint(net, path, convention=Convention(rename={"^": "backbone."}))
     with pytest.raises(ms.CheckpointError, match=r"parameters of `like` are missing: 'attention"):
         ms.load_checkpoint(path, like=net, convention="mindspore")
+
+
+def test_a_prefix_before_the_names_of_a_convention(tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    net, other = Net(nnx.Rngs(0)), Net(nnx.Rngs(1))
+    ms.save_checkpoint(net, path, convention=Convention(rename={"^": "backbone."}))
+    params = ms.load_checkpoint(path)
+    params["moments.head.0.bias"] = np.full(params["backbone.head.0.bias"].shape, 9, np.float32)
+    report = ms.load_param_into_net(other, params, convention="mindspore")
+    assert report == ([], ["moments.head.0.bias"])
+    assert leaf_bytes(other) == leaf_bytes(net)
+
+
+def test_a_dropped_head_is_not_filled_with_its_moments(tmp_path: Path) -> None:
+    net, other = Net(nnx.Rngs(0)), Net(nnx.Rngs(1))
+    ms.save_checkpoint(net, tmp_path / "a.ckpt", convention="mindspore")
+    params = ms.load_checkpoint(tmp_path / "a.ckpt")
+    trained = [name for name in params if name.endswith(("weight", "bias"))]
+    moments = {f"moments.{name}": 9 * np.ones_like(params[name]) for name in trained}
+    params.update(moments)
+    dropped = ms.filter_parameters(params, "head")
+    before = other.head.layers[0].bias[...]
+    missing, unused = ms.load_param_into_net(other, params, convention="mindspore")
+    assert (missing, unused) == (dropped, list(moments))
+    np.testing.assert_array_equal(other.head.layers[0].bias[...], before)
 
 
 def test_a_bias_that_flax_lacks(tmp_path: Path) -> None:
