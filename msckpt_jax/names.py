@@ -152,6 +152,14 @@ def split_key_tag(tag: str) -> tuple[str, str | None]:
     return (match[1], match[2]) if match else (tag, None)
 
 
+def of_tag(tag: str, type: str, shape: Sequence[int]) -> tuple[str, str | None]:
+    """The name with which an entry of this tag comes back, and the implementation of a PRNG key.
+
+    Somebody else's name may only look like a key's: key data are unsigned and have an axis.
+    """
+    return split_key_tag(tag) if type == "UInt32" and shape else (tag, None)
+
+
 def show(path: Iterable[Any]) -> str:
     """A path as Python would write the access, for messages."""
     path = tuple(path)

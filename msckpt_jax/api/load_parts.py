@@ -136,7 +136,12 @@ def _unified(folder: PathLike | None, names: Mapping[str, str]) -> CheckpointFil
     file = open_checkpoint(folder)
     back = {there: here for here, there in names.items()}
     entries = [_called(entry, back.get(entry.name, entry.name)) for entry in file.entries.values()]
-    file.entries = {entry.name: entry for entry in entries}
+    file.entries = {}
+    for entry in entries:
+        if file.entries.setdefault(entry.name, entry) is not entry:
+            raise CheckpointError(
+                "name_map gives two parameters of the files this name", file=folder, name=entry.name
+            )
     return file
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from msckpt_jax import boxes, dtypes
+from msckpt_jax import boxes, dtypes, names
 from msckpt_jax.checkpoint import leaves
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.records import Record, Tensor
@@ -48,10 +48,11 @@ def record_of(file: Readable, name: str, dtype: np.dtype | None = None) -> Recor
     return part_of(entry, row, file.pieces(name), boxes.whole(entry.tensors[0].shape))
 
 
-def renamed(file: Readable, name: str, to: str) -> Record:
-    """The record that copies one entry under another name."""
-    record = record_of(file, name)
-    return record if to == name else record._replace(tag=to)
+def renamed(file: Readable, name: str, to: str, dtype: np.dtype | None = None) -> Record:
+    """The record that copies one entry under another name; a PRNG key stays one."""
+    impl = file.entries[name].key_impl
+    tag = names.key_tag(to, impl) if impl else to
+    return record_of(file, name, dtype)._replace(tag=tag)
 
 
 def part_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,10 +85,21 @@ Problem = Callable[[CheckpointError], Any]
 
 
 def named(tag: str, offset: int, tensors: tuple[Stored, ...]) -> Entry:
-    name, impl = names.split_key_tag(tag)
-    if impl is not None and (tensors[0].type != "UInt32" or not tensors[0].shape):
-        name, impl = tag, None  # somebody else's name that only looks like a key's
+    name, impl = names.of_tag(tag, tensors[0].type, tensors[0].shape)
     return Entry(name, tag, offset, tensors, key_impl=impl)
+
+
+def distinct(known: Mapping[str, Entry], entry: Entry) -> Entry:
+    """The entry itself, unless one of another tag has its name, which then would be lost."""
+    other = known.get(entry.name, entry)
+    if other.tag != entry.tag:
+        raise CheckpointError(
+            "two entries have this name, because a PRNG key's ends with its implementation",
+            name=entry.name,
+            offset=entry.offset,
+            found=f"{other.tag!r} and {entry.tag!r}",
+        )
+    return entry
 
 
 def checked(entry: Entry, data: Any) -> None:

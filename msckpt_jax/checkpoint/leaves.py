@@ -31,7 +31,7 @@ def from_tree(tree: Any, choose: Callable[[str], Any] = lambda name: True) -> li
         if not choose(name):
             continue
         try:
-            out.append(of_value(name, value))
+            out.append(_plain(name, of_value(name, value)))
         except CheckpointError as error:
             problem = f"{error.problem} (at {names.show(path)})"
             raise CheckpointError(
@@ -75,10 +75,21 @@ def of_append(append: Mapping[str, Any]) -> list[Record]:
         try:
             if isinstance(value, float) and not isinstance(value, np.generic):
                 value = _float32(key, value)
-            out.append(of_value(key, value))
+            out.append(_plain(key, of_value(key, value)))
         except TypeError as error:
             raise TypeError(f"append_dict: {error}") from None
     return out
+
+
+def _plain(name: str, record: Record) -> Record:
+    """The record, unless it is no PRNG key and its name would make it come back as one."""
+    if record.tag == name and names.of_tag(name, record.type, record.dims)[1] is not None:
+        raise CheckpointError(
+            "uint32 arrays of such a name come back as PRNG keys; rename it, or save it as "
+            "jax.random.wrap_key_data(array)",
+            name=name,
+        )
+    return record
 
 
 def _float32(name: str, value: float) -> np.ndarray:

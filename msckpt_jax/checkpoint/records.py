@@ -10,7 +10,7 @@ import jax
 import jax.core
 import numpy as np
 
-from msckpt_jax import boxes
+from msckpt_jax import boxes, names
 from msckpt_jax.errors import CheckpointError
 
 
@@ -70,20 +70,23 @@ class File(NamedTuple):
 
 
 def check_tags(records: Sequence[Record]) -> None:
-    """Refuse no records at all, tags that a file cannot hold, and tags that two records share.
+    """Refuse no records at all, tags that a file cannot hold, and names that two records share.
 
-    Names of a tree differ; those of ``append_dict`` and the tags of PRNG keys may meet them.
+    Names of a tree differ; those of ``append_dict`` may meet them, and a PRNG key whose tag is
+    ``w@rbg`` comes back as ``w``.
     """
     if not records:
         raise CheckpointError("there is nothing to save: no leaf in the tree, or none chosen")
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for record in records:
-        if record.tag in seen:
+        name = names.of_tag(record.tag, record.type, record.dims)[0]
+        if name in seen:
             raise CheckpointError(
                 "two entries of save_obj, append_dict or PRNG keys have this name; rename one",
-                name=record.tag,
+                name=name,
+                found=f"{seen[name]!r} and {record.tag!r}",
             )
-        seen.add(record.tag)
+        seen[name] = record.tag
         if not record.tag.isascii():
             try:
                 record.tag.encode()

@@ -228,8 +228,8 @@ def _work(args: argparse.Namespace, source: Any, format: Format | None) -> Work:
         if entry.type == dtypes.STRING and format is not None and not format.strings:
             common.warn_of_strings([entry.name])
             continue
-        record = copying.record_of(source, entry.name, _FLOATS.get(args.dtype))
-        kept.append(record._replace(tag=rename(record.tag)))
+        to, dtype = rename(entry.name), _FLOATS.get(args.dtype)
+        kept.append(copying.renamed(source, entry.name, to, dtype))
     if not kept:
         raise CheckpointError("nothing is left to convert", file=source.path)
     if not has_metadata:

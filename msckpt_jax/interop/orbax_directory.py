@@ -180,7 +180,7 @@ def write(
 
 def _leaf(record: Record) -> tuple[str, Any]:
     """The name and the leaf of a record."""
-    name, impl = names.split_key_tag(record.tag)
+    name, impl = names.of_tag(record.tag, record.type, record.dims)
     if record.type == dtypes.STRING:
         assert isinstance(record.content, bytes)
         return record.tag, record.content.decode("utf-32-le").rstrip("\0")

@@ -8,7 +8,7 @@ from typing import Any
 
 from msckpt_jax import dtypes
 from msckpt_jax.checkpoint import collector, wire
-from msckpt_jax.checkpoint.entries import Entry, Problem, Stored, checked, named
+from msckpt_jax.checkpoint.entries import Entry, Problem, Stored, checked, distinct, named
 from msckpt_jax.checkpoint.formats.format import CheckSum, Contents, Crc, Format, How
 from msckpt_jax.checkpoint.plan import Part, Plan, Range, as_bytes
 from msckpt_jax.checkpoint.records import Record, Tensor
@@ -86,7 +86,7 @@ def _entries(data: Any, size: int, problem: Problem) -> dict[str, Entry]:
         parts = list(group)
         try:
             entry = _entry(tag, parts)
-            checked(entry, data)
+            checked(distinct(entries, entry), data)
         except CheckpointError as error:
             problem(error)
         else:

@@ -13,6 +13,7 @@ import functools
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,9 @@ def _short_names(dotted: Sequence[str]) -> list[str]:
     for name in dotted:
         parent, _, last = name.rpartition(".")
         out.append(parent if last == "value" and below.get(parent) == 1 else name)
+    for name, count in Counter(out).items():
+        if count > 1:
+            raise CheckpointError(f"{count} leaves of the tree have this name", name=name)
     return out
 
 

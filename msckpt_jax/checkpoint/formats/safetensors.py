@@ -18,7 +18,7 @@ import numpy as np
 from msckpt_jax import dtypes
 from msckpt_jax.checkpoint import collector, metadata, writer
 from msckpt_jax.checkpoint import crc as crc32
-from msckpt_jax.checkpoint.entries import Entry, Problem, Stored, array, checked, named
+from msckpt_jax.checkpoint.entries import Entry, Problem, Stored, array, checked, distinct, named
 from msckpt_jax.checkpoint.formats.format import CheckSum, Contents, Crc, Format, How
 from msckpt_jax.checkpoint.plan import Part, Plan, Range
 from msckpt_jax.checkpoint.records import Record, Tensor
@@ -235,7 +235,7 @@ def _entries(data: Any, head: _Header, problem: Problem) -> dict[str, Entry]:
             if head.metadata.get(tag) == "Int4" and row.name == "Int8":
                 row = dtypes.BY_NAME["Int4"]
             entry = named(tag, start, (Stored(row.name, shape, ((start, stop),)),))
-            checked(entry, data)
+            checked(distinct(entries, entry), data)
         except CheckpointError as error:
             problem(error)
         else:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from msckpt_jax.checkpoint import collector
-from msckpt_jax.checkpoint.entries import Entry, Problem
+from msckpt_jax.checkpoint.entries import Entry, Problem, distinct
 from msckpt_jax.checkpoint.formats import safetensors
 from msckpt_jax.checkpoint.formats.format import Contents, Format
 from msckpt_jax.checkpoint.source import Joined, Source, is_folder, opened
@@ -73,13 +73,23 @@ def contents(source: Source, problem: Problem) -> Contents:
     ]
     custom = _merged([*(part.custom for part in parts.values()), index.metadata])
     return Contents(
-        {entry.name: entry for entry in sorted(moved, key=lambda entry: entry.tag)},
+        _by_name(sorted(moved, key=lambda entry: entry.tag), problem),
         data,
         len(data),
         tuple(check_sum for part in parts.values() for check_sum in part.check_sums),
         _merged([*(part.metadata for part in parts.values()), index.metadata]),
         {key: value for key, value in custom.items() if key not in _OF_FILES},
     )
+
+
+def _by_name(entries: Iterable[Entry], problem: Problem) -> dict[str, Entry]:
+    out: dict[str, Entry] = {}
+    for entry in entries:
+        try:
+            out[entry.name] = distinct(out, entry)
+        except CheckpointError as error:
+            problem(error)
+    return out
 
 
 def _merged(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
