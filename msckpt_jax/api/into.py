@@ -26,11 +26,13 @@ def load_param_into_net(
 ) -> tuple[NotLoaded, NotLoaded]:
     """Load parameters into an ``nnx`` module, in place, with the shardings that it has.
 
-    Dtypes are cast among the floats (16, 32, 64, bfloat16) and among the signed integers; a shape
-    in the file may have further trailing ones. Two guesses are made, and logged: where none of the
-    network's names is in the file, but all of them behind one prefix and no other, it is taken off
-    (MindSpore takes any key that ends with a missing name, also an optimizer's); and where
-    MindSpore's names give more of the network than its own, they are taken.
+    Dtypes are cast among the floats (16, 32, 64, bfloat16) and among the signed integers, where
+    the values fit; a shape in the file may have further trailing ones.
+
+    Two guesses are made, and logged: where none of the network's names is in the file, but all of
+    them behind one prefix and no other, it is taken off (MindSpore takes any key that ends with a
+    missing name, also an optimizer's); and where MindSpore's names give more of the network than
+    its own, they are taken.
 
     Args:
         net: an ``nnx.Module``. For immutable trees see :func:`load_param_into_tree`.
@@ -49,7 +51,7 @@ def load_param_into_net(
         tells which layers were loaded in part.
 
     Raises:
-        CheckpointError: nothing at all was loaded; a shape or dtype does not fit; with
+        CheckpointError: nothing at all was loaded; a shape, dtype or value does not fit; with
             ``convention`` also what :meth:`Convention.targets` refuses.
         TypeError: an argument of the wrong type.
 

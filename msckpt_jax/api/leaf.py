@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 
 from msckpt_jax import names
-from msckpt_jax.checkpoint import placement, stored
+from msckpt_jax.checkpoint import narrowing, placement, stored
 from msckpt_jax.checkpoint.leaves import is_key
 from msckpt_jax.errors import CheckpointError
 
@@ -33,9 +34,26 @@ def request(
     sharding: jax.sharding.Sharding | None,
     shape: tuple[int, ...] | None = None,
 ) -> placement.Request:
-    """The request for an array: by pieces of the file where the value still lies there."""
+    """The request for an array: by pieces of the file where the value still lies there.
+
+    Values that do not fit ``dtype`` are refused when they are read.
+    """
+    _, held = stored.shape_and_dtype(name, parameters)
     shape, pieces = stored.pieces(name, parameters, shape)
+    file = stored.file_of(parameters)
+    pieces = narrowing.checked(pieces, held, dtype, name=name, file=file)
     return placement.Request(name, shape, pieces, dtype, sharding)
+
+
+def without_x64(name: str, dtype: np.dtype) -> np.dtype:
+    """The dtype that JAX can hold now: floats lose precision with a warning, ints must fit."""
+    canonical = np.dtype(jax.dtypes.canonicalize_dtype(dtype))
+    if canonical != dtype and dtype.kind not in "iu":
+        warnings.warn(
+            f"{name} is {dtype} and becomes {canonical}: set jax_enable_x64 to keep it",
+            stacklevel=4,
+        )
+    return canonical
 
 
 def wanted_value(
@@ -61,12 +79,12 @@ def wanted_value(
     if dtype != target.dtype:
         if strict or not _castable(dtype, target.dtype):
             raise CheckpointError("the dtype differs", expected=target.dtype, found=dtype, **where)
-        if target.dtype.name == "uint4":
-            _check_uint4(leaf.name, parameters[key])
-        else:
+        if target.dtype.name != "uint4":
             casts.append(f"{leaf.name} from {dtype} to {target.dtype}")
-    wanted = request(key, parameters, target.dtype, target.sharding, target.shape)
-    if isinstance(leaf.value, jax.Array | jax.ShapeDtypeStruct):
+    on_device = isinstance(leaf.value, jax.Array | jax.ShapeDtypeStruct)
+    held = without_x64(leaf.name, target.dtype) if on_device else target.dtype
+    wanted = request(key, parameters, held, target.sharding, target.shape)
+    if on_device:
         return wanted
     if isinstance(leaf.value, np.ndarray):
         return lambda: placement.read(wanted)
@@ -96,11 +114,6 @@ def _castable(old: np.dtype, new: np.dtype) -> bool:
     pair = {old.name, new.name}
     # uint4 is stored as UInt8, the only unsigned pair that has to meet again.
     return pair <= _FLOATS or pair <= _INTS or (old.name, new.name) == ("uint8", "uint4")
-
-
-def _check_uint4(name: str, array: Any) -> None:
-    if array.size and array.max() > 15:
-        raise CheckpointError("values do not fit uint4", name=name, found=f"up to {array.max()}")
 
 
 def _put(value: Any, sharding: jax.sharding.Sharding | None) -> Any:

@@ -77,7 +77,7 @@ def load_checkpoint(
     Raises:
         CheckpointError: the file is damaged or encrypted otherwise; nothing is left after the
             filters; nothing at all was loaded into ``net``; a parameter of ``like`` is missing or
-            has another shape or an incompatible dtype.
+            has another shape, an incompatible dtype, or values that do not fit a narrower one.
         TypeError, ValueError: an argument of the wrong type or value.
 
     Example:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
-import numpy as np
 
-from msckpt_jax.api.leaf import request
+from msckpt_jax.api.leaf import request, without_x64
 from msckpt_jax.checkpoint import placement
 from msckpt_jax.checkpoint.parameters import Parameters
-from msckpt_jax.errors import CheckpointError
 
 #: A sharding for all arrays, or a function of name and shape.
 Sharding: TypeAlias = (
@@ -30,28 +27,7 @@ def on_devices(parameters: Parameters, sharding: Sharding) -> dict[str, Any]:
         wanted = sharding(name, entry.shape) if callable(sharding) else sharding
         if not (wanted is None or isinstance(wanted, jax.sharding.Sharding)):
             raise TypeError(f"sharding({name!r}, {entry.shape}) gave a {type(wanted).__name__}")
-        dtype = _without_x64(name, entry.tensors[0].row.array, parameters)
+        dtype = without_x64(name, entry.tensors[0].row.array)
         requests.append(request(name, parameters, dtype, wanted))
     placed = dict(zip(arrays, placement.place(requests), strict=True))
     return {name: placed[name] if name in placed else parameters[name] for name in entries}
-
-
-def _without_x64(name: str, dtype: np.dtype, parameters: Parameters) -> np.dtype:
-    """The dtype that JAX can hold now: floats lose precision with a warning, ints must fit."""
-    canonical = np.dtype(jax.dtypes.canonicalize_dtype(dtype))
-    if canonical == dtype:
-        return dtype
-    if dtype.kind in "iu":
-        values, limits = parameters[name], np.iinfo(canonical)
-        if values.size and (values.min() < limits.min or values.max() > limits.max):
-            raise CheckpointError(
-                f"the {dtype} values do not fit {canonical}: set jax_enable_x64",
-                file=parameters.file.path,
-                name=name,
-            )
-    else:
-        warnings.warn(
-            f"{name} is {dtype} and becomes {canonical}: set jax_enable_x64 to keep it",
-            stacklevel=4,
-        )
-    return canonical

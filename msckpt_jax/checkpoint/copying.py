@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from msckpt_jax import boxes, dtypes, names
-from msckpt_jax.checkpoint import leaves
+from msckpt_jax.checkpoint import leaves, narrowing
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.errors import CheckpointError
@@ -41,11 +41,13 @@ def record_of(file: Readable, name: str, dtype: np.dtype | None = None) -> Recor
     if entry.is_map:
         raise CheckpointError("a MapTensor cannot be converted; leave it out", **where)
     row = entry.tensors[0].row
+    pieces: Sequence[boxes.Piece] = file.pieces(name)
     if dtype is not None and row.name in FLOATS:
+        pieces = narrowing.checked(pieces, row.array, dtype, **where)
         row = dtypes.for_saving(dtype)
     elif not row.loads:
         raise CheckpointError(f"MindSpore cannot load {row.name}; leave it out", **where)
-    return part_of(entry, row, file.pieces(name), boxes.whole(entry.tensors[0].shape))
+    return part_of(entry, row, pieces, boxes.whole(entry.tensors[0].shape))
 
 
 def renamed(file: Readable, name: str, to: str, dtype: np.dtype | None = None) -> Record:

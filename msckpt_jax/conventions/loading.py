@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax import boxes, names
-from msckpt_jax.checkpoint import stored
+from msckpt_jax.checkpoint import narrowing, stored
 from msckpt_jax.checkpoint.records import Tensor
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import prefixes, sources
@@ -131,7 +131,9 @@ class Translated(Mapping[str, Any]):
             return self.parameters[key]
         if key != target.name and target.copy_of:
             count = np.asarray(self.parameters[key]).reshape(part.shape)
-            return count.astype(self._dtypes.get(leaf, np.int64))  # int64: a Python int
+            dtype = self._dtypes.get(leaf, np.dtype(np.int64))  # int64: a Python int
+            narrowing.check(count, dtype, name=leaf, file=stored.file_of(self.parameters))
+            return count.astype(dtype)
         if len(places) == 1 and part.pattern.is_identity and target.shape == part.shape:
             if not stored.in_file(key, self.parameters):
                 return self.parameters[key]

@@ -18,6 +18,7 @@ import tensorstore as ts
 from orbax.checkpoint import future
 
 from msckpt_jax import boxes, dtypes, names
+from msckpt_jax.checkpoint import narrowing
 from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.checkpoint.formats.orbax import absolute
 from msckpt_jax.checkpoint.plan import CHUNK_BYTES
@@ -69,7 +70,9 @@ class _Leaf:
         if isinstance(content, np.ndarray):
             content = Tensor(content.shape, row.stored, ((boxes.whole(content.shape), content),))
         assert isinstance(content, Tensor)
-        self.content, self.shape, self.dtype = content, content.shape, row.array
+        pieces = narrowing.checked(content.pieces, row.stored, row.array, name=record.tag)
+        self.content = content._replace(pieces=tuple(pieces))  # the bytes of Int4 may be packed
+        self.shape, self.dtype = content.shape, row.array
 
     @property
     def nbytes(self) -> int:
