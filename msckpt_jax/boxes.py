@@ -77,11 +77,23 @@ def of_range(shape: Sequence[int], start: int, stop: int, limit: int) -> Iterato
 
 
 def gather(pieces: Sequence[Piece], box: Box, out: np.ndarray) -> None:
-    """Fill ``out`` (of the shape of ``box``) from the pieces that overlap ``box``."""
+    """Fill ``out`` (of the shape of ``box``) from the pieces that overlap ``box``.
+
+    Raises:
+        ValueError: the pieces do not cover the box exactly once; ``out`` would keep what its
+            memory held before.
+    """
+    covered = 0
     for origin, source in pieces:
         common = intersect(origin, box)
         if common is not None:
             out[slices(common, box)] = source[slices(common, origin)]
+            covered += size_of(common)
+    if covered != out.size:
+        raise ValueError(
+            f"the parts of a tensor do not cover {box} exactly once: "
+            f"they have {covered} of {out.size} elements"
+        )
 
 
 def restrict(pieces: Sequence[Piece], box: Box) -> list[Piece]:

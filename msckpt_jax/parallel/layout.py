@@ -19,11 +19,12 @@ from msckpt_jax.errors import CheckpointError
 
 
 class Layout(NamedTuple):
-    """The layout of one tensor.
+    """The layout of one tensor. The functions that take it refuse one that contradicts itself.
 
     Attributes:
         dev_matrix: the sizes of the mesh axes.
-        tensor_map: the axes that split each dimension; none for a replicated dimension.
+        tensor_map: the axes that split each dimension; none, ``()``, for a replicated dimension
+            (MindSpore writes -1), and each axis in one dimension at most.
         opt_shard_size: the number of parts in which dimension 0 is split further, over the axes
             that are left (MindSpore's optimizer sharding, ZeRO); -1 takes all these axes, 0 none.
         opt_shard_step: the distance between ranks that hold neighbouring parts.
@@ -95,9 +96,8 @@ class Layout(NamedTuple):
 
     def full_shape(self, part: Sequence[int]) -> tuple[int, ...]:
         """The shape of the whole tensor, given the shape of a rank's part."""
-        if self.split_shape:
-            return (sum(self.split_shape), *part[1:])
-        return tuple(n * k for n, k in zip(part, self.splits, strict=True))
+        even = tuple(n * k for n, k in zip(part, self.splits, strict=True))
+        return (sum(self.split_shape), *even[1:]) if self.split_shape else even
 
     def box(self, rank: int, shape: Sequence[int]) -> boxes.Box:
         """The part of a tensor of ``shape`` that ``rank`` holds.
@@ -111,12 +111,12 @@ class Layout(NamedTuple):
             place.append(rest % size)
             rest //= size
         out = []
-        for axes, n in zip(flat.tensor_map, shape, strict=True):
+        for dim, (axes, n) in enumerate(zip(flat.tensor_map, shape, strict=True)):
             index, parts = 0, 1
             for axis in axes:
                 size = flat.dev_matrix[-1 - axis]
                 index, parts = index * size + place[axis], parts * size
-            if self.split_shape and parts > 1:
+            if self.split_shape and dim == 0:
                 start = sum(self.split_shape[:index])
                 out.append((start, start + self.split_shape[index]))
                 continue

@@ -16,6 +16,7 @@ from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
 from msckpt_jax.checkpoint.int4 import to_int4
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel import soundness
 from msckpt_jax.parallel.placement import Parts, Plan, plan_of
 from msckpt_jax.parallel.strategy import StrategyLike
 
@@ -209,6 +210,7 @@ class MergedCheckpoint(Mapping[str, Any]):
                 found=list(entry.shape),
                 **where,
             )
+        soundness.check_merge(name, layout, self.path)
         shape = layout.full_shape(entry.shape)
         parts: dict[boxes.Box, int] = {}
         for rank, local in staged.ranks():

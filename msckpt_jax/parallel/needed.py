@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from msckpt_jax import boxes
+from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel.checks import check_rank
+from msckpt_jax.parallel.layout import Layout
 from msckpt_jax.parallel.placement import Plan, plan_of
 from msckpt_jax.parallel.strategy import StrategyLike
 
@@ -52,8 +55,7 @@ def _holders_of_parts(rank: int, source: Plan, target: Plan | None) -> list[list
         wanted = target.parameters.get(name) if target else None
         if target is not None and wanted is None:
             continue
-        splits = [staged.layout.splits, *([wanted.layout.splits] if wanted else [])]
-        shape = tuple(math.lcm(*sides) for sides in zip(*splits, strict=True))
+        shape = _divisible(name, [staged.layout, *([wanted.layout] if wanted else [])])
         box = target.box(name, rank, shape) if target else boxes.whole(shape)
         if box is None:
             continue
@@ -62,3 +64,16 @@ def _holders_of_parts(rank: int, source: Plan, target: Plan | None) -> list[list
             parts.setdefault(staged.layout.box(local, shape), []).append(holder)
         out += [ranks for part, ranks in parts.items() if boxes.intersect(part, box) is not None]
     return out
+
+
+def _divisible(name: str, layouts: Sequence[Layout]) -> tuple[int, ...]:
+    """A shape that all layouts can cut: the numbers of parts tell which ranks meet."""
+    if len({len(layout.tensor_map) for layout in layouts}) > 1:
+        raise CheckpointError(
+            "the strategies give it different numbers of dimensions",
+            name=name,
+            found=" and ".join(str(len(layout.tensor_map)) for layout in layouts),
+        )
+    even = tuple(math.lcm(*sides) for sides in zip(*(each.splits for each in layouts), strict=True))
+    rows = [sum(layout.split_shape) for layout in layouts if layout.split_shape]
+    return (rows[0], *even[1:]) if rows else even

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 from msckpt_jax import boxes
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.parallel import strategy
+from msckpt_jax.parallel import soundness, strategy
 from msckpt_jax.parallel.layout import Layout
 from msckpt_jax.parallel.strategy import StrategyLike
 
@@ -63,11 +63,13 @@ def plan_of(strategy_file: StrategyLike | None) -> Plan | None:
     if strategy_file is None:
         return None
     if isinstance(strategy_file, Mapping):
-        layouts, stage = dict(strategy_file), 0
+        layouts, stage, file = dict(strategy_file), 0, None
+        soundness.check(layouts)
     else:
         layouts, stage = strategy.read(strategy_file)
+        file = strategy_file
     if not layouts:
-        raise CheckpointError("the strategy holds no parameters", file=strategy_file)
+        raise CheckpointError("the strategy holds no parameters", file=file)
     per_stage = next(iter(layouts.values())).ranks
     parameters: dict[str, Staged] = {}
     last = stage
@@ -76,5 +78,24 @@ def plan_of(strategy_file: StrategyLike | None) -> Plan | None:
         at, name = (int(match[1]), match[2]) if match else (stage, tag)
         last = max(last, at)
         known = parameters.get(name, Staged(layout, ()))
-        parameters[name] = Staged(known.layout, (*known.first_ranks, at * per_stage))
-    return Plan(parameters, (last + 1) * per_stage)
+        staged = Staged(known.layout, (*known.first_ranks, at * per_stage))
+        if (problem := _contradiction(staged, layout, per_stage)) is not None:
+            raise CheckpointError(problem, file=file, name=tag, found=layout)
+        parameters[name] = staged
+    ranks = (last + 1) * per_stage
+    if not 0 < ranks <= soundness.MOST_RANKS:
+        raise CheckpointError(
+            "the strategy has too many ranks or a stage below 0", file=file, found=ranks
+        )
+    return Plan(parameters, ranks)
+
+
+def _contradiction(staged: Staged, layout: Layout, per_stage: int) -> str | None:
+    """The reason why a layout does not go with those before it, or None."""
+    if layout.ranks != per_stage:
+        return f"its device matrix has {layout.ranks} ranks, those before it {per_stage}"
+    if layout != staged.layout:
+        return f"another stage has another layout of it, {staged.layout}"
+    if len(set(staged.first_ranks)) < len(staged.first_ranks):
+        return "its stage names it twice"
+    return None

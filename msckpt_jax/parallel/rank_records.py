@@ -12,6 +12,7 @@ from msckpt_jax.checkpoint import copying, formats, in_steps, records, writer
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel import soundness
 from msckpt_jax.parallel.merged import MergedCheckpoint, Source
 from msckpt_jax.parallel.placement import Plan
 from msckpt_jax.progress import Progress
@@ -56,6 +57,7 @@ def rank_records(source: Source, target: Plan | None, rank: int) -> list[Record]
                 expected=list(entry.shape),
                 found=f"{len(staged.layout.tensor_map)} dimensions",
             )
+        soundness.check_merge(name, staged.layout)
         try:
             box = target.box(name, rank, entry.shape)
         except CheckpointError as error:

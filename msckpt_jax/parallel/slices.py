@@ -9,6 +9,7 @@ import numpy as np
 
 from msckpt_jax import boxes
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel import soundness
 from msckpt_jax.parallel.layout import Layout
 
 
@@ -26,7 +27,8 @@ def merge_sliced_parameter(
         An array, or a ``{"name", "data"}`` dict when the slices were such dicts.
 
     Raises:
-        ValueError: the number or the shapes of the slices do not fit.
+        ValueError: the number, the shapes or the dtypes of the slices do not fit, or the layout
+            contradicts itself.
         KeyError: the strategy lacks the name.
         TypeError: the slices are of other types.
 
@@ -45,14 +47,17 @@ def merge_sliced_parameter(
         raise TypeError("sliced_parameters must be all arrays, or all dicts of name and data")
     names = {s["name"] for s in sliced_parameters} if named else set()
     parts = [np.asarray(s["data"] if named else s) for s in sliced_parameters]
-    if len(names) > 1 or len({p.shape[1:] for p in parts}) > 1:
-        raise ValueError("the slices differ in name, or in shape beyond axis 0")
+    if len(names) > 1 or len({(p.dtype, p.shape[1:]) for p in parts}) > 1:
+        raise ValueError("the slices differ in name, in dtype, or in shape beyond axis 0")
     if strategy is None:
         out = np.concatenate(parts)
     else:
         if not named:
             raise TypeError("with a strategy the slices must be dicts of name and data")
-        out = _joined(parts, strategy[sliced_parameters[0]["name"]])
+        name = sliced_parameters[0]["name"]
+        soundness.check({name: strategy[name]})
+        soundness.check_merge(name, strategy[name])
+        out = _joined(parts, strategy[name])
     return {"name": sliced_parameters[0]["name"], "data": out} if named else out
 
 

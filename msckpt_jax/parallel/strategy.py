@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from msckpt_jax.checkpoint import atomic, wire
+from msckpt_jax.checkpoint import atomic, json_keys, wire
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel import soundness
 from msckpt_jax.parallel.layout import Layout
 
 Strategy = dict[str, Layout]
@@ -29,6 +30,8 @@ SUFFIXES = (".ckpt", ".json")
 
 _CURRENT_STAGE, _STRATEGY_ITEM, _LAYOUT_ITEM = 1, 2, 3
 _NAME, _BODY = 1, 2
+#: The axis of a dimension that is not split.
+_NONE = -1
 _MATRIX, _MAP, _SPLIT, _OFFSET, _FIELD, _STEP, _SIZE = 1, 2, 3, 4, 5, 6, 7
 
 
@@ -38,7 +41,7 @@ def build_searched_strategy(strategy_filename: PathLike) -> Strategy:
     In a merged file of pipeline stages the names are ``<stage>-<name>``.
 
     Raises:
-        CheckpointError: the file is empty or not a strategy file.
+        CheckpointError: the file is empty or not a strategy file, or a layout contradicts itself.
         FileNotFoundError: there is no such file.
         TypeError: the name is no path.
 
@@ -61,13 +64,15 @@ def read(file_name: PathLike) -> tuple[Strategy, int]:
     if not data:
         raise CheckpointError("the strategy file is empty", file=path)
     try:
-        return _from_json(data) if path.name.endswith(".json") else _from_binary(data)
+        layouts, stage = (_from_json if path.name.endswith(".json") else _from_binary)(data)
     except wire.WireError as error:
         raise CheckpointError(
             f"this is no strategy file: {error.problem}", file=path, offset=error.offset
         ) from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"this is no strategy file: {error!r}", file=path) from None
+    soundness.check(layouts, path)
+    return layouts, stage
 
 
 def write(
@@ -92,6 +97,7 @@ def encode(
     path: Path, layouts: Mapping[str, Layout], stage: int = 0, staged: bool = False
 ) -> bytes:
     """The bytes of the strategy file ``path``."""
+    soundness.check(layouts, path)
     for name in layouts:
         _check_name(name.partition("-")[2] if staged else name)
     return (_to_json if path.name.endswith(".json") else _to_binary)(layouts, stage)
@@ -163,7 +169,9 @@ def _from_binary(data: bytes) -> tuple[Strategy, int]:
     for field, value in reversed(list(fields(data))):
         if field == _LAYOUT_ITEM:
             item = dict(fields(value))
-            layouts[item[_NAME].decode()] = _layout_of(item[_BODY])
+            name, layout = item[_NAME].decode(), _layout_of(item[_BODY])
+            if layouts.setdefault(name, layout) != layout:
+                raise ValueError(f"{name!r} has two layouts")
         elif field == _STRATEGY_ITEM:
             stage = dict(fields(dict(fields(value))[_BODY])).get(1, 0)
         elif field != _CURRENT_STAGE:
@@ -177,9 +185,9 @@ def _layout_of(data: bytes) -> Layout:
         values.setdefault(field, []).append(value)
     maps = [_values(value) for value in values.get(_MAP, [])]
     if len(maps) > 1:
-        tensor_map = tuple(tuple(a for a in axes if a >= 0) for axes in maps if axes)
+        tensor_map = tuple(tuple(a for a in axes if a != _NONE) for axes in maps if axes)
     else:
-        tensor_map = tuple((a,) if a >= 0 else () for axes in maps for a in axes)
+        tensor_map = tuple(() if a == _NONE else (a,) for axes in maps for a in axes)
     return Layout(
         _values(values[_MATRIX][0]),
         tensor_map,
@@ -240,11 +248,11 @@ def _json_layout(name: str, layout: Layout) -> dict[str, Any]:
 
 
 def _from_json(data: bytes) -> tuple[Strategy, int]:
-    content = json.loads(data)
+    content = json.loads(data, object_pairs_hook=json_keys.distinct)
     layouts = {
         name: Layout(
             tuple(item["dev_matrix"]),
-            tuple((axis,) if axis >= 0 else () for axis in item["tensor_map"]),
+            tuple(() if axis == _NONE else (axis,) for axis in item["tensor_map"]),
             item.get("opt_weight_shard_size", 0),
             item.get("opt_weight_shard_step", 0),
             tuple(item.get("param_split_shape", ())),

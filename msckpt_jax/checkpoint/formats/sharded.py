@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msckpt_jax.checkpoint import collector
+from msckpt_jax.checkpoint import collector, json_keys
 from msckpt_jax.checkpoint.entries import Entry, Problem, distinct
 from msckpt_jax.checkpoint.formats import safetensors
 from msckpt_jax.checkpoint.formats.format import Contents, Format
@@ -127,7 +127,7 @@ def _index(source: Source) -> _Index:
 
 def _parsed(source: Source) -> _Index:
     try:
-        index = json.loads(bytes(source.data[:]), object_pairs_hook=_distinct)
+        index = json.loads(bytes(source.data[:]), object_pairs_hook=json_keys.distinct)
         places, metadata = {**index["weight_map"]}, {**(index.get("metadata") or {})}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(
@@ -146,16 +146,6 @@ def _parsed(source: Source) -> _Index:
                 found=repr(file),
             )
     return _Index(source.path.parent, sorted({*places.values()}), places, metadata)
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON whose keys differ: of equal keys the last would count."""
-    out: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in out:
-            raise ValueError(f"the key {key!r} stands twice")
-        out[key] = value
-    return out
 
 
 def _is_plain(file: Any) -> bool:
