@@ -54,7 +54,8 @@ def load_checkpoint(
         choice_func: keep the names it returns true for; as in MindSpore it is not asked when a
             prefix is given.
         crc_check: verify the file's check sum; a file without one is refused, because nobody can
-            tell whether it was saved so or is cut off (MindSpore warns).
+            tell whether it was saved so or is cut off (MindSpore warns). Of an encrypted file the
+            seal is asked for, which authenticates it as a whole.
         format: as for :func:`open_checkpoint`; None looks at the content.
         like: a pytree of arrays or ``jax.ShapeDtypeStruct``; the result gets its structure,
             dtypes and shardings. Each process reads only the byte ranges of its own shards.

@@ -75,7 +75,8 @@ def save_checkpoint(
             otherwise. One save runs at a time; the next waits for it and raises its error.
         append_dict: further entries: int (Int64), float (Float32), bool, str, arrays.
         enc_key: encrypt with this key of 16, 24 or 32 bytes (SM4-CBC: 16). Not with
-            ``crc_check``: MindSpore cannot read that combination.
+            ``crc_check``: MindSpore cannot read that combination. AES-GCM files get a seal, which
+            authenticates them as a whole; the CBC modes authenticate nothing.
         enc_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
         choice_func: save only the parameters for whose names it returns true, so that leaves which
             cannot be saved may be left out; ``append_dict`` is kept whole.
@@ -130,7 +131,8 @@ def save_checkpoint(
     records.check_tags(entries)
     key = b"" if mode is None else mode.check_key(enc_key, "enc_key")
     how = How(slice_bytes, crc_check, remove_redundancy, threads=threads)
-    job = Job(format, how, writer.Options(mode, key, durable, threads, timeout=timeout))
+    options = writer.Options(mode, key, durable, threads, timeout=timeout, sealed=True)
+    job = Job(format, how, options)
     files = [File(target, entries)]
     if integrated_save and hosts.needed(entries):
         check_spanning(entries, job)

@@ -51,6 +51,6 @@ def check_options(
     if crc_check:
         raise ValueError(
             "crc_check cannot be combined with enc_key: MindSpore could not read the file. "
-            "AES-GCM verifies the contents by itself"
+            "AES-GCM files have a seal, which load_checkpoint(crc_check=True) asks for"
         )
     return mode

@@ -8,13 +8,20 @@ of any size; a file that is written in order has smaller ones.) Integers are lit
 
 ``block_len`` counts what follows it. AES-GCM stores 16 IV bytes of which the first 12 are the
 nonce; the CBC modes pad as PKCS7 and authenticate nothing.
+
+AES-GCM authenticates each block by itself: blocks could be exchanged, left out, or come from
+another file of the same key. So our CheckPoints end with one more block, the *seal*: a digest of
+the heads of all blocks before it (each has its block's tag), as field 100 of the protobuf message,
+which MindSpore's schema lacks and its reader skips. The four bytes of each IV that are no nonce
+tell that a seal follows, so that a file without it is seen to be cut off.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,6 +33,11 @@ NONCE = 12
 _IV = 16
 _TAG = 16
 _PAD = 16
+#: The head of a field 100 of 32 bytes. No record of a CheckPoint begins so.
+_SEAL = b"\xa2\x06\x20"
+#: The last bytes of the IV of a block that a seal follows.
+_SEALED = b"seal"
+_SEAL_BYTES = len(_SEAL) + hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +109,9 @@ def encrypted_bytes(mode: Mode, plain: int) -> int:
 class BlockEncryptor:
     """The encryption of a block, piece by piece; ``head`` is known after ``finish``."""
 
-    def __init__(self, mode: Mode, key: bytes, plain: int):
+    def __init__(self, mode: Mode, key: bytes, plain: int, sealed: bool = False):
         self.mode = mode
-        self.iv = os.urandom(_IV)
+        self.iv = os.urandom(NONCE) + _SEALED if sealed else os.urandom(_IV)
         self.size = mode.cipher_bytes(plain)
         self.padding = self.size - plain
         self.encryptor = mode.cipher(key, self.iv).encryptor()
@@ -123,6 +135,30 @@ class BlockEncryptor:
             + self.iv
             + struct.pack("<I", self.size)
         )
+
+
+def block_of(mode: Mode, key: bytes, plain: bytes) -> bytes:
+    """A whole block of a short content."""
+    encryptor = BlockEncryptor(mode, key, len(plain), sealed=True)
+    out = bytearray(len(plain) + _PAD)
+    size = encryptor.update(plain, memoryview(out))
+    content = bytes(out[:size]) + encryptor.finish()
+    return encryptor.head + content
+
+
+def seal(heads: Sequence[bytes | memoryview]) -> bytes:
+    """The content of the seal of blocks with these heads."""
+    digest = hashlib.sha256()
+    for head in heads:
+        digest.update(head)
+    return _SEAL + digest.digest()
+
+
+class Plain(NamedTuple):
+    """A decrypted stream, and whether it was sealed: all of it is of one save, in its order."""
+
+    data: memoryview
+    sealed: bool
 
 
 class Block(NamedTuple):
@@ -162,7 +198,29 @@ def blocks(data: memoryview, mode: Mode) -> Iterator[Block]:
         offset = start + size
 
 
-def decrypt(data: memoryview, mode: Mode, key: bytes, nonce: int = NONCE) -> memoryview:
+def check_sizes(found: Sequence[Block]) -> None:
+    """Refuse blocks that no writer leaves: the stream is cut into equal pieces and a rest.
+
+    Raises:
+        CipherError: a block stands twice, or one that is no last one has another size; a seal
+            should follow, and does not.
+    """
+    first = found[0].stop - found[0].start
+    sealed = len(found) > 1 and found[-1].stop - found[-1].start == _SEAL_BYTES
+    promised = any(block.tag and block.iv.endswith(_SEALED) for block in found)
+    if promised and not sealed:
+        raise CipherError("the seal after the last block is missing: truncated", found[-1].stop)
+    whole = found[: -2 if sealed else -1]
+    for block in found:
+        size = block.stop - block.start
+        if size > first or (block in whole and size != first):
+            raise CipherError("the block has another size than the first: blocks are exchanged or "
+                              "left out", block.offset)  # fmt: skip
+    if len({block.iv for block in found}) < len(found):
+        raise CipherError("two blocks have the same IV: one stands twice", found[-1].offset)
+
+
+def decrypt(data: memoryview, mode: Mode, key: bytes, nonce: int = NONCE) -> Plain:
     """The plain stream of an encrypted file; it takes as much memory as the file.
 
     Args:
@@ -172,9 +230,11 @@ def decrypt(data: memoryview, mode: Mode, key: bytes, nonce: int = NONCE) -> mem
         nonce: the number of bytes of the IV that are the nonce of AES-GCM.
 
     Raises:
-        CipherError: the file is damaged or has another key; AES-GCM notices every changed bit.
+        CipherError: the file is damaged or has another key; AES-GCM notices every changed bit, and
+            a seal every other block.
     """
     cipher_blocks = list(blocks(data, mode))
+    sealed = False
     out = bytearray(sum(b.stop - b.start for b in cipher_blocks) + _PAD)
     view, used = memoryview(out), 0
     for block in cipher_blocks:
@@ -190,5 +250,17 @@ def decrypt(data: memoryview, mode: Mode, key: bytes, nonce: int = NONCE) -> mem
             if not 1 <= padding <= min(_PAD, size) or tail != bytes([padding]) * padding:
                 raise CipherError("wrong key, or the block is damaged", block.offset)
             size -= padding
+        if mode.authenticated and size == _SEAL_BYTES and view[used : used + 3] == _SEAL:
+            _check_seal(bytes(view[used : used + size]), block, cipher_blocks, data)
+            sealed, size = True, 0
         used += size
-    return view[:used].toreadonly()
+    return Plain(view[:used].toreadonly(), sealed)
+
+
+def _check_seal(found: bytes, block: Block, all_blocks: Sequence[Block], data: memoryview) -> None:
+    before = all_blocks[:-1]
+    if block is not all_blocks[-1] or found != seal([data[b.offset : b.start] for b in before]):
+        raise CipherError(
+            "the blocks are not those of one save: some are exchanged, left out or of another file",
+            block.offset,
+        )

@@ -40,7 +40,8 @@ def open_checkpoint(
         ckpt_file_name: path, local or any that ``etils.epath`` knows.
         dec_key: the key of an encrypted file, bytes.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
-        crc_check: verify the check sum (reads the whole file); a file without one is refused.
+        crc_check: verify the check sum (reads the whole file); a file without one is refused. Of
+            an encrypted file the seal is asked for, which authenticates the order of its blocks.
         format: ``"ckpt"``, ``"safetensors"``, ``"sharded"`` (Hugging Face's folder), ``"orbax"``;
             None looks at the content.
 
@@ -73,6 +74,7 @@ class CheckpointFile(Mapping[str, Any]):
         path: the name of the file or folder. entries: name to :class:`Entry`.
         format: ``"ckpt"``, ``"safetensors"``, ``"sharded"`` or ``"orbax"``.
         cipher: name of the cipher mode, or None.
+        sealed: whether an encrypted file is authenticated as a whole; None for others.
         metadata: those of safetensors files, indices and Orbax. custom_metadata: those of them
         that neither the format nor MindSpore has put there; safetensors' are decoded as JSON.
         check_sums: the stored check sums. size: the bytes of all files. problems: the errors that
@@ -102,7 +104,7 @@ class CheckpointFile(Mapping[str, Any]):
         source = sources.opened(ckpt_file_name)
         mode = encryption.mode_of(source)
         self.cipher = None if mode is None else mode.name
-        plain = encryption.plain(source, dec_key, dec_mode)
+        plain, self.sealed = encryption.plain(source, dec_key, dec_mode)
         kind = formats.recognised(plain)
         if format is not None and formats.named(format) is not kind:
             problem = "the file is of another format"
@@ -183,10 +185,20 @@ class CheckpointFile(Mapping[str, Any]):
     def check_crc(self, progress: Progress | None = None) -> None:
         """Compare the stored check sums with the bytes; ``progress`` gets the size of each piece.
 
+        The seal of an encrypted file is stronger than a check sum, and was compared already.
+
         Raises:
             CheckpointError: they differ, or there is none: a file that is cut off between two
-            records has none, either.
+            records or cipher blocks has none, either.
         """
+        if self.sealed:
+            return
+        if self.sealed is False:
+            raise CheckpointError(
+                "the encrypted file has no seal: MindSpore or an older version wrote it, it is CBC, "
+                "or the seal was taken away; at most each block by itself is authenticated",
+                file=self.path,
+            )
         if not self.check_sums:
             raise CheckpointError(
                 "the file holds no check sum: it was saved without crc_check, or is cut off",

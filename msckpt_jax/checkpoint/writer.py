@@ -42,6 +42,7 @@ class Options(NamedTuple):
 
     ``progress`` is called with the number of bytes of each chunk written, from any thread.
     ``timeout`` is the seconds after which a process that others wait for is taken for dead.
+    ``sealed`` ends a file of authenticated blocks with a block that authenticates their order.
     """
 
     mode: cipher.Mode | None = None
@@ -50,6 +51,7 @@ class Options(NamedTuple):
     threads: int = THREADS
     progress: Progress | None = None
     timeout: float = 600.0
+    sealed: bool = False
 
 
 def write(target: Any, plan: Plan, options: Options) -> None:
@@ -152,33 +154,52 @@ def _encrypted(fd: int, plan: Plan, options: Options, threads: int) -> None:
     local = threading.local()
     per_block = mode.head_bytes + mode.cipher_bytes(cipher.BLOCK_BYTES)
 
-    def write_block(block: _Block) -> None:
+    def write_block(block: _Block) -> bytes:
         head = block.start // cipher.BLOCK_BYTES * per_block
         at = head + mode.head_bytes
-        encryptor = cipher.BlockEncryptor(mode, options.key, block.stop - block.start)
+        encryptor = _encryptor(block, options)
         for data in _encrypt(encryptor, block, options, local):
             write_vector(fd, [data], len(data), at)
             if options.durable:
                 _begin_writeback(fd, at, len(data))
             at += len(data)
         os.pwrite(fd, encryptor.head, head)  # only now is the tag known
+        return encryptor.head
 
-    reserve(fd, cipher.encrypted_bytes(mode, plan.nbytes))
-    for _ in in_threads(write_block, _blocks(plan, cipher.BLOCK_BYTES), threads):
-        pass
+    size = cipher.encrypted_bytes(mode, plan.nbytes)
+    reserve(fd, size)
+    heads = list(in_threads(write_block, _blocks(plan, cipher.BLOCK_BYTES), threads))
+    os.pwrite(fd, _seal(heads, options), size)
+
+
+def _encryptor(block: _Block, options: Options) -> cipher.BlockEncryptor:
+    assert options.mode is not None
+    sealed = options.sealed and options.mode.authenticated
+    return cipher.BlockEncryptor(options.mode, options.key, block.stop - block.start, sealed)
+
+
+def _seal(heads: list[bytes], options: Options) -> bytes:
+    """The block that authenticates the others, where it is wanted and the mode can do it."""
+    assert options.mode is not None
+    if not options.sealed or not options.mode.authenticated:
+        return b""
+    return cipher.block_of(options.mode, options.key, cipher.seal(heads))
 
 
 def _stream(plan: Plan, options: Options, put: Callable[[Any], Any]) -> None:
     """Write in order. An encrypted block is held back until its tag is known, so it is small."""
     local = threading.local()
     if options.mode is not None:
+        heads: list[bytes] = []
         for block in _blocks(plan, min(cipher.BLOCK_BYTES, planning.CHUNK_BYTES)):
-            encryptor = cipher.BlockEncryptor(options.mode, options.key, block.stop - block.start)
+            encryptor = _encryptor(block, options)
             held = bytearray()
             for data in _encrypt(encryptor, block, options, local):
                 held += data
             put(encryptor.head)
             put(held)
+            heads.append(encryptor.head)
+        put(_seal(heads, options))
         return
     sums: list[tuple[int, int]] = []
     for chunk in planning.chunks(plan.parts):

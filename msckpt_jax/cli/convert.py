@@ -170,7 +170,8 @@ def _to_file(args: argparse.Namespace, work: Work, format: Format) -> None:
     jobs.check_folder(target)
     with progress.bar("convert", work.nbytes) as advance:
         how = How(check_sum=args.crc, metadata=work.metadata)
-        job = jobs.Job(format.name, how, writer.Options(mode, checked, progress=advance))
+        written = writer.Options(mode, checked, progress=advance, sealed=True)
+        job = jobs.Job(format.name, how, written)
         jobs.run([File(target, work.records)], job)
 
 

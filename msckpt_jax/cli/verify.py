@@ -7,6 +7,8 @@ from pathlib import Path
 
 from msckpt_jax import progress
 from msckpt_jax.api import targets
+from msckpt_jax.checkpoint import cipher
+from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.cli import common, options, sources
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.lowering.target import Target
@@ -19,9 +21,10 @@ Check that a checkpoint or a model is sound. Checkpoints are
     + sources.DESCRIPTION
     + """
 The bytes of every record must fit its dims and dtype, nothing may be truncated, and check sums must
-be right where there are any. In a folder with an index each name must be in the file that the index
-says. All problems are listed, with their byte offsets. (MindSpore silently pads short tensors with
-zeros, and cuts long tensors.) Models are
+be right where there are any. Each block of an encrypted file is checked, and by the seal (AES-GCM
+of msckpt_jax) that all are of one save and in order; the last line tells. In a folder with an index
+each name must be in the file that the index says. All problems are listed, with their byte offsets.
+(MindSpore silently pads short tensors with zeros, and cuts long tensors.) Models are
 
   MODEL.mindir   read whole: its weights must be complete, and its graphs a function of JAX
   MODEL.air      checked by the rules of GE's loader and the prototypes of CANN 8.1, and with --soc
@@ -80,6 +83,15 @@ def _checkpoint(args: argparse.Namespace) -> int:
     if problems:
         print(f"{len(problems)} problems; {len(file)} entries are sound")
         return 1
-    crc = "check sum right" if file.check_sums else "no check sum"
-    print(f"{file.path}: {len(file)} entries, {file.size:,} bytes, {crc}")
+    print(f"{file.path}: {len(file)} entries, {file.size:,} bytes, {_guarded(file)}")
     return 0
+
+
+def _guarded(file: CheckpointFile) -> str:
+    """The way in which the file is guarded against damage and forgery."""
+    if file.cipher is None:
+        return "check sum right" if file.check_sums else "no check sum"
+    if file.sealed:
+        return "authenticated as a whole"
+    gcm = cipher.mode_named(file.cipher, "cipher").authenticated
+    return "each block authenticated, but no seal for their order" if gcm else "not authenticated"

@@ -175,12 +175,12 @@ class _Opener:
 
     def _decrypt(self, data: memoryview, file_name: Any) -> memoryview:
         try:
-            return cipher.decrypt(data, self.mode, self.key)
+            return cipher.decrypt(data, self.mode, self.key).data
         except cipher.CipherError as error:
             first = error
         try:
             if self.mode.authenticated:
-                return cipher.decrypt(data, self.mode, self.key, _OLD_NONCE)
+                return cipher.decrypt(data, self.mode, self.key, _OLD_NONCE).data
         except cipher.CipherError:
             pass  # the first error tells the reason
         raise MindIRError(first.problem, file=file_name, offset=first.offset)
