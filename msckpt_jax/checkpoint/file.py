@@ -195,8 +195,8 @@ class CheckpointFile(Mapping[str, Any]):
             return
         if self.sealed is False:
             raise CheckpointError(
-                "the encrypted file has no seal: MindSpore or an older version wrote it, it is CBC, "
-                "or the seal was taken away; at most each block by itself is authenticated",
+                "the encrypted file has no seal: MindSpore or an older version wrote it, its mode "
+                "is CBC, or the seal was taken away; at most single blocks are authenticated",
                 file=self.path,
             )
         if not self.check_sums:

@@ -77,7 +77,8 @@ def _range(dtype: np.dtype) -> tuple[Any, Any]:
 
 def _is_between(values: np.ndarray, low: Any, high: Any) -> bool:
     number = int if isinstance(low, int) else float  # a bfloat16 would round the limits
-    least, most = values.min(), values.max()
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        least, most = values.min(), values.max()
     return bool(np.isfinite(least)) and low <= number(least) and number(most) <= high
 
 

@@ -71,6 +71,11 @@ def test_in_range_is_cast(tmp_path: Path, value: Any, dtype: Any, narrow: Any) -
         np.testing.assert_array_equal(found.astype(float), expected.astype(float))
 
 
+def test_a_signalling_nan_is_no_value() -> None:
+    bits = np.array([0x7F800001, 0x3F800000], np.uint32)  # MindSpore files may hold any bits
+    narrowing.check(bits.view(np.float32), np.dtype(np.float16))
+
+
 def test_a_value_beside_nan_is_seen() -> None:
     with pytest.raises(ms.CheckpointError, match=r"found 1e.300, one of 1 that"):
         narrowing.check(np.array([np.nan, 1e300, np.inf]), np.dtype(np.float32))
