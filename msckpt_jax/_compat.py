@@ -11,6 +11,7 @@ from jax.core import ShapedArray as ShapedArray
 from jax.extend import core, source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.extend.core import Var as Var
+from jax.interpreters import partial_eval
 
 #: ShapedArray; the avals of tokens and references have no shape.
 Aval: TypeAlias = Any
@@ -41,6 +42,11 @@ def closed(
         debug = debug.with_unknown_names()
     jaxpr = Jaxpr(constvars, invars, outvars, eqns, effects, debug)
     return ClosedJaxpr(jaxpr, consts)
+
+
+def needed(jaxpr: Any, results: Sequence[bool]) -> tuple[Jaxpr, Sequence[bool]]:
+    """The equations that some of the results need, and which of the arguments these need."""
+    return partial_eval.dce_jaxpr(opened(jaxpr)[0], list(results))
 
 
 def context_of(eqn: Equation) -> AbstractContextManager:

@@ -43,6 +43,7 @@ def export(
     verify: bool = False,
     fuse: bool = True,
     exact: bool = False,
+    training: bool = False,
     target: str | None = None,
     rules: Mapping[str, Rule | Callable[..., Any]] | None = None,
     split_bytes: int | None = None,
@@ -88,6 +89,11 @@ def export(
             past the width, integer division by zero, floats out of an integer's range, LU of
             singular matrices. The default is MindSpore's plain operators, which also divide
             64-bit integers in float64 (correctly up to 2**53; ``exact`` always does).
+        training: keep networks in the mode that they are in, and do without notes about it. By
+            default an ``nnx.Module`` is exported in inference mode, as by ``Module.eval()`` on a
+            view: yours stays as it is. ``notes`` say which layers were in training mode, and
+            name the lines of functions (linen's ``apply`` among them) that draw random numbers or
+            normalise by the statistics of the batch.
         target: ``"cpu"`` lowers convolutions to Im2Col and MatMul, many times faster there; the
             default keeps Conv2D, which Ascend and MindSpore Lite know best.
         rules: further lowering rules, primitive name to ``rule(context, *inputs, **params)``.
@@ -139,10 +145,12 @@ def export(
     inputs, preprocessor = _preprocessed(inputs, format)
     load = {} if enc_key is None else {"dec_key": enc_key, "dec_mode": enc_mode}
     wanted = Wanted(encrypt, key, split_bytes, durable, preprocessor, load, options)
-    traced = trace(net, inputs)
+    traced = trace(net, inputs, as_it_is=training)
     file, graph, notes = _written(
         traced, path, wanted, format, Lowering(fuse, exact, target, rules)
     )
+    # The first note says who made a file without a graph, the last one how to compile an AIR file.
+    notes = [*notes, *traced.notes] if graph is None else [*traced.notes, *notes]
     try:
         difference = format.difference(file, traced, wanted) if verify else None
     except ExportError as error:

@@ -54,6 +54,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exact", action="store_true", help="follow JAX on special values, such as NaN, too"
     )
+    parser.add_argument(
+        "--training", action="store_true", help="keep networks in the mode that they are in"
+    )
     parser.add_argument("--target", choices=["cpu"], help="take operators that are fast there")
     parser.add_argument(
         "--no-fuse", action="store_true", help="write no fused operators (Softmax, LayerNorm, ...)"
@@ -69,8 +72,8 @@ def run(args: argparse.Namespace) -> int:
     key = common.key_of(args.enc_key_file) if args.enc_key_file else None
     done = export(
         _find(args.net), *inputs, file_name=args.output, file_format=args.format, enc_key=key,
-        enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, target=args.target,
-        fuse=not args.no_fuse, **options.asked(args),
+        enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, training=args.training,
+        target=args.target, fuse=not args.no_fuse, **options.asked(args),
     )  # fmt: skip
     for note in done.notes:
         print(note)

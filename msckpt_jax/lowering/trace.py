@@ -13,6 +13,7 @@ from jax.extend import source_info_util
 
 from msckpt_jax import names
 from msckpt_jax.errors import ExportError
+from msckpt_jax.lowering import training
 from msckpt_jax.lowering.rewrites import random
 
 # Our own frames are none of the user's: messages name the line that called JAX.
@@ -23,18 +24,25 @@ class Traced(NamedTuple):
     """A network as a jaxpr: arguments are the weights, then the inputs.
 
     ``function`` takes the weights as a list, then the inputs; ``inputs`` are examples of these,
-    flat: arrays, or ``jax.ShapeDtypeStruct`` where none was given.
+    flat: arrays, or ``jax.ShapeDtypeStruct`` where none was given. ``notes`` are about its mode.
     """
 
     jaxpr: Any
     weights: Mapping[str, Any]
     inputs: Mapping[str, Any]
     function: Callable[..., Any]
+    notes: Sequence[str] = ()
 
 
-def trace(net: Any, inputs: Sequence[Any]) -> Traced:
-    """The jaxpr of a network, its weights and its inputs by name."""
+def trace(net: Any, inputs: Sequence[Any], *, as_it_is: bool = False) -> Traced:
+    """The jaxpr of a network, its weights and its inputs by name.
+
+    Modules are in inference mode, and what is left of training is noted, but for ``as_it_is``.
+    """
     tree, function = _parts(net)
+    notes: list[str] = []
+    if not as_it_is:
+        tree, notes = training.inference(tree)
     leaves = names.flatten(tree)
     weights = {leaf.name: _weight(leaf.name, leaf.value) for leaf in leaves.leaves}
     examples, structure = jax.tree.flatten(tuple(inputs))
@@ -52,11 +60,13 @@ def trace(net: Any, inputs: Sequence[Any]) -> Traced:
         return jax.tree.map(_data, function(*weights, *arguments))
 
     shapes = [_abstract(value) for value in weights.values()]
-    jaxpr = jax.make_jaxpr(flat)(shapes, *abstract)
+    jaxpr, results = jax.make_jaxpr(flat, return_shape=True)(shapes, *abstract)
     if not jaxpr.out_avals:
         raise ExportError("the function returns no arrays")
+    if not as_it_is:
+        notes += training.notes(jaxpr, tree, [*weights], results)
     tagged = {_tagged(n, v): _data(v) for n, v in weights.items()}
-    return Traced(jaxpr, tagged, dict(zip(flat_names, examples, strict=True)), flat)
+    return Traced(jaxpr, tagged, dict(zip(flat_names, examples, strict=True)), flat, notes)
 
 
 def _parts(net: Any) -> tuple[Any, Callable[..., Any]]:

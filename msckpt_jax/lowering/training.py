@@ -1,0 +1,160 @@
+"""Training mode: modules leave it for an export, and functions that are in it get notes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+from jax.extend import core
+
+from msckpt_jax import _compat, names
+
+#: The attributes by which layers of ``flax.nnx`` know their mode, with their values in inference.
+_INFERENCE = {"deterministic": True, "use_running_average": True}
+#: Linen's collection of running statistics.
+_STATISTICS = "batch_stats"
+_DRAWING = frozenset(
+    ("random_bits", "random_gamma", "rng_bit_generator", "rng_uniform", "threefry2x32")
+)
+
+
+def inference(tree: Any) -> tuple[Any, list[str]]:
+    """Return the tree with its ``nnx`` modules in inference mode, and a note about the layers.
+
+    The modules are views of the user's, which stay as they are, and hold the same arrays.
+
+    Raises:
+        TypeError: a module computes its mode, so that it cannot be set.
+    """
+    switched: list[str] = []
+    view = jax.tree.map(lambda node: _view(node, switched), tree, is_leaf=names.is_module)
+    if not switched:
+        return view, []
+    return view, [
+        f"exported in inference mode, though the network is in training mode (training=True keeps "
+        f"it): {', '.join(switched)}"
+    ]
+
+
+def _view(node: Any, switched: list[str]) -> Any:
+    if not names.is_module(node):
+        return node
+    nnx = sys.modules["flax.nnx"]
+    view = nnx.merge(*nnx.split(node))
+    for path, part in nnx.iter_modules(view):
+        where = ".".join(map(str, path)) or type(part).__name__
+        for name, value in _INFERENCE.items():
+            before = getattr(part, name, value)
+            if before != value:
+                _set(part, name, value, where)
+            if before not in (value, None):  # None leaves it to the call
+                switched.append(f"{where}.{name}")
+    return view
+
+
+def _set(part: Any, name: str, value: Any, where: str) -> None:
+    try:
+        setattr(part, name, value)
+    except AttributeError as error:
+        raise TypeError(
+            f"{where}.{name} cannot be set to {value}, for inference; training=True exports the "
+            "network in the mode that it is in"
+        ) from error
+
+
+def notes(jaxpr: Any, tree: Any, weights: Sequence[str], results: Any) -> list[str]:
+    """Return notes about a function that is in training mode, each with the user's line.
+
+    Args:
+        jaxpr: its arguments are the weights, then the inputs.
+        tree: the weights as the user gave them.
+        weights: the names of the weights.
+        results: the pytree of the results' types.
+    """
+    living, _ = _compat.needed(jaxpr, [True] * len(jaxpr.out_avals))
+    draws = dict.fromkeys(
+        _compat.user_line(source) for name, source in _equations(living, None) if name in _DRAWING
+    )
+    out = [
+        f"{line}: random numbers are drawn, as in training (dropout); unless an input holds their "
+        "key, each run of the file draws the same ones"
+        for line in draws
+    ]
+    return out + _of_statistics(jaxpr, _statistics(tree), weights, results)
+
+
+def _equations(jaxpr: Any, outer: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the primitive and the source of each equation, also of those in bodies."""
+    for eqn in _compat.opened(jaxpr)[0].eqns:
+        source = _compat.within(outer, eqn.source_info)
+        yield eqn.primitive.name, source
+        for body in core.jaxprs_in_params(eqn.params):
+            yield from _equations(body, source)
+
+
+def _of_statistics(
+    jaxpr: Any, statistics: frozenset[str], weights: Sequence[str], results: Any
+) -> list[str]:
+    """Note the running statistics that are only updated: the batch's own take their place."""
+    if not statistics:
+        return []
+    _, needed = _compat.needed(jaxpr, [not changed for changed in _changed(results)])
+    inner, _ = _compat.opened(jaxpr)
+    lines: dict[str, list[str]] = {}
+    for name, var, used in zip(weights, inner.invars, needed, strict=False):
+        if name in statistics and not used:
+            source = _first_use(inner, var, None)
+            if source is not None:
+                lines.setdefault(_compat.user_line(source), []).append(name)
+    return [
+        f"{line}: the results depend on the statistics of the batch, as in training, not on the "
+        f"running ones: {', '.join(found)}"
+        for line, found in lines.items()
+    ]
+
+
+def _first_use(jaxpr: Any, var: Any, outer: Any) -> Any:
+    """Return the source of the first equation, not a call, that takes a variable; or None."""
+    for eqn in jaxpr.eqns:
+        places = [i for i, atom in enumerate(eqn.invars) if atom is var]
+        if not places:
+            continue
+        source = _compat.within(outer, eqn.source_info)
+        bodies = [_compat.opened(body)[0] for body in core.jaxprs_in_params(eqn.params)]
+        if not bodies:
+            return source
+        body = bodies[-1]
+        skipped = len(eqn.invars) - len(body.invars)
+        for place in places:
+            if place >= skipped and (
+                found := _first_use(body, body.invars[place - skipped], source)
+            ):
+                return found
+    return None
+
+
+def _statistics(tree: Any) -> frozenset[str]:
+    """Return the names of the weights that are running statistics."""
+    nnx = sys.modules.get("flax.nnx")
+    if nnx is not None and names.is_module(tree):
+        return frozenset(leaf.name for leaf in names.named_leaves(nnx.state(tree, nnx.BatchStat)))
+    kept = jax.tree_util.tree_map_with_path(
+        lambda path, node: node if _is_statistic(path, node) else None,
+        tree,
+        is_leaf=names.is_variable,
+    )
+    return frozenset(leaf.name for leaf in names.named_leaves(kept))
+
+
+def _changed(results: Any) -> list[bool]:
+    """Tell of each result whether it is a running statistic."""
+    pairs = jax.tree_util.tree_leaves_with_path(results, is_leaf=names.is_variable)
+    return [_is_statistic(path, node) for path, node in pairs for _ in jax.tree.leaves(node)]
+
+
+def _is_statistic(path: Sequence[Any], node: Any) -> bool:
+    if names.is_variable(node):
+        return isinstance(node, sys.modules["flax.nnx"].BatchStat)
+    return _STATISTICS in map(names.segment, path)
