@@ -119,7 +119,9 @@ class RewriteError(TypeError):
 
 
 class ExportError(ValueError):
-    """A function cannot be exported; nothing was written.
+    """A function cannot be exported; nothing was written, unless the message says which file.
+
+    An error of ours or of a runtime that is the reason is its ``__cause__``.
 
     Attributes:
         problems: each problem by itself; the message has all of them.

@@ -13,9 +13,10 @@ from msckpt_jax.air.builder import Builder
 from msckpt_jax.air.narrowing import NARROW
 from msckpt_jax.air.rows import ROWS
 from msckpt_jax.air.rows.row import Ints, product
-from msckpt_jax.errors import ExportError, UnsupportedError
+from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Const, Operand, Parameter, Size, Tensor, Value, values_of
+from msckpt_jax.lowering.problems import PASSING, Problems
 
 #: Operators whose operands MindSpore promotes.
 _PROMOTED = frozenset(
@@ -41,14 +42,11 @@ def adapt(graph: Graph, *, narrow: bool = False) -> Adapted:
         narrow: whether dtypes of 64 bits become those of 32, in arguments and weights too.
 
     Raises:
-        ExportError: if operators have no row; it names all, each with the user's source line.
+        UnsupportedError: if operators have no row; it names all, each with the user's source line.
     """
     adapting = _Adapting(NARROW if narrow else {})
     adapting.main(graph)
-    if adapting.problems:
-        problems = tuple(adapting.problems)
-        text = f"{len(problems)} problems, nothing was written:"
-        raise ExportError(text, problems=problems)
+    adapting.problems.refuse()
     return adapting.out
 
 
@@ -56,7 +54,7 @@ class _Adapting:
     def __init__(self, dtypes: Mapping[np.dtype, np.dtype]):
         self.dtypes = dtypes
         self.out = Adapted()
-        self.problems: dict[str, None] = {}
+        self.problems = Problems()
         self._bodies = 0
 
     def main(self, graph: Graph) -> None:
@@ -99,8 +97,15 @@ class _Adapting:
             text = str(error)
             known = not where or text.startswith(f"{where}: ")
             self.problems[text if known else f"{where}: {text}"] = None
-            for value in results:
-                builder.missing(value)
+        except PASSING:
+            raise
+        except Exception as error:
+            op = next((each.op for each in arguments if isinstance(each, Node)), "the graph")
+            self.problems.note(where, op, "row", error)
+        else:
+            return
+        for value in results:
+            builder.missing(value)
 
     def _node(self, emit: Emit, node: Node) -> None:
         if node.op in _FLOW:

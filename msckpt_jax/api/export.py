@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,8 @@ def export(
 
     Raises:
         ExportError: the network cannot be exported; ``problems`` has each reason by itself. With
-            ``verify`` also: a result of the file is not JAX's.
+            ``verify`` also: a result of the file is not JAX's, or running the file fails; the
+            message names the file, which stays there.
         PreprocessorError: a MindIR cannot describe the data set.
         TypeError, ValueError: an argument of the wrong type or value.
         OSError: FileNotFoundError for a missing folder.
@@ -151,13 +152,33 @@ def export(
     )
     # The first note says who made a file without a graph, the last one how to compile an AIR file.
     notes = [*notes, *traced.notes] if graph is None else [*traced.notes, *notes]
+    difference = _difference(file, traced, wanted, format, notes) if verify else None
+    return Exported(file, graph, difference, tuple(notes))
+
+
+def _difference(
+    file: Path, traced: Traced, wanted: Wanted, format: Target, notes: Sequence[str]
+) -> float:
+    """Return the largest difference to JAX; an error has the notes about the file.
+
+    Raises:
+        ExportError: the file differs, or something on the way fails: errors of runtimes have no
+            class in common.
+    """
     try:
-        difference = format.difference(file, traced, wanted) if verify else None
+        try:
+            return format.difference(file, traced, wanted)
+        except (ExportError, MemoryError):
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            raise ExportError(
+                f"{file}: it was written, but verifying it fails: {reason}"
+            ) from error
     except ExportError as error:
         for note in notes:
             error.add_note(note)
         raise
-    return Exported(file, graph, difference, tuple(notes))
 
 
 _DEFAULTS = {name: p.default for name, p in inspect.signature(export).parameters.items()}

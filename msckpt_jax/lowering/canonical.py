@@ -8,8 +8,9 @@ Equations made by a rewrite say that they come from the line of the equation the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,8 +18,9 @@ import numpy as np
 
 from msckpt_jax import _compat
 from msckpt_jax._compat import Atom, Aval, ClosedJaxpr, Equation, Literal, SourceInfo, Var
-from msckpt_jax.errors import RewriteError
+from msckpt_jax.errors import ExportError, RewriteError, UnsupportedError
 from msckpt_jax.lowering import folding, forms, fusions, layouts
+from msckpt_jax.lowering.problems import PASSING, Problems
 from msckpt_jax.lowering.rewrites import (
     ALWAYS,
     PEEPHOLES,
@@ -28,6 +30,7 @@ from msckpt_jax.lowering.rewrites import (
     calls,
     random,
 )
+from msckpt_jax.lowering.rewrites.ignoring import ignoring
 from msckpt_jax.lowering.settling import settle
 
 
@@ -55,9 +58,15 @@ def canonicalise(
     Returns:
         A jaxpr with the same dtypes and shapes of arguments and results; arrays of PRNG keys are
         the ``uint32`` arrays of ``jax.random.key_data``.
+
+    Raises:
+        UnsupportedError: rewrites do not know parameters of their equations, or fail on them: all
+            of these equations; the first failure is the cause.
     """
     with jax.enable_x64(_compat.is_wide(jaxpr)), jax.numpy_dtype_promotion("standard"):
-        result = _Builder(_Options(rewrites, frozenset(keep))).build(jaxpr, _Scope())
+        options = _Options(rewrites, frozenset(keep))
+        result = _Builder(options).build(jaxpr, _Scope())
+        options.problems.refuse()
         result = layouts.sink(result)
         if not fuse:
             return result
@@ -74,6 +83,8 @@ class _Options:
     keep: frozenset[str]
     #: Rewrites already traced: models repeat their layers.
     traced: dict[Any, Any] = field(default_factory=dict)
+    #: Equations that their rewrites do not take, or on which they failed.
+    problems: Problems = field(default_factory=Problems)
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,7 @@ class _Scope:
 
     source: SourceInfo | None = None
     made: bool = False  # by a rewrite: the equations' own source lines are ours
+    ours: bool = False  # by a rewrite of such equations: so are the lines in what they call
     applied: frozenset[str] = frozenset()  # the rewrites that made them, not to be applied again
 
 
@@ -118,13 +130,31 @@ class _Builder:
         return [read(atom) for atom in jaxpr.outvars]
 
     def equation(self, eqn: Equation, operands: list[Atom], scope: _Scope) -> list[Atom]:
-        name = eqn.primitive.name
+        """Emit an equation in canonical forms; as it is, with a note, if something fails on it."""
         if not scope.made:
             scope = replace(scope, source=_compat.within(scope.source, eqn.source_info))
+        try:
+            return self.rewritten(eqn, operands, scope)
+        except PASSING:
+            raise
+        except Exception as error:
+            if isinstance(error, ExportError) and not isinstance(error, UnsupportedError):
+                raise
+            self.refuse(eqn, scope, error)
+            return self.emit(eqn, operands, scope)
+
+    def refuse(self, eqn: Equation, scope: _Scope, error: Exception) -> None:
+        line = "" if scope.source is None else _compat.user_line(scope.source)
+        self.options.problems.note(line, eqn.primitive.name, "rewrite", error)
+
+    def rewritten(self, eqn: Equation, operands: list[Atom], scope: _Scope) -> list[Atom]:
+        name = eqn.primitive.name
         if name in self.options.keep:
             return self.emit(eqn, operands, scope)
+        if (empty := folding.nothing(eqn)) is not None:
+            return empty
         if name in self.options.rewrites and name not in scope.applied:
-            inner = replace(scope, made=True, applied=scope.applied | {name})
+            inner = replace(scope, made=True, ours=scope.made, applied=scope.applied | {name})
             with contextlib.suppress(Declined):
                 return self.rewrite(self.options.rewrites[name], eqn, operands, inner)
         if calls.changes_nothing(eqn):
@@ -133,7 +163,7 @@ class _Builder:
             return known
         if (call := calls.callee(eqn)) is not None:
             operands = operands[len(operands) - len(call[0].invars) :]
-            made = scope.made and eqn.primitive is not calls.call_of_user_p
+            made = scope.made and (scope.ours or eqn.primitive is not calls.call_of_user_p)
             return self.inline(*call, operands, replace(scope, made=made))
         rewrite = _rewrite_of(eqn, scope)
         if name in PEEPHOLES and not random.takes_keys(eqn):
@@ -142,7 +172,7 @@ class _Builder:
         if rewrite is not None:
             final = name in ALWAYS and rewrite is REWRITES[name]
             applied = scope.applied | {name} if final else scope.applied
-            inner = replace(scope, made=True, applied=applied)
+            inner = replace(scope, made=True, ours=scope.made, applied=applied)
             with contextlib.suppress(Declined):
                 return self.rewrite(rewrite, eqn, operands, inner)
         return self.emit(eqn, operands, scope)
@@ -151,10 +181,11 @@ class _Builder:
         self, rewrite: Rewrite, eqn: Equation, operands: list[Atom], scope: _Scope
     ) -> list[Atom]:
         """Emit the equations that a rewrite puts in the place of an equation."""
+        function, params = self.taken(rewrite, eqn, scope)
         known = [atom if folding.is_known(atom) else None for atom in operands]
-        key = _key(rewrite, known, [v.aval for v in eqn.invars], eqn.params)
+        key = _key(function, known, [v.aval for v in eqn.invars], params)
         if key is None or key not in self.options.traced:
-            jaxpr = _trace(rewrite, eqn, known)
+            jaxpr = _trace(partial(function, **params), eqn, known)
             if key is not None:
                 self.options.traced[key] = (jaxpr, known)  # known arrays live on: keys hold ids
         else:
@@ -165,6 +196,17 @@ class _Builder:
         results = self.inline(*_compat.opened(jaxpr), unknown, scope)
         _check(eqn, results)
         return results
+
+    def taken(
+        self, rewrite: Rewrite, eqn: Equation, scope: _Scope
+    ) -> tuple[Callable[..., Any], Mapping[str, Any]]:
+        """The function of a rewrite and its parameters; note a parameter that it does not know."""
+        row = ignoring(rewrite)
+        try:
+            return row.function, row.arguments(eqn.params)
+        except UnsupportedError as error:
+            self.refuse(eqn, scope, error)
+            raise Declined from error
 
     def emit(self, eqn: Equation, operands: list[Atom], scope: _Scope) -> list[Atom]:
         """Emit an equation as it is, or return the results of an equal equation before it."""
@@ -192,7 +234,7 @@ def _rewrite_of(eqn: Equation, scope: _Scope) -> Rewrite | None:
     return None if final else REWRITES.get(name)
 
 
-def _trace(rewrite: Rewrite, eqn: Equation, known: Sequence[Any]) -> ClosedJaxpr | None:
+def _trace(function: Callable[..., Any], eqn: Equation, known: Sequence[Any]) -> ClosedJaxpr | None:
     """A rewrite as a jaxpr of the operands that are not known; None if it declines."""
     avals = [v.aval for v in eqn.invars]
     declined = False
@@ -205,7 +247,7 @@ def _trace(rewrite: Rewrite, eqn: Equation, known: Sequence[Any]) -> ClosedJaxpr
             for atom, aval in zip(known, avals, strict=True)
         ]
         try:
-            return rewrite(*operands, **eqn.params)
+            return function(*operands)
         except Declined:  # an exception that passes through JAX costs it milliseconds
             declined = True
             return ()

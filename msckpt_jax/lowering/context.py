@@ -19,6 +19,7 @@ from msckpt_jax.graph import kernels
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Const, Dim, Operand, Parameter, Scalar, Size, Tensor, Value
 from msckpt_jax.lowering import sizes
+from msckpt_jax.lowering.problems import PASSING, Problems
 from msckpt_jax.lowering.rule import Rule, rule_of
 from msckpt_jax.lowering.sizes import Number
 from msckpt_jax.names import Unique
@@ -54,7 +55,7 @@ class Root:
 
     options: Options
     graph: Graph
-    problems: list[str] = field(default_factory=list)
+    problems: Problems = field(default_factory=Problems)
     constants: dict[Any, Parameter] = field(default_factory=dict)
     unique: Unique = field(default_factory=Unique)  # names of inputs, weights and constants
 
@@ -244,8 +245,12 @@ class Context:
         try:
             values = self._by_rule(name, operands, eqn.params)
             self._check(name, values, promised)
-        except UnsupportedError as error:
-            self.root.problems.append(f"{self._source}: {name}: {error}")
+        except PASSING:
+            raise
+        except Exception as error:
+            if isinstance(error, ExportError) and not isinstance(error, UnsupportedError):
+                raise
+            self.root.problems.note(self._source, name, "rule", error)
             values = [Value(t) for t in promised]
         finally:
             self._source = outer

@@ -59,6 +59,14 @@ def fold(eqn: Equation, operands: list[Atom]) -> list[Atom] | None:
     return [literal(np.asarray(r, a.dtype), a) for r, a in zip(results, avals, strict=True)]
 
 
+def nothing(eqn: Equation) -> list[Atom] | None:
+    """The results of an equation whose results all lack elements; None for other equations."""
+    avals = [v.aval for v in eqn.outvars]
+    if eqn.effects or not avals or any(_bytes(aval) for aval in avals):
+        return None
+    return [literal(np.zeros(aval.shape, aval.dtype), aval) for aval in avals]
+
+
 def scalar(atom: Atom) -> Atom | None:
     """The rank-0 constant that a constant repeats, or None."""
     if not isinstance(atom, Literal) or not isinstance(atom.val, np.ndarray):

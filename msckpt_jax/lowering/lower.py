@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msckpt_jax import _compat
-from msckpt_jax.errors import ExportError
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.values import Parameter, Value, values_of
 from msckpt_jax.lowering.context import Array, Context, Options, Root, tensor_of
@@ -31,7 +30,7 @@ def lower(
         options: rules, and how exact they are.
 
     Raises:
-        ExportError: equations cannot be lowered: all of them, each with its source line.
+        UnsupportedError: equations cannot be lowered: all of them, each with its source line.
     """
     graph = Graph("main")
     root = Root(options, graph, unique=Unique([*parameters, *inputs]))
@@ -44,9 +43,7 @@ def lower(
     for aval, text in zip(jaxpr.in_avals[len(parameters) :], inputs, strict=True):
         graph.inputs.append(Value(tensor_of(aval), text))
     results = context.run(jaxpr, [*arguments, *graph.inputs])
-    if root.problems:
-        problems = tuple(dict.fromkeys(root.problems))
-        raise ExportError(f"{len(problems)} problems, nothing was written:", problems=problems)
+    root.problems.refuse()
     graph.outputs = list(results)
     used = {v for node in graph.walk() for operand in node.inputs for v in values_of(operand)}
     used |= {v for g in _graphs(graph) for v in g.outputs if isinstance(v, Value)}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from msckpt_jax import _compat
 from msckpt_jax._compat import ClosedJaxpr
+from msckpt_jax.errors import ExportError
 from msckpt_jax.graph import check
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.lowering import algorithms as library
@@ -29,6 +31,19 @@ def lowered(traced: Traced, target: Target, how: Lowering) -> Graph:
         ExportError: equations cannot be expressed: all of them, each with the user's line.
     """
     rules = dict(how.rules or {})
+    try:
+        return _lowered(traced, target, how, rules)
+    except (ExportError, MemoryError):
+        raise
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ExportError(
+            f"nothing was written: msckpt_jax itself fails with {type(error).__name__}: {reason}; "
+            "please report it, with the error that is its cause"
+        ) from error
+
+
+def _lowered(traced: Traced, target: Target, how: Lowering, rules: Mapping[str, Any]) -> Graph:
     keep = (*rules, *target.keep)
     jaxpr, weights = traced.jaxpr, traced.weights
     algorithms = _algorithms(jaxpr, target, how.exact)

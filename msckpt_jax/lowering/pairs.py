@@ -17,9 +17,11 @@ from jax.extend import source_info_util
 
 from msckpt_jax import _compat
 from msckpt_jax._compat import Aval, ClosedJaxpr, Equation, Literal
-from msckpt_jax.errors import ExportError, UnsupportedError
+from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.lowering import forms
 from msckpt_jax.lowering.algorithms.complex import BY_PARTS, REWRITES, Pair
+from msckpt_jax.lowering.problems import PASSING, Problems
+from msckpt_jax.lowering.rewrites.ignoring import ignoring
 
 source_info_util.register_exclusion(__file__)
 
@@ -43,7 +45,7 @@ def split(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
     Raises:
         ExportError: equations on complex numbers have no rewrite.
     """
-    problems: dict[str, None] = {}
+    problems = Problems()
 
     def whole(*arrays: Any) -> list[Any]:
         operands = [
@@ -55,13 +57,11 @@ def split(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
 
     with jax.enable_x64(_compat.is_wide(jaxpr)), jax.numpy_dtype_promotion("standard"):
         result = jax.make_jaxpr(whole)(*map(_whole_type, jaxpr.in_avals))
-    if problems:
-        text = f"{len(problems)} problems, nothing was written:"
-        raise ExportError(text, problems=tuple(problems))
+    problems.refuse()
     return result
 
 
-def _computed(jaxpr: ClosedJaxpr, operands: Sequence[Any], problems: dict[str, None]) -> list[Any]:
+def _computed(jaxpr: ClosedJaxpr, operands: Sequence[Any], problems: Problems) -> list[Any]:
     inner, consts = _compat.opened(jaxpr)
     env = dict(zip(inner.invars, operands, strict=True))
     env.update(zip(inner.constvars, map(_known, consts), strict=True))
@@ -73,15 +73,17 @@ def _computed(jaxpr: ClosedJaxpr, operands: Sequence[Any], problems: dict[str, N
         with source_info_util.user_context(eqn.source_info.traceback):
             try:
                 results = _results(eqn, list(map(read, eqn.invars)), problems)
-            except UnsupportedError as error:
+            except PASSING:
+                raise
+            except Exception as error:
                 line = _compat.user_line(eqn.source_info)
-                problems[f"{line}: {error}" if line else str(error)] = None
+                problems.note(line, eqn.primitive.name, "rewrite", error)
                 results = [_nothing(v.aval) for v in eqn.outvars]
         env.update(zip(eqn.outvars, results, strict=True))
     return list(map(read, inner.outvars))
 
 
-def _results(eqn: Equation, operands: list[Any], problems: dict[str, None]) -> list[Any]:
+def _results(eqn: Equation, operands: list[Any], problems: Problems) -> list[Any]:
     name = eqn.primitive.name
     kinds = [_is_complex(v.aval) for v in (*eqn.invars, *eqn.outvars)]
     if name in forms.BODIES:
@@ -89,7 +91,8 @@ def _results(eqn: Equation, operands: list[Any], problems: dict[str, None]) -> l
     if not any(kinds):
         result = eqn.primitive.bind(*operands, **eqn.params)
     elif name in REWRITES:
-        result = REWRITES[name](*operands, **eqn.params)
+        rewrite = ignoring(REWRITES[name])
+        result = rewrite.function(*operands, **rewrite.arguments(eqn.params))
     elif name in BY_PARTS:
         real, imaginary = (
             eqn.primitive.bind(*(x[part] if isinstance(x, Pair) else x for x in operands),
@@ -100,11 +103,11 @@ def _results(eqn: Equation, operands: list[Any], problems: dict[str, None]) -> l
             return [Pair(*parts) for parts in zip(real, imaginary, strict=True)]
         result = Pair(real, imaginary)
     else:
-        raise UnsupportedError(f"{name} of complex numbers has no rewrite")
+        raise UnsupportedError("it has no rewrite for complex numbers")
     return [result] if isinstance(result, Pair) or not eqn.primitive.multiple_results else result
 
 
-def _control(eqn: Equation, operands: list[Any], problems: dict[str, None]) -> list[Any]:
+def _control(eqn: Equation, operands: list[Any], problems: Problems) -> list[Any]:
     """The bodies take parts instead of complex numbers."""
     params = forms.with_bodies(eqn, lambda body: _of_parts(body, problems))
     if "cond_nconsts" in params:
@@ -116,7 +119,7 @@ def _control(eqn: Equation, operands: list[Any], problems: dict[str, None]) -> l
     return _pairs(results, [v.aval for v in eqn.outvars])
 
 
-def _of_parts(jaxpr: ClosedJaxpr, problems: dict[str, None]) -> ClosedJaxpr:
+def _of_parts(jaxpr: ClosedJaxpr, problems: Problems) -> ClosedJaxpr:
     def flat(*parts: Any) -> list[Any]:
         return _leaves(_computed(jaxpr, _pairs(parts, jaxpr.in_avals), problems))
 

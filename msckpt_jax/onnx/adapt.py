@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
-from msckpt_jax.errors import ExportError, UnsupportedError
+from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Parameter, Tensor, Value
+from msckpt_jax.lowering.problems import PASSING, Problems
 from msckpt_jax.onnx import attention, tidy
 from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer, number
 from msckpt_jax.onnx.rows import ROWS
@@ -39,15 +40,14 @@ def adapt(graph: Graph, *, opset: int = OPSET) -> Adapted:
         opset: the version of ONNX's operators, which gives each its form.
 
     Raises:
-        ExportError: operators have no row, no form in the opset, or no kernel in onnxruntime: all
-            of them, each with the user's source line.
+        UnsupportedError: operators have no row, no form in the opset, or no kernel in onnxruntime:
+            all of them, each with the user's source line.
     """
     check_opset(opset)
     adapting = _Adapting()
     adapting.dtypes("input", ((value.name, value.type) for value in graph.inputs))
     adapting.dtypes("weight", ((name, p.type) for name, p in graph.parameters.items()))
-    if adapting.problems:
-        raise _refused(adapting)
+    adapting.problems.refuse()
     names = Names(opset)
     builder = Builder(names)
     # Names of inputs and weights come first: nothing else may take them.
@@ -56,8 +56,7 @@ def adapt(graph: Graph, *, opset: int = OPSET) -> Adapted:
     adapting.nodes(builder, graph.nodes)
     types = map(builder.type, graph.outputs)
     adapting.dtypes("result", ((str(i), type_) for i, type_ in enumerate(types)))
-    if adapting.problems:
-        raise _refused(adapting)
+    adapting.problems.refuse()
     results = adapting.results(builder, graph.outputs, "output")
     made = _tidied(graph.name, builder, inputs, results, weights)
     model = helper.make_model(
@@ -67,12 +66,6 @@ def adapt(graph: Graph, *, opset: int = OPSET) -> Adapted:
         ir_version=helper.find_min_ir_version_for([helper.make_opsetid("", opset)], True),
     )
     return Adapted(model, weights)
-
-
-def _refused(adapting: _Adapting) -> ExportError:
-    problems = tuple(adapting.problems)
-    text = f"{len(problems)} problems, no ONNX file was written:"
-    return ExportError(text, problems=problems)
 
 
 def check_opset(opset: int) -> None:
@@ -109,7 +102,7 @@ def _tidied(
 
 class _Adapting:
     def __init__(self) -> None:
-        self.problems: dict[str, None] = {}
+        self.problems = Problems()
 
     def dtypes(self, what: str, types: Iterable[tuple[str | None, Tensor]]) -> None:
         """Note the inputs, weights or results whose dtypes ONNX files lack."""
@@ -117,15 +110,16 @@ class _Adapting:
             try:
                 number(type_.dtype)
             except UnsupportedError as error:
-                self.problems[f"the {what} {name}: {error}"] = None
+                self.problems.note("", f"the {what} {name}", "row", error)
 
     def nodes(self, builder: Builder, nodes: Sequence[Node]) -> None:
         for node in nodes:
             try:
                 results = self._node(builder, node)
-            except UnsupportedError as error:
-                where = f"{node.source}: " if node.source else ""
-                self.problems[f"{where}{node.op}: {error}"] = None
+            except PASSING:
+                raise
+            except Exception as error:
+                self.problems.note(node.source, node.op, "row", error)
                 for value in node.outputs:  # so that later nodes are looked at, too
                     builder.define(value, node.op)
                 continue

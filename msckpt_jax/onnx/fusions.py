@@ -5,7 +5,8 @@ MindSpore's CPU lacks them or is rough: its Mish errs by 1e-4 (MindSpore 2.10.0)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import functools
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,8 @@ from jax import lax
 from msckpt_jax.lowering.algorithms import convolutions
 from msckpt_jax.lowering.fusions import Fusion, Pattern, elementwise
 from msckpt_jax.lowering.operator import operator
+from msckpt_jax.lowering.rewrites import Rewrite
+from msckpt_jax.lowering.rewrites.ignoring import ignoring
 
 
 def _leaky_relu(shape: tuple[Any, ...]) -> Iterator[Pattern]:
@@ -42,6 +45,7 @@ FUSIONS = (
 )
 
 
+@functools.wraps(convolutions.convolution, assigned=())
 def _conv(lhs: Any, rhs: Any, **params: Any) -> Any:
     """A convolution of dilated images, where ConvTranspose computes it."""
     strides, dilations = params["lhs_dilation"], params["rhs_dilation"]
@@ -67,7 +71,7 @@ def _conv(lhs: Any, rhs: Any, **params: Any) -> Any:
 
     def reference(x: Any, w: Any) -> Any:
         w = lax.rev(jnp.swapaxes(w, 0, 1), tuple(range(2, w.ndim)))
-        return lax.conv_general_dilated_p.bind(x, w, **{**params, "dimension_numbers": numbers})
+        return lax.conv_general_dilated(x, w, **{**params, "dimension_numbers": numbers})
 
     convolved = operator(
         "Conv2DBackpropInput", reference, lax.transpose(lhs, lhs_spec), kernel,
@@ -78,4 +82,6 @@ def _conv(lhs: Any, rhs: Any, **params: Any) -> Any:
 
 
 #: Rewrites that come before those of ``lowering.algorithms``.
-REWRITES: Mapping[str, Callable[..., Any]] = {"conv_general_dilated": _conv}
+REWRITES: Mapping[str, Rewrite] = {
+    "conv_general_dilated": ignoring(_conv, "precision", "out_sharding")
+}

@@ -19,12 +19,15 @@ from msckpt_jax import _compat
 from msckpt_jax._compat import ClosedJaxpr
 from msckpt_jax.api import targets
 from msckpt_jax.errors import ExportError, UnsupportedError
-from msckpt_jax.lowering import folding
+from msckpt_jax.lowering import algorithms, folding, rewrites
+from msckpt_jax.lowering.algorithms import complex as complex_numbers
 from msckpt_jax.lowering.canonical import canonicalise
 from msckpt_jax.lowering.context import Context, Options
 from msckpt_jax.lowering.fusions import FUSIONS
 from msckpt_jax.lowering.lower import lower
 from msckpt_jax.lowering.lowered import lowered
+from msckpt_jax.lowering.rewrites import Rewrite
+from msckpt_jax.lowering.rewrites.ignoring import ignoring
 from msckpt_jax.lowering.rule import HARMLESS
 from msckpt_jax.lowering.rules import RULES
 from msckpt_jax.lowering.trace import trace
@@ -37,6 +40,19 @@ from tests.oracle import mindir_cases, test_mindir_dynamic
 X = np.linspace(0.5, 2, 12, dtype=np.float32).reshape(3, 4)
 SQUARE = X[:, :3] + 3 * np.eye(3, dtype=np.float32)
 Z = SQUARE.astype(np.complex64)
+#: The rewrites of all tables, with the names of these: two may have a primitive.
+REWRITES: dict[str, Rewrite] = {
+    f"{table}: {name}": rewrite
+    for table, rows in {
+        "rewrites": rewrites.REWRITES,
+        "algorithms": algorithms.ALGORITHMS,
+        "float64": algorithms.FLOAT64,
+        "exact": algorithms.EXACT,
+        "complex": complex_numbers.REWRITES,
+        "onnx": fusions.REWRITES,
+    }.items()
+    for name, rewrite in rows.items()
+}
 N = np.arange(12, dtype=np.int32).reshape(3, 4)
 NOTHING = X[:0]
 IMAGE, KERNEL = np.ones((1, 2, 5, 5), np.float32), np.ones((3, 2, 2, 2), np.float32)
@@ -152,8 +168,15 @@ def test_a_parameter_that_a_newer_jax_may_add_is_refused(name: str) -> None:
         RULES[name].arguments({"foo": 3})
 
 
+@pytest.mark.parametrize("name", REWRITES)
+def test_a_parameter_that_a_newer_jax_may_add_is_refused_by_rewrites(name: str) -> None:
+    with pytest.raises(UnsupportedError, match="the parameter foo=3, which its rewrite does not"):
+        ignoring(REWRITES[name]).arguments({"foo": 3})
+
+
 def test_what_is_ignored_is_harmless() -> None:
-    ignored = {name for rule in RULES.values() for name in rule.ignores}
+    tables = (RULES, {name: ignoring(rewrite) for name, rewrite in REWRITES.items()})
+    ignored = {name for table in tables for row in table.values() for name in row.ignores}
     assert ignored == set(HARMLESS)
 
 
@@ -181,6 +204,18 @@ def test_an_unknown_parameter_is_named_with_its_value_and_the_users_line() -> No
     problem = _refusal(_with_parameter(lambda x: jnp.sin(x), X, "sin", foo=3))
     assert "test_rules.py:" in problem
     assert problem.endswith("sin: with the parameter foo=3, which its rule does not know")
+
+
+def test_an_unknown_parameter_of_a_rewrite_is_named_with_the_users_line() -> None:
+    jaxpr = jax.make_jaxpr(lambda x: lax.clz(x))(N)
+    (eqn,) = jaxpr.eqns
+    inner = jaxpr.jaxpr
+    parts = (inner.constvars, [], inner.invars, [eqn.replace(params={"foo": 3})], inner.outvars)
+    with pytest.raises(UnsupportedError) as caught:
+        canonicalise(_compat.closed(jaxpr, *parts))
+    (problem,) = caught.value.problems
+    assert "test_rules.py:" in problem
+    assert problem.endswith("clz: with the parameter foo=3, which its rewrite does not know")
 
 
 def test_a_long_value_is_cut() -> None:
@@ -236,7 +271,7 @@ def test_a_value_that_the_operator_does_not_compute(
 ) -> None:
     lower(canonicalise(jax.make_jaxpr(function)(x)), {}, ["x"], Options(RULES))
     problem = _refusal(_with_parameter(function, x, name, **params))
-    assert f": {name}: " in problem
+    assert f": {name}: " in f": {problem}"
     assert "does not know" not in problem
 
 

@@ -85,3 +85,26 @@ def test_windows(name):
 
 def test_pooling_stays_pooling():
     assert names(check(max_pool, X)) == ["transpose", "reduce_window_max", "transpose"]
+
+
+@pytest.mark.parametrize("size", [9, 16, 23, 31])
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_long_windows_are_combined_by_parts_that_double(size: int, dtype: str) -> None:
+    x = (np.arange(80) * 7 % 5 + 1).astype(dtype)
+    matrices = np.random.default_rng(0).integers(0, 3, (4, 40)).astype(dtype)
+
+    def add(x):
+        return lax.reduce_window(x, np.array(0, dtype), lax.add, (size,), (2,), "SAME", (2,), (3,))
+
+    def multiplied(a, b):  # 2 x 2 matrices: their order matters
+        return (a[0] * b[0] + a[1] * b[2], a[0] * b[1] + a[1] * b[3],
+                a[2] * b[0] + a[3] * b[2], a[2] * b[1] + a[3] * b[3])  # fmt: skip
+
+    def multiply(xs):
+        one = tuple(np.array(n, dtype) for n in (1, 0, 0, 1))
+        return lax.reduce_window(tuple(xs), one, multiplied, (size,), (1,), "VALID")
+
+    jaxpr = check(add, x)
+    assert len(jaxpr.eqns) < 3 * 2 * np.log2(size) + 6
+    if dtype == "int32":
+        check(multiply, matrices)  # it wraps around, as JAX's

@@ -6,6 +6,7 @@ operators for most of these primitives; ONNX has none, or onnxruntime has no ker
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,17 +20,20 @@ from msckpt_jax.lowering.algorithms import (
     special,
 )
 from msckpt_jax.lowering.rewrites import Declined, Rewrite
+from msckpt_jax.lowering.rewrites.ignoring import Ignoring, ignoring
 
 
 def _sized(rewrite: Rewrite) -> Rewrite:
     """The rewrite, which declines matrices of a dynamic size: it needs the number of columns."""
+    function, ignores = ignoring(rewrite)
 
+    @functools.wraps(function)
     def checked(x: Array, *operands: Array, **params: Any) -> Any:
         if not all(isinstance(size, int) for size in x.shape[-2:]):
             raise Declined
-        return rewrite(x, *operands, **params)
+        return function(x, *operands, **params)
 
-    return checked
+    return Ignoring(checked, ignores)
 
 
 #: The algorithms, for all dtypes; each target names the primitives that it lacks.

@@ -15,6 +15,7 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from msckpt_jax.errors import UnsupportedError
+from msckpt_jax.lowering.rewrites.ignoring import Ignoring, ignoring
 
 
 class Pair(NamedTuple):
@@ -33,11 +34,11 @@ BY_PARTS = frozenset((
 ))  # fmt: skip
 
 
-def _mul(x: Pair, y: Pair, **_: Any) -> Pair:
+def _mul(x: Pair, y: Pair) -> Pair:
     return Pair(x.real * y.real - x.imag * y.imag, x.real * y.imag + x.imag * y.real)
 
 
-def _div(x: Pair, y: Pair, **_: Any) -> Pair:
+def _div(x: Pair, y: Pair) -> Pair:
     """Divide by Smith's method: by the larger part first, so that nothing overflows."""
     flat = jnp.abs(y.real) >= jnp.abs(y.imag)
     large, small = jnp.where(flat, y.real, y.imag), jnp.where(flat, y.imag, y.real)
@@ -48,7 +49,7 @@ def _div(x: Pair, y: Pair, **_: Any) -> Pair:
     return Pair(real, jnp.where(flat, imaginary, -imaginary))
 
 
-def _abs(x: Pair, **_: Any) -> Array:
+def _abs(x: Pair) -> Array:
     first, second = jnp.abs(x.real), jnp.abs(x.imag)
     large, small = jnp.maximum(first, second), jnp.minimum(first, second)
     ratio = small / jnp.where(large == 0, 1, large)
@@ -56,16 +57,16 @@ def _abs(x: Pair, **_: Any) -> Array:
     return jnp.where(jnp.isinf(large), large, length)
 
 
-def _exp(x: Pair, **_: Any) -> Pair:
+def _exp(x: Pair) -> Pair:
     size = jnp.exp(x.real)
     return Pair(size * jnp.cos(x.imag), size * jnp.sin(x.imag))
 
 
-def _log(x: Pair, **_: Any) -> Pair:
+def _log(x: Pair) -> Pair:
     return Pair(jnp.log(_abs(x)), jnp.arctan2(x.imag, x.real))
 
 
-def _sqrt(x: Pair, **_: Any) -> Pair:
+def _sqrt(x: Pair) -> Pair:
     """The root with a real part that is not negative."""
     large = jnp.sqrt((_abs(x) + jnp.abs(x.real)) / 2)
     small = jnp.abs(x.imag) / jnp.where(large == 0, 1, 2 * large)
@@ -83,7 +84,7 @@ def _integer_pow(x: Pair, *, y: int) -> Pair:
     return power if y >= 0 else _div(Pair(jnp.ones_like(x.real), jnp.zeros_like(x.real)), power)
 
 
-def _pow(x: Pair, y: Array | Pair, **_: Any) -> Pair:
+def _pow(x: Pair, y: Array | Pair) -> Pair:
     y = y if isinstance(y, Pair) else Pair(y.astype(x.real.dtype), jnp.zeros_like(x.real))
     power = _exp(_mul(_log(x), y))
     none = (x.real == 0) & (x.imag == 0)
@@ -92,44 +93,44 @@ def _pow(x: Pair, y: Array | Pair, **_: Any) -> Pair:
     return Pair(jnp.where(none, zero, power.real), jnp.where(none, 0, power.imag))
 
 
-def _sin(x: Pair, **_: Any) -> Pair:
+def _sin(x: Pair) -> Pair:
     return Pair(jnp.sin(x.real) * jnp.cosh(x.imag), jnp.cos(x.real) * jnp.sinh(x.imag))
 
 
-def _cos(x: Pair, **_: Any) -> Pair:
+def _cos(x: Pair) -> Pair:
     return Pair(jnp.cos(x.real) * jnp.cosh(x.imag), -jnp.sin(x.real) * jnp.sinh(x.imag))
 
 
-def _sinh(x: Pair, **_: Any) -> Pair:
+def _sinh(x: Pair) -> Pair:
     return Pair(jnp.sinh(x.real) * jnp.cos(x.imag), jnp.cosh(x.real) * jnp.sin(x.imag))
 
 
-def _cosh(x: Pair, **_: Any) -> Pair:
+def _cosh(x: Pair) -> Pair:
     return Pair(jnp.cosh(x.real) * jnp.cos(x.imag), jnp.sinh(x.real) * jnp.sin(x.imag))
 
 
-def _tanh(x: Pair, **_: Any) -> Pair:
+def _tanh(x: Pair) -> Pair:
     """The quotient of sinh and cosh, which would overflow for a large real part, cut off here."""
     part = jnp.clip(x.real, -30, 30)
     return _div(_sinh(Pair(part, x.imag)), _cosh(Pair(part, x.imag)))
 
 
-def _tan(x: Pair, **_: Any) -> Pair:
+def _tan(x: Pair) -> Pair:
     turned = _tanh(Pair(-x.imag, x.real))
     return Pair(turned.imag, -turned.real)
 
 
-def _sign(x: Pair, **_: Any) -> Pair:
+def _sign(x: Pair) -> Pair:
     size = _abs(x)
     safe = jnp.where(size == 0, 1, size)
     return Pair(x.real / safe, x.imag / safe)
 
 
-def _rsqrt(x: Pair, **_: Any) -> Pair:
+def _rsqrt(x: Pair) -> Pair:
     return _div(Pair(jnp.ones_like(x.real), jnp.zeros_like(x.real)), _sqrt(x))
 
 
-def _convert(x: Array | Pair, *, new_dtype: DTypeLike, **_: Any) -> Array | Pair:
+def _convert(x: Array | Pair, *, new_dtype: DTypeLike) -> Array | Pair:
     dtype = np.dtype(new_dtype)
     parts = x if isinstance(x, Pair) else Pair(x, jnp.zeros_like(x))
     if dtype.kind != "c":
@@ -140,13 +141,15 @@ def _convert(x: Array | Pair, *, new_dtype: DTypeLike, **_: Any) -> Array | Pair
     return Pair(parts.real.astype(part), parts.imag.astype(part))
 
 
-def _equal(x: Pair, y: Pair, **_: Any) -> Array:
+def _equal(x: Pair, y: Pair) -> Array:
     return (x.real == y.real) & (x.imag == y.imag)
 
 
-def _dot_general(x: Pair, y: Pair, *, preferred_element_type: Any, **params: Any) -> Pair:
+def _dot_general(
+    x: Pair, y: Pair, *, dimension_numbers: lax.DotDimensionNumbers, precision: Any
+) -> Pair:
     def product(left: Array, right: Array) -> Array:
-        return lax.dot_general_p.bind(left, right, preferred_element_type=left.dtype, **params)
+        return lax.dot_general(left, right, dimension_numbers, precision, left.dtype)
 
     (a, b), (c, d) = x, y
     return Pair(product(a, c) - product(b, d), product(a, d) + product(b, c))
@@ -202,7 +205,7 @@ def _whole_spectrum(x: Pair, size: int) -> Pair:
 
 def _fft(x: Array | Pair, *, fft_type: lax.FftType, fft_lengths: Sequence[Any]) -> Array | Pair:
     if not all(isinstance(n, int) for n in fft_lengths):
-        raise UnsupportedError("fft: its length is dynamic, but must be a number")
+        raise UnsupportedError("its length is dynamic, but must be a number")
     name, count = lax.FftType(fft_type).name, len(fft_lengths)
     sign = 1 if name.startswith("I") else -1
     parts = x if isinstance(x, Pair) else Pair(x, jnp.zeros_like(x))
@@ -219,32 +222,32 @@ def _fft(x: Array | Pair, *, fft_type: lax.FftType, fft_lengths: Sequence[Any]) 
     return parts.real if name == "IRFFT" else parts
 
 
-REWRITES: Mapping[str, Callable[..., Any]] = {
+REWRITES: Mapping[str, Callable[..., Any] | Ignoring] = {
     "abs": _abs,
-    "complex": lambda real, imag: Pair(real, imag),
-    "conj": lambda x, **_: Pair(x.real, -x.imag),
-    "convert_element_type": _convert,
-    "cos": _cos,
+    "complex": lambda real, imag: Pair(*jnp.broadcast_arrays(real, imag)),
+    "conj": ignoring(lambda x: Pair(x.real, -x.imag), "input_dtype"),
+    "convert_element_type": ignoring(_convert, "sharding", "weak_type"),
+    "cos": ignoring(_cos, "accuracy"),
     "cosh": _cosh,
     "div": _div,
-    "dot_general": _dot_general,
+    "dot_general": ignoring(_dot_general, "preferred_element_type", "out_sharding"),
     "eq": _equal,
-    "exp": _exp,
+    "exp": ignoring(_exp, "accuracy"),
     "fft": _fft,
     "imag": lambda x: x.imag,
     "integer_pow": _integer_pow,
     "is_finite": lambda x: jnp.isfinite(x.real) & jnp.isfinite(x.imag),
-    "log": _log,
-    "mul": _mul,
+    "log": ignoring(_log, "accuracy"),
+    "mul": ignoring(_mul, "out_dtype"),
     "ne": lambda x, y: ~_equal(x, y),
     "pow": _pow,
     "real": lambda x: x.real,
-    "rsqrt": _rsqrt,
+    "rsqrt": ignoring(_rsqrt, "accuracy"),
     "sign": _sign,
-    "sin": _sin,
+    "sin": ignoring(_sin, "accuracy"),
     "sinh": _sinh,
-    "sqrt": _sqrt,
+    "sqrt": ignoring(_sqrt, "accuracy"),
     "square": lambda x: _mul(x, x),
-    "tan": _tan,
-    "tanh": _tanh,
+    "tan": ignoring(_tan, "accuracy"),
+    "tanh": ignoring(_tanh, "accuracy"),
 }

@@ -14,13 +14,14 @@ import numpy as np
 from jax import Array, lax
 
 from msckpt_jax.lowering.rewrites.declined import Declined
+from msckpt_jax.lowering.rewrites.ignoring import ignoring
 
 
 def convolution(
     x: Array, kernel: Array, *, window_strides: Sequence[int],
     padding: Sequence[tuple[int, int]], lhs_dilation: Sequence[int], rhs_dilation: Sequence[int],
     dimension_numbers: lax.ConvDimensionNumbers, feature_group_count: int, batch_group_count: int,
-    preferred_element_type: np.dtype | None = None, **_: Any,
+    preferred_element_type: np.dtype | None = None,
 ) -> Array:  # fmt: skip
     """Convolve in the canonical layout, N C ... and O I ...; other layouts are declined.
 
@@ -54,4 +55,4 @@ def convolution(
     return total.reshape(x.shape[0], outputs, *counts)
 
 
-FLOAT64 = {"conv_general_dilated": convolution}
+FLOAT64 = {"conv_general_dilated": ignoring(convolution, "precision", "out_sharding")}

@@ -15,6 +15,7 @@ from jax import Array, lax
 
 from msckpt_jax.lowering.algorithms import matrices
 from msckpt_jax.lowering.rewrites.declined import Declined
+from msckpt_jax.lowering.rewrites.ignoring import ignoring
 
 _SWEEPS = 30
 #: A matrix that is being rotated, and the product of the rotations.
@@ -98,7 +99,6 @@ def eigh(
     lower: bool,
     sort_eigenvalues: bool,
     subset_by_index: tuple[int, int] | None,
-    **_: Any,
 ) -> tuple[Array, Array]:
     """The eigenvectors, and the eigenvalues from the smallest on."""
     if np.iscomplexobj(x):
@@ -119,12 +119,13 @@ def eigh(
     return vectors[..., first:last], values[..., first:last]
 
 
-def svd(
-    x: Array, *, full_matrices: bool, compute_uv: bool, subset_by_index: Any, **_: Any
-) -> list[Array]:
+def svd(x: Array, *, full_matrices: bool, compute_uv: bool, subset_by_index: Any) -> list[Array]:
     """Rotate the columns until they are orthogonal: their lengths are the singular values."""
     if np.iscomplexobj(x) or subset_by_index is not None:
         raise Declined
+    if not min(x.shape[-2:]):
+        values = jnp.zeros((*x.shape[:-2], 0), x.dtype)
+        return [values, *(matrices.identity(x, size) for size in x.shape[-2:])]
     wide = x.shape[-2] < x.shape[-1]
     a = jnp.swapaxes(x, -1, -2) if wide else x
     rows, columns = a.shape[-2:]
@@ -156,7 +157,7 @@ def svd(
     return [values, left, jnp.swapaxes(right, -1, -2)]
 
 
-def schur(x: Array, *, compute_schur_vectors: bool, **_: Any) -> list[Array]:
+def schur(x: Array, *, compute_schur_vectors: bool) -> list[Array]:
     if x.shape[-1] != 1:
         raise Declined
     return [x, jnp.ones_like(x)] if compute_schur_vectors else [x]
@@ -183,8 +184,8 @@ def tridiagonal(a: Array, *, lower: bool) -> list[Array]:
 
 
 REWRITES = {
-    "eigh": eigh,
-    "schur": schur,
-    "svd": svd,
+    "eigh": ignoring(eigh, "algorithm"),
+    "schur": ignoring(schur, "select_callable", "sort_eig_vals"),
+    "svd": ignoring(svd, "algorithm"),
     "tridiagonal": tridiagonal,
 }

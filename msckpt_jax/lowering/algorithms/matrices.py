@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array, lax
 
 from msckpt_jax.lowering.rewrites.declined import Declined
+from msckpt_jax.lowering.rewrites.ignoring import ignoring
 
 
 def _last(x: Array, j: Array) -> Array:
@@ -35,7 +36,12 @@ def _steps(count: int) -> Any:
     return np.arange(count, dtype=np.int32)
 
 
-def cholesky(x: Array, **_: Any) -> Array:
+def identity(like: Array, size: int) -> Array:
+    """Identity matrices, as many as ``like`` has matrices, and of its dtype."""
+    return jnp.broadcast_to(jnp.eye(size, dtype=like.dtype), (*like.shape[:-2], size, size))
+
+
+def cholesky(x: Array) -> Array:
     """Factorise column by column; a matrix that is not positive definite gives NaN all over."""
     size = x.shape[-1]
     rows = _steps(size)
@@ -76,10 +82,13 @@ def triangular_solve(
     return x if left_side else jnp.swapaxes(x, -1, -2)
 
 
-def lu(x: Array, **_: Any) -> tuple[Array, Array, Array]:
+def lu(x: Array) -> tuple[Array, Array, Array]:
     """The packed factors, by partial pivoting, the exchanges, and the order of the rows."""
     count, columns = min(x.shape[-2:]), _steps(x.shape[-1])
     rows = _steps(x.shape[-2])
+    if not count:
+        blank = jnp.zeros((*x.shape[:-2], 0), np.int32)
+        return x, blank, jnp.broadcast_to(rows, x.shape[:-1])
 
     def exchanged(values: Array, i: Array, j: Array) -> Array:
         """Exchange rows ``i`` and ``j`` of each matrix; ``j`` differs between matrices."""
@@ -153,15 +162,17 @@ def _product(like: Array, vectors: Array, factors: Array, columns: int) -> Array
     return lax.scan(step, start, (vectors, factors), reverse=True)[0]
 
 
-def qr(x: Array, *, pivoting: bool, full_matrices: bool, **_: Any) -> tuple[Array, Array]:
+def qr(x: Array, *, pivoting: bool, full_matrices: bool) -> tuple[Array, Array]:
     if pivoting or np.iscomplexobj(x):
         raise Declined
+    if not min(x.shape[-2:]):
+        return identity(x, x.shape[-2]), x
     r, vectors, factors = _triangle(x)
     columns = x.shape[-2] if full_matrices else min(x.shape[-2:])
     return _product(x, vectors, factors, columns), r[..., :columns, :]
 
 
-def householder_product(a: Array, taus: Array, **_: Any) -> Array:
+def householder_product(a: Array, taus: Array) -> Array:
     """Multiply out the reflections that ``geqrf`` has left below the diagonal."""
     if np.iscomplexobj(a):
         raise Declined
@@ -170,7 +181,7 @@ def householder_product(a: Array, taus: Array, **_: Any) -> Array:
     return _product(a, jnp.moveaxis(lower, -1, 0), jnp.moveaxis(taus, -1, 0), a.shape[-1])
 
 
-def hessenberg(a: Array, **_: Any) -> tuple[Array, Array]:
+def hessenberg(a: Array) -> tuple[Array, Array]:
     """The packed matrix of ``gehrd``, and the factors of its reflections."""
     rows = _steps(a.shape[-1])
 
@@ -193,6 +204,6 @@ REWRITES = {
     "hessenberg": hessenberg,
     "householder_product": householder_product,
     "lu": lu,
-    "qr": qr,
+    "qr": ignoring(qr, "use_magma"),
     "triangular_solve": triangular_solve,
 }

@@ -45,7 +45,7 @@ def _to_period(x: Array) -> Array:
     return x - jnp.round(x)
 
 
-def lgamma(x: Array, **_: Any) -> Array:
+def lgamma(x: Array) -> Array:
     left, z = _mirrored(x)
     total = _LANCZOS_0 + sum(c / (z + (i + 1)) for i, c in enumerate(_LANCZOS))
     log_t = np.log(_G + 0.5) + jnp.log1p(z / (_G + 0.5))
@@ -57,7 +57,7 @@ def lgamma(x: Array, **_: Any) -> Array:
     return jnp.where(pole | jnp.isinf(x), jnp.inf, result).astype(x.dtype)
 
 
-def digamma(x: Array, **_: Any) -> Array:
+def digamma(x: Array) -> Array:
     left, z = _mirrored(x)
     places = [(z + (i + 1), c) for i, c in enumerate(_LANCZOS)]
     slope = -sum(c / (at * at) for at, c in places)
@@ -71,7 +71,7 @@ def digamma(x: Array, **_: Any) -> Array:
     return jnp.where(pole, jnp.nan, result).astype(x.dtype)
 
 
-def zeta(x: Array, q: Array, **_: Any) -> Array:
+def zeta(x: Array, q: Array) -> Array:
     """Hurwitz's zeta function: terms one by one, then the formula of Euler and Maclaurin."""
     count = 9
     total = sum((q + k) ** -x for k in range(count))
@@ -148,7 +148,7 @@ def _upper_fraction(a: Array, x: Array, active: Array, least: int) -> Array:
     return _front(a, x) * last[4]
 
 
-def _incomplete(a: Array, x: Array, *, upper: bool, least: int = 0, **_: Any) -> Array:
+def _incomplete(a: Array, x: Array, *, upper: bool, least: int = 0) -> Array:
     series = (x <= 1) | (x <= a)
     right = (x > 0) & (a > 0) & jnp.isfinite(x) & jnp.isfinite(a)
     # Elsewhere the operands are 1 and 2, with which the loops end.
@@ -194,7 +194,7 @@ def _beta_fraction(a: Array, b: Array, x: Array, active: Array) -> Array:
     return _until_all(step, (jnp.zeros_like(x), jnp.ones_like(x), d, d), active)[3]
 
 
-def betainc(a: Array, b: Array, x: Array, **_: Any) -> Array:
+def betainc(a: Array, b: Array, x: Array) -> Array:
     right = (a > 0) & (b > 0) & (x > 0) & (x < 1)
     half = jnp.full_like(x, 0.5)
     a1, b1, x1 = (jnp.where(right, v, half) for v in (a, b, x))
@@ -238,7 +238,7 @@ def _coefficients(order: int) -> tuple[np.ndarray, np.ndarray]:
     return near, far
 
 
-def nextafter(x: Array, y: Array, **_: Any) -> Array:
+def nextafter(x: Array, y: Array) -> Array:
     """Step the bits as whole numbers: among numbers of equal sign they have the same order."""
     bits = np.dtype(f"i{x.dtype.itemsize}")
     unit = bits.type(1)

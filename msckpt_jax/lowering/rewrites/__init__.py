@@ -1,6 +1,7 @@
 """General primitives explained as plain ``lax`` code, one file for each family.
 
-A rewrite takes the operands and parameters of an equation and returns what the equation computes.
+A rewrite takes the operands of an equation and the parameters that it names, and returns what the
+equation computes; an equation with a parameter that it neither names nor ignores is refused.
 It is called only for equations that have no canonical form (``forms``), it is traced, and its
 equations are made canonical in turn. Operands known at this time are NumPy arrays, though
 annotations say ``Array``. PRNG keys are key arrays. Index arithmetic states its dtypes: ``jnp``'s
@@ -29,9 +30,10 @@ from msckpt_jax.lowering.rewrites import (
     window,
 )
 from msckpt_jax.lowering.rewrites.declined import Declined as Declined
+from msckpt_jax.lowering.rewrites.ignoring import Ignoring
 from msckpt_jax.lowering.rewrites.peephole import Peephole
 
-Rewrite: TypeAlias = Callable[..., Any]
+Rewrite: TypeAlias = Callable[..., Any] | Ignoring
 
 REWRITES: dict[str, Rewrite] = {
     **bits.REWRITES,

@@ -14,13 +14,14 @@ from jax.extend import core
 from msckpt_jax._compat import Atom, ClosedJaxpr, Equation, Literal, opened
 from msckpt_jax.lowering.rewrites.calls import call_of_user
 from msckpt_jax.lowering.rewrites.declined import Declined
+from msckpt_jax.lowering.rewrites.ignoring import ignoring
 from msckpt_jax.lowering.rewrites.peephole import Made, Shorter
 
 #: Equations up to which a scan is written out: a loop costs targets more than a few operators.
 UNROLLED = 128
 
 
-def cond(index: Array, *operands: Array, branches: Sequence[ClosedJaxpr], **_: Any) -> list[Array]:
+def cond(index: Array, *operands: Array, branches: Sequence[ClosedJaxpr]) -> list[Array]:
     """Choose among any number of branches, one after the other; JAX has put the index in range."""
     if isinstance(index, np.ndarray):
         return call_of_user(branches[min(max(int(index), 0), len(branches) - 1)], *operands)
@@ -38,7 +39,7 @@ def cond(index: Array, *operands: Array, branches: Sequence[ClosedJaxpr], **_: A
 
 def known_branch(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | None:
     """Call the branch where it is known."""
-    return (cond, operands) if isinstance(operands[0], Literal) else None
+    return (REWRITES["cond"], operands) if isinstance(operands[0], Literal) else None
 
 
 def platform_index(*, platforms: Sequence[Any]) -> np.int32:
@@ -58,7 +59,6 @@ def scan(
     num_consts: int,
     num_carry: int,
     unroll: int = 1,
-    **_: Any,
 ) -> list[Array]:
     """A ``while`` over a counter, which cuts inputs and fills outputs; or the steps written out."""
     consts, carry = operands[:num_consts], operands[num_consts : num_consts + num_carry]
@@ -140,7 +140,6 @@ def while_of_batches(
     cond_nconsts: int,
     body_jaxpr: ClosedJaxpr,
     body_nconsts: int,
-    **_: Any,
 ) -> list[Array]:
     """A loop with a predicate for each element of a batch: elements that are done stay."""
     first, second = cond_nconsts, cond_nconsts + body_nconsts
@@ -158,7 +157,7 @@ def while_of_batches(
 
 
 REWRITES = {
-    "cond": cond,
+    "cond": ignoring(cond, "branches_platforms"),
     "custom_linear_solve": custom_linear_solve,
     "platform_index": platform_index,
     "scan": scan,

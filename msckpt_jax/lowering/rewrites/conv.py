@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,43 +10,25 @@ import numpy as np
 from jax import Array, lax
 
 from msckpt_jax.lowering.forms import outwards
+from msckpt_jax.lowering.rewrites.ignoring import ignoring
 
 
-def conv_general_dilated(lhs: Array, rhs: Array, **window: Any) -> Array:
-    preferred = window.pop("preferred_element_type")
+def conv_general_dilated(
+    lhs: Array, rhs: Array, *, window_strides: Sequence[int], padding: Sequence[tuple[Any, Any]],
+    lhs_dilation: Sequence[int], rhs_dilation: Sequence[int],
+    dimension_numbers: lax.ConvDimensionNumbers, feature_group_count: int, batch_group_count: int,
+    precision: Any, preferred_element_type: np.dtype | None,
+) -> Array:  # fmt: skip
+    """Bring batch and channels to the front; a single axis becomes two."""
     dtype = jnp.promote_types(lhs.dtype, rhs.dtype)
-    result = dtype if preferred is None else preferred
+    result = dtype if preferred_element_type is None else preferred_element_type
     dtype = jnp.promote_types(dtype, result)
     lhs, rhs = lhs.astype(dtype), rhs.astype(dtype)
     if jnp.issubdtype(dtype, np.complexfloating):
-        return _of_complex(lhs, rhs, window)
-    lhs_spec, rhs_spec, out_spec = window["dimension_numbers"]
-    out = _of_images(lax.transpose(lhs, lhs_spec), lax.transpose(rhs, rhs_spec), **window)
-    return lax.transpose(out, np.argsort(out_spec)).astype(result)
-
-
-def _of_complex(lhs: Array, rhs: Array, window: Mapping[str, Any]) -> Array:
-    def conv(x: Array, y: Array) -> Array:
-        return lax.conv_general_dilated_p.bind(x, y, **window, preferred_element_type=None)
-
-    real = conv(lhs.real, rhs.real) - conv(lhs.imag, rhs.imag)
-    return lax.complex(real, conv(lhs.real, rhs.imag) + conv(lhs.imag, rhs.real))
-
-
-def _of_images(
-    lhs: Array,
-    rhs: Array,
-    *,
-    window_strides: Sequence[int],
-    padding: Sequence[tuple[Any, Any]],
-    lhs_dilation: Sequence[int],
-    rhs_dilation: Sequence[int],
-    feature_group_count: int,
-    batch_group_count: int,
-    precision: Any,
-    **_: Any,
-) -> Array:
-    """Convolve arrays whose batch and channels come first; a single axis becomes two."""
+        window = (window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers)
+        return _of_complex(lhs, rhs, *window, feature_group_count, batch_group_count, precision)
+    lhs_spec, rhs_spec, out_spec = dimension_numbers
+    lhs, rhs = lax.transpose(lhs, lhs_spec), lax.transpose(rhs, rhs_spec)
     lhs, padding = _dilated(lhs, padding, lhs_dilation)
     if batch_group_count > 1:
         lhs = _batches_to_channels(lhs, batch_group_count)
@@ -62,7 +44,15 @@ def _of_images(
         feature_group_count=feature_group_count,
         precision=precision,
     )
-    return lax.squeeze(out, axes)
+    return lax.transpose(lax.squeeze(out, axes), np.argsort(out_spec)).astype(result)
+
+
+def _of_complex(lhs: Array, rhs: Array, *window: Any) -> Array:
+    def conv(x: Array, y: Array) -> Array:
+        return lax.conv_general_dilated(x, y, *window)
+
+    real = conv(lhs.real, rhs.real) - conv(lhs.imag, rhs.imag)
+    return lax.complex(real, conv(lhs.real, rhs.imag) + conv(lhs.imag, rhs.real))
 
 
 def _dilated(
@@ -83,4 +73,4 @@ def _batches_to_channels(lhs: Array, groups: int) -> Array:
     return lax.reshape(lhs, (batch // groups, groups * channels, *image))
 
 
-REWRITES = {"conv_general_dilated": conv_general_dilated}
+REWRITES = {"conv_general_dilated": ignoring(conv_general_dilated, "out_sharding")}

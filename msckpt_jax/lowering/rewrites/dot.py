@@ -7,11 +7,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
 from msckpt_jax.lowering.rewrites.declined import Declined
+from msckpt_jax.lowering.rewrites.ignoring import ignoring
 
 
 def dot_general(
@@ -21,7 +23,6 @@ def dot_general(
     dimension_numbers: lax.DotDimensionNumbers,
     precision: Any,
     preferred_element_type: np.dtype | None,
-    **_: Any,
 ) -> Array:
     (lhs_contract, rhs_contract), (lhs_batch, rhs_batch) = dimension_numbers
     lhs_free = _free(lhs, lhs_contract, lhs_batch)
@@ -30,7 +31,9 @@ def dot_general(
     rows, columns = [lhs.shape[a] for a in lhs_free], [rhs.shape[a] for a in rhs_free]
     depth = [lhs.shape[axis] for axis in lhs_contract]
     dtype = jnp.promote_types(lhs.dtype, rhs.dtype)
-    result = dtype if preferred_element_type is None else preferred_element_type
+    result = preferred_element_type or (
+        dtype if lhs.dtype == rhs.dtype else _result(lhs, rhs, dimension_numbers)
+    )
     dtype = jnp.promote_types(dtype, result)
     lhs = lax.transpose(lhs, (*lhs_batch, *lhs_free, *lhs_contract))
     rhs = lax.transpose(rhs, (*rhs_batch, *rhs_contract, *rhs_free))
@@ -38,6 +41,11 @@ def dot_general(
     rhs = lax.reshape(rhs, (*batch, math.prod(depth), math.prod(columns))).astype(dtype)
     out = lax.batch_matmul(lhs, rhs, precision)
     return lax.reshape(out, (*batch, *rows, *columns)).astype(result)
+
+
+def _result(lhs: Array, rhs: Array, dims: lax.DotDimensionNumbers) -> np.dtype:
+    """The dtype of a product of two dtypes: XLA's rule, which is not the one of promotion."""
+    return jax.eval_shape(lambda x, y: lax.dot_general(x, y, dims), lhs, rhs).dtype
 
 
 def _free(array: Array, *taken: Sequence[int]) -> list[int]:
@@ -50,19 +58,21 @@ def ragged_dot_general(
     sizes: Array,
     *,
     ragged_dot_dimension_numbers: lax.RaggedDotDimensionNumbers,
-    **params: Any,
+    precision: Any,
+    preferred_element_type: np.dtype | None,
+    group_offset: Array | None,
 ) -> Array:
     """A product for each group, of an ``lhs`` that is zero outside the group."""
     ragged = ragged_dot_dimension_numbers
     dims = ragged.dot_dimension_numbers
     (axis,), (lhs_contract, _), (lhs_batch, _) = ragged.lhs_ragged_dimensions, *dims
-    if params.pop("group_offset", None) is not None or sizes.ndim != 1:
+    if group_offset is not None or sizes.ndim != 1:
         raise Declined
-    params.pop("out_sharding", None)
     groups = [int(axis) for axis in ragged.rhs_group_dimensions]
     rhs_dims = [[a - sum(g < a for g in groups) for a in axes] for _, axes in dims]
     dims = [(axes, mine) for (axes, _), mine in zip(dims, rhs_dims, strict=True)]
-    dot = functools.partial(lax.dot_general, dimension_numbers=dims, **params)
+    types = {"precision": precision, "preferred_element_type": preferred_element_type}
+    dot = functools.partial(lax.dot_general, dimension_numbers=dims, **types)
     if axis in lhs_batch:
         return dot(lhs, rhs)
     ends = jnp.cumsum(sizes)
@@ -81,4 +91,7 @@ def _group(rhs: Array, group: int, axes: Sequence[int]) -> Array:
     return rhs
 
 
-REWRITES = {"dot_general": dot_general, "ragged_dot_general": ragged_dot_general}
+REWRITES = {
+    "dot_general": ignoring(dot_general, "out_sharding"),
+    "ragged_dot_general": ignoring(ragged_dot_general, "out_sharding"),
+}

@@ -7,10 +7,12 @@ from typing import Any
 
 import jax.numpy as jnp
 
-REWRITES: dict[str, Callable[..., Any]] = {
-    "nonbatchable": lambda x, **_: x,
-    "select_if_vmap": lambda which, yes, no, **_: yes,
-    "unvmap_all": lambda x, **_: jnp.all(x),
-    "unvmap_any": lambda x, **_: jnp.any(x),
-    "unvmap_max": lambda x, **_: jnp.max(x),
+from msckpt_jax.lowering.rewrites.ignoring import Ignoring, ignoring
+
+REWRITES: dict[str, Callable[..., Any] | Ignoring] = {
+    "nonbatchable": ignoring(lambda x: x, "msg", "allow_constant_across_batch"),
+    "select_if_vmap": lambda which, yes, no: yes,
+    "unvmap_all": lambda x: jnp.all(x),
+    "unvmap_any": lambda x: jnp.any(x),
+    "unvmap_max": lambda x: jnp.max(x),
 }

@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 from jax.lax import GatherScatterMode as Mode
+
+from msckpt_jax.lowering.rewrites.ignoring import Ignoring, ignoring
 
 
 class _Axes(NamedTuple):
@@ -88,8 +90,7 @@ def gather(
     dimension_numbers: lax.GatherDimensionNumbers,
     slice_sizes: Sequence[Any],
     mode: Mode,
-    fill_value: Any = None,
-    **_: Any,
+    fill_value: Any,
 ) -> Array:
     """Treat indices out of bounds as JAX does in each mode; clip where it promises that none is."""
     dims = dimension_numbers
@@ -165,15 +166,18 @@ def _fill(value: Any, dtype: np.dtype) -> Any:
     return info.min if jnp.issubdtype(dtype, np.signedinteger) else info.max
 
 
-def _scatter(name: str) -> Callable[..., Array]:
+def _scatter(name: str) -> Ignoring:
     put = getattr(lax, name)
 
     def rewrite(
-        operand: Array, indices: Array, updates: Array, *, mode: Mode, **params: Any
-    ) -> Array:
-        dims = params["dimension_numbers"]
-        if name == "scatter" and params["update_jaxpr"] is not None:
-            return _applied(operand, indices, updates, mode, params)
+        operand: Array, indices: Array, updates: Array, *,
+        dimension_numbers: lax.ScatterDimensionNumbers, mode: Mode, update_jaxpr: Jaxpr | None,
+        update_consts: Sequence[Any], unique_indices: bool,
+    ) -> Array:  # fmt: skip
+        dims = dimension_numbers
+        if name == "scatter" and update_jaxpr is not None:
+            function = ClosedJaxpr(update_jaxpr, update_consts)
+            return _applied(operand, indices, updates, dims, mode, function, unique_indices)
         mapped = [int(axis) for axis in dims.scatter_dims_to_operand_dims]
         batching = [int(axis) for axis in dims.operand_batching_dims]
         removed = {*map(int, dims.inserted_window_dims), *batching}
@@ -200,7 +204,7 @@ def _scatter(name: str) -> Callable[..., Array]:
             out = lax.squeeze(out, (0,))
         return lax.transpose(out, np.argsort(order))
 
-    return rewrite
+    return ignoring(rewrite, "indices_are_sorted")
 
 
 def _ordered(
@@ -245,13 +249,14 @@ def _put(scatter: Callable[..., Array], operand: Array, indices: Array, updates:
 
 
 def _applied(
-    operand: Array, indices: Array, updates: Array, mode: Mode, params: Mapping[str, Any]
-) -> Array:
+    operand: Array, indices: Array, updates: Array, dims: lax.ScatterDimensionNumbers, mode: Mode,
+    jaxpr: ClosedJaxpr, once: bool,
+) -> Array:  # fmt: skip
     """Apply a function to the elements that are pointed to, as often as they are pointed to."""
     ones = jnp.ones(updates.shape, np.int32)
     counts = jnp.zeros(operand.shape, np.int32)
-    counts = lax.scatter_add(counts, indices, ones, params["dimension_numbers"], mode=mode)
-    scalar = jaxpr_as_fun(ClosedJaxpr(params["update_jaxpr"], params["update_consts"]))
+    counts = lax.scatter_add(counts, indices, ones, dims, mode=mode)
+    scalar = jaxpr_as_fun(jaxpr)
 
     def function(x: Array) -> Array:
         flat = jax.vmap(lambda x: scalar(x, x)[0])(x.reshape(-1))
@@ -261,14 +266,14 @@ def _applied(
         count, x = state
         return count + np.int32(1), lax.select(counts > count, function(x), x)
 
-    if params["unique_indices"]:
+    if once:
         return step((np.int32(0), operand))[1]
     start = (jnp.zeros((), np.int32), operand)
     return lax.while_loop(lambda state: state[0] < jnp.max(counts), step, start)[1]
 
 
 REWRITES = {
-    "gather": gather,
+    "gather": ignoring(gather, "indices_are_sorted", "unique_indices"),
     "scatter": _scatter("scatter"),
     "scatter-add": _scatter("scatter_add"),
     "scatter-sub": _scatter("scatter_sub"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
 from msckpt_jax.lowering.rewrites.declined import Declined
+from msckpt_jax.lowering.rewrites.ignoring import ignoring
 
 _Pair: TypeAlias = tuple[Array, Array]
 
@@ -42,15 +43,19 @@ def _only(numbers: Array, where: Array) -> Array:
     return jnp.sum(jnp.where(where, numbers, 0), -1, np.int32, keepdims=True)
 
 
-def eigh(x: Array, **params: Any) -> list[Array]:
+def eigh(
+    x: Array, *, lower: bool, sort_eigenvalues: bool, subset_by_index: tuple[int, int] | None
+) -> tuple[Array, Array]:
     """Read the upper triangle as the lower triangle of the adjoint."""
-    if params["lower"]:
+    if lower:
         raise Declined
-    return lax.linalg.eigh_p.bind(jnp.conj(jnp.swapaxes(x, -1, -2)), **{**params, "lower": True})
+    x = jnp.conj(jnp.swapaxes(x, -1, -2))
+    how = {"sort_eigenvalues": sort_eigenvalues, "subset_by_index": subset_by_index}
+    return lax.linalg.eigh(x, lower=True, symmetrize_input=False, **how)
 
 
 def eig(
-    x: Array, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool, **_: Any
+    x: Array, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool
 ) -> list[Array]:
     """Decompose 1 x 1, or give the values of 2 x 2 in the order of LAPACK's ``lanv2``."""
     size, vectors = x.shape[-1], compute_left_eigenvectors + compute_right_eigenvectors
@@ -133,8 +138,8 @@ def tridiagonal_solve(dl: Array, d: Array, du: Array, b: Array, *, perturb_singu
 
 REWRITES = {
     "cholesky_update": cholesky_update,
-    "eig": eig,
-    "eigh": eigh,
+    "eig": ignoring(eig, "enable_eigvec_derivs", "implementation"),
+    "eigh": ignoring(eigh, "algorithm"),
     "lu": lu,
     "lu_pivots_to_permutation": lu_pivots_to_permutation,
     "ormqr": ormqr,

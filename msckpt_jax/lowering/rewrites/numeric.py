@@ -12,6 +12,7 @@ from jax import Array, lax
 from msckpt_jax._compat import Atom, Equation, Literal
 from msckpt_jax.lowering.rewrites import calls
 from msckpt_jax.lowering.rewrites.declined import Declined
+from msckpt_jax.lowering.rewrites.ignoring import ignoring
 from msckpt_jax.lowering.rewrites.peephole import Made, Shorter
 
 
@@ -44,7 +45,7 @@ def known_shift(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | No
     return (_shifted_out, operands) if (count.val >= x.aval.dtype.itemsize * 8).all() else None
 
 
-def conj(x: Array, **_: Any) -> Array:
+def conj(x: Array) -> Array:
     """The complex array of a real array."""
     return lax.complex(x, jnp.zeros_like(x))
 
@@ -144,9 +145,7 @@ def erf_inv(x: Array) -> Array:
 def _over_positions(reduction: Callable[..., Array]) -> Callable[..., list[Array]]:
     """A collective over an axis that vmap has numbered; over named axes there is one device."""
 
-    def rewrite(
-        *operands: Array, axes: Sequence[Any], axis_index_groups: Any, **_: Any
-    ) -> list[Array]:
+    def rewrite(*operands: Array, axes: Sequence[Any], axis_index_groups: Any) -> list[Array]:
         if axis_index_groups is not None:
             raise Declined
         where = tuple(axis for axis in axes if calls.is_position(axis))
@@ -168,14 +167,14 @@ def mul(x: Array, y: Array, *, out_dtype: np.dtype) -> Array:
 
 REWRITES = {
     "clz": clz,
-    "conj": conj,
+    "conj": ignoring(conj, "input_dtype"),
     "cumlogsumexp": cumlogsumexp,
     "cummax": _reversed(lax.cummax),
     "cummin": _reversed(lax.cummin),
     "cumprod": _reversed(lax.cumprod),
     "cumsum": _reversed(lax.cumsum),
-    "empty": lambda *, shape, dtype, **_: jnp.zeros(shape, dtype),
-    "empty2": lambda *, shape, dtype, **_: jnp.zeros(shape, dtype),
+    "empty": ignoring(lambda *, shape, dtype: jnp.zeros(shape, dtype), "out_sharding"),
+    "empty2": ignoring(lambda *, dtype: jnp.zeros((), dtype), "memory_space"),
     "eq_to": eq_to,
     "erf_inv": erf_inv,
     "le_to": le_to,

@@ -16,13 +16,14 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from msckpt_jax.lowering.rewrites.declined import Declined
+from msckpt_jax.lowering.rewrites.ignoring import ignoring
 
 _HALF = np.uint32(0xFFFF)
 _SIXTEEN = np.uint32(16)
 
 
 def rng_bit_generator(
-    state: Array, *, shape: Sequence[int], dtype: DTypeLike, algorithm: Any, **_: Any
+    state: Array, *, shape: Sequence[int], dtype: DTypeLike, algorithm: Any
 ) -> list[Array]:
     """The next state, and random bits: a word for each element, two words for 64 bits."""
     supported = (lax.RandomAlgorithm.RNG_DEFAULT, lax.RandomAlgorithm.RNG_PHILOX)
@@ -72,4 +73,4 @@ def _product(a: Array, b: int) -> tuple[Array, Array]:
     return high, a * np.uint32(b)
 
 
-REWRITES = {"rng_bit_generator": rng_bit_generator}
+REWRITES = {"rng_bit_generator": ignoring(rng_bit_generator, "out_sharding")}

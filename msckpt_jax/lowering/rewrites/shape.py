@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jax import Array, lax
 
 from msckpt_jax._compat import Atom, Equation, Literal
+from msckpt_jax.lowering.rewrites.ignoring import Ignoring, ignoring
 from msckpt_jax.lowering.rewrites.peephole import Made, Shorter
 
 
@@ -32,14 +33,12 @@ def _spread(x: Array, value: Array, axis: int, gap: int) -> Array:
     return lax.slice_in_dim(x, 0, shape[axis] * (gap + 1) - gap, axis=axis)
 
 
-def broadcast_in_dim(x: Array, *, shape: Sequence[Any], **_: Any) -> Array:
+def broadcast_in_dim(x: Array, *, shape: Sequence[Any]) -> Array:
     """Add axes of size 1, which repeats nothing."""
     return lax.reshape(x, shape)
 
 
-def reshape(
-    x: Array, *, new_sizes: Sequence[Any], dimensions: Sequence[int] | None, **_: Any
-) -> Array:
+def reshape(x: Array, *, new_sizes: Sequence[Any], dimensions: Sequence[int] | None) -> Array:
     return lax.reshape(x if dimensions is None else lax.transpose(x, dimensions), new_sizes)
 
 
@@ -50,7 +49,11 @@ def of_reshape(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | Non
     maker = made.get(operands[0])
     if maker is None or maker.primitive.name not in ("reshape", "squeeze"):
         return None
-    return reshape, maker.invars
+    return REWRITES["reshape"], maker.invars
 
 
-REWRITES = {"broadcast_in_dim": broadcast_in_dim, "pad": pad, "reshape": reshape}
+REWRITES: dict[str, Callable[..., Any] | Ignoring] = {
+    "broadcast_in_dim": ignoring(broadcast_in_dim, "broadcast_dimensions", "sharding"),
+    "pad": pad,
+    "reshape": ignoring(reshape, "sharding"),
+}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from msckpt_jax.lowering.rewrites.ignoring import ignoring
 
-def sort(*operands: Array, dimension: int, num_keys: int, **_: Any) -> list[Array]:
+
+def sort(*operands: Array, dimension: int, num_keys: int) -> list[Array]:
     """Sort by each of several keys in turn, stably, by the last key first."""
     last = operands[0].ndim - 1
     moved = [lax.transpose(x, _swapped(last, dimension)) for x in operands]
@@ -56,14 +57,12 @@ def _taken(x: Array, order: Array) -> Array:
     return rows.at[order].get(mode="promise_in_bounds")
 
 
-def top_k(x: Array, *, k: int, axis: int, **_: Any) -> list[Array]:
+def top_k(x: Array, *, k: int, axis: int) -> list[Array]:
     order = _swapped(x.ndim - 1, axis)
     return [lax.transpose(out, order) for out in lax.top_k(lax.transpose(x, order), k)]
 
 
-def approx_top_k(
-    x: Array, *, k: int, reduction_dimension: int, is_max_k: bool, **_: Any
-) -> list[Array]:
+def approx_top_k(x: Array, *, k: int, reduction_dimension: int, is_max_k: bool) -> list[Array]:
     """The exact elements, as JAX gives them on CPU."""
     axis = reduction_dimension % x.ndim
     if is_max_k:
@@ -74,4 +73,10 @@ def approx_top_k(
     return [lax.slice_in_dim(out, 0, k, axis=axis) for out in (values, indices)]
 
 
-REWRITES = {"approx_top_k": approx_top_k, "sort": sort, "top_k": top_k}
+REWRITES = {
+    "approx_top_k": ignoring(
+        approx_top_k, "aggregate_to_topk", "recall_target", "reduction_input_size_override"
+    ),
+    "sort": ignoring(sort, "is_stable"),
+    "top_k": ignoring(top_k, "is_stable"),
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -14,17 +14,26 @@ import numpy as np
 from jax import Array, lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Primitive, jaxpr_as_fun
 
+from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.lowering.forms import outwards
+from msckpt_jax.lowering.rewrites.ignoring import Ignoring, ignoring
+
+_Sizes: TypeAlias = Sequence[int]
+_Pads: TypeAlias = Sequence[tuple[int, int]]
+
+
+#: Elements of a window up to which they are combined one by one.
+_ONE_BY_ONE = 8
 
 
 class _Window(NamedTuple):
     """JAX's parameters, each with one entry for an axis."""
 
-    window_dimensions: Sequence[int]
-    window_strides: Sequence[int]
-    padding: Sequence[tuple[int, int]]
-    base_dilation: Sequence[int]
-    window_dilation: Sequence[int]
+    window_dimensions: _Sizes
+    window_strides: _Sizes
+    padding: _Pads
+    base_dilation: _Sizes
+    window_dilation: _Sizes
 
     @property
     def moving(self) -> list[int]:
@@ -50,8 +59,12 @@ def _pool(
     def combine(a: list, b: list) -> list:
         return [function(a[0], b[0])]
 
-    def rewrite(x: Array, **params: Any) -> Array:
-        window, value = _Window(**params), neutral(x.dtype)
+    def rewrite(
+        x: Array, *, window_dimensions: _Sizes, window_strides: _Sizes, padding: _Pads,
+        base_dilation: _Sizes, window_dilation: _Sizes,
+    ) -> Array:  # fmt: skip
+        window = _Window(window_dimensions, window_strides, padding, base_dilation, window_dilation)
+        value = neutral(x.dtype)
         if any(not isinstance(n, int) for pair in window.padding for n in pair):
             x = lax.pad(x, value, [(low, high, 0) for low, high in window.padding])
             window = window._replace(padding=((0, 0),) * x.ndim)
@@ -65,6 +78,7 @@ def _pool(
 def _least(dtype: np.dtype) -> np.ndarray:
     if dtype == np.bool_:
         return np.array(False)
+    _check_ordered(dtype)
     floating = jnp.issubdtype(dtype, np.floating)
     return np.array(-np.inf if floating else jnp.iinfo(dtype).min, dtype)
 
@@ -72,8 +86,14 @@ def _least(dtype: np.dtype) -> np.ndarray:
 def _greatest(dtype: np.dtype) -> np.ndarray:
     if dtype == np.bool_:
         return np.array(True)
+    _check_ordered(dtype)
     floating = jnp.issubdtype(dtype, np.floating)
     return np.array(np.inf if floating else jnp.iinfo(dtype).max, dtype)
+
+
+def _check_ordered(dtype: np.dtype) -> None:
+    if jnp.issubdtype(dtype, np.complexfloating):
+        raise UnsupportedError("of complex numbers, among which there is no smallest or greatest")
 
 
 def _as_images(
@@ -100,23 +120,59 @@ def _as_images(
     return lax.transpose(out, np.argsort(order))
 
 
+def _padded(x: Array, value: Any, window: _Window) -> Array:
+    sides = zip(window.padding, window.base_dilation, strict=True)
+    return lax.pad(x, value, [(low, high, base - 1) for (low, high), base in sides])
+
+
+def _reach(room: int, window: _Window, axis: int) -> int:
+    """The distance from the first window's element at a place to the end of the last one's."""
+    size, apart = window.window_dimensions[axis], window.window_dilation[axis]
+    step = window.window_strides[axis]
+    count = max((room - (size - 1) * apart - 1) // step + 1, 0)
+    return (count - 1) * step + 1 if count else 0
+
+
 def _folded(
     xs: Sequence[Array], values: Sequence[Any], combine: _Reducer, window: _Window
 ) -> list[Array]:
     """Pad operands of equal shape with ``values``, then combine them along each axis."""
-    sides = zip(window.padding, window.base_dilation, strict=True)
-    config = [(low, high, base - 1) for (low, high), base in sides]
-    out = [lax.pad(x, value, config) for x, value in zip(xs, values, strict=True)]
+    out = [_padded(x, value, window) for x, value in zip(xs, values, strict=True)]
     for axis, size in enumerate(window.window_dimensions):
         step, apart = window.window_strides[axis], window.window_dilation[axis]
-        count = max((out[0].shape[axis] - (size - 1) * apart - 1) // step + 1, 0)
-        stop = (count - 1) * step + 1 if count else 0
+        stop = _reach(out[0].shape[axis], window, axis)
+        if size > _ONE_BY_ONE and isinstance(stop, int) and stop:
+            out = _doubled(out, axis, size, apart, combine)
+            out = [lax.slice_in_dim(x, 0, stop, step, axis) for x in out]
+            continue
         parts = [
             [lax.slice_in_dim(x, k, k + stop, step, axis) for x in out]
             for k in range(0, size * apart, apart)
         ]
         out = functools.reduce(combine, parts)
     return out
+
+
+def _doubled(
+    xs: Sequence[Array], axis: int, size: int, apart: int, combine: _Reducer
+) -> list[Array]:
+    """Combine ``size`` elements from each element on, in their order, by parts that double.
+
+    A window consists of parts whose lengths are the powers of two in its size.
+    """
+
+    def joined(first: Sequence[Array], second: Sequence[Array], after: int) -> list[Array]:
+        rest = [lax.slice_in_dim(x, after * apart, x.shape[axis], 1, axis) for x in second]
+        room = rest[0].shape[axis]
+        return combine([lax.slice_in_dim(x, 0, room, 1, axis) for x in first], rest)
+
+    part, length, out, done = list(xs), 1, list[Array](), 0
+    while True:
+        if size & length:
+            out, done = (joined(out, part, done) if done else part), done + length
+        if done == size:
+            return out
+        part, length = joined(part, part, length), 2 * length
 
 
 def _of_arrays(jaxpr: ClosedJaxpr | Jaxpr, consts: Sequence[Any] = ()) -> _Reducer:
@@ -132,16 +188,16 @@ def _of_arrays(jaxpr: ClosedJaxpr | Jaxpr, consts: Sequence[Any] = ()) -> _Reduc
 
 
 def reduce_window(
-    *operands: Array, jaxpr: ClosedJaxpr | Jaxpr, consts: Sequence[Any], **params: Any
-) -> list[Array]:
+    *operands: Array, jaxpr: ClosedJaxpr | Jaxpr, consts: Sequence[Any], window_dimensions: _Sizes,
+    window_strides: _Sizes, padding: _Pads, base_dilation: _Sizes, window_dilation: _Sizes,
+) -> list[Array]:  # fmt: skip
     xs, values = operands[: len(operands) // 2], operands[len(operands) // 2 :]
     combine = _of_arrays(jaxpr, consts)
-    return combine(list(values), _folded(xs, values, combine, _Window(**params)))
+    window = _Window(window_dimensions, window_strides, padding, base_dilation, window_dilation)
+    return combine(list(values), _folded(xs, values, combine, window))
 
 
-def reduce(
-    *operands: Any, jaxpr: ClosedJaxpr | Jaxpr, dimensions: Sequence[int], **_: Any
-) -> list[Array]:
+def reduce(*operands: Any, jaxpr: ClosedJaxpr | Jaxpr, dimensions: Sequence[int]) -> list[Array]:
     """Combine halves with halves, until a single element is left."""
     xs, values = operands[: len(operands) // 2], operands[len(operands) // 2 :]
     combine = _of_arrays(jaxpr)
@@ -159,40 +215,42 @@ def reduce(
     return combine(blank, [x[0] for x in parts]) if count else blank
 
 
-def _of_integers(function: Callable[[Any, Any], Array], initial: int) -> Callable[..., Array]:
+def _of_integers(function: Callable[[Any, Any], Array], initial: int) -> Ignoring:
     """Bitwise reductions, which targets have for bool only."""
 
-    def rewrite(x: Array, *, axes: Sequence[int], **_: Any) -> Array:
+    def rewrite(x: Array, *, axes: Sequence[int]) -> Array:
         if function is lax.bitwise_xor and x.dtype == np.bool_:
             return lax.rem(jnp.sum(x, axes, np.int32), np.int32(2)).astype(np.bool_)
         value = np.array(initial).astype(x.dtype)
         jaxpr = jax.make_jaxpr(function)(value, value)
         return reduce(x, value, jaxpr=jaxpr, dimensions=axes)[0]
 
-    return rewrite
+    return ignoring(rewrite, "out_sharding")
 
 
-def _patches(x: Array, value: np.ndarray, window: _Window, shape: Sequence[int]) -> list[Array]:
+def _patches(x: Array, value: np.ndarray, window: _Window) -> list[Array]:
     """The elements that all windows have at a place, for each place in the window, in order."""
-    x = lax.pad(x, value, [(low, high, 0) for low, high in window.padding])
-    ends = [(n - 1) * step + 1 for n, step in zip(shape, window.window_strides, strict=True)]
+    x, apart = _padded(x, value, window), window.window_dilation
+    stops = [_reach(x.shape[axis], window, axis) for axis in range(x.ndim)]
     return [
-        lax.slice(x, place, np.add(place, ends).tolist(), window.window_strides)
-        for place in itertools.product(*map(range, window.window_dimensions))
+        lax.slice(x, place, np.add(place, stops).tolist(), window.window_strides)
+        for place in (np.multiply(at, apart).tolist() for at in _places(window))
     ]
 
 
+def _places(window: _Window) -> Iterator[tuple[int, ...]]:
+    return itertools.product(*map(range, window.window_dimensions))
+
+
 def select_and_gather_add(
-    tangents: Array, operand: Array, *, select_prim: Primitive, **params: Any
-) -> Array:
+    tangents: Array, operand: Array, *, select_prim: Primitive, window_dimensions: _Sizes,
+    window_strides: _Sizes, padding: _Pads, base_dilation: _Sizes, window_dilation: _Sizes,
+) -> Array:  # fmt: skip
     """The tangent of the window's selected element, the first of equal elements."""
-    window = _Window(**params)
-    ends = zip(operand.shape, window.padding, strict=True)
-    room = [n + low + high for n, (low, high) in ends]
-    shape = (np.subtract(room, window.window_dimensions) // window.window_strides + 1).tolist()
+    window = _Window(window_dimensions, window_strides, padding, base_dilation, window_dilation)
     value, zero = _rejected(select_prim, operand.dtype), np.zeros((), tangents.dtype)
-    best, *later = _patches(operand, value, window, shape)
-    out, *rest = _patches(tangents, zero, window, shape)
+    best, *later = _patches(operand, value, window)
+    out, *rest = _patches(tangents, zero, window)
     for x, tangent in zip(later, rest, strict=True):
         stay = select_prim.bind(best, x)
         best, out = lax.select(stay, best, x), lax.select(stay, out, tangent)
@@ -200,13 +258,14 @@ def select_and_gather_add(
 
 
 def select_and_scatter_add(
-    source: Array, operand: Array, *, select_prim: Primitive, **params: Any
-) -> Array:
+    source: Array, operand: Array, *, select_prim: Primitive, window_dimensions: _Sizes,
+    window_strides: _Sizes, padding: _Pads,
+) -> Array:  # fmt: skip
     """The source added to the window's selected element, the first of equal elements."""
     ones = (1,) * operand.ndim
-    window = _Window(**params, base_dilation=ones, window_dilation=ones)
+    window = _Window(window_dimensions, window_strides, padding, ones, ones)
     value = _rejected(select_prim, operand.dtype)
-    best, *later = _patches(operand, value, window, source.shape)
+    best, *later = _patches(operand, value, window)
     chosen = jnp.zeros(source.shape, np.int32)
     for k, x in enumerate(later, 1):
         stay = select_prim.bind(best, x)
@@ -214,7 +273,7 @@ def select_and_scatter_add(
         chosen = lax.select(stay, chosen, jnp.full(source.shape, k, np.int32))
     zero = np.zeros((), source.dtype)
     out = jnp.zeros(operand.shape, source.dtype)
-    for k, place in enumerate(itertools.product(*map(range, window.window_dimensions))):
+    for k, place in enumerate(_places(window)):
         part = lax.select(chosen == k, source, jnp.zeros(source.shape, source.dtype))
         axes = zip(place, window.padding, window.window_strides, strict=True)
         before = [(at - low, step) for at, (low, _), step in axes]
@@ -231,7 +290,7 @@ def _rejected(select_prim: Primitive, dtype: np.dtype) -> np.ndarray:
 
 
 REWRITES = {
-    "reduce": reduce,
+    "reduce": ignoring(reduce, "computation", "out_sharding"),
     "reduce_and": _of_integers(lax.bitwise_and, -1),
     "reduce_or": _of_integers(lax.bitwise_or, 0),
     "reduce_window": reduce_window,

@@ -232,7 +232,7 @@ def _nextafter(ctx: Context, x: Array, y: Array) -> Array:
     return ctx("NextAfter", full(ctx, x), full(ctx, y))
 
 
-def _mul(ctx: Context, x: Array, y: Array, *, out_dtype: np.dtype | None) -> Array:
+def _mul(ctx: Context, x: Array, y: Array, *, out_dtype: np.dtype | None = None) -> Array:
     if out_dtype is not None and out_dtype != ctx.type(x).dtype:
         raise UnsupportedError(f"out_dtype is {out_dtype}, but must be the dtype of the operands")
     return ctx("Mul", x, y)

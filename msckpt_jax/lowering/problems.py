@@ -1,0 +1,37 @@
+"""The problems of an export, gathered so that all are told at once."""
+
+from __future__ import annotations
+
+from msckpt_jax.errors import UnsupportedError
+
+#: Errors that say nothing about an equation, and pass through.
+PASSING = (MemoryError, RecursionError)
+
+
+class Problems(dict[str, Exception | None]):
+    """Problems, each with the error behind it where something of ours has failed."""
+
+    def note(self, line: str, what: str, kind: str, error: Exception) -> None:
+        """Note that ``what`` is refused, or that its rule, rewrite or row (``kind``) fails."""
+        known = isinstance(error, UnsupportedError)
+        text = f"{what}: {error if known else _failure(what, kind, error)}"
+        self.setdefault(f"{line}: {text}" if line else text, None if known else error)
+
+    def refuse(self) -> None:
+        """Do nothing where there are none.
+
+        Raises:
+            UnsupportedError: all of them; the first failure is its cause.
+        """
+        if self:
+            text = f"{len(self)} problems, nothing was written:"
+            cause = next(filter(None, self.values()), None)
+            raise UnsupportedError(text, problems=tuple(self)) from cause
+
+
+def _failure(what: str, kind: str, error: Exception) -> str:
+    reason = str(error).strip().partition("\n")[0]
+    return (
+        f"its {kind} fails with {type(error).__name__}: {reason}; please report it, and compute it "
+        "in another way, or give its primitive a rule: export(..., rules={name: rule})"
+    )
