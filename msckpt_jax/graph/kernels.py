@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 
+import ml_dtypes
 import numpy as np
 
 from msckpt_jax import dtypes
@@ -33,8 +34,9 @@ _MODULAR = {"Add", "Sub", "Mul", "Neg", "MatMul", "BatchMatMul", "ReduceSum", "C
 
 #: MindSpore itself casts float16 to float32 and back where it has no kernel.
 _ITSELF, _F32 = np.dtype(np.float16), np.dtype(np.float32)
+_BF16 = np.dtype(ml_dtypes.bfloat16)
 
-#: Operators that MindSpore takes apart before it looks for kernels.
+#: Operators that MindSpore takes apart before it looks for kernels: none of the parts has bfloat16.
 EXPANDED = {"SiLU", "ClampTensor", "MatMulExt", "SumExt", "Dense", "BiasAdd"}
 
 
@@ -53,7 +55,9 @@ def wider(
 def _wider(
     op: str, inputs: tuple[np.dtype, ...], results: tuple[np.dtype, ...]
 ) -> Mapping[np.dtype, np.dtype]:
-    if op in EXPANDED or _has_kernel(op, inputs, results):
+    if op in EXPANDED:
+        return {_BF16: _F32} if _BF16 in (*inputs, *results) else {}
+    if _has_kernel(op, inputs, results):
         return {}
     for dtype in dict.fromkeys((*inputs, *results)):
         if dtype == _ITSELF and _has_kernel(op, *_mapped({dtype: _F32}, inputs, results)):

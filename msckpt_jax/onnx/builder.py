@@ -71,7 +71,7 @@ class Builder:
         """Add a node with several results."""
         schema = self._schema(op)
         dtypes = self._dtypes(schema, inputs, types)
-        wider = self._wider(schema, dtypes)
+        wider = self._wider(schema, dtypes, attributes)
         operands = [
             self._as(operand, wider.get(letter, dtypes.get(letter)))
             for operand, letter in zip(inputs, _letters(schema.inputs, len(inputs)), strict=True)
@@ -183,9 +183,11 @@ class Builder:
         except onnx.defs.SchemaError:
             raise UnsupportedError(f"opset {self.names.opset} has no {op}") from None
 
-    def _wider(self, schema: OpSchema, dtypes: Mapping[str, np.dtype]) -> dict[str, np.dtype]:
+    def _wider(
+        self, schema: OpSchema, dtypes: Mapping[str, np.dtype], attributes: Mapping[str, Any]
+    ) -> dict[str, np.dtype]:
         """The type letters whose dtype has to change for a kernel to exist, with the new dtypes."""
-        able = kernels.dtypes(schema.name, schema.since_version)
+        able = kernels.able(schema, attributes)
         if able is None:
             raise UnsupportedError(f"onnxruntime has no kernel of {schema.name}")
         changes: dict[str, np.dtype] = {}

@@ -1,7 +1,9 @@
 """The dtypes in which onnxruntime computes, and wider dtypes for those in which it does not.
 
 ``kernels.tsv`` was taken from onnxruntime 1.32.0 (``get_all_opkernel_def``), CPU, default domain:
-operator, opsets, and the dtypes that its type constraints take in any of its kernels.
+operator, opsets, and the dtypes that its type constraints take in any of its kernels. A kernel may
+refuse some of these when it runs, for a value of an attribute: ``operator[attribute=value]`` has
+those that remain, found by running each (``python -m tests.onnx.sweep``).
 """
 
 from __future__ import annotations
@@ -9,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
+import onnx
+from onnx.defs import OpSchema
 
 from msckpt_jax.dtypes import BY_SHORT, of_array
 
@@ -30,6 +35,24 @@ _WIDER = {
 }
 
 
+def able(schema: OpSchema, attributes: Mapping[str, Any]) -> Mapping[str, frozenset[str]] | None:
+    """The dtypes of each type constraint of a schema where a node has these attributes."""
+    op = schema.name
+    for name, value in {**_defaults(op, schema.since_version), **attributes}.items():
+        if (variant := f"{op}[{name}={value}]") in _table():
+            return dtypes(variant, schema.since_version)
+    return dtypes(op, schema.since_version)
+
+
+@cache
+def _defaults(op: str, since: int) -> Mapping[str, Any]:
+    """The attributes of an operator that a node need not state."""
+    known = onnx.defs.get_schema(op, since).attributes
+    stated = [each.default_value for each in known.values() if each.default_value.type]
+    values = {each.name: onnx.helper.get_attribute_value(each) for each in stated}
+    return {name: v.decode() if isinstance(v, bytes) else v for name, v in values.items()}
+
+
 @cache
 def dtypes(op: str, since: int) -> Mapping[str, frozenset[str]] | None:
     """The short names of the dtypes of each type constraint of a schema; None without a kernel."""
@@ -39,8 +62,8 @@ def dtypes(op: str, since: int) -> Mapping[str, frozenset[str]] | None:
     return None
 
 
-def wider(dtype: np.dtype, able: frozenset[str], *, ordered: bool) -> np.dtype | None:
-    """A dtype of ``able`` in which numbers of ``dtype`` are computed, or None.
+def wider(dtype: np.dtype, among: frozenset[str], *, ordered: bool) -> np.dtype | None:
+    """A dtype ``among`` these in which numbers of ``dtype`` are computed, or None.
 
     ``ordered``: the operator compares or divides, so that equal bits are not enough.
     """
@@ -48,7 +71,7 @@ def wider(dtype: np.dtype, able: frozenset[str], *, ordered: bool) -> np.dtype |
     if row is None:
         return None
     for name in _WIDER.get(row.short, ()):
-        if name in able and not (ordered and row.short == "u64"):
+        if name in among and not (ordered and row.short == "u64"):
             return BY_SHORT[name].array
     return None
 
@@ -59,9 +82,9 @@ def _table() -> Mapping[str, list[tuple[int, int, Mapping[str, frozenset[str]]]]
     for line in files("msckpt_jax.onnx").joinpath("kernels.tsv").read_text().splitlines():
         op, opsets, *groups = line.split("\t")
         first, _, last = opsets.partition("-")
-        able: dict[str, frozenset[str]] = {}
+        taken: dict[str, frozenset[str]] = {}
         for group in filter(None, groups):
             names, _, shorts = group.partition("=")
-            able |= dict.fromkeys(names.split(","), frozenset(shorts.split()))
-        table.setdefault(op, []).append((int(first), int(last or 9999), able))
+            taken |= dict.fromkeys(names.split(","), frozenset(shorts.split()))
+        table.setdefault(op, []).append((int(first), int(last or 9999), taken))
     return table
