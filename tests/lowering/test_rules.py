@@ -73,6 +73,7 @@ MORE: tuple[tuple[Any, ...], ...] = (
       for f in (lax.reduce_sum, lax.reduce_prod, lax.reduce_max, lax.reduce_min)),
     *((lambda x, f=f: f(x, (0,)), NOTHING > 0) for f in (lax.reduce_and, lax.reduce_or)),
     (jnp.unstack, X[:1]),
+    (jnp.linalg.eigh, Z),
     (lax.sort, N.astype(np.uint64)),
     (lambda x, i: (x.at[i].set(1), x.at[i].add(1), x.at[i].multiply(2), x.at[i].max(0),
                    x.at[i].min(0)), X, np.int32(1)),

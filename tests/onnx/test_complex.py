@@ -28,6 +28,10 @@ def _numbers(*shape: int) -> Any:
 Z = np.concatenate([_numbers(6), [0, 1, -2, 3j, -3j, 1e-3 - 20j]]).astype(np.complex64)
 
 
+#: Without the poles of atanh, and on both sides of the cuts.
+CUTS = np.append(np.where(Z == 1, 0.5, Z), [2, -2, 2 - 1e-6j, -2 - 1e-6j, 5j]).astype(np.complex64)
+
+
 def _rotated(z: jax.Array) -> jax.Array:
     """A loop and a branch that carry complex numbers."""
     turned = lax.fori_loop(0, 3, lambda i, z: z * (0.5 + 1j) + i, z)
@@ -40,6 +44,15 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], np.ndarray]] = {
     "exponential": (lambda z: [jnp.exp(z / 9), jnp.log(z + 0.1), jnp.sqrt(z), z**0.3], Z),
     "angles": (lambda z: [f(z / 9) for f in (jnp.sin, jnp.cos, jnp.tan)], Z),
     "hyperbolic": (lambda z: [f(z / 9) for f in (jnp.sinh, jnp.cosh, jnp.tanh)], Z),
+    "inverses": (lambda z: [f(z) for f in (jnp.arcsin, jnp.arccos, jnp.arctan)], CUTS),
+    "hyperbolic inverses": (
+        lambda z: [f(z) for f in (jnp.arcsinh, jnp.arccosh, jnp.arctanh)],
+        CUTS,
+    ),
+    "near 1": (lambda z: [jnp.expm1(z / 9), jnp.log1p(z), jax.nn.sigmoid(z / 9)], Z),
+    "near 0": (lambda z: [f(z * 1e-6) * 1e6 for f in (jnp.expm1, jnp.log1p, jnp.arcsinh)], Z),
+    "running products": (lambda z: [jnp.cumprod(z), jnp.prod(z.reshape(3, 4), 1)], Z),
+    "the same bits": (lambda z: lax.bitcast_convert_type(z, z.dtype), Z),
     "places": (lambda z: [z.at[2].set(1j), z[jnp.array([1, 5])], jnp.sum(z), jnp.cumsum(z)], Z),
     "a number": (lambda z: [z * 2j, z.real, jnp.stack([z, z])], np.asarray(Z[0])),
     "products": (lambda z: [z @ z.T, jnp.einsum("ij,kj->ik", z, z.conj())], _numbers(3, 4)),
@@ -83,9 +96,9 @@ def test_verified(tmp_path: Path) -> None:
 
 
 def test_what_has_no_rule_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"test_complex.*cumprod: it has no rewrite for complex"):
+    with pytest.raises(ExportError, match=r"test_complex.*cummax: it has no rewrite for complex"):
         ms.export(
-            lambda z: jnp.cumprod(z),
+            lambda z: lax.cummax(z),
             Z,
             file_name=tmp_path / "a",
             file_format="ONNX",

@@ -68,9 +68,11 @@ def _svd(x: Any, full_matrices: bool = False, compute_uv: bool = True) -> Any:
 
 
 def _eigh(x: Any, *, compute_v: bool = True) -> Any:
-    if compute_v:
-        return tuple(jnp.linalg.eigh(x))
-    return jnp.linalg.eigvalsh(x)
+    """The eigenvalues, of the dtype of the matrix, and the eigenvectors."""
+    if not compute_v:
+        return jnp.linalg.eigvalsh(x).astype(x.dtype)
+    values, vectors = jnp.linalg.eigh(x)
+    return values.astype(x.dtype), vectors
 
 
 def _lu(x: Any, **_: Any) -> Any:

@@ -130,6 +130,95 @@ def _rsqrt(x: Pair) -> Pair:
     return _div(Pair(jnp.ones_like(x.real), jnp.zeros_like(x.real)), _sqrt(x))
 
 
+def _expm1(x: Pair) -> Pair:
+    half = jnp.sin(x.imag / 2)
+    real = jnp.expm1(x.real) * jnp.cos(x.imag) - 2 * half * half
+    return Pair(real, jnp.exp(x.real) * jnp.sin(x.imag))
+
+
+def _log1p(x: Pair) -> Pair:
+    near = jnp.log1p(x.real * (x.real + 2) + x.imag * x.imag) / 2
+    far = jnp.log(_abs(_shifted(x, 1)))
+    small = _abs(x) < 0.5
+    return Pair(jnp.where(small, near, far), jnp.arctan2(x.imag, x.real + 1))
+
+
+def _logistic(x: Pair) -> Pair:
+    half = _tanh(Pair(x.real / 2, x.imag / 2))
+    return Pair((1 + half.real) / 2, half.imag / 2)
+
+
+# The inverses are Kahan's, from products of roots, in which nothing cancels.
+
+
+def _shifted(x: Pair, by: int) -> Pair:
+    return Pair(x.real + by, x.imag)
+
+
+def _negative(x: Pair) -> Pair:
+    return Pair(-x.real, -x.imag)
+
+
+def _conjugate(x: Pair) -> Pair:
+    return Pair(x.real, -x.imag)
+
+
+def _roots(x: Pair) -> tuple[Pair, Pair]:
+    """The roots of 1 - x and of 1 + x."""
+    return _sqrt(_shifted(_negative(x), 1)), _sqrt(_shifted(x, 1))
+
+
+def _asin_imag(x: Pair, less: Pair, more: Pair) -> Array:
+    """The imaginary part of asin, on the cuts with JAX's sign: that of numbers above them."""
+    size = jnp.abs(jnp.arcsinh(_mul(_conjugate(less), more).imag))
+    return jnp.where(x.imag < 0, -size, size)
+
+
+def _asin(x: Pair) -> Pair:
+    less, more = _roots(x)
+    return Pair(jnp.arctan2(x.real, _mul(less, more).real), _asin_imag(x, less, more))
+
+
+def _acos(x: Pair) -> Pair:
+    less, more = _roots(x)
+    return Pair(2 * jnp.arctan2(less.real, more.real), -_asin_imag(x, less, more))
+
+
+def _acosh(x: Pair) -> Pair:
+    less, more = _sqrt(_shifted(x, -1)), _sqrt(_shifted(x, 1))
+    real = jnp.arcsinh(_mul(_conjugate(less), more).real)
+    return Pair(real, 2 * jnp.arctan2(less.imag, more.real))
+
+
+def _atanh(x: Pair) -> Pair:
+    less, more, square = 1 - x.real, 1 + x.real, x.imag * x.imag
+    real = jnp.log1p(4 * x.real / (less * less + square)) / 4
+    return Pair(real, jnp.arctan2(2 * x.imag, less * more - square) / 2)
+
+
+def _turned(function: Callable[[Pair], Pair]) -> Callable[[Pair], Pair]:
+    """The function of i x, divided by i."""
+
+    def turned(x: Pair) -> Pair:
+        result = function(Pair(-x.imag, x.real))
+        return Pair(result.imag, -result.real)
+
+    return turned
+
+
+def _product(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+    return tuple(_mul(Pair(*a), Pair(*b)))
+
+
+def _cumprod(x: Pair, *, axis: int, reverse: bool) -> Pair:
+    return Pair(*lax.associative_scan(_product, tuple(x), reverse=reverse, axis=axis))
+
+
+def _reduce_prod(x: Pair, *, axes: Sequence[int]) -> Pair:
+    units = x.real.dtype.type(1), x.real.dtype.type(0)
+    return Pair(*lax.reduce(tuple(x), units, _product, tuple(axes)))
+
+
 def _convert(x: Array | Pair, *, new_dtype: DTypeLike) -> Array | Pair:
     dtype = np.dtype(new_dtype)
     parts = x if isinstance(x, Pair) else Pair(x, jnp.zeros_like(x))
@@ -224,28 +313,39 @@ def _fft(x: Array | Pair, *, fft_type: lax.FftType, fft_lengths: Sequence[Any]) 
 
 REWRITES: Mapping[str, Callable[..., Any] | Ignoring] = {
     "abs": _abs,
+    "acos": ignoring(_acos, "accuracy"),
+    "acosh": ignoring(_acosh, "accuracy"),
+    "asin": ignoring(_asin, "accuracy"),
+    "asinh": ignoring(_turned(_asin), "accuracy"),
+    "atan": ignoring(_turned(_atanh), "accuracy"),
+    "atanh": ignoring(_atanh, "accuracy"),
     "complex": lambda real, imag: Pair(*jnp.broadcast_arrays(real, imag)),
-    "conj": ignoring(lambda x: Pair(x.real, -x.imag), "input_dtype"),
+    "conj": ignoring(_conjugate, "input_dtype"),
     "convert_element_type": ignoring(_convert, "sharding", "weak_type"),
     "cos": ignoring(_cos, "accuracy"),
-    "cosh": _cosh,
+    "cosh": ignoring(_cosh, "accuracy"),
+    "cumprod": _cumprod,
     "div": _div,
     "dot_general": ignoring(_dot_general, "preferred_element_type", "out_sharding"),
     "eq": _equal,
     "exp": ignoring(_exp, "accuracy"),
+    "expm1": ignoring(_expm1, "accuracy"),
     "fft": _fft,
     "imag": lambda x: x.imag,
     "integer_pow": _integer_pow,
     "is_finite": lambda x: jnp.isfinite(x.real) & jnp.isfinite(x.imag),
     "log": ignoring(_log, "accuracy"),
+    "log1p": ignoring(_log1p, "accuracy"),
+    "logistic": ignoring(_logistic, "accuracy"),
     "mul": ignoring(_mul, "out_dtype"),
     "ne": lambda x, y: ~_equal(x, y),
     "pow": _pow,
     "real": lambda x: x.real,
+    "reduce_prod": ignoring(_reduce_prod, "out_sharding"),
     "rsqrt": ignoring(_rsqrt, "accuracy"),
     "sign": _sign,
     "sin": ignoring(_sin, "accuracy"),
-    "sinh": _sinh,
+    "sinh": ignoring(_sinh, "accuracy"),
     "sqrt": ignoring(_sqrt, "accuracy"),
     "square": lambda x: _mul(x, x),
     "tan": ignoring(_tan, "accuracy"),

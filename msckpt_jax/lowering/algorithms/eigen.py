@@ -38,20 +38,28 @@ def _partners(size: int) -> np.ndarray:
 
 def _rotation(a: Array, partner: Array) -> Array:
     """The rotations that make the elements of ``a`` between partners zero, as one matrix."""
-    size = a.shape[-1]
+    size, real = a.shape[-1], a.real.dtype
     rows = np.arange(size, dtype=np.int32)
-    pairs = (partner[:, None] == rows).astype(a.dtype)
-    own = jnp.diagonal(a, axis1=-2, axis2=-1)
+    pairs = (partner[:, None] == rows).astype(real)
+    own = jnp.diagonal(a, axis1=-2, axis2=-1).real
     opposite = (pairs @ own[..., None])[..., 0]
     between = jnp.where(partner == rows, 0, jnp.sum(a * pairs, -1))
+    # Partners need one number: rounding makes two of it, and a turn of these would not be unitary.
+    between = (between + jnp.conj(jnp.sum(pairs * between[..., None, :], -1))) / 2
+    phase: Any = 1
+    if np.iscomplexobj(a):  # turned to be real, and back
+        length, kind = jnp.abs(between), jnp.finfo(real)
+        length = jnp.where(length < kind.tiny / kind.eps, 0, length)  # a phase needs its digits
+        phase = (between / jnp.where(length == 0, 1, length))[..., None]
+        between = length
     ratio = (opposite - own) / jnp.where(between == 0, 1, 2 * between)
-    first = jnp.where(rows < partner, 1, -1).astype(a.dtype)
+    first = jnp.where(rows < partner, 1, -1).astype(real)
     sign = jnp.where(ratio == 0, first, jnp.sign(ratio))
     tangent = sign / (jnp.abs(ratio) + jnp.sqrt(1 + ratio * ratio))
     tangent = jnp.where(between == 0, 0, tangent)
     cosine = lax.rsqrt(1 + tangent * tangent)
     return jnp.where(rows[:, None] == rows, cosine[..., None], 0) + (
-        (cosine * tangent)[..., None] * pairs * (partner != rows)[:, None]
+        (cosine * tangent)[..., None] * phase * pairs * (partner != rows)[:, None]
     )
 
 
@@ -81,6 +89,10 @@ def _swept(
     return lax.while_loop(going, sweep, start)[0]
 
 
+def _adjoint(x: Array) -> Array:
+    return jnp.conj(jnp.swapaxes(x, -1, -2))
+
+
 def _units(x: Array, size: int) -> Array:
     return jnp.broadcast_to(jnp.eye(size, dtype=x.dtype), (*x.shape[:-2], size, size))
 
@@ -101,18 +113,18 @@ def eigh(
     subset_by_index: tuple[int, int] | None,
 ) -> tuple[Array, Array]:
     """The eigenvectors, and the eigenvalues from the smallest on."""
-    if np.iscomplexobj(x):
-        raise Declined
     half = jnp.tril(x) if lower else jnp.triu(x)
-    a = half + jnp.swapaxes(half, -1, -2) * (1 - np.eye(x.shape[-1], dtype=x.dtype))
+    a = half + _adjoint(half) * (1 - np.eye(x.shape[-1], dtype=x.real.dtype))
 
     def step(state: _State, partner: Array) -> _State:
         a, vectors = state
         turn = _rotation(a, partner)
-        return jnp.swapaxes(turn, -1, -2) @ a @ turn, vectors @ turn
+        return _adjoint(turn) @ a @ turn, vectors @ turn
 
-    a, vectors = _swept(step, lambda state: state[0], (a, _units(a, a.shape[-1])))
-    values = jnp.diagonal(a, axis1=-2, axis2=-1)
+    _, vectors = _swept(step, lambda state: state[0], (a, _units(a, a.shape[-1])))
+    # Hundreds of turns have rounded: a step of Newton's makes them unitary, quotients the values.
+    vectors = vectors @ ((3 * np.eye(x.shape[-1], dtype=x.dtype) - _adjoint(vectors) @ vectors) / 2)
+    values = jnp.sum(jnp.conj(vectors) * (a @ vectors), -2).real
     if sort_eigenvalues or subset_by_index is not None:
         values, vectors = _ordered(jnp.argsort(values, -1), values, vectors)
     first, last = subset_by_index or (0, x.shape[-1])

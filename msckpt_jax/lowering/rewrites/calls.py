@@ -48,8 +48,8 @@ device_put reshard mesh_cast pcast random_wrap random_unwrap random_clone tie_in
 _ALONE = "psum psum_invariant pmax pmin"
 #: Primitives that change nothing only where the result has the operand's type.
 _WHERE_EQUAL = """
-convert_element_type reshape broadcast_in_dim squeeze slice dynamic_slice concatenate
-split reduce_sum reduce_prod reduce_max reduce_min reduce_and reduce_or reduce_xor
+bitcast_convert_type convert_element_type reshape broadcast_in_dim squeeze slice dynamic_slice
+concatenate split reduce_sum reduce_prod reduce_max reduce_min reduce_and reduce_or reduce_xor
 """
 _CHANGES_NOTHING: dict[str, Callable[[Equation], bool]] = {
     **dict.fromkeys(_NEVER.split(), lambda eqn: True),

@@ -49,7 +49,7 @@ def _cholesky(ctx: Context, x: Array) -> Array:
 def _eigh(
     ctx: Context, x: Array, *, lower: bool, subset_by_index: tuple[int, int] | None
 ) -> list[Array]:
-    """JAX gives the vectors first, MindSpore the values."""
+    """JAX gives the vectors first, MindSpore the values, complex ones where the matrix is."""
     vectors, values = ctx.results
     if not lower:
         raise UnsupportedError("lower is False, but MindSpore reads the lower triangle")
@@ -59,7 +59,10 @@ def _eigh(
         "SelfAdjointEig", x, types=[Tensor(vectors.dtype, values.shape), vectors],
         attrs={"compute_v": True},
     )  # fmt: skip
-    return [results[1], results[0]]
+    found = results[0]
+    if vectors.dtype.kind == "c":
+        found = ctx("Real", found, type=values)
+    return [results[1], found]
 
 
 def _eig(
@@ -190,7 +193,7 @@ RULES: dict[str, Rule] = {
     "eig": rule(
         _eig, "Eig", "Transpose", "Conj", ignores=("implementation", "enable_eigvec_derivs")
     ),
-    "eigh": rule(_eigh, "SelfAdjointEig", ignores=("algorithm", "sort_eigenvalues")),
+    "eigh": rule(_eigh, "SelfAdjointEig", "Real", ignores=("algorithm", "sort_eigenvalues")),
     "fft": rule(_fft, *_FOURIER.values()),
     "householder_product": operator("Orgqr"),
     "lu": rule(_lu, "LU", "Argmax"),
