@@ -133,6 +133,7 @@ TARGET = Target(
         "narrow": Option(False, "no 64-bit dtypes"),
     },
     verify_options=("soc",),
+    guarded=False,
     keep=("cumprod", "cumsum", "erf_inv"),
     algorithms={name: algorithms.ALGORITHMS[name] for name in _LACKING},
     operators=ROWS.keys(),

@@ -86,9 +86,9 @@ def export(
             AIR file in JAX by the definitions of GE's operators.
         fuse: use MindSpore's own operators (Softmax, LayerNorm, ...) for parts that equal them.
         exact: follow JAX on special values, too: NaN in max, min, sign, sort and argmax, shifts
-            past the width, integer division by zero, floats out of an integer's range, LU of
-            singular matrices. The default is MindSpore's plain operators, which also divide
-            64-bit integers in float64 (correctly up to 2**53; ``exact`` always does).
+            past the width, LU of singular matrices; in AIR also floats out of an integer's range
+            and integer division by zero, which the other formats always follow. The default is
+            MindSpore's plain operators.
         training: keep networks in the mode that they are in, and do without notes about it. By
             default an ``nnx.Module`` is exported in inference mode, as by ``Module.eval()`` on a
             view: yours stays as it is. ``notes`` say which layers were in training mode, and

@@ -39,6 +39,8 @@ class Options:
     Attributes:
         rules: primitive name to rule, or to a plain function of the user's.
         exact: guard operators whose result differs from JAX's on special values.
+        guarded: guard casts of floats to integers, which saturate in JAX, and divisions of integers
+            by 0, which stop a processor.
         target: None, or ``"cpu"`` for the operators that are fastest there.
         kernels: keep to the dtypes that MindSpore's CPU has kernels for, by casts.
     """
@@ -47,6 +49,7 @@ class Options:
     exact: bool = False
     target: str | None = None
     kernels: bool = True
+    guarded: bool = True
 
 
 @dataclass

@@ -58,7 +58,8 @@ def _lowered(traced: Traced, target: Target, how: Lowering, rules: Mapping[str, 
         keep=keep,
         more=target.fusions if how.fuse else (),
     )
-    options = Options({**RULES, **rules}, how.exact, how.target, target.kernels)
+    guarded = how.exact or target.guarded
+    options = Options({**RULES, **rules}, how.exact, how.target, target.kernels, guarded)
     graph = lower(jaxpr, weights, list(traced.inputs), options)
     check.check(graph, kernels=target.kernels)
     return graph

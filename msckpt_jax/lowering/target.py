@@ -79,6 +79,8 @@ class Target:
         options: the arguments of ``export``, by name, that this format heeds and others do not.
         verify_options: the names of those options that ``verify`` heeds.
         kernels: whether the graph keeps to the dtypes that MindSpore's CPU has kernels for.
+        guarded: whether the rules guard casts of floats to integers and divisions by 0, which the
+            runtime leaves open.
         keep: primitives that the format has operators for, though MindSpore's CPU lacks them.
         algorithms: rewrites for the primitives that the format lacks.
         algorithms64: those that it lacks for 64-bit dtypes.
@@ -104,6 +106,7 @@ class Target:
     options: Mapping[str, Option] = field(default_factory=dict)
     verify_options: tuple[str, ...] = ()
     kernels: bool = False
+    guarded: bool = True
     keep: tuple[str, ...] = ()
     algorithms: Mapping[str, Rewrite] = field(default_factory=dict)
     algorithms64: Mapping[str, Rewrite] = field(default_factory=dict)

@@ -471,12 +471,14 @@ def _special() -> Iterator[Case]:
         "max": lax.max, "min": lax.min, "sign": lambda x, y: lax.sign(x),
         "reduce_max": lambda x, y: jnp.max(x, 1), "reduce_min": lambda x, y: jnp.min(x, 0),
         "argmax": lambda x, y: jnp.argmax(x, 1), "argmin": lambda x, y: jnp.argmin(x, 1),
-        "to int": lambda x, y: (x * 1e10).astype(jnp.int32),
         "clamp": lambda x, y: jnp.clip(x, -1, 1), "relu": lambda x, y: jax.nn.relu(x),
         "sort": lambda x, y: jnp.sort(x, 1), "select": lambda x, y: jnp.where(x > y, x, y),
     }  # fmt: skip
     for name, function in functions.items():
         yield Case(f"exact {name}", function, args, dtypes, True)
+    for to in INTS:
+        yield Case(f"saturating {to}", lambda x, to=to: x.astype(to), _beyond, ("float32", "float64",
+                   "float16", "bfloat16"))  # fmt: skip
 
     def singular(dtype):
         return (np.array([[0, 2, 1], [0, 4, 3], [0, 8, 5]]).astype(dtype),)
@@ -485,14 +487,23 @@ def _special() -> Iterator[Case]:
     yield Case("exact determinant", jnp.linalg.det, singular, dtypes, True)
 
     def zeros(dtype):
-        x = np.array([7, -7, 0, np.iinfo(dtype).max]).astype(dtype)
-        return x, np.array([0, 2, 0, 0]).astype(dtype)
+        info = np.iinfo(dtype)
+        x = np.array([7, -7, 0, info.max, info.min, info.min, 5]).astype(dtype)
+        return x, np.array([0, 2, 0, 0, 0, -1, -1]).astype(dtype)
 
-    for function in (lax.div, lax.rem):
-        narrow = tuple(dtype for dtype in INTS if "64" not in dtype)
-        yield Case(f"exact {function.__name__} by 0", function, zeros, narrow, True)
+    for function in (lax.div, lax.rem, jnp.floor_divide, jnp.mod):
+        yield Case(f"{function.__name__} by 0", function, zeros, INTS)
         for dtype in ("int64", "uint64"):
-            yield Case(f"exact {function.__name__}", function, _of_all_lengths, (dtype,), True)
+            yield Case(f"long {function.__name__}", function, _of_all_lengths, (dtype,))
+
+
+def _beyond(dtype):
+    """Floats around the ends of each integer's range, and beyond."""
+    ends = [2.0**bits for bits in (7, 8, 15, 16, 31, 32, 63, 64)]
+    near = [end * (1 + step) for end in ends for step in (-(2**-52), -(2**-23), 0, 2**-10)]
+    x = np.array([*near, 0.5, 3.7, 65504, np.inf])
+    with np.errstate(over="ignore"):
+        return (np.array([*x, *-x, np.nan]).astype(dtype_of(dtype)),)
 
 
 GROUPS = (

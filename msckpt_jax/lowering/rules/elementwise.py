@@ -6,7 +6,7 @@ import numpy as np
 from jax.lax import RoundingMethod
 
 from msckpt_jax.errors import UnsupportedError
-from msckpt_jax.graph.values import Tensor
+from msckpt_jax.graph.values import Const, Tensor
 from msckpt_jax.lowering.context import Array, Context
 from msckpt_jax.lowering.rule import Rule, rule
 
@@ -84,37 +84,67 @@ def _convert(ctx: Context, x: Array) -> Array:
     old, new = ctx.type(x).dtype, ctx.result.dtype
     if old.kind == "c" and new.kind != "c":
         part = Tensor(np.dtype(f"f{old.itemsize // 2}"), ctx.result.shape)
-        return ctx.cast(ctx("Real", x, type=part), new)
-    if kind_of(old) == "f" and new.kind in "iu" and ctx.options.exact:
+        x = ctx("Real", x, type=part)
+    if _is_float(ctx, x) and new.kind in "iu" and ctx.options.guarded:
         return _saturating(ctx, x, new)
     return ctx.cast(x, new)
 
 
 def _saturating(ctx: Context, x: Array, dtype: np.dtype) -> Array:
     """XLA's conversion: a value out of range becomes the nearest value, NaN becomes 0."""
-    info = np.iinfo(dtype)
-    wide = ctx.cast(x, np.float64)
-    result = ctx.cast(wide, dtype)
-    for op, limit in (("LessEqual", info.min), ("GreaterEqual", info.max)):
-        beyond = ctx(op, wide, ctx.like(limit, wide), type=shaped(ctx))
-        result = ctx("Select", beyond, full(ctx, ctx.like(limit, result)), result)
-    return ctx("Select", _is_nan(ctx, wide), full(ctx, ctx.like(0, result)), result)
+    if isinstance(x, Const):
+        return ctx.cast(x, dtype)  # folded by JAX before
+    wide = x if ctx.type(x).dtype.itemsize > 2 else ctx.cast(x, np.float32)
+    of, info = ctx.type(wide), np.iinfo(dtype)
+    number = ctx("Select", _is_nan(ctx, wide), full(ctx, ctx.like(0, wide)), wide, type=of)
+    highest = _floats_below(of.dtype, info.max)
+    inside = ctx("Maximum", number, ctx.like(info.min, wide), type=of)
+    result = ctx.cast(ctx("Minimum", inside, ctx.like(highest, wide), type=of), dtype)
+    if highest == info.max:
+        return result
+    beyond = ctx("Greater", number, ctx.like(highest, wide), type=shaped(ctx))
+    return ctx("Select", beyond, full(ctx, ctx.like(info.max, result)), result)
+
+
+def _floats_below(dtype: np.dtype, most: int) -> int:
+    """The largest number of a float's dtype that is not above ``most``."""
+    bits = np.finfo(dtype).nmant + 1
+    return most >> max(0, most.bit_length() - bits) << max(0, most.bit_length() - bits)
 
 
 def _div(ctx: Context, x: Array, y: Array) -> Array:
     if ctx.result.dtype.kind not in "iu":
         return ctx("Div", x, y)
-    if not ctx.options.exact:
-        return ctx("TruncateDiv", x, y)
+    if not ctx.options.guarded or _harmless(y):
+        return _quotient(ctx, x, y)
     # JAX: -1 (all bits set) for a divisor of 0, and the lowest number stays itself over -1.
-    safe, zero = _without_zero(ctx, y)
-    least = ctx.like(-1 if ctx.result.dtype.kind == "i" else np.iinfo(ctx.result.dtype).max, x)
-    return ctx("Select", zero, full(ctx, least), _quotient(ctx, x, safe))
+    safe, zero, minus = _safe_divisor(ctx, y)
+    result = _quotient(ctx, x, safe)
+    if minus is not None:
+        result = ctx("Select", minus, full(ctx, ctx("Neg", x, type=ctx.type(x))), result)
+    ones = ctx.like(-1 if ctx.result.dtype.kind == "i" else np.iinfo(ctx.result.dtype).max, x)
+    return ctx("Select", zero, full(ctx, ones), result)
+
+
+def _harmless(y: Array) -> bool:
+    """Tell whether a divisor is known and nowhere 0 or -1, over which processors stop."""
+    return isinstance(y, Const) and not np.any((y.array == 0) | (y.array + 1 == 0))
+
+
+def _safe_divisor(ctx: Context, y: Array) -> tuple[Array, Array, Array | None]:
+    """The divisor with 1 in the place of 0 and -1, and where it is 0, and where it is -1."""
+    y = full(ctx, y)
+    unsafe = zero = ctx("Equal", y, ctx.like(0, y), type=shaped(ctx))
+    minus = None
+    if ctx.result.dtype.kind == "i":
+        minus = ctx("Equal", y, ctx.like(-1, y), type=shaped(ctx))
+        unsafe = ctx("LogicalOr", zero, minus, type=shaped(ctx))
+    return ctx("Select", unsafe, full(ctx, ctx.like(1, y)), y), zero, minus
 
 
 def _quotient(ctx: Context, x: Array, y: Array) -> Array:
     """The whole number of times that ``y``, which is nowhere 0, is in ``x``."""
-    if ctx.result.dtype.itemsize < 8 or not ctx.options.exact:
+    if ctx.result.dtype.itemsize < 8 or not ctx.options.kernels:
         return ctx("TruncateDiv", x, y)
     x, y = full(ctx, x), full(ctx, y)
     if ctx.result.dtype.kind == "u":
@@ -165,12 +195,6 @@ def _at_least(ctx: Context, x: Array, y: Array) -> Array:
     return ctx.cast(ctx("GreaterEqual", *flipped, type=shaped(ctx)), _I64)
 
 
-def _without_zero(ctx: Context, y: Array) -> tuple[Array, Array]:
-    y = full(ctx, y)
-    zero = ctx("Equal", y, ctx.like(0, y), type=shaped(ctx))
-    return ctx("Select", zero, full(ctx, ctx.like(1, y)), y), zero
-
-
 def full(ctx: Context, x: Array) -> Array:
     """``x`` in the shape of the result."""
     if ctx.type(x).shape == ctx.result.shape:
@@ -180,15 +204,19 @@ def full(ctx: Context, x: Array) -> Array:
 
 
 def _rem(ctx: Context, x: Array, y: Array) -> Array:
-    dtype, zero = ctx.result.dtype, None
-    if dtype.kind in "iu" and ctx.options.exact:  # JAX: x for a divisor of 0
-        y, zero = _without_zero(ctx, y)
-    if dtype.kind in "iu" and dtype.itemsize == 8:
-        # Mod has no kernel for uint64, and computes that for int64 in float64.
-        result = ctx("Sub", x, ctx("Mul", _quotient(ctx, x, y), y))
-    else:
-        result = ctx("Mod", x, y)
-    return result if zero is None else ctx("Select", zero, full(ctx, x), result)
+    if ctx.result.dtype.kind not in "iu":
+        return ctx("Mod", x, y)
+    if not ctx.options.guarded or _harmless(y):
+        return _rest(ctx, x, y)
+    safe, zero, _ = _safe_divisor(ctx, y)
+    return ctx("Select", zero, full(ctx, x), _rest(ctx, x, safe))  # JAX: x for a divisor of 0
+
+
+def _rest(ctx: Context, x: Array, y: Array) -> Array:
+    if ctx.result.dtype.itemsize < 8:
+        return ctx("Mod", x, y)
+    # MindSpore's Mod has no kernel for uint64, and computes that for int64 in float64.
+    return ctx("Sub", x, ctx("Mul", _quotient(ctx, x, y), y))
 
 
 def _exp2(ctx: Context, x: Array) -> Array:
@@ -307,12 +335,12 @@ _ACCURATE = {
 }  # fmt: skip
 _ACCURACY = ("accuracy",)
 
-#: Comparisons of bools, and the operators of which guards of ``exact`` are made.
+#: Comparisons of bools, and the operators of which guards are made.
 _MAXIMUM = ("Maximum", "LogicalOr", "NotEqual", "BroadcastTo", "Select")
 _MINIMUM = ("Minimum", "LogicalAnd", "NotEqual", "BroadcastTo", "Select")
 _QUOTIENT = (
     "TruncateDiv", "Equal", "BroadcastTo", "Select", "Abs", "Sign", "Mul", "Add", "Sub", "Less",
-    "GreaterEqual", "RightShift", "BitwiseAnd", "BitwiseXor",
+    "GreaterEqual", "RightShift", "BitwiseAnd", "BitwiseXor", "LogicalOr",
 )  # fmt: skip
 
 RULES: dict[str, Rule] = {
@@ -324,10 +352,10 @@ RULES: dict[str, Rule] = {
     "clamp": rule(_clamp, *_MAXIMUM, *_MINIMUM),
     "conj": by_kind("input_dtype", c="Conj"),
     "convert_element_type": rule(
-        _convert, "Real", "NotEqual", "LessEqual", "GreaterEqual", "BroadcastTo", "Select",
+        _convert, "Real", "NotEqual", "Maximum", "Minimum", "Greater", "BroadcastTo", "Select",
         ignores=("new_dtype", "weak_type", "sharding"),
     ),
-    "div": rule(_div, "Div", *_QUOTIENT),
+    "div": rule(_div, "Div", "Neg", *_QUOTIENT),
     "exp2": rule(_exp2, "Pow", ignores=_ACCURACY),
     "integer_pow": rule(_integer_pow, "Mul", "Div", "BroadcastTo"),
     "log1p": rule(_log1p, "Log1p", ignores=_ACCURACY),
