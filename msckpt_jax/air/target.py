@@ -19,7 +19,7 @@ from msckpt_jax.errors import AirError, ExportError
 from msckpt_jax.graph.evaluate import Meaning
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
-from msckpt_jax.lowering import algorithms, trials
+from msckpt_jax.lowering import algorithms, exactness, trials
 from msckpt_jax.lowering.target import Option, Target, Verdict
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Wanted
@@ -87,15 +87,16 @@ def open_model(
 def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
     """Return the largest difference to JAX when the file runs by the meanings of GE's operators."""
     run = open_model(file, strict=True)
-    tried = trials.trials(traced)
+    tried, exact = trials.trials(traced), exactness.exact_results(traced.jaxpr)
     if wanted.options["narrow"]:
         tried = [([*map(_narrow, inputs)], [*map(_narrow, results)]) for inputs, results in tried]
+        exact = []  # these results were rounded twice
 
     def results(*inputs: Any) -> Any:
         with jax.enable_x64(True):  # the file has 64 bits where it says so
             return jax.tree.leaves(run(*inputs))
 
-    return trials.largest(file, tried, results, "GE's operators")
+    return trials.largest(file, tried, results, "GE's operators", exact)
 
 
 def _narrow(array: np.ndarray) -> np.ndarray:

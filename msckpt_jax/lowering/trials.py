@@ -15,6 +15,8 @@ from msckpt_jax.lowering.trace import Traced
 
 #: float32 kernels of MindSpore and XLA agree to this; smaller dtypes to their own precision.
 RTOL, ATOL = 1e-3, 1e-5
+#: Those of float64 to this: one of float32 in between would show.
+RTOL64, ATOL64 = 1e-10, 1e-12
 
 #: Dynamic sizes begin here in the two trials; sizes of different names differ.
 _DYNAMIC = (3, 4)
@@ -35,7 +37,11 @@ def trials(traced: Traced) -> list[Trial]:
 
 
 def largest(
-    file: Path, tried: Sequence[Trial], run: Callable[..., Iterable[Any]], where: str
+    file: Path,
+    tried: Sequence[Trial],
+    run: Callable[..., Iterable[Any]],
+    where: str,
+    exact: Sequence[bool] = (),
 ) -> float:
     """The largest difference of all trials; ``run`` gives the file's results.
 
@@ -43,15 +49,26 @@ def largest(
         ExportError: dtypes, shapes or numbers differ.
     """
     return max(
-        compare(file, expected, [np.asarray(x) for x in run(*inputs)], where)
+        compare(file, expected, [np.asarray(x) for x in run(*inputs)], where, exact)
         for inputs, expected in tried
     )
 
 
 def compare(
-    file: Path, expected: list[np.ndarray], results: list[np.ndarray], where: str = "MindSpore"
+    file: Path,
+    expected: list[np.ndarray],
+    results: list[np.ndarray],
+    where: str = "MindSpore",
+    exact: Sequence[bool] = (),
 ) -> float:
-    """The largest difference of results; ``where`` names the runtime that gave them.
+    """The largest difference of results.
+
+    Args:
+        file: the file, for messages.
+        expected: JAX's results.
+        results: those of the file.
+        where: the name of the runtime that gave them.
+        exact: for each result whether it is exact by nature; none is where this is empty.
 
     Raises:
         ExportError: dtypes, shapes or numbers differ.
@@ -59,35 +76,62 @@ def compare(
     if len(expected) != len(results):
         raise ExportError(f"{file}: {where} gives {len(results)} results, JAX {len(expected)}")
     worst = 0.0
-    for number, (want, have) in enumerate(zip(expected, results, strict=True)):
+    exact = exact or [False] * len(expected)
+    pairs = zip(expected, results, exact, strict=True)
+    for number, (want, have, exactly) in enumerate(pairs):
         if (want.dtype, want.shape) != (have.dtype, have.shape):
             raise ExportError(
                 f"{file}: result {number} is {have.dtype}{have.shape} in {where}, "
                 f"{want.dtype}{want.shape} in JAX"
             )
-        largest, equal = distance(want, have)
+        largest, equal = distance(want, have, exact=exactly)
         worst = max(worst, largest)
         if not equal:
             raise ExportError(
-                f"{file}: result {number} is off by {largest:.3g} in {where} (allowed are "
-                f"{RTOL} relative and {ATOL} absolute)"
+                f"{file}: result {number} is off by {largest:.3g} in {where} "
+                f"({_allowed(want.dtype, exactly)})"
             )
     return worst
 
 
-def distance(want: np.ndarray, have: np.ndarray) -> tuple[float, bool]:
-    """The largest difference of two arrays, and whether all differences are allowed."""
+def distance(want: np.ndarray, have: np.ndarray, *, exact: bool = False) -> tuple[float, bool]:
+    """The largest difference of two arrays, and whether all differences are allowed.
+
+    ``exact``: only NaN differ, zeros by their signs, and subnormal numbers, which runtimes take for
+    zeros.
+    """
     if want.dtype.kind in "biu":
         wide = np.abs(want.astype(np.float64) - have.astype(np.float64))
         return float(wide.max(initial=0)), bool(np.array_equal(want, have))
-    precision = _epsilon(want.dtype)
     kind = np.complex128 if want.dtype.kind == "c" else np.float64
     left, right = want.astype(kind), have.astype(kind)
     with np.errstate(invalid="ignore"):
         apart = np.abs(left - right)
     largest = float(np.nanmax(apart, initial=0))
-    rtol, atol = max(RTOL, 4 * precision), max(ATOL, precision)
+    if exact:
+        return largest, _same_numbers(left, right, float(jax.numpy.finfo(want.dtype).tiny))
+    rtol, atol = _tolerances(want.dtype)
     return largest, bool(np.allclose(left, right, rtol, atol, equal_nan=True))
+
+
+def _same_numbers(left: np.ndarray, right: np.ndarray, tiny: float) -> bool:
+    both_nan = np.isnan(left) & np.isnan(right)
+    flushed = (np.abs(left) < tiny) & (np.abs(right) < tiny)
+    return bool(np.all((left == right) | both_nan | flushed))
+
+
+def _tolerances(dtype: np.dtype) -> tuple[float, float]:
+    """The relative and the absolute difference that is allowed."""
+    precision = _epsilon(dtype)
+    if precision < ATOL64:
+        return RTOL64, ATOL64
+    return max(RTOL, 4 * precision), max(ATOL, precision)
+
+
+def _allowed(dtype: np.dtype, exact: bool) -> str:
+    if exact or dtype.kind in "biu":
+        return "it is exact by nature: nothing is allowed"
+    return "allowed are {:.2g} relative and {:.2g} absolute".format(*_tolerances(dtype))
 
 
 def _epsilon(dtype: np.dtype) -> float:

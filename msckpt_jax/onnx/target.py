@@ -10,7 +10,7 @@ import numpy as np
 
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.graph.graph import Graph
-from msckpt_jax.lowering import algorithms, trials
+from msckpt_jax.lowering import algorithms, exactness, trials
 from msckpt_jax.lowering.target import Option, Target, Verdict, Written, text_mapping
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
@@ -84,7 +84,9 @@ def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
     """Return the largest difference to JAX when onnxruntime runs the file."""
     from msckpt_jax.onnx import runner  # onnxruntime, only where a file is run
 
-    return trials.largest(file, runner.trials(traced), runner.session(file), "onnxruntime")
+    exact = exactness.exact_results(traced.jaxpr)
+    tried = runner.trials(traced)
+    return trials.largest(file, tried, runner.session(file), "onnxruntime", exact)
 
 
 def verify(file: Path, *, dec_key: bytes | None, dec_mode: str) -> Verdict:

@@ -58,6 +58,9 @@ def check(function: Callable, *args: Any, rtol: float | None = None, **options: 
         if rtol is None:
             plain = [x.astype(np.float32) if x.dtype.kind == "V" else x for x in (got, want)]
             np.testing.assert_array_equal(*plain)
+            if want.dtype.kind == "f":
+                numbers = want == want
+                np.testing.assert_array_equal(*(np.signbit(x[numbers]) for x in plain))
         else:
             wide = np.result_type(want.dtype, np.float64) if want.dtype.kind != "c" else want.dtype
             scale = np.max(np.abs(want.astype(wide)), initial=0, where=np.isfinite(want))

@@ -17,6 +17,7 @@ from msckpt_jax.lowering.algorithms import (
     eigen,
     elementary,
     matrices,
+    remainder,
     special,
 )
 from msckpt_jax.lowering.rewrites import Declined, Rewrite
@@ -44,5 +45,7 @@ ALGORITHMS: Mapping[str, Rewrite] = {
 }
 #: Algorithms for float64 alone, for which runtimes lack kernels of operators that they have.
 FLOAT64: Mapping[str, Rewrite] = {**convolutions.FLOAT64, **elementary.FLOAT64}
+#: Primitives whose operator in MindSpore rounds, or is the identity, though they are exact.
+ROUNDED: Mapping[str, Rewrite] = {"nextafter": special.nextafter, **remainder.REWRITES}
 #: MindSpore's operator divides by a pivot that is zero.
 EXACT: Mapping[str, Rewrite] = {"lu": ALGORITHMS["lu"]}

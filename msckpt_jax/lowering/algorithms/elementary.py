@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from numpy.polynomial import chebyshev
+from scipy import special
 
 from msckpt_jax.lowering.rewrites.declined import Declined
 from msckpt_jax.lowering.rewrites.ignoring import ignoring
@@ -78,24 +79,19 @@ def _asinh(x: Array) -> Array:
 def _acosh(x: Array) -> Array:
     size = jnp.minimum(x, 1e100)
     near = jnp.log1p(size - 1 + jnp.sqrt((size - 1) * (size + 1)))
+    near = jnp.where(x < 1, jnp.nan, near)
     return jnp.where(x < 1e100, near, jnp.log(x) + np.log(2))
 
 
 @cache
-def _complement() -> np.ndarray:
+def complement(degree: int) -> np.ndarray:
     """Chebyshev's coefficients of log(erfc(z) / t) + z² over t = 2 / (2 + z)."""
-
-    def logarithm(z: float) -> float:
-        if z < 20:
-            return math.log(math.erfc(z)) + z * z
-        s = 1 / (2 * z * z)
-        return math.log((1 - s + 3 * s**2 - 15 * s**3 + 105 * s**4) / (z * math.sqrt(math.pi)))
 
     def wanted(x: Any) -> Any:
         t = (np.asarray(x) + 1) / 2
-        return np.array([logarithm(2 / point - 2) - math.log(point) for point in t])
+        return np.log(special.erfcx(2 / t - 2) / t)
 
-    return chebyshev.chebinterpolate(wanted, 32)
+    return chebyshev.chebinterpolate(wanted, degree)
 
 
 def clenshaw(coefficients: np.ndarray, t: Array) -> Array:
@@ -109,7 +105,10 @@ def clenshaw(coefficients: np.ndarray, t: Array) -> Array:
 def _erfc(x: Array) -> Array:
     size = jnp.minimum(jnp.abs(x), 1e3)
     t = 2 / (2 + size)
-    far = t * jnp.exp(clenshaw(_complement(), 2 * t - 1) - size * size)
+    # In two steps, since the square is rounded: that of the first part is not.
+    part = jnp.round(size * 16) / 16
+    power = clenshaw(complement(32), 2 * t - 1) - (size - part) * (size + part)
+    far = t * jnp.exp(power) * jnp.exp(-part * part)
     result = jnp.where(x < 0, 2 - far, far)
     return jnp.where(jnp.abs(x) < 0.5, 1 - _small_erf(x), jnp.where(jnp.isnan(x), x, result))
 

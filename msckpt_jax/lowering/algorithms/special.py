@@ -214,6 +214,7 @@ def _bessel(x: Array, *, order: int) -> Array:
     size = jnp.abs(x)
     near, far = _coefficients(order)
     small = clenshaw(near, jnp.minimum(size, 8) / 4 - 1)
+    small = small * jnp.minimum(size, 8) if order else small
     large = clenshaw(far, 16 / jnp.maximum(size, 8) - 1)
     result = jnp.where(size <= 8, small, large * lax.rsqrt(jnp.maximum(size, 8)))
     return (result * jnp.sign(x) if order else result).astype(x.dtype)
@@ -228,7 +229,9 @@ def _coefficients(order: int) -> tuple[np.ndarray, np.ndarray]:
         return np.mean(np.exp(np.outer(x, cosine - 1)) * np.cos(order * angle), 1)
 
     def near_zero(t: Any) -> Any:
-        return scaled(4 * (t + 1))
+        """The function, or that over x: it is as small as x, near zero."""
+        x = 4 * (t + 1)
+        return scaled(x) / x if order else scaled(x)
 
     def far_away(t: Any) -> Any:
         return scaled(16 / (t + 1)) * np.sqrt(16 / (t + 1))

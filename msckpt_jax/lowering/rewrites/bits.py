@@ -56,7 +56,8 @@ def _decoded(bits: Array, dtype: DTypeLike) -> Array:
     value = (fraction + jnp.where(exponent > 0, wide(1), wide(0))) * scale
     value = jnp.where((mantissa > 0) & jnp.isinf(scale), wide(np.nan), value)
     negative = (bits >> unsigned(bits.dtype.itemsize * 8 - 1)) > 0
-    return jnp.where(negative, -value, value).astype(dtype)
+    sign = jnp.where(negative, wide(-1), wide(1))  # a choice of values loses that of -0.0 in ONNX
+    return (value * sign).astype(dtype)
 
 
 def _encoded(x: Array) -> Array:

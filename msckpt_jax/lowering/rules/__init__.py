@@ -14,6 +14,7 @@ from msckpt_jax.lowering.rule import Rule
 from msckpt_jax.lowering.rules import (
     bits,
     control,
+    division,
     elementwise,
     index,
     linalg,
@@ -25,6 +26,7 @@ from msckpt_jax.lowering.rules import (
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         **elementwise.RULES,
+        **division.RULES,
         **bits.RULES,
         **shape.RULES,
         **reduce.RULES,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from msckpt_jax.onnx.rows import indices, networks, numbers, reductions, shapes
+from msckpt_jax.onnx.rows import indices, networks, numbers, reductions, shapes, tails
 from msckpt_jax.onnx.rows.operands import Row
 
 #: MindSpore's operator -> its row. Control flow is in ``adapt``.
@@ -19,4 +19,5 @@ ROWS: Mapping[str, Row] = {
     **shapes.ROWS,
     **indices.ROWS,
     **networks.ROWS,
+    **tails.ROWS,
 }

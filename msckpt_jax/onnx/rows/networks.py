@@ -12,7 +12,7 @@ from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.graph import Node
 from msckpt_jax.graph.values import Const, Tensor, Value
 from msckpt_jax.onnx.builder import Builder
-from msckpt_jax.onnx.rows.operands import Row, given, ints, scalar, type_of
+from msckpt_jax.onnx.rows.operands import Row, given, ints, scalar, type_of, widened
 
 
 def _turned(b: Builder, x: Any) -> Value:
@@ -131,7 +131,7 @@ def _mish(b: Builder, node: Node) -> Value:
     ``e`` is cut off, the quotient is 1 in all digits.
     """
     t, x = type_of(node), node.inputs[0]
-    two, limit = (scalar(n, t.dtype) for n in (2, 5 if t.dtype == np.float16 else 20))
+    two, limit = scalar(2, t.dtype), scalar(20, t.dtype)
     e = b("Exp", b("Min", x, limit, type=t), type=t)
     n = b("Mul", e, b("Add", e, two, type=t), type=t)
     return b("Mul", x, b("Div", n, b("Add", n, two, type=t), type=t), type=t)
@@ -168,11 +168,6 @@ def _convolution_of_dilated(b: Builder, node: Node) -> Value:
     )
 
 
-def _silu(b: Builder, node: Node) -> Value:
-    x = node.inputs[0]
-    return b("Mul", x, b("Sigmoid", x, type=type_of(node)), type=type_of(node))
-
-
 def _gelu(b: Builder, node: Node) -> Value:
     """Spell GELU out before opset 20, and in float64, for which onnxruntime has no kernel."""
     t, x = type_of(node), node.inputs[0]
@@ -203,15 +198,14 @@ ROWS: Mapping[str, Row] = {
     "Conv2DBackpropInput": _convolution_of_dilated,
     "Conv3D": _convolution(3),
     "Dense": _dense,
-    "GeLU": _gelu,
-    "GeluExt": _gelu_ext,
+    "GeLU": widened(_gelu),
+    "GeluExt": widened(_gelu_ext),
     "LayerNorm": _layer_norm,
     "LeakyReLUExt": _leaky_relu,
     "LogSoftmax": _log_softmax,
     "MatMul": _matmul,
     "MaxPool": _max_pool,
-    "Mish": _mish,
-    "MishExt": _mish,
-    "SiLU": _silu,
+    "Mish": widened(_mish),
+    "MishExt": widened(_mish),
     "Softmax": _softmax,
 }

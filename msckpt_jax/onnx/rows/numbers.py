@@ -12,43 +12,11 @@ import numpy as np
 from msckpt_jax.graph.graph import Node
 from msckpt_jax.graph.values import Const, Tensor, Value
 from msckpt_jax.onnx.builder import Builder
-from msckpt_jax.onnx.rows.operands import BOOL, Row, negated, same, scalar, type_of
-
-
-def _rsqrt(b: Builder, node: Node) -> Value:
-    root = b("Sqrt", node.inputs[0], type=type_of(node))
-    return b("Reciprocal", root, type=type_of(node))
+from msckpt_jax.onnx.rows.operands import BOOL, Row, negated, same, scalar, type_of, widened
 
 
 def _square(b: Builder, node: Node) -> Value:
     return b("Mul", node.inputs[0], node.inputs[0], type=type_of(node))
-
-
-def _expm1(b: Builder, node: Node) -> Value:
-    """tanh(x/2) (exp(x) + 1), which keeps the digits that exp(x) - 1 cancels."""
-    t, x = type_of(node), node.inputs[0]
-    half = b("Tanh", b("Mul", x, scalar(0.5, t.dtype), type=t), type=t)
-    return b("Mul", half, b("Add", b("Exp", x, type=t), scalar(1, t.dtype), type=t), type=t)
-
-
-def _log1p(b: Builder, node: Node) -> Value:
-    """log(u) x / (u - 1) with u = 1 + x rounded, which corrects the rounding.
-
-    The operand passes through no Where, which makes 0 of -0 in onnxruntime; samplers divide by it.
-    """
-    t, x = type_of(node), node.inputs[0]
-    unit, most = scalar(1, t.dtype), scalar(jnp.finfo(t.dtype).max, t.dtype)
-    u = b("Add", x, unit, type=t)
-    tiny = b("Equal", u, unit, type=Tensor(BOOL, t.shape))
-    log = b("Where", tiny, unit, b("Log", u, type=t), type=t)
-    rest = b("Where", tiny, unit, b("Sub", u, unit, type=t), type=t)
-    finite = [b("Min", part, most, type=t) for part in (x, rest)]  # infinity by infinity is NaN
-    return b("Mul", log, b("Div", *finite, type=t), type=t)
-
-
-def _erfc(b: Builder, node: Node) -> Value:
-    t = type_of(node)
-    return b("Sub", scalar(1, t.dtype), b("Erf", node.inputs[0], type=t), type=t)
 
 
 def _is_finite(b: Builder, node: Node) -> Value:
@@ -168,7 +136,7 @@ _SAME = {
     "LogicalAnd": "And", "LogicalNot": "Not", "LogicalOr": "Or", "LogicalXor": "Xor",
     "MatrixDeterminant": "Det", "Maximum": "Max", "Minimum": "Min", "Mul": "Mul",
     "Neg": "Neg", "Pow": "Pow", "ReLU": "Relu", "Reciprocal": "Reciprocal", "Rint": "Round",
-    "Select": "Where", "Sigmoid": "Sigmoid", "Sign": "Sign", "Sin": "Sin", "Sinh": "Sinh",
+    "Select": "Where", "Sign": "Sign", "Sin": "Sin", "Sinh": "Sinh",
     "Softplus": "Softplus", "Sqrt": "Sqrt", "Sub": "Sub", "Tan": "Tan", "Tanh": "Tanh",
     "TruncateDiv": "Div",
 }  # fmt: skip
@@ -179,22 +147,18 @@ ROWS: Mapping[str, Row] = {
     "Cast": _cast,
     "ClampTensor": _clamp,
     "Div": _real_div,
-    "Erfc": _erfc,
-    "Expm1": _expm1,
-    "FloorDiv": _floor_div,
-    "FloorMod": _floor_mod,
+    "FloorDiv": widened(_floor_div),
+    "FloorMod": widened(_floor_mod),
     **{f"Scalar{op}": _of_scalars(same(op)) for op in ("Add", "Max", "Min", "Mul", "Pow", "Sub")},
     "ScalarFloorDiv": _of_scalars(_floor_div),
     "ScalarMod": _of_scalars(_floor_mod),
     "ScalarToTensor": _scalar_to_tensor,
     "IsFinite": _is_finite,
     "LeftShift": _left_shift,
-    "Log1p": _log1p,
     "Mod": same("Mod", fmod=1),
     "NotEqual": negated("Equal"),
     "PopulationCount": _population_count,
     "RealDiv": _real_div,
     "RightShift": _right_shift,
-    "Rsqrt": _rsqrt,
     "Square": _square,
 }

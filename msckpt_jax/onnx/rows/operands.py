@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from msckpt_jax.onnx.builder import Builder
 #: ``row(builder, node)`` gives the node's first result, or a sequence of its results.
 Row = Callable[[Builder, Node], Any]
 
-BOOL, I64 = np.dtype(bool), np.dtype(np.int64)
+BOOL, I64, _F32 = (np.dtype(d) for d in (bool, np.int64, np.float32))
 LAST = np.iinfo(np.int64).max
 
 
@@ -81,3 +82,29 @@ def cast_to(b: Builder, value: Value, dtype: np.dtype) -> Value:
 
 def long_indices(b: Builder, operand: Any) -> Any:
     return operand if b.type(operand).dtype == I64 else b.cast(operand, I64)
+
+
+def widened(row: Row) -> Row:
+    """The row in float32 where the result is a float of 16 bits: it rounds once, not at each step.
+
+    For rows of several operators, with one result.
+    """
+
+    def adapted(b: Builder, node: Node) -> Any:
+        result = type_of(node)
+        if result.dtype.kind not in "fV" or result.dtype.itemsize > 2:
+            return row(b, node)
+        wide = Value(Tensor(_F32, result.shape))
+        inputs = tuple(_as_float32(b, x) for x in node.inputs)
+        return b.cast(row(b, replace(node, inputs=inputs, outputs=(wide,))), result.dtype)
+
+    return adapted
+
+
+def _as_float32(b: Builder, operand: Any) -> Any:
+    """A float of 16 bits in float32; other operands as they are."""
+    if isinstance(operand, Const) and isinstance(operand.value, np.ndarray):
+        small = operand.value.dtype.kind in "fV"
+        return Const(operand.value.astype(_F32)) if small else operand
+    small = isinstance(operand, Value) and operand.type.dtype.kind in "fV"
+    return b.cast(operand, _F32) if small else operand
