@@ -114,7 +114,7 @@ TARGET = Target(
     },
     kernels=True,
     algorithms={name: algorithms.ALGORITHMS[name] for name in _LACKING} | algorithms.ROUNDED,
-    algorithms64={"erfc": algorithms.FLOAT64["erfc"]},
+    algorithms64={"erf_inv": algorithms.FLOAT64["erf_inv"]},
     describe=_describe,
     cipher=source.encryption,
     recognises=inspection.recognises,

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from jax import Array
 
 from msckpt_jax.lowering.algorithms import (
@@ -37,15 +38,32 @@ def _sized(rewrite: Rewrite) -> Rewrite:
     return Ignoring(checked, ignores)
 
 
+def _widened(rewrite: Rewrite) -> Rewrite:
+    """The rewrite in float32 for floats of 16 bits, which lose all digits in sums of many terms."""
+    function, ignores = ignoring(rewrite)
+
+    @functools.wraps(function)
+    def wide(*operands: Array, **params: Any) -> Any:
+        dtype = operands[0].dtype
+        if dtype.itemsize > 2:
+            return function(*operands, **params)
+        return function(*(x.astype(np.float32) for x in operands), **params).astype(dtype)
+
+    return Ignoring(wide, ignores)
+
+
+_FUNCTIONS = {
+    name: _widened(each) for name, each in (elementary.REWRITES | special.REWRITES).items()
+}
 #: The algorithms, for all dtypes; each target names the primitives that it lacks.
 ALGORITHMS: Mapping[str, Rewrite] = {
-    **elementary.REWRITES,
-    **special.REWRITES,
+    **_FUNCTIONS,
+    **special.EXACT,
     **{name: _sized(each) for name, each in (eigen.REWRITES | matrices.REWRITES).items()},
 }
 #: Algorithms for float64 alone, for which runtimes lack kernels of operators that they have.
 FLOAT64: Mapping[str, Rewrite] = {**convolutions.FLOAT64, **elementary.FLOAT64}
 #: Primitives whose operator in MindSpore rounds, or is the identity, though they are exact.
-ROUNDED: Mapping[str, Rewrite] = {"nextafter": special.nextafter, **remainder.REWRITES}
+ROUNDED: Mapping[str, Rewrite] = {**special.EXACT, **remainder.REWRITES}
 #: MindSpore's operator divides by a pivot that is zero.
 EXACT: Mapping[str, Rewrite] = {"lu": ALGORITHMS["lu"]}

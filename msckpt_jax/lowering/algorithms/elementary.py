@@ -15,6 +15,7 @@ from scipy import special
 
 from msckpt_jax.lowering.rewrites.declined import Declined
 from msckpt_jax.lowering.rewrites.ignoring import ignoring
+from msckpt_jax.lowering.rewrites.numeric import giles
 
 #: Cephes' ``atan``: x + x z P(z) / Q(z), z the square of x, up to 0.66.
 _ATAN_P = (
@@ -124,6 +125,28 @@ def _small_erf(x: Array) -> Array:
     return 2 / math.sqrt(math.pi) * x * jnp.polyval(np.array(terms[::-1]), z)
 
 
+def _erf_inv(x: Array) -> Array:
+    """Refine the formula for float32 by Newton's steps: on erf near 0, else on its complement."""
+    size = jnp.abs(x)
+    w = -jnp.log((1 - size) * (1 + size))
+    start = giles(size, w)
+    near = jnp.minimum(start, 0.5)
+    for _ in range(2):
+        slope = 2 / math.sqrt(math.pi) * jnp.exp(-near * near)
+        near = near - (_small_erf(near) - size) / slope
+    wanted = jnp.log(jnp.maximum(1 - size, 1e-17))
+    far = jnp.sqrt(jnp.maximum(-wanted - jnp.log(np.pi * jnp.maximum(-wanted, 1)) / 2, 0.1))
+    far = jnp.where(w < 16, jnp.maximum(start, 0.4), far)
+    for _ in range(3):
+        t = 2 / (2 + far)
+        scaled = clenshaw(complement(32), 2 * t - 1) + jnp.log(t)  # log(erfc(far)) + far²
+        off = scaled - far * far - wanted
+        far = far + off * math.sqrt(math.pi) / 2 * jnp.exp(scaled)
+    result = jnp.where(size < 0.5, near, far)
+    result = jnp.where(size == 1, np.inf, jnp.where(size <= 1, result, np.nan))
+    return jnp.where(x < 0, -result, jnp.where(x == 0, x, result))
+
+
 def _in_float64(function: Callable[[Array], Array], x: Array) -> Array:
     if x.dtype != np.float64:
         raise Declined
@@ -139,6 +162,7 @@ _FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "atanh": lambda x: (jnp.log1p(x) - jnp.log1p(-x)) / 2,
     "cosh": lambda x: (jnp.exp(x) + jnp.exp(-x)) / 2,
     "erf": _erf,
+    "erf_inv": _erf_inv,
     "erfc": _erfc,
     "sinh": _sinh,
     "tan": lambda x: jnp.sin(x) / jnp.cos(x),

@@ -262,7 +262,8 @@ REWRITES = {
     "igamma_grad_a": igamma_grad_a,
     "igammac": partial(_incomplete, upper=True),
     "lgamma": lgamma,
-    "nextafter": nextafter,
     "regularized_incomplete_beta": betainc,
     "zeta": zeta,
 }
+#: These work on the bits of a dtype, in that dtype.
+EXACT = {"nextafter": nextafter}

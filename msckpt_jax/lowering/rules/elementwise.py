@@ -71,7 +71,12 @@ def _abs(ctx: Context, x: Array) -> Array:
 
 
 def _cbrt(ctx: Context, x: Array) -> Array:
-    return ctx("Mul", ctx("Sign", x), ctx("Pow", ctx("Abs", x), ctx.like(1 / 3, x)))
+    """Raise to a third, which floats of 16 bits have in four digits: they become float32."""
+    dtype = ctx.result.dtype
+    x = ctx.cast(x, np.float32) if dtype.itemsize == 2 else x
+    t = ctx.type(x)
+    root = ctx("Pow", ctx("Abs", x, type=t), ctx.like(1 / 3, x), type=t)
+    return ctx.cast(ctx("Mul", ctx("Sign", x, type=t), root, type=t), dtype)
 
 
 def _clamp(ctx: Context, low: Array, x: Array, high: Array) -> Array:
@@ -212,13 +217,20 @@ def _expm1(ctx: Context, x: Array) -> Array:
     return ctx.cast(ctx("Mul", half, more, type=t), ctx.result.dtype)
 
 
+def _log(ctx: Context, x: Array) -> Array:
+    """Compute in float64: the kernel of float32 has 0 for the logarithm of 1 - 1e-7."""
+    if kind_of(ctx.result.dtype) != "f" or not ctx.options.kernels:
+        return ctx("Log", x)
+    wide = Tensor(np.dtype(np.float64), ctx.result.shape)
+    return ctx.cast(ctx("Log", ctx.cast(x, wide.dtype), type=wide), ctx.result.dtype)
+
+
 def _log1p(ctx: Context, x: Array) -> Array:
-    """log(u) x / (u - 1) with u = 1 + x rounded: MindSpore's kernel is log(u)."""
+    """log(u) x / (u - 1) in float64, u = 1 + x rounded: MindSpore's kernel is log(u)."""
     if kind_of(ctx.result.dtype) != "f" or not ctx.options.kernels:
         return ctx("Log1p", x)
-    wide = np.float64 if ctx.result.dtype == np.float64 else np.float32
-    t, bools = Tensor(np.dtype(wide), ctx.result.shape), shaped(ctx)
-    x = ctx.cast(x, wide)
+    t, bools = Tensor(np.dtype(np.float64), ctx.result.shape), shaped(ctx)
+    x = ctx.cast(x, t.dtype)
     unit = ctx.like(1, x)
     u = ctx("Add", x, unit, type=t)
     rest, log = ctx("Sub", u, unit, type=t), ctx("Log", u, type=t)
@@ -244,7 +256,7 @@ _SAME = {
 }  # fmt: skip
 #: Primitives that XLA computes as accurately as it is told to.
 _ACCURATE = {
-    "cos": "Cos", "erfc": "Erfc", "exp": "Exp", "log": "Log",
+    "cos": "Cos", "erfc": "Erfc", "exp": "Exp",
     "logistic": "Sigmoid", "rsqrt": "Rsqrt", "sin": "Sin", "sqrt": "Sqrt", "tan": "Tan",
 }  # fmt: skip
 _ACCURACY = ("accuracy",)
@@ -268,6 +280,7 @@ RULES: dict[str, Rule] = {
     "exp2": rule(_exp2, "Pow", ignores=_ACCURACY),
     "integer_pow": rule(_integer_pow, "Mul", "Div", "BroadcastTo"),
     "expm1": rule(_expm1, "Expm1", "Tanh", "Exp", "Add", "Mul", ignores=_ACCURACY),
+    "log": rule(_log, "Log", ignores=_ACCURACY),
     "log1p": rule(
         _log1p, "Log1p", "Add", "Sub", "Log", "Div", "Mul", "Equal", "Select", ignores=_ACCURACY
     ),
