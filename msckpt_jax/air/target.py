@@ -87,16 +87,16 @@ def open_model(
 def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
     """Return the largest difference to JAX when the file runs by the meanings of GE's operators."""
     run = open_model(file, strict=True)
-    tried, exact = trials.trials(traced), exactness.exact_results(traced.jaxpr)
+    tried, due = trials.trials(traced), exactness.precisions(traced.jaxpr)
     if wanted.options["narrow"]:
         tried = [([*map(_narrow, inputs)], [*map(_narrow, results)]) for inputs, results in tried]
-        exact = []  # these results were rounded twice
+        due = []  # these results were rounded twice
 
     def results(*inputs: Any) -> Any:
         with jax.enable_x64(True):  # the file has 64 bits where it says so
             return jax.tree.leaves(run(*inputs))
 
-    return trials.largest(file, tried, results, "GE's operators", exact)
+    return trials.largest(file, tried, results, "GE's operators", due)
 
 
 def _narrow(array: np.ndarray) -> np.ndarray:

@@ -1,31 +1,88 @@
-"""Which results of a function are exact by nature, so that every runtime owes the same numbers.
+"""Which results of a function are exact by nature, and to which precision the others are due.
 
-A number is exact where it is only moved, chosen, compared, converted, or made of its bits. One
-sum, product, quotient or root of such numbers is rounded correctly by all. Of two in a row XLA may
-make one, with other roundings.
+A number is exact where it is only moved, chosen, compared, converted, or made of its bits: every
+runtime owes the same. One sum, product, quotient or root of such numbers is rounded correctly by
+all. Of two in a row XLA may make one, with other roundings. Then a result is as precise as the
+narrowest float that has a part in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
+import numpy as np
 
 from msckpt_jax._compat import Atom, Equation, Literal, opened
 from msckpt_jax.lowering.rewrites import calls
 
+#: The unit in the last place of 1 in the narrowest float that a result is made of; None: exact.
+Precision: TypeAlias = float | None
+
 _EXACT = frozenset(
-    """
-    abs argmax argmin bitcast_convert_type broadcast_in_dim ceil clamp clz complex concatenate conj
-    convert_element_type copy copy_p copysign cummax cummin dynamic_slice dynamic_update_slice eq
-    eq_to floor gather ge gt imag iota is_finite le le_to lt lt_to max min ne neg nextafter pad real
-    reduce_max reduce_min reduce_precision rem reshape rev round scatter select_n sign slice sort
-    split squeeze stop_gradient tile top_k transpose
-    """.split()
+    [
+        "abs",
+        "argmax",
+        "argmin",
+        "bitcast_convert_type",
+        "broadcast_in_dim",
+        "ceil",
+        "clamp",
+        "clz",
+        "complex",
+        "concatenate",
+        "conj",
+        "convert_element_type",
+        "copy",
+        "copy_p",
+        "copysign",
+        "cummax",
+        "cummin",
+        "dynamic_slice",
+        "dynamic_update_slice",
+        "eq",
+        "eq_to",
+        "floor",
+        "gather",
+        "ge",
+        "gt",
+        "imag",
+        "iota",
+        "is_finite",
+        "le",
+        "le_to",
+        "lt",
+        "lt_to",
+        "max",
+        "min",
+        "ne",
+        "neg",
+        "nextafter",
+        "pad",
+        "real",
+        "reduce_max",
+        "reduce_min",
+        "reduce_precision",
+        "rem",
+        "reshape",
+        "rev",
+        "round",
+        "scatter",
+        "select_n",
+        "sign",
+        "slice",
+        "sort",
+        "split",
+        "squeeze",
+        "stop_gradient",
+        "tile",
+        "top_k",
+        "transpose",
+    ]
 )
-_ROUNDED = frozenset("add add_any sub mul div sqrt square".split())
+_ROUNDED = frozenset(["add", "add_any", "sub", "mul", "div", "sqrt", "square"])
 
 
 class _Level(IntEnum):
@@ -34,42 +91,65 @@ class _Level(IntEnum):
     OPEN = 2
 
 
-def exact_results(jaxpr: Any) -> list[bool]:
-    """Tell of each result of a jaxpr whether it is exact, or rounded once."""
-    levels = _levels(*opened(jaxpr), [_Level.EXACT] * len(jaxpr.in_avals))
-    return [level < _Level.OPEN for level in levels]
+class _Grade(NamedTuple):
+    level: _Level = _Level.EXACT
+    unit: float = 0.0
 
 
-def _levels(jaxpr: Any, consts: Sequence[Any], given: Sequence[_Level]) -> list[_Level]:
-    known: dict[Atom, _Level] = dict.fromkeys(jaxpr.constvars, _Level.EXACT)
+def precisions(jaxpr: Any) -> list[Precision]:
+    """The precision of each result of a jaxpr."""
+    grades = _grades(*opened(jaxpr), [_Grade()] * len(jaxpr.in_avals))
+    return [grade.unit if grade.level == _Level.OPEN else None for grade in grades]
+
+
+def _grades(jaxpr: Any, consts: Sequence[Any], given: Sequence[_Grade]) -> list[_Grade]:
+    known: dict[Atom, _Grade] = dict.fromkeys(jaxpr.constvars, _Grade())
     known.update(zip(jaxpr.invars, given, strict=True))
 
-    def level(atom: Atom) -> _Level:
-        return _Level.EXACT if isinstance(atom, Literal) else known[atom]
+    def grade(atom: Atom) -> _Grade:
+        return _Grade() if isinstance(atom, Literal) else known[atom]
 
     for eqn in jaxpr.eqns:
-        results = _results(eqn, [level(atom) for atom in eqn.invars])
+        results = _results(eqn, [grade(atom) for atom in eqn.invars])
         known.update(zip(eqn.outvars, results, strict=True))
-    return [level(atom) for atom in jaxpr.outvars]
+    return [grade(atom) for atom in jaxpr.outvars]
 
 
-def _results(eqn: Equation, operands: list[_Level]) -> list[_Level]:
+def _results(eqn: Equation, operands: list[_Grade]) -> list[_Grade]:
     if (call := calls.callee(eqn)) is not None:
-        return _levels(*call, operands[len(operands) - len(call[0].invars) :])
-    worst, name = max(operands, default=_Level.EXACT), eqn.primitive.name
-    if name not in _EXACT and not _of_whole_numbers(eqn):
-        once = name in _ROUNDED and worst == _Level.EXACT and not _is_complex(eqn)
-        worst = _Level.ROUNDED if once else _Level.OPEN
-    return [worst] * len(eqn.outvars)
+        return _grades(*call, operands[len(operands) - len(call[0].invars) :])
+    level = max((grade.level for grade in operands), default=_Level.EXACT)
+    if eqn.primitive.name not in _EXACT and not _of_whole_numbers(eqn):
+        once = eqn.primitive.name in _ROUNDED and level == _Level.EXACT and not _is_complex(eqn)
+        level = _Level.ROUNDED if once else _Level.OPEN
+    made = 0.0 if eqn.primitive.name in _EXACT else max(_units(eqn), default=0.0)
+    unit = max((made, *(grade.unit for grade in operands)))
+    return [_Grade(level, unit)] * len(eqn.outvars)
+
+
+def _units(eqn: Equation) -> Iterator[float]:
+    """The units of the floats of an equation and of its bodies."""
+    for atom in (*eqn.invars, *eqn.outvars):
+        if jnp.issubdtype(atom.aval.dtype, np.inexact):
+            yield float(jnp.finfo(atom.aval.dtype).eps)
+    for body in _bodies(eqn):
+        for inner in body.eqns:
+            yield from _units(inner)
+
+
+def _bodies(eqn: Equation) -> Iterator[Any]:
+    for value in eqn.params.values():
+        for part in value if isinstance(value, tuple | list) else (value,):
+            if hasattr(getattr(part, "jaxpr", part), "eqns"):
+                yield getattr(part, "jaxpr", part)
 
 
 def _of_whole_numbers(eqn: Equation) -> bool:
     """Tell whether no float has a part in it, and no body, which may have any."""
     atoms = (*eqn.invars, *eqn.outvars)
-    bodies = any(hasattr(p, "eqns") or hasattr(p, "jaxpr") for p in eqn.params.values())
-    whole = all(not jnp.issubdtype(atom.aval.dtype, jnp.inexact) for atom in atoms)
-    return whole and not bodies and bool(eqn.invars)
+    whole = all(not jnp.issubdtype(atom.aval.dtype, np.inexact) for atom in atoms)
+    return whole and bool(eqn.invars) and not any(_bodies(eqn))
 
 
 def _is_complex(eqn: Equation) -> bool:
-    return any(jnp.issubdtype(v.aval.dtype, jnp.complexfloating) for v in eqn.outvars)
+    return any(jnp.issubdtype(v.aval.dtype, np.complexfloating) for v in eqn.outvars)

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from msckpt_jax.errors import ExportError
+from msckpt_jax.lowering.exactness import Precision
 from msckpt_jax.lowering.trace import Traced
 
 #: float32 kernels of MindSpore and XLA agree to this; smaller dtypes to their own precision.
@@ -41,7 +42,7 @@ def largest(
     tried: Sequence[Trial],
     run: Callable[..., Iterable[Any]],
     where: str,
-    exact: Sequence[bool] = (),
+    due: Sequence[Precision] = (),
 ) -> float:
     """The largest difference of all trials; ``run`` gives the file's results.
 
@@ -49,7 +50,7 @@ def largest(
         ExportError: dtypes, shapes or numbers differ.
     """
     return max(
-        compare(file, expected, [np.asarray(x) for x in run(*inputs)], where, exact)
+        compare(file, expected, [np.asarray(x) for x in run(*inputs)], where, due)
         for inputs, expected in tried
     )
 
@@ -59,7 +60,7 @@ def compare(
     expected: list[np.ndarray],
     results: list[np.ndarray],
     where: str = "MindSpore",
-    exact: Sequence[bool] = (),
+    due: Sequence[Precision] = (),
 ) -> float:
     """The largest difference of results.
 
@@ -68,7 +69,8 @@ def compare(
         expected: JAX's results.
         results: those of the file.
         where: the name of the runtime that gave them.
-        exact: for each result whether it is exact by nature; none is where this is empty.
+        due: the precision of each result, as ``exactness`` has it; where this is empty, that of
+            its dtype.
 
     Raises:
         ExportError: dtypes, shapes or numbers differ.
@@ -76,29 +78,33 @@ def compare(
     if len(expected) != len(results):
         raise ExportError(f"{file}: {where} gives {len(results)} results, JAX {len(expected)}")
     worst = 0.0
-    exact = exact or [False] * len(expected)
-    pairs = zip(expected, results, exact, strict=True)
-    for number, (want, have, exactly) in enumerate(pairs):
+    due = due or [0.0] * len(expected)
+    pairs = zip(expected, results, due, strict=True)
+    for number, (want, have, precision) in enumerate(pairs):
         if (want.dtype, want.shape) != (have.dtype, have.shape):
             raise ExportError(
                 f"{file}: result {number} is {have.dtype}{have.shape} in {where}, "
                 f"{want.dtype}{want.shape} in JAX"
             )
-        largest, equal = distance(want, have, exact=exactly)
+        largest, equal = distance(want, have, precision)
         worst = max(worst, largest)
         if not equal:
             raise ExportError(
                 f"{file}: result {number} is off by {largest:.3g} in {where} "
-                f"({_allowed(want.dtype, exactly)})"
+                f"({_allowed(want.dtype, precision)})"
             )
     return worst
 
 
-def distance(want: np.ndarray, have: np.ndarray, *, exact: bool = False) -> tuple[float, bool]:
+def distance(want: np.ndarray, have: np.ndarray, precision: Precision = 0.0) -> tuple[float, bool]:
     """The largest difference of two arrays, and whether all differences are allowed.
 
-    ``exact``: only NaN differ, zeros by their signs, and subnormal numbers, which runtimes take for
-    zeros.
+    Args:
+        want: JAX's numbers.
+        have: those of another.
+        precision: None where they are exact by nature: then only NaN differ, zeros by their signs,
+            and subnormal numbers, which runtimes take for zeros. Else the unit of the narrowest
+            float in between; that of the dtype if it is larger.
     """
     if want.dtype.kind in "biu":
         wide = np.abs(want.astype(np.float64) - have.astype(np.float64))
@@ -108,9 +114,9 @@ def distance(want: np.ndarray, have: np.ndarray, *, exact: bool = False) -> tupl
     with np.errstate(invalid="ignore"):
         apart = np.abs(left - right)
     largest = float(np.nanmax(apart, initial=0))
-    if exact:
+    if precision is None:
         return largest, _same_numbers(left, right, float(jax.numpy.finfo(want.dtype).tiny))
-    rtol, atol = _tolerances(want.dtype)
+    rtol, atol = _tolerances(want.dtype, precision)
     return largest, bool(np.allclose(left, right, rtol, atol, equal_nan=True))
 
 
@@ -120,18 +126,18 @@ def _same_numbers(left: np.ndarray, right: np.ndarray, tiny: float) -> bool:
     return bool(np.all((left == right) | both_nan | flushed))
 
 
-def _tolerances(dtype: np.dtype) -> tuple[float, float]:
+def _tolerances(dtype: np.dtype, precision: float) -> tuple[float, float]:
     """The relative and the absolute difference that is allowed."""
-    precision = _epsilon(dtype)
-    if precision < ATOL64:
+    unit = max(_epsilon(dtype), precision)
+    if unit < ATOL64:
         return RTOL64, ATOL64
-    return max(RTOL, 4 * precision), max(ATOL, precision)
+    return max(RTOL, 4 * unit), max(ATOL, unit)
 
 
-def _allowed(dtype: np.dtype, exact: bool) -> str:
-    if exact or dtype.kind in "biu":
+def _allowed(dtype: np.dtype, precision: Precision) -> str:
+    if precision is None or dtype.kind in "biu":
         return "it is exact by nature: nothing is allowed"
-    return "allowed are {:.2g} relative and {:.2g} absolute".format(*_tolerances(dtype))
+    return "allowed are {:.2g} relative and {:.2g} absolute".format(*_tolerances(dtype, precision))
 
 
 def _epsilon(dtype: np.dtype) -> float:

@@ -84,9 +84,9 @@ def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
     """Return the largest difference to JAX when onnxruntime runs the file."""
     from msckpt_jax.onnx import runner  # onnxruntime, only where a file is run
 
-    exact = exactness.exact_results(traced.jaxpr)
+    due = exactness.precisions(traced.jaxpr)
     tried = runner.trials(traced)
-    return trials.largest(file, tried, runner.session(file), "onnxruntime", exact)
+    return trials.largest(file, tried, runner.session(file), "onnxruntime", due)
 
 
 def verify(file: Path, *, dec_key: bytes | None, dec_mode: str) -> Verdict:

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax.errors import ExportError
-from msckpt_jax.lowering.exactness import exact_results
+from msckpt_jax.lowering.exactness import precisions
 from msckpt_jax.lowering.trials import distance
 from msckpt_jax.mindir import runner
 from tests.peer.cases import PeerCase, peer_cases, widened
@@ -85,8 +85,8 @@ def _exported(case: PeerCase, target: Target, file: Path) -> Result | Exported:
             state = "bug"
             file.parent.mkdir()
             done = target.write(function, inputs, file)
-            exact = exact_results(jax.make_jaxpr(function)(*inputs))
-            return Exported(case, done, inputs, [np.asarray(x) for x in expected], exact)
+            due = precisions(jax.make_jaxpr(function)(*inputs))
+            return Exported(case, done, inputs, [np.asarray(x) for x in expected], due)
     except _SlowError:
         return Result(case.name, "slow", "JAX" if state == "jax" else "export")
     except ExportError as error:
@@ -109,8 +109,8 @@ def _judged(found: Exported, outcome: runner.Outcome) -> Result:
     have = outcome.results[0]
     if [(x.dtype, x.shape) for x in have] != [(x.dtype, x.shape) for x in found.expected]:
         return Result(name, "wrong", "dtypes or shapes")
-    judged = zip(found.expected, have, found.exact, strict=True)
-    pairs = [distance(want, one, exact=exact) for want, one, exact in judged]
+    judged = zip(found.expected, have, found.due, strict=True)
+    pairs = [distance(want, one, due) for want, one, due in judged]
     if all(equal for _, equal in pairs):
         return Result(name, "equal")
     return Result(name, "wrong", f"off by {max(largest for largest, _ in pairs):.3g}")

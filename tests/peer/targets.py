@@ -15,19 +15,20 @@ import onnx
 from msckpt_jax.air import check, file
 from msckpt_jax.air.target import open_model
 from msckpt_jax.api.export import export
+from msckpt_jax.lowering.exactness import Precision
 from msckpt_jax.mindir import runner as mindspore
 from msckpt_jax.onnx import runner as onnxruntime
 from tests.peer.cases import PeerCase, widened
 
 
 class Exported(NamedTuple):
-    """A case, its file, its inputs, JAX's results, and which of these are exact by nature."""
+    """A case, its file, its inputs, JAX's results, and their precisions."""
 
     case: PeerCase
     file: Path
     inputs: list[np.ndarray]
     expected: list[np.ndarray]
-    exact: list[bool]
+    due: list[Precision]
 
 
 #: The outcomes of cases, each of at most some seconds.

@@ -71,11 +71,17 @@ def _abs(ctx: Context, x: Array) -> Array:
 
 
 def _cbrt(ctx: Context, x: Array) -> Array:
-    """Raise to a third, which floats of 16 bits have in four digits: they become float32."""
+    """Raise to a third, and take a step of Newton's: 1/3 is rounded, more than 16 bits bear."""
     dtype = ctx.result.dtype
     x = ctx.cast(x, np.float32) if dtype.itemsize == 2 else x
-    t = ctx.type(x)
-    root = ctx("Pow", ctx("Abs", x, type=t), ctx.like(1 / 3, x), type=t)
+    t, third = ctx.type(x), ctx.like(1 / 3, x)
+    size = ctx("Abs", x, type=t)
+    root = ctx("Pow", size, third, type=t)
+    cubed = ctx("Mul", ctx("Div", root, size, type=t), ctx("Mul", root, root, type=t), type=t)
+    rest = ctx("Mul", ctx("Sub", ctx.like(1, x), cubed, type=t), third, type=t)
+    better = ctx("Add", root, ctx("Mul", root, rest, type=t), type=t)
+    small = ctx("Less", ctx("Abs", rest, type=t), ctx.like(0.5, x), type=shaped(ctx))
+    root = ctx("Select", small, better, root, type=t)  # the step is endless at 0 and infinity
     return ctx.cast(ctx("Mul", ctx("Sign", x, type=t), root, type=t), dtype)
 
 
@@ -270,7 +276,10 @@ RULES: dict[str, Rule] = {
     **{name: operator(op, *_ACCURACY) for name, op in _ACCURATE.items()},
     **{name: of_full_shapes(op) for name, op in _FULL.items()},
     "abs": rule(_abs, "Abs", "ComplexAbs"),
-    "cbrt": rule(_cbrt, "Abs", "Pow", "Sign", "Mul", ignores=_ACCURACY),
+    "cbrt": rule(
+        _cbrt, "Abs", "Pow", "Sign", "Mul", "Div", "Sub", "Add", "Less", "Select",
+        ignores=_ACCURACY,
+    ),
     "clamp": rule(_clamp, *_MAXIMUM, *_MINIMUM),
     "conj": by_kind("input_dtype", c="Conj"),
     "convert_element_type": rule(

@@ -61,7 +61,7 @@ _DEGREE = 16
 
 
 def _erfc(b: Builder, node: Node) -> Value:
-    """t exp(p(t) - x²) with t = 2 / (2 + |x|), and 1 - erf(x) near 0."""
+    """T exp(p(t) - x²) with t = 2 / (2 + |x|), and 1 - erf(x) near 0."""
     t, x = type_of(node), node.inputs[0]
     one, two = scalar(1, t.dtype), scalar(2, t.dtype)
 

@@ -1,0 +1,1 @@
+"""Each elementwise function over its whole float range, in each format, against float64."""

@@ -1,0 +1,130 @@
+"""Functions that are exact by nature: JAX's numbers to the bit in each format, at the edges too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import msckpt_jax as ms
+from msckpt_jax.lowering.trials import distance
+from msckpt_jax.mindir import runner
+from msckpt_jax.onnx import runner as onnxruntime
+from tests.oracle.mindir_cases import INTS, dtype_of
+
+_EDGES = np.array([0.0, -0.0, 1, -1.5, np.inf, -np.inf, np.nan, 1e-30, 3e38, -3e38, 65504, 0.1, 0.5,
+                   -0.5, 2.5, 1000, 1e10])  # fmt: skip
+_LEFT, _RIGHT = (grid.ravel() for grid in np.meshgrid(_EDGES, _EDGES))
+_FLOATS = ("float32", "float64", "float16", "bfloat16")
+
+
+def _bits(x: Any) -> Any:
+    return lax.bitcast_convert_type(x, f"uint{x.dtype.itemsize * 8}")
+
+
+_OF_TWO = {
+    "copysign": jnp.copysign,
+    "nextafter": lax.nextafter,
+    "rem": lax.rem,
+    "mod": jnp.mod,
+    "less": lax.lt,
+    "select": lambda x, y: jnp.where(x > y, x, y),
+}
+_OF_ONE = {
+    "1 / x": lambda x: 1 / x,
+    "copysign of 1": lambda x: jnp.copysign(1, x),
+    "signbit": jnp.signbit,
+    "bits": _bits,
+    "bits and back": lambda x: lax.bitcast_convert_type(_bits(x), x.dtype),
+    "spacing": lambda x: jnp.spacing(jnp.where(jnp.abs(x) > 1e-3, x, 1)),
+    "floor": jnp.floor,
+    "rint": jnp.round,
+    "trunc": jnp.trunc,
+    "rest of 1": lambda x: x % 1.0,
+    **{f"to {dtype}": lambda x, dtype=dtype: x.astype(dtype) for dtype in INTS},
+}
+_OF_WHOLE = {
+    "//": jnp.floor_divide,
+    "%": jnp.mod,
+    "div": lax.div,
+    "rem": lax.rem,
+    "// or 0": lambda x, y: jnp.where(y == 0, 0, x // y),
+}
+
+
+def _cases() -> dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]]:
+    cases: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {}
+    with np.errstate(all="ignore"):
+        for name in _FLOATS:
+            dtype = dtype_of(name)
+            cases |= {
+                f"{n} [{name}]": (f, (_LEFT.astype(dtype), _RIGHT.astype(dtype)))
+                for n, f in _OF_TWO.items()
+            }
+            cases |= {f"{n} [{name}]": (f, (_EDGES.astype(dtype),)) for n, f in _OF_ONE.items()}
+        for name in INTS:
+            info = np.iinfo(name)
+            ends = np.array([0, 1, 2, 7, info.max, info.max - 1, info.min, info.min + 1], name)
+            pairs = tuple(grid.ravel() for grid in np.meshgrid(ends, np.append(ends, -ends)))
+            cases |= {f"{n} [{name}]": (f, pairs) for n, f in _OF_WHOLE.items()}
+    return cases
+
+
+CASES = _cases()
+#: AIR files run by their operators' meanings in JAX, one by one: some dtypes stand for all.
+_OF_AIR = ("[float32]", "[int32]")
+
+
+def _wide(inputs: tuple[np.ndarray, ...]) -> Any:
+    return jax.enable_x64(any(x.dtype.itemsize == 8 for x in inputs))
+
+
+def _exported(file_format: str, folder: Path) -> dict[str, Path]:
+    options = {"engine": "native"} if file_format == "ONNX" else {}
+    files = {}
+    for number, (name, (function, inputs)) in enumerate(CASES.items()):
+        if file_format == "AIR" and not name.endswith(_OF_AIR):
+            continue
+        with _wide(inputs):
+            done = ms.export(function, *inputs, file_name=folder / str(number), durable=False,
+                             file_format=file_format, **options)  # fmt: skip
+        files[name] = done.file
+    return files
+
+
+def _results(file_format: str, files: dict[str, Path]) -> Iterator[Any]:
+    if file_format == "MINDIR":
+        with runner.MindSpore() as mindspore:
+            cases = [runner.Case(file, [CASES[name][1]]) for name, file in files.items()]
+            yield from (outcome.error or outcome.results[0][0] for outcome in mindspore.run(cases))
+        return
+    for name, file in files.items():
+        if file_format == "ONNX":
+            yield onnxruntime.session(file)(*CASES[name][1])[0]
+        else:
+            with jax.enable_x64(True):
+                yield np.asarray(ms.load(file)(*CASES[name][1]))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("file_format", ["AIR", "MINDIR", "ONNX"])
+def test_bits(file_format: str, tmp_path: Path) -> None:
+    if file_format == "MINDIR" and not runner.available():
+        pytest.skip("real MindSpore is not installed")
+    wrong = {}
+    files = _exported(file_format, tmp_path)
+    for name, found in zip(files, _results(file_format, files), strict=True):
+        function, inputs = CASES[name]
+        with _wide(inputs):
+            want = np.asarray(function(*map(jnp.asarray, inputs)))
+        if isinstance(found, str) or found.dtype != want.dtype:
+            wrong[name] = found
+        elif not distance(want, found, None)[1]:
+            wrong[name] = want, found
+    assert not wrong
