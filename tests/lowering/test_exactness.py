@@ -65,7 +65,7 @@ def test_float64_is_judged_by_its_own_precision() -> None:
     one = np.ones(3)
     assert distance(one, one * (1 + 1e-11))[1]
     for factor in (1.0009, 1 + 1e-7):
-        with pytest.raises(ExportError, match="result 0 is off by .*allowed are 1e-10 relative"):
+        with pytest.raises(ExportError, match=r"result 0 is off by .*allowed are 1e-10 relative"):
             compare(Path("a"), [one], [one * factor])
     assert distance(one, one * (1 + 1e-7), _F32)[1]  # float32 had a part in it
 

@@ -477,8 +477,8 @@ def _special() -> Iterator[Case]:
     for name, function in functions.items():
         yield Case(f"exact {name}", function, args, dtypes, True)
     for to in INTS:
-        yield Case(f"saturating {to}", lambda x, to=to: x.astype(to), _beyond, ("float32", "float64",
-                   "float16", "bfloat16"))  # fmt: skip
+        yield Case(f"saturating {to}", lambda x, to=to: x.astype(to), _beyond,
+                   ("float32", "float64", "float16", "bfloat16"))  # fmt: skip
 
     def singular(dtype):
         return (np.array([[0, 2, 1], [0, 4, 3], [0, 8, 5]]).astype(dtype),)

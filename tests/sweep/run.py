@@ -36,20 +36,24 @@ def rows(
 ) -> Iterator[tuple[str, Row | str]]:
     """The row of each function, or the reason why the format refuses it."""
     x = places(jax.numpy.dtype(dtype), count)
-    with tempfile.TemporaryDirectory() as folder, jax.enable_x64(dtype == "float64"):
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            expected = {name: np.asarray(jax.jit(FUNCTIONS[name].jax)(x)) for name in names}
-            files = {name: _exported(name, x, file_format, Path(folder)) for name in names}
-            there = {name: file for name, file in files.items() if isinstance(file, Path)}
-            found = dict(zip(there, _run(file_format, list(there.values()), x), strict=True))
-            for name, file in files.items():
-                result = found[name] if name in found else str(file)
-                if isinstance(result, str):
-                    yield name, result
-                    continue
-                reference = FUNCTIONS[name].reference(x.astype(np.float64))
-                yield name, row(x, reference, expected[name], result)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        jax.enable_x64(dtype == "float64"),
+        warnings.catch_warnings(),
+        np.errstate(all="ignore"),
+    ):
+        warnings.simplefilter("ignore")
+        expected = {name: np.asarray(jax.jit(FUNCTIONS[name].jax)(x)) for name in names}
+        files = {name: _exported(name, x, file_format, Path(folder)) for name in names}
+        there = {name: file for name, file in files.items() if isinstance(file, Path)}
+        found = dict(zip(there, _run(file_format, list(there.values()), x), strict=True))
+        for name, file in files.items():
+            result = found[name] if name in found else str(file)
+            if isinstance(result, str):
+                yield name, result
+                continue
+            reference = FUNCTIONS[name].reference(x.astype(np.float64))
+            yield name, row(x, reference, expected[name], result)
 
 
 def chosen(dtype: str, text: str = "") -> list[str]:
@@ -114,8 +118,7 @@ def document(found: dict[tuple[str, str], list[tuple[str, Row | str]]]) -> str:
         for name, result in each:
             why = reason(format_, dtype, name) or "**not explained**"
             if isinstance(result, str):
-                text = " ".join(result.replace("|", ";").split())[:90]
-                lines.append(f"| {format_} | {dtype} | {name} | no result | | | {text} |")
+                lines.append(f"| {format_} | {dtype} | {name} | no result | | | {why} |")
             elif result.beyond:
                 low, high = result.range
                 where = f"{result.beyond} of {result.places}, size {low:.3g} to {high:.3g}"

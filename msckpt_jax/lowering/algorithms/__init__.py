@@ -39,7 +39,7 @@ def _sized(rewrite: Rewrite) -> Rewrite:
 
 
 def _widened(rewrite: Rewrite) -> Rewrite:
-    """The rewrite in float32 for floats of 16 bits, which lose all digits in sums of many terms."""
+    """The rewrite in float32 for floats of 16 bits, which lose their digits in a long sum."""
     function, ignores = ignoring(rewrite)
 
     @functools.wraps(function)
@@ -52,12 +52,10 @@ def _widened(rewrite: Rewrite) -> Rewrite:
     return Ignoring(wide, ignores)
 
 
-_FUNCTIONS = {
-    name: _widened(each) for name, each in (elementary.REWRITES | special.REWRITES).items()
-}
+_ELEMENTWISE = elementary.REWRITES | special.REWRITES
 #: The algorithms, for all dtypes; each target names the primitives that it lacks.
 ALGORITHMS: Mapping[str, Rewrite] = {
-    **_FUNCTIONS,
+    **{name: _widened(each) for name, each in _ELEMENTWISE.items()},
     **special.EXACT,
     **{name: _sized(each) for name, each in (eigen.REWRITES | matrices.REWRITES).items()},
 }
