@@ -41,7 +41,7 @@ def check(model: Any, *, soc: str | None = None) -> list[Finding]:
     engine = None if soc is None else tables.SOCS[soc]
     return _findings(
         model,
-        (_model, _nesting),
+        (_model, _graphs_are_unique, _nesting),
         _GRAPH_CHECKS,
         lambda operator, view, graphs: operator_problems(operator, view, graphs, engine),
     )
@@ -49,8 +49,9 @@ def check(model: Any, *, soc: str | None = None) -> list[Finding]:
 
 def references(model: Any) -> list[Finding]:
     """References to things that are not there: the file cannot be read as a graph."""
-    checks = (_names_are_unique, _edges_exist)
-    findings = _findings(model, (_nesting,), checks, reference_problems)
+    checks = (_names_are_unique, _edges_exist, _arguments_are_numbered, _indices_are_unique)
+    model_checks = (_graphs_are_unique, _nesting)
+    findings = _findings(model, model_checks, checks, reference_problems)
     return [finding for finding in findings if finding.fault]
 
 
@@ -104,16 +105,18 @@ def _nesting(model: Any) -> Iterator[Problem]:
 def _model(model: Any) -> Iterator[Problem]:
     if not model.graph:
         yield Problem("has no graph")
-    names = Counter(graph.name for graph in model.graph)
     used = {
         name for graph in model.graph for operator in graph.op for name in operator.subgraph_name
     }
-    for name, count in names.items():
-        if count > 1:
-            yield Problem(f"graph {name!r} is there {count} times")
     for graph in model.graph[1:]:
         if graph.name not in used:
             yield Problem(f"graph {graph.name!r} is used by no operator", fault=False)
+
+
+def _graphs_are_unique(model: Any) -> Iterator[Problem]:
+    for name, count in Counter(graph.name for graph in model.graph).items():
+        if count > 1:
+            yield Problem(f"graph {name!r} is there {count} times")
 
 
 # Checks of a graph.
@@ -160,6 +163,14 @@ def _arguments_are_numbered(view: GraphView) -> Iterator[Problem]:
         yield Problem(text, fault=not view.root)
 
 
+def _indices_are_unique(view: GraphView) -> Iterator[Problem]:
+    data = [operator for operator in view.graph.op if operator.type in DATA]
+    indices = Counter(operator.attr["index"].i for operator in data if "index" in operator.attr)
+    for index, count in indices.items():
+        if count > 1:
+            yield Problem(f"{count} Data have the index {index}; GE numbers them as they come")
+
+
 def _is_acyclic(view: GraphView) -> Iterator[Problem]:
     edges = {
         operator.name: {text.rpartition(":")[0] for text in operator.input if ":" in text}
@@ -177,5 +188,6 @@ _GRAPH_CHECKS: tuple[Callable[[GraphView], Iterator[Problem]], ...] = (
     _edges_exist,
     _outputs_are_kept,
     _arguments_are_numbered,
+    _indices_are_unique,
     _is_acyclic,
 )

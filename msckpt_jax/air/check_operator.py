@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import prod
@@ -81,7 +82,7 @@ def reference_problems(
     """References of an operator to things that are not there."""
     prototype = tables.prototypes().get(operator.type, _NO_PROTOTYPE)
     view = OperatorView(operator, graph, prototype, graphs, None)
-    for check in (_inputs_exist, _subgraphs_exist, _arguments_are_described, _ends_are_ends):
+    for check in _REFERENCE_CHECKS:
         yield from check(view)
 
 
@@ -139,6 +140,16 @@ def _names_have_positions(view: OperatorView) -> Iterator[Problem]:
         yield Problem(f"{len(view.names)} names of inputs, {len(positions)} positions")
     if positions and not 0 <= min(positions) <= max(positions) < count:
         yield Problem(f"positions {positions}, there are {count} inputs")
+
+
+def _ports_are_unique(view: OperatorView) -> Iterator[Problem]:
+    """Refuse a port that is named twice, or a position that two ports have."""
+    for port, count in Counter(view.names).items():
+        if count > 1:
+            yield Problem(f"the input {port!r} is there {count} times")
+    for position, count in Counter(view.positions).items():
+        if count > 1:
+            yield Problem(f"{count} inputs have the position {position}")
 
 
 def _inputs_are_in_order(view: OperatorView) -> Iterator[Problem]:
@@ -356,8 +367,16 @@ def _given_dtypes(view: OperatorView) -> Iterator[tuple[str, str]]:
 
 _Checks: TypeAlias = tuple[Callable[[OperatorView], Iterator[Problem]], ...]
 _CHECKS_OF_ALL: _Checks = (_inputs_exist, _dims, _names_have_positions)
+_REFERENCE_CHECKS: _Checks = (
+    _inputs_exist,
+    _ports_are_unique,
+    _subgraphs_exist,
+    _arguments_are_described,
+    _ends_are_ends,
+)
 _OPERATOR_CHECKS: _Checks = (
     _inputs_are_the_prototypes,
+    _ports_are_unique,
     _inputs_are_in_order,
     _outputs_are_the_prototypes,
     _attributes_are_the_prototypes,

@@ -11,24 +11,29 @@ from google.protobuf.message import DecodeError
 from msckpt_jax._protos import ge_ir_pb2
 from msckpt_jax.air.check import MAXIMUM_BYTES
 from msckpt_jax.errors import AirError
+from msckpt_jax.graph import map_keys
 
 
 def read(file_name: str | os.PathLike[str]) -> Any:
     """Return the ``ge_ir_pb2.ModelDef`` of a file, with the constants of its side files.
 
     Raises:
-        AirError: it is no AIR file, or a side file is missing, too short or outside the folder.
+        AirError: it is no AIR file, has an attribute twice, or a side file is missing, too short
+            or outside the folder.
     """
     path = Path(file_name)
     size = path.stat().st_size
     if size > MAXIMUM_BYTES:
         raise AirError("too large for GE, which reads 2 GiB", file=path, found=f"{size:,} bytes")
+    data = path.read_bytes()
     try:
-        model = ge_ir_pb2.ModelDef.FromString(path.read_bytes())
+        model = ge_ir_pb2.ModelDef.FromString(data)
     except DecodeError as error:
         raise AirError(f"no AIR file, or a damaged one: {error}", file=path) from None
     if not model.graph:
         raise AirError("no AIR file: it has no graph", file=path)
+    if (key := map_keys.twice(model, data)) is not None:
+        raise AirError(f"an attribute {key!r} is there twice, GE keeps the last", file=path)
     for graph in model.graph:
         for operator in graph.op:
             if operator.type in ("Const", "Constant") and "location" in operator.attr:

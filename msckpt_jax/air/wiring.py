@@ -65,8 +65,15 @@ def sources(operator: Any) -> list[Source | None]:
 
 
 def arguments(graph: Any) -> list[Any]:
-    """The operators that stand for the graph's arguments, in their order."""
-    return sorted((op for op in graph.op if op.type in DATA), key=lambda op: op.attr["index"].i)
+    """The operators that stand for the graph's arguments, in their order.
+
+    Where the indices are not 0, 1, 2 and so on, GE numbers the operators as they come.
+    """
+    data = [op for op in graph.op if op.type in DATA]
+    indices = [op.attr["index"].i if "index" in op.attr else -1 for op in data]
+    if sorted(indices) != list(range(len(data))):
+        return data
+    return sorted(data, key=lambda op: op.attr["index"].i)
 
 
 def results(graph: Any) -> list[Source]:

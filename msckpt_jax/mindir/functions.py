@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.errors import MindIRError
@@ -171,8 +171,18 @@ class Model:
             self.functions[graph.name] = function
             for node in graph.node:
                 if node.op_type == "Constant":
-                    self.constants.setdefault(node.output[0], node)
+                    if node.output[0] in self.constants:
+                        raise MindIRError(f"two constants have the name {node.output[0]!r}")
+                    self.constants[node.output[0]] = node
+        self._refuse_shadows(proto.graph.parameter)
         self.root = self.functions[proto.graph.name]
+
+    def _refuse_shadows(self, parameters: Iterable[pb.TensorProto]) -> None:
+        taken = {name for f in self.functions.values() for name in (*f.nodes, *f.inputs)}
+        for parameter in parameters:
+            if parameter.name in taken:
+                raise MindIRError(f"a parameter and another value have the name {parameter.name!r}")
+            taken.add(parameter.name)
 
     def operator(self, node: pb.NodeProto) -> str:
         """MindSpore's name of the operator; "" for the call of a function."""

@@ -71,12 +71,20 @@ _SCALARS = {
 
 def attributes_of(node: pb.NodeProto, primitive: pb.PrimitiveProto | None) -> dict[str, Any]:
     """The attributes of an operator: its primitive's, and in old files the node's, too."""
-    protos = [*(primitive.attribute if primitive is not None else ()), *node.attribute]
-    out = {}
-    for attribute in protos:
-        if attribute.name not in _NOISE:
-            out[attribute.name] = attributes.python(attribute)
-    return out
+    own = [] if primitive is None else primitive.attribute
+    for owner, protos in ((primitive, own), (node, node.attribute)):
+        _unique([attribute.name for attribute in protos], owner)
+    return {
+        attribute.name: attributes.python(attribute)
+        for attribute in (*own, *node.attribute)
+        if attribute.name not in _NOISE
+    }
+
+
+def _unique(names: list[str], owner: Any) -> None:
+    if len(set(names)) < len(names):
+        name = next(name for name in names if names.count(name) > 1)
+        raise MindIRError(f"{owner.name!r} ({owner.op_type}) has the attribute {name!r} twice")
 
 
 def plain(

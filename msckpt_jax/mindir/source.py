@@ -16,6 +16,7 @@ from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.checkpoint import cipher, wire
 from msckpt_jax.checkpoint.source import open_source
 from msckpt_jax.errors import MindIRError
+from msckpt_jax.graph import map_keys
 from msckpt_jax.mindir import attributes, weights
 
 #: A cipher mode's name, or a function of the file's path and the key that gives the plain bytes.
@@ -104,6 +105,8 @@ def _parse(
         model = pb.ModelProto.FromString(message)
     except (DecodeError, wire.WireError):
         raise MindIRError(f"the file is damaged, or no MindIR{hint}", file=path) from None
+    if (key := map_keys.twice(model, message)) is not None:
+        raise MindIRError(f"the information {key!r} is there twice", file=path)
     if not _is_text(model):
         raise MindIRError(f"the file is damaged: a name is not UTF-8 text{hint}", file=path)
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):

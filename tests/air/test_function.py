@@ -15,6 +15,7 @@ import msckpt_jax as ms
 from msckpt_jax._protos import ge_ir_pb2
 from msckpt_jax.air.file import read
 from msckpt_jax.air.target import open_model as load
+from msckpt_jax.checkpoint import wire
 from msckpt_jax.errors import AirError
 
 SAMPLES = Path(__file__).parent / "data"
@@ -162,6 +163,27 @@ def _renamed(model: Any) -> None:
     model.graph[0].op[3].name = model.graph[0].op[4].name
 
 
+def _two_graphs(model: Any) -> None:
+    """Another ``else0``, before the true one: a dictionary of graphs has the last."""
+    model.graph.add().CopyFrom(next(g for g in model.graph if g.name == "else0"))
+
+
+def _two_ports(model: Any) -> None:
+    add = next(op for op in model.graph[0].op if op.name == "Add_0")
+    add.attr["_input_name_key"].list.s[1] = b"x1"
+
+
+def _two_at_a_place(model: Any) -> None:
+    add = next(op for op in model.graph[0].op if op.name == "Add_0")
+    add.attr["_input_name_value"].list.i[1] = 0
+
+
+def _two_indices(model: Any) -> None:
+    for op in model.graph[0].op:
+        if op.type == "Data":
+            op.attr["index"].i = 0
+
+
 def _input(text: str) -> Any:
     return lambda model: model.graph[0].op[-1].input.__setitem__(0, text)
 
@@ -185,6 +207,10 @@ def _nowhere(model: Any) -> None:
         ("min_py", _loop, "graphs contain themselves"),
         ("min_py", _many, "beyond all bounds"),
         ("min_py", _renamed, "is there 2 times"),
+        ("min_py", _two_graphs, "graph 'else0' is there 2 times"),
+        ("min_py", _two_ports, "the input 'x1' is there 2 times"),
+        ("min_py", _two_at_a_place, "2 inputs have the position 0"),
+        ("min_py", _two_indices, "2 Data have the index 0"),
         ("min_py", _input("nobody:0"), "no such operator"),
         ("min_py", _input("Data_0:7"), "it has 1 outputs"),
         ("min_py", _input("Data_0:²"), "has no index"),
@@ -206,6 +232,45 @@ def test_bad_files_are_refused(name: str, change: Any, text: str, tmp_path: Path
     (tmp_path / "file").write_bytes(bytes(10))
     with pytest.raises(AirError, match=text):
         load(_changed(tmp_path / "in", name, change))
+
+
+def test_an_attribute_twice_is_refused(tmp_path: Path) -> None:
+    """Protobuf keeps the last; GE, too."""
+    once = ge_ir_pb2.ModelDef.FromString((SAMPLES / "sw_conv2d.air").read_bytes())
+    (conv,) = (op for op in once.graph[0].op if op.type == "Conv2D")
+    other = ge_ir_pb2.OpDef()
+    other.attr["strides"].list.i[:] = [1, 1, 1, 1]
+    twice = conv.SerializeToString() + other.SerializeToString()
+    graph = ge_ir_pb2.GraphDef(name=once.graph[0].name)
+    data = b"".join(
+        _field(6, twice if op.type == "Conv2D" else op.SerializeToString())
+        for op in once.graph[0].op
+    )
+    graph.output[:] = once.graph[0].output[:]
+    path = tmp_path / "a.air"
+    path.write_bytes(_field(7, graph.SerializeToString() + data))
+    assert ge_ir_pb2.ModelDef.FromString(path.read_bytes()).graph[0].op  # protobuf says nothing
+    with pytest.raises(AirError, match="attribute 'strides' is there twice"):
+        load(path)
+
+
+def _field(number: int, data: bytes) -> bytes:
+    return bytes([number << 3 | 2]) + wire.varint(len(data)) + data
+
+
+def test_arguments_with_gaps_are_numbered_as_they_come(tmp_path: Path) -> None:
+    """As GE does: the indices 5 and 2 do not change the order."""
+
+    def net(x: Any, y: Any) -> Any:
+        return x - y
+
+    x, y = np.float32([7]), np.float32([2])
+    ms.export(net, x, y, file_name=tmp_path / "a", file_format="AIR")
+    model = ge_ir_pb2.ModelDef.FromString((tmp_path / "a.air").read_bytes())
+    for op, index in zip((o for o in model.graph[0].op if o.type == "Data"), (5, 2), strict=True):
+        op.attr["index"].i = index
+    (tmp_path / "a.air").write_bytes(model.SerializeToString())
+    np.testing.assert_array_equal(load(tmp_path / "a.air")(x, y), [5])
 
 
 @pytest.mark.parametrize("data", [b"", b"hello, this is no protobuf", bytes(range(256))])

@@ -51,6 +51,17 @@ def test_content(tmp_path: Path, name: str) -> None:
     assert str(path) in str(error.value)
 
 
+def test_information_twice(tmp_path: Path) -> None:
+    """Of a map's key that is there twice protobuf keeps the last."""
+    data = network().SerializeToString()
+    for value in ("1", "2"):
+        data += pb.ModelProto(user_info={"version": value}).SerializeToString()
+    path = tmp_path / "a.mindir"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="the information 'version' is there twice"):
+        ms.load(path)
+
+
 def parameter(**fields: Any) -> Callable[[pb.ModelProto], None]:
     def change(model: pb.ModelProto) -> None:
         for name, value in fields.items():
@@ -94,6 +105,21 @@ def effect(model: pb.ModelProto) -> None:
 
 def input_without_type(model: pb.ModelProto) -> None:
     model.graph.input[0].ClearField("tensor")
+
+
+def attribute_twice(model: pb.ModelProto) -> None:
+    """Of two axes the last would be taken."""
+    primitive = model.primitives[0]
+    for axis in (0, 1):
+        primitive.attribute.add(name="axis", type=pb.AttributeProto.INT64, i=axis)
+
+
+def constant_twice(model: pb.ModelProto) -> None:
+    """In two graphs: constants are known in all of them."""
+    for name in "fg":
+        made = function(model, name, "x")
+        constant(made, "c", type=pb.AttributeProto.INT64, i=1)
+        made.output.add(name="c")
 
 
 def exponential(model: pb.ModelProto) -> None:
@@ -175,6 +201,10 @@ MODELS: dict[str, tuple[Callable[[pb.ModelProto], None], str]] = {
     "node twice": (again("graph", "node"), "two values of 'main' have the name"),
     "input twice": (again("graph", "input"), "two inputs"),
     "primitive twice": (again("primitives"), "two primitives have the name"),
+    "attribute twice": (attribute_twice, "has the attribute 'axis' twice"),
+    "constant twice": (constant_twice, "two constants have the name"),
+    "a node like a parameter": (add(lambda g: node(g, "main:w", "ReLU", "main:x")),
+                                "a parameter and another value have the name 'main:w'"),
     "function twice": (lambda m: [function(m, "f", "x").output.add(name="f:x") for _ in "ab"],
                        "two graphs have the name 'f'"),
     "root twice": (lambda m: function(m, "main", "x").output.add(name="main:x"), "two graphs"),
