@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax._protos.ge_ir_pb2 import ModelDef
+from msckpt_jax.air import dtype_table
 from msckpt_jax.air.builder import Builder
 from msckpt_jax.air.narrowing import NARROW
 from msckpt_jax.air.rows import ROWS
@@ -24,6 +25,9 @@ _PROMOTED = frozenset(
     | {"Sub", "TruncateDiv", "TruncateMod", "Equal", "NotEqual", "Greater", "GreaterEqual", "Less"}
     | {"LessEqual"}
 )
+
+#: Operators whose low bits depend on the low bits of their operands only.
+_MODULAR = frozenset({"Mul", "Pow"})
 
 
 @dataclass(slots=True)
@@ -79,13 +83,19 @@ class _Adapting:
 
     def _fill(self, builder: Builder, nodes: Sequence[Node], results: Sequence[Any]) -> None:
         operands = [operand for node in nodes for operand in node.inputs]
-        emit = Emit(builder, frozenset(v for o in (*operands, *results) for v in values_of(o)))
+        emit = Emit(
+            builder,
+            frozenset(v for o in (*operands, *results) for v in values_of(o)),
+            {value: node for node in nodes for value in node.outputs},
+        )
         for node in nodes:
             emit.node = node
             self._try(builder, node.source, node.outputs, self._node, emit, node)
         values = [r.array if isinstance(r, Const) else r for r in results]
         self._try(builder, f"the results of the graph {builder.message.name!r}", [],
                   builder.results, values)  # fmt: skip
+        if builder.has_unused:
+            builder.prune()
 
     def _try(
         self, builder: Builder, where: str, results: Sequence[Value], step: Any, *arguments: Any
@@ -119,11 +129,11 @@ class _Adapting:
 class Emit:
     """The function that a row emits operators with: ``emit(kind, inputs, results, attributes)``.
 
-    ``used`` are the values that the graph needs.
+    ``used`` are the values that the graph needs, ``makers`` the nodes that give values.
     """
 
-    def __init__(self, builder: Builder, used: frozenset[Value]):
-        self.used = used
+    def __init__(self, builder: Builder, used: frozenset[Value], makers: Mapping[Value, Node]):
+        self.used, self.makers = used, makers
         self._builder = builder
         self.node: Node | None = None
 
@@ -138,6 +148,9 @@ class Emit:
         operands = [self._input(operand) for operand in inputs]
         if kind in _PROMOTED:
             operands = self._promoted(operands, results)
+        if kind in _MODULAR and not self._taken(kind, results[0]):
+            self._modular(kind, operands, results[0], attributes)
+            return
         self._builder.operator(kind, operands, results, attributes, subgraphs)
 
     def operand(self, node: Node, wanted: Any) -> Any:
@@ -189,7 +202,11 @@ class Emit:
         """Make a result of the node a value that is there already."""
         self._builder.same(result, value)
 
-    def cast(self, operand: Any, dtype: Any) -> Value:
+    def cast(self, operand: Any, dtype: Any) -> Any:
+        if isinstance(operand, Const):
+            operand = self._tensor(operand)
+        if isinstance(operand, np.ndarray):
+            return operand.astype(dtype)
         shape = self.type(operand).shape
         return self.value("Cast", [operand], dtype, shape, dst_type=np.dtype(dtype))
 
@@ -197,6 +214,37 @@ class Emit:
         """The node's results, and as many that nobody uses as make ``count`` of them."""
         rest = [Value(node.outputs[0].type) for _ in range(count - len(node.outputs))]
         return [*node.outputs, *rest]
+
+    def row(self, node: Node) -> None:
+        """Emit a node by its row."""
+        ROWS[node.op].adapt(self, node)
+
+    def written(self, dtype: np.dtype) -> np.dtype:
+        """The dtype that stands in the file for a dtype of the graph."""
+        return self._builder.dtypes.get(dtype, dtype)
+
+    def leave(self) -> None:
+        """Note that operators that are there already may have no user."""
+        self._builder.has_unused = True
+
+    def _taken(self, kind: str, result: Value) -> bool:
+        return dtype_table.takes(kind, "x1", self.written(result.type.dtype))
+
+    def _modular(self, kind: str, operands: list[Any], result: Value, attributes: Any) -> None:
+        """Compute in a dtype that GE takes and that has the same low bits."""
+        dtype, shape = result.type
+        work = np.dtype(np.int64 if dtype.itemsize == 8 else np.int32)
+        if self.written(work).itemsize < dtype.itemsize:
+            assert self.node is not None
+            raise self.refuse(
+                self.node,
+                f"of {dtype.name} is computed as {work.name}, which narrow=True excludes; "
+                "cast the operands to uint32",
+            )
+        wide = Value(Tensor(work, shape))
+        operands = [self.cast(operand, work) for operand in operands]
+        self._builder.operator(kind, operands, [wide], attributes)
+        self._builder.operator("Cast", [wide], [result], {"dst_type": dtype})
 
     def _promoted(self, operands: list[Any], results: Sequence[Value]) -> list[Any]:
         """Operands of one dtype: MindSpore promotes, GE does not."""

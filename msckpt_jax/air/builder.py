@@ -38,6 +38,8 @@ class Builder:
 
     Attributes:
         message: the ``GraphDef``.
+        dtypes: those that are written instead of some.
+        has_unused: whether operators may have been left without a user.
         weights: name of a Const whose value is not in its message -> the parameter it is. In
             the message it has a ``length``, as a Const whose value is in another file.
     """
@@ -46,8 +48,9 @@ class Builder:
         self, message: Any, dtypes: Mapping[np.dtype, np.dtype], weights: Iterable[str] = ()
     ):
         self.message = message
+        self.has_unused = False
         self.weights: dict[str, Parameter] = {}
-        self._dtypes = dtypes
+        self.dtypes = dtypes
         self._sources: dict[Value, tuple[str, int, Tensor]] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
         self._descriptions: dict[tuple[Tensor, str], Any] = {}
@@ -67,8 +70,8 @@ class Builder:
     def parameter(self, value: Parameter) -> None:
         """Add a weight: a Const with its name, and without data yet."""
         name, type_ = value.name, value.type
-        if type_.dtype in self._dtypes:
-            type_ = Tensor(self._dtypes[type_.dtype], type_.shape)
+        if type_.dtype in self.dtypes:
+            type_ = Tensor(self.dtypes[type_.dtype], type_.shape)
             narrowing.check_weight(value.data, type_.dtype)
         op = self._operator("Const", name)
         op.attr["value"].t.desc.CopyFrom(self._described(value.type, "ND"))
@@ -79,8 +82,8 @@ class Builder:
 
     def constant(self, array: np.ndarray) -> Value:
         array = np.ascontiguousarray(array).reshape(array.shape)
-        if array.dtype in self._dtypes:
-            array = narrowing.constant(array, self._dtypes[array.dtype])
+        if array.dtype in self.dtypes:
+            array = narrowing.constant(array, self.dtypes[array.dtype])
         key = array.dtype.str + array.dtype.name, array.shape, array.tobytes()
         if key not in self._constants:
             value = Value(Tensor(array.dtype, array.shape))
@@ -118,7 +121,7 @@ class Builder:
         for name, attribute in prototype.attributes.items():  # defaults too, as MindSpore does
             given = (attributes or {}).get(name)
             if isinstance(given, np.dtype):
-                given = self._dtypes.get(given, given)
+                given = self.dtypes.get(given, given)
             self._set(op, name, attribute.type, attribute.value if given is None else given)
         op.subgraph_name.extend(subgraphs)
         ports = tuple(port.name for port in prototype.outputs)
@@ -143,6 +146,21 @@ class Builder:
             op.input_desc.append(self._described(type_, "ND"))
         op.MergeFrom(_bookkeeping(tuple(f"input{index}" for index in range(len(values))), ()))
 
+    def prune(self) -> None:
+        """Remove operators without a user, but for arguments, weights and the end."""
+        used: set[str] = set()
+        kept = []
+        for op in reversed(self.message.op):
+            if op.name in used or op.name in self.weights or op.type in ("Data", "NetOutput"):
+                used |= {text.rpartition(":")[0] for text in op.input}
+                kept.append(op)
+        kept.reverse()
+        for index, op in enumerate(kept):
+            op.id = index
+        copies = [op.__deepcopy__({}) for op in kept]
+        del self.message.op[:]
+        self.message.op.extend(copies)
+
     def _value(self, operand: Any) -> Any:
         return self.constant(operand) if isinstance(operand, np.ndarray) else operand
 
@@ -166,7 +184,7 @@ class Builder:
         """The description of a tensor, to be copied: equal tensors share the message."""
         key = type_, layout
         if key not in self._descriptions:
-            row = of_array(self._dtypes.get(type_.dtype, type_.dtype))
+            row = of_array(self.dtypes.get(type_.dtype, type_.dtype))
             if row is None or row.ge is None:
                 text = f"AIR has no dtype {type_.dtype.name}; cast it in the function"
                 raise UnsupportedError(text)

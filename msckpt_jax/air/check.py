@@ -1,7 +1,7 @@
 """Check whether GE's loader and its compiler's front accept an AIR file.
 
 The checks are those of GE's ``model_serialize.cc``, and those that ``atc`` makes before it compiles
-(shapes and kernels are its own business). A check is a small generator of problems; there are
+(kernels are its own business). A check is a small generator of problems; there are
 checks of the model, of a graph, and (in ``check_operator``) of an operator.
 """
 
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from msckpt_jax.air import prototypes as tables
 from msckpt_jax.air.check_operator import operator_problems, reference_problems
+from msckpt_jax.air.check_results import result_problems
 from msckpt_jax.air.wiring import DATA, GraphView, Problem, Source, end
 
 #: protobuf's limit on a message, hence GE's on a file.
@@ -39,12 +40,18 @@ def check(model: Any, *, soc: str | None = None) -> list[Finding]:
         soc: a chip of :data:`msckpt_jax.air.prototypes.SOCS`, whose kernel tables are compared.
     """
     engine = None if soc is None else tables.SOCS[soc]
-    return _findings(
+    findings = _findings(
         model,
         (_model, _graphs_are_unique, _nesting),
         _GRAPH_CHECKS,
         lambda operator, view, graphs: operator_problems(operator, view, graphs, engine),
     )
+    if not references(model):  # else results cannot be told
+        findings += [
+            Finding(problem.fault, _place(graph, operator), problem.text)
+            for graph, operator, problem in result_problems(model)
+        ]
+    return findings
 
 
 def references(model: Any) -> list[Finding]:
@@ -73,9 +80,12 @@ def _findings(
         ]
         for operator in graph.op:
             for text, fault in operator_check(operator, view, names):
-                place = f"{where}, operator {operator.name!r} ({operator.type})"
-                findings.append(Finding(fault, place, text))
+                findings.append(Finding(fault, _place(graph, operator), text))
     return findings
+
+
+def _place(graph: Any, operator: Any) -> str:
+    return f"graph {graph.name!r}, operator {operator.name!r} ({operator.type})"
 
 
 #: Limits of graphs within graphs, each counted as often as it is run from: beyond any network.

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, TypeAlias
 
-from msckpt_jax._protos import ge_ir_pb2
+from msckpt_jax.air import dtype_table
 from msckpt_jax.air import prototypes as tables
+from msckpt_jax.air.described import dtype_name
 from msckpt_jax.air.wiring import (
     DATA,
     GraphView,
@@ -255,15 +256,6 @@ _SIZES = {
 }
 
 
-_DTYPES = ge_ir_pb2.DESCRIPTOR.enum_types_by_name["DataType"]
-
-
-def dtype_name(number: int) -> str:
-    """The name of a ``DataType`` as the tables have it: ``float``, ``bf16`` and so on."""
-    names = _DTYPES.values_by_number
-    return names[number].name.removeprefix("DT_").lower() if number in names else f"{number}"
-
-
 def _constants_fit(view: OperatorView) -> Iterator[Problem]:
     if view.operator.type not in ("Const", "Constant"):
         return
@@ -317,6 +309,26 @@ def _dtypes_agree(view: OperatorView) -> Iterator[Problem]:
             yield Problem(f"input {name!r} is {text}")
 
 
+def _results_have_ges_dtypes(view: OperatorView) -> Iterator[Problem]:
+    given = dict(_used_dtypes(view))
+    rules = dtype_table.table().get(view.operator.type, dtype_table.NONE).rules
+    told = zip(rules, view.prototype.outputs, view.operator.output_desc, strict=False)
+    for rule, port, described in told:
+        wanted = rule(given) if rule else None
+        name = dtype_name(described.dtype)
+        if wanted and described.dtype and wanted != name:
+            yield Problem(f"output {port.name!r} is described as {name}, GE gives {wanted}")
+
+
+def _dtypes_are_allowed(view: OperatorView) -> Iterator[Problem]:
+    allowed = dtype_table.table().get(view.operator.type, dtype_table.NONE)
+    given = [*_used_dtypes(view), *((f">{port}", d) for port, d in _given_dtypes(view))]
+    wrong = {p: d for p, d in given if allowed.enforced and d not in allowed.sets.get(p, {d})}
+    for port, dtype in list(wrong.items())[:1]:  # the others mostly follow from it
+        text = f"{port.removeprefix('>')!r} is {dtype}, GE refuses all but"
+        yield Problem(f"{text} {' '.join(sorted(allowed.sets[port]))}")
+
+
 #: Operators that GE runs itself, or rewrites before it chooses kernels.
 _NO_KERNEL = DATA | {
     *("Const", "Constant", "FileConstant", "Variable", "NetOutput", "PartitionedCall"),
@@ -333,12 +345,16 @@ def _kernels_exist(view: OperatorView) -> Iterator[Problem]:
     if not able:
         yield Problem(f"no kernel on {view.engine}, and none on its CPU", fault=False)
         return
+    listed = dtype_table.table().get(view.operator.type, dtype_table.NONE).sets
     used, given = dict(_used_dtypes(view)), dict(_given_dtypes(view))
     wanted = used | {f">{port}": dtype for port, dtype in given.items()}
     take = [
         name
         for name in able
-        if all(dtype in engines[name].get(port, {dtype}) for port, dtype in wanted.items())
+        if all(
+            dtype in engines[name].get(port, listed.get(port, {dtype}))
+            for port, dtype in wanted.items()
+        )
     ]
     text = f"takes {used} and gives {given}"
     if not take:
@@ -385,5 +401,7 @@ _OPERATOR_CHECKS: _Checks = (
     _arguments_are_described,
     _references_are_variables,
     _dtypes_agree,
+    _results_have_ges_dtypes,
+    _dtypes_are_allowed,
     _kernels_exist,
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from msckpt_jax import display
 from msckpt_jax.air import file, meaning
-from msckpt_jax.air.check_operator import dtype_name
+from msckpt_jax.air.described import dtype_name
 from msckpt_jax.air.wiring import CONSTANTS, DATA, arguments
 from msckpt_jax.graph.evaluate import FLOW
 

@@ -17,9 +17,11 @@ import jax
 import numpy as np
 
 from msckpt_jax.air import check, file
+from msckpt_jax.air.attributes import attributes, written
+from msckpt_jax.air.described import fits, in_order, type_of
 from msckpt_jax.air.meaning import POSITIONS
-from msckpt_jax.air.prototypes import Prototype, prototypes
-from msckpt_jax.air.wiring import CONSTANTS, DATA, arguments, end, ports, results, sources
+from msckpt_jax.air.prototypes import prototypes
+from msckpt_jax.air.wiring import CONSTANTS, DATA, arguments, end, results, sources
 from msckpt_jax.dtypes import BY_GE
 from msckpt_jax.errors import AirError
 from msckpt_jax.graph.evaluate import FLOW
@@ -27,10 +29,6 @@ from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.program import Program
 from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Parameter, Tensor, Value
 
-#: GE's numbers for a size, and for all sizes of a shape, that the file leaves open.
-_OPEN, _ANY = -1, -2
-#: The shape of a tensor of any rank.
-_ANY_SHAPE = ("...",)
 #: The names that writers number; a weight has a name of its own.
 _NUMBERED = re.compile(r"Const_\d+")
 #: An optional input that is not fed.
@@ -79,7 +77,7 @@ class _Reader:
             if op.type in CONSTANTS:
                 values[op.name] = [self._constant(graph, op, weights)]
                 continue
-            values[op.name] = [Value(_type(described), op.name) for described in op.output_desc]
+            values[op.name] = [Value(type_of(described), op.name) for described in op.output_desc]
             if op.type not in DATA and op.type != "NetOutput":
                 graph.nodes.append(self._node(op, values))
         graph.inputs = [self._argument(op, values[op.name][0]) for op in arguments(message)]
@@ -138,21 +136,11 @@ class _Reader:
             return Node(kind, tuple(operands), outputs, {}, bodies)
         prototype = prototypes().get(op.type)
         if prototype is None:  # the meaning, if there is one, is the user's
-            return Node(op.type, tuple(operands), outputs, _written(op))
-        inputs = _in_order(operands, op, prototype)
-        return Node(op.type, inputs, outputs, self._attributes(op, prototype))
-
-    def _attributes(self, op: Any, prototype: Prototype) -> dict[str, Any]:
-        defaults = {
-            name: attribute.value
-            for name, attribute in prototype.attributes.items()
-            if attribute.default is not None
-        }
-        attributes = defaults | _written(op)
+            return Node(op.type, tuple(operands), outputs, written(op))
+        inputs = in_order(operands, op, prototype, _MISSING)
         if op.type in POSITIONS:
-            described = op.output_desc[POSITIONS[op.type]]
-            attributes["index_dtype"] = self._dtype(described)
-        return attributes
+            self._dtype(op.output_desc[POSITIONS[op.type]])
+        return Node(op.type, inputs, outputs, attributes(op, prototype))
 
     def _check_flow(
         self, op: Any, kind: str, operands: list[Operand], bodies: tuple[Graph, ...]
@@ -181,51 +169,6 @@ class _Reader:
         return row.array
 
 
-def _in_order(operands: list[Operand], op: Any, prototype: Prototype) -> tuple[Operand, ...]:
-    """The operands by the ports of the prototype."""
-    where = ports(op, prototype)
-    inputs: list[Operand] = []
-    for port in prototype.inputs:
-        if port.dynamic:
-            members = [name for name in where if name.rstrip("0123456789") == port.name]
-            inputs.append(tuple(operands[where[name]] for name in members))
-        else:
-            at = where.get(port.name, len(operands))
-            inputs.append(operands[at] if at < len(operands) else _MISSING)
-    while inputs and inputs[-1] is _MISSING:
-        inputs.pop()
-    return tuple(inputs)
-
-
-def _type(described: Any) -> Tensor:
-    row = BY_GE.get(described.dtype)
-    dims = list(described.shape.dim)
-    if row is None:
-        return UNKNOWN
-    if _ANY in dims:
-        return Tensor(row.array, _ANY_SHAPE)
-    return Tensor(row.array, tuple("?" if dim == _OPEN else dim for dim in dims))
-
-
-_PLAIN = {"s": lambda a: a.s.decode("utf-8", "replace"), "i": lambda a: a.i, "f": lambda a: a.f}
-_PLAIN |= {"b": lambda a: a.b, "dt": lambda a: a.dt}
-_LISTS = {1: "s", 2: "i", 3: "f", 4: "b", 10: "dt"}
-
-
-def _written(op: Any) -> dict[str, Any]:
-    """The attributes in the file, but for GE's own, of plain kinds."""
-    attributes = {}
-    for name, attribute in op.attr.items():
-        kind = attribute.WhichOneof("value")
-        if name.startswith("_") or name == "is_input_const":
-            continue
-        if kind in _PLAIN:
-            attributes[name] = _PLAIN[kind](attribute)
-        elif kind == "list" and attribute.list.val_type in _LISTS:
-            attributes[name] = list(getattr(attribute.list, _LISTS[attribute.list.val_type]))
-    return attributes
-
-
 def as_described(node: Node, values: Any) -> None:
     """Refuse results that have other dtypes and shapes than the file says.
 
@@ -237,18 +180,9 @@ def as_described(node: Node, values: Any) -> None:
             continue
         dtype = jax.dtypes.canonicalize_dtype(output.type.dtype)
         shape = np.shape(value)
-        if jax.numpy.result_type(value) != dtype or not _fits(output.type.shape, shape):
+        if jax.numpy.result_type(value) != dtype or not fits(output.type.shape, shape):
             raise AirError(
                 f"output {index} of {output.name!r} ({node.op}) is not what the file says",
                 expected=f"{dtype}{list(output.type.shape)}",
                 found=f"{jax.numpy.result_type(value)}{list(shape)}",
             )
-
-
-def _fits(described: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
-    return described == _ANY_SHAPE or (
-        len(described) == len(shape)
-        and all(
-            isinstance(dim, str) or dim == size for dim, size in zip(described, shape, strict=True)
-        )
-    )

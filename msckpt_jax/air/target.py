@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from msckpt_jax.air import adapt, check, file, inspection, reader, writer
+from msckpt_jax.air import adapt, attributes, check, file, inspection, reader, writer
 from msckpt_jax.air.meaning import MEANINGS
 from msckpt_jax.air.narrowing import NARROW
 from msckpt_jax.air.prototypes import SOCS
@@ -19,6 +19,7 @@ from msckpt_jax.errors import AirError, ExportError
 from msckpt_jax.graph.evaluate import Meaning
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
+from msckpt_jax.graph.program import Program
 from msckpt_jax.lowering import algorithms, exactness, trials
 from msckpt_jax.lowering.target import Option, Target, Verdict
 from msckpt_jax.lowering.trace import Traced
@@ -81,7 +82,22 @@ def open_model(
     if dec_key is not None:
         raise ValueError(f"{file_name}: AIR has no cipher; decrypt the file, then load it")
     program = reader.read(file_name)
+    _refuse_unheeded(program, rules or {})
     return ModelFunction(program, MEANINGS, rules, reader.as_described if strict else None)
+
+
+def _refuse_unheeded(program: Program, rules: Mapping[str, Meaning]) -> None:
+    """Refuse an operator with an attribute that changes numbers, and that no meaning honours."""
+    for node in (node for graph in program.graph.graphs() for node in graph.nodes):
+        if node.op not in MEANINGS or node.op in rules:
+            continue
+        for name, value in attributes.unheeded(node.op, node.attrs).items():
+            raise AirError(
+                f"{node.op} has {name}={value!r}, which is not run in JAX; give it a meaning that "
+                f"heeds it: load(..., rules={{{node.op!r}: lambda *inputs, {name}, **rest: ...}})",
+                file=program.path,
+                name=node.outputs[0].name if node.outputs else None,
+            )
 
 
 def difference(file: Path, traced: Traced, wanted: Wanted) -> float:

@@ -230,6 +230,7 @@ DIFFERENCES: dict[str, str] = {
     "Pad": "PadV3 for all values, where Pad knows zeros only",
     "addn": "N is how many there are, which the prototype demands; MindSpore leaves it out",
     "avg_pool2d": "its ops.avg_pool2d pools a volume of depth 1; JAX's sum of windows is AvgPool",
+    "batchnorm": "the last result, which nobody uses, is described with the shape that GE gives it",
     "concat": "ConcatV2 takes the axis as int64, too, and N is how many there are, not 1",
     "conv2d_same": "the same paddings in numbers; GE's Conv2D has no attribute 'padding'",
     "conv2d_t": "JAX's transposed convolution is a convolution of a spread tensor",

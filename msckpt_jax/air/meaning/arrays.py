@@ -10,17 +10,38 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from msckpt_jax.air.meaning.operands import Meaning, along, axes_of, dtype_of, ints
+from msckpt_jax.air.meaning.operands import (
+    Meaning,
+    NotRunError,
+    alike,
+    along,
+    axes_of,
+    axis_of,
+    dtype_of,
+    ints,
+)
 
 
 def _concat(parts: Sequence[Any], axis: Any) -> Any:
+    alike(*parts)
     (axis,) = axes_of(axis, parts[0].ndim)
     return jnp.concatenate(parts, axis)
 
 
+def _stack(parts: Sequence[Any], *, axis: int) -> Any:
+    alike(*parts)
+    return jnp.stack(parts, axis)
+
+
+def _flatten(x: Any, *, axis: int) -> Any:
+    at = axis if axis == x.ndim else axis_of(axis, x.ndim)
+    return x.reshape((int(np.prod(x.shape[:at])), int(np.prod(x.shape[at:]))))
+
+
 def _one_hot(x: Any, depth: Any, on: Any, off: Any, *, axis: int) -> Any:
+    alike(on, off)
     (depth,) = ints(depth)
-    axis = axis if axis != -1 else jnp.ndim(x)
+    axis = axis_of(axis, jnp.ndim(x) + 1)
     hot = jnp.expand_dims(x, axis) == along(jnp.arange(depth, dtype=x.dtype), x.ndim + 1, axis)
     return jnp.where(hot, on, off)
 
@@ -32,15 +53,21 @@ def _pad(
     pairs = np.asarray(ints(paddings)).reshape(-1, 2)
     if not paddings_contiguous:  # all low paddings come first
         pairs = pairs.reshape(2, -1).T
-    if len(pairs) < np.ndim(x):
+    if len(pairs) != np.ndim(x):
         raise ValueError(f"paddings of {len(pairs)} axes for a tensor of rank {np.ndim(x)}")
     if mode != "constant":
         return jnp.pad(x, pairs, mode={"reflect": "reflect", "edge": "edge"}[mode])
-    fill = jnp.asarray(0 if value is None else value, x.dtype).reshape(())
+    fill = jnp.zeros((), x.dtype) if value is None else jnp.reshape(value, ())
+    alike(x, fill)
     return lax.pad(x, fill, [(low, high, 0) for low, high in pairs])
 
 
-def _range(start: Any, limit: Any, delta: Any) -> Any:
+def _range(start: Any, limit: Any, delta: Any, *, is_closed: bool) -> Any:
+    if is_closed:
+        raise NotRunError("Range with is_closed is not run in JAX")
+    if any(isinstance(bound, Tracer) for bound in (start, limit, delta)):
+        raise NotRunError("the bounds of Range have to be constants when the file runs in JAX")
+    alike(start, limit, delta)
     bounds = (np.asarray(bound).item() for bound in (start, limit, delta))
     return jnp.arange(*bounds, dtype=jnp.result_type(start))
 
@@ -64,13 +91,16 @@ def _split(axis: Any, x: Any, *, num_split: int) -> Any:
     return tuple(jnp.split(x, num_split, axis))
 
 
-def _split_sizes(x: Any, sizes: Any, axis: Any) -> Any:
+def _split_sizes(x: Any, sizes: Any, axis: Any, *, num_split: int) -> Any:
     (axis,) = axes_of(axis, x.ndim)
-    return tuple(jnp.split(x, np.cumsum(ints(sizes))[:-1], axis))
+    sizes = ints(sizes)
+    if len(sizes) != num_split or min(sizes, default=0) < 0 or sum(sizes) != x.shape[axis]:
+        raise ValueError(f"{num_split} parts of sizes {sizes} of an axis of size {x.shape[axis]}")
+    return tuple(jnp.split(x, np.cumsum(sizes)[:-1], axis))
 
 
 def _squeeze(x: Any, *, axis: Sequence[int]) -> Any:
-    return jnp.squeeze(x, tuple(i % x.ndim for i in axis) or None)
+    return jnp.squeeze(x, tuple(axis_of(i, x.ndim) for i in axis) or None)
 
 
 def _strided_slice(
@@ -87,14 +117,30 @@ def _strided_slice(
         elif new_axis_mask & bit:
             index.append(None)
         elif shrink_axis_mask & bit:
-            index.append(parts[0])
+            index.append(_at(parts[0], x.shape, len(index), mask=ellipsis_mask | new_axis_mask))
         else:
             index.append(slice(first, last, parts[2]))
     return x[tuple(index)]
 
 
+def _at(position: int, shape: Sequence[int], axis: int, mask: int) -> int:
+    """A position on an axis that has it; with other axes in between, JAX knows which it is."""
+    if not mask and axis < len(shape) and not -shape[axis] <= position < shape[axis]:
+        raise ValueError(f"position {position} on axis {axis} of size {shape[axis]}")
+    return position
+
+
+def _tile(x: Any, times: Any) -> Any:
+    times = ints(times)
+    if len(times) != jnp.ndim(x):
+        raise ValueError(f"{len(times)} multiples of a tensor of rank {jnp.ndim(x)}")
+    return jnp.tile(x, times)
+
+
 def _unpack(x: Any, *, num: int, axis: int) -> Any:
-    axis = axis % x.ndim
+    axis = axis_of(axis, x.ndim)
+    if x.shape[axis] != num:
+        raise ValueError(f"{num} parts of an axis of size {x.shape[axis]}")
     return tuple(jnp.squeeze(part, axis) for part in jnp.split(x, num, axis))
 
 
@@ -104,11 +150,11 @@ TABLE: dict[str, Meaning] = {
     "ConcatV2": _concat,
     "ExpandDims": lambda x, axis: jnp.expand_dims(x, ints(axis)),
     "Fill": lambda dims, value: jnp.full(ints(dims), value),
-    "Flatten": lambda x, *, axis: x.reshape((int(np.prod(x.shape[:axis])), -1)),
+    "Flatten": _flatten,
     "Identity": lambda x: x,
     "IdentityN": lambda parts: tuple(parts),
     "OneHot": _one_hot,
-    "Pack": lambda parts, *, axis: jnp.stack(parts, axis),
+    "Pack": _stack,
     "Pad": _pad,
     "PadV2": _pad,
     "PadV3": _pad,
@@ -122,7 +168,7 @@ TABLE: dict[str, Meaning] = {
     "Squeeze": _squeeze,
     "StridedSlice": _strided_slice,
     "TensorMove": lambda x: x,
-    "Tile": lambda x, times: jnp.tile(x, ints(times)),
+    "Tile": _tile,
     "Transpose": lambda x, order: jnp.transpose(x, ints(order)),
     "Unpack": _unpack,
     "Unsqueeze": lambda x, *, axes: jnp.expand_dims(x, tuple(axes)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,16 +11,14 @@ import numpy as np
 from jax import lax
 from jax.scipy import special
 
-from msckpt_jax.air.meaning.operands import Meaning, along, dtype_of
+from msckpt_jax.air.meaning.operands import Meaning, alike, along, dtype_of
 
 
 def _alike(function: Callable[..., Any]) -> Meaning:
     """A function of operands of one dtype, which GE does not promote; they broadcast."""
 
     def meaning(*inputs: Any) -> Any:
-        dtypes = {jnp.asarray(x).dtype.name for x in inputs}
-        if len(dtypes) > 1:
-            raise ValueError(f"operands of {' and '.join(sorted(dtypes))}; GE takes one dtype")
+        alike(*inputs)
         return function(*jnp.broadcast_arrays(*inputs))
 
     return meaning
@@ -28,6 +26,46 @@ def _alike(function: Callable[..., Any]) -> Meaning:
 
 def _where(condition: Any, *branches: Any) -> Any:
     return _alike(lambda x, y: jnp.where(condition, x, y))(*branches)
+
+
+def _select(condition: Any, x: Any, y: Any) -> Any:
+    """Select elements by a condition of the same shape, or rows by a vector or scalar."""
+    alike(x, y)
+    rank, shape = jnp.ndim(condition), jnp.shape(x)
+    if jnp.shape(y) != shape or (rank > 1 and jnp.shape(condition) != shape):
+        raise ValueError(f"Select of {jnp.shape(condition)}, {shape} and {jnp.shape(y)}")
+    if rank == 1 and shape:
+        condition = along(condition, len(shape), 0)
+    return jnp.where(condition, x, y)
+
+
+def _add_n(parts: Sequence[Any]) -> Any:
+    alike(*parts)
+    if len({jnp.shape(part) for part in parts}) > 1:
+        raise ValueError("AddN of several shapes; GE does not broadcast them")
+    return sum(parts[1:], parts[0])
+
+
+def _complex(real: Any, imaginary: Any, *, Tout: int) -> Any:  # noqa: N803 - GE's name
+    alike(real, imaginary)
+    return _as_told(lax.complex(*jnp.broadcast_arrays(real, imaginary)), Tout)
+
+
+def _part(function: Callable[[Any], Any]) -> Meaning:
+    return lambda x, *, Tout: _as_told(function(x), Tout)  # noqa: N803 - GE's name
+
+
+def _as_told(result: Any, number: int) -> Any:
+    """The result, if it has the dtype that the attribute ``Tout`` says."""
+    wanted = dtype_of(number)
+    if result.dtype != wanted:
+        raise ValueError(f"Tout is {wanted}, these operands give {result.dtype}")
+    return result
+
+
+def _softmax(x: Any, *, axes: Sequence[int], half_to_float: bool) -> Any:
+    wide = half_to_float and x.dtype == jnp.float16
+    return jax.nn.softmax(x.astype(jnp.float32) if wide else x, tuple(axes))
 
 
 def _affine(x: Any, scale: float, shift: float) -> Any:
@@ -108,7 +146,7 @@ TABLE: dict[str, Meaning] = {
     "Trunc": jnp.trunc,
     # Two or three operands, broadcast.
     "Add": _alike(jnp.add),
-    "AddN": lambda parts: sum(parts[1:], parts[0]),
+    "AddN": _add_n,
     "Adds": lambda x, *, value: x + jnp.asarray(value, x.dtype),
     "Atan2": _alike(jnp.arctan2),
     "Betainc": _alike(special.betainc),
@@ -140,7 +178,7 @@ TABLE: dict[str, Meaning] = {
     "Pow": _alike(jnp.power),
     "RealDiv": _alike(jnp.true_divide),
     "RightShift": _alike(_right_shift),
-    "Select": _where,
+    "Select": _select,
     "SelectV2": _where,
     "Sub": _alike(jnp.subtract),
     "TruncateDiv": _alike(lax.div),
@@ -158,15 +196,15 @@ TABLE: dict[str, Meaning] = {
     "Relu": jax.nn.relu,
     "Relu6": jax.nn.relu6,
     "Selu": jax.nn.selu,
-    "SoftmaxV2": lambda x, *, axes: jax.nn.softmax(x, tuple(axes)),
+    "SoftmaxV2": _softmax,
     "Softplus": jax.nn.softplus,
     "Softsign": jax.nn.soft_sign,
     "Swish": lambda x, *, scale: x * jax.nn.sigmoid(scale * x),
     # Dtypes and complex numbers.
     "Bitcast": _bitcast,
     "Cast": _cast,
-    "Complex": lax.complex,
-    "ComplexAbs": jnp.abs,
-    "Imag": jnp.imag,
-    "Real": jnp.real,
+    "Complex": _complex,
+    "ComplexAbs": _part(jnp.abs),
+    "Imag": _part(jnp.imag),
+    "Real": _part(jnp.real),
 }

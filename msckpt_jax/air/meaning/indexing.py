@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from msckpt_jax.air.meaning.operands import Meaning, axes_of, dtype_of, ints
+from msckpt_jax.air.meaning.operands import Meaning, alike, axes_of, axis_of, dtype_of, ints
 
 
 def _in_range(indices: Any, size: Any) -> Any:
@@ -36,7 +36,7 @@ def _arg_with_value(function: Callable[..., Any]) -> Meaning:
     """A meaning that gives the index, int32, and the element there."""
 
     def meaning(x: Any, *, dimension: int, keep_dims: bool) -> Any:
-        axis = dimension % x.ndim
+        axis = axis_of(dimension, x.ndim)
         index = function(x, axis, keepdims=True)
         results = index.astype(jnp.int32), jnp.take_along_axis(x, index, axis)
         return results if keep_dims else tuple(jnp.squeeze(part, axis) for part in results)
@@ -46,7 +46,7 @@ def _arg_with_value(function: Callable[..., Any]) -> Meaning:
 
 def _gather(x: Any, indices: Any, axis: Any, *, batch_dims: int) -> Any:
     (axis,) = axes_of(axis, x.ndim)
-    batch = batch_dims % x.ndim
+    batch = axis_of(batch_dims, jnp.ndim(indices))
     _in_range(indices, x.shape[axis])
     take = partial(jnp.take, axis=axis - batch, mode="clip")
     for _ in range(batch):
@@ -62,7 +62,10 @@ def _points(x: Any, indices: Any) -> tuple[Any, ...]:
 def _elements(x: Any, indices: Any, axis: int) -> tuple[Any, ...]:
     """The positions in ``x`` that differ from those in ``indices`` along one axis only."""
     grid = list(jnp.indices(indices.shape, sparse=True))
-    grid[axis % x.ndim] = _in_range(indices, x.shape[axis])
+    axis = axis_of(axis, x.ndim)
+    if any(n > m for k, (n, m) in enumerate(zip(indices.shape, x.shape, strict=True)) if k != axis):
+        raise ValueError(f"indices of shape {indices.shape} into a tensor of shape {x.shape}")
+    grid[axis] = _in_range(indices, x.shape[axis])
     return tuple(grid)
 
 
@@ -76,6 +79,11 @@ def _gather_elements(x: Any, index: Any, *, dim: int) -> Any:
 
 def _scatter_nd(method: str) -> Meaning:
     def meaning(x: Any, indices: Any, updates: Any) -> Any:
+        alike(x, updates)
+        if jnp.shape(updates) != (*indices.shape[:-1], *x.shape[indices.shape[-1] :]):
+            raise ValueError(
+                f"updates of shape {jnp.shape(updates)} at indices of shape {indices.shape}"
+            )
         return getattr(jnp.asarray(x).at[_points(x, indices)], method)(updates)
 
     return meaning
@@ -86,12 +94,17 @@ def _scatter_into_zeros(indices: Any, updates: Any, shape: Any) -> Any:
 
 
 def _scatter_elements(x: Any, indices: Any, updates: Any, *, axis: int, reduction: str) -> Any:
+    alike(x, updates)
+    if jnp.shape(updates) != jnp.shape(indices):
+        raise ValueError(
+            f"updates of shape {jnp.shape(updates)} at indices of shape {jnp.shape(indices)}"
+        )
     method = {"none": "set", "add": "add", "mul": "multiply"}[reduction]
     return getattr(jnp.asarray(x).at[_elements(x, indices, axis)], method)(updates)
 
 
 def _sort(x: Any, *, axis: int, descending: bool) -> Any:
-    axis = axis % x.ndim
+    axis = axis_of(axis, x.ndim)
     index = lax.broadcasted_iota(jnp.int32, x.shape, axis)
     key = ~x if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool else -x
     _, values, order = lax.sort(
@@ -101,7 +114,7 @@ def _sort(x: Any, *, axis: int, descending: bool) -> Any:
 
 
 def _top_k(x: Any, k: Any, *, largest: bool, dim: int) -> Any:
-    axis = dim % x.ndim
+    axis = axis_of(dim, x.ndim)
     (count,) = ints(k)
     moved = jnp.moveaxis(x, axis, -1)
     values, order = lax.top_k(moved if largest else -moved, count)

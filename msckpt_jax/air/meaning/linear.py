@@ -33,9 +33,9 @@ def _eigh(x: Any, *, compute_v: bool) -> Any:
 
 def _svd(x: Any, *, compute_uv: bool, full_matrices: bool) -> Any:
     if not compute_uv:
-        return jnp.linalg.svd(x, compute_uv=False), None, None
+        return jnp.linalg.svd(x, compute_uv=False).astype(x.dtype), None, None
     u, sigma, v = jnp.linalg.svd(x, full_matrices=full_matrices)
-    return sigma, u, _adjoint(v)
+    return sigma.astype(x.dtype), u, _adjoint(v)
 
 
 def _lu(x: Any, *, output_idx_type: int) -> Any:

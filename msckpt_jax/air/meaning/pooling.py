@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from msckpt_jax.air.meaning.operands import Meaning
+from msckpt_jax.air.meaning.operands import Meaning, NotRunError
 
 
 class _Window(NamedTuple):
@@ -25,7 +25,7 @@ def _window(
     pads: Sequence[int] = (), ceil_mode: int = 0, global_pooling: bool = False,
 ) -> _Window:  # fmt: skip
     if ceil_mode:
-        raise ValueError("ceil_mode is not run in JAX")
+        raise NotRunError("ceil_mode is not run in JAX")
     at = [i for i, letter in enumerate(data_format) if letter not in "NC"]
     if len(size) < x.ndim:  # given for the spatial axes only
         size, strides = ([1, 1, *values] for values in (size, strides))
@@ -57,9 +57,17 @@ def _mean(x: Any, window: _Window, only_real: bool = True, divisor: int = 0) -> 
 
 
 def _max_pool(
+    x: Any, *, ksize: Sequence[int], strides: Sequence[int], padding: str, data_format: str
+) -> Any:
+    return _maximum(x, _window(x, data_format, ksize, strides, padding))
+
+
+def _max_pool_3d(
     x: Any, *, ksize: Sequence[int], strides: Sequence[int], padding: str, data_format: str,
-    pads: Sequence[int] = (), ceil_mode: int = 0,
+    pads: Sequence[int], dilation: Sequence[int], ceil_mode: int,
 ) -> Any:  # fmt: skip
+    if any(step != 1 for step in dilation):
+        raise NotRunError(f"MaxPool3D with dilation {list(dilation)} is not run in JAX")
     return _maximum(x, _window(x, data_format, ksize, strides, padding, pads, ceil_mode))
 
 
@@ -100,6 +108,6 @@ TABLE: dict[str, Meaning] = {
     "AvgPool3D": _avg_pool_3d,
     "AvgPoolV2": _avg_pool_v2,
     "MaxPool": _max_pool,
-    "MaxPool3D": _max_pool,
+    "MaxPool3D": _max_pool_3d,
     "MaxPoolV3": _max_pool_v3,
 }

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from msckpt_jax.air.meaning.operands import Meaning, axes_of
+from msckpt_jax.air.meaning.operands import Meaning, axes_of, axis_of, ints
 
 
 def _reduce(function: Callable[..., Any]) -> Meaning:
@@ -18,6 +18,12 @@ def _reduce(function: Callable[..., Any]) -> Meaning:
         return function(x, axis=axes_of(axes, jnp.ndim(x)), keepdims=keep_dims)
 
     return meaning
+
+
+def _reduce_mean(x: Any, axes: Any, *, keep_dims: bool, noop_with_empty_axes: bool) -> Any:
+    if not ints(axes) and not noop_with_empty_axes:
+        axes = np.arange(jnp.ndim(x))
+    return _reduce(jnp.mean)(x, axes, keep_dims=keep_dims)
 
 
 def _scan(function: Callable[..., Any], identity: int) -> Meaning:
@@ -34,7 +40,7 @@ def _scan(function: Callable[..., Any], identity: int) -> Meaning:
 
 def _running(best: Callable[..., Any], x: Any, axis: int, index_dtype: np.dtype) -> Any:
     """The running extremes, and the positions of the last elements that equal them."""
-    axis = axis % x.ndim
+    axis = axis_of(axis, x.ndim)
     values = best(x, axis=axis)
     index = jnp.where(x == values, lax.broadcasted_iota(jnp.int32, x.shape, axis), 0)
     positions = lax.cummax(index, axis=axis)
@@ -49,7 +55,7 @@ TABLE: dict[str, Meaning] = {
     "ReduceAll": _reduce(jnp.all),
     "ReduceAny": _reduce(jnp.any),
     "ReduceMax": _reduce(jnp.max),
-    "ReduceMean": _reduce(jnp.mean),
+    "ReduceMean": _reduce_mean,
     "ReduceMin": _reduce(jnp.min),
     "ReduceProd": _reduce(lambda x, **k: jnp.prod(x, dtype=x.dtype, **k)),
     "ReduceSum": _reduce(lambda x, **k: jnp.sum(x, dtype=x.dtype, **k)),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax.air.rows.linear_algebra import LINEAR_ALGEBRA
+from msckpt_jax.air.rows.products import PRODUCTS
 from msckpt_jax.air.rows.row import (
     ADAPTER,
     PROTOTYPE,
@@ -112,26 +113,6 @@ def _average_pool(emit: Any, node: Node) -> None:
     emit("AvgPool", [node.inputs[0]], node.outputs, attributes)
 
 
-def _convolution(kind: str, rank: int) -> Adapt:
-    def adapt(emit: Any, node: Node) -> None:
-        if str(node.attrs.get("pad_mode", "pad")) not in ("pad", "0"):
-            raise emit.refuse(node, f"has pad_mode {node.attrs['pad_mode']}, not explicit paddings")
-        spread = {2: lambda v: listed(v)[-2:], 3: lambda v: listed(v)[-3:]}[rank]
-        strides = node.attrs.get("stride", node.attrs.get("strides"))
-        dilations = node.attrs.get("dilation", node.attrs.get("dilations"))
-        attributes = {
-            "strides": [1, 1, *spread(strides)],
-            "pads": listed(node.attrs.get("pad_list", node.attrs.get("pad"))),
-            "dilations": [1, 1, *spread(dilations)],
-            "groups": node.attrs.get("group", node.attrs.get("groups", 1)),
-            "data_format": "NCHW" if rank == 2 else "NCDHW",
-            "offset_x": 0,
-        }
-        emit(kind, [*node.inputs[:2], None, None], node.outputs, attributes)
-
-    return adapt
-
-
 def _pad(emit: Any, node: Node) -> None:
     """MindSpore's paddings begin with the last axis and may be fewer; GE's are all, in order."""
     x, paddings, value = node.inputs[:3]
@@ -212,7 +193,7 @@ def _batch_norm(emit: Any, node: Node) -> None:
         raise emit.refuse(node, "is in training")
     statistics = emit.type(node.inputs[3])
     rest = [Value(statistics) for _ in range(5 - len(node.outputs))]
-    rest.append(Value(Tensor(statistics.dtype, ())))
+    rest.append(Value(Tensor(statistics.dtype, (1,))))
     attributes = {
         "is_training": False,
         "epsilon": given(node, 6),
@@ -276,6 +257,7 @@ def _top_k(emit: Any, node: Node) -> None:
 #: MindSpore's operator -> its row. Control flow is in ``adapt``.
 ROWS: Mapping[str, Row] = {
     **LINEAR_ALGEBRA,
+    **PRODUCTS,
     **{name: row(kind) for name, kind in _RENAMED.items()},
     "Add": row("Add", evidence=WRITTEN),
     "AddN": Row(_add_n, ("AddN",)),
@@ -284,7 +266,6 @@ ROWS: Mapping[str, Row] = {
     "Argmax": row("ArgMaxV2", 0, Ints(1), dtype=Arg(2)),
     "Argmin": row("ArgMin", 0, Ints(1), dtype=Arg(2)),
     "AvgPool": Row(_average_pool, ("AvgPool",)),
-    "BatchMatMul": row("BatchMatMul", 0, 1, adj_x1=Arg(2), adj_x2=Arg(3)),
     "BatchNorm": Row(_batch_norm, ("BatchNorm",)),
     "BiasAdd": row("BiasAdd", 0, 1, data_format="NCHW"),
     "BroadcastTo": Row(_broadcast_to, ("BroadcastTo",)),
@@ -293,8 +274,6 @@ ROWS: Mapping[str, Row] = {
     "Complex": row("Complex", 0, 1, Tout=lambda n: n.outputs[0].type.dtype),
     "ComplexAbs": row("ComplexAbs", 0, Tout=lambda n: n.outputs[0].type.dtype),
     "Concat": Row(_concat, ("ConcatV2",), PROTOTYPE, "Concat takes the axis as int32 only"),
-    "Conv2D": Row(_convolution("Conv2D", 2), ("Conv2D",)),
-    "Conv3D": Row(_convolution("Conv3D", 3), ("Conv3D",)),
     "CumProd": _cumulative("Cumprod"),
     "CumSum": _cumulative("Cumsum"),
     "Cummax": row("Cummax", 0, dim=Arg(1)),
@@ -317,8 +296,6 @@ ROWS: Mapping[str, Row] = {
     "Log": row("Log", base=-1.0, scale=1.0, shift=0.0),
     "LogSoftmax": row("LogSoftmaxV2", 0, axes=Arg(1, listed)),
     "LogicalXor": Row(_logical_xor, ("NotEqual",), PROTOTYPE),
-    "MatMul": row("MatMulV2", 0, 1, None, None, transpose_x1=Arg(2), transpose_x2=Arg(3),
-                  offset_x=0),
     "MaxPool": Row(_max_pool, ("MaxPool",)),
     "Mod": row("TruncateMod", evidence=PROTOTYPE, note="the sign of the dividend, as MindSpore's"),
     "OneHot": row("OneHot", 0, Ints(1, np.int32), 2, 3, axis=Arg(4)),

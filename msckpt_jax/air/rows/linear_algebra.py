@@ -65,6 +65,22 @@ def _transformed(emit: Any, node: Node, x: Any, kind: str, axis: int, length: in
     return emit.transpose(out, turn)
 
 
+def _svd(emit: Any, node: Node) -> None:
+    """GE gives one dtype to all results, of complex matrices complex singular values."""
+    values, *vectors = node.outputs
+    dtype = emit.type(node.inputs[0]).dtype
+    flags = {"full_matrices": given(node, 1), "compute_uv": given(node, 2)}
+    if values.type.dtype == dtype:
+        emit("Svd", [node.inputs[0]], node.outputs, flags)
+        return
+    sigma = Value(Tensor(dtype, values.type.shape))
+    turned = [Value(Tensor(dtype, vector.type.shape)) for vector in vectors]
+    emit("Svd", [node.inputs[0]], [sigma, *turned], flags)
+    emit("Real", [sigma], [values], {"Tout": values.type.dtype})
+    for vector, value in zip(vectors, turned, strict=True):
+        emit.becomes(vector, value)
+
+
 def _lu(emit: Any, node: Node) -> None:
     """GE gives the permutation as a vector, MindSpore as a matrix with ones in its columns."""
     packed, pivots, matrix = node.outputs
@@ -119,5 +135,5 @@ LINEAR_ALGEBRA: Mapping[str, Row] = {
     "SolveTriangular": Row(
         _triangular_solve, ("MatrixTriangularSolve", "SelectV2"), PROTOTYPE
     ),
-    "Svd": row("Svd", 0, full_matrices=Arg(1), compute_uv=Arg(2)),
+    "Svd": Row(_svd, ("Svd",), attributes={"full_matrices": Arg(1), "compute_uv": Arg(2)}),
 }  # fmt: skip
