@@ -329,6 +329,17 @@ def _dtypes_are_allowed(view: OperatorView) -> Iterator[Problem]:
         yield Problem(f"{text} {' '.join(sorted(allowed.sets[port]))}")
 
 
+_INTEGERS = frozenset(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+
+
+def _indices_are_integers(view: OperatorView) -> Iterator[Problem]:
+    """Refuse other numbers where the prototype has integers only: axes, sizes, indices."""
+    sets = dtype_table.table().get(view.operator.type, dtype_table.NONE).sets
+    for port, dtype in _used_dtypes(view):
+        if port in sets and sets[port] <= _INTEGERS and dtype not in _INTEGERS:
+            yield Problem(f"input {port!r} is {dtype}, GE takes {' '.join(sorted(sets[port]))}")
+
+
 #: Operators that GE runs itself, or rewrites before it chooses kernels.
 _NO_KERNEL = DATA | {
     *("Const", "Constant", "FileConstant", "Variable", "NetOutput", "PartitionedCall"),
@@ -403,5 +414,6 @@ _OPERATOR_CHECKS: _Checks = (
     _dtypes_agree,
     _results_have_ges_dtypes,
     _dtypes_are_allowed,
+    _indices_are_integers,
     _kernels_exist,
 )

@@ -34,8 +34,8 @@ def result_problems(model: Any) -> Iterator[tuple[Any, Any, Problem]]:
         for graph in model.graph:
             looking = _Graph(graph)
             for op in looking.ordered():
-                for text in (*looking.problems(op), *_flow_problems(op, looking, graphs)):
-                    yield graph, op, Problem(text)
+                for problem in (*looking.problems(op), *_flow_problems(op, looking, graphs)):
+                    yield graph, op, problem
 
 
 class _Graph:
@@ -67,7 +67,7 @@ class _Graph:
         except CycleError:
             return []  # another check tells it
 
-    def problems(self, op: Any) -> Iterator[str]:
+    def problems(self, op: Any) -> Iterator[Problem]:
         yield from self._inputs_as_sources(op)
         if op.type in CONSTANTS:
             self._note_constant(op)
@@ -87,7 +87,7 @@ class _Graph:
         described = type_of(self.by_name[name].output_desc[index])
         return self.believed.get((name, index), described)
 
-    def _inputs_as_sources(self, op: Any) -> Iterator[str]:
+    def _inputs_as_sources(self, op: Any) -> Iterator[Problem]:
         tuples = _tuple_inputs(op)
         for position, given in enumerate(self.types(op)):
             described = type_of(op.input_desc[position])
@@ -96,7 +96,7 @@ class _Graph:
                 continue
             if not fits(described.shape, given.shape):
                 what = f"input {position} is described as {_text(described)}"
-                yield f"{what}, its source gives {_text(given)}"
+                yield Problem(f"{what}, its source gives {_text(given)}")
 
     def _note_constant(self, op: Any) -> None:
         tensor = op.attr["value"].t
@@ -108,10 +108,12 @@ class _Graph:
             array = np.frombuffer(tensor.data, type_.dtype).reshape(type_.shape)  # type: ignore[arg-type]
             self.known[op.name, 0] = array
 
-    def _results(self, op: Any) -> Iterator[str]:
+    def _results(self, op: Any) -> Iterator[Problem]:
         prototype = prototypes()[op.type]
         found = attributes(op, prototype)
-        if unheeded(op.type, found):
+        if aside := unheeded(op.type, found):
+            pairs = ", ".join(f"{name}={value!r}" for name, value in aside.items())
+            yield Problem(f"its results are not compared: {pairs} is not run in JAX", fault=False)
             return
         given = in_order(self._values(op), op, prototype, None)
         try:
@@ -120,7 +122,7 @@ class _Graph:
                 given = in_order(self._values(op), op, prototype, None)
                 out = results(op.type, given, found)
         except UnfitError as error:
-            yield f"its operands do not go together: {error}"
+            yield Problem(f"its operands do not go together: {error}")
             return
         for index, (described, result) in enumerate(zip(op.output_desc, out or (), strict=False)):
             if result is None:
@@ -174,11 +176,11 @@ def _is_small(type_: Tensor) -> bool:
     return all(isinstance(dim, int) for dim in type_.shape) and prod(type_.shape) <= SMALL  # type: ignore[arg-type]
 
 
-def _compared(what: str, described: Tensor, found: Tensor) -> Iterator[str]:
+def _compared(what: str, described: Tensor, found: Tensor) -> Iterator[Problem]:
     if UNKNOWN in (described, found):
         return
     if described.dtype != found.dtype or not fits(described.shape, found.shape):
-        yield f"{what} is described as {_text(described)}, it is {_text(found)}"
+        yield Problem(f"{what} is described as {_text(described)}, it is {_text(found)}")
 
 
 def _text(type_: Tensor) -> str:
@@ -187,7 +189,7 @@ def _text(type_: Tensor) -> str:
     return f"{name}[{', '.join(map(str, type_.shape))}]"
 
 
-def _flow_problems(op: Any, inside: _Graph, graphs: Mapping[str, Any]) -> Iterator[str]:
+def _flow_problems(op: Any, inside: _Graph, graphs: Mapping[str, Any]) -> Iterator[Problem]:
     """Problems of control flow: what bodies take and give is what the operator does."""
     kind = op.type.removeprefix("Stateless")
     if kind not in FLOW:
@@ -209,11 +211,11 @@ def _flow_problems(op: Any, inside: _Graph, graphs: Mapping[str, Any]) -> Iterat
 
 def _each(
     what: str, found: Sequence[Tensor | None], wanted: Sequence[Tensor | None], who: str
-) -> Iterator[str]:
+) -> Iterator[Problem]:
     if len(found) != len(wanted):
-        yield f"{what}s: there are {len(found)}, {who} {len(wanted)}"
+        yield Problem(f"{what}s: there are {len(found)}, {who} {len(wanted)}")
     for index, (one, other) in enumerate(zip(found, wanted, strict=False)):
         if one is None or other is None or UNKNOWN in (one, other):
             continue
         if one.dtype != other.dtype or not fits(one.shape, other.shape):
-            yield f"{what} {index} is {_text(one)}, {who} {_text(other)}"
+            yield Problem(f"{what} {index} is {_text(one)}, {who} {_text(other)}")

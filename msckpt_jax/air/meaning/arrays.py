@@ -72,7 +72,12 @@ def _range(start: Any, limit: Any, delta: Any, *, is_closed: bool) -> Any:
     return jnp.arange(*bounds, dtype=jnp.result_type(start))
 
 
-def _reshape(x: Any, shape: Any) -> Any:
+def _reshape(x: Any, shape: Any, *, axis: int, num_axes: int) -> Any:
+    rank = np.ndim(x)
+    if not -rank - 1 <= axis <= rank or not -1 <= num_axes <= rank:
+        raise ValueError(f"axis {axis} and num_axes {num_axes} of a tensor of rank {rank}")
+    if (axis, num_axes) != (0, -1):
+        raise NotRunError("Reshape of some axes is not run in JAX")
     dims = [np.shape(x)[i] if dim == 0 and x.size else dim for i, dim in enumerate(ints(shape))]
     return jnp.reshape(x, dims)
 
