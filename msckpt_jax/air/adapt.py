@@ -164,7 +164,7 @@ class Emit:
         if parts is not None and any(isinstance(part, Size | Value) for part in parts):
             return self._packed(parts, wanted.dtype)
         if isinstance(given, Size):
-            return self._scalar(given, wanted.dtype)
+            return self.scalar(given, wanted.dtype)
         if isinstance(given, Value):
             return given
         numbers = np.array(_numbers(given), wanted.dtype)
@@ -201,6 +201,13 @@ class Emit:
     def becomes(self, result: Value, value: Value) -> None:
         """Make a result of the node a value that is there already."""
         self._builder.same(result, value)
+
+    def same(self, result: Value, operand: Any) -> None:
+        """Make a result of the node an operand, which may be a constant."""
+        operand = self._input(operand)
+        if isinstance(operand, np.ndarray):
+            operand = self._builder.constant(operand)
+        self.becomes(result, operand)
 
     def cast(self, operand: Any, dtype: Any) -> Any:
         if isinstance(operand, Const):
@@ -282,11 +289,14 @@ class Emit:
             if isinstance(part, Const):
                 pieces.append(np.array([part.value], dtype))
             else:
-                pieces.append(self.reshape(self._scalar(part, dtype), (1,)))
+                pieces.append(self.reshape(self.scalar(part, dtype), (1,)))
+        if len(pieces) == 1:  # which GE does not join
+            return pieces[0]
         axis = np.array(0, np.int32)
         return self.value("ConcatV2", [pieces, axis], dtype, (len(parts),), N=len(pieces))
 
-    def _scalar(self, part: Any, dtype: Any) -> Value:
+    def scalar(self, part: Any, dtype: Any) -> Value:
+        """A size as a tensor of rank 0; a value that is one stays."""
         if not isinstance(part, Size):
             return part
         rank = len(part.of.type.shape)

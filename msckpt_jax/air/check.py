@@ -46,7 +46,8 @@ def check(model: Any, *, soc: str | None = None) -> list[Finding]:
         _GRAPH_CHECKS,
         lambda operator, view, graphs: operator_problems(operator, view, graphs, engine),
     )
-    if not references(model):  # else results cannot be told
+    sound = not any(finding.fault for finding in findings) or not references(model)
+    if sound:  # else results cannot be told
         findings += [
             Finding(problem.fault, _place(graph, operator), problem.text)
             for graph, operator, problem in result_problems(model)

@@ -103,7 +103,7 @@ class _Graph:
         type_ = type_of(tensor.desc)
         if type_ is UNKNOWN or any(isinstance(dim, str) or dim < 0 for dim in type_.shape):
             return
-        size = prod(type_.shape)  # type: ignore[arg-type]
+        size = int(prod(type_.shape))  # type: ignore[arg-type]
         if size <= SMALL and len(tensor.data) == size * type_.dtype.itemsize:
             array = np.frombuffer(tensor.data, type_.dtype).reshape(type_.shape)  # type: ignore[arg-type]
             self.known[op.name, 0] = array
@@ -173,7 +173,8 @@ def _is_known(given: Any) -> bool:
 
 
 def _is_small(type_: Tensor) -> bool:
-    return all(isinstance(dim, int) for dim in type_.shape) and prod(type_.shape) <= SMALL  # type: ignore[arg-type]
+    sizes = [dim for dim in type_.shape if isinstance(dim, int)]
+    return len(sizes) == len(type_.shape) and prod(sizes) <= SMALL
 
 
 def _compared(what: str, described: Tensor, found: Tensor) -> Iterator[Problem]:

@@ -103,12 +103,12 @@ def _at(op: str, inputs: Sequence[Any], attributes: Mapping[str, Any], size: int
 
 def _common(one: Any, other: Any) -> Any:
     """What two samples have in common: a size in which they differ is open."""
-    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
-        return one if one is None else Tensor(np.dtype(one.dtype), ("?",) * one.ndim)
+    if one is None or other is None:
+        return None
     if len(one.shape) != len(other.shape):
-        return Tensor(one.dtype, ANY_SHAPE)
+        return Tensor(np.dtype(one.dtype), ANY_SHAPE)
     pairs = zip(one.shape, other.shape, strict=True)
-    return Tensor(one.dtype, tuple(a if a == b else "?" for a, b in pairs))
+    return Tensor(np.dtype(one.dtype), tuple(a if a == b else "?" for a, b in pairs))
 
 
 def computed(op: str, inputs: Any, attributes: Mapping[str, Any], index: int) -> np.ndarray:

@@ -31,8 +31,9 @@ from msckpt_jax.air.rows.row import (
     product,
     row,
 )
+from msckpt_jax.air.rows.sizes import SIZES
 from msckpt_jax.graph.graph import Node
-from msckpt_jax.graph.values import UNKNOWN, Const, Size, Tensor, Value
+from msckpt_jax.graph.values import UNKNOWN, Const, Tensor, Value
 
 #: Operators that take all tensors of the node, and have the same name in GE.
 _SAME = (
@@ -177,12 +178,6 @@ def _add_n(emit: Any, node: Node) -> None:
     emit("AddN", [parts], node.outputs, {"N": len(parts)})
 
 
-def _concat(emit: Any, node: Node) -> None:
-    parts = _parts(node)
-    axis = np.array(given(node, 1), np.int32)  # the chips' cores have no kernel for int64
-    emit("ConcatV2", [parts, axis], node.outputs, {"N": len(parts)})
-
-
 def _stack(emit: Any, node: Node) -> None:
     parts = _parts(node)
     emit("Pack", [parts], node.outputs, {"axis": node.attrs["axis"], "N": len(parts)})
@@ -226,21 +221,6 @@ def _dense(emit: Any, node: Node) -> None:
     )
 
 
-def _broadcast_to(emit: Any, node: Node) -> None:
-    """-1 keeps the operand's size in MindSpore; GE wants the size."""
-    x, sizes = node.inputs
-    if isinstance(sizes, Const):
-        sizes = tuple(map(Const, listed(given(node, 1))))
-    if isinstance(sizes, tuple) and isinstance(x, Value):
-        added = len(sizes) - len(x.type.shape)
-        sizes = tuple(
-            Size(x, axis - added) if isinstance(size, Const) and size.value == -1 else size
-            for axis, size in enumerate(sizes)
-        )
-    whole = emit.operand(replace(node, inputs=(x, sizes)), Ints(1, rank=1))
-    emit("BroadcastTo", [x, whole], node.outputs)
-
-
 def _part(kind: str) -> Adapt:
     def adapt(emit: Any, node: Node) -> None:
         emit(kind, [node.inputs[0]], node.outputs, {"Tout": node.outputs[0].type.dtype})
@@ -258,6 +238,7 @@ def _top_k(emit: Any, node: Node) -> None:
 ROWS: Mapping[str, Row] = {
     **LINEAR_ALGEBRA,
     **PRODUCTS,
+    **SIZES,
     **{name: row(kind) for name, kind in _RENAMED.items()},
     "Add": row("Add", evidence=WRITTEN),
     "AddN": Row(_add_n, ("AddN",)),
@@ -268,12 +249,10 @@ ROWS: Mapping[str, Row] = {
     "AvgPool": Row(_average_pool, ("AvgPool",)),
     "BatchNorm": Row(_batch_norm, ("BatchNorm",)),
     "BiasAdd": row("BiasAdd", 0, 1, data_format="NCHW"),
-    "BroadcastTo": Row(_broadcast_to, ("BroadcastTo",)),
     "Cast": row("Cast", 0, dst_type=Arg(1)),
     "ClampTensor": row("ClipByValueV2", 0, 1, 2, evidence=PROTOTYPE),
     "Complex": row("Complex", 0, 1, Tout=lambda n: n.outputs[0].type.dtype),
     "ComplexAbs": row("ComplexAbs", 0, Tout=lambda n: n.outputs[0].type.dtype),
-    "Concat": Row(_concat, ("ConcatV2",), PROTOTYPE, "Concat takes the axis as int32 only"),
     "CumProd": _cumulative("Cumprod"),
     "CumSum": _cumulative("Cumsum"),
     "Cummax": row("Cummax", 0, dim=Arg(1)),
@@ -286,7 +265,6 @@ ROWS: Mapping[str, Row] = {
     ),
     "Exp": row("Exp", base=-1.0, scale=1.0, shift=0.0),
     "ExpandDims": row("ExpandDims", 0, Ints(1)),
-    "FillScalar": row("Fill", Ints(0, rank=1), 1, evidence=f"{ADAPTER} of FillV2"),
     "Gather": row("GatherV2", 0, 1, Ints(2), batch_dims=Arg(3)),
     "GatherD": row("GatherElements", 0, 2, dim=Arg(1)),
     "Igamma": row("Igamma", evidence=PROTOTYPE),
@@ -321,14 +299,9 @@ ROWS: Mapping[str, Row] = {
     "Split": row("Split", Ints(1, np.int32), 0, num_split=Arg(2)),
     "Squeeze": row("Squeeze", 0, axis=Arg(1, listed)),
     "Stack": Row(_stack, ("Pack",)),
-    "StridedSlice": row(
-        "StridedSlice", 0, Ints(1, rank=1), Ints(2, rank=1), Ints(3, rank=1), begin_mask=Arg(4),
-        end_mask=Arg(5), ellipsis_mask=Arg(6), new_axis_mask=Arg(7), shrink_axis_mask=Arg(8),
-    ),
     "TensorScatterElements": row("ScatterElements", 0, 1, 2, axis=Arg(3),
                                  reduction=Arg(4, lambda kind: _REDUCTIONS.get(kind, kind))),
     "TensorScatterMul": Row(_scatter_mul, ("ScatterElements",), PROTOTYPE),
-    "Tile": row("Tile", 0, Ints(1, rank=1)),
     "TopK": Row(_top_k, ("TopKV2",), PROTOTYPE, "TopK takes k as float32 in MindSpore's files"),
     "Transpose": row("Transpose", 0, Ints(1, rank=1)),
     "TupleToTensor": row("Cast", Ints(0, rank=1), dst_type=Arg(1), evidence=PROTOTYPE),

@@ -185,7 +185,7 @@ def _by_places(
     dtype, (batch, channels, *sizes) = emit.type(x)
     outputs, inner, *taps = emit.type(kernel).shape
     groups, strides, dilations = (attributes[k] for k in ("groups", "strides", "dilations"))
-    spots = result.type.shape[2:]
+    spots = [dim for dim in result.type.shape[2:] if isinstance(dim, int)]
     if not all(isinstance(dim, int) for dim in (channels, *sizes)):
         raise emit.refuse(node, f"of {dtype.name} has dynamic sizes, for which GE has no operator")
     pads = [0, 0, 0, 0, *attributes["pads"]]
