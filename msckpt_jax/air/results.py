@@ -44,6 +44,7 @@ def results(op: str, inputs: Sequence[Any], attributes: Mapping[str, Any]) -> li
     Raises:
         UnfitError: with the reason.
     """
+    inputs = tuple(inputs)
     leaves = jax.tree.leaves(inputs, is_leaf=is_type)
     if any(isinstance(leaf, Tensor) and _unknown(leaf) for leaf in leaves):
         return None

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jax.scipy import special
 
-from msckpt_jax.air.meaning.operands import Meaning, alike, along, dtype_of
+from msckpt_jax.air.meaning.operands import Meaning, NotRunError, alike, along, dtype_of
 
 
 def _alike(function: Callable[..., Any]) -> Meaning:
@@ -68,6 +68,21 @@ def _softmax(x: Any, *, axes: Sequence[int], half_to_float: bool) -> Any:
     return jax.nn.softmax(x.astype(jnp.float32) if wide else x, tuple(axes))
 
 
+def _of_floats(function: Callable[..., Any]) -> Meaning:
+    """A function of numbers with fractions; of integers GE gives integers, by no rule we know."""
+
+    def meaning(*inputs: Any) -> Any:
+        if jnp.issubdtype(jnp.asarray(inputs[0]).dtype, jnp.integer):
+            raise NotRunError("GE rounds this function of integers in a way that is not defined")
+        return function(*inputs)
+
+    return meaning
+
+
+def _hard_sigmoid(x: Any, *, alpha: float, beta: float) -> Any:
+    return _of_floats(lambda x: jnp.clip(alpha * x + beta, 0, 1))(x)
+
+
 def _affine(x: Any, scale: float, shift: float) -> Any:
     return scale * x + shift if (scale, shift) != (1.0, 0.0) else x
 
@@ -78,6 +93,9 @@ def _exp(x: Any, *, base: float, scale: float, shift: float) -> Any:
 
 
 def _log(x: Any, *, base: float, scale: float, shift: float) -> Any:
+    """The logarithm; of integers it is float32."""
+    if x.dtype.kind in "biu":
+        x = x.astype(jnp.float32)
     logarithm = jnp.log(_affine(x, scale, shift))
     return logarithm if base == -1.0 else logarithm / np.log(base)
 
@@ -87,7 +105,11 @@ def _elu(x: Any, *, alpha: float, scale: float, input_scale: float) -> Any:
 
 
 def _cast(x: Any, *, dst_type: int) -> Any:
-    return lax.convert_element_type(x, dtype_of(dst_type))
+    """Convert; of a complex number the real part is left."""
+    wanted = dtype_of(dst_type)
+    if jnp.iscomplexobj(x) and not jnp.issubdtype(wanted, jnp.complexfloating):
+        x = jnp.real(x)
+    return lax.convert_element_type(x, wanted)
 
 
 def _bitcast(x: Any, *, type: int) -> Any:
@@ -102,9 +124,9 @@ def _right_shift(x: Any, y: Any) -> Any:
 TABLE: dict[str, Meaning] = {
     # One operand.
     "Abs": jnp.abs,
-    "Acos": jnp.arccos,
+    "Acos": _of_floats(jnp.arccos),
     "Acosh": jnp.arccosh,
-    "Asin": jnp.arcsin,
+    "Asin": _of_floats(jnp.arcsin),
     "Asinh": jnp.arcsinh,
     "Atan": jnp.arctan,
     "Atanh": jnp.arctanh,
@@ -141,7 +163,7 @@ TABLE: dict[str, Meaning] = {
     "Sinh": jnp.sinh,
     "Sqrt": jnp.sqrt,
     "Square": jnp.square,
-    "Tan": jnp.tan,
+    "Tan": _of_floats(jnp.tan),
     "Tanh": jnp.tanh,
     "Trunc": jnp.trunc,
     # Two or three operands, broadcast.
@@ -176,7 +198,7 @@ TABLE: dict[str, Meaning] = {
     "NextAfter": _alike(jnp.nextafter),
     "NotEqual": _alike(jnp.not_equal),
     "Pow": _alike(jnp.power),
-    "RealDiv": _alike(jnp.true_divide),
+    "RealDiv": _of_floats(_alike(jnp.true_divide)),
     "RightShift": _alike(_right_shift),
     "Select": _select,
     "SelectV2": _where,
@@ -187,14 +209,14 @@ TABLE: dict[str, Meaning] = {
     # Activations.
     "Elu": _elu,
     "Gelu": lambda x: jax.nn.gelu(x, approximate=True),
-    "HardSigmoid": lambda x, *, alpha, beta: jnp.clip(alpha * x + beta, 0, 1),
+    "HardSigmoid": _hard_sigmoid,
     "HardSwish": jax.nn.hard_swish,
     "LeakyRelu": lambda x, *, negative_slope: jax.nn.leaky_relu(x, negative_slope),
     "LogSoftmaxV2": lambda x, *, axes: jax.nn.log_softmax(x, tuple(axes)),
     "Mish": jax.nn.mish,
     "PRelu": lambda x, w: jnp.where(x > 0, x, x * (w if w.size == 1 else along(w, x.ndim, 1))),
     "Relu": jax.nn.relu,
-    "Relu6": jax.nn.relu6,
+    "Relu6": lambda x: jnp.minimum(jnp.maximum(x, 0), 6),
     "Selu": jax.nn.selu,
     "SoftmaxV2": _softmax,
     "Softplus": jax.nn.softplus,
