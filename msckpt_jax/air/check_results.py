@@ -115,6 +115,10 @@ class _Graph:
             pairs = ", ".join(f"{name}={value!r}" for name, value in aside.items())
             yield Problem(f"its results are not compared: {pairs} is not run in JAX", fault=False)
             return
+        parts = found.get("num_split", found.get("num"))
+        if parts is not None and parts != len(op.output_desc):
+            yield Problem(f"gives {parts} parts, there are {len(op.output_desc)} outputs")
+            return
         given = in_order(self._values(op), op, prototype, None)
         try:
             out = results(op.type, given, found)

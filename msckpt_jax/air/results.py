@@ -22,6 +22,9 @@ _SAMPLES = (5040, 10080)
 #: The size of an operand or a result that is known itself, as shapes and axes are.
 SMALL = 1024
 
+#: NumPy's limit; more axes can only be an attempt to take time.
+_MOST_AXES = 64
+
 _known: OrderedDict[Any, Any] = OrderedDict()
 _MOST = 4096
 
@@ -132,7 +135,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _unknown(type_: Tensor) -> bool:
-    return type_ is UNKNOWN or type_.shape == ANY_SHAPE
+    return type_ is UNKNOWN or type_.shape == ANY_SHAPE or len(type_.shape) > _MOST_AXES
 
 
 def _open(leaf: Any) -> bool:

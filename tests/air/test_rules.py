@@ -374,6 +374,20 @@ def test_swapped_inputs_are_found(tmp_path: Path) -> None:
     assert found > 10
 
 
+@pytest.mark.parametrize("number", [3, 10**12])
+def test_another_number_of_parts_is_found(number: int, tmp_path: Path) -> None:
+    """Before anything is split, whatever the number."""
+    kind = Tensor(np.dtype(np.float32), (4, 2))
+    x, *outputs = Value(kind, "x"), *(Value(Tensor(kind.dtype, (2, 2))) for _ in "ab")
+    node = Node("Split", (x, Const(0), Const(2)), tuple(outputs))
+    model = adapt.adapt(Graph("main", [x], [node], list(outputs))).model
+    assert check.check(model) == []
+    (split,) = (op for op in model.graph[0].op if op.type == "Split")
+    split.attr["num_split"].i = number
+    (finding,) = check.check(model)
+    assert f"gives {number} parts, there are 2 outputs" in finding.problem
+
+
 def test_bodies_that_give_something_else(tmp_path: Path) -> None:
     model = _model(tmp_path)
     (branch,) = (op for op in model.graph[0].op if op.type == "If")
