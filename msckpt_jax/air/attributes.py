@@ -27,7 +27,7 @@ def attributes(op: Any, prototype: Prototype) -> dict[str, Any]:
         if attribute.default is not None
     }
     found = defaults | written(op)
-    if op.type in POSITIONS:
+    if op.type in POSITIONS and POSITIONS[op.type] < len(op.output_desc):
         row = BY_GE.get(op.output_desc[POSITIONS[op.type]].dtype)
         found |= {} if row is None else {"index_dtype": row.array}
     return found

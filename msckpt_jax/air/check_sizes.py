@@ -21,7 +21,8 @@ def _sizes_are_constants(view: OperatorView) -> Iterator[Problem]:
         source = view.source(view.ports.get(port, len(view.sources)))
         if source is not None and view.graph.by_name[source[0]].type not in ("Const", "Constant"):
             yield Problem(f"input {port!r} is computed, which GE's function does not take")
-    if view.operator.type == "Tile" and -1 in view.operator.input_desc[0].shape.dim:
+    described = view.operator.input_desc
+    if view.operator.type == "Tile" and described and -1 in described[0].shape.dim:
         yield Problem("repeats a tensor of dynamic sizes, which GE's function does not take")
 
 
@@ -33,6 +34,8 @@ def _joins_are_told(view: OperatorView) -> Iterator[Problem]:
     if len(positions) < 2:
         yield Problem("joins one piece, which GE's function does not take")
     for at in positions:
+        if not 0 <= at < len(view.operator.input_desc):
+            return
         axis = _axis(view, len(view.operator.input_desc[at].shape.dim))
         if axis is not None and view.operator.input_desc[at].shape.dim[axis] == -1:
             yield Problem(

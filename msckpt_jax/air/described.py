@@ -25,15 +25,18 @@ def in_order(
 
     ``missing`` stands for an optional one that is not fed, but at the end, where it is left out.
     """
+
+    def given(at: int) -> Any:
+        return operands[at] if 0 <= at < len(operands) else missing
+
     where = ports(op, prototype)
     inputs: list[Any] = []
     for port in prototype.inputs:
         if port.dynamic:
             members = [name for name in where if name.rstrip("0123456789") == port.name]
-            inputs.append(tuple(operands[where[name]] for name in members))
+            inputs.append(tuple(given(where[name]) for name in members))
         else:
-            at = where.get(port.name, len(operands))
-            inputs.append(operands[at] if at < len(operands) else missing)
+            inputs.append(given(where.get(port.name, len(operands))))
     while inputs and inputs[-1] is missing:
         inputs.pop()
     return tuple(inputs)

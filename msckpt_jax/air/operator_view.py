@@ -33,11 +33,11 @@ class OperatorView:
         self.inputs = [described.dtype for described in self.operator.input_desc]
 
     def fed(self, position: int) -> bool:
-        return position < len(self.sources) and self.sources[position] is not None
+        return 0 <= position < len(self.sources) and self.sources[position] is not None
 
     def source(self, position: int) -> tuple[str, int] | None:
         """The operator that feeds a position, if it is there, and the dtype (number) it gives."""
-        source = self.sources[position] if position < len(self.sources) else None
+        source = self.sources[position] if 0 <= position < len(self.sources) else None
         if source is None:
             return None
         dtypes = self.graph.outputs.get(source.name, ())

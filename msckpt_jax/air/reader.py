@@ -138,8 +138,12 @@ class _Reader:
         if prototype is None:  # the meaning, if there is one, is the user's
             return Node(op.type, tuple(operands), outputs, written(op))
         inputs = in_order(operands, op, prototype, _MISSING)
-        if op.type in POSITIONS:
-            self._dtype(op.output_desc[POSITIONS[op.type]])
+        at = POSITIONS.get(op.type)
+        if at is not None:
+            if at >= len(op.output_desc):
+                text = f"{op.name!r} ({op.type}) has too few results"
+                raise AirError(text, file=self.path, expected=at + 1, found=len(op.output_desc))
+            self._dtype(op.output_desc[at])
         return Node(op.type, inputs, outputs, attributes(op, prototype))
 
     def _check_flow(
