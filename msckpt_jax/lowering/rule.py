@@ -38,8 +38,8 @@ HARMLESS = {
     "sort_eigenvalues": "the operator sorts them, as JAX allows in any case",
     "update_consts": "``update_jaxpr`` is none, or computes what the primitive's name says",
     **dict.fromkeys(
-        ("dtype", "index_dtype", "input_dtype", "k", "new_dtype", "new_sizes", "out_dtype",
-         "preferred_element_type", "shape", "slice_sizes", "weak_type"),
+        ("dtype", "index_dtype", "input_dtype", "_input_dtype", "k", "new_dtype", "new_sizes",
+         "out_dtype", "preferred_element_type", "shape", "slice_sizes", "weak_type"),
         "the types of the operands and results say the same",
     ),
 }  # fmt: skip

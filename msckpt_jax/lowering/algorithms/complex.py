@@ -320,7 +320,7 @@ REWRITES: Mapping[str, Callable[..., Any] | Ignoring] = {
     "atan": ignoring(_turned(_atanh), "accuracy"),
     "atanh": ignoring(_atanh, "accuracy"),
     "complex": lambda real, imag: Pair(*jnp.broadcast_arrays(real, imag)),
-    "conj": ignoring(_conjugate, "input_dtype"),
+    "conj": ignoring(_conjugate, "input_dtype", "_input_dtype"),
     "convert_element_type": ignoring(_convert, "sharding", "weak_type"),
     "cos": ignoring(_cos, "accuracy"),
     "cosh": ignoring(_cosh, "accuracy"),

@@ -173,7 +173,7 @@ def mul(x: Array, y: Array, *, out_dtype: np.dtype) -> Array:
 
 REWRITES = {
     "clz": clz,
-    "conj": ignoring(conj, "input_dtype"),
+    "conj": ignoring(conj, "input_dtype", "_input_dtype"),
     "cumlogsumexp": cumlogsumexp,
     "cummax": _reversed(lax.cummax),
     "cummin": _reversed(lax.cummin),
