@@ -63,7 +63,7 @@ def chosen(dtype: str, text: str = "") -> list[str]:
 
 
 def _exported(name: str, x: np.ndarray, file_format: str, folder: Path) -> Path | str:
-    options = {"engine": "native"} if file_format == "ONNX" else {}
+    options: dict[str, Any] = {"engine": "native"} if file_format == "ONNX" else {}
     path = folder / str(list(FUNCTIONS).index(name))
     try:
         return export(

@@ -86,7 +86,7 @@ def _wide(inputs: tuple[np.ndarray, ...]) -> Any:
 
 
 def _exported(file_format: str, folder: Path) -> dict[str, Path]:
-    options = {"engine": "native"} if file_format == "ONNX" else {}
+    options: dict[str, Any] = {"engine": "native"} if file_format == "ONNX" else {}
     files = {}
     for number, (name, (function, inputs)) in enumerate(CASES.items()):
         if file_format == "AIR" and not name.endswith(_OF_AIR):
