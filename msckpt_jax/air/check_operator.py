@@ -261,11 +261,11 @@ _Checks: TypeAlias = tuple[Callable[[OperatorView], Iterator[Problem]], ...]
 _CHECKS_OF_ALL: _Checks = (_inputs_exist, _dims, _names_have_positions)
 _REFERENCE_CHECKS: _Checks = (
     _inputs_exist,
-    _names_have_positions,
     _ports_are_unique,
     _subgraphs_exist,
     _arguments_are_described,
     _ends_are_ends,
+    _names_have_positions,
 )
 _OPERATOR_CHECKS: _Checks = (
     _inputs_are_the_prototypes,
