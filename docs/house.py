@@ -42,7 +42,9 @@ FLOORS = (
     Floor(("transforms",), "what prepares images: arrays in, arrays out"),
     Floor(("progress", "names"), "bars for long work; names of a tree's leaves"),
     Floor(("display", "dtypes"), "how things print; the one table of dtypes"),
-    Floor(("boxes", "_protos", "errors", "_compat"), "the ground, which imports nothing"),
+    Floor(
+        ("boxes", "_protos", "errors", "_compat", "processes"), "the ground, which imports nothing"
+    ),
 )
 LEVELS = {room: level for level, floor in enumerate(FLOORS) for room in floor.rooms}
 

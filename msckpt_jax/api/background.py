@@ -7,10 +7,10 @@ import concurrent.futures
 import os
 import pickle
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 
+from msckpt_jax import processes
 from msckpt_jax.api.jobs import Job
 from msckpt_jax.checkpoint import snapshot
 from msckpt_jax.checkpoint.records import File
@@ -124,12 +124,12 @@ def _run_child(shared: snapshot.Shared, job: Job) -> None:
     progress = job.options.progress
     job = job._replace(options=job.options._replace(progress=None))
     child = subprocess.Popen(
-        [sys.executable, "-m", "msckpt_jax.api.child"],
+        processes.module("msckpt_jax.api.child"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         pass_fds=(shared.fd,),
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        env=processes.environment(),
     )
     _, errors = child.communicate(pickle.dumps((shared, job)))
     if child.returncode:

@@ -6,7 +6,6 @@ import functools
 import importlib.util
 import json
 import subprocess
-import sys
 import zlib
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from flax import nnx
 from sklearn.datasets import load_digits
 
 import msckpt_jax as ms
-from msckpt_jax import names
+from msckpt_jax import names, processes
 
 
 class Result(NamedTuple):
@@ -195,7 +194,9 @@ def read_by_mindspore(path: str, state: Any) -> tuple[str, bool, str]:
     check = "loaded by real MindSpore"
     if importlib.util.find_spec("mindspore") is None:
         return "MindSpore is not installed", True, "skipped: pip install mindspore==2.10.0"
-    out = subprocess.run([sys.executable, "-c", _ORACLE, path], capture_output=True, text=True)
+    command = processes.program(_ORACLE, path)
+    environment = processes.environment()
+    out = subprocess.run(command, env=environment, capture_output=True, text=True)
     if out.returncode:
         return check, False, out.stderr.strip().rpartition("\n")[2]
     loaded = json.loads(out.stdout.splitlines()[-1])

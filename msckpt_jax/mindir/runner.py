@@ -10,7 +10,6 @@ import importlib.util
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msckpt_jax import dtypes
+from msckpt_jax import dtypes, processes
 
 
 class Case(NamedTuple):
@@ -49,12 +48,12 @@ class MindSpore:
         self._folder = tempfile.TemporaryDirectory(prefix="msckpt-")
         self._count = 0
         self._process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("runner_worker.py")],
+            processes.script(Path(__file__).with_name("runner_worker.py")),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=os.environ | {"GLOG_v": "4"},
+            env=processes.environment(GLOG_v="4"),
         )
 
     def __enter__(self) -> MindSpore:

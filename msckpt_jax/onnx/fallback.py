@@ -6,17 +6,15 @@ own. Its file is kept if the checker takes it and onnxruntime gives JAX's number
 
 from __future__ import annotations
 
-import os
 import pickle
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnx
 
-from msckpt_jax import _compat, names
+from msckpt_jax import _compat, names, processes
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.graph.values import Parameter
 from msckpt_jax.lowering import trials
@@ -83,9 +81,8 @@ def _converted(jaxpr: _compat.ClosedJaxpr, names: list[str], opset: int) -> onnx
     request = {"jaxpr": jaxprs.dumps(jaxpr), "names": names, "opset": opset, "wide": wide}
     with tempfile.TemporaryDirectory(prefix="msckpt-") as folder:
         (Path(folder) / "request").write_bytes(pickle.dumps(request))
-        command = [sys.executable, "-m", "msckpt_jax.onnx.fallback_worker", folder]
-        path = os.pathsep.join(filter(None, sys.path))
-        environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
+        command = processes.module("msckpt_jax.onnx.fallback_worker", folder)
+        environment = processes.environment(JAX_PLATFORMS="cpu")
         try:
             done = subprocess.run(
                 command, env=environment, capture_output=True, timeout=_PATIENCE, check=False
