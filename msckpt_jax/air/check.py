@@ -89,8 +89,9 @@ def _place(graph: Any, operator: Any) -> str:
     return f"graph {graph.name!r}, operator {operator.name!r} ({operator.type})"
 
 
-#: Limits of graphs within graphs, each counted as often as it is run from: beyond any network.
-_MAXIMUM_NESTED = 100_000
+#: Limits of graphs within graphs. An operator counts as often as its graph is run from; each of the
+#: file pays for so many, and any file for the first.
+_NESTED_PER_OPERATOR, _NESTED_ALWAYS = 50, 50_000
 _MAXIMUM_DEPTH = 100
 
 
@@ -100,14 +101,20 @@ def _nesting(model: Any) -> Iterator[Problem]:
         graph.name: [name for operator in graph.op for name in operator.subgraph_name]
         for graph in model.graph
     }
+    own = {graph.name: len(graph.op) for graph in model.graph}
+    most = _NESTED_ALWAYS + _NESTED_PER_OPERATOR * sum(own.values())
     sizes: dict[str, tuple[int, int]] = {}
     try:
         for name in TopologicalSorter(inner).static_order():
             below = [sizes[part] for part in inner.get(name, ())]
-            count = 1 + sum(count for count, _ in below)
+            count = 1 + own.get(name, 0) + sum(count for count, _ in below)
             sizes[name] = count, 1 + max((depth for _, depth in below), default=0)
-            if count > _MAXIMUM_NESTED or sizes[name][1] > _MAXIMUM_DEPTH:
-                yield Problem(f"graph {name!r} has graphs within graphs beyond all bounds")
+            if count > most or sizes[name][1] > _MAXIMUM_DEPTH:
+                yield Problem(
+                    f"graph {name!r} has graphs within graphs beyond all bounds: {count:,} "
+                    f"operators (at most {most:,} for a file of this size), "
+                    f"{sizes[name][1]} levels (at most {_MAXIMUM_DEPTH})"
+                )
                 return
     except CycleError as error:
         yield Problem(f"graphs contain themselves: {' -> '.join(error.args[1])}")

@@ -34,14 +34,42 @@ def read(file_name: str | os.PathLike[str]) -> Any:
         raise AirError("no AIR file: it has no graph", file=path)
     if (key := map_keys.twice(model, data)) is not None:
         raise AirError(f"an attribute {key!r} is there twice, GE keeps the last", file=path)
+    sides = _Sides(path)
     for graph in model.graph:
         for operator in graph.op:
             if operator.type in ("Const", "Constant") and "location" in operator.attr:
-                _load_constant(operator, path)
+                _load_constant(operator, path, sides)
     return model
 
 
-def _load_constant(operator: Any, path: Path) -> None:
+#: The bytes that constants may hold beyond twice those of their side files: constants that share
+#: a file are read once each.
+_SHARED_BYTES = 64 << 20
+
+
+class _Sides:
+    """The side files that were read, and the bytes that constants took from them."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._sizes: dict[Path, int] = {}
+        self._taken = 0
+
+    def take(self, side: Path, size: int, taken: int) -> None:
+        """Count bytes before they are read; refuse more than the files can be worth."""
+        self._sizes[side] = size
+        self._taken += taken
+        most = 2 * sum(self._sizes.values()) + _SHARED_BYTES
+        if self._taken > most:
+            raise AirError(
+                "its constants name the same side files again and again",
+                file=self._path,
+                expected=f"at most {most:,} bytes",
+                found=f"{self._taken:,}",
+            )
+
+
+def _load_constant(operator: Any, path: Path, sides: _Sides) -> None:
     """Put the bytes of a side file into a Const, as GE's ``SetWeightForModel`` does it."""
     text = operator.attr["location"].s.decode("utf-8", "replace")
     folder = path.parent.resolve()
@@ -64,6 +92,7 @@ def _load_constant(operator: Any, path: Path) -> None:
             expected=f"{wanted:,} bytes",
             found="no file" if size is None else f"{size:,} bytes",
         )
+    sides.take(where, size, wanted)
     with where.open("rb") as file:
         operator.attr["value"].t.data = file.read(wanted)
     del operator.attr["location"], operator.attr["length"]

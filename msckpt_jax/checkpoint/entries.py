@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -151,7 +152,8 @@ def pieces(data: Any, tensor: Stored) -> list[boxes.Piece]:
     if tensor.source is not None:
         return [(boxes.whole(shape), tensor.source)]
     size = dtype.itemsize
-    if any((stop - start) % size for start, stop in tensor.spans):  # cut within an element
+    cut = any((stop - start) % size for start, stop in tensor.spans)  # within an element
+    if cut or _crumbs(tensor):
         array = np.frombuffer(joined(data, tensor), dtype).reshape(shape)
         return [(boxes.whole(shape), array)]
     if not math.prod(shape):
@@ -167,15 +169,41 @@ def pieces(data: Any, tensor: Stored) -> list[boxes.Piece]:
     return out
 
 
+def _crumbs(tensor: Stored) -> bool:
+    """Tell whether so many slices are so small that each costs more as a piece than copied."""
+    return len(tensor.spans) > 1000 and tensor.nbytes < min(4096 * len(tensor.spans), 64 << 20)
+
+
 def array(data: Any, tensor: Stored) -> np.ndarray:
     """The whole tensor in the dtype in which it is stored: a view when it lies in one piece."""
     parts = pieces(data, tensor)
     whole = boxes.whole(tensor.shape)
     view = boxes.view(parts, whole)
     if view is None:
-        view = np.empty(tensor.shape, tensor.row.stored)
+        view = _empty(tensor)
         boxes.gather(parts, whole, view)
     return view
+
+
+def _empty(tensor: Stored) -> np.ndarray:
+    """An array to be filled; Linux gives more memory than there is, and ends who then uses it.
+
+    Raises:
+        CheckpointError: the array is larger than the memory of this machine. A few bytes of a
+            compressed array can say so.
+    """
+    room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    wanted = math.prod(tensor.shape) * tensor.row.stored.itemsize
+    try:
+        if wanted <= room:
+            return np.empty(tensor.shape, tensor.row.stored)
+    except MemoryError:
+        pass
+    raise CheckpointError(
+        f"there is no memory for an array {tensor.type}{list(tensor.shape)}",
+        expected=f"at most {room:,} bytes",
+        found=f"{wanted:,}",
+    )
 
 
 def _piece(data: Any, start: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,16 @@ class TensorSlice:
     def __getitem__(self, key: Any) -> np.ndarray:
         keys = key if isinstance(key, tuple) else (key,)
         first, rest = self._box(keys)
-        pieces = self._file.pieces(self._entry.name)
-        out = boxes.view(pieces, first)
+        out = boxes.view(self._pieces, first)
         if out is None:
             out = np.empty(boxes.shape_of(first), self._entry.tensors[0].row.stored)
-            boxes.gather(pieces, first, out)
+            boxes.gather(self._pieces, first, out)
         out = out[rest]
         return to_int4(out, self._entry.name, self._file.path) if self._is_int4 else out
+
+    @functools.cached_property
+    def _pieces(self) -> list[boxes.Piece]:
+        return self._file.pieces(self._entry.name)
 
     @property
     def _is_int4(self) -> bool:

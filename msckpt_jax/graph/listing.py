@@ -68,9 +68,13 @@ class _Names:
 
     def __init__(self, graph: Graph):
         self.numbers: dict[Value, str] = {}
+        self._numbered: set[int] = set()
         self.number(graph)
 
     def number(self, graph: Graph) -> None:
+        if id(graph) in self._numbered:  # the body of several nodes
+            return
+        self._numbered.add(id(graph))
         for value in graph.inputs:
             self.numbers[value] = f"%{len(self.numbers)}"
         for node in graph.nodes:

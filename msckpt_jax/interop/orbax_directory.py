@@ -20,7 +20,7 @@ from orbax.checkpoint import future
 from msckpt_jax import boxes, dtypes, names
 from msckpt_jax.checkpoint import narrowing
 from msckpt_jax.checkpoint.file import CheckpointFile
-from msckpt_jax.checkpoint.formats.orbax import absolute
+from msckpt_jax.checkpoint.formats.orbax import absolute, reading
 from msckpt_jax.checkpoint.plan import CHUNK_BYTES
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.errors import CheckpointError
@@ -40,7 +40,8 @@ def layouts(file: CheckpointFile) -> dict[str, Layout]:
     for name, sharding in (file.shardings or {}).items():
         entry = file.entries.get(name)
         if entry is not None and entry.is_array and hasattr(sharding, "partition_spec"):
-            out[name] = _layout(sharding, len(entry.shape))
+            with reading(file.path, "a sharding", name):
+                out[name] = _layout(sharding, len(entry.shape))
     meshes = {layout.dev_matrix for layout in out.values()}
     if len(meshes) != 1:
         where = "the arrays were saved from several meshes" if meshes else "no array was on a mesh"

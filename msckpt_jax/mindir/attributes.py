@@ -25,6 +25,7 @@ Type: TypeAlias = "Tensor | tuple[Type, ...] | None"
 _Kind = pb.AttributeProto.AttributeType
 _INTS = {_Kind.Value(f"{sign}INT{bits}") for sign in ("", "U") for bits in (8, 16, 32, 64)}
 _MAX_RANK = 32
+_MAX_NESTED = 60
 
 
 class Monad:
@@ -208,6 +209,8 @@ def _parts(tokens: Iterator[str], leaves: Iterator[Const]) -> list[Any]:
     stack: list[list[Any]] = [[]]
     for token in tokens:
         if token in ("Tuple[", "List["):
+            if len(stack) > _MAX_NESTED:
+                raise MindIRError(f"tuples are nested deeper than {_MAX_NESTED}")
             stack.append([])
         elif token == "]":
             done = pack(tuple(stack.pop()))

@@ -38,14 +38,37 @@ Binding: TypeAlias = "Operand | Monad | Closure | Choice | tuple[Binding, ...]"
 _T = TypeVar("_T")
 
 
+class Budget:
+    """The work that a file may ask for, in proportion to its nodes.
+
+    A few lines of calls, tuples and loops can stand for more than memory holds. The unit is a step
+    from a function to one that it calls: about a microsecond.
+    """
+
+    def __init__(self, nodes: int):
+        self._most = self._left = NODE * (50_000 + 20 * nodes)
+
+    def spend(self, units: int) -> None:
+        self._left -= units
+        if self._left < 0:
+            raise MindIRError(
+                "inlining the functions gives too many nodes, or tuples of too many parts, for an "
+                f"honest file (more than {self._most // NODE:,} nodes)"
+            )
+
+
+#: The units of a budget that a node costs, and a part of a tuple.
+NODE, _PART = 100, 3
+
+
 class Block:
     """The nodes of a graph while they are made.
 
     ``imports``: values of the graph around that the nodes use, to their counterparts in this graph.
     """
 
-    def __init__(self, outer: Block | None = None):
-        self.outer = outer
+    def __init__(self, budget: Budget, outer: Block | None = None):
+        self.budget, self.outer = budget, outer
         self.nodes: list[Node] = []
         self.own: set[Value] = set()
         self.imports: dict[Value, Value] = {}
@@ -106,8 +129,11 @@ def leaves(binding: Binding) -> Iterator[Any]:
         yield binding
 
 
-def measured(binding: _T) -> _T:
-    """Return the binding; refuse it if it has more parts than a file could hold."""
+def measured(binding: _T, budget: Budget) -> _T:
+    """Return the binding; refuse it if it has more parts than a file could hold.
+
+    A part counts as often as the binding has it: few names stand for many.
+    """
     count = 0
     todo: list[tuple[Any, int]] = [(binding, 0)]
     while todo:
@@ -123,6 +149,7 @@ def measured(binding: _T) -> _T:
             part = (part.then, part.otherwise)
         if is_tuple(part):
             todo += [(inner, depth + 1) for inner in part]
+    budget.spend(_PART * count)
     return binding
 
 

@@ -18,6 +18,7 @@ from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Const, Parameter, Value
 from msckpt_jax.mindir import attributes, nodes
 from msckpt_jax.mindir.blocks import (
+    NODE,
     Binding,
     Block,
     Choice,
@@ -30,7 +31,6 @@ from msckpt_jax.mindir.blocks import (
 from msckpt_jax.mindir.functions import REF, RETURN, Function, Model
 
 _DEPTH = 60
-_NODES = 200_000  # a few lines of mutual calls can stand for more nodes than memory holds
 
 #: The ends of calls: RETURN, with a result, or the header of a loop, with its arguments. Each maps
 #: to a Const, or to a function of the result or arguments. Ends that are missing are never reached.
@@ -48,7 +48,7 @@ def identity(binding: Binding) -> Binding:
 class Translation:
     def __init__(self, model: Model, types: nodes.Types, parameters: dict[str, Parameter]):
         self.model, self.types, self.parameters = model, types, parameters
-        self.left = _NODES + 4 * sum(len(f.nodes) for f in model.functions.values())
+        self.budget = model.budget
         self.constants: dict[str, attributes.Constant] = {}
         self.active: list[str] = []  # functions that wait for a result; "" for a branch or loop
 
@@ -136,6 +136,7 @@ class Translation:
             then = self._reached(target.then, ends, stops)
             return then | self._reached(target.otherwise, ends, stops)
         self._function(target.function)
+        self.budget.spend(1)
         return set(self.model.ends(target.function, stops)) & set(ends)
 
     def _constant_end(
@@ -150,7 +151,7 @@ class Translation:
 
     def branch(self, block: Block, choice: Choice, ends: Ends, stops: frozenset[str]) -> Binding:
         """Add an If node, unless the results are constant; return the merged results."""
-        sides = (Block(block), Block(block))
+        sides = (Block(self.budget, block), Block(self.budget, block))
         self.active.append("")
         results = [
             self.run(side, target, ends, stops)
@@ -167,6 +168,7 @@ class Translation:
                 return condition
             if values == (False, True):
                 return block.add("LogicalNot", (condition,), nodes.BOOL)
+        self.budget.spend(len(pairs))
         # A value that both sides take from outside unchanged needs no result.
         own = sides[0].own
         differ = [k for k, (a, b) in enumerate(pairs) if not same(a, b) or a in own]
@@ -189,7 +191,8 @@ class Translation:
         carried: set[int] = set()
 
         def body(ends: Ends) -> tuple[Block, list[Any], Any]:
-            inner = Block(block)
+            inner = Block(self.budget, block)
+            self.budget.spend(NODE + len(given))
             own = _inner(inner, given, carried)
             call = Closure(header, rebuilt(args, iter(own)))
             return inner, own, self.run(inner, call, ends, inside, entered=True)
@@ -246,9 +249,7 @@ class Translation:
         self, block: Block, function: Function, node: pb.NodeProto, env: dict[str, Binding]
     ) -> Binding:
         """The value of a node, which becomes a node of the graph unless it is mere structure."""
-        self.left -= 1
-        if self.left < 0:
-            raise MindIRError("inlining the functions gives too many nodes for an honest file")
+        self.budget.spend(NODE)
         if self.model.is_call(node, function):
             self.active.append(function.name)
             ends = {RETURN: identity}
@@ -265,7 +266,9 @@ class Translation:
         primitive = self.model.primitives.get(node.op_type.removeprefix(REF))
         types = self.types.of_node(node)
         if types is None and function.items[node.output[0]]:
-            types = (None,) * max(2, function.items[node.output[0]])  # a tuple, in any case
+            count = max(2, function.items[node.output[0]])  # a tuple, in any case
+            self.budget.spend(count * NODE)
+            types = (None,) * count
         return nodes.plain(block, op, args, nodes.attributes_of(node, primitive), types)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.errors import MindIRError
+from msckpt_jax.mindir.blocks import Budget
 
 REF = "REF::"
 #: The positions of operands that only order effects, by operator.
@@ -53,6 +54,15 @@ class Function:
             self.output = proto.output[0].name
         else:
             raise MindIRError(f"the graph {self.name!r} has no output")
+
+    @functools.cached_property
+    def monads(self) -> set[str]:
+        """The names of the inputs that order effects."""
+        return {
+            value.name
+            for value in self.proto.input
+            if value.denotation.endswith("MonadType") or _is_monad(value.attr_info)
+        }
 
     @functools.cached_property
     def needed(self) -> set[str]:
@@ -127,8 +137,12 @@ class Function:
         """Tell whether the function only raises an error."""
         return any(self.model.operator(node) == "raise" for node in self.live)
 
-    def targets(self) -> Iterator[str]:
-        """Yield the functions that the tail call may go to, as far as the file tells."""
+    @functools.cached_property
+    def targets(self) -> list[str]:
+        """The functions that the tail call may go to, as far as the file tells."""
+        return list(self._targets())
+
+    def _targets(self) -> Iterator[str]:
         if self.tail is not None:
             todo = [self.nodes[self.tail].op_type.removeprefix(REF)]
             seen = set(todo)
@@ -176,6 +190,7 @@ class Model:
                     self.constants[node.output[0]] = node
         self._refuse_shadows(proto.graph.parameter)
         self.root = self.functions[proto.graph.name]
+        self.budget = Budget(sum(len(function.nodes) for function in self.functions.values()))
 
     def _refuse_shadows(self, parameters: Iterable[pb.TensorProto]) -> None:
         taken = {name for f in self.functions.values() for name in (*f.nodes, *f.inputs)}
@@ -203,10 +218,7 @@ class Model:
         node = self.constants.get(name)
         if node is not None:
             return _is_monad(node.attribute[0]) if node.attribute else False
-        for value in function.proto.input:
-            if value.name == name:
-                return value.denotation.endswith("MonadType") or _is_monad(value.attr_info)
-        return False
+        return name in function.monads
 
     def constant_int(self, name: str, function: Function) -> int:
         node = function.nodes.get(name) or self.constants.get(name)
@@ -227,7 +239,8 @@ class Model:
         ends, seen, todo = set(), {name}, [name]
         while todo:
             function = self.functions[todo.pop()]
-            targets = list(function.targets())
+            targets = function.targets
+            self.budget.spend(1 + len(targets))
             if not targets and not function.raises:
                 ends.add(RETURN)
             for target in targets:

@@ -202,17 +202,17 @@ def _shape(block: Block, of: Binding) -> Binding:
 def _switch(block: Block, condition: Binding, then: Binding, otherwise: Binding) -> Choice:
     if not isinstance(then, Closure | Choice) or not isinstance(otherwise, Closure | Choice):
         raise MindIRError("Switch chooses between values that are no functions")
-    return measured(Choice(condition, then, otherwise))
+    return measured(Choice(condition, then, otherwise), block.budget)
 
 
 def _partial(block: Block, function: Binding, *args: Binding) -> Closure:
     if not isinstance(function, Closure):
         raise MindIRError("the first operand of Partial is no function")
-    return measured(Closure(function.function, function.args + args))
+    return measured(Closure(function.function, function.args + args), block.budget)
 
 
 def _tuple(block: Block, *parts: Binding) -> Binding:
-    return pack(measured(parts))
+    return pack(measured(parts, block.budget))
 
 
 class Special(NamedTuple):

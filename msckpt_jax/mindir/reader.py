@@ -62,7 +62,7 @@ def _program(opened: Source) -> Program:
         )
     parameters = dict(_parameters(opened))
     types = nodes.Types()
-    block = Block()
+    block = Block(model.budget)
     arguments = tuple(_argument(block, value, model, types) for value in model.root.proto.input)
     by_name = {p.name: parameters[source.parameter_name(p)] for p in opened.model.graph.parameter}
     translation = calls.Translation(model, types, by_name)

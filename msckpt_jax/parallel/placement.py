@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from msckpt_jax import boxes
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import soundness, strategy
 from msckpt_jax.parallel.layout import Layout
 from msckpt_jax.parallel.strategy import StrategyLike
 
-_STAGED = re.compile(r"(\d+)-(.+)", re.DOTALL)
+_STAGED = re.compile(r"(\d{1,9})-(.+)", re.DOTALL)
 
 #: The ranks that hold each part of a tensor.
 Parts: TypeAlias = dict[boxes.Box, list[int]]
@@ -63,39 +65,67 @@ def plan_of(strategy_file: StrategyLike | None) -> Plan | None:
     if strategy_file is None:
         return None
     if isinstance(strategy_file, Mapping):
-        layouts, stage, file = dict(strategy_file), 0, None
-        soundness.check(layouts)
-    else:
-        layouts, stage = strategy.read(strategy_file)
-        file = strategy_file
+        soundness.check(strategy_file)
+        return _plan(strategy_file, 0, None)
+    plan = _plan(*strategy.read(strategy_file), strategy_file)
+    _check_work(plan, Path(strategy_file))
+    return plan
+
+
+def _plan(layouts: Mapping[str, Layout], stage: int, file: PathLike | None) -> Plan:
     if not layouts:
         raise CheckpointError("the strategy holds no parameters", file=file)
     per_stage = next(iter(layouts.values())).ranks
-    parameters: dict[str, Staged] = {}
+    found: dict[str, tuple[Layout, dict[int, None]]] = {}
     last = stage
     for tag, layout in layouts.items():
         match = _STAGED.fullmatch(tag)
         at, name = (int(match[1]), match[2]) if match else (stage, tag)
         last = max(last, at)
-        known = parameters.get(name, Staged(layout, ()))
-        staged = Staged(known.layout, (*known.first_ranks, at * per_stage))
-        if (problem := _contradiction(staged, layout, per_stage)) is not None:
+        known, first = found.setdefault(name, (layout, {}))
+        if (
+            problem := _contradiction(layout, known, per_stage, at * per_stage in first)
+        ) is not None:
             raise CheckpointError(problem, file=file, name=tag, found=layout)
-        parameters[name] = staged
+        first[at * per_stage] = None
     ranks = (last + 1) * per_stage
     if not 0 < ranks <= soundness.MOST_RANKS:
         raise CheckpointError(
             "the strategy has too many ranks or a stage below 0", file=file, found=ranks
         )
-    return Plan(parameters, ranks)
+    return Plan(
+        {name: Staged(layout, tuple(first)) for name, (layout, first) in found.items()}, ranks
+    )
 
 
-def _contradiction(staged: Staged, layout: Layout, per_stage: int) -> str | None:
+def _contradiction(layout: Layout, known: Layout, per_stage: int, again: bool) -> str | None:
     """The reason why a layout does not go with those before it, or None."""
     if layout.ranks != per_stage:
         return f"its device matrix has {layout.ranks} ranks, those before it {per_stage}"
-    if layout != staged.layout:
-        return f"another stage has another layout of it, {staged.layout}"
-    if len(set(staged.first_ranks)) < len(staged.first_ranks):
-        return "its stage names it twice"
-    return None
+    if layout != known:
+        return f"another stage has another layout of it, {known}"
+    return "its stage names it twice" if again else None
+
+
+#: The work that a strategy file may ask for: that of a million ranks, and more the larger it is.
+_ALWAYS, _PER_BYTE = 1 << 20, 1 << 11
+
+
+def _check_work(plan: Plan, path: Path) -> None:
+    """Refuse a file of a few bytes that stands for more ranks than anyone has.
+
+    The unit is an axis of a layout, on a rank.
+    """
+    most = _ALWAYS + _PER_BYTE * path.stat().st_size
+    work = plan.ranks + sum(
+        len(staged.first_ranks) * staged.layout.ranks * (1 + len(staged.layout.dev_matrix))
+        for staged in plan.parameters.values()
+    )
+    if work > most:
+        raise CheckpointError(
+            f"the strategy speaks of {plan.ranks:,} ranks: more work than a file of this size can "
+            "be worth; if that is meant, pass build_searched_strategy(FILE) in its place",
+            file=path,
+            expected=f"at most {most:,} parts",
+            found=f"{work:,}",
+        )

@@ -9,12 +9,13 @@ names without the ``value`` that it writes below each ``nnx.Variable``, as in
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +58,37 @@ def contents(source: Source, problem: Problem) -> Contents:
         CheckpointError: the folder holds no checkpoint, several items, or a checkpoint that is
             older than Orbax's ``_METADATA``.
     """
+    folder = _item_folder(absolute(source.path))
+    with reading(folder, "the tree"):
+        return _contents(folder, problem)
+
+
+@contextlib.contextmanager
+def reading(folder: Any, what: str, name: str | None = None) -> Iterator[None]:
+    """Give any error within, Orbax's, TensorStore's or Python's, as one of the folder.
+
+    Files that are not as Orbax writes them raise whatever the code that meets them happens to.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        problem = f"Orbax cannot read {what}: {reason}"
+        raise CheckpointError(problem, file=folder, name=name) from error
+
+
+def _contents(folder: epath.Path, problem: Problem) -> Contents:
     import jax
     import orbax.checkpoint as ocp
 
-    folder = _item_folder(absolute(source.path))
-    try:
-        saved = ocp.PyTreeCheckpointHandler().metadata(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"Orbax cannot read the tree: {error}", file=folder) from error
+    saved = ocp.PyTreeCheckpointHandler().metadata(folder)
     leaves = jax.tree.leaves(saved.tree, is_leaf=lambda leaf: hasattr(leaf, "directory"))
-    by_name = dict(zip(_short_names([leaf.name for leaf in leaves]), leaves, strict=True))
+    by_name: dict[str, Any] = {}
+    for name, leaf in zip(_short_names([leaf.name for leaf in leaves]), leaves, strict=True):
+        if by_name.setdefault(name, leaf) is not leaf:
+            raise CheckpointError("two leaves of the tree have this name", file=folder, name=name)
     texts = _texts(folder, by_name)
     store = _Store(folder, bool(saved.use_zarr3), by_name.values())
     entries = _entries(by_name, texts, store, problem)
@@ -159,8 +181,26 @@ def _array_entry(name: str, leaf: Any, store: _Store, impl: str | None) -> Entry
         raise CheckpointError(f"dtype {dtype.name} has no counterpart in MindSpore", name=name)
     array = _Array(store, leaf.name, name, row.stored)
     nbytes = math.prod(shape) * row.stored.itemsize
+    _check_chunks(name, leaf, nbytes)
     tag = names.key_tag(name, impl) if impl else name
     return Entry(name, tag, 0, (Stored(row.name, shape, ((0, nbytes),), array),), key_impl=impl)
+
+
+#: The bytes of a chunk that any array may have; chunks at the edges are padded.
+_CHUNK_BYTES = 64 << 20
+
+
+def _check_chunks(name: str, leaf: Any, nbytes: int) -> None:
+    """Refuse chunks that are larger than their array: each would be made in memory, whole."""
+    storage = getattr(leaf, "storage", None)
+    for kind in ("chunk_shape", "write_shape"):
+        chunk = getattr(storage, kind, None) or ()
+        size = math.prod(chunk) * np.dtype(leaf.dtype).itemsize
+        if size > max(2 * nbytes, _CHUNK_BYTES):
+            found = f"{size:,} bytes, {kind} {list(chunk)}"
+            raise CheckpointError(
+                "a chunk is larger than its array", name=name, expected=nbytes, found=found
+            )
 
 
 def _key_implementations(folder: epath.Path) -> dict[str, str]:
@@ -207,8 +247,8 @@ class _Store:
         cache = 2 * max(map(_bytes_of_chunk_row, leaves), default=0)
         self._context = ts.Context({"cache_pool": {"total_bytes_limit": cache}})
 
-    def open(self, path: str, name: str) -> Any:
-        """Open the array of a parameter."""
+    def open(self, path: str) -> Any:
+        """Open the array in a folder."""
         import tensorstore as ts
 
         text = str(self.folder)
@@ -217,10 +257,7 @@ class _Store:
         if self._database:
             kvstore = {"driver": "ocdbt", "base": f"{base}/", "path": f"{path}/"}
         spec = {"driver": self._driver, "kvstore": kvstore}
-        try:
-            return ts.open(spec, open=True, read=True, context=self._context).result()
-        except ValueError as error:
-            raise CheckpointError(str(error), file=self.folder, name=name) from None
+        return ts.open(spec, open=True, read=True, context=self._context).result()
 
 
 def _bytes_of_chunk_row(leaf: Any) -> int:
@@ -240,11 +277,12 @@ class _Array:
 
     @functools.cached_property
     def _opened(self) -> Any:
-        return self._store.open(self._path, self._name)
+        return self._store.open(self._path)
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
-        part = np.asarray(self._opened[index].read().result())
-        return part.astype(self._stored, copy=False)
+        with reading(self._store.folder, "an array", self._name):
+            part = np.asarray(self._opened[index].read().result())
+            return part.astype(self._stored, copy=False)
 
 
 FORMAT = Format("orbax", recognises, contents, strings=True, metadata=True, several=True)
