@@ -66,6 +66,8 @@ class _Reader:
         return self._graph(self._main, weights=True)
 
     def _body(self, name: str) -> Graph:
+        if name not in self._messages:
+            raise AirError(f"the graph {name!r} is run, but is not there", file=self.path)
         if name not in self._bodies:
             self._bodies[name] = self._graph(self._messages[name], weights=False)
         return self._bodies[name]
@@ -117,7 +119,14 @@ class _Reader:
                 expected=wanted,
                 found=len(tensor.data),
             )
-        return np.frombuffer(tensor.data, dtype).reshape(shape)
+        try:
+            return np.frombuffer(tensor.data, dtype).reshape(shape)
+        except ValueError:  # no elements, and sizes whose product overflows, or too many
+            raise AirError(
+                f"NumPy cannot hold the shape of the constant {op.name!r}",
+                file=self.path,
+                found=shape,
+            ) from None
 
     def _argument(self, op: Any, value: Value) -> Value:
         self._dtype(op.output_desc[0])  # refuses what JAX lacks

@@ -115,7 +115,10 @@ def checked(entry: Entry, data: Any) -> None:
             raise CheckpointError("unknown dtype", found=tensor.type, **where)
         if any(n >= 2**63 for n in tensor.shape):
             raise CheckpointError("a dimension is negative", **where)
-        expected = math.prod(tensor.shape) * known[tensor.type].stored.itemsize
+        size = known[tensor.type].stored.itemsize
+        if math.prod(filter(None, tensor.shape)) * size >= 2**63:  # with a 0 among them, it fits
+            raise CheckpointError("NumPy cannot hold this shape", found=list(tensor.shape), **where)
+        expected = math.prod(tensor.shape) * size
         if expected != tensor.nbytes:
             raise CheckpointError(
                 f"the content does not fit {tensor.type}{list(tensor.shape)}",

@@ -51,7 +51,8 @@ class TensorSlice:
         for k, n in zip(keys[:at] + fill + keys[at + 1 :], self.shape, strict=True):
             if isinstance(k, slice):
                 span = range(n)[k]
-                low, high = (min(span), max(span) + 1) if span else (0, 0)
+                ends = sorted((span[0], span[-1])) if span else (0, -1)  # min() would go through it
+                low, high = ends[0], ends[1] + 1
                 box.append((low, high))
                 rest.append(slice(None, None, k.step))
             else:

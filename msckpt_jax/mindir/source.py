@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,8 +14,8 @@ from google.protobuf.message import DecodeError
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.checkpoint import cipher, wire
 from msckpt_jax.checkpoint.source import open_source
-from msckpt_jax.errors import MindIRError
-from msckpt_jax.graph import map_keys
+from msckpt_jax.errors import CheckpointError, MindIRError
+from msckpt_jax.graph import map_keys, texts
 from msckpt_jax.mindir import attributes, weights
 
 #: A cipher mode's name, or a function of the file's path and the key that gives the plain bytes.
@@ -107,36 +106,13 @@ def _parse(
         raise MindIRError(f"the file is damaged, or no MindIR{hint}", file=path) from None
     if (key := map_keys.twice(model, message)) is not None:
         raise MindIRError(f"the information {key!r} is there twice", file=path)
-    if not _is_text(model):
+    if not texts.are_sound(model):
         raise MindIRError(f"the file is damaged: a name is not UTF-8 text{hint}", file=path)
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
         raise MindIRError(f"the file is no MindIR: it holds no graph{hint}", file=path)
     if model.HasField("little_endian") and not model.little_endian:
         raise MindIRError("the file was written on a big-endian machine", file=path)
     return model, ranges
-
-
-def _is_text(message: Any) -> bool:
-    """Tell whether all strings are UTF-8; protobuf gives other strings as bytes."""
-    strings, lists, messages, message_lists = _fields(message.DESCRIPTOR)
-    return (
-        not any(isinstance(getattr(message, name), bytes) for name in strings)
-        and not any(isinstance(v, bytes) for name in lists for v in getattr(message, name))
-        and all(_is_text(getattr(message, n)) for n in messages if message.HasField(n))
-        and all(_is_text(part) for name in message_lists for part in getattr(message, name))
-    )
-
-
-@functools.cache
-def _fields(descriptor: Any) -> tuple[list[str], list[str], list[str], list[str]]:
-    """The names of fields of text and of messages, single and repeated."""
-    out: tuple[list[str], ...] = ([], [], [], [])
-    for proto in descriptor.fields:
-        entries = proto.message_type is not None and proto.message_type.GetOptions().map_entry
-        if proto.type in (proto.TYPE_STRING, proto.TYPE_MESSAGE) and not entries:
-            repeated = isinstance(proto.default_value, list)
-            out[2 * (proto.type == proto.TYPE_MESSAGE) + repeated].append(proto.name)
-    return out  # type: ignore[return-value]
 
 
 class _Opener:
@@ -157,7 +133,10 @@ class _Opener:
             if not isinstance(data, bytes | bytearray | memoryview):
                 raise TypeError(f"dec_mode must return bytes, not {type(data).__name__}")
             return data, "custom"
-        data = open_source(file_name)
+        try:
+            data = open_source(file_name)
+        except CheckpointError as error:  # empty, or a folder
+            raise MindIRError(error.problem, file=error.file) from None
         mode = cipher.detect(data[:4])
         if mode is None:
             if self.key is not None:
@@ -211,9 +190,13 @@ def _data_file(location: str, opener: _Opener) -> memoryview:
     folder = Path(opener.path).resolve().parent
     path = folder / location
     outside = os.path.isabs(location) or "\0" in location or ".." in Path(location).parts
-    if outside or not path.resolve().is_relative_to(folder):
-        raise MindIRError(f"the data file {location!r} is outside of the model's folder")
-    if not path.is_file():
+    try:
+        if outside or not path.resolve().is_relative_to(folder):
+            raise MindIRError(f"the data file {location!r} is outside of the model's folder")
+        there = path.is_file()  # no folder, and no pipe, which might never end
+    except (OSError, RuntimeError):  # the name is too long, or a loop of symbolic links
+        there = False
+    if not there:
         raise MindIRError(f"the data file {location!r} is missing", file=opener.path)
     data = memoryview(opener.plain(path)[0])
     if data[0] != 1:  # the header; 1: the numbers are little-endian

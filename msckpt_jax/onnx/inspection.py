@@ -14,6 +14,7 @@ from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from msckpt_jax import display
 from msckpt_jax.errors import FileError
+from msckpt_jax.graph import texts
 
 
 def inspect(
@@ -29,6 +30,8 @@ def _content(file_name: str, chosen: Callable[[str], bool]) -> dict[str, Any]:
         model = onnx.load(file_name, load_external_data=False)
     except DecodeError:
         raise FileError("no ONNX model, or a damaged one", file=file_name) from None
+    if not texts.are_sound(model):
+        raise FileError("a damaged ONNX model: a name is not UTF-8 text", file=file_name)
     if not model.HasField("graph"):
         raise FileError("no ONNX model: it has no graph", file=file_name)
     graph = model.graph

@@ -83,9 +83,8 @@ def _plan(layouts: Mapping[str, Layout], stage: int, file: PathLike | None) -> P
         at, name = (int(match[1]), match[2]) if match else (stage, tag)
         last = max(last, at)
         known, first = found.setdefault(name, (layout, {}))
-        if (
-            problem := _contradiction(layout, known, per_stage, at * per_stage in first)
-        ) is not None:
+        again = at * per_stage in first
+        if (problem := _contradiction(layout, known, per_stage, again)) is not None:
             raise CheckpointError(problem, file=file, name=tag, found=layout)
         first[at * per_stage] = None
     ranks = (last + 1) * per_stage

@@ -69,9 +69,11 @@ def read(file_name: PathLike) -> tuple[Strategy, int]:
         raise CheckpointError(
             f"this is no strategy file: {error.problem}", file=path, offset=error.offset
         ) from None
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"this is no strategy file: {error!r}", file=path) from None
     soundness.check(layouts, path)
+    if type(stage) is not int or stage < 0:
+        raise CheckpointError("the stage is no number", file=path, found=stage)
     return layouts, stage
 
 

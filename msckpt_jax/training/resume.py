@@ -181,11 +181,13 @@ def _problem(saved: _Saved, ranks: int) -> str | None:
         return f"{saved.paths[0]}: only {len(saved.paths)} of {ranks} ranks have this file"
     try:
         for path in saved.paths:
+            if not path.is_file():  # a pipe would never end
+                return f"{path}: no regular file, or a link that leads to none"
             if encryption(path) is None:  # else encryption() has seen all blocks complete
                 with open_checkpoint(path) as file:
                     if file.crc is not None:
                         file.check_crc()
-    except CheckpointError as error:
+    except (CheckpointError, OSError) as error:
         return str(error)
     return None
 

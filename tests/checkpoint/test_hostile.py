@@ -53,6 +53,10 @@ HOSTILE = {
     "content too short": (record(body=tensor(content=bytes(4))), "expected 8 bytes, found 4"),
     "content too long": (record(body=tensor(content=bytes(9))), "expected 8 bytes, found 9"),
     "huge dims": (record(body=tensor(dims=(2**40, 2**40))), "does not fit"),
+    "no elements, huge dims": (
+        record(body=tensor(dims=(0, 2**62, 2**62), content=b"")),
+        "NumPy cannot hold this shape",
+    ),
     "negative dim": (record(body=tensor(dims=(2**64 - 1,))), "negative"),
     "many dims": (record(body=tensor(dims=(1,) * 1000)), "more than 64 dimensions"),
     "many packed dims": (record(body=field(1, b"\x01" * 5000) + tensor(())), "more than 64"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,23 @@ def test_several_prefixes(tmp_path: Path) -> None:
     write(tmp_path, "a-1_1.ckpt", "b-1_1.ckpt")
     with pytest.raises(ms.CheckpointError, match=r"pass prefix=: one of a, b"):
         ms.latest_checkpoint(tmp_path)
+
+
+def _link(path: Path) -> None:
+    path.symlink_to("none.ckpt")
+
+
+def _loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("make", [_link, _loop, os.mkfifo, Path.mkdir])
+def test_what_is_no_file_is_passed_over(tmp_path: Path, make: Callable[[Path], Any]) -> None:
+    write(tmp_path, "m-1_1.ckpt")
+    make(tmp_path / "m-1_2.ckpt")
+    with pytest.warns(UserWarning, match=r"m-1_2\.ckpt: no regular file"):
+        assert ms.latest_checkpoint(tmp_path) == str(tmp_path / "m-1_1.ckpt")
 
 
 def cut(data: bytes) -> bytes:

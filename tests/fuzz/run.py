@@ -1,0 +1,51 @@
+"""Fuzz readers for as long as wanted: ``python -m tests.fuzz.run 1000000 [TARGET ...]``.
+
+A finding prints its target and number: ``python -m tests.fuzz.run 1 TARGET --first NUMBER`` makes
+the same file again and leaves it in the folder that is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import warnings
+from pathlib import Path
+
+from tests.fuzz import targets
+
+_STEP = 1000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("count", type=int, help="the number of files for each target")
+    parser.add_argument("targets", nargs="*", default=[*targets.TARGETS])
+    parser.add_argument("--first", type=int, default=0, help="the number of the first file")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    findings = sum(_run(name, range(args.first, args.first + args.count)) for name in args.targets)
+    print(f"{findings} findings")
+    return 1 if findings else 0
+
+
+def _run(name: str, numbers: range) -> int:
+    """Run a target; return the number of findings, the files of which stay."""
+    folder = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
+    read = refused = findings = 0
+    start = numbers.start
+    while start < numbers.stop:
+        step = range(start, min(start + _STEP, numbers.stop))
+        try:
+            counts = targets.run(name, step, folder)
+        except targets.FindingError as finding:
+            print(f"{finding} (in {folder})", flush=True)
+            findings += 1
+            start, folder = finding.number + 1, Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
+            continue
+        read, refused, start = read + counts[0], refused + counts[1], step.stop
+    print(f"{name}: {read:,} read, {refused:,} refused, {findings} findings", flush=True)
+    return findings
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
