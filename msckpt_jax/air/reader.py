@@ -31,6 +31,8 @@ from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Parameter, Tensor, 
 
 #: The names that writers number; a weight has a name of its own.
 _NUMBERED = re.compile(r"Const_\d+")
+#: NumPy's limit.
+_MAXIMUM_RANK = 64
 #: An optional input that is not fed.
 _MISSING = Const(None)
 
@@ -111,6 +113,13 @@ class _Reader:
         """The numbers of a Const, a view of the message's bytes."""
         tensor = op.attr["value"].t
         shape, dtype = tuple(tensor.desc.shape.dim), self._dtype(tensor.desc)
+        if len(shape) > _MAXIMUM_RANK:
+            raise AirError(
+                f"the constant {op.name!r} has too many dimensions",
+                file=self.path,
+                expected=f"at most {_MAXIMUM_RANK}",
+                found=len(shape),
+            )
         wanted = prod(shape) * dtype.itemsize
         if any(dim < 0 for dim in shape) or len(tensor.data) != wanted:
             raise AirError(

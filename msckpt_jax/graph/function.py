@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from msckpt_jax import display
-from msckpt_jax.graph import listing
+from msckpt_jax.graph import listing, widths
 from msckpt_jax.graph.evaluate import FLOW, Check, Meaning, evaluate
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.program import Program
@@ -28,6 +30,10 @@ class ModelFunction:
     It is plain JAX: ``jit``, ``grad`` and ``vmap`` work on both. Under ``jit``, ``f`` makes its
     weights constants of the compiled program; ``jax.jit(f.apply)(f.parameters, x)`` does not.
     ``MindIRFunction`` and ``AirFunction`` are two names of this class.
+
+    A model that computes with numbers of 64 bits does so even where ``jax_enable_x64`` is off: it
+    is on within the call, and results have the dtypes of the file. Some transformations of such a
+    model (``vmap`` of ``grad``) need it everywhere: ``jax.config.update("jax_enable_x64", True)``.
 
     Attributes:
         file: the file's path.
@@ -59,7 +65,9 @@ class ModelFunction:
         self.file = program.path
         self.graph: Graph = program.graph
         self.parameters = {name: p.data for name, p in self.graph.parameters.items()}
-        self.inputs = tuple(_nested(argument, _struct) for argument in program.arguments)
+        self._wide = widths.is_wide(self.graph)
+        with self._width():
+            self.inputs = tuple(_nested(argument, _struct) for argument in program.arguments)
         self._meanings = _meanings(program, {**table, **(rules or {})})
         self._program, self._check = program, check
         self._on_device: dict[str, Any] | None = None
@@ -87,7 +95,7 @@ class ModelFunction:
             TypeError: the number or the structure of the inputs differs from the model's.
         """
         if self._on_device is None:
-            with jax.ensure_compile_time_eval():
+            with self._width(), jax.ensure_compile_time_eval():
                 self._on_device = {k: jnp.asarray(v) for k, v in self.parameters.items()}
         return self._run(self._on_device, inputs)
 
@@ -101,7 +109,15 @@ class ModelFunction:
         self._check_names(parameters)
         return self._run(parameters, inputs)
 
+    def _width(self) -> AbstractContextManager[Any]:
+        """The setting of JAX in which it keeps the numbers of the file."""
+        return jax.enable_x64(True) if self._wide else contextlib.nullcontext()
+
     def _run(self, parameters: Mapping[str, Any], inputs: tuple[Any, ...]) -> Any:
+        with self._width():
+            return self._computed(parameters, inputs)
+
+    def _computed(self, parameters: Mapping[str, Any], inputs: tuple[Any, ...]) -> Any:
         flat = self._flat(inputs)
         try:
             outputs = evaluate(self.graph, self._meanings, parameters, flat, self._check)
@@ -128,7 +144,8 @@ class ModelFunction:
         if given != wanted:
             names = [value.name for value in self.graph.inputs]
             raise TypeError(f"the model takes {names}, {self.inputs}, not {given}")
-        return [jnp.asarray(leaf) for leaf in jax.tree.leaves(inputs)]
+        wanted = jax.tree.leaves(self.inputs)
+        return [_widened(leaf, w) for leaf, w in zip(jax.tree.leaves(inputs), wanted, strict=True)]
 
     @property
     def _title(self) -> str:
@@ -173,6 +190,13 @@ def _struct(value: Value) -> jax.ShapeDtypeStruct:
     type: Tensor = value.type
     shape = tuple(dim if isinstance(dim, int) else None for dim in type.shape)
     return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(type.dtype))  # type: ignore[arg-type]
+
+
+def _widened(given: Any, wanted: jax.ShapeDtypeStruct) -> jax.Array:
+    """An input; where the file has 64 bits and JAX narrowed the array before, with 64 again."""
+    array = jnp.asarray(given)
+    narrowed = widths.narrowed(wanted.dtype) == array.dtype != wanted.dtype
+    return array.astype(wanted.dtype) if narrowed else array
 
 
 def _array(output: Any) -> Any:

@@ -19,11 +19,12 @@ _STEP = 1000
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, help="the number of files for each target")
-    parser.add_argument("targets", nargs="*", default=[*targets.TARGETS])
+    parser.add_argument("targets", nargs="*", help="by default all")
     parser.add_argument("--first", type=int, default=0, help="the number of the first file")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     warnings.simplefilter("ignore")
-    findings = sum(_run(name, range(args.first, args.first + args.count)) for name in args.targets)
+    numbers = range(args.first, args.first + args.count)
+    findings = sum(_run(name, numbers) for name in args.targets or targets.TARGETS)
     print(f"{findings} findings")
     return 1 if findings else 0
 

@@ -60,6 +60,11 @@ def _content(save: Callable[[Path], Any], name: str) -> Seed:
         return {f"{name}/{file.relative_to(path)}": file.read_bytes() for file in files}
 
 
+def _bytes(message: Any) -> bytes:
+    """The bytes of a message, the same in each process: maps have no order of their own."""
+    return message.SerializeToString(deterministic=True)
+
+
 TREE: dict[str, Any] = {
     "a": np.arange(6, dtype=np.float32).reshape(2, 3),
     "b": np.int64(7),
@@ -136,8 +141,8 @@ def _mindirs() -> list[Seed]:
     weight.ClearField("raw_data")
     where = weight.external_data
     where.location, where.offset, where.length = "data", 64, 24
-    files = [{"a.mindir": model.SerializeToString()} for model in made]
-    return [*files, {"m/a.mindir": split.SerializeToString(), "m/data": b"\1" + bytes(87)}]
+    files = [{"a.mindir": _bytes(model)} for model in made]
+    return [*files, {"m/a.mindir": _bytes(split), "m/data": b"\1" + bytes(87)}]
 
 
 def _read_mindir(path: Path) -> None:
@@ -151,8 +156,8 @@ def _airs() -> list[Seed]:
     samples = Path(__file__).parent.parent / "air" / "data"
     names = ("ms_dense_w", "ctrl", "sw_concat", "sw_reduce_sum")
     files = [{"a.air": (samples / f"{name}.air").read_bytes()} for name in names]
-    side = {"m/a.air": air.sides(2, 12).SerializeToString(), "m/w": bytes(12)}
-    return [*files, {"a.air": air.calls(3, 2).SerializeToString()}, side]
+    side = {"m/a.air": _bytes(air.sides(2, 12)), "m/w": bytes(12)}
+    return [*files, {"a.air": _bytes(air.calls(3, 2))}, side]
 
 
 def _read_air(path: Path) -> None:
@@ -176,12 +181,12 @@ def _onnxes() -> list[Seed]:
     ]
     graph = helper.make_graph(nodes, "g", [x], [y], [weight])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
-    side = onnx.ModelProto.FromString(model.SerializeToString())
+    side = onnx.ModelProto.FromString(_bytes(model))
     tensor = side.graph.initializer[0]
     tensor.ClearField("float_data")
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="data")
-    return [{"a.onnx": model.SerializeToString()}, {"a.onnx": side.SerializeToString()}]
+    return [{"a.onnx": _bytes(model)}, {"a.onnx": _bytes(side)}]
 
 
 def _read_onnx(path: Path) -> None:

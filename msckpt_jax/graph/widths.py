@@ -1,0 +1,69 @@
+"""Whether a graph has numbers of 64 bits, which JAX narrows unless it is told to keep them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from msckpt_jax.graph.graph import Graph
+from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Value
+
+_INT32 = np.iinfo(np.int32)
+
+
+def is_wide(graph: Graph) -> bool:
+    """Tell whether a value of the graph has 64 bits, or a constant does not fit 32.
+
+    Sizes and axes are small integers of 64 bits in most files; these alone do not count.
+    """
+    values: list[Any] = [*graph.parameters.values()]
+    for part in graph.graphs():
+        values += [*part.inputs, *part.outputs]
+        for node in part.nodes:
+            values += node.outputs
+            values += (leaf for operand in node.inputs for leaf in _leaves(operand))
+    return any(map(_value_is_wide, values))
+
+
+def _leaves(operand: Operand) -> Iterator[Any]:
+    if isinstance(operand, tuple) and not isinstance(operand, Const):
+        for part in operand:
+            yield from _leaves(part)  # type: ignore[arg-type]
+    else:
+        yield operand
+
+
+def _value_is_wide(value: Any) -> bool:
+    if isinstance(value, Value):
+        return value.type is not UNKNOWN and value.type.dtype in _NARROWED
+    content = value.value if isinstance(value, Const) else None
+    if isinstance(content, np.dtype):
+        return content in _NARROWED
+    if not isinstance(content, np.ndarray) or content.dtype.newbyteorder("=") not in _NARROWED:
+        return False
+    return content.dtype.kind not in "iu" or not _fits(content)
+
+
+#: The dtypes that JAX narrows, and to which.
+_NARROWED = {
+    np.dtype(wide): np.dtype(narrow)
+    for wide, narrow in (
+        (np.int64, np.int32),
+        (np.uint64, np.uint32),
+        (np.float64, np.float32),
+        (np.complex128, np.complex64),
+    )
+}
+
+
+def narrowed(dtype: np.dtype) -> np.dtype:
+    """Return the dtype that JAX has in place of one of 64 bits, or the dtype itself."""
+    return _NARROWED.get(dtype, dtype)
+
+
+def _fits(numbers: np.ndarray) -> bool:
+    return not numbers.size or (
+        int(numbers.min()) >= _INT32.min and int(numbers.max()) <= _INT32.max
+    )
