@@ -113,7 +113,10 @@ TARGET = Target(
         "user_info": Option(None, check=text_mapping("user_info")),
     },
     kernels=True,
-    algorithms={name: algorithms.ALGORITHMS[name] for name in _LACKING} | algorithms.ROUNDED,
+    algorithms={
+        **{name: algorithms.ALGORITHMS[name] for name in _LACKING},
+        **algorithms.ROUNDED,
+    },
     algorithms64={"erf_inv": algorithms.FLOAT64["erf_inv"]},
     describe=_describe,
     cipher=source.encryption,

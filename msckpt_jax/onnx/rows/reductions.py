@@ -120,7 +120,7 @@ def _in_order(row: Row) -> Row:
     """A row that compares, also for uint64: as int64 with the highest bit flipped."""
 
     def flipped(b: Builder, x: Any) -> Value:
-        return b("BitwiseXor", x, scalar(np.iinfo(I64).min, I64), type=b.type(x))
+        return b("BitwiseXor", x, scalar(np.iinfo(np.int64).min, I64), type=b.type(x))
 
     def adapted(b: Builder, node: Node) -> Any:
         x, *rest = node.inputs
