@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax.graph.graph import Node
@@ -30,15 +31,18 @@ def _expm1(b: Builder, node: Node) -> Value:
 
 
 def _log1p(b: Builder, node: Node) -> Value:
-    """log(u) x / (u - 1) with u = 1 + x rounded, which corrects the rounding."""
+    """log(u) x / (u - 1) with u = 1 + x rounded, which corrects the rounding.
+
+    The operand passes through no Where, which makes 0 of -0 in onnxruntime; samplers divide by it.
+    """
     t, x = type_of(node), node.inputs[0]
-    unit, bools = scalar(1, t.dtype), Tensor(BOOL, t.shape)
+    unit, most = scalar(1, t.dtype), scalar(jnp.finfo(t.dtype).max, t.dtype)
     u = b("Add", x, unit, type=t)
-    log, rest = b("Log", u, type=t), b("Sub", u, unit, type=t)
-    exact = b("Mul", log, b("Div", x, rest, type=t), type=t)
-    tiny = b("Equal", u, unit, type=bools)
-    large = b("Equal", rest, x, type=bools)  # also infinite, where the quotient is NaN
-    return b("Where", tiny, x, b("Where", large, log, exact, type=t), type=t)
+    tiny = b("Equal", u, unit, type=Tensor(BOOL, t.shape))
+    log = b("Where", tiny, unit, b("Log", u, type=t), type=t)
+    rest = b("Where", tiny, unit, b("Sub", u, unit, type=t), type=t)
+    finite = [b("Min", part, most, type=t) for part in (x, rest)]  # infinity by infinity is NaN
+    return b("Mul", log, b("Div", *finite, type=t), type=t)
 
 
 def _one_and_exp(b: Builder, t: Tensor, x: Any) -> Value:
