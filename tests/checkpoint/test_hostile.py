@@ -52,7 +52,8 @@ HOSTILE = {
     "unknown dtype": (record(body=tensor(kind=b"Float128")), "unknown dtype"),
     "content too short": (record(body=tensor(content=bytes(4))), "expected 8 bytes, found 4"),
     "content too long": (record(body=tensor(content=bytes(9))), "expected 8 bytes, found 9"),
-    "huge dims": (record(body=tensor(dims=(2**40, 2**40))), "does not fit"),
+    "huge dims": (record(body=tensor(dims=(2**40, 2**40))), "NumPy cannot hold this shape"),
+    "many elements": (record(body=tensor(dims=(2**40,))), "does not fit"),
     "no elements, huge dims": (
         record(body=tensor(dims=(0, 2**62, 2**62), content=b"")),
         "NumPy cannot hold this shape",
