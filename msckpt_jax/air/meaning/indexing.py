@@ -13,6 +13,7 @@ from jax import lax
 from jax.core import Tracer
 
 from msckpt_jax.air.meaning.operands import Meaning, alike, axes_of, axis_of, dtype_of, ints
+from msckpt_jax.graph.meaning import positions
 
 
 def _in_range(indices: Any, size: Any) -> Any:
@@ -123,10 +124,10 @@ def _top_k(x: Any, k: Any, *, largest: bool, dim: int) -> Any:
 
 
 TABLE: dict[str, Meaning] = {
-    "ArgMaxWithValue": _arg_with_value(jnp.argmax),
-    "ArgMinWithValue": _arg_with_value(jnp.argmin),
-    "ArgMaxV2": _arg(jnp.argmax),
-    "ArgMin": _arg(jnp.argmin),
+    "ArgMaxWithValue": _arg_with_value(positions.argmax),
+    "ArgMinWithValue": _arg_with_value(positions.argmin),
+    "ArgMaxV2": _arg(positions.argmax),
+    "ArgMin": _arg(positions.argmin),
     "GatherElements": _gather_elements,
     "GatherNd": _gather_nd,
     "GatherV2": _gather,

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from msckpt_jax.graph.meaning import positions
+
 
 def axes(axis: Any) -> Any:
     """MindSpore's axes as JAX takes them: no axis means all of them."""
@@ -188,8 +190,8 @@ TABLE: dict[str, Callable[..., Any]] = {
     "AnyExt": lambda x, dim=None, keepdim=False: jnp.any(x, dim, keepdims=keepdim),
     "Max": jnp.max,
     "Min": jnp.min,
-    "MaxDim": _extreme(jnp.argmax, jnp.max),
-    "MinDim": _extreme(jnp.argmin, jnp.min),
+    "MaxDim": _extreme(positions.argmax, jnp.max),
+    "MinDim": _extreme(positions.argmin, jnp.min),
     "Var": _spread(jnp.var),
     "Std": _spread(jnp.std),
     "VarMean": lambda x, dim=None, correction=1, keepdim=False: (
@@ -200,12 +202,12 @@ TABLE: dict[str, Callable[..., Any]] = {
         jnp.std(x, axes(dim), ddof=correction, keepdims=keepdim),
         jnp.mean(x, axes(dim), keepdims=keepdim),
     ),
-    "Argmax": _arg(jnp.argmax),
-    "Argmin": _arg(jnp.argmin),
-    "ArgMaxExt": _arg_ext(jnp.argmax),
-    "ArgMinExt": _arg_ext(jnp.argmin),
-    "ArgMaxWithValue": _with_value(jnp.argmax, jnp.max),
-    "ArgMinWithValue": _with_value(jnp.argmin, jnp.min),
+    "Argmax": _arg(positions.argmax),
+    "Argmin": _arg(positions.argmin),
+    "ArgMaxExt": _arg_ext(positions.argmax),
+    "ArgMinExt": _arg_ext(positions.argmin),
+    "ArgMaxWithValue": _with_value(positions.argmax, jnp.max),
+    "ArgMinWithValue": _with_value(positions.argmin, jnp.min),
     "CumSum": _cumulative(lax.cumsum, 0),
     "CumProd": _cumulative(lax.cumprod, 1),
     "CumsumExt": _cumsum_ext,
