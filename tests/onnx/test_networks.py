@@ -29,8 +29,8 @@ OPERATORS: dict[str, dict[str, int]] = {
     "GPT-2": {"Transpose": 15, "LayerNormalization": 7, "Softmax": 3, "Gelu": 3},
     "ViT": {"Transpose": 12, "LayerNormalization": 4, "Softmax": 2, "Gelu": 2},
     "UNet": {"Transpose": 2, "Conv": 6, "ConvTranspose": 2, "Pad": 0},
-    "LSTM": {"Sigmoid": 42, "Tanh": 28},
-    "BiLSTM": {"Sigmoid": 63, "Tanh": 42},
+    "LSTM": {"Reciprocal": 42, "Tanh": 28},
+    "BiLSTM": {"Reciprocal": 63, "Tanh": 42},
 }
 
 
