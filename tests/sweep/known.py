@@ -26,5 +26,4 @@ KNOWN: dict[tuple[str, str | None, str], str] = {
     **{("ONNX", "float64", name): _SINE for name in ("cos", "sin", "sinc", "tan")},
     **{("ONNX", "float64", name): _CLENSHAW for name in ("i0e", "i1e")},
     **{(name, None, "lgamma"): _LANCZOS for name in ("MINDIR", "ONNX")},
-    ("MINDIR", "bfloat16", "silu"): "MindSpore has no kernel of SiLU for bfloat16",
 }  # fmt: skip
