@@ -36,10 +36,21 @@ def _soon() -> Iterator[None]:
 
 
 LAYOUTS = {
-    "ranks": ms.Layout((2**31 - 1, 2**31 - 1), ((0,),)),
-    "optimizer sharding": ms.Layout((2**30,), ((),), -1, 1),
-    "axes": ms.Layout((2,) * 30, ((),)),
+    "ranks": ms.Layout((2**10, 2**10), ((0,),)),
+    "optimizer sharding": ms.Layout((2**20,), ((),), -1, 1),
+    "axes": ms.Layout((2,) * 20, ((),)),
 }
+
+
+def test_more_ranks_than_anyone_has(tmp_path: Path) -> None:
+    layout = ms.Layout((2**31 - 1, 2**31 - 1), ((0,),))
+    file = tmp_path / "s.ckpt"
+    with pytest.raises(ms.CheckpointError, match="1048576 are the most"):
+        strategy.write(file, {"w": layout})
+    file.write_bytes(strategy._to_binary({"w": layout}, 0))
+    with pytest.raises(ms.CheckpointError, match="1048576 are the most") as error:
+        ms.build_searched_strategy(file)
+    assert error.value.file == str(file)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -119,7 +119,7 @@ def test_a_foreign_name_that_looks_like_a_key(tmp_path: Any) -> None:
 
 def test_a_key_beside_an_array_of_its_name_is_refused(tmp_path: Any) -> None:
     tree = {"k": jax.random.key(0), "k@threefry2x32": np.zeros(2, np.uint32)}
-    with pytest.raises(ms.CheckpointError, match="two"):
+    with pytest.raises(ms.CheckpointError, match="come back as PRNG keys"):
         ms.save_checkpoint(tree, str(tmp_path / "a.ckpt"))
 
 
