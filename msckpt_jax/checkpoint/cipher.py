@@ -210,10 +210,10 @@ def check_sizes(found: Sequence[Block]) -> None:
     promised = any(block.tag and block.iv.endswith(_SEALED) for block in found)
     if promised and not sealed:
         raise CipherError("the seal after the last block is missing: truncated", found[-1].stop)
-    whole = found[: -2 if sealed else -1]
-    for block in found:
+    body = found[:-1] if sealed else found
+    for block in body:
         size = block.stop - block.start
-        if size > first or (block in whole and size != first):
+        if size > first or (block is not body[-1] and size != first):
             raise CipherError("the block has another size than the first: blocks are exchanged or "
                               "left out", block.offset)  # fmt: skip
     if len({block.iv for block in found}) < len(found):

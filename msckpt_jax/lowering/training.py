@@ -42,6 +42,9 @@ def _view(node: Any, switched: list[str]) -> Any:
     if not names.is_module(node):
         return node
     nnx = sys.modules["flax.nnx"]
+    parts = [part for _, part in nnx.iter_modules(node)]
+    if all(getattr(p, name, want) == want for p in parts for name, want in _INFERENCE.items()):
+        return node
     view = nnx.merge(*nnx.split(node))
     for path, part in nnx.iter_modules(view):
         where = ".".join(map(str, path)) or type(part).__name__
@@ -82,7 +85,7 @@ def notes(jaxpr: Any, tree: Any, weights: Sequence[str], results: Any) -> list[s
         "key, each run of the file draws the same ones"
         for line in draws
     ]
-    return out + _of_statistics(jaxpr, _statistics(tree), weights, results)
+    return out + _of_statistics(jaxpr, tree, weights, results)
 
 
 def _equations(jaxpr: Any, outer: Any) -> Iterator[tuple[str, Any]]:
@@ -94,20 +97,20 @@ def _equations(jaxpr: Any, outer: Any) -> Iterator[tuple[str, Any]]:
             yield from _equations(body, source)
 
 
-def _of_statistics(
-    jaxpr: Any, statistics: frozenset[str], weights: Sequence[str], results: Any
-) -> list[str]:
+def _of_statistics(jaxpr: Any, tree: Any, weights: Sequence[str], results: Any) -> list[str]:
     """Note the running statistics that are only updated: the batch's own take their place."""
-    if not statistics:
-        return []
     _, needed = _compat.needed(jaxpr, [not changed for changed in _changed(results)])
     inner, _ = _compat.opened(jaxpr)
+    unused = {
+        name: var
+        for name, var, used in zip(weights, inner.invars, needed, strict=False)
+        if not used
+    }
+    statistics = _statistics(tree) if unused else frozenset()
     lines: dict[str, list[str]] = {}
-    for name, var, used in zip(weights, inner.invars, needed, strict=False):
-        if name in statistics and not used:
-            source = _first_use(inner, var, None)
-            if source is not None:
-                lines.setdefault(_compat.user_line(source), []).append(name)
+    for name, var in unused.items():
+        if name in statistics and (source := _first_use(inner, var, None)) is not None:
+            lines.setdefault(_compat.user_line(source), []).append(name)
     return [
         f"{line}: the results depend on the statistics of the batch, as in training, not on the "
         f"running ones: {', '.join(found)}"
