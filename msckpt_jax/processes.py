@@ -41,8 +41,8 @@ def _path() -> list[str]:
     This package, which may have been found there, can still be imported.
     """
     path = [str(entry) for entry in sys.path if entry]
-    found = len(path) == len(sys.path) or _PACKAGES in path
-    return path if found else [*path, _PACKAGES]
+    importable = len(path) == len(sys.path) or _PACKAGES in path
+    return path if importable else [*path, _PACKAGES]
 
 
 def environment(**more: str) -> Mapping[str, str]:

@@ -26,28 +26,28 @@ def attributes(op: Any, prototype: Prototype) -> dict[str, Any]:
         for name, attribute in prototype.attributes.items()
         if attribute.default is not None
     }
-    found = defaults | written(op)
+    merged = defaults | written(op)
     if op.type in POSITIONS and POSITIONS[op.type] < len(op.output_desc):
         row = BY_GE.get(op.output_desc[POSITIONS[op.type]].dtype)
-        found |= {} if row is None else {"index_dtype": row.array}
-    return found
+        merged |= {} if row is None else {"index_dtype": row.array}
+    return merged
 
 
 def written(op: Any) -> dict[str, Any]:
     """The attributes in the file, but for GE's own, of plain kinds."""
-    found = {}
+    plain = {}
     for name, attribute in op.attr.items():
         kind = attribute.WhichOneof("value")
         if name.startswith("_") or name == "is_input_const":
             continue
         if kind in _PLAIN:
-            found[name] = _PLAIN[kind](attribute)
+            plain[name] = _PLAIN[kind](attribute)
         elif kind == "list" and attribute.list.val_type in _LISTS:
-            found[name] = list(getattr(attribute.list, _LISTS[attribute.list.val_type]))
-    return found
+            plain[name] = list(getattr(attribute.list, _LISTS[attribute.list.val_type]))
+    return plain
 
 
-def unheeded(kind: str, found: Mapping[str, Any]) -> dict[str, Any]:
+def unheeded(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes whose values the meaning of an operator would not honour.
 
     A meaning names the attributes that it uses. Of the others it stands for the prototype's
@@ -57,7 +57,7 @@ def unheeded(kind: str, found: Mapping[str, Any]) -> dict[str, Any]:
     if named is None:
         return {}
     known = prototypes()[kind].attributes
-    rest = {name: value for name, value in found.items() if name not in named | _FREE}
+    rest = {name: value for name, value in values.items() if name not in named | _FREE}
     return {
         name: value
         for name, value in rest.items()

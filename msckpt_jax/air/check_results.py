@@ -110,21 +110,21 @@ class _Graph:
 
     def _results(self, op: Any) -> Iterator[Problem]:
         prototype = prototypes()[op.type]
-        found = attributes(op, prototype)
-        if aside := unheeded(op.type, found):
+        attrs = attributes(op, prototype)
+        if aside := unheeded(op.type, attrs):
             pairs = ", ".join(f"{name}={value!r}" for name, value in aside.items())
             yield Problem(f"its results are not compared: {pairs} is not run in JAX", fault=False)
             return
-        parts = found.get("num_split", found.get("num"))
+        parts = attrs.get("num_split", attrs.get("num"))
         if parts is not None and parts != len(op.output_desc):
             yield Problem(f"gives {parts} parts, there are {len(op.output_desc)} outputs")
             return
         given = in_order(self._values(op), op, prototype, None)
         try:
-            out = results(op.type, given, found)
+            out = results(op.type, given, attrs)
             if out is None and self._compute(op):
                 given = in_order(self._values(op), op, prototype, None)
-                out = results(op.type, given, found)
+                out = results(op.type, given, attrs)
         except UnfitError as error:
             yield Problem(f"its operands do not go together: {error}")
             return
@@ -139,10 +139,10 @@ class _Graph:
             if isinstance(result, np.ndarray):
                 self.known[op.name, index] = result
             elif _is_known(given) and _is_small(result):
-                self.makers[op.name, index] = partial(computed, op.type, given, found, index)
+                self.makers[op.name, index] = partial(computed, op.type, given, attrs, index)
 
     def _values(self, op: Any) -> list[Any]:
-        """What comes in: arrays where they are known, else types."""
+        """The values that come in: arrays where they are known, else types."""
         keys = [None if source is None else (source.name, source.index) for source in sources(op)]
         types = self.types(op)
         return [self.known.get(key, type_) for key, type_ in zip(keys, types, strict=True)]  # type: ignore[call-overload]
@@ -181,11 +181,11 @@ def _is_small(type_: Tensor) -> bool:
     return len(sizes) == len(type_.shape) and prod(sizes) <= SMALL
 
 
-def _compared(what: str, described: Tensor, found: Tensor) -> Iterator[Problem]:
-    if UNKNOWN in (described, found):
+def _compared(what: str, described: Tensor, made: Tensor) -> Iterator[Problem]:
+    if UNKNOWN in (described, made):
         return
-    if described.dtype != found.dtype or not fits(described.shape, found.shape):
-        yield Problem(f"{what} is described as {_text(described)}, it is {_text(found)}")
+    if described.dtype != made.dtype or not fits(described.shape, made.shape):
+        yield Problem(f"{what} is described as {_text(described)}, it is {_text(made)}")
 
 
 def _text(type_: Tensor) -> str:
@@ -215,12 +215,12 @@ def _flow_problems(op: Any, inside: _Graph, graphs: Mapping[str, Any]) -> Iterat
 
 
 def _each(
-    what: str, found: Sequence[Tensor | None], wanted: Sequence[Tensor | None], who: str
+    what: str, there: Sequence[Tensor | None], wanted: Sequence[Tensor | None], who: str
 ) -> Iterator[Problem]:
-    if len(found) != len(wanted):
-        yield Problem(f"{what}s: there are {len(found)}, {who} {len(wanted)}")
-    for index, (one, other) in enumerate(zip(found, wanted, strict=False)):
-        if one is None or other is None or UNKNOWN in (one, other):
+    if len(there) != len(wanted):
+        yield Problem(f"{what}s: there are {len(there)}, {who} {len(wanted)}")
+    for index, (have, want) in enumerate(zip(there, wanted, strict=False)):
+        if have is None or want is None or UNKNOWN in (have, want):
             continue
-        if one.dtype != other.dtype or not fits(one.shape, other.shape):
-            yield Problem(f"{what} {index} is {_text(one)}, {who} {_text(other)}")
+        if have.dtype != want.dtype or not fits(have.shape, want.shape):
+            yield Problem(f"{what} {index} is {_text(have)}, {who} {_text(want)}")

@@ -58,8 +58,8 @@ def fits(described: tuple[Any, ...], shape: tuple[Any, ...]) -> bool:
     if ANY_SHAPE in (described, shape):
         return True
     return len(described) == len(shape) and all(
-        isinstance(one, str) or isinstance(other, str) or one == other
-        for one, other in zip(described, shape, strict=True)
+        isinstance(told, str) or isinstance(size, str) or told == size
+        for told, size in zip(described, shape, strict=True)
     )
 
 

@@ -34,8 +34,8 @@ class Rule(NamedTuple):
         """Return the dtype, by the dtypes of the ports; None where these leave it open."""
         if self.dtype:
             return self.dtype
-        found = given.get(self.port)
-        return found if found is None else self.exceptions.get(found, found)
+        dtype = given.get(self.port)
+        return dtype if dtype is None else self.exceptions.get(dtype, dtype)
 
 
 class Dtypes(NamedTuple):

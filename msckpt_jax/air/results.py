@@ -56,21 +56,21 @@ def results(op: str, inputs: Sequence[Any], attributes: Mapping[str, Any]) -> li
         _known[key] = _results(op, inputs, attributes, any(map(_open, leaves)))
         if len(_known) > _MOST:
             _known.popitem(last=False)
-    found = _known[key]
-    if isinstance(found, str):
-        raise UnfitError(found)
-    return found
+    outcome = _known[key]
+    if isinstance(outcome, str):
+        raise UnfitError(outcome)
+    return outcome
 
 
 def _results(op: str, inputs: Sequence[Any], attributes: Mapping[str, Any], is_open: bool) -> Any:
     """The results, None, or the reason why there are none."""
     try:
-        found = [_at(op, inputs, attributes, size) for size in _SAMPLES[: 1 + is_open]]
+        sampled = [_at(op, inputs, attributes, size) for size in _SAMPLES[: 1 + is_open]]
     except (NotRunError, jax.errors.JAXTypeError):  # an operand that has to be known
         return None
     except Exception as error:  # whatever JAX raises of operands that do not fit
         return None if is_open and not _is_certain(error) else _line(error)
-    return found[0] if not is_open else list(map(_common, *found))
+    return sampled[0] if not is_open else list(map(_common, *sampled))
 
 
 def _is_certain(error: Exception) -> bool:
@@ -105,14 +105,14 @@ def _at(op: str, inputs: Sequence[Any], attributes: Mapping[str, Any], size: int
     ]
 
 
-def _common(one: Any, other: Any) -> Any:
-    """What two samples have in common: a size in which they differ is open."""
-    if one is None or other is None:
+def _common(first: Any, second: Any) -> Any:
+    """The type that two samples share: a size in which they differ is open."""
+    if first is None or second is None:
         return None
-    if len(one.shape) != len(other.shape):
-        return Tensor(np.dtype(one.dtype), ANY_SHAPE)
-    pairs = zip(one.shape, other.shape, strict=True)
-    return Tensor(np.dtype(one.dtype), tuple(a if a == b else "?" for a, b in pairs))
+    if len(first.shape) != len(second.shape):
+        return Tensor(np.dtype(first.dtype), ANY_SHAPE)
+    pairs = zip(first.shape, second.shape, strict=True)
+    return Tensor(np.dtype(first.dtype), tuple(a if a == b else "?" for a, b in pairs))
 
 
 def computed(op: str, inputs: Any, attributes: Mapping[str, Any], index: int) -> np.ndarray:

@@ -54,8 +54,8 @@ def report(
 
 def _prefix(source: Mapping[str, str]) -> str:
     """The prefix that the keys of the file have, or nothing."""
-    found = (key[: -len(n)] for n, key in source.items() if key != n and key.endswith(f".{n}"))
-    return next(found, "")
+    prefixes = (key[: -len(n)] for n, key in source.items() if key != n and key.endswith(f".{n}"))
+    return next(prefixes, "")
 
 
 def _with_siblings(missed: Mapping[str, str], loaded: Sequence[str]) -> dict[str, str]:

@@ -198,26 +198,26 @@ def blocks(data: memoryview, mode: Mode) -> Iterator[Block]:
         offset = start + size
 
 
-def check_sizes(found: Sequence[Block]) -> None:
+def check_sizes(pieces: Sequence[Block]) -> None:
     """Refuse blocks that no writer leaves: the stream is cut into equal pieces and a rest.
 
     Raises:
         CipherError: a block stands twice, or one that is no last one has another size; a seal
             should follow, and does not.
     """
-    first = found[0].stop - found[0].start
-    sealed = len(found) > 1 and found[-1].stop - found[-1].start == _SEAL_BYTES
-    promised = any(block.tag and block.iv.endswith(_SEALED) for block in found)
+    first = pieces[0].stop - pieces[0].start
+    sealed = len(pieces) > 1 and pieces[-1].stop - pieces[-1].start == _SEAL_BYTES
+    promised = any(block.tag and block.iv.endswith(_SEALED) for block in pieces)
     if promised and not sealed:
-        raise CipherError("the seal after the last block is missing: truncated", found[-1].stop)
-    body = found[:-1] if sealed else found
+        raise CipherError("the seal after the last block is missing: truncated", pieces[-1].stop)
+    body = pieces[:-1] if sealed else pieces
     for block in body:
         size = block.stop - block.start
         if size > first or (block is not body[-1] and size != first):
             raise CipherError("the block has another size than the first: blocks are exchanged or "
                               "left out", block.offset)  # fmt: skip
-    if len({block.iv for block in found}) < len(found):
-        raise CipherError("two blocks have the same IV: one stands twice", found[-1].offset)
+    if len({block.iv for block in pieces}) < len(pieces):
+        raise CipherError("two blocks have the same IV: one stands twice", pieces[-1].offset)
 
 
 def decrypt(data: memoryview, mode: Mode, key: bytes, nonce: int = NONCE) -> Plain:
@@ -257,9 +257,9 @@ def decrypt(data: memoryview, mode: Mode, key: bytes, nonce: int = NONCE) -> Pla
     return Plain(view[:used].toreadonly(), sealed)
 
 
-def _check_seal(found: bytes, block: Block, all_blocks: Sequence[Block], data: memoryview) -> None:
+def _check_seal(given: bytes, block: Block, all_blocks: Sequence[Block], data: memoryview) -> None:
     before = all_blocks[:-1]
-    if block is not all_blocks[-1] or found != seal([data[b.offset : b.start] for b in before]):
+    if block is not all_blocks[-1] or given != seal([data[b.offset : b.start] for b in before]):
         raise CipherError(
             "the blocks are not those of one save: some are exchanged, left out or of another file",
             block.offset,

@@ -28,9 +28,9 @@ def encryption(ckpt_file_name: PathLike) -> tuple[str, int] | None:
     if mode is None:
         return None
     try:
-        found = list(cipher.blocks(memoryview(source.data[:]), mode))
-        cipher.check_sizes(found)
-        return mode.name, len(found)
+        blocks = list(cipher.blocks(memoryview(source.data[:]), mode))
+        cipher.check_sizes(blocks)
+        return mode.name, len(blocks)
     except cipher.CipherError as error:
         raise CheckpointError(error.problem, file=source.path, offset=error.offset) from None
 

@@ -92,13 +92,13 @@ def named(tag: str, offset: int, tensors: tuple[Stored, ...]) -> Entry:
 
 def distinct(known: Mapping[str, Entry], entry: Entry) -> Entry:
     """The entry itself, unless one of another tag has its name, which then would be lost."""
-    other = known.get(entry.name, entry)
-    if other.tag != entry.tag:
+    namesake = known.get(entry.name, entry)
+    if namesake.tag != entry.tag:
         raise CheckpointError(
             "two entries have this name, because a PRNG key's ends with its implementation",
             name=entry.name,
             offset=entry.offset,
-            found=f"{other.tag!r} and {entry.tag!r}",
+            found=f"{namesake.tag!r} and {entry.tag!r}",
         )
     return entry
 

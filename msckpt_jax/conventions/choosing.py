@@ -45,9 +45,9 @@ def chosen(
     if not able:
         return None
     best = max(len(reading.leaves) for reading in able)
-    first, *others = (reading for reading in able if len(reading.leaves) == best)
-    if any(other.targets != first.targets for other in others):
-        bases = " and ".join(repr(reading.base) for reading in (first, *others))
+    first, *rest = (reading for reading in able if len(reading.leaves) == best)
+    if any(reading.targets != first.targets for reading in rest):
+        bases = " and ".join(repr(reading.base) for reading in (first, *rest))
         raise CheckpointError(
             f"the conventions {bases} read the file differently: pass one as convention=",
             file=stored.file_of(parameters),
@@ -67,10 +67,10 @@ def _reading(tree: Any, base: str, parameters: Mapping[str, Any], repair: bool) 
         return None
     keys = loading.keys_of(targets, parameters, repair)
     there = [t for t in targets if t.parts and t.name in keys and _fits(t, keys, parameters)]
-    found = {part.leaf for target in there for part in target.parts}
+    whole = {part.leaf for target in there for part in target.parts}
     lost = {part.leaf for target in targets if target not in there for part in target.parts}
     held = tuple((keys[target.name], target.parts) for target in there)
-    return _Reading(base, frozenset(found - lost), held)
+    return _Reading(base, frozenset(whole - lost), held)
 
 
 def _fits(target: Target, keys: Mapping[str, str], parameters: Mapping[str, Any]) -> bool:

@@ -30,7 +30,7 @@ def hint(names: Iterable[str], parameters: Mapping[str, Any]) -> str:
     counts: dict[str, int] = {}
     for name in wanted[:8]:
         for prefix in _candidates(name, parameters):
-            counts.setdefault(prefix, sum(prefix + other in parameters for other in wanted))
+            counts.setdefault(prefix, sum(prefix + each in parameters for each in wanted))
     best = sorted(counts, key=lambda prefix: -counts[prefix])[:3]
     told = [f"behind {prefix!r} are {counts[prefix]}" for prefix in best]
     return f"rename the keys ({', '.join(told)} of {len(wanted)} names)" if told else ""
@@ -38,5 +38,5 @@ def hint(names: Iterable[str], parameters: Mapping[str, Any]) -> str:
 
 def _candidates(name: str, parameters: Iterable[str]) -> list[str]:
     """The prefixes of a name in the file, but for those of an optimizer's state."""
-    found = [key[: -len(name)] for key in parameters if key.endswith(f".{name}")]
-    return [prefix for prefix in found if not is_state(prefix)]
+    prefixes = [key[: -len(name)] for key in parameters if key.endswith(f".{name}")]
+    return [prefix for prefix in prefixes if not is_state(prefix)]

@@ -30,8 +30,8 @@ def _twice(descriptor: Any, data: memoryview, start: int, stop: int) -> str | No
             if (field, key) in seen:
                 return key.decode("utf-8", "replace")
             seen.add((field, key))
-        if found := _twice(inner, data, first, end):
-            return found
+        if again := _twice(inner, data, first, end):
+            return again
     return None
 
 

@@ -1,4 +1,4 @@
-"""Whether a graph has numbers of 64 bits, which JAX narrows unless it is told to keep them."""
+"""Numbers of 64 bits in a graph, which JAX narrows unless it is told to keep them."""
 
 from __future__ import annotations
 

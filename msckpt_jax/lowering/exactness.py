@@ -1,4 +1,4 @@
-"""Which results of a function are exact by nature, and to which precision the others are due.
+"""The results of a function that are exact by nature, and the precision that the others are due.
 
 A number is exact where it is only moved, chosen, compared, converted, or made of its bits: every
 runtime owes the same. One sum, product, quotient or root of such numbers is rounded correctly by
@@ -21,67 +21,15 @@ from msckpt_jax.lowering.rewrites import calls
 #: The unit in the last place of 1 in the narrowest float that a result is made of; None: exact.
 Precision: TypeAlias = float | None
 
-_EXACT = frozenset(
-    [
-        "abs",
-        "argmax",
-        "argmin",
-        "bitcast_convert_type",
-        "broadcast_in_dim",
-        "ceil",
-        "clamp",
-        "clz",
-        "complex",
-        "concatenate",
-        "conj",
-        "convert_element_type",
-        "copy",
-        "copy_p",
-        "copysign",
-        "cummax",
-        "cummin",
-        "dynamic_slice",
-        "dynamic_update_slice",
-        "eq",
-        "eq_to",
-        "floor",
-        "gather",
-        "ge",
-        "gt",
-        "imag",
-        "iota",
-        "is_finite",
-        "le",
-        "le_to",
-        "lt",
-        "lt_to",
-        "max",
-        "min",
-        "ne",
-        "neg",
-        "nextafter",
-        "pad",
-        "real",
-        "reduce_max",
-        "reduce_min",
-        "reduce_precision",
-        "rem",
-        "reshape",
-        "rev",
-        "round",
-        "scatter",
-        "select_n",
-        "sign",
-        "slice",
-        "sort",
-        "split",
-        "squeeze",
-        "stop_gradient",
-        "tile",
-        "top_k",
-        "transpose",
-    ]
-)
+_EXACT = frozenset({
+    "abs", "argmax", "argmin", "bitcast_convert_type", "broadcast_in_dim", "ceil", "clamp", "clz",
+    "complex", "concatenate", "conj", "convert_element_type", "copy", "copy_p", "copysign",
+    "cummax", "cummin", "dynamic_slice", "dynamic_update_slice", "eq", "eq_to", "floor", "gather",
+    "ge", "gt", "imag", "iota", "is_finite", "le", "le_to", "lt", "lt_to", "max", "min", "ne",
+    "neg", "nextafter", "pad", "real", "reduce_max", "reduce_min", "reduce_precision", "rem",
+    "reshape", "rev", "round", "scatter", "select_n", "sign", "slice", "sort", "split", "squeeze",
+    "stop_gradient", "tile", "top_k", "transpose",
+})  # fmt: skip
 _ROUNDED = frozenset(["add", "add_any", "sub", "mul", "div", "sqrt", "square"])
 
 

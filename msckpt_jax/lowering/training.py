@@ -113,8 +113,8 @@ def _of_statistics(jaxpr: Any, tree: Any, weights: Sequence[str], results: Any) 
             lines.setdefault(_compat.user_line(source), []).append(name)
     return [
         f"{line}: the results depend on the statistics of the batch, as in training, not on the "
-        f"running ones: {', '.join(found)}"
-        for line, found in lines.items()
+        f"running ones: {', '.join(updated)}"
+        for line, updated in lines.items()
     ]
 
 
@@ -131,10 +131,8 @@ def _first_use(jaxpr: Any, var: Any, outer: Any) -> Any:
         body = bodies[-1]
         skipped = len(eqn.invars) - len(body.invars)
         for place in places:
-            if place >= skipped and (
-                found := _first_use(body, body.invars[place - skipped], source)
-            ):
-                return found
+            if place >= skipped and (use := _first_use(body, body.invars[place - skipped], source)):
+                return use
     return None
 
 

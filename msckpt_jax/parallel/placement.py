@@ -76,13 +76,13 @@ def _plan(layouts: Mapping[str, Layout], stage: int, file: PathLike | None) -> P
     if not layouts:
         raise CheckpointError("the strategy holds no parameters", file=file)
     per_stage = next(iter(layouts.values())).ranks
-    found: dict[str, tuple[Layout, dict[int, None]]] = {}
+    stages: dict[str, tuple[Layout, dict[int, None]]] = {}
     last = stage
     for tag, layout in layouts.items():
         match = _STAGED.fullmatch(tag)
         at, name = (int(match[1]), match[2]) if match else (stage, tag)
         last = max(last, at)
-        known, first = found.setdefault(name, (layout, {}))
+        known, first = stages.setdefault(name, (layout, {}))
         again = at * per_stage in first
         if (problem := _contradiction(layout, known, per_stage, again)) is not None:
             raise CheckpointError(problem, file=file, name=tag, found=layout)
@@ -93,7 +93,7 @@ def _plan(layouts: Mapping[str, Layout], stage: int, file: PathLike | None) -> P
             "the strategy has too many ranks or a stage below 0", file=file, found=ranks
         )
     return Plan(
-        {name: Staged(layout, tuple(first)) for name, (layout, first) in found.items()}, ranks
+        {name: Staged(layout, tuple(first)) for name, (layout, first) in stages.items()}, ranks
     )
 
 

@@ -100,11 +100,11 @@ def _int8s(emit: Any, *operands: Any) -> list[Any] | None:
     """The operands as int8, if all are int8 that was cast or constants, and not all constants."""
     if all(isinstance(operand, Const) for operand in operands):
         return None
-    found = [_int8(emit, operand) for operand in operands]
-    if any(part is None for part in found):
+    makers = [_int8(emit, operand) for operand in operands]
+    if any(part is None for part in makers):
         return None
     emit.leave()
-    return [part() for part in found]
+    return [part() for part in makers]
 
 
 def _int8(emit: Any, operand: Any) -> Any:
@@ -129,7 +129,7 @@ def _is_zero(operand: Any) -> bool:
 
 
 def _moved(emit: Any, node: Node, operand: Any) -> Value:
-    """What the node gives of an int8 operand."""
+    """The result that the node has of an int8 operand."""
     out = Value(Tensor(I8, node.outputs[0].type.shape))
     rest = node.inputs[1:]
     if node.op == "PadV3":

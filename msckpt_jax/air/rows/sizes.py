@@ -83,10 +83,10 @@ def _mask(emit: Any, sizes: Any, shape: Sequence[Any]) -> Any:
     return np.ones((1,) * rank, bool) if mask is None else mask
 
 
-def _both(emit: Any, one: Any, other: Any) -> Value:
-    shapes = (emit.type(part).shape for part in (one, other))
+def _both(emit: Any, left: Any, right: Any) -> Value:
+    shapes = (emit.type(part).shape for part in (left, right))
     shape = tuple(a if b == 1 else b for a, b in zip(*shapes, strict=True))
-    return emit.value("LogicalAnd", [one, other], _BOOL, shape)
+    return emit.value("LogicalAnd", [left, right], _BOOL, shape)
 
 
 def _line(emit: Any, size: Any, name: Any, axis: int, rank: int) -> Value:

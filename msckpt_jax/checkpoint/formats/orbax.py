@@ -197,9 +197,9 @@ def _check_chunks(name: str, leaf: Any, nbytes: int) -> None:
         chunk = getattr(storage, kind, None) or ()
         size = math.prod(chunk) * np.dtype(leaf.dtype).itemsize
         if size > max(2 * nbytes, _CHUNK_BYTES):
-            found = f"{size:,} bytes, {kind} {list(chunk)}"
+            told = f"{size:,} bytes, {kind} {list(chunk)}"
             raise CheckpointError(
-                "a chunk is larger than its array", name=name, expected=nbytes, found=found
+                "a chunk is larger than its array", name=name, expected=nbytes, found=told
             )
 
 

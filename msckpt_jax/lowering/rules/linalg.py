@@ -59,10 +59,10 @@ def _eigh(
         "SelfAdjointEig", x, types=[Tensor(vectors.dtype, values.shape), vectors],
         attrs={"compute_v": True},
     )  # fmt: skip
-    found = results[0]
+    numbers = results[0]
     if vectors.dtype.kind == "c":
-        found = ctx("Real", found, type=values)
-    return [results[1], found]
+        numbers = ctx("Real", numbers, type=values)
+    return [results[1], numbers]
 
 
 def _eig(

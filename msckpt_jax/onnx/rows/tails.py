@@ -67,7 +67,7 @@ _DEGREE = 16
 def _erfc(b: Builder, node: Node) -> Value:
     """T exp(p(t) - x²) with t = 2 / (2 + |x|), and 1 - erf(x) near 0."""
     t, x = type_of(node), node.inputs[0]
-    one, two = scalar(1, t.dtype), scalar(2, t.dtype)
+    unit, two = scalar(1, t.dtype), scalar(2, t.dtype)
 
     def f(op: str, *operands: Any) -> Value:
         return b(op, *operands, type=t)
@@ -80,10 +80,10 @@ def _erfc(b: Builder, node: Node) -> Value:
 
     size = f("Min", f("Abs", x), scalar(1e3, t.dtype))
     place = f("Div", two, f("Add", size, two))
-    power = _chebyshev(f, complement(_DEGREE), f("Sub", f("Mul", place, two), one), t.dtype)
+    power = _chebyshev(f, complement(_DEGREE), f("Sub", f("Mul", place, two), unit), t.dtype)
     far = f("Mul", place, f("Exp", f("Sub", power, f("Mul", size, size))))
     far = where(less(x, scalar(0, t.dtype)), f("Sub", two, far), far)
-    return where(less(size, scalar(0.5, t.dtype)), f("Sub", one, f("Erf", x)), far)
+    return where(less(size, scalar(0.5, t.dtype)), f("Sub", unit, f("Erf", x)), far)
 
 
 def _chebyshev(f: Any, coefficients: np.ndarray, at: Value, dtype: np.dtype) -> Value:
