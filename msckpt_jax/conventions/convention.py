@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from msckpt_jax import names
-from msckpt_jax.conventions import layers, mapping, modules, optimizers
+from msckpt_jax.conventions import layers, mapping, modules, optimizers, stacking
 from msckpt_jax.conventions.mapping import Target
 from msckpt_jax.errors import AmbiguousLeafError, CheckpointError
 
@@ -33,6 +33,11 @@ class Convention:
         inputs: example arguments (arrays or ``jax.ShapeDtypeStruct``) of a linen module.
         layers: regular expression of a layer's whole path (``"conv\d"``) to its kind: a key of
             :data:`msckpt_jax.conventions.layers.LAYERS`, ``"other"`` for layers of your own.
+        stacked: regular expression of a subtree's whole path to the axis of its leaves that counts
+            layers, as numbered in the leaf. Each layer gets parameters of its own, whose number
+            follows the path: ``layers.w`` of shape (3, 2, 4) with ``{"layers": 0}`` becomes
+            ``layers.0.w`` to ``layers.2.w`` of (2, 4). Layers that ``nnx.vmap`` or
+            ``linen.scan`` stacked are found by their modules.
         optimizer: the class of MindSpore that goes on with the states of optax, a key of
             :data:`msckpt_jax.conventions.optimizers.OPTIMIZERS`. None: ``Momentum``, ``Adam``,
             ``RMSProp``, ``Adagrad`` or ``Adadelta`` by the states. ``optax.adam``, ``adamw``,
@@ -56,6 +61,7 @@ class Convention:
     module: Any = None
     inputs: tuple[Any, ...] = ()
     layers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    stacked: Mapping[str, int] = dataclasses.field(default_factory=dict)
     optimizer: str | None = None
     hyperparameters: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
@@ -73,7 +79,10 @@ class Convention:
             )
         if unknown := self.hyperparameters.keys() - optimizers.BETAS.keys():
             raise ValueError(f"hyperparameters may be b1 and b2, not {', '.join(sorted(unknown))}")
-        for regex in (*self.rename, *self.layers):
+        for regex, axis in self.stacked.items():
+            if isinstance(axis, bool) or not isinstance(axis, int) or axis < 0:
+                raise ValueError(f"stacked={{{regex!r}: {axis!r}}} must be an axis, 0 or more")
+        for regex in (*self.rename, *self.layers, *self.stacked):
             try:
                 re.compile(regex)
             except re.error as error:
@@ -87,11 +96,25 @@ class Convention:
         states = optimizers.find(located, self.optimizer)
         network = [entry for entry in located if entry.slot is None]
         moments = [entry for group in states.moments.values() for entry in group]
-        known, unclear = mapping.with_guesses(network or moments, known, self.layers)
+        known |= mapping.told(network or moments, self.layers)
+        stacks = stacking.find(network or moments, known, self.stacked)
+        cuts: stacking.Cuts = {}
+        known = stacking.repeated(known, stacks)
+        network = stacking.apart(network, stacks, cuts)
+        states = states._replace(
+            moments={
+                at: stacking.apart(group, stacks, cuts) for at, group in states.moments.items()
+            },
+            rest=stacking.states_apart(states.rest, states.root, stacks, cuts),
+        )
+        moments = [entry for group in states.moments.values() for entry in group]
+        known, unclear = mapping.with_guesses(network or moments, known)
         clear = [entry for entry in network if entry.leaf.name not in unclear]
         made = mapping.build(mapping.claims(clear, known), known, self.base, states.root)
         made += optimizers.targets(states, known, self.base, self.hyperparameters)
-        return Resolved(_unique([t._replace(name=self._renamed(t.name)) for t in made]), unclear)
+        made = [t._replace(name=self._renamed(t.name)) for t in stacking.together(made, cuts)]
+        return Resolved(_unique(made), {cuts[name].leaf.name if name in cuts else name: readings
+                                        for name, readings in unclear.items()})  # fmt: skip
 
     def targets(self, tree: Any) -> list[Target]:
         """MindSpore's parameters for ``tree``, in the order of its leaves.

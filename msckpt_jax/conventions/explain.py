@@ -97,6 +97,7 @@ def _how(target: Target, part: Part) -> str:
     if target.copy_of:
         return f"where it is not {target.copy_of}"
     out = part.pattern.text + (", negated" if part.pattern.negated else "")
+    out += "".join(f", {at} of axis {axis}" for axis, at in part.pattern.fixed)
     if len(target.parts) > 1:
         rows = part.pattern.shape(part.shape)[0]
         out += f", rows {part.start} to {part.start + rows}"

@@ -24,11 +24,13 @@ class Layer(NamedTuple):
         kind: the key of its rows in :data:`LAYERS`.
         inputs: the number of axes that a dense layer reads.
         rank: the rank of a convolution's kernel, or None when it is unknown.
+        shapes: the shapes of its own leaves, where its module tells.
     """
 
     kind: str
     inputs: int = 1
     rank: int | None = None
+    shapes: Mapping[str, tuple[int, ...]] = {}
 
 
 class Row(NamedTuple):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax import boxes, names
@@ -138,6 +140,7 @@ class Translated(Mapping[str, Any]):
             if not stored.in_file(key, self.parameters):
                 return self.parameters[key]
             return Tensor(shape, dtype, tuple(stored.pieces(key, self.parameters)[1]))
+        dtype = self._joint_dtype([target for target, _ in places])
         read = [
             sources.Place(
                 stored.pieces(self.source[t.name], self.parameters, t.shape)[1],
@@ -147,6 +150,19 @@ class Translated(Mapping[str, Any]):
         ]  # fmt: skip
         source = sources.Restored(read, part.shape, dtype)
         return Tensor(part.shape, dtype, ((boxes.whole(part.shape), source),))
+
+    def _joint_dtype(self, targets: Sequence[Target]) -> np.dtype:
+        """The dtype that holds the values of all these parameters: those of layers may differ."""
+        keys = [self.source[target.name] for target in targets]
+        dtypes = {stored.shape_and_dtype(key, self.parameters)[1]: key for key in keys}
+        kinds = {jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes}
+        if len(kinds) > 1:
+            raise CheckpointError(
+                "the layers of a stack are partly of floats, partly of integers",
+                name=", ".join(dtypes.values()), file=stored.file_of(self.parameters),
+                found=", ".join(map(str, dtypes)),
+            )  # fmt: skip
+        return functools.reduce(jnp.promote_types, dtypes)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)

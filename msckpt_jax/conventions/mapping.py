@@ -77,10 +77,18 @@ def shape_of(value: Any) -> tuple[int, ...]:
     return tuple(getattr(value, "shape", ()))
 
 
-def with_guesses(
-    located: Sequence[Located], known: Layers, table: Mapping[str, str]
-) -> tuple[Layers, dict[str, list[str]]]:
-    """The layers ``known``, and those that ``table`` and the leaves' names tell elsewhere.
+def told(located: Sequence[Located], table: Mapping[str, str]) -> Layers:
+    """The layers whose whole paths ``table`` names."""
+    if not table:
+        return {}
+    paths = dict.fromkeys(prefix for entry in located for prefix in parents(entry.segments))
+    kinds = {path: [kind for regex, kind in table.items() if re.fullmatch(regex, ".".join(path))]
+             for path in paths}  # fmt: skip
+    return {path: Layer(first[0]) for path, first in kinds.items() if first}
+
+
+def with_guesses(located: Sequence[Located], known: Layers) -> tuple[Layers, dict[str, list[str]]]:
+    """The layers ``known``, and those that the leaves' names tell elsewhere.
 
     The second result has the leaves that can be read in several ways.
     """
@@ -91,9 +99,7 @@ def with_guesses(
     out = dict(known)
     unclear: dict[str, list[str]] = {}
     for prefix, group in sorted(groups.items(), key=lambda item: len(item[0])):
-        if (told := _told(prefix, table)) is not None:
-            out[prefix] = told
-        elif prefix not in known and not _inside(prefix, out):
+        if prefix not in known and not _inside(prefix, out):
             shapes = {rel: shape_of(entry.leaf.value) for rel, entry in group.items()}
             name = prefix[-1] if prefix else ""
             guess = siblings.guess(name, shapes, all(entry.of_flax for entry in group.values()))
@@ -102,12 +108,6 @@ def with_guesses(
             elif guess is not None:
                 unclear[group[guess[0]].leaf.name] = guess[1]
     return out, unclear
-
-
-def _told(prefix: Segments, table: Mapping[str, str]) -> Layer | None:
-    path = ".".join(prefix)
-    kinds = [kind for regex, kind in table.items() if re.fullmatch(regex, path)]
-    return Layer(kinds[0]) if kinds else None
 
 
 def _inside(prefix: Segments, known: Layers) -> bool:
@@ -196,7 +196,7 @@ def _slots(group: list[Claim], layer: Layer, base: str) -> dict[str, _Slot]:
         if how is None:
             raise CheckpointError(
                 f"a {layer.kind} has no {claim.rel} of this rank; if vmap or scan stacked several "
-                "layers, save each by itself",
+                "layers, pass Convention(stacked={'regex of the path': layer axis})",
                 name=claim.leaf.name,
                 found=f"shape {list(shape)}",
             )

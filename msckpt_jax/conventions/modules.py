@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -109,8 +109,10 @@ def of_linen(module: Any, inputs: tuple[Any, ...]) -> Layers:
     layers: Layers = {}
 
     def note(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        layers.setdefault(context.module.path, layer_of(context.module))
-        return call(*args, **kwargs)
+        out, module = call(*args, **kwargs), context.module
+        if module.path not in layers:
+            layers[module.path] = layer_of(module)._replace(shapes=_of_linen(module))
+        return out
 
     with linen.intercept_methods(note):
         jax.eval_shape(module.init, jax.random.key(0), *inputs)
@@ -132,15 +134,53 @@ def layer_of(module: Any) -> Layer:
                 kind += "(transpose_kernel=True)"
             window = getattr(module, "kernel_size", None)
             rank = 1 if isinstance(window, int) else len(window or ())
-            return Layer(kind, rank=rank + 2 if rank else None)
+            return Layer(kind, rank=rank + 2 if rank else None, shapes=_of_nnx(kind, module))
     return OTHER
+
+
+def _of_linen(module: Any) -> dict[str, tuple[int, ...]]:
+    """The shapes of a linen module's own leaves while it is called: in a scan, those of a layer."""
+    variables = [module.variables.get(collection, {}) for collection in COLLECTIONS]
+    return {name: value.shape for leaves in variables for name, value in leaves.items()
+            if not isinstance(value, Mapping) and hasattr(value, "shape")}  # fmt: skip
+
+
+def _of_nnx(kind: str, module: Any) -> dict[str, tuple[int, ...]]:
+    """The shapes that an nnx module says its leaves have, which vmap does not change."""
+    if not names.is_module(module):
+        return {}
+    of_kind = _SHAPES.get(kind.partition("(")[0])
+    return of_kind(module) if of_kind else {}
+
+
+def _kernel(module: Any, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    return {"kernel": shape, "bias": (module.out_features,)}
+
+
+_NORM_LEAVES = ("scale", "bias", "mean", "var")
+#: The shapes of the leaves of nnx modules, by kinds of layers.
+_SHAPES: dict[str, Callable[[Any], dict[str, tuple[int, ...]]]] = {
+    "Dense": lambda m: _kernel(m, (m.in_features, m.out_features)),
+    "Conv": lambda m: _kernel(m, m.kernel_shape),
+    "ConvTranspose": lambda m: _kernel(m, m.kernel_shape),
+    "Embed": lambda m: {"embedding": (m.num_embeddings, m.features)},
+    "PReLU": lambda m: {"negative_slope": ()},
+    "GroupNorm": lambda m: dict.fromkeys(_NORM_LEAVES, (m.num_groups * m.group_size,)),
+    **{kind: lambda m: dict.fromkeys(_NORM_LEAVES, (m.num_features,))
+       for kind in ("BatchNorm", "LayerNorm", "RMSNorm", "InstanceNorm")},
+}  # fmt: skip
 
 
 def _dense_general(module: Any) -> Layer:
     if getattr(module, "batch_axis", None) or getattr(module, "batch_dims", None):
         return OTHER  # a kernel for each element of a batch: MindSpore has no such layer
     axis = module.axis
-    return Layer("DenseGeneral", len(axis) if isinstance(axis, tuple | list) else 1)
+    shapes: dict[str, tuple[int, ...]] = {}
+    if names.is_module(module):
+        ways = (module.in_features, module.out_features)
+        inputs, outputs = (way if isinstance(way, tuple) else (way,) for way in ways)
+        shapes = {"kernel": (*inputs, *outputs), "bias": outputs}
+    return Layer("DenseGeneral", len(axis) if isinstance(axis, tuple | list) else 1, shapes=shapes)
 
 
 def _child(node: Any, key: Any, name: str) -> Any:

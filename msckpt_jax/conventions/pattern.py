@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -33,18 +33,34 @@ class Pattern(NamedTuple):
         groups: for each axis of the parameter, the leaf's axes in it, the slowest first.
         flipped: the leaf's axes that run backwards in the parameter.
         negated: True if the parameter has the opposite sign.
+        fixed: further axes of the leaf, of which the parameter has one index each.
     """
 
     text: str
     groups: tuple[tuple[int, ...], ...]
     flipped: frozenset[int] = frozenset()
     negated: bool = False
+    fixed: tuple[tuple[int, int], ...] = ()
 
     @property
     def is_identity(self) -> bool:
-        if self.flipped or self.negated:
+        if self.flipped or self.negated or self.fixed:
             return False
         return self.groups == tuple((i,) for i in range(len(self.groups)))
+
+    @property
+    def _order(self) -> list[int]:
+        """The leaf's axes in the order of the parameter, the fixed ones first."""
+        return [axis for axis, _ in self.fixed] + [axis for g in self.groups for axis in g]
+
+    def inside(self, at: Mapping[int, int]) -> Pattern:
+        """The pattern of a leaf that has the axes ``at`` more, for one index on each."""
+        count = len(self._order) + len(at)
+        free = [axis for axis in range(count) if axis not in at]
+        groups = tuple(tuple(free[axis] for axis in group) for group in self.groups)
+        flipped = frozenset(free[axis] for axis in self.flipped)
+        fixed = tuple(sorted(at.items()))
+        return self._replace(groups=groups, flipped=flipped, fixed=fixed)
 
     def shape(self, leaf: Sequence[int]) -> tuple[int, ...]:
         """The shape of the parameter for a leaf of shape ``leaf``."""
@@ -52,6 +68,8 @@ class Pattern(NamedTuple):
 
     def forth(self, box: Box, leaf: Sequence[int]) -> Iterator[Pair]:
         """Yield the pairs that make up ``box`` of a leaf of shape ``leaf``."""
+        if any(not box[axis][0] <= at < box[axis][1] for axis, at in self.fixed):
+            return iter(())
         turned = self._turn(box, leaf)
         return self._pairs(leaf, [_merged([turned[a] for a in g], [leaf[a] for a in g])
                                   for g in self.groups])  # fmt: skip
@@ -64,18 +82,17 @@ class Pattern(NamedTuple):
     def arrange(self, part: np.ndarray) -> np.ndarray:
         """Rearrange the leaf's side of a :data:`Pair` to the layout of the parameter."""
         turned = self._turned(part)
-        order = [axis for group in self.groups for axis in group]
-        return turned.transpose(order).reshape(self.shape(part.shape))
+        return turned.transpose(self._order).reshape(self.shape(part.shape))
 
     def restore(self, part: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """Rearrange the parameter's side of a :data:`Pair` to the layout of the leaf, ``shape``."""
-        order = [axis for group in self.groups for axis in group]
+        order = self._order
         loose = part.reshape([shape[axis] for axis in order])
         return self._turned(loose.transpose(np.argsort(order)))
 
     def _pairs(self, leaf: Sequence[int], sides: Sequence[list[_Side]]) -> Iterator[Pair]:
         for chosen in itertools.product(*sides):
-            ends: dict[int, tuple[int, int]] = {}
+            ends = {axis: (at, at + 1) for axis, at in self.fixed}
             for group, (ranges, _) in zip(self.groups, chosen, strict=True):
                 ends.update(zip(group, ranges, strict=True))
             box = tuple(ends[axis] for axis in range(len(leaf)))

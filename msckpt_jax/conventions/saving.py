@@ -136,6 +136,8 @@ def _held(sharding: _Sharding, part: Part) -> Iterator[tuple[boxes.Box, int]]:
 def _arranged(sharding: _Sharding, part: Part) -> _Sharding:
     if not isinstance(sharding, NamedSharding):
         return sharding if part.pattern.is_identity else None
+    if any(axis < len(sharding.spec) and sharding.spec[axis] for axis, _ in part.pattern.fixed):
+        return None  # the layers lie on different devices
     spec = (*sharding.spec, *(None,) * (len(part.shape) - len(sharding.spec)))
     if any(spec[axis] is not None for axis in part.pattern.flipped):
         return None

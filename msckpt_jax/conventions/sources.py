@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -60,41 +61,57 @@ class Place(NamedTuple):
 
 
 class Restored:
-    """A leaf that is read from the parameters that hold it; several parameters are added up."""
+    """A leaf that is read from the parameters that hold it.
+
+    Several parameters of the same part of the leaf are added up; those of other layers follow one
+    another on the axes that count these.
+    """
 
     def __init__(self, places: Sequence[Place], leaf: tuple[int, ...], dtype: np.dtype):
-        self.places, self.leaf, self.dtype = places, leaf, dtype
+        self.leaf, self.dtype = leaf, dtype
+        self._axes = [axis for axis, _ in places[0].pattern.fixed]
+        self._layers: dict[tuple[int, ...], list[Place]] = {}
+        for place in places:
+            index = tuple(at for _, at in place.pattern.fixed)
+            self._layers.setdefault(index, []).append(place)
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
         box = _absolute(index, boxes.whole(self.leaf))
-        first, *added = self.places
-        out = self._read(first, box)
-        for place in added:
-            more = self._read(place, box)
-            if more.any():  # -0.0 + 0.0 would change the sign
-                out = (out + more).astype(self.dtype)
+        out = np.empty(boxes.shape_of(box), self.dtype)
+        for first, *added in self._layers_in(box):
+            for mine, theirs in first.pattern.forth(box, self.leaf):
+                part = self._stored(first, theirs)
+                for place in added:
+                    more = self._stored(place, theirs)
+                    if more.any():  # -0.0 + 0.0 would change the sign
+                        part = (part + more).astype(self.dtype)
+                restored = first.pattern.restore(part, boxes.shape_of(mine))
+                tiles.copy(out[(*boxes.slices(mine, box), ...)], restored)
         return out
 
     def windows(self, box: Box, limit: int) -> Iterator[Box]:
         """Yield ``box`` in parts of at most ``limit`` elements, cut along the rows of the file."""
-        how = self.places[0].pattern
-        for _, theirs in how.forth(box, self.leaf):
-            shape = boxes.shape_of(theirs)
-            for part in boxes.of_range(shape, 0, boxes.size_of(theirs), limit):
-                moved = tuple((a + o, b + o) for (a, b), (o, _) in zip(part, theirs, strict=True))
-                yield from (mine for mine, _ in how.back(moved, self.leaf))
+        for first, *_ in self._layers_in(box):
+            how = first.pattern
+            for _, theirs in how.forth(box, self.leaf):
+                shape = boxes.shape_of(theirs)
+                for part in boxes.of_range(shape, 0, boxes.size_of(theirs), limit):
+                    pairs = zip(part, theirs, strict=True)
+                    moved = tuple((a + o, b + o) for (a, b), (o, _) in pairs)
+                    yield from (mine for mine, _ in how.back(moved, self.leaf))
 
-    def _read(self, place: Place, box: Box) -> np.ndarray:
-        out = np.empty(boxes.shape_of(box), self.dtype)
-        for mine, theirs in place.pattern.forth(box, self.leaf):
-            wanted = down(theirs, place.start)
-            part = boxes.view(place.pieces, wanted)
-            if part is None:
-                part = np.empty(boxes.shape_of(wanted), self.dtype)
-                boxes.gather(place.pieces, wanted, part)
-            restored = place.pattern.restore(part, boxes.shape_of(mine))
-            tiles.copy(out[(*boxes.slices(mine, box), ...)], restored)
-        return out
+    def _layers_in(self, box: Box) -> Iterator[list[Place]]:
+        """Yield the places of each layer of which ``box`` has a part."""
+        for index in itertools.product(*(range(*box[axis]) for axis in self._axes)):
+            yield self._layers[index]
+
+    def _stored(self, place: Place, theirs: Box) -> np.ndarray:
+        wanted = down(theirs, place.start)
+        part = boxes.view(place.pieces, wanted)
+        if part is None:
+            part = np.empty(boxes.shape_of(wanted), self.dtype)
+            boxes.gather(place.pieces, wanted, part)
+        return part
 
 
 def _absolute(index: tuple[slice, ...], origin: Box) -> Box:

@@ -329,7 +329,38 @@ _MINT = [
     Case("mint PReLU", lambda r: nnx.PReLU(), "mint.nn.PReLU(1)", ((3, 4),)),
 ]
 
-CASES = [*_layers(), *(case._replace(base="mint") for case in _MINT)]
+_STACKS = [
+    Case(
+        "stack of Dense-nnx",
+        lambda r: nnx.vmap(lambda r: nnx.Linear(4, 4, rngs=r))(r.split(3)),
+        "nn.SequentialCell(nn.Dense(4, 4), nn.Dense(4, 4), nn.Dense(4, 4))",
+        ((2, 4),),
+        run=lambda net, x: nnx.scan(
+            lambda x, layer: layer(x), in_axes=(nnx.Carry, 0), out_axes=nnx.Carry
+        )(x, net),
+    ),
+    Case(
+        "stack of Dense-linen",
+        lambda r: linen.scan(
+            _Step, variable_axes={"params": 1}, split_rngs={"params": True}, length=3
+        )(),
+        "nn.SequentialCell(*[nn.SequentialCell(nn.Dense(4, 4), nn.LayerNorm((4,), epsilon=1e-6))"
+        " for _ in range(3)])",
+        ((2, 4),),
+        run=lambda net, x: net(x, None)[0],
+    ),
+]
+
+
+class _Step(linen.Module):
+    """A step of a scan, whose layers have the names of a SequentialCell."""
+
+    @linen.compact
+    def __call__(self, x: jax.Array, _: Any) -> tuple[jax.Array, None]:
+        return linen.LayerNorm(name="1")(linen.Dense(4, name="0")(x)), None
+
+
+CASES = [*_layers(), *_STACKS, *(case._replace(base="mint") for case in _MINT)]
 
 
 def random_inputs(case: Case) -> list[np.ndarray]:

@@ -150,15 +150,6 @@ def test_the_module_of_a_part() -> None:
     assert found["fc.gamma"] == (3,)
 
 
-def test_stacked_layers() -> None:
-    """A stack of kernels has the rank of another layer's kernel."""
-    stack = nnx.eval_shape(
-        lambda: nnx.vmap(lambda r: nnx.Conv(4, 4, (3,), rngs=r))(nnx.Rngs(0).split(5))
-    )
-    with pytest.raises(ms.CheckpointError, match=r"of this rank; if vmap .* \[5, 3, 4, 4\]"):
-        Convention().targets(stack)
-
-
 @pytest.mark.parametrize(
     ("leaves", "readings"),
     [

@@ -33,21 +33,23 @@ def peak(work):
 
 mesh = jax.make_mesh((2, 4), ("x", "y"))
 path, spec, shape = sys.argv[1], eval(sys.argv[2]), eval(sys.argv[3])
+name = {2: "Dense_0", 3: "Stack", 4: "Conv_0"}[len(shape)]
+how = ms.Convention(stacked={"Stack": 1} if name == "Stack" else {}, layers={"Stack": "Dense"})
 sharding = jax.NamedSharding(mesh, spec)
 
 def tree(shape):
     whole = np.ones(shape, np.float32)
-    return {"params": {"Conv_0" if len(shape) > 2 else "Dense_0": {
+    return {"params": {name: {
         "kernel": jax.block_until_ready(jax.device_put(whole, sharding))}}}
 
 def save(tree):
-    ms.save_checkpoint(tree, path, durable=False, convention="mindspore")
+    ms.save_checkpoint(tree, path, durable=False, convention=how)
 
 def load(tree):
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
-    jax.block_until_ready(ms.load_checkpoint(path, like=like, convention="mindspore"))
+    jax.block_until_ready(ms.load_checkpoint(path, like=like, convention=how))
 
-small = tree((64,) * len(shape))
+small = tree(tuple(min(n, 64) for n in shape))
 save(small), load(small)
 large = tree(shape)  # 256 MiB
 print(peak(lambda: save(large)), peak(lambda: load(large)))
@@ -56,7 +58,11 @@ print(peak(lambda: save(large)), peak(lambda: load(large)))
 
 @pytest.mark.parametrize(
     ("spec", "shape"),
-    [("jax.P('x', 'y')", "(8192, 8192)"), ("jax.P(None, None, 'y')", "(4, 4, 2048, 2048)")],
+    [
+        ("jax.P('x', 'y')", "(8192, 8192)"),
+        ("jax.P(None, None, 'y')", "(4, 4, 2048, 2048)"),
+        ("jax.P('x', None, 'y')", "(2048, 16, 2048)"),  # 16 layers, on axis 1
+    ],
 )
 def test_no_more_than_windows(tmp_path: Path, spec: str, shape: str) -> None:
     out = subprocess.run(
