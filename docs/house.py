@@ -33,6 +33,7 @@ FLOORS = (
     ),
     Floor(("api",), "the doors: a user's arguments become calls of the engines below"),
     Floor(("mindir", "air", "onnx"), "model formats, a room each: none knows another"),
+    Floor(("families",), "tables of language models, in the terms of conventions"),
     Floor(("lowering",), "functions become graphs in one way for all model formats"),
     Floor(
         ("graph", "conventions", "parallel"),

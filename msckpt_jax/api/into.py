@@ -10,7 +10,7 @@ from msckpt_jax.api.leaf import wanted_value
 from msckpt_jax.api.not_loaded import NotLoaded, nearest, report
 from msckpt_jax.checkpoint import placement, stored
 from msckpt_jax.conventions import choosing, prefixes
-from msckpt_jax.conventions.convention import Convention
+from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.conventions.loading import Translated
 from msckpt_jax.errors import CheckpointError
 
@@ -22,7 +22,7 @@ def load_param_into_net(
     remove_redundancy: bool = False,
     *,
     skip_mismatch: bool = False,
-    convention: str | Convention | None = None,
+    convention: ConventionLike | None = None,
 ) -> tuple[NotLoaded, NotLoaded]:
     """Load parameters into an ``nnx`` module, in place, with the shardings that it has.
 
@@ -83,7 +83,7 @@ def load_param_into_tree(
     strict_load: bool = False,
     *,
     skip_mismatch: bool = False,
-    convention: str | Convention | None = None,
+    convention: ConventionLike | None = None,
 ) -> tuple[Any, NotLoaded, NotLoaded]:
     """Do as :func:`load_param_into_net` for an immutable tree; the new tree is returned first.
 
@@ -105,7 +105,7 @@ def like(
     tree: Any,
     parameters: Mapping[str, Any],
     strict: bool,
-    convention: str | Convention | None = None,
+    convention: ConventionLike | None = None,
 ) -> Any:
     """A tree like ``tree`` with all its values from ``parameters``.
 
@@ -133,7 +133,7 @@ def _view(
     tree: Any,
     leaves: Sequence[names.Leaf],
     parameters: Mapping[str, Any],
-    convention: str | Convention | None,
+    convention: ConventionLike | None,
     strict: bool,
     repair: bool = False,
     skip_mismatch: bool = False,

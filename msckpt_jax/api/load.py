@@ -14,7 +14,7 @@ from msckpt_jax.checkpoint.choice import choice
 from msckpt_jax.checkpoint.file import open_checkpoint
 from msckpt_jax.checkpoint.parameters import Parameters
 from msckpt_jax.checkpoint.paths import PathLike
-from msckpt_jax.conventions.convention import Convention
+from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def load_checkpoint(
     like: Any = None,
     sharding: Sharding | None = None,
     strategy: StrategyLike | None = None,
-    convention: str | Convention | None = None,
+    convention: ConventionLike | None = None,
     remove_redundancy: bool = False,
 ) -> Any:
     """Load a CheckPoint that this library or MindSpore wrote.

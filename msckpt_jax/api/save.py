@@ -18,7 +18,7 @@ from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.conventions import saving
-from msckpt_jax.conventions.convention import Convention
+from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.parallel import hosts, ranks, strategy
 from msckpt_jax.progress import Progress
 
@@ -42,7 +42,7 @@ def save_checkpoint(
     threads: int = writer.THREADS,
     progress: Progress | bool | None = None,
     timeout: float = 600.0,
-    convention: str | Convention | None = None,
+    convention: ConventionLike | None = None,
 ) -> background.AsyncSave | None:
     """Save a tree of arrays as one MindSpore CheckPoint that real MindSpore loads.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from msckpt_jax import names
 from msckpt_jax.conventions import layers, mapping, modules, optimizers, stacking
@@ -145,13 +145,26 @@ class Convention:
         return name
 
 
-def of(convention: str | Convention) -> Convention:
+class Resolver(Protocol):
+    """Anything that maps the leaves of a tree to parameters: a Convention, a Family."""
+
+    def resolve(self, tree: Any) -> Resolved: ...
+
+    def targets(self, tree: Any) -> list[Target]: ...
+
+
+ConventionLike: TypeAlias = str | Resolver
+
+
+def of(convention: ConventionLike) -> Resolver:
     """The convention itself, or the convention of this name."""
-    if isinstance(convention, Convention):
-        return convention
     if isinstance(convention, str):
         return Convention(base=convention)
-    raise TypeError(f"convention must be a str or a Convention, not {type(convention).__name__}")
+    if hasattr(convention, "resolve"):
+        return convention
+    raise TypeError(
+        f"convention must be a str, a Convention or a Family, not {type(convention).__name__}"
+    )
 
 
 def _unique(targets: list[Target]) -> list[Target]:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from msckpt_jax import display
 from msckpt_jax.conventions import convention as conventions
-from msckpt_jax.conventions.convention import Convention
-from msckpt_jax.conventions.mapping import KEPT, Derived, Part, Target
+from msckpt_jax.conventions.convention import ConventionLike
+from msckpt_jax.conventions.mapping import KEPT, Derived, Part, Target, View
 
 _COLUMNS = ("Flax", "shape", "MindSpore", "shape", "how", "layer")
 
@@ -61,7 +61,7 @@ class Report(Sequence[Row]):
         return [f"{leaf}: either {', or '.join(r)}" for leaf, r in self.unmapped.items()]
 
 
-def explain(tree: Any, convention: str | Convention = "mindspore") -> Report:
+def explain(tree: Any, convention: ConventionLike = "mindspore") -> Report:
     """Show how ``save_checkpoint`` and ``load_checkpoint`` map ``tree`` with this convention.
 
     Leaves may be abstract (``nnx.eval_shape``, ``jax.ShapeDtypeStruct``). Leaves that can be read
@@ -93,9 +93,11 @@ def _derived(made: Derived) -> str:
     return made.steps if made.base is None else f"{made.base} ** {made.steps}"
 
 
-def _how(target: Target, part: Part) -> str:
+def _how(target: Target, part: Part | View) -> str:
     if target.copy_of:
         return f"where it is not {target.copy_of}"
+    if isinstance(part, View):
+        return part.how.text
     out = part.pattern.text + (", negated" if part.pattern.negated else "")
     out += "".join(f", {at} of axis {axis}" for axis, at in part.pattern.fixed)
     if len(target.parts) > 1:

@@ -15,8 +15,8 @@ from msckpt_jax.checkpoint import narrowing, stored
 from msckpt_jax.checkpoint.records import Tensor
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import prefixes, sources
-from msckpt_jax.conventions.convention import Convention
-from msckpt_jax.conventions.mapping import Part, Target
+from msckpt_jax.conventions.convention import ConventionLike
+from msckpt_jax.conventions.mapping import Part, Target, View
 from msckpt_jax.errors import CheckpointError
 
 
@@ -47,7 +47,7 @@ class Translated(Mapping[str, Any]):
         tree: Any,
         leaves: Sequence[names.Leaf],
         parameters: Mapping[str, Any],
-        convention: str | Convention,
+        convention: ConventionLike,
         *,
         repair: bool = False,
         skip_mismatch: bool = False,
@@ -66,7 +66,7 @@ class Translated(Mapping[str, Any]):
             elif target.derived and isinstance(target.derived.base, float):
                 self._check_power(target, target.derived.base)
         lost = {leaf for name in self.absent for leaf in self.leaves[name]}
-        self._places: dict[str, list[tuple[Target, Part]]] = {}
+        self._places: dict[str, list[tuple[Target, Part | View]]] = {}
         for target in targets:
             for part in target.parts:
                 if part.leaf not in lost:
@@ -136,20 +136,22 @@ class Translated(Mapping[str, Any]):
             dtype = self._dtypes.get(leaf, np.dtype(np.int64))  # int64: a Python int
             narrowing.check(count, dtype, name=leaf, file=stored.file_of(self.parameters))
             return count.astype(dtype)
-        if len(places) == 1 and part.pattern.is_identity and target.shape == part.shape:
+        if len(places) == 1 and part.is_identity and target.shape == part.shape:
             if not stored.in_file(key, self.parameters):
                 return self.parameters[key]
             return Tensor(shape, dtype, tuple(stored.pieces(key, self.parameters)[1]))
         dtype = self._joint_dtype([target for target, _ in places])
-        read = [
-            sources.Place(
-                stored.pieces(self.source[t.name], self.parameters, t.shape)[1],
-                p.pattern, p.start,
-            )
-            for t, p in places
-        ]  # fmt: skip
+        views = [(self._pieces(t), p.how.inverse) for t, p in places if isinstance(p, View)]
+        if views:
+            source = sources.Assembled(views, part.shape, dtype)
+            return Tensor(part.shape, dtype, ((boxes.whole(part.shape), source),))
+        read = [sources.Place(self._pieces(t), p.pattern, p.start)
+                for t, p in places if isinstance(p, Part)]  # fmt: skip
         source = sources.Restored(read, part.shape, dtype)
         return Tensor(part.shape, dtype, ((boxes.whole(part.shape), source),))
+
+    def _pieces(self, target: Target) -> Sequence[boxes.Piece]:
+        return stored.pieces(self.source[target.name], self.parameters, target.shape)[1]
 
     def _joint_dtype(self, targets: Sequence[Target]) -> np.dtype:
         """The dtype that holds the values of all these parameters: those of layers may differ."""

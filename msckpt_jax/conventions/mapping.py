@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from msckpt_jax import names
+from msckpt_jax.boxes import Box
 from msckpt_jax.conventions import layers, pattern, siblings
 from msckpt_jax.conventions.layers import LAYERS, RECURRENT, Layer
 from msckpt_jax.conventions.modules import Layers, Located, Segments, parents
 from msckpt_jax.conventions.pattern import Pattern
+from msckpt_jax.conventions.transform import Transform
 from msckpt_jax.errors import CheckpointError
 
 KEPT = "kept"
+
+
+def down(box: Box, rows: int) -> Box:
+    """The box, moved by ``rows`` down axis 0."""
+    return ((box[0][0] + rows, box[0][1] + rows), *box[1:]) if rows else box
 
 
 class Part(NamedTuple):
@@ -29,6 +36,32 @@ class Part(NamedTuple):
     pattern: Pattern
     start: int = 0
     written: bool = True
+
+    @property
+    def is_identity(self) -> bool:
+        return self.pattern.is_identity
+
+    def boxes(self, box: Box) -> Iterator[Box]:
+        """Yield the boxes of the parameter that hold the elements in ``box`` of the leaf."""
+        for _, theirs in self.pattern.forth(box, self.shape):
+            yield down(theirs, self.start)
+
+
+class View(NamedTuple):
+    """A leaf in a parameter where a transform says which elements of it, and where."""
+
+    leaf: str
+    shape: tuple[int, ...]
+    how: Transform
+    written: bool = True
+
+    @property
+    def is_identity(self) -> bool:
+        return self.how.is_identity
+
+    def boxes(self, box: Box) -> Iterator[Box]:
+        """Yield the boxes of the parameter that hold the elements in ``box`` of the leaf."""
+        yield from (theirs for _, theirs in self.how.forth(box))
 
 
 class Derived(NamedTuple):
@@ -56,7 +89,7 @@ class Target(NamedTuple):
 
     name: str
     shape: tuple[int, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[Part | View, ...]
     layer: str
     constant: np.ndarray | None = None
     zero_rows: tuple[int, int] = (0, 0)
@@ -166,8 +199,9 @@ class _Slot(NamedTuple):
 
 def negated(target: Target) -> Target:
     """The parameter with the opposite sign."""
-    parts = tuple(p._replace(pattern=p.pattern._replace(negated=True)) for p in target.parts)
-    return target._replace(parts=parts)
+    parts = [part for part in target.parts if isinstance(part, Part)]
+    turned = (part._replace(pattern=part.pattern._replace(negated=True)) for part in parts)
+    return target._replace(parts=tuple(turned))
 
 
 def _layer(group: list[Claim], known: Layers, base: str, root: Segments) -> list[Target]:

@@ -18,17 +18,15 @@ from msckpt_jax.checkpoint import collector, leaves, records
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import sources
-from msckpt_jax.conventions.convention import Convention
-from msckpt_jax.conventions.mapping import Part, Target
+from msckpt_jax.conventions.convention import ConventionLike
+from msckpt_jax.conventions.mapping import Part, Target, View
 from msckpt_jax.errors import CheckpointError
 
 _Sharding: TypeAlias = jax.sharding.Sharding | records.Spread | None
 
 
 @collector.paused()
-def from_tree(
-    tree: Any, convention: str | Convention, chosen: Callable[[str], bool]
-) -> list[Record]:
+def from_tree(tree: Any, convention: ConventionLike, chosen: Callable[[str], bool]) -> list[Record]:
     """A record for each parameter of MindSpore that ``tree`` holds and ``chosen`` wants.
 
     Raises:
@@ -67,16 +65,17 @@ def _record(target: Target, by_leaf: Mapping[str, Record]) -> Record:
         return leaves.of_value(target.name, target.constant)
     sources = [by_leaf[part.leaf] for part in target.parts]
     first, part = sources[0], target.parts[0]
-    if len(sources) == 1 and part.written and part.pattern.is_identity:
+    if len(sources) == 1 and part.written and part.is_identity:
         return first._replace(tag=target.name + first.tag.removeprefix(part.leaf))  # a key's @
     if len({record.type for record in sources}) > 1:
         raise CheckpointError(
             "the leaves that make one parameter have different dtypes", name=target.name,
             found=", ".join(f"{r.tag} {r.type}" for r in sources),
         )  # fmt: skip
-    pieces: list[boxes.Piece] = []
+    pieces = _assembled(target, sources)
     for record, part in zip(sources, target.parts, strict=True):
-        pieces += _pieces(record, part)
+        if isinstance(part, Part):
+            pieces += _pieces(record, part)
     content = Tensor(target.shape, _stored(first), tuple(pieces))
     frozen = all(record.frozen for record in sources)
     sharding = _joined(target, sources)
@@ -90,17 +89,39 @@ def _stored(record: Record) -> np.dtype:
 
 def _pieces(record: Record, part: Part) -> list[boxes.Piece]:
     """The pieces of a leaf at their places in the parameter."""
-    content = record.content
-    assert not isinstance(content, bytes)  # strings have no layer
     if not part.written:
         shape = part.pattern.shape(part.shape)
         zeros = np.broadcast_to(np.zeros((), _stored(record)), shape)
         return sources.shifted([(boxes.whole(shape), zeros)], part.start)
-    plain = [(boxes.whole(part.shape), content)] if isinstance(content, np.ndarray) else None
-    own: Sequence[boxes.Piece] = content.pieces if isinstance(content, Tensor) else plain or []
+    own = _own(record, part)
     if not part.pattern.is_identity:
         own = sources.arrange(own, part.pattern, part.shape)
     return sources.shifted(own, part.start) if part.start else list(own)
+
+
+def _assembled(target: Target, records: Sequence[Record]) -> list[boxes.Piece]:
+    """A parameter made of views, as a piece, or as those boxes of it that this process holds."""
+    parts = [(_own(record, part), part.how) for record, part in
+             zip(records, target.parts, strict=True) if isinstance(part, View)]  # fmt: skip
+    if not parts:
+        return []
+    whole = sources.Assembled(parts, target.shape, _stored(records[0]))
+    if all(r.sharding is None or r.sharding.is_fully_addressable for r in records):
+        return [(boxes.whole(target.shape), whole)]
+    own = dict.fromkeys(
+        theirs for pieces, how in parts for box, _ in pieces for _, theirs in how.forth(box)
+    )
+    every = boxes.whole(target.shape)
+    return [(box, boxes.part(whole, boxes.slices(box, every), target.shape)) for box in own]
+
+
+def _own(record: Record, part: Part | View) -> Sequence[boxes.Piece]:
+    """The pieces of a leaf in the leaf."""
+    content = record.content
+    assert not isinstance(content, bytes)  # strings have no layer
+    if isinstance(content, Tensor):
+        return content.pieces
+    return [(boxes.whole(part.shape), content)]
 
 
 def _joined(target: Target, leaves: Sequence[Record]) -> _Sharding:
@@ -120,7 +141,7 @@ def _joined(target: Target, leaves: Sequence[Record]) -> _Sharding:
     return records.Spread(tuple(dict.fromkeys(held for s, p in pairs for held in _held(s, p))))
 
 
-def _held(sharding: _Sharding, part: Part) -> Iterator[tuple[boxes.Box, int]]:
+def _held(sharding: _Sharding, part: Part | View) -> Iterator[tuple[boxes.Box, int]]:
     """Yield the boxes of the parameter that a part makes, and the processes that hold them."""
     if sharding is None:
         everywhere = range(jax.process_count())
@@ -129,13 +150,13 @@ def _held(sharding: _Sharding, part: Part) -> Iterator[tuple[boxes.Box, int]]:
         assert not isinstance(sharding, records.Spread)  # a leaf has none
         held = records.placed(sharding, part.shape)
     for box, process in held:
-        for _, theirs in part.pattern.forth(box, part.shape):
-            yield sources.down(theirs, part.start), process
+        for theirs in part.boxes(box):
+            yield theirs, process
 
 
-def _arranged(sharding: _Sharding, part: Part) -> _Sharding:
-    if not isinstance(sharding, NamedSharding):
-        return sharding if part.pattern.is_identity else None
+def _arranged(sharding: _Sharding, part: Part | View) -> _Sharding:
+    if isinstance(part, View) or not isinstance(sharding, NamedSharding):
+        return sharding if part.is_identity else None
     if any(axis < len(sharding.spec) and sharding.spec[axis] for axis, _ in part.pattern.fixed):
         return None  # the layers lie on different devices
     spec = (*sharding.spec, *(None,) * (len(part.shape) - len(sharding.spec)))

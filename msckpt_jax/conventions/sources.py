@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +13,9 @@ import numpy as np
 from msckpt_jax import boxes
 from msckpt_jax.boxes import Box, Piece
 from msckpt_jax.conventions import tiles
+from msckpt_jax.conventions.mapping import down
 from msckpt_jax.conventions.pattern import Pattern
+from msckpt_jax.conventions.transform import Transform
 
 
 class Arranged:
@@ -45,11 +49,6 @@ def arrange(pieces: Sequence[Piece], pattern: Pattern, leaf: tuple[int, ...]) ->
 def shifted(pieces: Sequence[Piece], rows: int) -> list[Piece]:
     """The pieces, moved by ``rows`` down axis 0."""
     return [(down(box, rows), source) for box, source in pieces]
-
-
-def down(box: Box, rows: int) -> Box:
-    """The box, moved by ``rows`` down axis 0."""
-    return ((box[0][0] + rows, box[0][1] + rows), *box[1:]) if rows else box
 
 
 class Place(NamedTuple):
@@ -96,8 +95,7 @@ class Restored:
             for _, theirs in how.forth(box, self.leaf):
                 shape = boxes.shape_of(theirs)
                 for part in boxes.of_range(shape, 0, boxes.size_of(theirs), limit):
-                    pairs = zip(part, theirs, strict=True)
-                    moved = tuple((a + o, b + o) for (a, b), (o, _) in pairs)
+                    moved = _moved(part, theirs)
                     yield from (mine for mine, _ in how.back(moved, self.leaf))
 
     def _layers_in(self, box: Box) -> Iterator[list[Place]]:
@@ -112,6 +110,55 @@ class Restored:
             part = np.empty(boxes.shape_of(wanted), self.dtype)
             boxes.gather(place.pieces, wanted, part)
         return part
+
+
+class Assembled:
+    """A tensor that is made of parts of others while it is read; what no part fills is zero."""
+
+    def __init__(
+        self, parts: Sequence[tuple[Sequence[Piece], Transform]], shape: tuple[int, ...],
+        dtype: np.dtype,
+    ):  # fmt: skip
+        self.shape, self.dtype = shape, dtype
+        self._full = sum(how.size for _, how in parts) == math.prod(shape)
+        bounds = [how.inverse.bounds() for _, how in parts]
+        self._axes = [axis for axis in range(len(shape))
+                      if all(box[axis][1] - box[axis][0] == 1 for box in bounds)]  # fmt: skip
+        self._parts: dict[tuple[int, ...], list[tuple[Sequence[Piece], Transform]]] = {}
+        for part, box in zip(parts, bounds, strict=True):
+            index = tuple(box[axis][0] for axis in self._axes)
+            self._parts.setdefault(index, []).append(part)
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        box = _absolute(index, boxes.whole(self.shape))
+        out = (np.empty if self._full else np.zeros)(boxes.shape_of(box), self.dtype)
+        for pieces, how in self._parts_in(box):
+            how.pull(box, functools.partial(self._read, pieces), out)
+        return out
+
+    def windows(self, box: Box, limit: int) -> Iterator[Box]:
+        """Yield ``box`` in parts of at most ``limit`` elements, cut along the rows of the parts."""
+        if not self._full:
+            whole = boxes.of_range(boxes.shape_of(box), 0, boxes.size_of(box), limit)
+            yield from (_moved(part, box) for part in whole)
+            return
+        for _, how in self._parts_in(box):
+            yield from how.inverse.windows(box, limit)
+
+    def _parts_in(self, box: Box) -> Iterator[tuple[Sequence[Piece], Transform]]:
+        for index in itertools.product(*(range(*box[axis]) for axis in self._axes)):
+            yield from self._parts.get(index, ())
+
+    def _read(self, pieces: Sequence[Piece], box: Box) -> np.ndarray:
+        part = boxes.view(pieces, box)
+        if part is None:
+            part = np.empty(boxes.shape_of(box), self.dtype)
+            boxes.gather(pieces, box, part)
+        return part
+
+
+def _moved(part: Box, origin: Box) -> Box:
+    return tuple((a + o, b + o) for (a, b), (o, _) in zip(part, origin, strict=True))
 
 
 def _absolute(index: tuple[slice, ...], origin: Box) -> Box:

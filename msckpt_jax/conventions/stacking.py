@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from msckpt_jax import names
-from msckpt_jax.conventions.mapping import Target, shape_of
+from msckpt_jax.conventions.mapping import Part, Target, shape_of
 from msckpt_jax.conventions.modules import Layers, Located, Segments, parents
 from msckpt_jax.errors import CheckpointError
 
@@ -120,7 +120,7 @@ def together(targets: Sequence[Target], cuts: Cuts) -> list[Target]:
     for target in targets:
         parts = []
         for part in target.parts:
-            if (cut := cuts.get(part.leaf)) is not None:
+            if isinstance(part, Part) and (cut := cuts.get(part.leaf)) is not None:
                 leaf, how = cut.leaf, part.pattern.inside(cut.at)
                 part = part._replace(leaf=leaf.name, shape=shape_of(leaf.value), pattern=how)
             parts.append(part)

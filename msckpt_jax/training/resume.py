@@ -15,7 +15,7 @@ from msckpt_jax.checkpoint.file import open_checkpoint
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions import choosing
 from msckpt_jax.conventions import convention as conventions
-from msckpt_jax.conventions.convention import Convention
+from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import strategy as strategies
 from msckpt_jax.parallel.strategy import StrategyLike
@@ -142,7 +142,7 @@ def resume(
     return Resumed(state, saved.file.epoch, saved.file.step, append, str(saved.paths[0]))
 
 
-def _names(like: Any, convention: str | Convention | None) -> set[str]:
+def _names(like: Any, convention: ConventionLike | None) -> set[str]:
     """The names that the state has in the file."""
     if convention is None:
         return {leaf.name for leaf in names.named_leaves(like)}

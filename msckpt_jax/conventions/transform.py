@@ -1,0 +1,342 @@
+"""A rearrangement of the elements of one tensor into another, as a map between boxes of both.
+
+Both tensors are cut into the same *atoms*, axes that keep together. Each axis of either side is a
+list of slots, the slowest first; a slot is an atom, at an offset in a longer axis where it is one
+part of several, or a single index where the atom is missing on the other side. All that converters
+of checkpoints do to a matrix is that: transposes, splits and merges of axes, interleaved halves,
+stacked layers and experts, parts of a concatenation, padding. Two transforms of one tensor make a
+transform between their results (:meth:`Transform.between`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from msckpt_jax import boxes
+from msckpt_jax.boxes import Box
+from msckpt_jax.conventions import tiles
+
+
+class Slot(NamedTuple):
+    """A part of an axis.
+
+    Attributes:
+        atom: the number of the atom that lies here; None for a single index.
+        size: the length of the slot.
+        start: the first index of the atom, or the single index.
+        loop: the loop that gives the single index (``"e"``: the expert), for :meth:`Transform.at`.
+    """
+
+    atom: int | None
+    size: int
+    start: int = 0
+    loop: str = ""
+
+
+Axis: TypeAlias = tuple[Slot, ...]
+#: The range of each atom.
+Ranges: TypeAlias = dict[int, tuple[int, int]]
+
+
+class Step(NamedTuple):
+    """A change of the values, in float32, and what undoes it, like ``("multiply", 3.0)``."""
+
+    do: tuple[str, float]
+    undo: tuple[str, float]
+
+    @property
+    def inverse(self) -> Step:
+        return Step(self.undo, self.do)
+
+
+_APPLY: dict[str, Callable[[np.ndarray, np.generic], np.ndarray]] = {
+    "multiply": lambda x, by: x * by,
+    "divide": lambda x, by: x / by,
+    "add": lambda x, by: x + by,
+}
+
+
+class Transform(NamedTuple):
+    """The elements of one tensor (left) in another one (right).
+
+    Attributes:
+        atoms: the lengths of the atoms.
+        left, right: the axes of both sides.
+        steps: the changes of the values on the way from left to right.
+        text: the notation, for reports.
+    """
+
+    atoms: tuple[int, ...]
+    left: tuple[Axis, ...]
+    right: tuple[Axis, ...]
+    steps: tuple[Step, ...] = ()
+    text: str = "as it is"
+
+    @property
+    def inverse(self) -> Transform:
+        steps = tuple(step.inverse for step in reversed(self.steps))
+        return Transform(self.atoms, self.right, self.left, steps, self.text)
+
+    @property
+    def size(self) -> int:
+        """The number of elements that both tensors have in common."""
+        return math.prod(self.atoms)
+
+    def at(self, index: Mapping[str, int]) -> Transform:
+        """The transform for these indices of its loops, such as ``{"e": 3}`` for an expert."""
+
+        def placed(axis: Axis) -> Axis:
+            return tuple(s._replace(start=index[s.loop]) if s.loop in index else s for s in axis)
+
+        return self._replace(
+            left=tuple(map(placed, self.left)), right=tuple(map(placed, self.right))
+        )
+
+    @property
+    def is_identity(self) -> bool:
+        """True where both tensors are the same."""
+        return self.left == self.right and not self.steps and all(
+            len(axis) < 2 and all(slot.atom is not None and slot.size == self.atoms[slot.atom]
+                                  for slot in axis) for axis in self.left
+        )  # fmt: skip
+
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the right."""
+        return tuple(math.prod(slot.size for slot in axis) for axis in self.right)
+
+    def bounds(self) -> Box:
+        """The least box of the left that holds all elements."""
+        return _cover(self.left, {atom: (0, n) for atom, n in enumerate(self.atoms)})[0]
+
+    def windows(self, box: Box, limit: int) -> Iterator[Box]:
+        """Yield boxes of the left, which make up ``box``, along the rows of the right.
+
+        Each has at most ``limit`` elements, unless a single element of the right's rows has more.
+        """
+        order = _order(self.right)
+        for ranges in _ranges(self.left, self.atoms, box):
+            for part in _chunks(ranges, order, limit):
+                for exact in _exact(self.left, part):
+                    yield _cover(self.left, exact)[0]
+
+    def forth(self, box: Box) -> Iterator[tuple[Box, Box]]:
+        """Yield boxes of the left, which make up ``box``, and the same elements on the right."""
+        for ranges in _ranges(self.left, self.atoms, box):
+            for exact in _exact((*self.left, *self.right), ranges):
+                yield _cover(self.left, exact)[0], _cover(self.right, exact)[0]
+
+    def pull(self, box: Box, read: Callable[[Box], np.ndarray], out: np.ndarray) -> None:
+        """Fill ``out``, the ``box`` of the right, from the left, of which ``read`` gives boxes.
+
+        Elements of the right that the left has not are left alone.
+        """
+        left, right = _order(self.left), _order(self.right)
+        order = [left.index(atom) for atom in right]
+        for ranges in _ranges(self.right, self.atoms, box):
+            source, shape, chosen = _cover(self.left, ranges)
+            part = np.asarray(read(source)).reshape(shape)[chosen].transpose(order)
+            target, shape, chosen = _cover(self.right, ranges)
+            place = out[(*boxes.slices(target, box), ...)].reshape(shape)[chosen]
+            tiles.copy(place, self._changed(part, out.dtype))
+
+    def _changed(self, part: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """The values of the right, computed in float32, or in float64 for float64."""
+        if not self.steps:
+            return part
+        wide = np.float64 if dtype == np.float64 else np.float32
+        out = part.astype(wide)
+        for (kind, by), _ in self.steps:
+            out = _APPLY[kind](out, wide(by))
+        return out.astype(dtype)
+
+
+def between(first: Transform, second: Transform) -> Transform:
+    """The transform from the right of ``first`` to the right of ``second``: their lefts are one.
+
+    Elements that either of them lacks are left out.
+
+    Raises:
+        ValueError: there is no common refinement of an axis, or no element in common.
+    """
+    one, two = Workpiece.of(first), Workpiece.of(second)
+    atoms: list[int] = []
+    kept: tuple[Kept, Kept] = {}, {}
+    for axis in range(len(first.left)):
+        _align(one, two, axis)
+        for a, b in zip(one.left[axis], two.left[axis], strict=True):
+            low = max(a.start, b.start)
+            high = min(a.start + one.length(a), b.start + two.length(b))
+            if low >= high:
+                raise ValueError("two parts of a tensor have no element in common")
+            both = a.atom is not None and b.atom is not None
+            for slot, remains in ((a, kept[0]), (b, kept[1])):
+                if slot.atom is not None:
+                    remains[slot.atom] = len(atoms) if both else None, low - slot.start
+            if both:
+                atoms.append(high - low)
+    steps = first.inverse.steps + second.steps
+    return Transform(tuple(atoms), _kept(one.right, kept[0]), _kept(two.right, kept[1]), steps)
+
+
+#: By the numbers of atoms: the number of the part that remains (None: a single index that the
+#: other side lacks), and where it begins.
+Kept: TypeAlias = dict[int, tuple[int | None, int]]
+
+
+def _kept(axes: Sequence[Sequence[Slot]], kept: Kept) -> tuple[Axis, ...]:
+    def renumbered(slot: Slot) -> Slot:
+        if slot.atom is None:
+            return slot
+        atom, skipped = kept[slot.atom]
+        return slot._replace(atom=atom, start=slot.start + skipped)
+
+    return tuple(tuple(map(renumbered, axis)) for axis in axes)
+
+
+class Workpiece:
+    """A transform while its axes are cut and moved."""
+
+    def __init__(self, atoms: Sequence[int], left: Sequence[Axis], right: Sequence[Axis]):
+        self.atoms = list(atoms)
+        self.left = [list(axis) for axis in left]
+        self.right = [list(axis) for axis in right]
+
+    @classmethod
+    def of(cls, transform: Transform) -> Workpiece:
+        return cls(transform.atoms, transform.left, transform.right)
+
+    def length(self, slot: Slot) -> int:
+        return 1 if slot.atom is None else self.atoms[slot.atom]
+
+    def cut(self, slots: list[Slot], number: int, inner: int) -> None:
+        """Cut a slot in two, on both sides; the second one has length ``inner``.
+
+        Raises:
+            ValueError: the slot cannot be cut there.
+        """
+        slot = slots[number]
+        if slot.atom is None:
+            slots[number : number + 1] = self._halves(slot, inner)
+            return
+        for axis in (*self.left, *self.right):
+            for at, each in enumerate(axis):
+                if each.atom == slot.atom:
+                    axis[at : at + 1] = self._halves(each, inner)
+                    break
+        self.atoms.append(inner)
+        self.atoms[slot.atom] //= inner
+
+    def _halves(self, slot: Slot, inner: int) -> list[Slot]:
+        size, start = divmod(slot.size, inner), divmod(slot.start, inner)
+        if slot.atom is None and not slot.loop and not size[1]:
+            return [Slot(None, size[0], start[0]), Slot(None, inner, start[1])]
+        if slot.loop or size[1] or start[1] or self.length(slot) % inner:
+            raise ValueError(f"a part of an axis, {slot.size} long, cannot be cut at {inner}")
+        return [Slot(slot.atom, size[0], start[0]), Slot(len(self.atoms), inner)]
+
+
+def _align(one: Workpiece, two: Workpiece, axis: int) -> None:
+    """Cut the slots of an axis of the left until both have slots of the same sizes."""
+    mine, theirs = one.left[axis], two.left[axis]
+    number = 1
+    while number <= max(len(mine), len(theirs)):
+        a, b = mine[-number].size, theirs[-number].size
+        if a > b:
+            one.cut(mine, len(mine) - number, b)
+        elif b > a:
+            two.cut(theirs, len(theirs) - number, a)
+        number += 1
+
+
+def _order(axes: Sequence[Axis]) -> list[int]:
+    return [slot.atom for axis in axes for slot in axis if slot.atom is not None]
+
+
+def _ranges(axes: Sequence[Axis], atoms: Sequence[int], box: Box) -> Iterator[Ranges]:
+    """Cut a box into ranges of atoms."""
+    parts = (list(_of_axis(axis, atoms, *side)) for axis, side in zip(axes, box, strict=True))
+    for chosen in itertools.product(*parts):
+        ranges: Ranges = {}
+        for part in chosen:
+            ranges |= part
+        yield ranges
+
+
+def _of_axis(axis: Axis, atoms: Sequence[int], start: int, stop: int) -> Iterator[Ranges]:
+    sizes = [slot.size for slot in axis]
+    for part in boxes.of_range(sizes, start, stop, max(1, stop - start)):
+        ranges: Ranges = {}
+        for slot, (a, b) in zip(axis, part, strict=True):
+            length = 1 if slot.atom is None else atoms[slot.atom]
+            low, high = max(a - slot.start, 0), min(b - slot.start, length)
+            if low >= high:
+                break
+            if slot.atom is not None:
+                ranges[slot.atom] = low, high
+        else:
+            yield ranges
+
+
+def _span(slot: Slot, ranges: Ranges) -> tuple[int, int]:
+    """The indices in a slot for these ranges of atoms."""
+    low, high = (0, 1) if slot.atom is None else ranges[slot.atom]
+    return slot.start + low, slot.start + high
+
+
+def _cover(axes: Sequence[Axis], ranges: Ranges) -> tuple[Box, list[int], tuple]:
+    """The least box around these ranges, its shape by slots, and where its elements are there."""
+    box: list[tuple[int, int]] = []
+    shape: list[int] = []
+    chosen: list[int | slice] = []
+    for axis in axes:
+        spans = [_span(slot, ranges) for slot in axis]
+        strides = [math.prod(slot.size for slot in axis[n + 1 :]) for n in range(len(axis))]
+        first = next((n for n, (a, b) in enumerate(spans) if b - a > 1), len(axis) - 1)
+        base = sum(a * stride for (a, _), stride in zip(spans[:first], strides, strict=False))
+        if axis:
+            start, stop = spans[first]
+            box.append((base + start * strides[first], base + stop * strides[first]))
+        else:
+            box.append((0, 1))
+        for number, (slot, (a, b)) in enumerate(zip(axis, spans, strict=True)):
+            if number <= first:
+                a, b = 0, b - a
+            shape.append(b if number <= first else slot.size)
+            chosen.append(slice(a, b) if slot.atom is not None else a)
+    return tuple(box), shape, (*chosen, ...)
+
+
+def _chunks(ranges: Ranges, order: Sequence[int], limit: int) -> Iterator[Ranges]:
+    """Cut ranges of atoms along the first of them, until none has more than ``limit`` elements."""
+    count = math.prod(b - a for a, b in ranges.values())
+    if count <= limit or not order:
+        yield ranges
+        return
+    atom, *inner = order
+    start, stop = ranges[atom]
+    step = max(1, limit * (stop - start) // count)
+    for at in range(start, stop, step):
+        part = ranges | {atom: (at, min(at + step, stop))}
+        yield from _chunks(part, inner if step == 1 else (), limit)
+
+
+def _exact(axes: Sequence[Axis], ranges: Ranges) -> Iterator[Ranges]:
+    """Cut ranges of atoms until they are a box in these axes."""
+    for axis in axes:
+        spread = [_span(slot, ranges) for slot in axis]
+        partial = [n for n, (slot, (a, b)) in enumerate(zip(axis, spread, strict=True))
+                   if b - a < slot.size]  # fmt: skip
+        for number in range(partial[-1] if partial else 0):
+            start, stop = spread[number]
+            if stop - start > 1:
+                atom = axis[number].atom
+                assert atom is not None
+                for index in range(*ranges[atom]):
+                    yield from _exact(axes, ranges | {atom: (index, index + 1)})
+                return
+    yield ranges

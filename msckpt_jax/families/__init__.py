@@ -1,0 +1,1 @@
+"""Families of language models: a table of names for each, and what reads the tables."""

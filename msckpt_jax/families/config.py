@@ -1,0 +1,107 @@
+"""``config.json`` of Hugging Face: the sizes of a model by their letters."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from msckpt_jax.checkpoint import paths
+from msckpt_jax.conventions.notation import evaluate
+from msckpt_jax.errors import CheckpointError
+
+#: For each letter the keys of ``config.json`` that may give it, and expressions after ``=``.
+SIZES: dict[str, tuple[str, ...]] = {
+    "V": ("vocab_size",),
+    "D": ("hidden_size", "n_embd"),
+    "L": ("num_hidden_layers", "n_layer"),
+    "H": ("num_attention_heads", "n_head"),
+    "K": ("num_key_value_heads", "= H"),
+    "G": ("= H // K",),
+    "hd": ("head_dim", "= D // H"),
+    "F": ("intermediate_size", "n_inner"),
+    "E": ("num_experts", "num_local_experts", "n_routed_experts"),
+    "Fe": ("moe_intermediate_size", "intermediate_size"),
+    "Fs": ("= Fe * n_shared_experts",),
+    "P": ("max_position_embeddings", "n_positions"),
+    "Rq": ("q_lora_rank", "= 0"),
+    "Rkv": ("kv_lora_rank",),
+    "dn": ("qk_nope_head_dim",),
+    "dr": ("qk_rope_head_dim",),
+    "dv": ("v_head_dim",),
+    "k": ("first_k_dense_replace",),
+    "qs": ("query_pre_attn_scalar",),
+    "tied": ("tie_word_embeddings", "= 0"),
+}
+_LIMIT = 1 << 24
+
+
+def read(config: Any) -> dict[str, Any]:
+    """The content of a ``config.json``: a mapping, its path, or the folder that it lies in.
+
+    Raises:
+        CheckpointError: no JSON object, or no model in it.
+        FileNotFoundError: there is no such file.
+    """
+    file = None
+    if not isinstance(config, Mapping):
+        if not isinstance(config, str | os.PathLike):
+            raise TypeError(f"config must be a path or a dict, not {type(config).__name__}")
+        file = paths.path_of(config)
+        file = file / "config.json" if file.is_dir() else file
+        config = _parsed(file)
+    out = dict(config) | dict(config.get("text_config") or {})
+    if "model_type" not in out:
+        raise CheckpointError("the config names no model_type", file=file)
+    return out
+
+
+def _parsed(file: Any) -> Mapping[str, Any]:
+    with file.open("rb") as stream:
+        text = stream.read(_LIMIT + 1)
+    if len(text) > _LIMIT:
+        raise CheckpointError("a config.json is not that long", file=file, expected=_LIMIT)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"no JSON: {error}", file=file) from None
+    if not isinstance(content, Mapping):
+        raise CheckpointError("a config.json holds an object", file=file)
+    return content
+
+
+def symbols(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The sizes and properties of a model, by :data:`SIZES` and a family's ``own`` rows."""
+    out = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
+    out["dtype"] = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    out["rope_type"] = _rope_type(config)
+    for letter, ways in (SIZES | {key: tuple(value) for key, value in own.items()}).items():
+        for way in ways:
+            if way.startswith("="):
+                try:
+                    out[letter] = evaluate(way[1:], out)
+                except ValueError:  # of a size that this model does not have
+                    continue
+                break
+            if config.get(way) is not None:
+                out[letter] = config[way]
+                break
+    return out
+
+
+def _rope_type(config: Mapping[str, Any]) -> str:
+    for key in ("rope_parameters", "rope_scaling"):
+        rope = config.get(key)
+        if isinstance(rope, Mapping) and (kind := rope.get("rope_type") or rope.get("type")):
+            return str(kind)
+    return "default"
+
+
+def folder_of(config: Any) -> Path | None:
+    """The folder that a config came from, if it came from one."""
+    if isinstance(config, Mapping):
+        return None
+    path = Path(config)
+    return path if path.is_dir() else path.parent

@@ -1,0 +1,175 @@
+"""``Family``: the names and layouts of a language model in JAX, and in the files of others."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msckpt_jax import names
+from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.conventions import modules
+from msckpt_jax.conventions.convention import Resolved
+from msckpt_jax.conventions.mapping import Target, shape_of
+from msckpt_jax.errors import CheckpointError
+from msckpt_jax.families import config as configs
+from msckpt_jax.families import matching
+from msckpt_jax.families import table as tables
+from msckpt_jax.families.matching import Leaf, Model, Tensor, normal
+from msckpt_jax.families.table import FILES, JAX, Section, Table
+
+#: Branches of a tree that hold no weights.
+_NO_WEIGHTS = {"rngs", "dropout", "to_nnx__rngs"}
+#: Levels around the weights that leave no trace in the names of the tables.
+_AROUND = ("params", "base")
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A language model whose layers, names and layouts a table knows, as a ``convention=``.
+
+    Attributes:
+        config: Hugging Face's ``config.json``: its path, its folder, or its content.
+        jax: whose tree it is: ``"maxtext"``, ``"tunix"``, ``"levanter"``, or ``"huggingface"`` (a
+            flat tree with Hugging Face's own names). Stacked layers are seen in the tree.
+        files: whose names and layouts the files have: ``"huggingface"``, ``"mindformers"`` (legacy
+            names, nothing concatenated), ``"mindformers-concat"``, ``"mindformers-mcore"`` or
+            ``"mindone"``.
+        maxtext_model: the name of the model in MaxText. It decides whether rotary pairs lie side by
+            side (``llama3.1-*``), which ``config.json`` cannot tell.
+        scan_axis: the axis that counts stacked layers, where the shapes do not tell.
+        table: a table of your own, the path of a TOML file.
+
+    Raises:
+        CheckpointError: no table knows the model, or its table has no such stack; the config does
+            not tell how MaxText keeps rotary pairs; the model has parts that the table lacks.
+        ValueError: an unknown stack.
+
+    Example:
+        >>> config = {"model_type": "llama", "vocab_size": 8, "hidden_size": 4,
+        ...     "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 6}
+        >>> family = ms.Family(config, jax="maxtext")
+        >>> family.names[3]
+        'model.layers.0.self_attn.q_proj.weight'
+    """
+
+    config: Any
+    _: dataclasses.KW_ONLY
+    jax: str
+    files: str = "huggingface"
+    maxtext_model: str | None = None
+    scan_axis: int | None = None
+    table: PathLike | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("jax", JAX), ("files", FILES)):
+            if getattr(self, name) not in known:
+                asked = getattr(self, name)
+                raise ValueError(f"{name} must be one of {', '.join(known)}, not {asked!r}")
+        self._sections()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all tensors in the files."""
+        content, table, _, files = self._sections()
+        seen: dict[str, None] = {}
+        for tensor in _tensors(table, content):
+            for path, _ in files.rows.get(tensor.row, ()):
+                seen[files.place(path, tensor.symbols, scanned=False).path] = None
+        return list(seen)
+
+    def resolve(self, tree: Any) -> Resolved:
+        """The parameters of the files that the leaves of ``tree`` make.
+
+        Raises:
+            CheckpointError: leaves that the table does not name, that are missing, or have another
+                shape than the config gives, all at once; a state of an optimizer.
+        """
+        content, table, ours, theirs = self._sections()
+        model = Model(table, content, list(_tensors(table, content)))
+        return Resolved(matching.targets(model, ours, theirs, _leaves(tree), self.scan_axis), {})
+
+    def targets(self, tree: Any) -> list[Target]:
+        """The parameters of :meth:`resolve`."""
+        return self.resolve(tree).targets
+
+    def _sections(self) -> tuple[dict[str, Any], Table, Section, Section]:
+        config = configs.read(self.config)
+        table = tables.read(self.table) if self.table is not None else _known(config["model_type"])
+        content = configs.symbols(config, table.config)
+        for condition in table.requires:
+            if not tables.holds(condition, content):
+                raise CheckpointError(
+                    f"the table of {table.name} is of models with {condition}", name="config.json"
+                )
+        for stack in (self.jax, self.files):
+            if stack not in table.sections:
+                raise CheckpointError(
+                    f"the table of {table.name} has no {stack}", found=", ".join(table.sections)
+                )
+        ours = table.sections[self.jax]
+        if self.jax == "maxtext":
+            ours = _variant(table, ours, self.maxtext_model, content)
+        return content, table, ours, table.sections[self.files]
+
+
+def _known(model_type: str) -> Table:
+    known = tables.known()
+    if model_type not in known:
+        raise CheckpointError(
+            "no table knows this model_type; write one, and pass it as table=",
+            expected=", ".join(known), found=model_type,
+        )  # fmt: skip
+    return known[model_type]
+
+
+def _variant(
+    table: Table, plain: Section, model: str | None, content: Mapping[str, Any]
+) -> Section:
+    if model is None:
+        if table.unclear and tables.holds(table.unclear, content):
+            raise CheckpointError(
+                "the config does not tell whether MaxText keeps rotary pairs side by side, as in "
+                f"{', '.join(f'{v}-*' for v in table.variants)}, or in halves, as in all others: "
+                "pass maxtext_model=, the name of the model in MaxText",
+                name="config.json",
+            )
+        return plain
+    return next((s for name, s in table.variants.items() if model.startswith(name)), plain)
+
+
+def _tensors(table: Table, content: Mapping[str, Any]) -> Iterator[Tensor]:
+    """Yield the tensors of a model, those of no layer first."""
+    inside = {key for key in table.shapes if "{layer}" in key}
+    layers = [(0, [key for key in table.shapes if key not in inside])]
+    layers += [(i, [key for key in table.shapes if key in inside]) for i in range(content["L"])]
+    for i, keys in layers:
+        symbols = {**content, "i": i}
+        for key in keys:
+            if not tables.holds(table.shapes[key][1], symbols):
+                continue
+            if "{e}" not in key:
+                yield Tensor(key, symbols)
+                continue
+            for e in range(content["E"]):
+                yield Tensor(key, {**symbols, "e": e})
+
+
+def _leaves(tree: Any) -> dict[str, Leaf]:
+    """The leaves by their normal paths: ``layers/0`` as ``layers_0``, no levels around them."""
+    out: dict[str, Leaf] = {}
+    for entry in modules.locate(tree, names.named_leaves(tree), {}):
+        if entry.slot is not None:
+            raise CheckpointError(
+                "a Family is of weights: pass the parameters without the optimizer's state",
+                name=entry.leaf.name,
+            )
+        segments = list(entry.segments)
+        while len(segments) > 1 and segments[0] in _AROUND:
+            segments.pop(0)
+        if not _NO_WEIGHTS.isdisjoint(segments):
+            continue
+        if len(segments) > 1 and segments[-1] == "value":
+            segments.pop()
+        out[normal(".".join(segments))] = Leaf(entry.leaf.name, shape_of(entry.leaf.value))
+    return out

@@ -1,0 +1,215 @@
+"""The leaves of a tree and the parameters of files, matched tensor by tensor through a table."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from msckpt_jax.conventions import notation, transform
+from msckpt_jax.conventions.mapping import Target, View
+from msckpt_jax.conventions.notation import Builder, evaluate_shape
+from msckpt_jax.conventions.transform import Slot, Transform
+from msckpt_jax.errors import CheckpointError
+from msckpt_jax.families.table import Place, Section, Table
+
+#: The most leaves that an error names.
+_MOST = 10
+
+
+class Tensor(NamedTuple):
+    """A tensor of Hugging Face: its row, and the sizes with the layer ``i`` and expert ``e``."""
+
+    row: str
+    symbols: Mapping[str, Any]
+
+
+class Leaf(NamedTuple):
+    name: str
+    shape: tuple[int, ...]
+
+
+class Model(NamedTuple):
+    """A model: its family's table, its sizes, and its tensors."""
+
+    table: Table
+    sizes: Mapping[str, Any]
+    tensors: Sequence[Tensor]
+
+
+class _Use(NamedTuple):
+    """A tensor in a leaf: the row's path and steps, and the leaf's normal path with the index."""
+
+    tensor: Tensor
+    path: str
+    steps: str
+    place: Place
+
+
+def normal(path: str) -> str:
+    """A path in which ``layers.0`` and ``layers_0`` are one."""
+    return re.sub(r"\.(\d+)(?=\.|$)", r"_\1", path)
+
+
+def targets(
+    model: Model, ours: Section, theirs: Section, leaves: Mapping[str, Leaf], axis: int | None
+) -> list[Target]:
+    """The parameters of the files, in the order of the model's tensors.
+
+    Raises:
+        CheckpointError: leaves are unknown, missing or of another shape; the shapes leave open
+            which axis counts the layers.
+    """
+    uses = max((_uses(model, ours, scanned) for scanned in {False, bool(ours.scanned)}),
+               key=lambda uses: len(leaves.keys() & {use.place.path for use in uses}))  # fmt: skip
+    match = _Match(model, ours, theirs, leaves, uses, axis)
+    parts: dict[str, list[View]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for use in uses:
+        tensor, leaf = use.tensor, leaves[use.place.path]
+        index = {"e": tensor.symbols.get("e", 0), "s": use.place.layer or 0}
+        for path, steps in theirs.rows.get(tensor.row, ()):
+            how = match.joint(tensor.row, use, path, steps)
+            name = theirs.place(path, tensor.symbols, scanned=False).path
+            shapes[name] = how.shape()
+            parts.setdefault(name, []).append(View(leaf.name, leaf.shape, how.at(index)))
+    return [Target(name, shapes[name], tuple(made), model.table.name)
+            for name, made in parts.items()]  # fmt: skip
+
+
+def _uses(model: Model, section: Section, scanned: bool) -> list[_Use]:
+    out = []
+    for tensor in model.tensors:
+        for path, steps in section.rows.get(tensor.row, ()):
+            place = section.place(path, tensor.symbols, scanned)
+            out.append(_Use(tensor, path, steps, place._replace(path=normal(place.path))))
+    return out
+
+
+class _Match:
+    """The transforms between leaves and parameters, each made once for all layers and experts."""
+
+    def __init__(
+        self, model: Model, ours: Section, theirs: Section, leaves: Mapping[str, Leaf],
+        uses: Sequence[_Use], axis: int | None,
+    ):  # fmt: skip
+        self.model, self.leaves = model, leaves
+        by_path = {use.place.path: use for use in uses}
+        _check_names(model, leaves, by_path)
+        self.layers: dict[str, int] = {}
+        for use in uses:
+            if use.place.layer is not None:
+                count = max(self.layers.get(use.place.path, 0), use.place.layer + 1)
+                self.layers[use.place.path] = count
+        self._lengths = _lengths(model, theirs) | _lengths(model, ours)
+        self._joints: dict[Any, Transform] = {}
+        axis = ours.scan_axis if axis is None else axis
+        self.axis = self._stack_axis([by_path[path] for path in self.layers], axis)
+        self._check_shapes(by_path.values())
+
+    def joint(self, row: str, use: _Use, path: str, steps: str) -> Transform:
+        """The transform from a leaf to a parameter; ``e`` and ``s`` are its expert and layer."""
+        leaf = self.leaves[use.place.path]
+        layers = self.layers.get(use.place.path)
+        key = row, use.path, use.steps, leaf.shape, layers, path, steps
+        if key not in self._joints:
+            mine = self._mine(use)
+            text = "; ".join(filter(None, (use.steps and f"undo {use.steps}", steps)))
+            joint = transform.between(mine, self._built(row, path, steps, {}).built())
+            self._joints[key] = joint._replace(text=text or "as it is")
+        return self._joints[key]
+
+    def _mine(self, use: _Use) -> Transform:
+        work = self._unstacked(use)
+        if use.place.layer is not None:
+            work.right.insert(self.axis, [Slot(None, self.layers[use.place.path], loop="s")])
+        return work.built()
+
+    def _unstacked(self, use: _Use) -> Builder:
+        rows = (*self.leaves[use.place.path].shape, 0)[0]
+        return self._built(use.tensor.row, use.path, use.steps, {"Vp": rows})
+
+    def _built(self, row: str, path: str, steps: str, more: Mapping[str, int]) -> Builder:
+        symbols = {**self.model.sizes, **more}
+        work = Builder(evaluate_shape(self.model.table.shapes[row][0], symbols), symbols)
+        for number, call in enumerate(notation.parse(steps)):
+            if call.name == "cat":
+                lengths = self._lengths[path, number]
+                part = int(call.arguments[1])
+                start = sum(lengths[each] for each in range(part))
+                work.take(call, start, sum(lengths.values()))
+            else:
+                work.take(call)
+        return work
+
+    def _stack_axis(self, uses: Sequence[_Use], asked: int | None) -> int:
+        """The axis that counts the layers in all stacked leaves."""
+        able: set[int] | None = None
+        for use in uses:
+            shape, layers = self.leaves[use.place.path].shape, self.layers[use.place.path]
+            one = self._unstacked(use).shape()
+            axes = {axis for axis in range(len(one) + 1)
+                    if shape == (*one[:axis], layers, *one[axis:])}  # fmt: skip
+            able = axes if able is None else able & axes or able
+        able = able or set()
+        if asked is not None:
+            return asked
+        if len(able) > 1:
+            raise CheckpointError(
+                "the shapes leave open which axis counts the stacked layers: pass scan_axis=",
+                name=self.leaves[uses[0].place.path].name, found=f"axes {sorted(able)}",
+            )  # fmt: skip
+        return next(iter(able), 0)
+
+    def _check_shapes(self, uses: Iterable[_Use]) -> None:
+        wrong = []
+        for use in uses:
+            leaf, expected = self.leaves[use.place.path], self._mine(use).shape()
+            if leaf.shape != expected:
+                wrong.append(f"{leaf.name}: {list(leaf.shape)}, by the config {list(expected)}")
+        if wrong:
+            raise CheckpointError(
+                f"{len(wrong)} leaves have other shapes than the config gives:\n{_listed(wrong)}"
+            )
+
+
+def _lengths(model: Model, section: Section) -> dict[tuple[str, int], dict[int, int]]:
+    """The lengths of the parts of each concatenation, by the path and the number of the step."""
+    out: dict[tuple[str, int], dict[int, int]] = {}
+    for row, ways in section.rows.items():
+        for path, steps in ways:
+            calls = notation.parse(steps)
+            if all(call.name != "cat" for call in calls) or row not in model.table.shapes:
+                continue
+            work = Builder(evaluate_shape(model.table.shapes[row][0], model.sizes), model.sizes)
+            for number, call in enumerate(calls):
+                if call.name == "cat":
+                    axis, part = int(call.arguments[0]), int(call.arguments[1])
+                    out.setdefault((path, number), {})[part] = work.shape()[axis]
+                    break  # of the shape behind it nothing is known yet
+                work.take(call)
+    return out
+
+
+def _check_names(model: Model, leaves: Mapping[str, Leaf], uses: Mapping[str, _Use]) -> None:
+    unknown = [leaf.name + _near(path, uses) for path, leaf in leaves.items() if path not in uses]
+    missing = [path for path in uses if path not in leaves]
+    if unknown or missing:
+        lines = [f"not in the table: {name}" for name in unknown[:_MOST]]
+        lines += [f"not in the tree: {path}" for path in missing[:_MOST]]
+        raise CheckpointError(
+            f"the tree is not that of a {model.table.name} with this config: {len(unknown)} leaves "
+            f"are not in its table, and {len(missing)} of the table's are missing:\n"
+            + _listed(lines)
+        )
+
+
+def _near(path: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(path, known, 1, 0.8)
+    return f" (near {close[0]})" if close else ""
+
+
+def _listed(lines: Sequence[str]) -> str:
+    more = [f"and {len(lines) - 2 * _MOST} more"] if len(lines) > 2 * _MOST else []
+    return "\n".join(f"  {line}" for line in [*lines[: 2 * _MOST], *more])

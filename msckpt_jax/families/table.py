@@ -1,0 +1,171 @@
+"""A family's table: its tensors by Hugging Face's names, and each stack's names and layouts.
+
+Each section of the TOML file is a stack. ``[huggingface.rows]`` gives the shapes (and after ``if``
+when a tensor is there), those of the others a path and, after a colon, the steps that lead from
+Hugging Face's tensor to theirs (:mod:`msckpt_jax.conventions.notation`). ``{...}`` in a path is an
+expression of the sizes, of the layer ``i`` and of the expert ``e``, or one of the section's
+``names``. ``scanned`` is the path of a layer where layers are stacked; the index in it is the place
+on the axis that counts them.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any, NamedTuple
+
+from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.conventions.notation import Symbols, evaluate
+from msckpt_jax.errors import CheckpointError
+
+#: The stacks whose trees and whose files a table may describe.
+JAX = ("maxtext", "tunix", "levanter", "huggingface")
+FILES = ("huggingface", "mindformers", "mindformers-concat", "mindformers-mcore", "mindone")
+
+
+class Place(NamedTuple):
+    """The path of a tensor in a stack, and its index where layers are stacked."""
+
+    path: str
+    layer: int | None
+
+
+class Section(NamedTuple):
+    """The rows of a stack.
+
+    Attributes:
+        rows: by Hugging Face's names, the path and the steps of each tensor that is made of it.
+        layers: the path of a layer, alternatives with their conditions.
+        scanned: the same where layers are stacked; empty if they never are.
+        names: further expressions that paths may use.
+        scan_axis: the axis that counts the layers, where the stack has only one.
+    """
+
+    rows: Mapping[str, list[tuple[str, str]]]
+    layers: tuple[tuple[str, str], ...]
+    scanned: tuple[tuple[str, str], ...]
+    names: Mapping[str, str]
+    scan_axis: int | None = None
+
+    def place(self, path: str, symbols: Symbols, scanned: bool) -> Place:
+        """The path of a row for the indices in ``symbols``."""
+        if "{layer}" in path:
+            ways = self.scanned if scanned else self.layers
+            path = path.replace("{layer}", next(t for t, when in ways if holds(when, symbols)))
+        own = dict(symbols)
+        for name, text in self.names.items():
+            own[name] = evaluate(text, own)
+        path = re.sub(r"\{([^}]*)\}", lambda m: str(evaluate(m[1], own)), path)
+        match = re.search(r"\[([^\]]*)\]", path)
+        if match is None:
+            return Place(path, None)
+        return Place(path[: match.start()] + path[match.end() :], evaluate(match[1], own))
+
+
+class Table(NamedTuple):
+    """A family.
+
+    Attributes:
+        name: the name of the file.
+        shapes: by Hugging Face's names, the shape and the condition of each tensor.
+        sections: the stacks by their names.
+        variants: further sections of MaxText, by the beginning of the model's name there.
+        unclear: the condition under which such a name must be given.
+        requires: the conditions that a model has to meet.
+        config: further sizes.
+    """
+
+    name: str
+    model_types: list[str]
+    shapes: Mapping[str, tuple[str, str]]
+    sections: Mapping[str, Section]
+    variants: Mapping[str, Section]
+    unclear: str
+    requires: list[str]
+    config: Mapping[str, Any]
+
+
+def holds(condition: str, symbols: Symbols) -> bool:
+    """Tell whether a condition holds; an empty one does."""
+    return not condition or bool(evaluate(condition, symbols))
+
+
+def with_condition(text: str) -> tuple[str, str]:
+    """The two halves of ``value if condition``."""
+    value, _, condition = text.partition(" if ")
+    return value.strip(), condition.strip()
+
+
+@functools.cache
+def known() -> dict[str, Table]:
+    """The tables of the package by the ``model_type`` of ``config.json``."""
+    out: dict[str, Table] = {}
+    for file in sorted(resources.files("msckpt_jax.families").iterdir(), key=lambda f: f.name):
+        if file.name.endswith(".toml"):
+            table = parse(file.read_text("utf-8"), file.name)
+            out |= dict.fromkeys(table.model_types, table)
+    return out
+
+
+def read(path: PathLike) -> Table:
+    """The table of a file of your own."""
+    file = paths.path_of(path)
+    with file.open("rb") as stream:
+        text = stream.read((1 << 20) + 1)
+    if len(text) > 1 << 20:
+        raise CheckpointError("a table of names is not that long", file=file)
+    try:
+        return parse(text.decode(), str(file))
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"the table is no UTF-8 text: {error}", file=file) from None
+
+
+def parse(text: str, file: str) -> Table:
+    """The table of a text.
+
+    Raises:
+        CheckpointError: it is no TOML, or lacks a section.
+    """
+    try:
+        content = tomllib.loads(text)
+        types, own = content["model_types"], content["huggingface"]
+        shapes = {key: with_condition(value) for key, value in own["rows"].items()}
+        same = {key: key for key in shapes}
+        sections = {"huggingface": _section(own | {"rows": same}, {})}
+        for name in content.keys() & {*JAX, *FILES} - {"huggingface"}:
+            sections[name] = _section(content[name], same)
+        maxtext = content.get("maxtext", {})
+        variants = dict(maxtext.get("variants", {}))
+        unclear = variants.pop("unclear", "")
+        others = {name: _section(maxtext | {"rows": maxtext["rows"] | each["rows"]}, same)
+                  for name, each in variants.items()}  # fmt: skip
+        return Table(file.removesuffix(".toml"), types, shapes, sections, others, unclear,
+                     content.get("requires", []), content.get("config", {}))  # fmt: skip
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"no table of a family: {error!r}", file=file) from None
+
+
+def _section(content: Mapping[str, Any], same: Mapping[str, str]) -> Section:
+    rows = content["rows"]
+    if content.get("otherwise") == "huggingface":
+        rows = same | rows
+    return Section(
+        {key: [_row(text) for text in _listed(value)] for key, value in rows.items()},
+        tuple(map(with_condition, _listed(content.get("layer", [])))),
+        tuple(map(with_condition, _listed(content.get("scanned", [])))),
+        content.get("names", {}),
+        content.get("scan_axis"),
+    )
+
+
+def _row(text: str) -> tuple[str, str]:
+    path, _, steps = text.partition(" : ")
+    return path.strip(), steps.strip()
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
