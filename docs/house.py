@@ -33,7 +33,6 @@ FLOORS = (
     ),
     Floor(("api",), "the doors: a user's arguments become calls of the engines below"),
     Floor(("mindir", "air", "onnx"), "model formats, a room each: none knows another"),
-    Floor(("families",), "tables of language models, in the terms of conventions"),
     Floor(("lowering",), "functions become graphs in one way for all model formats"),
     Floor(
         ("graph", "conventions", "parallel"),
@@ -44,7 +43,8 @@ FLOORS = (
     Floor(("progress", "names"), "bars for long work; names of a tree's leaves"),
     Floor(("display", "dtypes"), "how things print; the one table of dtypes"),
     Floor(
-        ("boxes", "_protos", "errors", "_compat", "processes"), "the ground, which imports nothing"
+        ("families", "boxes", "_protos", "errors", "_compat", "processes"),
+        "the ground, which imports nothing",
     ),
 )
 LEVELS = {room: level for level, floor in enumerate(FLOORS) for room in floor.rooms}

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from msckpt_jax.checkpoint.parameters import Parameters as Parameters
     from msckpt_jax.conventions.convention import Convention as Convention
     from msckpt_jax.conventions.explain import explain as explain
+    from msckpt_jax.conventions.families.family import Family as Family
     from msckpt_jax.errors import AirError as AirError
     from msckpt_jax.errors import AmbiguousLeafError as AmbiguousLeafError
     from msckpt_jax.errors import AsyncSaveError as AsyncSaveError
     from msckpt_jax.errors import CheckpointError as CheckpointError
     from msckpt_jax.errors import ExportError as ExportError
     from msckpt_jax.errors import MindIRError as MindIRError
-    from msckpt_jax.families.family import Family as Family
     from msckpt_jax.graph.function import AirFunction as AirFunction
     from msckpt_jax.graph.function import MindIRFunction as MindIRFunction
     from msckpt_jax.parallel.group_info import restore_group_info_list as restore_group_info_list
@@ -70,7 +70,7 @@ _HOME = {
     "CheckpointFile": "checkpoint.file",
     "Convention": "conventions.convention",
     "ExportError": "errors",
-    "Family": "families.family",
+    "Family": "conventions.families.family",
     "Layout": "parallel.layout",
     "MergedCheckpoint": "parallel.merged",
     "MindIRError": "errors",

@@ -1,1 +1,1 @@
-"""Families of language models: a table of names for each, and what reads the tables."""
+"""Tables of language models, a file of rows for each family; ``conventions/families`` reads them."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax.conventions import notation
-from msckpt_jax.families import config as configs
-from msckpt_jax.families import family, table
+from msckpt_jax.conventions.families import config as configs
+from msckpt_jax.conventions.families import family, table
 from tests.conventions.test_transform import NUMPY
 
 _COMMON = {

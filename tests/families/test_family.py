@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import msckpt_jax as ms
-from msckpt_jax.families import table
+from msckpt_jax.conventions.families import table
 from tests.families import models
 
 FAMILIES = list(models.CONFIGS)

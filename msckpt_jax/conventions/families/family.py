@@ -10,13 +10,13 @@ from msckpt_jax import names
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions import modules
 from msckpt_jax.conventions.convention import Resolved
+from msckpt_jax.conventions.families import config as configs
+from msckpt_jax.conventions.families import matching
+from msckpt_jax.conventions.families import table as tables
+from msckpt_jax.conventions.families.matching import Leaf, Model, Tensor, normal
+from msckpt_jax.conventions.families.table import FILES, JAX, Section, Table
 from msckpt_jax.conventions.mapping import Target, shape_of
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.families import config as configs
-from msckpt_jax.families import matching
-from msckpt_jax.families import table as tables
-from msckpt_jax.families.matching import Leaf, Model, Tensor, normal
-from msckpt_jax.families.table import FILES, JAX, Section, Table
 
 #: Branches of a tree that hold no weights.
 _NO_WEIGHTS = {"rngs", "dropout", "to_nnx__rngs"}

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msckpt_jax.conventions import notation, transform
+from msckpt_jax.conventions.families.table import Place, Section, Table
 from msckpt_jax.conventions.mapping import Target, View
 from msckpt_jax.conventions.notation import Builder, evaluate_shape
 from msckpt_jax.conventions.transform import Slot, Transform
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.families.table import Place, Section, Table
 
 #: The most leaves that an error names.
 _MOST = 10
