@@ -141,7 +141,7 @@ class Translated(Mapping[str, Any]):
                 return self.parameters[key]
             return Tensor(shape, dtype, tuple(stored.pieces(key, self.parameters)[1]))
         dtype = self._joint_dtype([target for target, _ in places])
-        views = [(self._pieces(t), p.how.inverse) for t, p in places if isinstance(p, View)]
+        views = [(self._pieces(t), p.transform.inverse) for t, p in places if isinstance(p, View)]
         if views:
             source = sources.Assembled(views, part.shape, dtype)
             return Tensor(part.shape, dtype, ((boxes.whole(part.shape), source),))

@@ -48,12 +48,20 @@ class Part(NamedTuple):
 
 
 class View(NamedTuple):
-    """A leaf in a parameter where a transform says which elements of it, and where."""
+    """A leaf in a parameter where a transform says which elements of it, and where.
+
+    ``at``: the layer and the expert, which the transforms of a row's tensors do not know.
+    """
 
     leaf: str
     shape: tuple[int, ...]
     how: Transform
+    at: Mapping[str, int] = {}
     written: bool = True
+
+    @property
+    def transform(self) -> Transform:
+        return self.how.at(self.at)
 
     @property
     def is_identity(self) -> bool:
@@ -61,7 +69,7 @@ class View(NamedTuple):
 
     def boxes(self, box: Box) -> Iterator[Box]:
         """Yield the boxes of the parameter that hold the elements in ``box`` of the leaf."""
-        yield from (theirs for _, theirs in self.how.forth(box))
+        yield from (theirs for _, theirs in self.transform.forth(box))
 
 
 class Derived(NamedTuple):

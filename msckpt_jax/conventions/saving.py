@@ -101,7 +101,7 @@ def _pieces(record: Record, part: Part) -> list[boxes.Piece]:
 
 def _assembled(target: Target, records: Sequence[Record]) -> list[boxes.Piece]:
     """A parameter made of views, as a piece, or as those boxes of it that this process holds."""
-    parts = [(_own(record, part), part.how) for record, part in
+    parts = [(_own(record, part), part.transform) for record, part in
              zip(records, target.parts, strict=True) if isinstance(part, View)]  # fmt: skip
     if not parts:
         return []

@@ -1,1 +1,1 @@
-"""Tables of language models, a file of rows for each family; ``conventions/families`` reads them."""
+"""Tables of language models, a file of rows a family; ``conventions/families`` reads them."""

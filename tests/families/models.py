@@ -48,9 +48,9 @@ def tensors(content: dict[str, Any]) -> dict[str, np.ndarray]:
     sizes = configs.symbols(content, known.config)
     rng = np.random.default_rng(3)
     out = {}
-    for tensor in family._tensors(known, sizes):
-        shape = notation.evaluate_shape(known.shapes[tensor.row][0], tensor.symbols)
-        place = known.sections["huggingface"].place(tensor.row, tensor.symbols, False)
+    for tensor in family.tensors(known, sizes):
+        shape = notation.evaluate_shape(known.shapes[tensor.row][0], sizes)
+        place = table.Paths(known.sections["huggingface"], sizes).place(tensor.row, tensor)
         out[place.path] = rng.normal(size=shape).astype(np.float32)
     return out
 
@@ -65,11 +65,11 @@ def stack_of(
     axis = axis if section.scan_axis is None else section.scan_axis
     ours = tensors(content)
     joined: dict[str, list[tuple[Any, ...]]] = {}
-    for tensor in family._tensors(known, sizes):
-        own = known.sections["huggingface"].place(tensor.row, tensor.symbols, False).path
+    for tensor in family.tensors(known, sizes):
+        own = table.Paths(known.sections["huggingface"], sizes).place(tensor.row, tensor).path
         for path, steps in section.rows.get(tensor.row, ()):
-            place = section.place(path, tensor.symbols, scanned)
-            symbols = {**tensor.symbols, "Vp": 24}
+            place = table.Paths(section, sizes, scanned).place(path, tensor)
+            symbols = {**sizes, "i": tensor.i, "e": tensor.e, "Vp": 24}
             joined.setdefault(place.path, []).append((place.layer, symbols, steps, ours[own]))
     return {path: _joined(parts, axis) for path, parts in joined.items()}
 

@@ -13,8 +13,8 @@ from msckpt_jax.conventions.convention import Resolved
 from msckpt_jax.conventions.families import config as configs
 from msckpt_jax.conventions.families import matching
 from msckpt_jax.conventions.families import table as tables
-from msckpt_jax.conventions.families.matching import Leaf, Model, Tensor, normal
-from msckpt_jax.conventions.families.table import FILES, JAX, Section, Table
+from msckpt_jax.conventions.families.matching import Leaf, Model, normal
+from msckpt_jax.conventions.families.table import FILES, JAX, Section, Table, Tensor
 from msckpt_jax.conventions.mapping import Target, shape_of
 from msckpt_jax.errors import CheckpointError
 
@@ -72,10 +72,10 @@ class Family:
     def names(self) -> list[str]:
         """The names of all tensors in the files."""
         content, table, _, files = self._sections()
-        seen: dict[str, None] = {}
-        for tensor in _tensors(table, content):
+        paths, seen = tables.Paths(files, content), {}
+        for tensor in tensors(table, content):
             for path, _ in files.rows.get(tensor.row, ()):
-                seen[files.place(path, tensor.symbols, scanned=False).path] = None
+                seen[paths.place(path, tensor).path] = None
         return list(seen)
 
     def resolve(self, tree: Any) -> Resolved:
@@ -86,7 +86,7 @@ class Family:
                 shape than the config gives, all at once; a state of an optimizer.
         """
         content, table, ours, theirs = self._sections()
-        model = Model(table, content, list(_tensors(table, content)))
+        model = Model(table, content, list(tensors(table, content)))
         return Resolved(matching.targets(model, ours, theirs, _leaves(tree), self.scan_axis), {})
 
     def targets(self, tree: Any) -> list[Target]:
@@ -138,21 +138,16 @@ def _variant(
     return next((s for name, s in table.variants.items() if model.startswith(name)), plain)
 
 
-def _tensors(table: Table, content: Mapping[str, Any]) -> Iterator[Tensor]:
+def tensors(table: Table, sizes: Mapping[str, Any]) -> Iterator[Tensor]:
     """Yield the tensors of a model, those of no layer first."""
-    inside = {key for key in table.shapes if "{layer}" in key}
+    inside = [key for key in table.shapes if "{layer}" in key]
     layers = [(0, [key for key in table.shapes if key not in inside])]
-    layers += [(i, [key for key in table.shapes if key in inside]) for i in range(content["L"])]
-    for i, keys in layers:
-        symbols = {**content, "i": i}
+    for i, keys in layers + [(i, inside) for i in range(sizes["L"])]:
+        symbols = {**sizes, "i": i}
         for key in keys:
-            if not tables.holds(table.shapes[key][1], symbols):
-                continue
-            if "{e}" not in key:
-                yield Tensor(key, symbols)
-                continue
-            for e in range(content["E"]):
-                yield Tensor(key, {**symbols, "e": e})
+            if tables.holds(table.shapes[key][1], symbols):
+                experts = range(sizes["E"]) if "{e}" in key else (0,)
+                yield from (Tensor(key, i, e) for e in experts)
 
 
 def _leaves(tree: Any) -> dict[str, Leaf]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msckpt_jax.conventions import notation, transform
-from msckpt_jax.conventions.families.table import Place, Section, Table
+from msckpt_jax.conventions.families.table import Paths, Place, Section, Table, Tensor
 from msckpt_jax.conventions.mapping import Target, View
 from msckpt_jax.conventions.notation import Builder, evaluate_shape
 from msckpt_jax.conventions.transform import Slot, Transform
@@ -16,13 +16,6 @@ from msckpt_jax.errors import CheckpointError
 
 #: The most leaves that an error names.
 _MOST = 10
-
-
-class Tensor(NamedTuple):
-    """A tensor of Hugging Face: its row, and the sizes with the layer ``i`` and expert ``e``."""
-
-    row: str
-    symbols: Mapping[str, Any]
 
 
 class Leaf(NamedTuple):
@@ -63,27 +56,31 @@ def targets(
     """
     uses = max((_uses(model, ours, scanned) for scanned in {False, bool(ours.scanned)}),
                key=lambda uses: len(leaves.keys() & {use.place.path for use in uses}))  # fmt: skip
+    paths = Paths(theirs, model.sizes)
     match = _Match(model, ours, theirs, leaves, uses, axis)
     parts: dict[str, list[View]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for use in uses:
         tensor, leaf = use.tensor, leaves[use.place.path]
-        index = {"e": tensor.symbols.get("e", 0), "s": use.place.layer or 0}
+        index = {"e": tensor.e, "s": use.place.layer or 0}
         for path, steps in theirs.rows.get(tensor.row, ()):
-            how = match.joint(tensor.row, use, path, steps)
-            name = theirs.place(path, tensor.symbols, scanned=False).path
-            shapes[name] = how.shape()
-            parts.setdefault(name, []).append(View(leaf.name, leaf.shape, how.at(index)))
+            how, shape = match.joint(tensor.row, use, path, steps)
+            name = paths.place(path, tensor).path
+            shapes[name] = shape
+            parts.setdefault(name, []).append(View(leaf.name, leaf.shape, how, index))
     return [Target(name, shapes[name], tuple(made), model.table.name)
             for name, made in parts.items()]  # fmt: skip
 
 
 def _uses(model: Model, section: Section, scanned: bool) -> list[_Use]:
-    out = []
+    out: list[_Use] = []
+    paths, normals = Paths(section, model.sizes, scanned), {}
     for tensor in model.tensors:
         for path, steps in section.rows.get(tensor.row, ()):
-            place = section.place(path, tensor.symbols, scanned)
-            out.append(_Use(tensor, path, steps, place._replace(path=normal(place.path))))
+            place = paths.place(path, tensor)
+            if place.path not in normals:
+                normals[place.path] = normal(place.path)
+            out.append(_Use(tensor, path, steps, Place(normals[place.path], place.layer)))
     return out
 
 
@@ -103,13 +100,16 @@ class _Match:
                 count = max(self.layers.get(use.place.path, 0), use.place.layer + 1)
                 self.layers[use.place.path] = count
         self._lengths = _lengths(model, theirs) | _lengths(model, ours)
-        self._joints: dict[Any, Transform] = {}
+        self._joints: dict[Any, tuple[Transform, tuple[int, ...]]] = {}
         axis = ours.scan_axis if axis is None else axis
         self.axis = self._stack_axis([by_path[path] for path in self.layers], axis)
         self._check_shapes(by_path.values())
 
-    def joint(self, row: str, use: _Use, path: str, steps: str) -> Transform:
-        """The transform from a leaf to a parameter; ``e`` and ``s`` are its expert and layer."""
+    def joint(
+        self, row: str, use: _Use, path: str, steps: str
+    ) -> tuple[Transform, tuple[int, ...]]:
+        """The transform from a leaf to a parameter, whose loops are the expert ``e`` and the layer
+        ``s``, and the parameter's shape."""
         leaf = self.leaves[use.place.path]
         layers = self.layers.get(use.place.path)
         key = row, use.path, use.steps, leaf.shape, layers, path, steps
@@ -117,7 +117,7 @@ class _Match:
             mine = self._mine(use)
             text = "; ".join(filter(None, (use.steps and f"undo {use.steps}", steps)))
             joint = transform.between(mine, self._built(row, path, steps, {}).built())
-            self._joints[key] = joint._replace(text=text or "as it is")
+            self._joints[key] = joint._replace(text=text or "as it is"), joint.shape()
         return self._joints[key]
 
     def _mine(self, use: _Use) -> Transform:

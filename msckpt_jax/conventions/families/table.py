@@ -3,7 +3,7 @@
 Each section of the TOML file is a stack. ``[huggingface.rows]`` gives the shapes (and after ``if``
 when a tensor is there), those of the others a path and, after a colon, the steps that lead from
 Hugging Face's tensor to theirs (:mod:`msckpt_jax.conventions.notation`). ``{...}`` in a path is an
-expression of the sizes, of the layer ``i`` and of the expert ``e``, or one of the section's
+expression of the sizes and of the layer ``i``, the expert ``{e}``, or one of the section's
 ``names``. ``scanned`` is the path of a layer where layers are stacked; the index in it is the place
 on the axis that counts them.
 """
@@ -25,6 +25,14 @@ from msckpt_jax.errors import CheckpointError
 #: The stacks whose trees and whose files a table may describe.
 JAX = ("maxtext", "tunix", "levanter", "huggingface")
 FILES = ("huggingface", "mindformers", "mindformers-concat", "mindformers-mcore", "mindone")
+
+
+class Tensor(NamedTuple):
+    """A tensor of Hugging Face: its row, its layer and its expert."""
+
+    row: str
+    i: int = 0
+    e: int = 0
 
 
 class Place(NamedTuple):
@@ -51,15 +59,30 @@ class Section(NamedTuple):
     names: Mapping[str, str]
     scan_axis: int | None = None
 
-    def place(self, path: str, symbols: Symbols, scanned: bool) -> Place:
-        """The path of a row for the indices in ``symbols``."""
+
+class Paths:
+    """The paths of a stack's tensors in a model of these sizes."""
+
+    def __init__(self, section: Section, sizes: Symbols, scanned: bool = False):
+        self.section, self.sizes, self.scanned = section, sizes, scanned
+        self._of_layers: dict[tuple[str, int], Place] = {}  # experts are many
+
+    def place(self, path: str, tensor: Tensor) -> Place:
+        """The path of a row for the layer and the expert of a tensor."""
+        key = path, tensor.i
+        if key not in self._of_layers:
+            self._of_layers[key] = self._of_layer(path, {**self.sizes, "i": tensor.i})
+        place = self._of_layers[key]
+        return Place(place.path.replace("{e}", str(tensor.e)), place.layer)
+
+    def _of_layer(self, path: str, symbols: Symbols) -> Place:
         if "{layer}" in path:
-            ways = self.scanned if scanned else self.layers
+            ways = self.section.scanned if self.scanned else self.section.layers
             path = path.replace("{layer}", next(t for t, when in ways if holds(when, symbols)))
         own = dict(symbols)
-        for name, text in self.names.items():
+        for name, text in self.section.names.items():
             own[name] = evaluate(text, own)
-        path = re.sub(r"\{([^}]*)\}", lambda m: str(evaluate(m[1], own)), path)
+        path = re.sub(r"\{(?!e\})([^}]*)\}", lambda m: str(evaluate(m[1], own)), path)
         match = re.search(r"\[([^\]]*)\]", path)
         if match is None:
             return Place(path, None)
