@@ -34,6 +34,7 @@ TEXTS = {
     "docs/scaling.md": "msckpt_jax/parallel.html",
     "docs/operators.md": "msckpt_jax/lowering.html",
     "docs/conventions.md": "msckpt_jax/conventions.html",
+    "docs/language-models.md": "msckpt_jax/families.html",
 }
 
 

@@ -1,1 +1,4 @@
-"""Tables of language models, a file of rows a family; ``conventions/families`` reads them."""
+"""Tables of language models, a file of rows a family; ``conventions/families`` reads them.
+
+.. include:: ../../docs/language-models.md
+"""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import msckpt_jax as ms
+from msckpt_jax import names
 from msckpt_jax.conventions.families import table
 from tests.families import models
 
@@ -36,6 +37,10 @@ def test_there_and_back(
     how = ms.Family(content, jax=jax, files=files)
     flat = models.stack_of(content, jax, scanned)
     tree = flat if jax == "huggingface" else models.nested(flat)
+    if model_type not in ("gemma2", "gemma3_text"):  # where models pads the vocabulary
+        abstract = names.named_leaves(how.abstract(scanned))
+        shapes = {leaf.name: leaf.value.shape for leaf in abstract}
+        assert shapes == {leaf.name: leaf.value.shape for leaf in names.named_leaves(tree)}
     expected = models.stack_of(content, files, scanned=False)
     ms.save_checkpoint(tree, tmp_path / "a.safetensors", format="safetensors", convention=how)
     found = ms.load_checkpoint(tmp_path / "a.safetensors")
@@ -44,8 +49,8 @@ def test_there_and_back(
     for name, array in expected.items():
         np.testing.assert_allclose(found[name], array, rtol=3e-7, atol=3e-7, err_msg=name)
     back = ms.load_checkpoint(tmp_path / "a.safetensors", like=tree, convention=how)
-    again = {leaf.name: np.asarray(leaf.value) for leaf in ms.names.named_leaves(back)}
-    for leaf in ms.names.named_leaves(tree):
+    again = {leaf.name: np.asarray(leaf.value) for leaf in names.named_leaves(back)}
+    for leaf in names.named_leaves(tree):
         value = leaf.value
         if "embedding" in leaf.name and len(value) == 24:
             value = value.copy()

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
+
 from msckpt_jax import names
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions import modules
@@ -77,6 +79,31 @@ class Family:
             for path, _ in files.rows.get(tensor.row, ()):
                 seen[paths.place(path, tensor).path] = None
         return list(seen)
+
+    def abstract(self, scanned: bool = False) -> dict[str, Any]:
+        """The tree of the JAX stack, of ``jax.ShapeDtypeStruct`` in nested dicts: a ``like=``.
+
+        Args:
+            scanned: with the layers stacked, on ``scan_axis`` (MaxText's is 1 by default).
+
+        Example:
+            >>> config = {"model_type": "llama", "vocab_size": 8, "hidden_size": 4,
+            ...     "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 6}
+            >>> tree = ms.Family(config, jax="maxtext").abstract(scanned=True)
+            >>> tree["decoder"]["layers"]["mlp"]["wi_0"]["kernel"].shape
+            (4, 3, 6)
+        """
+        content, table, ours, _ = self._sections()
+        if scanned and not ours.scanned:
+            raise ValueError(f"{self.jax} does not stack the layers of {table.name}")
+        model = Model(table, content, list(tensors(table, content)))
+        axis = ours.scan_axis if self.scan_axis is None else self.scan_axis
+        shapes = matching.shapes(model, ours, scanned, 1 if axis is None else axis)
+        dtype = jax.numpy.dtype(content["dtype"])
+        if self.jax == "huggingface":
+            return {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in shapes.items()}
+        return names.nested({name: jax.ShapeDtypeStruct(shape, dtype)
+                             for name, shape in shapes.items()})  # fmt: skip
 
     def resolve(self, tree: Any) -> Resolved:
         """The parameters of the files that the leaves of ``tree`` make.

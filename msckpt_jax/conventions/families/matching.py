@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from msckpt_jax.conventions import notation, transform
 from msckpt_jax.conventions.families.table import Paths, Place, Section, Table, Tensor
@@ -14,6 +14,8 @@ from msckpt_jax.conventions.notation import Builder, evaluate_shape
 from msckpt_jax.conventions.transform import Slot, Transform
 from msckpt_jax.errors import CheckpointError
 
+#: The lengths of the parts of each concatenation, by the path and the number of the step.
+Lengths: TypeAlias = dict[tuple[str, int], dict[int, int]]
 #: The most leaves that an error names.
 _MOST = 10
 
@@ -72,6 +74,25 @@ def targets(
             for name, made in parts.items()]  # fmt: skip
 
 
+def shapes(model: Model, section: Section, scanned: bool, axis: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of a stack's leaves by their paths, with the layers stacked on ``axis``."""
+    paths = Paths(section, model.sizes, scanned)
+    lengths = _lengths(model, section)
+    out: dict[str, tuple[int, ...]] = {}
+    layers: dict[str, int] = {}
+    for tensor in model.tensors:
+        for path, steps in section.rows.get(tensor.row, ()):
+            place = paths.place(path, tensor)
+            if place.path not in out:
+                more = {"Vp": model.sizes["V"]}
+                out[place.path] = _built(model, lengths, tensor.row, path, steps, more).shape()
+            if place.layer is not None:
+                layers[place.path] = max(layers.get(place.path, 0), place.layer + 1)
+    for path, count in layers.items():
+        out[path] = (*out[path][:axis], count, *out[path][axis:])
+    return out
+
+
 def _uses(model: Model, section: Section, scanned: bool) -> list[_Use]:
     out: list[_Use] = []
     paths, normals = Paths(section, model.sizes, scanned), {}
@@ -108,15 +129,19 @@ class _Match:
     def joint(
         self, row: str, use: _Use, path: str, steps: str
     ) -> tuple[Transform, tuple[int, ...]]:
-        """The transform from a leaf to a parameter, whose loops are the expert ``e`` and the layer
-        ``s``, and the parameter's shape."""
+        """The transform from a leaf to a parameter, and the parameter's shape.
+
+        The loops of the transform are the expert ``e`` and the layer ``s``.
+        """
         leaf = self.leaves[use.place.path]
         layers = self.layers.get(use.place.path)
         key = row, use.path, use.steps, leaf.shape, layers, path, steps
         if key not in self._joints:
             mine = self._mine(use)
             text = "; ".join(filter(None, (use.steps and f"undo {use.steps}", steps)))
-            joint = transform.between(mine, self._built(row, path, steps, {}).built())
+            joint = transform.between(
+                mine, _built(self.model, self._lengths, row, path, steps, {}).built()
+            )
             self._joints[key] = joint._replace(text=text or "as it is"), joint.shape()
         return self._joints[key]
 
@@ -128,20 +153,8 @@ class _Match:
 
     def _unstacked(self, use: _Use) -> Builder:
         rows = (*self.leaves[use.place.path].shape, 0)[0]
-        return self._built(use.tensor.row, use.path, use.steps, {"Vp": rows})
-
-    def _built(self, row: str, path: str, steps: str, more: Mapping[str, int]) -> Builder:
-        symbols = {**self.model.sizes, **more}
-        work = Builder(evaluate_shape(self.model.table.shapes[row][0], symbols), symbols)
-        for number, call in enumerate(notation.parse(steps)):
-            if call.name == "cat":
-                lengths = self._lengths[path, number]
-                part = int(call.arguments[1])
-                start = sum(lengths[each] for each in range(part))
-                work.take(call, start, sum(lengths.values()))
-            else:
-                work.take(call)
-        return work
+        more = {"Vp": rows}
+        return _built(self.model, self._lengths, use.tensor.row, use.path, use.steps, more)
 
     def _stack_axis(self, uses: Sequence[_Use], asked: int | None) -> int:
         """The axis that counts the layers in all stacked leaves."""
@@ -174,9 +187,24 @@ class _Match:
             )
 
 
-def _lengths(model: Model, section: Section) -> dict[tuple[str, int], dict[int, int]]:
-    """The lengths of the parts of each concatenation, by the path and the number of the step."""
-    out: dict[tuple[str, int], dict[int, int]] = {}
+def _built(
+    model: Model, lengths: Lengths, row: str, path: str, steps: str, more: Mapping[str, int]
+) -> Builder:
+    """The steps of a row, taken."""
+    symbols = {**model.sizes, **more}
+    work = Builder(evaluate_shape(model.table.shapes[row][0], symbols), symbols)
+    for number, call in enumerate(notation.parse(steps)):
+        if call.name == "cat":
+            of_parts = lengths[path, number]
+            start = sum(of_parts[each] for each in range(int(call.arguments[1])))
+            work.take(call, start, sum(of_parts.values()))
+        else:
+            work.take(call)
+    return work
+
+
+def _lengths(model: Model, section: Section) -> Lengths:
+    out: Lengths = {}
     for row, ways in section.rows.items():
         for path, steps in ways:
             calls = notation.parse(steps)
