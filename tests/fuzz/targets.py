@@ -17,14 +17,15 @@ import onnx
 from onnx import TensorProto, helper
 
 import msckpt_jax as ms
+from msckpt_jax import transforms
 from msckpt_jax.air import inspection as air_inspection
 from msckpt_jax.air import target as air_target
 from msckpt_jax.errors import FileError
-from msckpt_jax.mindir import reader
+from msckpt_jax.mindir import preprocessor, reader
 from msckpt_jax.onnx import inspection as onnx_inspection
 from msckpt_jax.parallel import strategy
 from tests.air import handmade as air
-from tests.fuzz import mutate
+from tests.fuzz import guarded, mutate
 from tests.mindir import handmade as mindir
 
 #: A sound file, or a sound folder by the paths of its files.
@@ -39,14 +40,12 @@ class Target(NamedTuple):
         read: reads the file or folder whole, as a user would.
         mutators: how a file is damaged, by the end of its name.
         error: the documented error; any other exception is a finding.
-        count: the number of files in the test suite.
     """
 
     seeds: Callable[[], Sequence[Seed]]
     read: Callable[[Path], Any]
     mutators: dict[str, mutate.Mutator]
     error: type[FileError]
-    count: int
 
 
 def _content(save: Callable[[Path], Any], name: str) -> Seed:
@@ -75,7 +74,8 @@ TREE: dict[str, Any] = {
 
 def _all(path: Path) -> None:
     """Read all of a checkpoint, and show it."""
-    with ms.open_checkpoint(path) as file:
+    key = guarded.KEY if path.name.startswith("secret") else None
+    with ms.open_checkpoint(path, key) as file:
         for name in file:
             np.asarray(file[name]) if not isinstance(file[name], str) else None
             if file.entries[name].is_array:
@@ -83,13 +83,18 @@ def _all(path: Path) -> None:
         repr(file), file._repr_html_(), file.metadata
         if file.check_sums:
             file.check_crc()
-    repr(ms.load_checkpoint(path))
+    repr(ms.load_checkpoint(path, dec_key=key))
 
 
 def _checkpoints() -> list[Seed]:
     save = functools.partial(ms.save_checkpoint, TREE | {"s": "hé"})
     plain = _content(save, "a.ckpt")
     return [plain, _content(functools.partial(save, crc_check=True), "a.ckpt")]
+
+
+def _secrets() -> list[Seed]:
+    save = functools.partial(ms.save_checkpoint, TREE, enc_key=guarded.KEY)
+    return [_content(save, "secret.ckpt")]
 
 
 def _safetensors() -> list[Seed]:
@@ -107,7 +112,6 @@ def _folders() -> list[Seed]:
     return [{f"f/{name}": content for name, content in folder.items()}]
 
 
-@functools.cache
 def _orbax() -> list[Seed]:
     import orbax.checkpoint as ocp
 
@@ -128,6 +132,26 @@ def _strategies() -> list[Seed]:
     ]
 
 
+def _ranks() -> list[Seed]:
+    """Two ranks, the second of which lacks the tensor that both would hold."""
+    layouts = {"w": ms.Layout((2,), ((0,), ())), "b": ms.Layout((2,), ((),))}
+    parts = ({"w": np.ones((2, 3)), "b": np.ones(2), "s": "hé"}, {"w": np.zeros((2, 3))})
+    seed = {"r/s.ckpt": strategy.encode(Path("s.ckpt"), layouts)}
+    for rank, tree in enumerate(parts):
+        (content,) = _content(functools.partial(ms.save_checkpoint, tree), "a.ckpt").values()
+        seed[f"r/rank_{rank}/a.ckpt"] = content
+    return [seed]
+
+
+def _read_ranks(path: Path) -> None:
+    params = ms.load_checkpoint(path, strategy=path / "s.ckpt")
+    repr(params), params._repr_html_()
+    for name in params:
+        np.shape(params[name])
+    target = path.with_name("out")
+    ms.transform_checkpoints(path, target, "t", path / "s.ckpt", None)
+
+
 def _read_strategy(path: Path) -> None:
     layouts = ms.build_searched_strategy(path)
     ms.rank_list_for_transform(0, path, None)
@@ -143,6 +167,28 @@ def _mindirs() -> list[Seed]:
     where.location, where.offset, where.length = "data", 64, 24
     files = [{"a.mindir": _bytes(model)} for model in made]
     return [*files, {"m/a.mindir": _bytes(split), "m/data": b"\1" + bytes(87)}]
+
+
+def _prepared() -> list[Seed]:
+    """A network with what prepares its images."""
+    scale = transforms.Normalize([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
+    whole = transforms.Pipeline(
+        [
+            transforms.Decode(),
+            transforms.Resize(8),
+            transforms.CenterCrop(4),
+            scale,
+            transforms.HWC2CHW(),
+        ]
+    )
+    one = transforms.Pipeline([transforms.TypeCast("int32")], input_columns=["label"])
+    model = mindir.network()
+    model.preprocessor.CopyFrom(preprocessor.section_of([*whole.nodes, *one.nodes]))
+    return [{"a.mindir": _bytes(model)}]
+
+
+def _read_prepared(path: Path) -> None:
+    repr(ms.load(path).preprocess)
 
 
 def _read_mindir(path: Path) -> None:
@@ -194,30 +240,32 @@ def _read_onnx(path: Path) -> None:
     json.dumps(content).encode()
 
 
-_MESSAGE, _JSON = mutate.message, mutate.text
+_MESSAGE, _JSON, _RECORDS = mutate.message, mutate.text, guarded.records
+_CHECKPOINT = ms.CheckpointError
+_ORBAX = ("_METADATA", ".zarray", "zarr.json", "_strings.json", "process_0", "_sharding")
 TARGETS = {
-    "ckpt": Target(_checkpoints, _all, {".ckpt": _MESSAGE}, ms.CheckpointError, 1000),
-    "safetensors": Target(
-        _safetensors, _all, {".safetensors": mutate.headed}, ms.CheckpointError, 1000
-    ),
-    "sharded": Target(_folders, _all, {".json": _JSON}, ms.CheckpointError, 1000),
-    "orbax": Target(
-        _orbax,
-        _all,
-        {"_METADATA": _JSON, ".zarray": _JSON, "zarr.json": _JSON, "_strings.json": _JSON,
-         "process_0": _JSON, "_sharding": _JSON, "0": mutate.data},
-        ms.CheckpointError,
-        200,
-    ),
+    "ckpt": Target(_checkpoints, _all, {".ckpt": _RECORDS}, _CHECKPOINT),
+    "secret": Target(_secrets, _all, {".ckpt": _RECORDS}, _CHECKPOINT),
+    "safetensors": Target(_safetensors, _all, {".safetensors": mutate.headed}, _CHECKPOINT),
+    "sharded": Target(_folders, _all, {".json": _JSON}, _CHECKPOINT),
+    "orbax": Target(_orbax, _all, dict.fromkeys(_ORBAX, _JSON) | {"0": mutate.data}, _CHECKPOINT),
     "strategy": Target(
-        _strategies, _read_strategy, {".ckpt": _MESSAGE, ".json": _JSON}, ms.CheckpointError, 250
+        _strategies, _read_strategy, {".ckpt": _MESSAGE, ".json": _JSON}, _CHECKPOINT
     ),
+    "ranks": Target(_ranks, _read_ranks, {".ckpt": _MESSAGE}, _CHECKPOINT),
     "mindir": Target(
-        _mindirs, _read_mindir, {".mindir": _MESSAGE, "data": mutate.data}, ms.MindIRError, 1000
+        _mindirs, _read_mindir, {".mindir": _MESSAGE, "data": mutate.data}, ms.MindIRError
     ),
-    "air": Target(_airs, _read_air, {".air": _MESSAGE, "w": mutate.data}, ms.AirError, 500),
-    "onnx": Target(_onnxes, _read_onnx, {".onnx": _MESSAGE}, FileError, 1000),
-}  # fmt: skip
+    "prepared": Target(_prepared, _read_prepared, {".mindir": guarded.preprocessor}, FileError),
+    "air": Target(_airs, _read_air, {".air": _MESSAGE, "w": mutate.data}, ms.AirError),
+    "onnx": Target(_onnxes, _read_onnx, {".onnx": _MESSAGE}, FileError),
+}
+
+
+@functools.cache
+def seeds_of(name: str) -> Sequence[Seed]:
+    """The sound files of a target."""
+    return TARGETS[name].seeds()
 
 
 class FindingError(Exception):
@@ -249,7 +297,7 @@ def run(name: str, numbers: range, folder: Path) -> tuple[int, int]:
             file.
     """
     target = TARGETS[name]
-    seeds = target.seeds()
+    seeds = seeds_of(name)
     counts = [0, 0]
     for number in numbers:
         rng = random.Random(f"{name} {number}")
