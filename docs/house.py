@@ -42,8 +42,9 @@ FLOORS = (
     Floor(("transforms",), "what prepares images: arrays in, arrays out"),
     Floor(("progress", "names"), "bars for long work; names of a tree's leaves"),
     Floor(("display", "dtypes"), "how things print; the one table of dtypes"),
+    Floor(("errors",), "the exceptions, whose texts name files"),
     Floor(
-        ("families", "boxes", "_protos", "errors", "_compat", "processes"),
+        ("families", "boxes", "_protos", "visible", "_compat", "processes"),
         "the ground, which imports nothing",
     ),
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from msckpt_jax.visible import lines, visible
 
 
 class FileError(ValueError):
@@ -13,6 +16,8 @@ class FileError(ValueError):
         offset: byte offset in the file at which the fault was found, or None.
         name: the parameter concerned, or None.
         expected, found: the two sides of the contradiction, or None.
+
+    The message has the control characters of names written out; the attributes are as they are.
     """
 
     def __init__(
@@ -24,8 +29,10 @@ class FileError(ValueError):
         name: str | None = None,
         expected: Any = None,
         found: Any = None,
+        more: Sequence[str] = (),
     ):
         self.problem = problem
+        self._more = more
         self.file = None if file is None else str(file)
         self.offset = offset
         self.name = name
@@ -41,7 +48,7 @@ class FileError(ValueError):
         told = [f"{side} {value}" for side, value in sides.items() if value is not None]
         if told:
             text += f" ({', '.join(told)})"
-        super().__init__(text)
+        super().__init__(lines([text, *more]))
 
 
 class CheckpointError(FileError):
@@ -66,6 +73,7 @@ class CheckpointError(FileError):
             name=self.name or name,
             expected=self.expected,
             found=self.found,
+            more=self._more,
         )
 
 
@@ -117,6 +125,9 @@ class AsyncSaveError(CheckpointError):
 class RewriteError(TypeError):
     """A rewrite of a primitive does not return what the primitive does."""
 
+    def __init__(self, problem: str):
+        super().__init__(visible(problem))
+
 
 class ExportError(ValueError):
     """A function cannot be exported; nothing was written, unless the message says which file.
@@ -135,8 +146,8 @@ class ExportError(ValueError):
     """
 
     def __init__(self, problem: str, *, problems: tuple[str, ...] = ()):
-        self.problems = problems or (problem,)
-        super().__init__(problem if not problems else "\n  ".join((problem, *problems)))
+        self.problems = tuple(map(visible, problems or (problem,)))
+        super().__init__("\n  ".join([visible(problem), *(self.problems if problems else ())]))
 
 
 class UnsupportedError(ExportError):
@@ -148,6 +159,9 @@ class TransformError(RuntimeError):
 
     MindSpore raises a ``RuntimeError``, too.
     """
+
+    def __init__(self, problem: str):
+        super().__init__(visible(problem))
 
 
 class AmbiguousLeafError(CheckpointError):

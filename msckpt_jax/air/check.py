@@ -16,6 +16,7 @@ from msckpt_jax.air import prototypes as tables
 from msckpt_jax.air.check_operator import operator_problems, reference_problems
 from msckpt_jax.air.check_results import result_problems
 from msckpt_jax.air.wiring import DATA, GraphView, Problem, Source, end
+from msckpt_jax.visible import visible
 
 #: protobuf's limit on a message, hence GE's on a file.
 MAXIMUM_BYTES = 2**31 - 1
@@ -29,7 +30,7 @@ class Finding(NamedTuple):
     problem: str
 
     def __str__(self) -> str:
-        return f"{'fault' if self.fault else 'note'}: {self.where}: {self.problem}"
+        return visible(f"{'fault' if self.fault else 'note'}: {self.where}: {self.problem}")
 
 
 def check(model: Any, *, soc: str | None = None) -> list[Finding]:

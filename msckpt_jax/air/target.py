@@ -24,6 +24,7 @@ from msckpt_jax.lowering import algorithms, exactness, trials
 from msckpt_jax.lowering.target import Option, Target, Verdict
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Wanted
+from msckpt_jax.visible import visible
 
 #: Primitives that GE has no operator for.
 _LACKING = ("hessenberg", "householder_product", "igamma_grad_a", "schur", "tridiagonal")
@@ -80,7 +81,7 @@ def open_model(
         ValueError: there is a key.
     """
     if dec_key is not None:
-        raise ValueError(f"{file_name}: AIR has no cipher; decrypt the file, then load it")
+        raise ValueError(visible(f"{file_name}: AIR has no cipher; decrypt the file, then load it"))
     program = reader.read(file_name)
     _refuse_unheeded(program, rules or {})
     return ModelFunction(program, MEANINGS, rules, reader.as_described if strict else None)

@@ -15,6 +15,7 @@ from msckpt_jax.api.jobs import Job
 from msckpt_jax.checkpoint import snapshot
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.errors import AsyncSaveError, CheckpointError
+from msckpt_jax.visible import visible
 
 _lock = threading.Lock()
 _pending: list[AsyncSave] = []
@@ -78,7 +79,7 @@ class AsyncSave:
 
     def __repr__(self) -> str:
         state = "running" if not self.done() else "failed" if self._future.exception() else "done"
-        return f"<AsyncSave {self.target} {state}>"
+        return visible(f"<AsyncSave {self.target} {state}>")
 
 
 def settle() -> None:

@@ -13,6 +13,7 @@ from msckpt_jax.checkpoint.formats.format import Format
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.parallel import checks, rank_records
+from msckpt_jax.visible import visible
 
 
 def ckpt_to_safetensors(
@@ -77,7 +78,7 @@ def _convert(
         raise ValueError(f"name_map must be a dict, not {type(name_map).__name__}")
     checks.check_count(jobs, "processes_num")
     if save_path is not None and Path(save_path).suffix:
-        raise ValueError(f"save_path must be a folder, not {save_path}")
+        raise ValueError(visible(f"save_path must be a folder, not {save_path}"))
     source = Path(file_path)
     if source.is_dir():
         root = source
@@ -87,7 +88,9 @@ def _convert(
         root, files = source.parent, [source]
     files = [f for f in files if regex is None or re.search(regex, f.name)]
     if not files or any(f.suffix != old.suffix for f in files):
-        raise ValueError(f"{file_path} is no {old.suffix} file and holds none in rank* folders")
+        raise ValueError(
+            visible(f"{file_path} is no {old.suffix} file and holds none in rank* folders")
+        )
 
     def convert_file(path: Path) -> None:
         file = open_checkpoint(path)

@@ -17,6 +17,7 @@ from msckpt_jax.lowering.lowered import lowered
 from msckpt_jax.lowering.target import Target
 from msckpt_jax.lowering.trace import Traced, with_symbols
 from msckpt_jax.lowering.wanted import Lowering, Wanted
+from msckpt_jax.visible import visible
 
 #: The vocabulary of the graphs that a target writes.
 _VOCABULARY = "MindSpore"
@@ -58,7 +59,7 @@ def convert(
     reading = targets.of_file(source) or targets.named(targets.DEFAULT)
     if wanted is None or wanted is reading:
         suffixes = [suffix for suffix in targets.SUFFIXES if suffix != reading.suffix]
-        raise ValueError(f"{target} must end with {' or '.join(suffixes)}")
+        raise ValueError(visible(f"{target} must end with {' or '.join(suffixes)}"))
     how = Wanted(durable=durable, options=targets.options_for(wanted, options))
     jobs.check_folder(target)
     model = reading.open(source, dec_key=dec_key, dec_mode=dec_mode)

@@ -22,6 +22,7 @@ from msckpt_jax.lowering.rule import Rule
 from msckpt_jax.lowering.target import Target, Written
 from msckpt_jax.lowering.trace import Traced, trace
 from msckpt_jax.lowering.wanted import Lowering, Wanted
+from msckpt_jax.visible import visible
 
 # Our own frames are not the user's: messages name the line of the user that called JAX.
 source_info_util.register_exclusion(__file__)
@@ -177,7 +178,7 @@ def _difference(
             ) from error
     except ExportError as error:
         for note in notes:
-            error.add_note(note)
+            error.add_note(visible(note))
         raise
 
 
@@ -222,10 +223,12 @@ def _path(file_name: Any, format: Target) -> Path:
         raise TypeError(f"file_name must be a path, not {type(file_name).__name__}")
     path = paths.path_of(file_name)
     if not isinstance(path, Path):
-        raise ValueError(f"{file_name}: export writes to local folders only")
+        raise ValueError(visible(f"{file_name}: export writes to local folders only"))
     if path.suffix != format.suffix:
         if path.suffix in _OTHER_SUFFIXES:
-            raise ValueError(f"{path} ends with {path.suffix}, but file_format is {format.name}")
+            raise ValueError(
+                visible(f"{path} ends with {path.suffix}, but file_format is {format.name}")
+            )
         path = path.with_name(path.name + format.suffix)
     if not path.parent.is_dir():
         raise FileNotFoundError(2, "no such folder", str(path.parent))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from msckpt_jax import display
+from msckpt_jax import display, visible
 from msckpt_jax.graph import listing
 from msckpt_jax.graph.graph import Graph
 
@@ -37,10 +37,10 @@ class Exported(NamedTuple):
             facts.append(display.size(self.file.stat().st_size))
         if self.difference is not None:
             facts.append(f"its results differ from JAX's by {self.difference:.3g} at most")
-        return f"{self.file}: {', '.join(facts)}"
+        return visible.visible(f"{self.file}: {', '.join(facts)}")
 
     def __repr__(self) -> str:
-        return "\n".join([f"<Exported {self.summary}>", *self.notes])
+        return visible.lines([f"<Exported {self.summary}>", *self.notes])
 
     def _repr_html_(self) -> str:
         notes = [display.lines(self.notes)] if self.notes else []

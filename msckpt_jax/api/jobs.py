@@ -12,6 +12,7 @@ from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.parallel import hosts, strategy
 from msckpt_jax.parallel.layout import Layout
+from msckpt_jax.visible import visible
 
 
 class Job(NamedTuple):
@@ -68,7 +69,7 @@ def target_path(name: Any, format: str) -> Any:
         raise TypeError("ckpt_file_name must be a text path, not bytes")
     path = paths.path_of(text)
     if path.is_dir():
-        raise IsADirectoryError(f"{text} is a folder; ckpt_file_name must name a file")
+        raise IsADirectoryError(visible(f"{text} is a folder; ckpt_file_name must name a file"))
     special = path.exists() and not path.is_file()
     if not special and not text.endswith(format):
         path = path.with_name(f"{path.name}.{format}")
@@ -78,4 +79,6 @@ def target_path(name: Any, format: str) -> Any:
 def check_folder(target: Any) -> None:
     """Refuse a local path in a missing folder; object stores need no folders."""
     if isinstance(target, Path) and not target.parent.is_dir():
-        raise FileNotFoundError(f"the folder {target.parent} does not exist; create it first")
+        raise FileNotFoundError(
+            visible(f"the folder {target.parent} does not exist; create it first")
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from msckpt_jax import names
 from msckpt_jax.checkpoint import narrowing, placement, stored
 from msckpt_jax.checkpoint.leaves import is_key
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.visible import warn
 
 # MindSpore casts within these groups only (train/serialization.py, _update_param).
 _FLOATS = {"float16", "float32", "float64", "bfloat16"}
@@ -49,7 +49,7 @@ def without_x64(name: str, dtype: np.dtype) -> np.dtype:
     """The dtype that JAX can hold now: floats lose precision with a warning, ints must fit."""
     canonical = np.dtype(jax.dtypes.canonicalize_dtype(dtype))
     if canonical != dtype and dtype.kind not in "iu":
-        warnings.warn(
+        warn(
             f"{name} is {dtype} and becomes {canonical}: set jax_enable_x64 to keep it",
             stacklevel=4,
         )

@@ -20,6 +20,7 @@ from msckpt_jax.parallel import checks, rank_records
 from msckpt_jax.parallel.merged import MergedCheckpoint
 from msckpt_jax.parallel.placement import plan_of
 from msckpt_jax.parallel.strategy import StrategyLike
+from msckpt_jax.visible import visible
 
 
 def load_distributed_checkpoint(
@@ -175,7 +176,7 @@ def load_segmented_checkpoints(
     """
     folder = Path(ckpt_file_dir)
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder")
+        raise NotADirectoryError(visible(f"{folder} is not a folder"))
     suffix = formats.CKPT.suffix
     files = sorted(folder.glob(f"*{suffix}"))
     if not files:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import logging
 from collections.abc import Mapping, Sequence
 
 from msckpt_jax.conventions.state_names import ACCUMULATORS
-
-log = logging.getLogger("msckpt_jax")
+from msckpt_jax.visible import lines, log
 
 
 class NotLoaded(list[str]):
@@ -25,7 +23,7 @@ class NotLoaded(list[str]):
 
     def explain(self) -> str:
         """The reasons as text, a line a name."""
-        return "\n".join(f"{name}: {reason}" for name, reason in self.reasons.items())
+        return lines(f"{name}: {reason}" for name, reason in self.reasons.items())
 
 
 def report(

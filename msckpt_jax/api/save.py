@@ -21,6 +21,7 @@ from msckpt_jax.conventions import saving
 from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.parallel import hosts, ranks, strategy
 from msckpt_jax.progress import Progress
+from msckpt_jax.visible import visible
 
 
 def save_checkpoint(
@@ -168,7 +169,9 @@ def _rank_files(
 ) -> tuple[list[File], Job]:
     """The files of this process's ranks, and the job with the strategy, which process 0 writes."""
     if not isinstance(target, Path):
-        raise ValueError(f"integrated_save=False needs a path on a local file system, not {target}")
+        raise ValueError(
+            visible(f"integrated_save=False needs a path on a local file system, not {target}")
+        )
     parts, layouts = ranks.split(entries, bool(job.how.remove_redundancy))
     # Without redundancy a rank may have nothing to write, and nobody can load an empty file.
     files = [File(ranks.rank_path(target, rank), part) for rank, part in parts.items() if part]

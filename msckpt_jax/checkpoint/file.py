@@ -19,6 +19,7 @@ from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.tensor_slice import TensorSlice
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.progress import Progress
+from msckpt_jax.visible import visible
 
 
 def open_checkpoint(
@@ -223,7 +224,7 @@ class CheckpointFile(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         total = display.size(sum(e.nbytes for e in self.entries.values()))
-        return f"<CheckpointFile {self.path}: {len(self)} entries, {total}>"
+        return visible(f"<CheckpointFile {self.path}: {len(self)} entries, {total}>")
 
     def _repr_html_(self) -> str:
         rows = [
@@ -235,7 +236,10 @@ class CheckpointFile(Mapping[str, Any]):
 
 
 def _compare(held: CheckSum, progress: Progress | None) -> None:
-    computed = held.compute(functools.partial(writer.checksum, progress=progress))
+    try:
+        computed = held.compute(functools.partial(writer.checksum, progress=progress))
+    except CheckpointError as error:
+        raise error.within(held.file) from None
     if computed != held.stored:
         raise CheckpointError(
             "the check sum does not fit: the file is damaged",

@@ -16,6 +16,7 @@ from msckpt_jax import boxes, dtypes, names
 from msckpt_jax.checkpoint import collector
 from msckpt_jax.checkpoint.records import Content, Record, Tensor, on_host
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.visible import visible
 
 
 @collector.paused()
@@ -38,7 +39,7 @@ def from_tree(tree: Any, choose: Callable[[str], Any] = lambda name: True) -> li
                 problem, name=name, expected=error.expected, found=error.found
             ) from None
         except TypeError as error:
-            raise TypeError(f"{error} (at {names.show(path)})") from None
+            raise TypeError(visible(f"{error} (at {names.show(path)})")) from None
     return out
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from msckpt_jax import display, names
+from msckpt_jax import display, names, visible
 from msckpt_jax.checkpoint.copying import Readable
 
 
@@ -69,7 +69,7 @@ class Parameters(MutableMapping[str, Any]):
         lines = [f"  {name}: {self._describe(name)}" for name in self]
         if len(lines) > 40:
             lines[20:-20] = [f"  ... {len(lines) - 40} more"]
-        return "\n".join([f"<Parameters of {self.file.path}", *lines, ">"])
+        return visible.lines([f"<Parameters of {self.file.path}", *lines, ">"])
 
     def _repr_html_(self) -> str:
         return display.page(

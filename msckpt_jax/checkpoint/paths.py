@@ -22,7 +22,7 @@ def path_of(name: Any) -> Path | epath.Path:
         path = epath.Path(name)
     except KeyError as error:
         raise ValueError(
-            f"{name}: etils.epath knows no paths of {error.args[0]}; use gs://, s3:// or az:// "
-            "with the fsspec driver, or pass an open binary file"
+            f"{str(name)!r}: etils.epath knows no paths of {error.args[0]}; use gs://, s3:// or "
+            "az:// with the fsspec driver, or pass an open binary file"
         ) from None
     return path if "://" in str(name) else Path(os.fspath(path))

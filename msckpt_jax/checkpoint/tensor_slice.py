@@ -11,6 +11,7 @@ from msckpt_jax import boxes
 from msckpt_jax.checkpoint.copying import Readable
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.int4 import to_int4
+from msckpt_jax.visible import visible
 
 
 class TensorSlice:
@@ -62,4 +63,4 @@ class TensorSlice:
         return tuple(box), tuple(rest)
 
     def __repr__(self) -> str:
-        return f"<TensorSlice {self._entry.name} {self.dtype}{list(self.shape)}>"
+        return visible(f"<TensorSlice {self._entry.name} {self.dtype}{list(self.shape)}>")

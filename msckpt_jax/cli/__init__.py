@@ -11,9 +11,11 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Never
 
 from msckpt_jax import __version__
 from msckpt_jax.errors import FileError
+from msckpt_jax.visible import lines, visible
 
 COMMANDS = {
     "demo": "train on a mesh, save a merged CheckPoint, load it on other meshes, compare",
@@ -59,17 +61,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         _fail("interrupted")
         return 130
     except FileError as error:
-        return _fail(str(error))
+        return _fail(*str(error).split("\n"))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}")
     except (ValueError, TypeError) as error:
-        return _fail("\n".join([str(error), *getattr(error, "__notes__", ())]))
+        return _fail(*str(error).split("\n"), *getattr(error, "__notes__", ()))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Never:
+        super().error(visible(message))
 
 
 def _parser(command: str | None) -> argparse.ArgumentParser:
     """Return the parser, with the arguments of ``command``: no other command is imported."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="msckpt",
         description=DESCRIPTION,
         epilog=_EPILOG,
@@ -93,6 +100,7 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def _fail(message: str) -> int:
-    print(f"msckpt: error: {message}", file=sys.stderr)
+def _fail(*texts: str) -> int:
+    """Print an error, in one or several lines."""
+    print(f"msckpt: error: {lines(texts)}", file=sys.stderr)
     return 2

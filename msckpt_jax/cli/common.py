@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import sys
@@ -14,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from msckpt_jax import display
 from msckpt_jax.checkpoint.encryption import encryption
 from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.errors import FileError
+from msckpt_jax.visible import visible
 
 #: The environment variable that may hold the key, in hex.
 KEY_VARIABLE = "MSCKPT_KEY"
@@ -132,10 +133,27 @@ def choose(pattern: str | None) -> Callable[[str], bool]:
 
 def warn_of_strings(names: Iterable[str]) -> None:
     """Warn of strings that are left out, because the target cannot hold them."""
-    for name in sorted(names):
-        print(f"msckpt: warning: {name} is a string: left out", file=sys.stderr)
+    complain(*(f"warning: {name} is a string: left out" for name in sorted(names)))
+
+
+def say(*texts: object) -> None:
+    """Print texts, each on its line."""
+    for text in texts:
+        print(visible(text))
+
+
+def say_json(content: Any) -> None:
+    """Print JSON; of all characters that are not printable, its escapes."""
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
+
+
+def complain(*texts: object) -> None:
+    """Print texts to stderr, each on its line."""
+    for text in texts:
+        print(f"msckpt: {visible(text)}", file=sys.stderr)
 
 
 def plain(text: str) -> Text:
     """Text for a table cell: no markup, and control characters made visible."""
-    return Text(display.visible(text))
+    return Text(visible(text))

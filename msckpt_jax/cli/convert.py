@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         _to_file(args, work, format)
     kind = "an Orbax checkpoint" if format is None else format.name
-    print(f"{args.target}: {kind}, {len(work.records)} entries, {display.size(work.nbytes)}")
+    common.say(f"{args.target}: {kind}, {len(work.records)} entries, {display.size(work.nbytes)}")
     return 0
 
 
@@ -143,9 +143,7 @@ def _model(args: argparse.Namespace, source: Target) -> int:
     cipher = source.cipher(Path(args.source)) if source.cipher else None
     secrets = {} if cipher is None else common.model_secrets(args, args.source, cipher)
     file, notes = convert_model.convert(args.source, args.target, **secrets, **options.asked(args))
-    for note in notes:
-        print(note)
-    print(f"{file}: {display.size(file.stat().st_size)}")
+    common.say(*notes, f"{file}: {display.size(file.stat().st_size)}")
     return 0
 
 
@@ -210,7 +208,7 @@ def _to_ranks(args: argparse.Namespace, source: Any) -> int:
         rank_records.write_files(files, progress=advance)
     if layouts is not None:
         strategy.write(folder / strategy.FILE, layouts)
-    print(f"{folder}: {len(files)} rank files, {display.size(total)}")
+    common.say(f"{folder}: {len(files)} rank files, {display.size(total)}")
     return 0
 
 

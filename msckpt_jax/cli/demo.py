@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -58,10 +57,10 @@ def run(args: argparse.Namespace) -> int:
     for name, good, note in result.checks:
         checks.add_row(name, "[green]equal[/]" if good else "[red]DIFFERENT[/]", note)
     console.print(checks)
-    print(f"\n{time.perf_counter() - begin:.0f} s. The file is {result.path}. In MindSpore:\n")
-    print("  import mindspore\n")
-    print(f"  params = mindspore.load_checkpoint({result.path!r})")
+    seconds = time.perf_counter() - begin
+    common.say("", f"{seconds:.0f} s. The file is {result.path}. In MindSpore:", "")
+    common.say("  import mindspore", "", f"  params = mindspore.load_checkpoint({result.path!r})")
     if not all(good for _, good, _ in result.checks):
-        print("msckpt: error: a comparison failed", file=sys.stderr)
+        common.complain("error: a comparison failed")
         return 1
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -70,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     with progress.bar("compare", total) as advance:
         differing = list(differences(left, right, args.rtol, args.atol, chosen, advance))
     if args.json:
-        print(json.dumps([d._asdict() for d in differing], indent=1, ensure_ascii=False))
+        common.say_json([d._asdict() for d in differing])
     elif differing:
         out = common.table("name", "difference", "A", "B", ">max |a - b|")
         for d in differing:
@@ -78,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
             out.add_row(*map(common.plain, (d.name, d.kind, d.a, d.b, largest)))
         common.console().print(out)
     else:
-        print(f"equal: {sum(map(chosen, left))} entries")
+        common.say(f"equal: {sum(map(chosen, left))} entries")
     return 1 if differing else 0
 
 

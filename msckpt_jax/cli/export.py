@@ -75,9 +75,7 @@ def run(args: argparse.Namespace) -> int:
         enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, training=args.training,
         target=args.target, fuse=not args.no_fuse, **options.asked(args),
     )  # fmt: skip
-    for note in done.notes:
-        print(note)
-    print(done.summary)
+    common.say(*done.notes, done.summary)
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = common.choose(args.filter)
     entries = [entry for entry in file.entries.values() if chosen(entry.name)]
     if args.json:
-        print(json.dumps(_as_json(file, entries), indent=1, ensure_ascii=False))
+        common.say_json(_as_json(file, entries))
     else:
         _print(file, entries)
     return 0
@@ -160,8 +159,8 @@ def _print(file: CheckpointFile, entries: list[Entry]) -> None:
 def _without_key(args: argparse.Namespace, facts: dict[str, Any], text: str) -> int:
     """Print the facts of an encrypted file that need no key."""
     if args.json:
-        print(json.dumps({"file": args.file, **facts}))
+        common.say_json({"file": args.file, **facts})
         return 0
-    print(f"{args.file}: {text}")
-    print(f"give --dec-key-file, or the key as hex digits in {common.KEY_VARIABLE}")
+    advice = f"give --dec-key-file, or the key as hex digits in {common.KEY_VARIABLE}"
+    common.say(f"{args.file}: {text}", advice)
     return 0

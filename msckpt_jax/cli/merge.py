@@ -47,13 +47,13 @@ def run(args: argparse.Namespace) -> int:
     summary = f"{len(records)} entries, {size}, from {len(source.files)} rank files"
     if args.plan:
         _print_plan(source)
-        print(f"{args.output}: {summary}")
+        common.say(f"{args.output}: {summary}")
         return 0
     job = rank_records.job_of(source, None)
     with progress.bar("merge", total) as advance:
         files = [File(target, records)]
         rank_records.write_files(files, progress=advance, job=job, threads=args.jobs)
-    print(f"{args.output}: {summary}")
+    common.say(f"{args.output}: {summary}")
     return 0
 
 

@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.markdown:
-        print(markdown(), end="")
+        common.say(*markdown().splitlines())
         return 0
     out = common.table("primitive", *targets.NAMES)
     for name, columns in coverage().items():

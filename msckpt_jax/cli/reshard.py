@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     suffix = formats.named(args.format).suffix
     files = rank_records.plan_files(source, target, folder, args.prefix, suffix)
     if args.plan:
-        print(preview.of(source, target))
+        common.say(*repr(preview.of(source, target)).splitlines())
         return 0
     job = rank_records.job_of(source, target)
     left = _left(folder, files, job)
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     if layouts is not None:
         strategy.write(folder / strategy.FILE, layouts)
     done = f", {len(files) - len(left)} were there already" if len(left) < len(files) else ""
-    print(f"{folder}: {len(left)} rank files, {display.size(total)}{done}")
+    common.say(f"{folder}: {len(left)} rank files, {display.size(total)}{done}")
     return 0
 
 

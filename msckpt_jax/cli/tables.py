@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from msckpt_jax.cli import common
 def show(args: argparse.Namespace, content: Mapping[str, Any], facts: Sequence[str]) -> int:
     """Print a model as JSON, or as a table for each list that is known and lines of facts."""
     if args.json:
-        print(json.dumps(content, indent=1, ensure_ascii=False))
+        common.say_json(content)
         return 0
     console = common.console()
     for kind, table in _TABLES.items():

@@ -64,8 +64,7 @@ def _model(args: argparse.Namespace, target: Target) -> int:
     asked = targets.options_for(target, options.asked(args))
     heeded = {name: asked[name] for name in target.verify_options}
     verdict = target.verify(path, **common.model_secrets(args, args.file, cipher), **heeded)
-    for line in verdict.lines:
-        print(line)
+    common.say(*verdict.lines)
     return 0 if verdict.sound else 1
 
 
@@ -78,12 +77,10 @@ def _checkpoint(args: argparse.Namespace) -> int:
                 file.check_crc(advance)
         except CheckpointError as error:
             problems.append(str(error))
-    for problem in problems:
-        print(problem)
     if problems:
-        print(f"{len(problems)} problems; {len(file)} entries are sound")
+        common.say(*problems, f"{len(problems)} problems; {len(file)} entries are sound")
         return 1
-    print(f"{file.path}: {len(file)} entries, {file.size:,} bytes, {_guarded(file)}")
+    common.say(f"{file.path}: {len(file)} entries, {file.size:,} bytes, {_guarded(file)}")
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,8 +12,7 @@ from msckpt_jax.conventions import layers, loading, prefixes
 from msckpt_jax.conventions.mapping import Target
 from msckpt_jax.conventions.state_names import ACCUMULATORS
 from msckpt_jax.errors import CheckpointError
-
-log = logging.getLogger("msckpt_jax")
+from msckpt_jax.visible import log
 
 
 class _Reading(NamedTuple):

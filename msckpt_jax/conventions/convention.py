@@ -183,11 +183,10 @@ def _unique(targets: list[Target]) -> list[Target]:
 def _ambiguous(unclear: dict[str, list[str]]) -> AmbiguousLeafError:
     lines = [f"  {name}: either {', or '.join(reads)}" for name, reads in unclear.items()]
     more = [f"  and {len(lines) - 10} more"] if len(lines) > 10 else []
-    text = "\n".join([*lines[:10], *more])
-    return AmbiguousLeafError(
-        f"{len(unclear)} leaves can be read in several ways:\n{text}\n"
+    advice = (
         "Pass Convention(module=...) with the nnx module, or with the linen module and example "
         "inputs=(...), or name the kind of the layer: "
-        "Convention(layers={'regex of the path': 'Conv'}), 'other' for a layer of your own",
-        unclear,
+        "Convention(layers={'regex of the path': 'Conv'}), 'other' for a layer of your own"
     )
+    problem = f"{len(unclear)} leaves can be read in several ways:"
+    return AmbiguousLeafError(problem, unclear, more=[*lines[:10], *more, advice])

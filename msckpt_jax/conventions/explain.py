@@ -9,6 +9,7 @@ from msckpt_jax import display
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.conventions.mapping import KEPT, Derived, Part, Target, View
+from msckpt_jax.visible import lines
 
 _COLUMNS = ("Flax", "shape", "MindSpore", "shape", "how", "layer")
 
@@ -54,8 +55,9 @@ class Report(Sequence[Row]):
         )
 
     def __repr__(self) -> str:
-        lines = display.columns(_COLUMNS, [list(map(_text, row)) for row in self._rows])
-        return "\n".join([*lines, *(["not mapped:", *self._unclear()] if self.unmapped else [])])
+        rows = [list(map(_text, row)) for row in self._rows]
+        unclear = ["not mapped:", *self._unclear()] if self.unmapped else []
+        return lines([*display.columns(_COLUMNS, rows), *unclear])
 
     def _unclear(self) -> list[str]:
         return [f"{leaf}: either {', or '.join(r)}" for leaf, r in self.unmapped.items()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msckpt_jax.display.html import Cell, Html, Size, fold, lines, page, table
 from msckpt_jax.display.pictures import sharding, sharding_of
-from msckpt_jax.display.text import columns, size, visible
+from msckpt_jax.display.text import columns, size
 
 __all__ = [
     "Cell",
@@ -18,5 +18,4 @@ __all__ = [
     "sharding_of",
     "size",
     "table",
-    "visible",
 ]

@@ -12,7 +12,8 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
-from msckpt_jax.display.text import size, visible
+from msckpt_jax.display.text import size
+from msckpt_jax.visible import visible
 
 #: Rows of a table; a file may have a hundred thousand entries, too many for a browser.
 ROWS = 1000

@@ -1,8 +1,10 @@
-"""Plain text: sizes, names with visible control characters, tables."""
+"""Plain text: sizes and tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+
+from msckpt_jax.visible import visible
 
 #: Lines of a table; the middle of a longer one is left out.
 _LINES = 60
@@ -18,14 +20,9 @@ def size(nbytes: int) -> str:
     return f"{number:.1f} TiB"
 
 
-def visible(text: str) -> str:
-    """The text with its control characters written out."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a plain table, or the first and the last of them when there are many."""
-    table = [heads, *rows]
+    table = [[visible(cell) for cell in row] for row in (heads, *rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     out = [
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()

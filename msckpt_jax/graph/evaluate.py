@@ -16,6 +16,7 @@ from jax import lax
 from msckpt_jax.graph import trips
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Parameter, Size, Value
+from msckpt_jax.visible import visible
 
 #: The meaning of an operator: a function of its inputs; attributes come by keyword.
 Meaning: TypeAlias = Callable[..., Any]
@@ -56,7 +57,7 @@ class _Run:
             try:
                 results = _FLOW.get(node.op, _Run.operator)(self, node, args)
             except Exception as error:
-                error.add_note(f"in the operator {_named(node)}")
+                error.add_note(visible(f"in the operator {_named(node)}"))
                 raise
             if self.check is not None:
                 self.check(node, results)

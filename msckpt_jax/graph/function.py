@@ -19,6 +19,7 @@ from msckpt_jax.graph.evaluate import FLOW, Check, Meaning, evaluate
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.program import Program
 from msckpt_jax.graph.values import Const, Operand, Tensor, Value
+from msckpt_jax.visible import visible
 
 if TYPE_CHECKING:
     from msckpt_jax.transforms import Pipeline
@@ -122,7 +123,7 @@ class ModelFunction:
         try:
             outputs = evaluate(self.graph, self._meanings, parameters, flat, self._check)
         except Exception as error:
-            error.add_note(f"in the model {self.file}")
+            error.add_note(visible(f"in the model {self.file}"))
             raise
         results = iter(map(_array, outputs))
         return _nested(self._program.result, lambda _: next(results))

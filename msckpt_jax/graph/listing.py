@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from msckpt_jax import display, dtypes
+from msckpt_jax import display, dtypes, visible
 from msckpt_jax.display import Html
 from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Parameter, Size, Tensor, Value
 
@@ -37,7 +37,7 @@ def text(title: str, graph: Graph) -> str:
     if len(lines) > _LINES:
         half = _LINES // 2
         lines[half:-half] = [f"  ... {len(lines) - _LINES} more"]
-    return "\n".join([f"<{title}", *lines, ">"])
+    return visible.lines([f"<{title}", *lines, ">"])
 
 
 def html(graph: Graph) -> list[Html]:

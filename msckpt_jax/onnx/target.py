@@ -16,6 +16,7 @@ from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
 from msckpt_jax.onnx import adapt, fusions, inspection, writer
 from msckpt_jax.onnx.rows import ROWS
+from msckpt_jax.visible import visible
 
 ENGINES = ("auto", "native", "jax2onnx")
 
@@ -77,7 +78,7 @@ def _write(adapted: adapt.Adapted, path: Path, wanted: Wanted) -> None:
 
 def open_model(file_name: Any, **_: Any) -> Never:
     """Refuse: an ONNX file has no function in JAX."""
-    raise ValueError(f"{file_name}: ONNX files are run by onnxruntime, not read by JAX")
+    raise ValueError(visible(f"{file_name}: ONNX files are run by onnxruntime, not read by JAX"))
 
 
 def difference(file: Path, traced: Traced, wanted: Wanted) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.parallel.placement import Plan
+from msckpt_jax.visible import visible
 
 
 def check_prefix(prefix: Any, argument: str) -> None:
@@ -30,4 +31,4 @@ def check_rank(rank: Any, plan: Plan | None) -> None:
 def check_other_folder(source: PathLike, target: PathLike) -> None:
     """Refuse to write to the folder that is read: new files would later be taken for its own."""
     if Path(target).exists() and Path(target).samefile(source):
-        raise ValueError(f"{target} is the source itself; write to another folder")
+        raise ValueError(visible(f"{target} is the source itself; write to another folder"))

@@ -19,6 +19,7 @@ from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import soundness
 from msckpt_jax.parallel.placement import Parts, Plan, plan_of
 from msckpt_jax.parallel.strategy import StrategyLike
+from msckpt_jax.visible import visible
 
 
 class Source(copying.Readable, Protocol):
@@ -39,7 +40,7 @@ def rank_files(folder: PathLike, suffix: str | None = None) -> dict[int, Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder of rank_N folders")
+        raise NotADirectoryError(visible(f"{folder} is not a folder of rank_N folders"))
     by_rank: dict[int, Path] = {}
     for part in sorted(folder.glob("rank_*")):
         number = part.name.removeprefix("rank_")
@@ -175,7 +176,8 @@ class MergedCheckpoint(Mapping[str, Any]):
     def __repr__(self) -> str:
         total = display.size(sum(e.nbytes for e in self.entries.values()))
         files = len(self.files)
-        return f"<MergedCheckpoint {self.path}: {files} files, {len(self)} entries, {total}>"
+        text = f"<MergedCheckpoint {self.path}: {files} files, {len(self)} entries, {total}>"
+        return visible(text)
 
     def _repr_html_(self) -> str:
         rows = [

@@ -10,6 +10,7 @@ from msckpt_jax.parallel import merged, rank_records
 from msckpt_jax.parallel.merged import MergedCheckpoint
 from msckpt_jax.parallel.placement import Parts, Plan, plan_of
 from msckpt_jax.parallel.strategy import StrategyLike
+from msckpt_jax.visible import lines
 
 
 class Share(NamedTuple):
@@ -61,7 +62,7 @@ class TransformPlan(NamedTuple):
             [str(share.rank), f"{sum(share.read.values()):,}", str(share.entries), _sources(share)]
             for share in self.shares
         ]
-        return "\n".join([*display.columns(_COLUMNS, rows), self.summary])
+        return lines([*display.columns(_COLUMNS, rows), self.summary])
 
     def _repr_html_(self) -> str:
         ranks = display.table(

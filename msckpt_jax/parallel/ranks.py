@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import layout
 from msckpt_jax.parallel.layout import Layout
+from msckpt_jax.visible import warn
 
 
 class RankFiles(NamedTuple):
@@ -40,7 +40,7 @@ def split(records: Sequence[Record], remove_redundancy: bool) -> RankFiles:
     kept = [r for r in records if r.type != dtypes.STRING]
     if len(kept) < len(records):
         dropped = [r.tag for r in records if r.type == dtypes.STRING]
-        warnings.warn(
+        warn(
             f"strings are left out of rank files because they crash MindSpore's merge: {dropped}",
             stacklevel=4,
         )

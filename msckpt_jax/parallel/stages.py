@@ -7,6 +7,7 @@ from pathlib import Path
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import strategy
+from msckpt_jax.visible import visible
 
 
 def merge_pipeline_strategys(src_strategy_dirs: PathLike, dst_strategy_file: PathLike) -> None:
@@ -26,7 +27,7 @@ def merge_pipeline_strategys(src_strategy_dirs: PathLike, dst_strategy_file: Pat
     """
     folder = Path(src_strategy_dirs)
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder of strategy files")
+        raise NotADirectoryError(visible(f"{folder} is not a folder of strategy files"))
     files = sorted(file for file in folder.iterdir() if file.suffix in strategy.SUFFIXES)
     if len({file.suffix for file in files}) != 1:
         endings = " or all ".join(strategy.SUFFIXES)

@@ -6,7 +6,6 @@ copies byte ranges window by window, so that no tensor of either side is ever he
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from msckpt_jax.parallel.placement import Plan, plan_of
 from msckpt_jax.parallel.rank_records import plan_files, rank_records, strings_left_out, write_files
 from msckpt_jax.parallel.strategy import StrategyLike
 from msckpt_jax.progress import Progress
+from msckpt_jax.visible import warn
 
 #: Beginnings of the names that MindSpore leaves out when it compares two strategies.
 _UNCOUNTED = ("accu_grads", "adam_v", "adam_m")
@@ -78,7 +78,7 @@ def transform_checkpoints(
     source = merged.open_ranks(src_checkpoints_dir, src_strategy_file)
     target = plan_of(dst_strategy_file)
     if names := sorted(strings_left_out(source, target)):
-        warnings.warn(
+        warn(
             f"strings are left out of rank files because they crash MindSpore's merge: {names}",
             stacklevel=2,
         )

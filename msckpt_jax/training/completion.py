@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import stat
 import threading
 from pathlib import Path
@@ -12,8 +11,7 @@ from msckpt_jax.api.background import AsyncSave
 from msckpt_jax.training.config import CheckpointConfig
 from msckpt_jax.training.filenames import AnyPath
 from msckpt_jax.training.retention import Retention, Saved
-
-log = logging.getLogger("msckpt_jax")
+from msckpt_jax.visible import log
 
 
 class Completion:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -25,8 +24,7 @@ from msckpt_jax.training.preemption import Preemption
 from msckpt_jax.training.resume import Resumed
 from msckpt_jax.training.retention import Saved
 from msckpt_jax.training.schedule import Schedule
-
-log = logging.getLogger("msckpt_jax")
+from msckpt_jax.visible import log, visible
 
 
 class ModelCheckpoint:
@@ -263,7 +261,7 @@ def _noted(error: BaseException, work: str) -> Any:
     try:
         yield
     except Exception as failure:
-        note = f"msckpt_jax: {work} failed: {type(failure).__name__}: {failure}"
+        note = visible(f"msckpt_jax: {work} failed: {type(failure).__name__}: {failure}")
         error.add_note(note)
         log.warning("%s", note)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from msckpt_jax.parallel import strategy as strategies
 from msckpt_jax.parallel.strategy import StrategyLike
 from msckpt_jax.training import filenames
 from msckpt_jax.training.filenames import AnyPath, RunFile
+from msckpt_jax.visible import warn
 
 
 class Resumed(NamedTuple):
@@ -171,7 +171,7 @@ def _latest(directory: PathLike, prefix: str | None) -> _Saved | None:
         problem = _problem(saved, len(ranks[file.run]))
         if problem is None:
             return saved
-        warnings.warn(f"skipped, because it is not sound: {problem}", stacklevel=3)
+        warn(f"skipped, because it is not sound: {problem}", stacklevel=3)
     return None
 
 

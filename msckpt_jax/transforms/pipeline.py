@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from msckpt_jax.transforms.base import MapNode, Mapped, Transform
+from msckpt_jax.visible import visible
 
 
 class Pipeline(Mapped):
@@ -59,7 +60,7 @@ class Pipeline(Mapped):
 
     def __repr__(self) -> str:
         parts = [f"{n.input_column}: {list(n.operations)!r}" for n in self.nodes]
-        return f"Pipeline({'; '.join(parts)})"
+        return visible(f"Pipeline({'; '.join(parts)})")
 
 
 def _column(names: str | Sequence[str], argument: str) -> str:

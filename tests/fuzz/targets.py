@@ -80,10 +80,22 @@ def _all(path: Path) -> None:
             np.asarray(file[name]) if not isinstance(file[name], str) else None
             if file.entries[name].is_array:
                 file.get_slice(name)[...]
-        repr(file), file._repr_html_(), file.metadata
+        _show(file), file.metadata
         if file.check_sums:
             file.check_crc()
-    repr(ms.load_checkpoint(path, dec_key=key))
+    _show(ms.load_checkpoint(path, dec_key=key))
+
+
+def _show(value: Any) -> None:
+    """Show a value, as text and in a notebook, without what a terminal would obey."""
+    pages = [value._repr_html_()] if hasattr(value, "_repr_html_") else []
+    for text in (repr(value), *pages):
+        if not _printable(text):
+            raise AssertionError(f"control characters are shown: {text!r}")
+
+
+def _printable(text: str) -> bool:
+    return all(line.isprintable() for line in text.split("\n"))
 
 
 def _checkpoints() -> list[Seed]:
@@ -145,7 +157,7 @@ def _ranks() -> list[Seed]:
 
 def _read_ranks(path: Path) -> None:
     params = ms.load_checkpoint(path, strategy=path / "s.ckpt")
-    repr(params), params._repr_html_()
+    _show(params)
     for name in params:
         np.shape(params[name])
     target = path.with_name("out")
@@ -155,7 +167,7 @@ def _read_ranks(path: Path) -> None:
 def _read_strategy(path: Path) -> None:
     layouts = ms.build_searched_strategy(path)
     ms.rank_list_for_transform(0, path, None)
-    repr(layouts)
+    _show(layouts)
 
 
 def _mindirs() -> list[Seed]:
@@ -188,13 +200,13 @@ def _prepared() -> list[Seed]:
 
 
 def _read_prepared(path: Path) -> None:
-    repr(ms.load(path).preprocess)
+    _show(ms.load(path).preprocess)
 
 
 def _read_mindir(path: Path) -> None:
     file = path / "a.mindir" if path.is_dir() else path
     program = reader.read(file)
-    repr(program.graph)
+    _show(program.graph)
     ms.load(file)
 
 
@@ -212,7 +224,7 @@ def _read_air(path: Path) -> None:
     content, _ = air_inspection.inspect(file, lambda name: True, dec_key=None, dec_mode="AES-GCM")
     json.dumps(content).encode()
     program = ms.load(file)
-    repr(program), program._repr_html_()
+    _show(program)
 
 
 def _onnxes() -> list[Seed]:
@@ -309,6 +321,8 @@ def run(name: str, numbers: range, folder: Path) -> tuple[int, int]:
             counts[1] += 1
             if error.file is None or str(folder) not in error.file:
                 raise FindingError(name, number, f"the error names no file: {error}") from error
+            if not _printable(str(error)):
+                raise FindingError(name, number, f"control characters: {str(error)!r}") from error
         except Exception as error:
             raise FindingError(name, number, f"{type(error).__name__}: {error}") from error
         else:

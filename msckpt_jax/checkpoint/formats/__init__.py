@@ -11,6 +11,7 @@ from msckpt_jax.checkpoint.formats.format import Format, How
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import Record
 from msckpt_jax.checkpoint.source import Source, is_folder
+from msckpt_jax.visible import visible
 
 #: MindSpore's own two formats, which the names of its functions stand for.
 CKPT, SAFETENSORS = ckpt.FORMAT, safetensors.FORMAT
@@ -60,7 +61,7 @@ def of_target(path: str | os.PathLike[str]) -> Format:
     """
     format = of_path(path)
     if format is None:
-        raise ValueError(f"{path} must end with {' or '.join(SUFFIXES)}")
+        raise ValueError(visible(f"{path} must end with {' or '.join(SUFFIXES)}"))
     return format
 
 

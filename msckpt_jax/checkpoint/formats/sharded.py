@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from msckpt_jax.checkpoint.formats import safetensors
 from msckpt_jax.checkpoint.formats.format import Contents, Format
 from msckpt_jax.checkpoint.source import Joined, Source, is_folder, opened
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.visible import warn
 
 _FILE = safetensors.FORMAT.suffix
 _INDEX = f"{_FILE}.index.json"
@@ -221,7 +221,7 @@ def _places(
     places = {**_merged(reversed(held.values())), **index.places}
     unlisted = [name for name in places if name not in index.places]
     if index.places and unlisted:
-        warnings.warn(
+        warn(
             f"{index.folder}: {len(unlisted)} names are in files but not in the index: "
             f"{unlisted[:_TOLD]}",
             stacklevel=6,
