@@ -57,7 +57,7 @@ def write(model: Adapted, target: Path, wanted: Wanted) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for file, content in zip(new, weights.values(), strict=True):
-            payload.write(file, [content], wanted)
+            payload.write(file, [content], wanted, target)
         payload.write(target, parts, wanted)
     except BaseException:
         _remove(folder, new)

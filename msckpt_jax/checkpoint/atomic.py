@@ -17,25 +17,36 @@ except ImportError:  # Windows has no such locks; a stale temporary file then st
     fcntl = None
 
 
+#: Links are not followed, pipes do not make us wait, and child processes do not inherit the file.
+_SAFELY = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
+#: Modes: what a new file may have, of which the umask takes away; the user alone; all bits.
+_NEW, _OWN, _ALL = 0o666, 0o600, 0o777
+
+
 class Temporary(NamedTuple):
     fd: int
     path: Path
 
 
 @contextlib.contextmanager
-def replacing(target: Path, *, durable: bool) -> Iterator[Temporary]:
+def replacing(target: Path, *, durable: bool, beside: Path | None = None) -> Iterator[Temporary]:
     """A temporary file, open for writing, that becomes ``target`` when the block ends well.
 
     Any exception removes the temporary file and leaves ``target`` as it was. With ``durable`` the
     bytes are on the disk before the name is (fsync of the file, rename, fsync of the folder).
     A name and a lock tell writers apart, so that two can save the same target, and the next writer
     removes the file that a killed writer left.
+
+    A file that replaces one of this user keeps its mode and group; until then only the user can
+    read it. In place of another user's it gets no wider mode than that one had. A new file has the
+    mode of the file ``beside`` to which it belongs, if that exists, else what the umask leaves.
     """
     _sweep(target)
-    temporary = _create(target)
+    older = _status(target) or (_status(beside) if beside else None)
+    temporary = _create(target, secrets.token_hex(8), older)
     try:
         yield temporary
-        _publish(temporary, target, durable)
+        _publish(temporary, target, older, durable)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary.path)
@@ -48,35 +59,75 @@ def replacing(target: Path, *, durable: bool) -> Iterator[Temporary]:
 def resuming(target: Path, job: str) -> Iterator[Temporary]:
     """Do as :func:`replacing`, durably; a kill or Ctrl-C leaves the temporary file for ``job``.
 
-    The file is empty, or as the interrupted run of the same job left it. An error removes it.
+    The file is empty, or as the interrupted run of the same job left it. An error removes it. It
+    has to be this user's own: others may be able to put files and links into the folder.
 
     Raises:
         BlockingIOError: another process is at the same job.
     """
-    path = target.with_name(f"{_prefix(target)}{job}.tmp")
-    _sweep(target, spared=path)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+    left = _left(target, job)
+    _sweep(target, spared=left and left.path)
+    older = _status(target)
+    temporary = left or _create(target, f"{job}.{secrets.token_hex(8)}", older)
     try:
-        if not _lock(fd) or not os.fstat(fd).st_nlink:
-            raise BlockingIOError(errno.EWOULDBLOCK, "another process is writing it", str(target))
-        yield Temporary(fd, path)
-        _publish(Temporary(fd, path), target, durable=True)
-    except BlockingIOError:
-        raise
+        yield temporary
+        _publish(temporary, target, older, durable=True)
     except Exception:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+            os.unlink(temporary.path)
         raise
     finally:
-        os.close(fd)
+        os.close(temporary.fd)
 
 
-def _publish(temporary: Temporary, target: Path, durable: bool) -> None:
+def write(target: Path, data: bytes) -> None:
+    """Replace a small file, durably."""
+    with replacing(target, durable=True) as file:
+        while data:
+            data = data[os.write(file.fd, data) :]
+
+
+def opened_again(path: Path) -> int:
+    """A descriptor to write to a temporary file that another process or thread has created."""
+    return os.open(path, os.O_WRONLY | _SAFELY)
+
+
+def _publish(
+    temporary: Temporary, target: Path, older: os.stat_result | None, durable: bool
+) -> None:
+    older = _status(target) or older  # its mode may have changed since
+    if older is not None and _is_own(older):
+        _set_mode(temporary.fd, older)
     if durable:
         os.fsync(temporary.fd)
     os.replace(temporary.path, target)
     if durable:
         _sync_folder(target.parent)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """The status of a regular file, or None."""
+    with contextlib.suppress(OSError):
+        status = os.stat(path)
+        return status if stat.S_ISREG(status.st_mode) else None
+    return None
+
+
+def _is_own(status: os.stat_result) -> bool:
+    return not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+
+
+def _set_mode(fd: int, older: os.stat_result) -> None:
+    """Give a file the group and the mode of an older one."""
+    if not hasattr(os, "fchmod"):  # Windows
+        return
+    mode = older.st_mode & _ALL
+    with contextlib.suppress(OSError):  # the user has left the group
+        os.fchown(fd, -1, older.st_gid)
+    if os.fstat(fd).st_gid != older.st_gid:
+        mode &= ~stat.S_IRWXG
+    with contextlib.suppress(PermissionError):  # a file system without modes
+        os.fchmod(fd, mode)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -94,15 +145,34 @@ def _prefix(target: Path) -> str:
     return f".{target.name.encode()[:200].decode(errors='ignore')}."
 
 
-def _create(target: Path) -> Temporary:
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+def _create(target: Path, token: str, older: os.stat_result | None) -> Temporary:
+    mode = _NEW if older is None else _OWN if _is_own(older) else _OWN | older.st_mode & _NEW
     while True:
-        temporary = target.with_name(f"{_prefix(target)}{secrets.token_hex(6)}.tmp")
-        fd = os.open(temporary, flags, 0o666)
+        temporary = target.with_name(f"{_prefix(target)}{token}.tmp")
+        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY, mode)
         # A sweep may have come between the two calls: then the file has lost its name.
         if _lock(fd) and os.fstat(fd).st_nlink:
             return Temporary(fd, temporary)
         os.close(fd)
+
+
+def _left(target: Path, job: str) -> Temporary | None:
+    """The file that an interrupted run of the same job has left: a regular file of this user."""
+    prefix = f"{_prefix(target)}{job}."
+    with os.scandir(target.parent) as entries:
+        names = [e.name for e in entries if e.name.startswith(prefix) and e.name.endswith(".tmp")]
+    for path in map(target.with_name, names):
+        try:
+            fd = os.open(path, os.O_RDWR | _SAFELY)
+        except OSError:  # a link, another user's, or gone
+            continue
+        free, status = _lock(fd), os.fstat(fd)
+        if free and stat.S_ISREG(status.st_mode) and _is_own(status) and status.st_nlink == 1:
+            return Temporary(fd, path)
+        os.close(fd)
+        if not free and _is_own(status):
+            raise BlockingIOError(errno.EWOULDBLOCK, "another process is writing it", str(target))
+    return None
 
 
 def _lock(fd: int) -> bool:
@@ -132,7 +202,7 @@ def _sweep(target: Path, spared: Path | None = None) -> None:
 def _remove_unlocked(path: str) -> None:
     assert fcntl is not None
     with contextlib.suppress(OSError):
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDWR | _SAFELY)
         try:
             if stat.S_ISREG(os.fstat(fd).st_mode):
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

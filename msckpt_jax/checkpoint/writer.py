@@ -54,11 +54,12 @@ class Options(NamedTuple):
     sealed: bool = False
 
 
-def write(target: Any, plan: Plan, options: Options) -> None:
+def write(target: Any, plan: Plan, options: Options, beside: Path | None = None) -> None:
     """Write ``plan`` to a path (local or any that ``etils.epath`` knows) or an open binary file.
 
     Paths are replaced atomically. Targets that cannot be written at offsets (remote file systems,
-    pipes, open files) get the same bytes in order, one bounded piece after the other.
+    pipes, open files) get the same bytes in order, one bounded piece after the other. A new file
+    that belongs to the file ``beside`` gets the mode of that.
     """
     assert plan.trailer is None or options.mode is None  # MindSpore could not read both
     if hasattr(target, "write"):
@@ -72,7 +73,8 @@ def write(target: Any, plan: Plan, options: Options) -> None:
             _stream(plan, options, lambda data: _write_all(pipe.fileno(), data))
     else:
         # Write through a symbolic link, as open() would, instead of replacing the link.
-        with atomic.replacing(Path(os.path.realpath(path)), durable=options.durable) as file:
+        real = Path(os.path.realpath(path))
+        with atomic.replacing(real, durable=options.durable, beside=beside) as file:
             if hasattr(os, "pwritev"):
                 _write_at_offsets(file.fd, plan, options)
             else:

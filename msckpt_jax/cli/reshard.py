@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from msckpt_jax import display, progress
@@ -89,6 +88,5 @@ def _left(folder: Path, files: list[File], job: str) -> list[File]:
     if strange:
         raise ValueError(f"{folder} holds other rank files ({min(strange)}); write to a new folder")
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic.replacing(note, durable=True) as file:
-        os.write(file.fd, job.encode())
+    atomic.write(note, job.encode())
     return files

@@ -54,8 +54,11 @@ def nested(field: int, parts: Sequence[Part]) -> list[Part]:
     return [wire.varint(field << 3 | 2) + wire.varint(size), *parts]
 
 
-def write(path: Path, parts: Sequence[Part], options: Options) -> None:
-    """Write a file, which replaces an older file when it is complete."""
+def write(path: Path, parts: Sequence[Part], options: Options, beside: Path | None = None) -> None:
+    """Write a file, which replaces an older file when it is complete.
+
+    A new file of weights gets the mode of the model ``beside``, if that exists.
+    """
     parts = [part for part in parts if planning.size_of(part)]
     mode = options.encrypt
     if callable(mode):
@@ -66,7 +69,7 @@ def write(path: Path, parts: Sequence[Part], options: Options) -> None:
         parts, mode = [bytes(cipher_text)], None
     plan = Plan(list(parts), sum(map(planning.size_of, parts)))
     how = bytes_writer.Options(mode=mode, key=options.key, durable=options.durable)
-    bytes_writer.write(path, plan, how)
+    bytes_writer.write(path, plan, how, beside)
 
 
 def _buffers(chunk: planning.Chunk) -> list[bytes]:

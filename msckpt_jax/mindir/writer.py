@@ -52,7 +52,7 @@ def write(graph: Graph, target: Path, wanted: Wanted) -> Path:
     data, stale = _places(target, folder)
     parts = _external(model, weights, f"{folder.name}/{data.name}")
     folder.mkdir(mode=0o700, exist_ok=True)
-    payload.write(data, parts, wanted)
+    payload.write(data, parts, wanted, target)
     payload.write(target, [model.SerializeToString(deterministic=True)], wanted)
     stale.unlink(missing_ok=True)
     return target

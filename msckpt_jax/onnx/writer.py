@@ -42,7 +42,7 @@ def write(adapted: Adapted, target: Path, wanted: Wanted) -> None:
         kept = None
     else:
         kept = places[1] if places[0].exists() else places[0]
-        payload.write(kept, list(_apart(adapted.model, weights, kept.name)), wanted)
+        payload.write(kept, list(_apart(adapted.model, weights, kept.name)), wanted, target)
         try:
             payload.write(target, [adapted.model.SerializeToString(deterministic=True)], wanted)
         except BaseException:

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
+from msckpt_jax.checkpoint import atomic, writer
 from msckpt_jax.checkpoint import plan as planning
-from msckpt_jax.checkpoint import writer
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import Record
 from msckpt_jax.errors import CheckpointError
@@ -48,7 +48,7 @@ def gather(
     for share in shares.shares_of(records):
         by_owner.setdefault(share.owner, []).append(share)
     waiting = list(range(1, meetings.processes))
-    fd = os.open(path, os.O_WRONLY)
+    fd = atomic.opened_again(path)
     try:
         pieces.write_others(fd, plan, records, threading.local())
         own = _own(by_owner.get(0, []))

@@ -113,7 +113,7 @@ def _write_mine(
 ) -> None:
     local = threading.local()
     mine = shares.shares_of(records, meetings.me)
-    fd = os.open(path, os.O_WRONLY)
+    fd = atomic.opened_again(path)
     try:
         if meetings.me == 0:
             pieces.write_others(fd, plan, records, local)

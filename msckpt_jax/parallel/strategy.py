@@ -89,10 +89,7 @@ def write(
             nested split is to be written as JSON, which cannot hold it.
     """
     path = Path(file_name)
-    data = encode(path, layouts, stage, staged)
-    with atomic.replacing(path, durable=True) as file:
-        while data:
-            data = data[os.write(file.fd, data) :]
+    atomic.write(path, encode(path, layouts, stage, staged))
 
 
 def encode(

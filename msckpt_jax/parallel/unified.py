@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from msckpt_jax import progress as meters
-from msckpt_jax.checkpoint import copying, formats
+from msckpt_jax.checkpoint import atomic, copying, formats
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.errors import CheckpointError
@@ -92,7 +92,7 @@ def unified_safetensors(
         weights = {names[n]: _part(i) for i, g in enumerate(groups) for n in g}
         total = sum(source.entries[name].nbytes for name in sharded)
         content = {"metadata": {"total_size": total}, "weight_map": weights}
-        (folder / _MAP_FILE).write_text(json.dumps(content, indent=4))
+        atomic.write(folder / _MAP_FILE, json.dumps(content, indent=4).encode())
 
 
 def _part(number: int) -> str:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 import random
+import re
 import signal
+import stat
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -166,6 +172,168 @@ def test_a_live_writer_is_not_swept_away(tmp_path: Path) -> None:
             os.write(other.fd, b"quick")
         assert target.read_bytes() == b"quick"
     assert target.read_bytes() == b"slow"
+
+
+# Modes
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.parametrize("secret", [0o600, 0o640, 0o444, 0o664])
+def test_a_replaced_file_keeps_its_mode(target: Path, umask: None, secret: int) -> None:
+    modes: list[int] = []
+
+    def look(_: int) -> None:
+        modes.extend(mode(path) for path in target.parent.iterdir() if path != target)
+
+    target.chmod(secret)
+    ms.save_checkpoint(NEW, target, progress=look)
+    assert mode(target) == secret
+    assert set(modes) == {0o600}  # nobody else reads it while it is written, either
+
+
+def test_a_new_file_has_what_the_umask_leaves(tmp_path: Path, umask: None) -> None:
+    ms.save_checkpoint(OLD, tmp_path / "a.ckpt")
+    assert mode(tmp_path / "a.ckpt") == 0o644
+    os.umask(0o077)
+    ms.save_checkpoint(OLD, tmp_path / "b.ckpt")
+    assert mode(tmp_path / "b.ckpt") == 0o600
+
+
+def test_a_mode_that_is_narrowed_meanwhile_is_kept(target: Path, umask: None) -> None:
+    ms.save_checkpoint(NEW, target, progress=lambda _: target.chmod(0o600))
+    assert mode(target) == 0o600
+
+
+def test_the_group_is_kept(target: Path, umask: None) -> None:
+    groups = [group for group in os.getgroups() if group != target.stat().st_gid]
+    if os.geteuid() == 0:
+        groups.append(12345)
+    if not groups:
+        pytest.skip("this user is in one group only")
+    os.chown(target, -1, groups[-1])
+    target.chmod(0o640)
+    ms.save_checkpoint(NEW, target)
+    assert (target.stat().st_gid, mode(target)) == (groups[-1], 0o640)
+
+
+def test_a_group_that_cannot_be_kept_gives_the_other_nothing(
+    target: Path, umask: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError
+
+    older = target.stat()
+    other = os.stat_result([*older[:5], older.st_gid + 1, *older[6:]])
+    monkeypatch.setattr(os, "fchown", refuse)
+    monkeypatch.setattr(atomic, "_status", lambda path: other)
+    ms.save_checkpoint(NEW, target)
+    assert mode(target) == 0o604
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_another_users_file_is_replaced_by_one_of_no_wider_mode(target: Path, umask: None) -> None:
+    os.chown(target, 12345, -1)
+    target.chmod(0o666)
+    os.umask(0o077)
+    ms.save_checkpoint(NEW, target)
+    assert (target.stat().st_uid, mode(target)) == (0, 0o600)
+
+
+def test_every_kind_of_file_keeps_its_mode(tmp_path: Path, umask: None) -> None:
+    """Models, the weights beside them, strategies, rank files, maps: written twice."""
+    mesh = jax.make_mesh((2,), ("x",), devices=jax.devices()[:2])
+    sharded = jax.device_put(np.ones((4, 3), np.float32), jax.NamedSharding(mesh, jax.P("x")))
+    weights = {"w": jnp.ones((3, 2))}
+
+    def work() -> None:
+        ranks = tmp_path / "ranks"
+        ranks.mkdir(exist_ok=True)
+        ms.save_checkpoint({"w": sharded}, ranks / "a.ckpt", integrated_save=False)
+        ms.save_checkpoint({"w": sharded}, tmp_path / "a", format="safetensors")
+        ms.ckpt_to_safetensors(tmp_path / "ranks", tmp_path / "safe")
+        source, strategy = str(tmp_path / "safe"), ranks / "strategy.ckpt"
+        ms.unified_safetensors(source, strategy, tmp_path / "unified")
+        for form, split in (("MINDIR", None), ("AIR", None), ("ONNX", None), ("MINDIR", 0),
+                            ("AIR", 0), ("ONNX", 0)):  # fmt: skip
+            name = tmp_path / f"{form}{split}"
+            net = (lambda p, x: x @ p["w"]), weights
+            ms.export(net, jnp.ones((4, 3)), file_name=name, file_format=form, split_bytes=split)
+
+    work()
+    files = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(files) > 12
+    for path in files:
+        path.chmod(0o600)
+    work()
+    after = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(after) == len(files)
+    assert {path.name: oct(mode(path)) for path in after} == {p.name: "0o600" for p in after}
+
+
+# Temporary names
+
+
+def test_links_and_strangers_files_are_not_resumed(tmp_path: Path) -> None:
+    target, victim = tmp_path / "m.ckpt", tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    planted = [atomic._prefix(target) + f"job{mark}.tmp" for mark in ("", ".0", ".1", ".2", ".3")]
+    for name in planted[:2]:
+        (tmp_path / name).symlink_to(victim)
+    os.link(victim, tmp_path / planted[2])
+    os.mkfifo(tmp_path / planted[3])
+    (tmp_path / planted[4]).mkdir()
+    with atomic.resuming(target, "job") as file:
+        assert file.path.name not in planted
+        os.write(file.fd, b"new")
+    assert victim.read_bytes() == b"precious"
+    assert (target.read_bytes(), target.is_symlink()) == (b"new", False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_of_another_user_is_not_resumed(tmp_path: Path) -> None:
+    target = tmp_path / "m.ckpt"
+    path = tmp_path / (atomic._prefix(target) + "job.0.tmp")
+    path.write_bytes(b"theirs")
+    os.chown(path, 12345, -1)
+    with atomic.resuming(target, "job") as file:
+        assert os.fstat(file.fd).st_size == 0
+
+
+def test_a_killed_job_is_resumed_under_a_name_that_nobody_guesses(tmp_path: Path) -> None:
+    target, names = tmp_path / "m.ckpt", set()
+    for attempt in range(3):
+        with contextlib.suppress(KeyboardInterrupt), atomic.resuming(target, "job") as file:
+            assert os.pread(file.fd, 10, 0) == (b"" if not attempt else b"half")
+            os.pwrite(file.fd, b"half", 0)
+            names.add(file.path.name)
+            raise KeyboardInterrupt
+        assert stat.S_IMODE(os.stat(tmp_path / file.path).st_mode) & 0o022 == 0
+    (name,) = names
+    assert re.fullmatch(r"\.m\.ckpt\.job\.[0-9a-f]{16}\.tmp", name)
+    with atomic.resuming(target, "other job") as file:  # which sweeps
+        assert os.pread(file.fd, 10, 0) == b""
+    assert os.listdir(tmp_path) == ["m.ckpt"]
+
+
+def test_two_runs_of_a_job_do_not_share_its_file(tmp_path: Path) -> None:
+    target = tmp_path / "m.ckpt"
+    with (
+        atomic.resuming(target, "job"),
+        pytest.raises(BlockingIOError, match="another process is writing it"),
+        atomic.resuming(target, "job"),
+    ):
+        pass
+    assert os.listdir(tmp_path) == ["m.ckpt"]
 
 
 # Targets
