@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from msckpt_jax import display
+from msckpt_jax.visible import visible
 
 #: Seconds of work that need no bar, and seconds between two moves of a bar in a notebook.
 _PATIENCE, _MOVES = 1.0, 0.2
@@ -29,6 +30,7 @@ def meter(what: str, total: int, progress: Progress | bool | None) -> Iterator[P
 @contextlib.contextmanager
 def bar(what: str, total: int) -> Iterator[Progress]:
     """Yield the function that moves a bar of ``total`` bytes, shown after a second of work."""
+    what = visible(what)  # a path, perhaps
     shown = _Cell(what, total) if _in_notebook() else _line(what, total)
     with shown as advance:
         yield advance

@@ -145,7 +145,7 @@ def export(
     if verify and callable(encrypt):
         raise ValueError("verify=True cannot read a file that a function of yours has encrypted")
     inputs, preprocessor = _preprocessed(inputs, format)
-    load = {} if enc_key is None else {"dec_key": enc_key, "dec_mode": enc_mode}
+    load = {} if enc_key is None else {"dec_key": key, "dec_mode": enc_mode}
     wanted = Wanted(encrypt, key, split_bytes, durable, preprocessor, load, options)
     traced = trace(net, inputs, as_it_is=training)
     file, graph, notes = _written(
@@ -250,7 +250,7 @@ def _encryption(key: Any, mode: Any, format: Target) -> tuple[Any, bytes]:
     if key is None:
         return None, b""
     if callable(mode):
-        return mode, key
+        return mode, cipher.Key(key) if isinstance(key, bytes | bytearray) else key
     named = cipher.mode_named(mode, "enc_mode")
     if format.cipher is None:
         raise ValueError(

@@ -40,6 +40,15 @@ _SEALED = b"seal"
 _SEAL_BYTES = len(_SEAL) + hashlib.sha256().digest_size
 
 
+class Key(bytes):
+    """The bytes of a key; whatever holds them prints their number."""
+
+    def __repr__(self) -> str:
+        return f"<key of {len(self)} bytes>"
+
+    __str__ = __repr__
+
+
 @dataclass(frozen=True, slots=True)
 class Mode:
     name: str
@@ -59,14 +68,14 @@ class Mode:
     def cipher_bytes(self, plain: int) -> int:
         return plain if self.authenticated else plain + _PAD - plain % _PAD
 
-    def check_key(self, key: Any, argument: str) -> bytes:
-        """Return the key as bytes, or raise an error that never shows it."""
+    def check_key(self, key: Any, argument: str) -> Key:
+        """Return the key, which never shows itself, or raise an error that does not show it."""
         if not isinstance(key, bytes | bytearray):
             raise TypeError(f"{argument} must be bytes, not {type(key).__name__}")
         if len(key) not in self.key_sizes:
             sizes = " or ".join(map(str, self.key_sizes))
             raise ValueError(f"{argument} for {self.name} must have {sizes} bytes, not {len(key)}")
-        return bytes(key)
+        return Key(key)
 
 
 MODES = {

@@ -118,8 +118,9 @@ def _parse(
 class _Opener:
     def __init__(self, path: str, key: bytes | None, mode: DecMode):
         self.path, self.custom = path, None
-        self.key: Any = key  # a function of the user's takes any key, even None
-        if callable(mode):
+        self.key: Any = key
+        if callable(mode):  # a function of the user's takes any key, even None
+            self.key = cipher.Key(key) if isinstance(key, bytes | bytearray) else key
             self.custom = mode
             return
         self.mode = cipher.mode_named(mode, "dec_mode")

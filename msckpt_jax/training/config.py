@@ -110,10 +110,9 @@ class CheckpointConfig:
         self.remove_redundancy = _flag("remove_redundancy", remove_redundancy)
         self.integrated_save = _flag("integrated_save", integrated_save) and not remove_redundancy
         self.async_save, self.format, self.crc_check = async_save, format, crc_check
-        self.enc_key, self.enc_mode = enc_key, enc_mode
         mode = check_options(async_save, None, enc_key, enc_mode, None, crc_check, format)
-        if mode is not None:
-            mode.check_key(enc_key, "enc_key")
+        self.enc_key = None if mode is None else mode.check_key(enc_key, "enc_key")
+        self.enc_mode = enc_mode
         self._more = _further(save_options)
 
     @property
