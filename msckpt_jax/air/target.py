@@ -64,6 +64,7 @@ def open_model(
     dec_key: bytes | None = None,
     dec_mode: Any = None,
     rules: Mapping[str, Meaning] | None = None,
+    mmap: bool = True,
     strict: bool = False,
 ) -> ModelFunction:
     """Return the model of an AIR file as a function of JAX.
@@ -71,6 +72,7 @@ def open_model(
     Args:
         file_name: the ``.air`` file.
         dec_key: refused, AIR has no cipher.
+        mmap: nothing to an AIR file, which is read whole.
         dec_mode: means nothing without a key.
         rules: meanings of more operators, or other ones, by GE's names.
         strict: each operator must give the dtypes and shapes that the file says; MindSpore's own

@@ -38,6 +38,7 @@ def load_checkpoint(
     strategy: StrategyLike | None = None,
     convention: ConventionLike | None = None,
     remove_redundancy: bool = False,
+    mmap: bool = True,
 ) -> Any:
     """Load a CheckPoint that this library or MindSpore wrote.
 
@@ -69,6 +70,7 @@ def load_checkpoint(
             with which more of its leaves are there; the log says which.
         remove_redundancy: accepted for MindSpore's sake; ``strategy`` reads de-duplicated files as
             it does others, because each file tells which parameters it holds.
+        mmap: as for :func:`open_checkpoint`: False reads local files instead of mapping them.
 
     Returns:
         Without ``like`` and ``sharding`` a :class:`Parameters`, an ordered mutable mapping from
@@ -100,15 +102,17 @@ def load_checkpoint(
             "convention needs net= or like=: the meaning of a name depends on the network's layers"
         )
     chosen = choice(filter_prefix, specify_prefix, choice_func)
-    secrets: dict[str, Any] = {"dec_key": dec_key, "dec_mode": dec_mode, "crc_check": crc_check}
+    reading: dict[str, Any] = {
+        "dec_key": dec_key, "dec_mode": dec_mode, "crc_check": crc_check, "mmap": mmap,
+    }  # fmt: skip
     if strategy is not None:
         from msckpt_jax.parallel import merged
 
-        file = merged.open_ranks(ckpt_file_name, strategy, format=format, **secrets)
+        file = merged.open_ranks(ckpt_file_name, strategy, format=format, **reading)
     elif isinstance(ckpt_file_name, Mapping):
         raise TypeError("ckpt_file_name is a dict of files by rank: pass their strategy, too")
     else:
-        file = open_checkpoint(ckpt_file_name, format=format, **secrets)
+        file = open_checkpoint(ckpt_file_name, format=format, **reading)
     parameters = Parameters(file, [name for name in file if chosen(name)])
     if not parameters:
         raise CheckpointError(

@@ -16,6 +16,7 @@ def load(
     dec_key: bytes | None = None,
     dec_mode: str | Callable[[str, bytes], bytes] = "AES-GCM",
     rules: Mapping[str, Callable[..., Any]] | None = None,
+    mmap: bool = True,
 ) -> ModelFunction:
     """Load a MindIR or AIR file, ours or MindSpore's, as a function of JAX.
 
@@ -29,6 +30,8 @@ def load(
             ours: functions of the inputs, in the order of MindSpore's definition or GE's prototype,
             with the attributes by keyword: those that the function names, or with
             ``**attributes`` all.
+        mmap: False reads the weights of a MindIR into memory. A file that is cut off by someone
+            while it is mapped ends the process (SIGBUS). An AIR file is never mapped.
 
     Returns:
         The function. It is called with the model's inputs; ``.apply(parameters, *inputs)`` takes
@@ -52,4 +55,4 @@ def load(
                [1., 1., 1.]], dtype=float32)
     """
     target = targets.of_file(file_name) or targets.named(targets.DEFAULT)
-    return target.open(file_name, dec_key=dec_key, dec_mode=dec_mode, rules=rules)
+    return target.open(file_name, dec_key=dec_key, dec_mode=dec_mode, rules=rules, mmap=mmap)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msckpt_jax import boxes, dtypes, names
-from msckpt_jax.checkpoint.source import Joined, RemoteBytes, RemotePiece
+from msckpt_jax.checkpoint.source import Joined, ReadBytes, ReadPiece
 from msckpt_jax.errors import CheckpointError
 
 #: ``tensor_type`` of MapTensors: MindSpore writes NumPy's names there.
@@ -212,6 +212,6 @@ def _empty(tensor: Stored) -> np.ndarray:
 def _piece(data: Any, start: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
     if isinstance(data, Joined):
         data, start = data.at(start)
-    if isinstance(data, RemoteBytes):
-        return RemotePiece(data, start, shape, dtype)
+    if isinstance(data, ReadBytes):
+        return ReadPiece(data, start, shape, dtype)
     return np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape)

@@ -28,6 +28,8 @@ def open_checkpoint(
     dec_mode: str = "AES-GCM",
     crc_check: bool = False,
     format: str | None = None,
+    *,
+    mmap: bool = True,
 ) -> CheckpointFile:
     """Open a ``.ckpt`` or ``.safetensors`` file of any MindSpore generation, or a folder.
 
@@ -45,6 +47,8 @@ def open_checkpoint(
             an encrypted file the seal is asked for, which authenticates the order of its blocks.
         format: ``"ckpt"``, ``"safetensors"``, ``"sharded"`` (Hugging Face's folder), ``"orbax"``;
             None looks at the content.
+        mmap: False reads files instead of mapping them. A file that is cut off by someone while it
+            is mapped ends the process (SIGBUS); while it is read, that is a CheckpointError.
 
     Raises:
         CheckpointError: the file is damaged, truncated, of another format, encrypted with another
@@ -57,7 +61,7 @@ def open_checkpoint(
         ...     print(file.entries["w"].shape, file.get_slice("w")[1:, :2])
         (2, 3) [[3. 4.]]
     """
-    file = CheckpointFile(ckpt_file_name, dec_key, dec_mode, format)
+    file = CheckpointFile(ckpt_file_name, dec_key, dec_mode, format, mmap)
     if file.problems:
         raise file.problems[0]
     if crc_check:
@@ -99,10 +103,11 @@ class CheckpointFile(Mapping[str, Any]):
         dec_key: bytes | None = None,
         dec_mode: str = "AES-GCM",
         format: str | None = None,
+        mmap: bool = True,
     ):
         self.path = str(ckpt_file_name)
         self.problems: list[CheckpointError] = []
-        source = sources.opened(ckpt_file_name)
+        source = sources.opened(ckpt_file_name, mmap)
         mode = encryption.mode_of(source)
         self.cipher = None if mode is None else mode.name
         plain, self.sealed = encryption.plain(source, dec_key, dec_mode)

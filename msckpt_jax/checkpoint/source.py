@@ -1,4 +1,4 @@
-"""The bytes of a file for reading: mapped when it is local, fetched block by block when not."""
+"""The bytes of a file for reading: mapped when it is local, else read block by block."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import itertools
 import mmap
 import os
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,15 +25,17 @@ from msckpt_jax.errors import CheckpointError
 class Source(NamedTuple):
     """The content of a path: the ``data`` of a file, or the sorted ``names`` in a folder.
 
-    ``data`` is indexed with ints and slices, as a memoryview is; it is None for a folder.
+    ``data`` is indexed with ints and slices, as a memoryview is; it is None for a folder. ``mmap``
+    says whether local files are mapped, those in the folder, too.
     """
 
     path: Path | epath.Path
     data: Any
     names: Sequence[str] = ()
+    mmap: bool = True
 
 
-def opened(name: PathLike) -> Source:
+def opened(name: PathLike, mmap: bool = True) -> Source:
     """Open a file, or list a folder.
 
     Raises:
@@ -43,21 +46,24 @@ def opened(name: PathLike) -> Source:
         raise TypeError(f"ckpt_file_name must be a path, not {type(name).__name__}")
     path = paths.path_of(name)
     if path.is_dir():
-        return Source(path, None, sorted(entry.name for entry in path.iterdir()))
-    data = _mapped(path) if isinstance(path, Path) else RemoteBytes(path)
+        return Source(path, None, sorted(entry.name for entry in path.iterdir()), mmap)
+    if isinstance(path, Path) and (mmap or not path.is_file()):
+        data = _mapped(path)
+    else:
+        data = ReadBytes(path)
     if not len(data):
         raise CheckpointError("the file is empty", file=path)
-    return Source(path, data)
+    return Source(path, data, mmap=mmap)
 
 
-def open_source(name: PathLike) -> Any:
+def open_source(name: PathLike, mmap: bool = True) -> Any:
     """The content of a file, to be indexed with ints and slices.
 
     Raises:
         CheckpointError: a folder, or an empty file.
         FileNotFoundError: there is no such file.
     """
-    source = opened(name)
+    source = opened(name, mmap)
     if source.data is None:
         raise is_folder(source)
     return source.data
@@ -112,15 +118,17 @@ def close(data: Any) -> None:
         data.close()
 
 
-class RemoteBytes:
-    """A remote file, read in blocks on demand; the last few blocks are kept."""
+class ReadBytes:
+    """A remote file, or one that is not mapped: read in blocks, of which the last few are kept."""
 
     BLOCK = 64 << 10
     KEPT = 64
 
     def __init__(self, path: Any):
-        self._file = path.open("rb")
-        self._size = path.stat().length
+        self._path, self._file = path, path.open("rb")
+        self.close = weakref.finalize(self, self._file.close)
+        local = isinstance(path, Path)
+        self._size = os.fstat(self._file.fileno()).st_size if local else path.stat().length
         self._blocks: collections.OrderedDict[int, bytes] = collections.OrderedDict()
         self._lock = threading.Lock()  # a file has one position, and threads read
 
@@ -160,18 +168,19 @@ class RemoteBytes:
         data = self._file.read(count)
         if len(data) != count:
             raise CheckpointError(
-                "the remote file ends early", offset=start, expected=count, found=len(data)
+                "the file was cut off while it was open",
+                file=self._path,
+                offset=start,
+                expected=f"{count} bytes",
+                found=f"{len(data)}",
             )
         return data
 
-    def close(self) -> None:
-        self._file.close()
 
+class ReadPiece:
+    """A part of a tensor in a file that is not mapped: indexing reads the rows that are wanted."""
 
-class RemotePiece:
-    """A part of a tensor in a remote file: indexing it reads only the rows that are asked for."""
-
-    def __init__(self, data: RemoteBytes, start: int, shape: tuple[int, ...], dtype: np.dtype):
+    def __init__(self, data: ReadBytes, start: int, shape: tuple[int, ...], dtype: np.dtype):
         self.data, self.start, self.shape, self.dtype = data, start, shape, dtype
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:

@@ -20,20 +20,26 @@ if TYPE_CHECKING:
     from msckpt_jax.transforms import Pipeline
 
 
-def read(file_name: Any, dec_key: bytes | None = None, dec_mode: DecMode = "AES-GCM") -> Program:
+def read(
+    file_name: Any,
+    dec_key: bytes | None = None,
+    dec_mode: DecMode = "AES-GCM",
+    mmap: bool = True,
+) -> Program:
     """Read a MindIR file.
 
     Args:
         file_name: the path of the ``.mindir`` file; for a split model, of the ``_graph.mindir``.
         dec_key: the key of an encrypted file.
         dec_mode: its cipher, or a function of path and key that gives the plain bytes.
+        mmap: whether the files are mapped, or read.
 
     Raises:
         MindIRError: the file is damaged or encrypted otherwise, or its network recurses or changes
             its parameters.
         FileNotFoundError: there is no such file.
     """
-    return program(source.open_mindir(file_name, dec_key, dec_mode))
+    return program(source.open_mindir(file_name, dec_key, dec_mode, mmap))
 
 
 def program(opened: Source) -> Program:

@@ -44,7 +44,10 @@ class Source:
 
 
 def open_mindir(
-    file_name: Any, dec_key: bytes | None = None, dec_mode: DecMode = "AES-GCM"
+    file_name: Any,
+    dec_key: bytes | None = None,
+    dec_mode: DecMode = "AES-GCM",
+    mmap: bool = True,
 ) -> Source:
     """Open a MindIR file: one file or split, plain or encrypted.
 
@@ -52,13 +55,14 @@ def open_mindir(
         file_name: the path of the ``.mindir`` file; for a split model, of the ``_graph.mindir``.
         dec_key: the key of an encrypted file.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"``, ``"SM4-CBC"``, or a function of path and key.
+        mmap: whether the files are mapped, or read.
 
     Raises:
         MindIRError: the file is damaged, no MindIR or encrypted otherwise, or a data file is
             missing or too short.
         FileNotFoundError: there is no such file.
     """
-    opener = _Opener(str(file_name), dec_key, dec_mode)
+    opener = _Opener(str(file_name), dec_key, dec_mode, mmap)
     data, mode = opener.plain(file_name)
     data = memoryview(data)
     model, ranges = _parse(data, opener.path, mode)
@@ -116,8 +120,8 @@ def _parse(
 
 
 class _Opener:
-    def __init__(self, path: str, key: bytes | None, mode: DecMode):
-        self.path, self.custom = path, None
+    def __init__(self, path: str, key: bytes | None, mode: DecMode, mmap: bool):
+        self.path, self.custom, self.mmap = path, None, mmap
         self.key: Any = key
         if callable(mode):  # a function of the user's takes any key, even None
             self.key = cipher.Key(key) if isinstance(key, bytes | bytearray) else key
@@ -135,14 +139,14 @@ class _Opener:
                 raise TypeError(f"dec_mode must return bytes, not {type(data).__name__}")
             return data, "custom"
         try:
-            data = open_source(file_name)
-        except CheckpointError as error:  # empty, or a folder
-            raise MindIRError(error.problem, file=error.file) from None
+            data = open_source(file_name, self.mmap)[:]
+        except CheckpointError as error:  # empty, a folder, or cut off while it is read
+            raise MindIRError(error.problem, file=error.file, offset=error.offset) from None
         mode = cipher.detect(data[:4])
         if mode is None:
             if self.key is not None:
                 raise MindIRError("the file is not encrypted: omit dec_key", file=file_name)
-            return data[:], None
+            return data, None
         if self.key is None:
             raise MindIRError(
                 f"the file is encrypted with {mode.name}: pass dec_key", file=file_name
@@ -154,7 +158,7 @@ class _Opener:
                 expected=self.mode.name,
                 found=mode.name,
             )
-        return self._decrypt(memoryview(data[:]), file_name), mode.name
+        return self._decrypt(memoryview(data), file_name), mode.name
 
     def _decrypt(self, data: memoryview, file_name: Any) -> memoryview:
         try:

@@ -41,6 +41,7 @@ def open_model(
     dec_key: bytes | None = None,
     dec_mode: DecMode = "AES-GCM",
     rules: Mapping[str, Meaning] | None = None,
+    mmap: bool = True,
 ) -> ModelFunction:
     """Return the model of a MindIR file as a function of JAX.
 
@@ -48,7 +49,8 @@ def open_model(
         MindIRError: the file is damaged, encrypted otherwise, or has operators without a meaning.
         FileNotFoundError: there is no such file.
     """
-    return ModelFunction(reader.read(file_name, dec_key, dec_mode), meaning.table(), rules)
+    program = reader.read(file_name, dec_key, dec_mode, mmap)
+    return ModelFunction(program, meaning.table(), rules)
 
 
 def difference(file: Path, traced: Traced, wanted: Wanted) -> float:

@@ -136,7 +136,7 @@ def test_a_remote_folder(object_store: dict[str, Any], tmp_path: Path, mesh: Any
         epath.Path(f"gs://bucket/m/{path.name}").write_bytes(path.read_bytes())
     read, opened = [0], []
     with pytest.MonkeyPatch.context() as patch:
-        original, start = source.RemoteBytes._read, source.RemoteBytes.__init__
+        original, start = source.ReadBytes._read, source.ReadBytes.__init__
 
         def counting(self: Any, start: int, count: int) -> bytes:
             read[0] += count
@@ -146,13 +146,13 @@ def test_a_remote_folder(object_store: dict[str, Any], tmp_path: Path, mesh: Any
             opened.append(path.name)
             start(self, path)
 
-        patch.setattr(source.RemoteBytes, "_read", counting)
-        patch.setattr(source.RemoteBytes, "__init__", noted)
+        patch.setattr(source.ReadBytes, "_read", counting)
+        patch.setattr(source.ReadBytes, "__init__", noted)
         file = ms.open_checkpoint("gs://bucket/m")
         assert sorted(opened) == sorted([INDEX, ONE, TWO])
         read[0] = 0
         assert np.array_equal(file.get_slice("b")[7:9, 5], large[7:9, 5] + 1)
-        assert read[0] <= 2 * source.RemoteBytes.BLOCK
+        assert read[0] <= 2 * source.ReadBytes.BLOCK
     sharding = jax.NamedSharding(mesh, jax.P("x", "y"))
     like = {"a": jax.ShapeDtypeStruct(large.shape, large.dtype, sharding=sharding)}
     assert np.array_equal(ms.load_checkpoint("gs://bucket/m", like=like)["a"], large)

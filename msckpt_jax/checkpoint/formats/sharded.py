@@ -60,7 +60,7 @@ def contents(source: Source, problem: Problem) -> Contents:
     """
     index = _index(source)
     problems: list[CheckpointError] = []
-    parts = dict(_parts(index, problems.append))
+    parts = dict(_parts(index, source.mmap, problems.append))
     places = _places(index, parts, problems)
     for error in problems:
         problem(error)
@@ -119,7 +119,7 @@ def _index(source: Source) -> _Index:
             found=", ".join(indices),
         )
     if indices:
-        return _parsed(_member(source.path / indices[0]))
+        return _parsed(_member(source.path / indices[0], source.mmap))
     files = [name for name in source.names if name.endswith(_FILE)]
     alone = f"{_MODEL}{_FILE}"
     return _Index(source.path, [alone] if alone in files else files)
@@ -158,19 +158,19 @@ def _is_plain(file: Any) -> bool:
 # The files
 
 
-def _parts(index: _Index, problem: Problem) -> Iterator[tuple[str, Contents]]:
+def _parts(index: _Index, mmap: bool, problem: Problem) -> Iterator[tuple[str, Contents]]:
     """Yield each file with its contents."""
     named = {file: name for name, file in index.places.items()}
     for file in index.files:
         path = index.folder / file
         try:
-            part = _member(path)
+            part = _member(path, mmap)
             yield file, safetensors.contents(part, lambda e, path=path: problem(e.within(path)))
         except CheckpointError as error:
             problem(error.within(path, named.get(file)))
 
 
-def _member(path: Any) -> Source:
+def _member(path: Any, mmap: bool) -> Source:
     """Open a file of the folder.
 
     Raises:
@@ -179,7 +179,7 @@ def _member(path: Any) -> Source:
     try:
         if isinstance(path, Path):  # object stores have no links
             _check_link(path)
-        source = opened(path)
+        source = opened(path, mmap)
     except FileNotFoundError:
         raise CheckpointError("the file is missing", file=path) from None
     except OSError as error:
