@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import msckpt_jax as ms
 from tests.fuzz import mutate, targets
 
 #: Damaged files for each target.
@@ -20,6 +22,28 @@ def test_damaged_files(tmp_path: Path, name: str) -> None:
     read, refused = targets.run(name, range(FILES), tmp_path)
     # Damage that is always refused, or never, would not get far into the reader.
     assert min(read, refused) > 0.02 * (read + refused)
+
+
+def test_a_negative_scalar_in_a_safetensors_file_with_a_check_sum(tmp_path: Path) -> None:
+    """The check sum cannot be computed, and the error named no file."""
+    whole = targets.seeds_of("safetensors")[1]["a.safetensors"]
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(whole.replace(np.int64(7).tobytes(), np.int64(-7).tobytes()))
+    with pytest.raises(ms.CheckpointError, match="negative integer scalar") as error:
+        ms.load_checkpoint(path, crc_check=True)
+    assert error.value.file == str(path)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_orbax_metadata_of_another_shape(tmp_path: Path, seed: int) -> None:
+    """An array that is said to be a scalar raised NumPy's error."""
+    path = targets._put(targets.seeds_of("orbax")[seed], tmp_path)
+    about = path / "_METADATA"
+    about.write_text(about.read_text().replace('"np.ndarray"', '"scalar"'))
+    file = ms.open_checkpoint(path)
+    with pytest.raises(ms.CheckpointError, match="another shape than the metadata say") as error:
+        file["w"]
+    assert (error.value.file, error.value.name) == (str(path), "w")
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)

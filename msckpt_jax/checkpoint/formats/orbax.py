@@ -179,7 +179,7 @@ def _array_entry(name: str, leaf: Any, store: _Store, impl: str | None) -> Entry
     row = _ROWS.get(dtype)
     if row is None:
         raise CheckpointError(f"dtype {dtype.name} has no counterpart in MindSpore", name=name)
-    array = _Array(store, leaf.name, name, row.stored)
+    array = _Array(store, leaf.name, name, shape, row.stored)
     nbytes = math.prod(shape) * row.stored.itemsize
     _check_chunks(name, leaf, nbytes)
     tag = names.key_tag(name, impl) if impl else name
@@ -272,12 +272,24 @@ def _bytes_of_chunk_row(leaf: Any) -> int:
 class _Array:
     """An array as the source of a piece: indexing it reads just that part."""
 
-    def __init__(self, store: _Store, path: str, name: str, stored: np.dtype):
-        self._store, self._path, self._name, self._stored = store, path, name, stored
+    def __init__(
+        self, store: _Store, path: str, name: str, shape: tuple[int, ...], stored: np.dtype
+    ):
+        self._store, self._path, self._name = store, path, name
+        self._shape, self._stored = shape, stored
 
     @functools.cached_property
     def _opened(self) -> Any:
-        return self._store.open(self._path)
+        array = self._store.open(self._path)
+        if tuple(array.shape) != self._shape:
+            raise CheckpointError(
+                "the array has another shape than the metadata say",
+                file=self._store.folder,
+                name=self._name,
+                expected=list(self._shape),
+                found=list(array.shape),
+            )
+        return array
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
         with reading(self._store.folder, "an array", self._name):
