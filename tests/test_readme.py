@@ -50,6 +50,12 @@ NOT_RUN = {
 }
 
 
+def test_the_tests_of_the_promises_are_there() -> None:
+    named = re.findall(r"`(tests/[^`]+)`", (ROOT / "SECURITY.md").read_text())
+    assert len(named) > 10
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
 def test_readme_runs(tmp_path: Path) -> None:
     blocks = list(BLOCK.finditer((ROOT / "README.md").read_text()))
     script = FILES

@@ -61,11 +61,8 @@ def listening() -> Iterator[None]:
                 raise
             except Exception as error:
                 check(str(error))
-                check("".join(traceback.format_exception_only(error)))
                 check(repr(error))
-                cause = error.__cause__
-                if cause is not None and type(cause).__module__.startswith("msckpt_jax"):
-                    check(str(cause))
+                check("".join(traceback.format_exception(error)))  # with causes and notes
         for warning in caught:
             check(str(warning.message))
     finally:
