@@ -10,7 +10,7 @@ from pathlib import Path
 from msckpt_jax.checkpoint import copying, formats
 from msckpt_jax.checkpoint.file import open_checkpoint
 from msckpt_jax.checkpoint.formats.format import Format
-from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint.paths import PathLike, regular
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.parallel import checks, rank_records
 from msckpt_jax.visible import visible
@@ -84,6 +84,7 @@ def _convert(
         root = source
         folders = [folder for folder in source.glob("rank*") if folder.is_dir()]
         files = sorted(file for folder in folders for file in folder.glob(f"*{old.suffix}"))
+        files = [regular(file) for file in files]
     else:
         root, files = source.parent, [source]
     files = [f for f in files if regex is None or re.search(regex, f.name)]

@@ -12,7 +12,7 @@ from msckpt_jax.checkpoint.choice import choice
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
 from msckpt_jax.checkpoint.parameters import Parameters
-from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint.paths import PathLike, regular
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.names import key_tag
@@ -184,7 +184,7 @@ def load_segmented_checkpoints(
     chosen = choice(filter_prefix, specify_prefix, choice_func)
     out: dict[str, Any] = {}
     for path in files:
-        file = open_checkpoint(path, dec_key, dec_mode)
+        file = open_checkpoint(regular(path), dec_key, dec_mode)
         out |= {name: file[name] for name in file if chosen(name)}
     if not out:
         raise CheckpointError("the filters leave none of the parameters", file=folder)

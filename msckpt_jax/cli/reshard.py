@@ -82,7 +82,7 @@ def _left(folder: Path, files: list[File], job: str) -> list[File]:
     A file appears under its name only when it is whole, so that its existence is proof enough.
     """
     note = folder / _NOTE
-    if note.exists() and note.read_text() == job:
+    if note.is_file() and note.read_text() == job:
         return [file for file in files if not file.target.exists()]
     strange = {f for f in folder.glob("rank_*/*") if not f.name.startswith(".")}
     if strange:

@@ -14,7 +14,7 @@ from msckpt_jax.checkpoint import copying, formats
 from msckpt_jax.checkpoint.entries import Entry, Stored
 from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
 from msckpt_jax.checkpoint.int4 import to_int4
-from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint.paths import PathLike, regular
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import soundness
 from msckpt_jax.parallel.placement import Parts, Plan, plan_of
@@ -50,7 +50,7 @@ def rank_files(folder: PathLike, suffix: str | None = None) -> dict[int, Path]:
             if f.suffix in formats.SUFFIXES and f.stem.endswith(suffix or "")
         ]
         if number.isdigit() and files:
-            by_rank[int(number)] = files[-1]
+            by_rank[int(number)] = regular(files[-1])
             if len({f.suffix for f in (*files, *by_rank.values())}) > 1:
                 problem = f"both {' and '.join(formats.SUFFIXES)} files are there"
                 raise CheckpointError(problem, file=part)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint.paths import PathLike, regular
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import strategy
 from msckpt_jax.visible import visible
@@ -34,7 +34,7 @@ def merge_pipeline_strategys(src_strategy_dirs: PathLike, dst_strategy_file: Pat
         raise CheckpointError(f"the strategy files must all be {endings}", file=folder)
     stages: dict[int, strategy.Strategy] = {}
     for file in files:
-        layouts, stage = strategy.read(file)
+        layouts, stage = strategy.read(regular(file))
         stages.setdefault(stage, layouts)
     joined = {f"{s}-{n}": layout for s, part in stages.items() for n, layout in part.items()}
     strategy.write(dst_strategy_file, joined, staged=True)

@@ -11,7 +11,7 @@ from msckpt_jax.api import load
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.encryption import encryption
 from msckpt_jax.checkpoint.file import open_checkpoint
-from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint.paths import PathLike, regular
 from msckpt_jax.conventions import choosing
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions.convention import ConventionLike
@@ -130,7 +130,7 @@ def resume(
             raise CheckpointError(
                 "the strategy file of these rank files is missing; pass strategy=", file=default
             )
-        options |= {"strategy": strategy or default}
+        options |= {"strategy": strategy or regular(default)}
     convention = options.pop("convention", None)
     entries = load.load_checkpoint(where, **options)
     if convention is None and not options.get("strict_load"):

@@ -27,7 +27,7 @@ from msckpt_jax import dtypes, names
 from msckpt_jax.checkpoint.entries import Entry, Problem, Stored
 from msckpt_jax.checkpoint.formats.format import Contents, Format
 from msckpt_jax.checkpoint.leaves import encode_string
-from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint.paths import PathLike, check_regular
 from msckpt_jax.checkpoint.source import Source
 from msckpt_jax.errors import CheckpointError
 
@@ -60,6 +60,8 @@ def contents(source: Source, problem: Problem) -> Contents:
     """
     folder = _item_folder(absolute(source.path))
     with reading(folder, "the tree"):
+        if "://" not in str(folder):
+            check_regular(Path(folder))
         return _contents(folder, problem)
 
 
@@ -226,6 +228,8 @@ def _metadata_above(folder: epath.Path) -> dict[str, Any]:
 
 def _json(path: epath.Path) -> Any:
     try:
+        if not path.is_file():
+            raise OSError("no regular file")
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"the file is not as Orbax writes it: {error}", file=path) from None

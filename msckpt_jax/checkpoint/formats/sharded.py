@@ -18,6 +18,7 @@ from msckpt_jax.checkpoint import collector, json_keys
 from msckpt_jax.checkpoint.entries import Entry, Problem, distinct
 from msckpt_jax.checkpoint.formats import safetensors
 from msckpt_jax.checkpoint.formats.format import Contents, Format
+from msckpt_jax.checkpoint.paths import regular
 from msckpt_jax.checkpoint.source import Joined, Source, is_folder, opened
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.visible import warn
@@ -203,8 +204,8 @@ def _check_link(path: Path) -> None:
             expected=folder,
             found=real,
         )
-    if real.exists() and not (real.is_file() or real.is_dir()):
-        raise CheckpointError("the file is no regular file", file=path)  # a pipe would not end
+    if real.exists() and not real.is_dir():
+        regular(path)
 
 
 # Index and files
