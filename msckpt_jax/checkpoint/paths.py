@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from etils import epath
 
@@ -12,6 +12,7 @@ from msckpt_jax.errors import CheckpointError
 
 #: Paths, local or any that ``etils.epath`` knows.
 PathLike: TypeAlias = str | os.PathLike[str]
+_Path = TypeVar("_Path", bound=Path | epath.Path)
 
 
 def path_of(name: Any) -> Path | epath.Path:
@@ -30,7 +31,7 @@ def path_of(name: Any) -> Path | epath.Path:
     return path if "://" in str(name) else Path(os.fspath(path))
 
 
-def regular(path: Path) -> Path:
+def regular(path: _Path) -> _Path:
     """The path of a file that was found in a folder, where a pipe would make us wait for ever.
 
     Raises:
