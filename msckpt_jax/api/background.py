@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from msckpt_jax import processes
-from msckpt_jax.api.jobs import Job
+from msckpt_jax.api.jobs import Job, target_of
 from msckpt_jax.checkpoint import snapshot
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.errors import AsyncSaveError, CheckpointError
@@ -112,7 +112,7 @@ def in_process(files: list[File], job: Job) -> AsyncSave:
         finally:
             os.close(shared.fd)
 
-    return _started(AsyncSave(work, str(files[0].target)))
+    return _started(AsyncSave(work, str(target_of(files, job))))
 
 
 def _started(save: AsyncSave) -> AsyncSave:

@@ -111,7 +111,8 @@ def export(
             only, in a process of its own; ``"auto"`` goes to jax2onnx for operators without a
             row, with its reasons in ``notes``, unless there are ``rules`` or the file is to be
             ``exact``, which jax2onnx does not heed. A file by jax2onnx is kept only if onnxruntime
-            gives JAX's numbers with it, with or without ``verify``.
+            gives JAX's numbers with it, with or without ``verify``. Both are extras:
+            ``pip install 'msckpt_jax[jax2onnx]'``.
         **more: options of other model formats, see ``msckpt export --help``.
 
     Returns:
@@ -122,6 +123,8 @@ def export(
             ``verify`` also: a result of the file is not JAX's, or running the file fails; the
             message names the file, which stays there.
         PreprocessorError: a MindIR cannot describe the data set.
+        ImportError: ``verify`` of an ONNX file, and onnxruntime is not installed; nothing was
+            written.
         TypeError, ValueError: an argument of the wrong type or value.
         OSError: FileNotFoundError for a missing folder.
 
@@ -144,6 +147,8 @@ def export(
     encrypt, key = _encryption(enc_key, enc_mode, format)
     if verify and callable(encrypt):
         raise ValueError("verify=True cannot read a file that a function of yours has encrypted")
+    if verify:
+        format.check_runner()
     inputs, preprocessor = _preprocessed(inputs, format)
     load = {} if enc_key is None else {"dec_key": key, "dec_mode": enc_mode}
     wanted = Wanted(encrypt, key, split_bytes, durable, preprocessor, load, options)

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from msckpt_jax.checkpoint import formats, paths, writer
+from msckpt_jax.checkpoint.folder import FolderSave
 from msckpt_jax.checkpoint.formats.format import How
+from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.parallel import hosts, strategy
 from msckpt_jax.parallel.layout import Layout
+from msckpt_jax.parallel.meeting import Meetings
 from msckpt_jax.visible import visible
+
+
+class Folder(NamedTuple):
+    """A folder whose files replace those of an earlier save as one.
+
+    Attributes:
+        path: the folder, which is made if need be.
+        head: the file by which readers know the others.
+        small: the contents of the files that hold no tensors, by their names.
+    """
+
+    path: Path
+    head: str
+    small: Mapping[str, bytes]
 
 
 class Job(NamedTuple):
     """The way in which files are written once the tree has become records.
 
     When the files hold shards, ``layouts`` are theirs, and one process writes ``strategy_file``.
+    When they make up a ``folder``, their targets are the names that they have in it.
     """
 
     format: str
@@ -26,21 +47,74 @@ class Job(NamedTuple):
     options: writer.Options
     strategy_file: Path | None = None
     layouts: Mapping[str, Layout] | None = None
+    folder: Folder | None = None
+
+
+def target_of(files: Sequence[File], job: Job) -> Any:
+    """The folder that a save writes, or its first file."""
+    return files[0].target if job.folder is None else job.folder.path
+
+
+def dealt(path: Path, records: list[Record], job: Job, limit: int) -> tuple[list[File], Job]:
+    """The files of a folder, each of at most ``limit`` bytes of tensors, and the job with it."""
+    sharding = formats.named(job.format).sharding
+    assert sharding is not None  # save_options has checked it
+    made = sharding.dealt(records, limit)
+    files = [File(name, [*group]) for name, group in made.files.items()]
+    how = job.how._replace(framework=sharding.framework)
+    return files, job._replace(how=how, folder=Folder(path, made.head, made.small))
 
 
 def run(files: list[File], job: Job, may_gather: bool = False) -> None:
     """Write files as ``job`` says; ``may_gather`` as in :func:`hosts.write`."""
+    if job.folder is not None:
+        _replace(job.folder, files, job, may_gather)
+        return
     for file in files:
-        plan = formats.plan(job.format, file.records, job.how)
         if job.layouts is not None:
             Path(file.target).parent.mkdir(exist_ok=True)
-            writer.write(file.target, plan, job.options)
-        elif hosts.needed(file.records):
-            hosts.write(file.target, plan, file.records, job.options, may_gather)
-        else:
-            writer.write(file.target, plan, job.options)
+        _write(file, job, may_gather, job.layouts is None and hosts.needed(file.records))
     if job.strategy_file is not None:
         strategy.write(job.strategy_file, job.layouts or {})
+
+
+def _write(file: File, job: Job, may_gather: bool, together: bool) -> None:
+    """Write a file, ``together`` with the other processes or alone."""
+    plan = formats.plan(job.format, file.records, job.how)
+    if together:
+        hosts.write(file.target, plan, file.records, job.options, may_gather)
+    else:
+        writer.write(file.target, plan, job.options)
+
+
+def _replace(folder: Folder, files: list[File], job: Job, may_gather: bool) -> None:
+    """Write the files of a folder; process 0 gives them their names when all are complete."""
+    together = any(hosts.needed(file.records) for file in files)
+    meetings = Meetings(folder.path, job.options.timeout) if together else None
+    first = meetings is None or jax.process_index() == 0
+    save = FolderSave(folder.path, job.options.durable)
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> str:
+            return str(stack.enter_context(save).files) if first else ""
+
+        def commit() -> None:
+            sharding = formats.named(job.format).sharding
+            if first and sharding is not None:
+                _write_small(folder, save.files, job)
+                save.commit(folder.head, sharding.heads, sharding.earlier(folder.path))
+
+        staged = Path(begin() if meetings is None else meetings.meet(begin).first)
+        for file in files:
+            placed = file._replace(target=staged / file.target)
+            _write(placed, job, may_gather, together)
+        commit() if meetings is None else meetings.meet(commit)
+
+
+def _write_small(folder: Folder, staged: Path, job: Job) -> None:
+    options = writer.Options(durable=job.options.durable)
+    for name, data in folder.small.items():
+        writer.write(staged / name, Plan([data], len(data)), options)
 
 
 def check_spanning(records: list[Record], job: Job) -> None:
@@ -73,6 +147,21 @@ def target_path(name: Any, format: str) -> Any:
     special = path.exists() and not path.is_file()
     if not special and not text.endswith(format):
         path = path.with_name(f"{path.name}.{format}")
+    return path
+
+
+def folder_path(name: Any) -> Path:
+    """The path of the folder in which to write several files."""
+    path = paths.path_of(name) if isinstance(name, str | os.PathLike) else None
+    if not isinstance(path, Path):
+        raise ValueError(
+            f"max_shard_size= writes to a folder on a local file system, not to {name}; save "
+            "there, then copy it"
+        )
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(
+            f"{name} is a file; with max_shard_size= name the folder that is to be written"
+        )
     return path
 
 

@@ -9,9 +9,9 @@ from typing import IO, Any
 import jax
 
 from msckpt_jax import progress as meters
-from msckpt_jax.api import background
-from msckpt_jax.api.jobs import Job, check_folder, check_spanning, run, target_path
-from msckpt_jax.api.save_options import check_amounts, check_options
+from msckpt_jax.api import background, jobs
+from msckpt_jax.api.jobs import Job
+from msckpt_jax.api.save_options import check_amounts, check_options, shard_limit
 from msckpt_jax.checkpoint import formats, leaves, records, snapshot, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.formats.format import How
@@ -44,6 +44,7 @@ def save_checkpoint(
     progress: Progress | bool | None = None,
     timeout: float = 600.0,
     convention: ConventionLike | None = None,
+    max_shard_size: int | str | None = None,
 ) -> background.AsyncSave | None:
     """Save a tree of arrays as one MindSpore CheckPoint that real MindSpore loads.
 
@@ -98,6 +99,14 @@ def save_checkpoint(
         convention: write MindSpore's names and layouts instead of the tree's: ``"mindspore"``,
             ``"mint"`` (``mindspore.mint.nn``), or a :class:`Convention`. Each shard is transposed
             by itself, window by window. ``choice_func`` gets MindSpore's names.
+        max_shard_size: write a folder as Hugging Face's libraries do, for ``format="safetensors"``:
+            ``ckpt_file_name`` is the folder, which is made if need be. Tensors go, in the order of
+            the tree, to ``model-00001-of-00009.safetensors`` and so on, each of at most so many
+            bytes of tensors ("5GB" is 5e9, "5GiB" is 5 * 2^30), and
+            ``model.safetensors.index.json`` names the file of each; a larger tensor gets a file of
+            its own. What fits one file is ``model.safetensors`` alone. The files replace those of
+            an earlier save as one; other files in the folder stay. A save that is killed while it
+            does is finished by the next, or by ``msckpt recover``; until then readers refuse.
 
     Returns:
         None, or with ``async_save`` a handle with ``result(timeout)``, ``done()``.
@@ -107,6 +116,7 @@ def save_checkpoint(
             says what to cast to), leaves that ``convention`` cannot map, there is nothing to save,
             a string in safetensors, arrays on different meshes without ``integrated_save``;
             another process has failed or died.
+        BlockingIOError: another process is saving into the folder of ``max_shard_size``.
         AsyncSaveError: the previous asynchronous save failed; this one was not begun.
         TypeError, ValueError: an argument of the wrong type or value.
         OSError: FileNotFoundError for a missing folder, IsADirectoryError, a full disk.
@@ -120,7 +130,11 @@ def save_checkpoint(
         raise ValueError("progress=True is for a save that you wait for; give a function instead")
     mode = check_options(async_save, append_dict, enc_key, enc_mode, choice_func, crc_check, format)
     check_amounts(integrated_save, slice_bytes, threads, timeout)
-    target = target_path(ckpt_file_name, format)
+    limit = shard_limit(max_shard_size, format, integrated_save)
+    if limit is None:
+        target = jobs.target_path(ckpt_file_name, format)
+    else:
+        target = jobs.folder_path(ckpt_file_name)
     background.settle()
     chosen = choice_func or (lambda name: True)
     if convention is None:
@@ -136,14 +150,16 @@ def save_checkpoint(
     job = Job(format, how, options)
     files = [File(target, entries)]
     if integrated_save and hosts.needed(entries):
-        check_spanning(entries, job)
+        jobs.check_spanning(entries, job)
         if async_save == "process" or hasattr(target, "write"):
             raise ValueError("arrays that span processes are saved to a path, and asynchronously "
                              "by a thread only")  # fmt: skip
     else:
-        check_folder(target)
+        jobs.check_folder(target)
     if not integrated_save:
         files, job = _rank_files(target, entries, job, strategy_file)
+    if limit is not None:
+        files, job = jobs.dealt(target, entries, job, limit)
     total = sum(record.nbytes for file in files for record in file.records)
     with meters.meter(f"save {target}", total, progress) as advance:
         shown = job.options._replace(progress=advance)
@@ -152,7 +168,7 @@ def save_checkpoint(
 
 def _start(files: list[File], job: Job, async_save: bool | str) -> background.AsyncSave | None:
     if not async_save:
-        run(files, job, may_gather=True)
+        jobs.run(files, job, may_gather=True)
         return None
     for file in files:  # refuse now, not in the thread
         formats.named(job.format).check(file.records)
@@ -161,7 +177,7 @@ def _start(files: list[File], job: Job, async_save: bool | str) -> background.As
             raise TypeError("async_save='process' needs a path, not an open file")
         return background.in_process(files, job)
     kept = snapshot.frozen(files)
-    return background.in_thread(lambda: run(kept, job), str(files[0].target))
+    return background.in_thread(lambda: jobs.run(kept, job), str(jobs.target_of(files, job)))
 
 
 def _rank_files(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from msckpt_jax.checkpoint import cipher, formats
+from msckpt_jax.checkpoint.formats import shards
 
 _ASYNC = (False, True, "thread", "process")
 _ALIGN = 16  # the largest element
@@ -18,6 +19,18 @@ def check_amounts(integrated_save: Any, slice_bytes: int, threads: int, timeout:
         raise ValueError(f"slice_bytes must be a multiple of {_ALIGN}, not {slice_bytes}")
     if threads < 1 or timeout <= 0:
         raise ValueError(f"threads and timeout must be positive, not {threads} and {timeout}")
+
+
+def shard_limit(max_shard_size: Any, format: str, integrated_save: bool) -> int | None:
+    """The largest number of bytes of a file of a folder; None for a save of one file."""
+    if max_shard_size is None:
+        return None
+    if formats.to_write(format).sharding is None:
+        able = [name for name, kind in formats.FORMATS.items() if kind.sharding is not None]
+        raise ValueError(f"max_shard_size= needs format={' or '.join(map(repr, able))}")
+    if not integrated_save:
+        raise ValueError("max_shard_size= writes merged tensors: not with integrated_save=False")
+    return shards.size(max_shard_size, "max_shard_size")
 
 
 def check_options(

@@ -102,7 +102,7 @@ def _publish(
         os.fsync(temporary.fd)
     os.replace(temporary.path, target)
     if durable:
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
 
 def _status(path: Path) -> os.stat_result | None:
@@ -130,7 +130,7 @@ def _set_mode(fd: int, older: os.stat_result) -> None:
         os.fchmod(fd, mode)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the names in ``folder`` durable, where the system can."""
     with contextlib.suppress(PermissionError):  # Windows cannot open folders
         fd = os.open(folder, os.O_RDONLY)
@@ -151,7 +151,7 @@ def _create(target: Path, token: str, older: os.stat_result | None) -> Temporary
         temporary = target.with_name(f"{_prefix(target)}{token}.tmp")
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY, mode)
         # A sweep may have come between the two calls: then the file has lost its name.
-        if _lock(fd) and os.fstat(fd).st_nlink:
+        if lock(fd) and os.fstat(fd).st_nlink:
             return Temporary(fd, temporary)
         os.close(fd)
 
@@ -166,7 +166,7 @@ def _left(target: Path, job: str) -> Temporary | None:
             fd = os.open(path, os.O_RDWR | _SAFELY)
         except OSError:  # a link, another user's, or gone
             continue
-        free, status = _lock(fd), os.fstat(fd)
+        free, status = lock(fd), os.fstat(fd)
         if free and stat.S_ISREG(status.st_mode) and _is_own(status) and status.st_nlink == 1:
             return Temporary(fd, path)
         os.close(fd)
@@ -175,7 +175,8 @@ def _left(target: Path, job: str) -> Temporary | None:
     return None
 
 
-def _lock(fd: int) -> bool:
+def lock(fd: int) -> bool:
+    """Lock a file for this process, and tell whether no other process has locked it."""
     if fcntl is None:
         return True
     try:

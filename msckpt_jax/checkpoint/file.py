@@ -37,7 +37,8 @@ def open_checkpoint(
     tensor of a 100 GB file costs one tensor. An encrypted file is decrypted into memory.
 
     Folders are those that Hugging Face's libraries write (safetensors files with an index, which
-    may be named itself, or ``model.safetensors`` alone), and Orbax's.
+    may be named itself, or ``model.safetensors`` alone), and Orbax's. A folder whose files a save
+    is replacing, or was when it was killed, is refused: see :func:`save_checkpoint`.
 
     Args:
         ckpt_file_name: path, local or any that ``etils.epath`` knows.

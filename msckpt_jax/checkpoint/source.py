@@ -17,7 +17,7 @@ import numpy as np
 from etils import epath
 
 from msckpt_jax import boxes
-from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint import folder, paths
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.errors import CheckpointError
 
@@ -39,7 +39,7 @@ def opened(name: PathLike, mmap: bool = True) -> Source:
     """Open a file, or list a folder.
 
     Raises:
-        CheckpointError: the file is empty.
+        CheckpointError: the file is empty, or a save into its folder was interrupted.
         FileNotFoundError: there is neither a file nor a folder.
     """
     if not isinstance(name, str | os.PathLike):
@@ -47,10 +47,14 @@ def opened(name: PathLike, mmap: bool = True) -> Source:
     path = paths.path_of(name)
     if path.is_dir():
         return Source(path, None, sorted(entry.name for entry in path.iterdir()), mmap)
-    if isinstance(path, Path) and (mmap or not path.is_file()):
-        data = _mapped(path)
-    else:
-        data = ReadBytes(path)
+    try:
+        if isinstance(path, Path) and (mmap or not path.is_file()):
+            data = _mapped(path)
+        else:
+            data = ReadBytes(path)
+    except FileNotFoundError:
+        folder.check_settled(path.parent)  # a save may be about to put it there
+        raise
     if not len(data):
         raise CheckpointError("the file is empty", file=path)
     return Source(path, data, mmap=mmap)

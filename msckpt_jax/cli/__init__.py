@@ -25,6 +25,7 @@ COMMANDS = {
     "convert": "write a checkpoint or a model in another format",
     "export": "write a JAX function or Flax network as a MindIR, an AIR or an ONNX file",
     "ops": "list the JAX primitives that can be exported",
+    "recover": "finish or undo a save into a folder that was interrupted",
     "merge": "join rank files, by their strategy, into a file of full tensors",
     "reshard": "turn rank files of one layout into rank files of another layout",
 }
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ImportError) as error:
         return _fail(*str(error).split("\n"), *getattr(error, "__notes__", ()))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from msckpt_jax import display, dtypes, progress
 from msckpt_jax.api import convert_model, jobs, targets
 from msckpt_jax.checkpoint import cipher, copying, formats, leaves, metadata, records, writer
+from msckpt_jax.checkpoint.formats import shards
 from msckpt_jax.checkpoint.formats.format import Format, How
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.cli import common, options, sources
@@ -35,6 +36,7 @@ and becomes the DST
 
   FILE.ckpt, FILE.safetensors   a file
   FOLDER, with --to             rank files of this layout
+  FOLDER, with --max-shard-size  safetensors files with an index, as Hugging Face's libraries write
   FOLDER                        an Orbax checkpoint
 
 Tensors are copied piece by piece, so that memory stays small for any size. The custom metadata of
@@ -61,6 +63,7 @@ EXAMPLES = """\
   msckpt convert model.ckpt flax.ckpt --rename '^backbone\\.=' --rename 'gamma$=scale'
   msckpt convert plain.ckpt secret.ckpt --enc-key-file key.bin --enc-mode AES-GCM
   msckpt convert Qwen3-0.6B/ model.ckpt
+  msckpt convert model.ckpt hub/ --max-shard-size 5GB
   msckpt convert run/1000 model.ckpt --filter '^params'
   msckpt convert run/1000 ranks/ --to saved
   msckpt convert run/1000 mesh/ --to 'x=2,y=4; kernel$=x,y'
@@ -72,7 +75,9 @@ EXAMPLES = """\
 """
 _METADATA = "metadata."
 #: Options that only checkpoints heed.
-_OF_CHECKPOINTS = ("dtype", "rename", "filter", "crc", "strategy", "to", "enc_key_file")
+_OF_CHECKPOINTS = (
+    "dtype", "rename", "filter", "crc", "strategy", "to", "max_shard_size", "enc_key_file",
+)  # fmt: skip
 _FLOATS = {
     "float16": np.dtype(np.float16),
     "float32": np.dtype(np.float32),
@@ -97,6 +102,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crc", action="store_true", help="add a check sum")
     parser.add_argument("--strategy", metavar="FILE", help="strategy file of rank files to read")
     parser.add_argument("--to", metavar="FILE|saved|MESH", help="write rank files of this layout")
+    parser.add_argument(
+        "--max-shard-size",
+        metavar="SIZE",
+        help="write a folder of safetensors files of at most so many bytes, like 5GB or 500MiB; "
+        "they replace those of an earlier save as one",
+    )
     options.add(parser)
     common.key_arguments(parser)
     common.key_arguments(parser, "enc")
@@ -118,9 +129,12 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.target} is the source itself; convert to another name")
     if (model := targets.of_suffix(args.source)) is not None:
         return _model(args, model)
+    _check_sizes(args)
     source = _source(args)
     if args.to is not None:
         return _to_ranks(args, source)
+    if args.max_shard_size is not None:
+        return _to_folder(args, source)
     format = formats.of_path(args.target)
     work = _work(args, source, format)
     if format is None:
@@ -155,6 +169,34 @@ def _source(args: argparse.Namespace) -> Any:
     if args.strategy is not None and os.path.isdir(args.source):
         return merged.open_ranks(args.source, args.strategy, **common.rank_secrets(args))
     return common.open_sound_file(args, args.source)
+
+
+def _check_sizes(args: argparse.Namespace) -> None:
+    """Refuse a wrong --max-shard-size, and options that go with none."""
+    if args.max_shard_size is None:
+        return
+    shards.size(args.max_shard_size, "--max-shard-size")
+    if args.to or args.enc_key_file:
+        raise ValueError("--max-shard-size cannot be combined with --to or --enc-key-file")
+    if formats.of_path(args.target) is not None:
+        raise ValueError(f"{args.target}: with --max-shard-size name a folder, not a file")
+
+
+def _to_folder(args: argparse.Namespace, source: Any) -> int:
+    """Write several files of the format that has such folders."""
+    format = formats.SAFETENSORS
+    work = _work(args, source, format)
+    path = jobs.folder_path(args.target)
+    jobs.check_folder(path)
+    limit = shards.size(args.max_shard_size, "--max-shard-size")
+    with progress.bar("convert", work.nbytes) as advance:
+        how = How(check_sum=args.crc, metadata=work.metadata)
+        job = jobs.Job(format.name, how, writer.Options(progress=advance))
+        files, job = jobs.dealt(path, work.records, job, limit)
+        jobs.run(files, job)
+    size = display.size(work.nbytes)
+    print(f"{path}: {len(work.records)} entries, {size}, in {len(files)} {format.name} files")
+    return 0
 
 
 def _to_file(args: argparse.Namespace, work: Work, format: Format) -> None:

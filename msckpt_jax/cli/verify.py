@@ -29,7 +29,8 @@ each name must be in the file that the index says. All problems are listed, with
   MODEL.mindir   read whole: its weights must be complete, and its graphs a function of JAX
   MODEL.air      checked by the rules of GE's loader and the prototypes of CANN 8.1, and with --soc
                  against the kernels of a chip
-  MODEL.onnx     checked by onnx.checker, types and shapes included, and loaded by onnxruntime
+  MODEL.onnx     checked by onnx.checker, types and shapes included, and loaded by onnxruntime,
+                 where that is installed
 
 Notes, such as operators that load has no meaning for, are no faults.
 """

@@ -73,6 +73,7 @@ class Target:
         open: makes a function of JAX of a path, the key, the cipher and the user's meanings.
         difference: returns the largest difference between the results of a file and of the
             traced function.
+        check_runner: refuses, by an ImportError, where what runs the files is not installed.
         inspect: returns the contents of a file, to be printed as JSON, and lines of facts; takes
             the path, a function that chooses weights by name, the key and the cipher.
         verify: returns the verdict on a file; takes the path, the key, the cipher and options.
@@ -114,6 +115,7 @@ class Target:
     fusions: Sequence[Fusion] = ()
     complex: bool = True
     operators: Set[str] | None = None
+    check_runner: Callable[[], None] = lambda: None
     vocabulary: str = "MindSpore"
     export: Callable[[Traced, Path, Wanted, Lowering, Callable[[], Graph]], Written] | None = None
     describe: Callable[[Any], tuple[Any, Any]] | None = None

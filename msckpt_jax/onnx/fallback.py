@@ -22,7 +22,7 @@ from msckpt_jax.lowering.canonical import canonicalise
 from msckpt_jax.lowering.context import LITERAL_BYTES, tensor_of
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Wanted
-from msckpt_jax.onnx import jaxprs, runner, writer
+from msckpt_jax.onnx import jaxprs, packages, runner, writer
 from msckpt_jax.onnx.adapt import Adapted
 from msckpt_jax.onnx.builder import initializer
 
@@ -40,8 +40,11 @@ def adapt(traced: Traced, opset: int, folder: Path) -> Adapted:
 
     Raises:
         UnsupportedError: jax2onnx refuses the network, or its file is no valid model or gives
-            other numbers than JAX.
+            other numbers than JAX; jax2onnx or onnxruntime is not installed.
     """
+    for package in (packages.FALLBACK, packages.RUNTIME):
+        if line := packages.missing(package):
+            raise UnsupportedError(f"jax2onnx cannot be asked: {line}")
     jaxpr, weights = _function(traced)
     adapted = _adapted(_converted(jaxpr, [*weights, *traced.inputs], opset), weights)
     with tempfile.TemporaryDirectory(prefix=".msckpt-", dir=folder) as trial:

@@ -14,7 +14,7 @@ from msckpt_jax.lowering import algorithms, exactness, trials
 from msckpt_jax.lowering.target import Option, Target, Verdict, Written, text_mapping
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
-from msckpt_jax.onnx import adapt, fusions, inspection, writer
+from msckpt_jax.onnx import adapt, fusions, inspection, packages, writer
 from msckpt_jax.onnx.rows import ROWS
 from msckpt_jax.visible import visible
 
@@ -81,6 +81,16 @@ def open_model(file_name: Any, **_: Any) -> Never:
     raise ValueError(visible(f"{file_name}: ONNX files are run by onnxruntime, not read by JAX"))
 
 
+def check_runner() -> None:
+    """Refuse to compare results where onnxruntime is missing.
+
+    Raises:
+        ImportError: it is; the message says how to install it.
+    """
+    if line := packages.missing(packages.RUNTIME):
+        raise ImportError(f"verify=True runs ONNX files, and {line}")
+
+
 def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
     """Return the largest difference to JAX when onnxruntime runs the file."""
     from msckpt_jax.onnx import runner  # onnxruntime, only where a file is run
@@ -91,12 +101,15 @@ def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
 
 
 def verify(file: Path, *, dec_key: bytes | None, dec_mode: str) -> Verdict:
-    """Check the file by onnx's own checker, types and shapes too, and load it in onnxruntime."""
+    """Check the file by onnx's own checker, types and shapes too, and load it in onnxruntime.
+
+    Where that is not installed, a line says so.
+    """
     from msckpt_jax.onnx import check
 
     checked = check.check(file)
     facts = f"{file}: opset {checked.opset}, {checked.nodes} nodes"
-    lines = checked.problems + ([] if checked.opset is None else [facts])
+    lines = checked.problems + ([] if checked.opset is None else [facts, *checked.notes])
     return Verdict(not checked.problems, lines)
 
 
@@ -119,6 +132,7 @@ TARGET = Target(
     write=write,
     export=export,
     open=open_model,
+    check_runner=check_runner,
     difference=difference,
     inspect=inspection.inspect,
     verify=verify,

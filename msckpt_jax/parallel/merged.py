@@ -13,6 +13,7 @@ from msckpt_jax import boxes, display, dtypes
 from msckpt_jax.checkpoint import copying, formats
 from msckpt_jax.checkpoint.entries import Entry, Stored
 from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
+from msckpt_jax.checkpoint.formats import shards
 from msckpt_jax.checkpoint.int4 import to_int4
 from msckpt_jax.checkpoint.paths import PathLike, regular
 from msckpt_jax.errors import CheckpointError
@@ -34,6 +35,8 @@ class Source(copying.Readable, Protocol):
 def rank_files(folder: PathLike, suffix: str | None = None) -> dict[int, Path]:
     """The file of each ``rank_N`` folder: the last in lexicographic order, as in MindSpore.
 
+    Where a rank has several safetensors files and their index, it is the index.
+
     Raises:
         CheckpointError: there are no such files, or files of both formats.
         NotADirectoryError: ``folder`` is no folder.
@@ -49,13 +52,18 @@ def rank_files(folder: PathLike, suffix: str | None = None) -> dict[int, Path]:
             for f in sorted(part.iterdir())
             if f.suffix in formats.SUFFIXES and f.stem.endswith(suffix or "")
         ]
-        if number.isdigit() and files:
+        index = part / shards.INDEX
+        if number.isdigit() and index.exists():
+            by_rank[int(number)] = regular(index)
+        elif number.isdigit() and files:
             by_rank[int(number)] = regular(files[-1])
             if len({f.suffix for f in (*files, *by_rank.values())}) > 1:
                 problem = f"both {' and '.join(formats.SUFFIXES)} files are there"
                 raise CheckpointError(problem, file=part)
     if not by_rank:
-        raise CheckpointError("no rank_N folder with a CheckPoint in it", file=folder)
+        raise CheckpointError(
+            "no rank_N folder with a CheckPoint in it (convert takes other folders)", file=folder
+        )
     return by_rank
 
 

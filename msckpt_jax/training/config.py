@@ -219,6 +219,11 @@ def _info(value: Any) -> list[str | Mapping[str, Any]]:
 
 def _further(options: dict[str, Any]) -> dict[str, Any]:
     known = set(inspect.signature(saving.save_checkpoint).parameters) - _PER_FILE
+    if options.get("max_shard_size") is not None:
+        raise ValueError(
+            "max_shard_size= is not for the files of a run: call save_checkpoint with it when the "
+            "run ends, or `msckpt convert FILE FOLDER --max-shard-size`"
+        )
     for name in options:
         if name not in known:
             own = list(inspect.signature(CheckpointConfig).parameters)[:-1]

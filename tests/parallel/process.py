@@ -16,6 +16,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 import msckpt_jax as ms
 from msckpt_jax import boxes
@@ -51,6 +52,48 @@ def save(mesh: Any) -> None:
         if "format" in kwargs:
             del found["note"]
         ms.save_checkpoint(found, f"{folder}/{name}", **kwargs)
+
+
+def save_folder(mesh: Any, version: int, **kwargs: Any) -> Any:
+    found = {k: v for k, v in tree(mesh, version).items() if k != "note"}
+    size = 64 * 48 * 4 * (1 + version)
+    path = f"{folder}/out"
+    return ms.save_checkpoint(found, path, format="safetensors", max_shard_size=size, **kwargs)
+
+
+def folders(mesh: Any) -> None:
+    """A new folder, then one that is there, then by a thread; files with and without shards."""
+    for version, files in enumerate((8, 4, 3)):
+        handle = save_folder(mesh, version, async_save=version == 2 and what == "folders")
+        if handle is not None:
+            handle.result()
+        with open(f"{folder}/out/model.safetensors.index.json") as file:
+            assert len(set(json.load(file)["weight_map"].values())) == files
+        assert ms.load_checkpoint(f"{folder}/out")["step"] == version
+        multihost_utils.sync_global_devices("read")
+
+
+def folders_gathered(mesh: Any) -> None:
+    blind()
+    folders(mesh)
+    try:
+        save_folder(mesh, 0, async_save=True).result()
+    except ms.CheckpointError as error:
+        print(f"told: {error}", flush=True)
+    else:
+        raise AssertionError
+
+
+def folders_cut(mesh: Any) -> None:
+    """A process dies while a folder is replaced: the older one stays, and the next save works."""
+    save_folder(mesh, 2)
+    if me == 1:
+        pieces.write_runs = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        save_folder(mesh, 1, timeout=3)
+    except ms.CheckpointError as error:
+        print(f"told: {error}", flush=True)
+    os._exit(0)  # jax.distributed would wait for the dead process
 
 
 def load(mesh: Any) -> None:

@@ -102,6 +102,29 @@ def test_gathered_where_no_file_system_is_shared(tmp_path: Path, count: int) -> 
     assert np.array_equal(ms.load_checkpoint(tmp_path / "relative.ckpt")["rows"], WHOLE)
 
 
+@pytest.mark.parametrize(("what", "count"), [("folders", 4), ("folders_gathered", 2)])
+def test_a_folder_of_files(tmp_path: Path, what: str, count: int) -> None:
+    """Its files are those that one process writes of unsharded arrays."""
+    check_ended_well(run(what, count, tmp_path))
+    check_folder(tmp_path)
+
+
+def check_folder(where: Path) -> None:
+    tree = dict.fromkeys(NAMES, WHOLE + 2) | {"numpy": np.arange(5), "step": 2}
+    ms.save_checkpoint(tree, where / "one", format="safetensors", max_shard_size=3 * WHOLE.nbytes)
+    assert sorted(os.listdir(where)) == ["one", "out"]
+    assert sorted(os.listdir(where / "out")) == sorted(os.listdir(where / "one"))
+    for path in (where / "one").iterdir():
+        assert (where / "out" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_process_is_killed_while_a_folder_is_replaced(tmp_path: Path) -> None:
+    ended = run("folders_cut", 2, tmp_path)
+    assert ended[1].status == -9
+    assert "told: " in ended[0].output
+    check_folder(tmp_path)
+
+
 def test_asynchronous_saves_of_many_processes(tmp_path: Path) -> None:
     ended = run("asynchronous", 2, tmp_path)
     check_ended_well(ended)

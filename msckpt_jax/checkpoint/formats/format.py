@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from msckpt_jax.checkpoint import writer
@@ -46,6 +47,36 @@ class Contents(NamedTuple):
     shardings: Mapping[str, Any] | None = None
 
 
+class Dealt(NamedTuple):
+    """Records dealt to the files of a folder.
+
+    Attributes:
+        files: the records of each file, by its name.
+        head: the file by which readers know the others, one of ``files`` or of ``small``.
+        small: the contents of the other files.
+    """
+
+    files: Mapping[str, Sequence[Record]]
+    head: str
+    small: Mapping[str, bytes]
+
+
+class Sharding(NamedTuple):
+    """The rule of a format by which a model becomes several files in a folder.
+
+    Attributes:
+        dealt: deals records to files of at most so many bytes.
+        heads: the files by which readers know the others.
+        earlier: the files in a folder that an earlier save has left there.
+        framework: the one for whose readers the files are meant.
+    """
+
+    dealt: Callable[[Sequence[Record], int], Dealt]
+    heads: tuple[str, ...]
+    earlier: Callable[[Path], set[str]]
+    framework: str
+
+
 class How(NamedTuple):
     """The options of a file's plan; each format heeds those that concern it.
 
@@ -56,6 +87,8 @@ class How(NamedTuple):
             that it stands alone.
         metadata: the metadata about the model.
         threads: the number of threads that compute a check sum which is part of the plan.
+        framework: the metadata ``format`` of safetensors: ``"ms"``, or ``"pt"``, without which
+            older versions of ``transformers`` refuse a file.
     """
 
     slice_bytes: int = SLICE_BYTES
@@ -63,6 +96,7 @@ class How(NamedTuple):
     remove_redundancy: bool | None = None
     metadata: Mapping[str, Any] = {}
     threads: int = writer.THREADS
+    framework: str = "ms"
 
 
 class Format(NamedTuple):
@@ -81,6 +115,7 @@ class Format(NamedTuple):
         several: whether it is several files in a folder.
         check_sum_last: whether a check sum follows the contents, so that many processes can write
             these first.
+        sharding: makes a folder of several such files; None where there is no such folder.
     """
 
     name: str
@@ -94,3 +129,4 @@ class Format(NamedTuple):
     encryption: bool = False
     several: bool = False
     check_sum_last: bool = False
+    sharding: Sharding | None = None

@@ -19,7 +19,8 @@ from msckpt_jax import dtypes
 from msckpt_jax.checkpoint import collector, metadata, writer
 from msckpt_jax.checkpoint import crc as crc32
 from msckpt_jax.checkpoint.entries import Entry, Problem, Stored, array, checked, distinct, named
-from msckpt_jax.checkpoint.formats.format import CheckSum, Contents, Crc, Format, How
+from msckpt_jax.checkpoint.formats import shards
+from msckpt_jax.checkpoint.formats.format import CheckSum, Contents, Crc, Format, How, Sharding
 from msckpt_jax.checkpoint.plan import Part, Plan, Range
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.checkpoint.source import Source
@@ -46,7 +47,8 @@ def plan(records: Sequence[Record], how: How) -> Plan:
     The check sum stands in the header, before the data: it takes a pass of its own.
     """
     order = sorted(records, key=lambda r: (_ORDER[_dtype(r)], r.tag))
-    about = {key: metadata.text(value) for key, value in how.metadata.items()} | {"format": "ms"}
+    about = {key: metadata.text(value) for key, value in how.metadata.items()}
+    about["format"] = how.framework
     if how.remove_redundancy is not None:
         about["remove_redundancy"] = str(how.remove_redundancy)
     about |= {r.tag: "Int4" for r in records if r.type == "Int4"}
@@ -247,8 +249,9 @@ FORMAT = Format(
     "safetensors",
     recognises,
     contents,
-    ".safetensors",
+    shards.SUFFIX,
     plan,
     check,
     metadata=True,
+    sharding=Sharding(shards.dealt, shards.HEADS, shards.earlier, framework="pt"),
 )

@@ -3,30 +3,27 @@
 ``model.safetensors.index.json`` is ``{"metadata": {...}, "weight_map": {name: file}}``; the stem
 may be another. Without an index ``model.safetensors`` is read where it exists (the rule of
 ``transformers``), else all safetensors files (MindSpore's unified safetensors are such a folder).
-The files lie one after another in one range of bytes, to which the spans of the entries refer.
+Numbered files that the index does not name, that stand beside ``model.safetensors``, or that are
+not all there, are refused: libraries differ in what they read of such a folder. The files lie one
+after another in one range of bytes, to which the spans of the entries refer.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msckpt_jax.checkpoint import collector, json_keys
+from msckpt_jax.checkpoint import collector, folder, json_keys
 from msckpt_jax.checkpoint.entries import Entry, Problem, distinct
-from msckpt_jax.checkpoint.formats import safetensors
+from msckpt_jax.checkpoint.formats import safetensors, shards
 from msckpt_jax.checkpoint.formats.format import Contents, Format
 from msckpt_jax.checkpoint.paths import regular
 from msckpt_jax.checkpoint.source import Joined, Source, is_folder, opened
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.visible import warn
 
-_FILE = safetensors.FORMAT.suffix
-_INDEX = f"{_FILE}.index.json"
-#: The stem that ``transformers`` looks for.
-_MODEL = "model"
 #: Metadata of an index that tell of the files, not of the model.
 _OF_FILES = {"total_size", "total_parameters"}
 #: The number of names that a warning lists.
@@ -34,10 +31,14 @@ _TOLD = 5
 
 
 class _Index(NamedTuple):
-    """The files of a folder and, by an index, the file of each name."""
+    """The files of a folder and, by an index, the file of each name.
+
+    ``head`` is the file by which the others are known: the index, ``model.safetensors``, or none.
+    """
 
     folder: Any
     files: list[str]
+    head: Any = None
     places: Mapping[str, str] = {}
     metadata: Mapping[str, Any] = {}
 
@@ -47,9 +48,10 @@ def recognises(source: Source) -> bool:
 
     No other format begins as an object of JSON does.
     """
-    if source.data is None:
-        return any(name.endswith((_FILE, _INDEX)) for name in source.names)
-    return bytes(source.data[:1]) == b"{" or source.path.name.endswith(_INDEX)
+    if source.data is None:  # in the midst of a save there may be no such file
+        endings = (shards.SUFFIX, shards.INDEX_SUFFIX, folder.STAGE)
+        return any(name.endswith(endings) for name in source.names)
+    return bytes(source.data[:1]) == b"{" or source.path.name.endswith(shards.INDEX_SUFFIX)
 
 
 @collector.paused()
@@ -57,11 +59,27 @@ def contents(source: Source, problem: Problem) -> Contents:
     """The entries of all files, in the order of their names.
 
     Raises:
-        CheckpointError: the index is not valid, or names something else than files of its folder.
+        CheckpointError: the index is not valid, or names something else than files of its folder;
+            files are missing, or there are files of another save; a save is under way.
     """
-    index = _index(source)
+    if source.data is not None:
+        where, heads = source.path.parent, {source.path.name}
+    else:
+        indices = (name for name in source.names if name.endswith(shards.INDEX_SUFFIX))
+        where, heads = source.path, {*shards.HEADS, *indices}
+    problems: list[CheckpointError] = []  # told when it is known that no save is their reason
+    with folder.reading(where, [where / head for head in heads]) as check_head:
+        index = _index(opened(source.path, source.mmap))  # anew: a save may have come in between
+        check_head(index.head)
+        out = _contents(index, source.mmap, problems.append)
+    for error in problems:
+        problem(error)
+    return out
+
+
+def _contents(index: _Index, mmap: bool, problem: Problem) -> Contents:
     problems: list[CheckpointError] = []
-    parts = dict(_parts(index, source.mmap, problems.append))
+    parts = dict(_parts(index, mmap, problems.append))
     places = _places(index, parts, problems)
     for error in problems:
         problem(error)
@@ -110,20 +128,68 @@ def _index(source: Source) -> _Index:
     """The index of a folder, or the index that was named itself."""
     if source.data is not None:
         return _parsed(source)
-    indices = [name for name in source.names if name.endswith(_INDEX)]
-    if f"{_MODEL}{_INDEX}" in indices:
-        indices = [f"{_MODEL}{_INDEX}"]
+    indices = [name for name in source.names if name.endswith(shards.INDEX_SUFFIX)]
+    if shards.INDEX in indices:
+        indices = [shards.INDEX]
     if len(indices) > 1:
         raise CheckpointError(
             "the folder holds several indices: name one of these files",
             file=source.path,
             found=", ".join(indices),
         )
+    files = [name for name in source.names if name.endswith(shards.SUFFIX)]
     if indices:
-        return _parsed(_member(source.path / indices[0], source.mmap))
-    files = [name for name in source.names if name.endswith(_FILE)]
-    alone = f"{_MODEL}{_FILE}"
-    return _Index(source.path, [alone] if alone in files else files)
+        index = _parsed(_member(source.path / indices[0], source.mmap))
+        stem = indices[0].removesuffix(shards.INDEX_SUFFIX)
+        _check_surplus(source, _of_stem(files, stem) - {*index.files}, indices[0])
+        return index
+    if shards.ALONE in files:
+        _check_surplus(source, _of_stem(files, shards.MODEL) - {shards.ALONE}, shards.ALONE)
+        return _Index(source.path, [shards.ALONE], source.path / shards.ALONE)
+    _check_complete(source, files)
+    return _Index(source.path, files)
+
+
+def _of_stem(files: Iterable[str], stem: str) -> set[str]:
+    """The files that a loader may take for those of a model: numbered, alone, or ``transformers'``.
+
+    ``transformers`` takes ``model.safetensors``, whatever an index says.
+    """
+    numbered = (shards.NUMBERED.fullmatch(file) for file in files)
+    own = {match[0] for match in numbered if match is not None and match["stem"] == stem}
+    return own | {*files} & {f"{stem}{shards.SUFFIX}", shards.ALONE}
+
+
+def _check_surplus(source: Source, surplus: set[str], head: str) -> None:
+    if surplus:
+        raise CheckpointError(
+            f"{head} and further files stand side by side, as if of two saves, and libraries "
+            f"differ in which they read: remove what is not meant, or name {head} itself",
+            file=source.path,
+            found=_told(surplus),
+        )
+
+
+def _check_complete(source: Source, files: Iterable[str]) -> None:
+    """Refuse numbered files of which some are missing: half of a download, say."""
+    numbered = [match for file in files if (match := shards.NUMBERED.fullmatch(file))]
+    sets: dict[tuple[str, str], set[int]] = {}
+    for match in numbered:
+        sets.setdefault((match["stem"], match["count"]), set()).add(int(match["number"]))
+    for (stem, count), numbers in sets.items():
+        missing = int(count) - sum(1 <= number <= int(count) for number in numbers)
+        if missing:
+            raise CheckpointError(
+                f"{missing} of the files {stem}-00001-of-{count} ... are missing, and the index",
+                file=source.path,
+                found=_told(match[0] for match in numbered if match["count"] == count),
+            )
+
+
+def _told(names: Iterable[str]) -> str:
+    some = sorted(names)
+    more = f" and {len(some) - _TOLD} more" if len(some) > _TOLD else ""
+    return ", ".join(some[:_TOLD]) + more
 
 
 def _parsed(source: Source) -> _Index:
@@ -146,7 +212,8 @@ def _parsed(source: Source) -> _Index:
                 expected="a plain file name",
                 found=repr(file),
             )
-    return _Index(source.path.parent, sorted({*places.values()}), places, metadata)
+    files = sorted({*places.values()})
+    return _Index(source.path.parent, files, source.path, places, metadata)
 
 
 def _is_plain(file: Any) -> bool:
@@ -175,11 +242,12 @@ def _member(path: Any, mmap: bool) -> Source:
     """Open a file of the folder.
 
     Raises:
-        CheckpointError: the file is missing, cannot be opened, or is a link that leads elsewhere.
+        CheckpointError: the file is missing, cannot be opened, or is no file. Links are followed,
+            of which Hugging Face's cache is made.
     """
     try:
-        if isinstance(path, Path):  # object stores have no links
-            _check_link(path)
+        if isinstance(path, Path) and path.exists() and not path.is_dir():
+            regular(path)
         source = opened(path, mmap)
     except FileNotFoundError:
         raise CheckpointError("the file is missing", file=path) from None
@@ -188,24 +256,6 @@ def _member(path: Any, mmap: bool) -> Source:
     if source.data is None:
         raise is_folder(source)
     return source
-
-
-def _check_link(path: Path) -> None:
-    """Refuse links that lead out of the folder, except into the cache of Hugging Face's hub.
-
-    There ``snapshots/COMMIT/NAME`` is a link to a file in ``blobs``.
-    """
-    folder, real = (Path(os.path.realpath(name)) for name in (path.parent, path))
-    caches = [above.parent / "blobs" for above in folder.parents if above.name == "snapshots"]
-    if not any(map(real.is_relative_to, (folder, *caches))):
-        raise CheckpointError(
-            "the file is a link that leads out of the folder",
-            file=path,
-            expected=folder,
-            found=real,
-        )
-    if real.exists() and not real.is_dir():
-        regular(path)
 
 
 # Index and files
@@ -225,7 +275,7 @@ def _places(
         warn(
             f"{index.folder}: {len(unlisted)} names are in files but not in the index: "
             f"{unlisted[:_TOLD]}",
-            stacklevel=6,
+            stacklevel=7,
         )
     problem = "the index names another file" if index.places else "two files hold it"
     problems += [

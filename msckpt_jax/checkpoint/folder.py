@@ -1,0 +1,385 @@
+"""Replace files of a folder as one: a reader sees the old ones, all new ones, or an error.
+
+A save into ``out`` goes through these states. What a killed save leaves is one of them.
+
+===========  ==============================================  ================  ==================
+state        on the disk                                     the next reader   the next writer
+===========  ==============================================  ================  ==================
+staging      the new files grow in ``.msckpt-save/files``    sees the old set  removes them
+written      the same, and ``.msckpt-save/journal.json``     refuses           finishes the save
+replacing    the same; old heads are gone, some new files    refuses           finishes the save
+             have their names, the new head comes last
+outdated     the same; the new head is there, old files go   refuses           finishes the save
+done         no journal                                      sees the new set  removes the rest
+===========  ==============================================  ================  ==================
+
+The *head* is the file by which readers know the others, an index say. Before ``written`` nothing
+of the old set is touched; from there on all new files are complete and durable, so that nothing is
+ever undone. Heads go first and come last, so that readers who know nothing of the journal miss the
+head for a moment, and never take a mixture for a whole.
+
+A folder that does not exist yet is staged beside its place, in ``.out.msckpt-save``, and comes to
+be by one rename: there is no journal.
+
+A lock keeps other writers out, and tells a save under way from a killed one. It is the lock of
+:mod:`~msckpt_jax.checkpoint.atomic`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from msckpt_jax.checkpoint import atomic
+from msckpt_jax.errors import CheckpointError
+
+#: The folder in which a save is made ready.
+STAGE = ".msckpt-save"
+_FILES, _JOURNAL, _LOCK = "files", "journal.json", "lock"
+_LOCKING = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
+class FolderSave:
+    """A save of files into the folder ``target``, which no other process does at the time.
+
+    In the block the new files are written below :attr:`files`, under the names that they are to
+    have in the folder (also ``rank_0/net.ckpt``), complete and, with ``durable``, synced.
+    :meth:`commit` gives them these names. A block that ends without removes them.
+
+    Attributes:
+        files: the folder in which to write.
+
+    Raises:
+        BlockingIOError: another process is saving into the folder.
+        CheckpointError: an interrupted save cannot be finished.
+        NotADirectoryError: ``target`` is a file.
+
+    Example:
+        >>> from msckpt_jax.checkpoint.folder import FolderSave
+        >>> with FolderSave("out") as save:
+        ...     _ = (save.files / "index").write_text("a b")
+        ...     save.commit("index")
+        >>> os.listdir("out")
+        ['index']
+    """
+
+    def __init__(self, target: str | os.PathLike[str], durable: bool = True):
+        self.target = Path(os.path.realpath(target))
+        self._durable = durable
+
+    def __enter__(self) -> Self:
+        while True:
+            self._new = not self.target.exists()
+            if not self._new and not self.target.is_dir():
+                problem = "this is a file, not a folder"
+                raise NotADirectoryError(errno.ENOTDIR, problem, str(self.target))
+            self._stage = _beside(self.target) if self._new else self.target / STAGE
+            self._fd = _locked(self._stage, self.target)
+            if self._new != self.target.exists():
+                break
+            os.close(self._fd)  # another save has made the folder in the meantime
+        try:
+            _settle(self.target, self._stage)
+            self.files = self._stage / _FILES
+            self.files.mkdir()
+            _discard(_beside(self.target), spared=self._stage)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if not (self._stage / _JOURNAL).exists():  # else the next writer finishes what failed
+                _remove(self._stage)
+        finally:
+            os.close(self._fd)
+
+    def commit(self, head: str, heads: Collection[str] = (), outdated: Iterable[str] = ()) -> None:
+        """Give the files their names.
+
+        Args:
+            head: the file that comes last.
+            heads: the files by which readers may know an older set; they go first.
+            outdated: further old files, which go at the end unless they have been replaced.
+        """
+        names = sorted(f.relative_to(self.files).as_posix() for f in _files(self.files))
+        assert head in names  # else no reader would know the others
+        _sync(names, self.files, self._durable)
+        if self._new:
+            os.rename(self.files, self.target)
+            if self._durable:
+                atomic.sync_folder(self.target.parent)
+            return
+        old = {*heads, head}
+        journal = _Journal(
+            head,
+            {name: _written(self.files / name) for name in names},
+            sorted(old),
+            sorted({*outdated, *old} - {*names}),
+        )
+        with (
+            atomic.replacing(self._stage / _JOURNAL, durable=self._durable) as file,
+            open(file.fd, "w", encoding="utf-8", closefd=False) as text,
+        ):
+            json.dump(journal._asdict(), text, indent=1)
+        _finish(self.target, self._stage, journal, self._durable)
+
+
+def recover(target: str | os.PathLike[str]) -> bool:
+    """Finish or undo an interrupted save into a folder; return whether a new set took its place.
+
+    Raises:
+        BlockingIOError: the save is under way in another process.
+        CheckpointError: the journal is damaged, or a file is not as it was written.
+        FileNotFoundError: there is no such folder.
+    """
+    folder = Path(os.path.realpath(target))
+    stage = folder / STAGE
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(folder))
+    if not stage.exists():
+        return False
+    fd = _locked(stage, folder)
+    try:
+        finished = _settle(folder, stage)
+        _remove(stage)
+    finally:
+        os.close(fd)
+    return finished
+
+
+@contextlib.contextmanager
+def reading(folder: Any, heads: Iterable[Any]) -> Iterator[Callable[[Any], None]]:
+    """Refuse a folder in which a save replaces files, at the start of the block and at its end.
+
+    Open all files in the block, the head first, and call the function that the block gets with it:
+    as long as a head has not been replaced, the files that it names have not been, either. While it
+    is open, no other file can be taken for it.
+
+    Raises:
+        CheckpointError: a save is under way, was interrupted, or took place during the block.
+    """
+    stamps = {head: _stamp(head) for head in heads if isinstance(head, Path)}
+
+    def check(replaced: bool) -> None:
+        if replaced:
+            problem = "a save replaced its files while they were read: read again"
+            raise CheckpointError(problem, file=folder)
+
+    check_settled(folder)
+    try:
+        yield lambda head: check(head in stamps and stamps[head] is None)
+    finally:  # what went wrong in the block may have its reason here
+        check_settled(folder)
+        check(any(_stamp(head) != stamp for head, stamp in stamps.items()))
+
+
+def check_settled(folder: Any) -> None:
+    """Refuse a folder whose files a save is replacing, or was when it was killed.
+
+    Raises:
+        CheckpointError: it is; the message says what to do.
+    """
+    if (folder / STAGE / _JOURNAL).exists():
+        raise CheckpointError(
+            "a save is giving its files their names, or was interrupted while it did: read again; "
+            f"if this stays, finish it by `msckpt recover {folder}`, or save anew",
+            file=folder,
+        )
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """The properties that tell a file from one that has replaced it; None without a file."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+# The stage
+
+
+def _beside(target: Path) -> Path:
+    """The stage of a folder that does not exist yet."""
+    return target.with_name(f".{target.name}{STAGE}")
+
+
+def _locked(stage: Path, target: Path) -> int:
+    """The open and locked file that keeps other writers of a folder out."""
+    while True:
+        if stage.is_symlink():
+            raise CheckpointError("a save does not follow this link: remove it", file=stage)
+        stage.mkdir(exist_ok=True)
+        try:
+            fd = os.open(stage / _LOCK, _LOCKING, 0o666)
+        except FileNotFoundError:  # a save that has just ended has removed the stage
+            continue
+        if not atomic.lock(fd):
+            os.close(fd)
+            problem = "another process is saving into this folder"
+            raise BlockingIOError(errno.EWOULDBLOCK, problem, str(target))
+        if os.fstat(fd).st_nlink:
+            return fd
+        os.close(fd)
+
+
+def _settle(target: Path, stage: Path) -> bool:
+    """Finish the save that a killed writer left in the stage, else undo it; tell which it was."""
+    journal = _read(stage / _JOURNAL, target)
+    if journal is not None:
+        _finish(target, stage, journal, durable=True)
+    _clear(stage)
+    return journal is not None
+
+
+def _clear(stage: Path) -> None:
+    """Remove all that a save has written in its stage, except the lock."""
+    for path in stage.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink()
+
+
+def _remove(stage: Path) -> None:
+    """Remove the stage; the lock goes last, so that no other writer comes in between."""
+    _clear(stage)
+    (stage / _LOCK).unlink()
+    with contextlib.suppress(OSError):  # another writer has put its lock there
+        stage.rmdir()
+
+
+def _discard(stage: Path, spared: Path) -> None:
+    """Remove the stage of a writer that was killed before, or just after, its folder came to be."""
+    if stage == spared or not stage.is_dir() or stage.is_symlink():
+        return
+    with contextlib.suppress(BlockingIOError):
+        fd = _locked(stage, stage)
+        try:
+            _remove(stage)
+        finally:
+            os.close(fd)
+
+
+# The journal
+
+
+class _Journal(NamedTuple):
+    """The rest of a save whose files are complete.
+
+    Attributes:
+        head: the new file that gets its name last.
+        files: all new files, each with its size and time: a rename keeps them.
+        heads: the old files that go first.
+        outdated: the old files that go at the end.
+    """
+
+    head: str
+    files: dict[str, list[int]]
+    heads: list[str]
+    outdated: list[str]
+
+
+def _read(path: Path, target: Path) -> _Journal | None:
+    """The journal, if there is one.
+
+    Raises:
+        CheckpointError: it is damaged, or names something outside of the folder ``target``.
+    """
+    try:
+        journal = _Journal(**json.loads(path.read_bytes()))
+        kinds = [type(value) for value in journal]
+        names = [journal.head, *journal.files, *journal.heads, *journal.outdated]
+        whole = kinds == [str, dict, list, list] and journal.head in journal.files
+        linked = (path.parent / _FILES).is_symlink()
+        if whole and not linked and all(_is_inside(name, target) for name in names):
+            return journal
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, RecursionError):
+        pass
+    problem = "the journal of an interrupted save is damaged: save to another folder"
+    raise CheckpointError(problem, file=path)
+
+
+def _is_inside(name: Any, target: Path) -> bool:
+    """Tell whether a name leads to a place below the folder, also by no link to another folder."""
+    if not isinstance(name, str) or name in ("", ".") or "\0" in name or ".." in Path(name).parts:
+        return False
+    return Path(os.path.realpath((target / name).parent)).is_relative_to(target)
+
+
+def _written(path: Path) -> list[int]:
+    """The size and the time of a file; it is opened, since then other hosts' writes are seen."""
+    with open(path, "rb") as file:
+        stat = os.fstat(file.fileno())
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _finish(target: Path, stage: Path, journal: _Journal, durable: bool) -> None:
+    """Do what is left of a save whose files are complete, whatever has been done of it.
+
+    Raises:
+        CheckpointError: a file is neither here nor there; nothing more is done.
+    """
+    files = stage / _FILES
+    waiting = [name for name in journal.files if (files / name).exists()]
+    for name, written in journal.files.items():
+        _check_written((files if name in waiting else target) / name, written)
+    if journal.head in waiting:  # else it has its name, and the others have theirs
+        # An old head may be an ordinary file of the new set, which has its name already.
+        gone = [name for name in journal.heads if name in waiting or name not in journal.files]
+        _remove_all(target, gone, durable)
+        _move([name for name in waiting if name != journal.head], files, target, durable)
+        _move([journal.head], files, target, durable)
+    _remove_all(target, journal.outdated, durable)
+    (stage / _JOURNAL).unlink()
+    if durable:
+        atomic.sync_folder(stage)
+
+
+def _check_written(path: Path, written: list[int]) -> None:
+    try:
+        same = _written(path) == written
+    except OSError:
+        same = False
+    if not same:
+        raise CheckpointError(
+            "this is not the file that an interrupted save wrote, which hence cannot be finished: "
+            "put it back, or save to another folder",
+            file=path,
+        )
+
+
+def _move(names: list[str], files: Path, target: Path, durable: bool) -> None:
+    for name in names:
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(files / name, path)
+    _sync(names, target, durable)
+
+
+def _remove_all(target: Path, names: Iterable[str], durable: bool) -> None:
+    for name in names:
+        (target / name).unlink(missing_ok=True)
+    _sync(names, target, durable)
+
+
+def _sync(names: Iterable[str], target: Path, durable: bool) -> None:
+    """Make the names durable, those of new sub-folders too."""
+    folders = {target, *(above for n in names for above in (target / n).parents)}
+    for folder in folders if durable else ():
+        if folder.is_relative_to(target) and folder.is_dir():
+            atomic.sync_folder(folder)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if not path.is_dir())
