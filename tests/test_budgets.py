@@ -246,6 +246,7 @@ def directory(tmp_path: Path) -> Path:
     [
         ([6], [2**50], "a chunk is larger than its array"),
         ([6], [2**33], "a chunk is larger than its array"),
+        ([2**31], [6], "too small to be so many"),
         ([2**45], [2**45], "no memory for an array"),
         ([2**62], [2**62], "Orbax cannot read the tree"),
     ],

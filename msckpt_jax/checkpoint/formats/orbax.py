@@ -190,10 +190,13 @@ def _array_entry(name: str, leaf: Any, store: _Store, impl: str | None) -> Entry
 
 #: The bytes of a chunk that any array may have; chunks at the edges are padded.
 _CHUNK_BYTES = 64 << 20
+#: The chunks that any array may have, and the size from which there may be more. Each takes time,
+#: though it is not there: then it holds the fill value.
+_CHUNKS, _SMALL_CHUNK_BYTES = 1 << 16, 1 << 16
 
 
 def _check_chunks(name: str, leaf: Any, nbytes: int) -> None:
-    """Refuse chunks that are larger than their array: each would be made in memory, whole."""
+    """Refuse chunks that are larger than their array, as each is made in memory, and too many."""
     storage = getattr(leaf, "storage", None)
     for kind in ("chunk_shape", "write_shape"):
         chunk = getattr(storage, kind, None) or ()
@@ -202,6 +205,14 @@ def _check_chunks(name: str, leaf: Any, nbytes: int) -> None:
             told = f"{size:,} bytes, {kind} {list(chunk)}"
             raise CheckpointError(
                 "a chunk is larger than its array", name=name, expected=nbytes, found=told
+            )
+        count = math.prod(-(-n // max(c, 1)) for n, c in zip(leaf.shape or (), chunk, strict=False))
+        if chunk and count > _CHUNKS and size < _SMALL_CHUNK_BYTES:
+            raise CheckpointError(
+                "the chunks are too small to be so many: an array that takes minutes to read",
+                name=name,
+                expected=f"at most {_CHUNKS:,} chunks, or chunks of {_SMALL_CHUNK_BYTES:,} bytes",
+                found=f"{count:,} chunks of {size:,} bytes",
             )
 
 
