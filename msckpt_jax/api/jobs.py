@@ -55,14 +55,19 @@ def target_of(files: Sequence[File], job: Job) -> Any:
     return files[0].target if job.folder is None else job.folder.path
 
 
-def dealt(path: Path, records: list[Record], job: Job, limit: int) -> tuple[list[File], Job]:
-    """The files of a folder, each of at most ``limit`` bytes of tensors, and the job with it."""
+def dealt(
+    path: Path, records: list[Record], job: Job, limit: int, beside: Mapping[str, bytes]
+) -> tuple[list[File], Job]:
+    """The files of a folder, each of at most ``limit`` bytes of tensors, and the job with it.
+
+    ``beside``: the contents of further small files, by their names.
+    """
     sharding = formats.named(job.format).sharding
     assert sharding is not None  # save_options has checked it
     made = sharding.dealt(records, limit)
     files = [File(name, [*group]) for name, group in made.files.items()]
     how = job.how._replace(framework=sharding.framework)
-    return files, job._replace(how=how, folder=Folder(path, made.head, made.small))
+    return files, job._replace(how=how, folder=Folder(path, made.head, {**beside, **made.small}))
 
 
 def run(files: list[File], job: Job, may_gather: bool = False) -> None:

@@ -17,6 +17,7 @@ from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File, Record
+from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import saving
 from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.parallel import hosts, ranks, strategy
@@ -159,7 +160,7 @@ def save_checkpoint(
     if not integrated_save:
         files, job = _rank_files(target, entries, job, strategy_file)
     if limit is not None:
-        files, job = jobs.dealt(target, entries, job, limit)
+        files, job = jobs.dealt(target, entries, job, limit, conventions.companions(convention))
     total = sum(record.nbytes for file in files for record in file.records)
     with meters.meter(f"save {target}", total, progress) as advance:
         shown = job.options._replace(progress=advance)

@@ -167,6 +167,12 @@ def of(convention: ConventionLike) -> Resolver:
     )
 
 
+def companions(convention: ConventionLike | None) -> Mapping[str, bytes]:
+    """The files that belong beside the parameters in a folder, by their names."""
+    own = getattr(convention, "companions", None)
+    return {} if own is None else own()
+
+
 def _unique(targets: list[Target]) -> list[Target]:
     seen: dict[str, Target] = {}
     for target in targets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,26 @@ def test_there_and_back(
             value = value.copy()
             assert not value[22:].any()
         np.testing.assert_allclose(again[leaf.name], value, rtol=4e-7, atol=4e-7, err_msg=leaf.name)
+
+
+def test_a_folder_with_its_config(tmp_path: Path) -> None:
+    """The config stands beside the weights, and what else the folder had that it came from."""
+    content = models.config("llama")
+    tree = models.nested(models.stack_of(content, "maxtext", scanned=True))
+    how = ms.Family(content, jax="maxtext")
+    ms.save_checkpoint(tree, tmp_path / "out", format="safetensors", max_shard_size=4000,
+                       convention=how)  # fmt: skip
+    assert json.loads((tmp_path / "out/config.json").read_text()) == content
+    (tmp_path / "out/tokenizer.json").write_text("{}")
+    (tmp_path / "out/secret.txt").write_text("not of the model")
+    again = ms.Family(tmp_path / "out", jax="maxtext")
+    back = ms.load_checkpoint(tmp_path / "out", like=again.abstract(scanned=True), convention=again)
+    ms.save_checkpoint(back, tmp_path / "two", format="safetensors", max_shard_size="1GB",
+                       convention=again)  # fmt: skip
+    assert {file.name for file in (tmp_path / "two").iterdir()} == {
+        "config.json", "tokenizer.json", "model.safetensors",
+    }  # fmt: skip
+    first, second = (ms.load_checkpoint(tmp_path / name) for name in ("out", "two"))
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_allclose(value, second[name], rtol=3e-7, atol=0, err_msg=name)

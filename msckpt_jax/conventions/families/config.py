@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from msckpt_jax.checkpoint import paths
@@ -35,6 +34,12 @@ SIZES: dict[str, tuple[str, ...]] = {
     "qs": ("query_pre_attn_scalar",),
     "tied": ("tie_word_embeddings", "= 0"),
 }
+CONFIG = "config.json"
+#: What Hugging Face's libraries save beside the weights of a language model.
+_BESIDE = (
+    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
+    "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
+)  # fmt: skip
 _LIMIT = 1 << 24
 
 
@@ -50,7 +55,7 @@ def read(config: Any) -> dict[str, Any]:
         if not isinstance(config, str | os.PathLike):
             raise TypeError(f"config must be a path or a dict, not {type(config).__name__}")
         file = paths.path_of(config)
-        file = file / "config.json" if file.is_dir() else file
+        file = file / CONFIG if file.is_dir() else file
         config = _parsed(file)
     out = dict(config) | dict(config.get("text_config") or {})
     if "model_type" not in out:
@@ -99,9 +104,12 @@ def _rope_type(config: Mapping[str, Any]) -> str:
     return "default"
 
 
-def folder_of(config: Any) -> Path | None:
-    """The folder that a config came from, if it came from one."""
+def companions(config: Any) -> dict[str, bytes]:
+    """The content of ``config.json``, and of the files of its folder that go with any weights."""
     if isinstance(config, Mapping):
-        return None
-    path = Path(config)
-    return path if path.is_dir() else path.parent
+        return {CONFIG: json.dumps(config, indent=2).encode() + b"\n"}
+    path = paths.path_of(config)
+    if not path.is_dir():
+        return {CONFIG: path.read_bytes()}
+    there = ((name, path / name) for name in (CONFIG, *_BESIDE))
+    return {name: file.read_bytes() for name, file in there if file.is_file()}

@@ -120,6 +120,15 @@ class Family:
         """The parameters of :meth:`resolve`."""
         return self.resolve(tree).targets
 
+    def companions(self) -> dict[str, bytes]:
+        """The files beside the weights in a folder: the config, and those of the folder it is of.
+
+        These are Hugging Face's generation config and the files of its tokenizers.
+        """
+        if self.files != "huggingface":
+            return {}
+        return configs.companions(self.config)
+
     def _sections(self) -> tuple[dict[str, Any], Table, Section, Section]:
         config = configs.read(self.config)
         table = tables.read(self.table) if self.table is not None else _known(config["model_type"])
