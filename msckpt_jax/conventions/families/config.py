@@ -38,7 +38,8 @@ CONFIG = "config.json"
 #: What Hugging Face's libraries save beside the weights of a language model.
 _BESIDE = (
     "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
-    "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
+    "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+    "chat_template.jinja",
 )  # fmt: skip
 _LIMIT = 1 << 24
 
