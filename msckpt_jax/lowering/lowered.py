@@ -53,7 +53,7 @@ def _lowered(traced: Traced, target: Target, how: Lowering, rules: Mapping[str, 
     jaxpr = canonicalise(
         jaxpr,
         fuse=how.fuse,
-        exact=how.exact,
+        exact=how.exact or target.kernels,
         rewrites={**algorithms, **(target.rewrites if how.fuse else {})},
         keep=keep,
         more=target.fusions if how.fuse else (),

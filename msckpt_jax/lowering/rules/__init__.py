@@ -16,16 +16,20 @@ from msckpt_jax.lowering.rules import (
     control,
     division,
     elementwise,
+    extremes,
     index,
     linalg,
     nn,
     reduce,
     shape,
+    tails,
 )
 
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         **elementwise.RULES,
+        **extremes.RULES,
+        **tails.RULES,
         **division.RULES,
         **bits.RULES,
         **shape.RULES,

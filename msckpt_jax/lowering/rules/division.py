@@ -32,11 +32,9 @@ def _float_div(ctx: Context, x: Array, y: Array) -> Array:
         return ctx("Div", x, y)
     if isinstance(x, Const) and np.all(x.array == 1) and ctx.type(y).shape == ctx.result.shape:
         return ctx("Reciprocal", y)
-    if not ctx.options.exact:
-        return ctx("Div", x, y)
     zero = ctx("Equal", y, ctx.like(0, y), type=Tensor(np.dtype(bool), ctx.type(y).shape))
-    y, zero = full(ctx, y), full(ctx, zero)
-    return ctx("Select", zero, ctx("Mul", x, ctx("Reciprocal", y)), ctx("Div", x, y))
+    infinite = ctx("Mul", x, ctx("Reciprocal", y, type=ctx.type(y)))
+    return ctx("Select", full(ctx, zero), infinite, ctx("Div", x, y))
 
 
 def _harmless(y: Array) -> bool:

@@ -50,7 +50,7 @@ def _bool_like(ctx: Context, x: Array) -> Tensor:
     return Tensor(np.dtype(bool), ctx.type(x).shape)
 
 
-def _is_nan(ctx: Context, x: Array) -> Array:
+def is_nan(ctx: Context, x: Array) -> Array:
     return ctx("NotEqual", x, x, type=_bool_like(ctx, x))
 
 
@@ -85,10 +85,6 @@ def _cbrt(ctx: Context, x: Array) -> Array:
     return ctx.cast(ctx("Mul", ctx("Sign", x, type=t), root, type=t), dtype)
 
 
-def _clamp(ctx: Context, low: Array, x: Array, high: Array) -> Array:
-    return _minimum(ctx, _maximum(ctx, x, low), high)
-
-
 def _convert(ctx: Context, x: Array) -> Array:
     old, new = ctx.type(x).dtype, ctx.result.dtype
     if old.kind == "c" and new.kind != "c":
@@ -105,7 +101,7 @@ def _saturating(ctx: Context, x: Array, dtype: np.dtype) -> Array:
         return ctx.cast(x, dtype)  # folded by JAX before
     wide = x if ctx.type(x).dtype.itemsize > 2 else ctx.cast(x, np.float32)
     of, info = ctx.type(wide), np.iinfo(dtype)
-    number = ctx("Select", _is_nan(ctx, wide), full(ctx, ctx.like(0, wide)), wide, type=of)
+    number = ctx("Select", is_nan(ctx, wide), full(ctx, ctx.like(0, wide)), wide, type=of)
     highest = _floats_below(of.dtype, info.max)
     inside = ctx("Maximum", number, ctx.like(info.min, wide), type=of)
     result = ctx.cast(ctx("Minimum", inside, ctx.like(highest, wide), type=of), dtype)
@@ -143,25 +139,9 @@ def _integer_pow(ctx: Context, x: Array, *, y: int) -> Array:
         rest >>= 1
         square = ctx("Mul", square, square) if rest else square
     assert result is not None
-    return result if y > 0 else ctx("Div", ctx.like(1, x), result)
-
-
-def _maximum(ctx: Context, x: Array, y: Array) -> Array:
-    return _extreme(ctx, "Maximum", "LogicalOr", x, y)
-
-
-def _minimum(ctx: Context, x: Array, y: Array) -> Array:
-    return _extreme(ctx, "Minimum", "LogicalAnd", x, y)
-
-
-def _extreme(ctx: Context, op: str, logical: str, x: Array, y: Array) -> Array:
-    if ctx.result.dtype == bool:
-        return ctx(logical, x, y)
-    result = ctx(op, x, y)
-    if ctx.options.exact and is_float(ctx, x):  # MindSpore's do not propagate NaN
-        for operand in (full(ctx, y), full(ctx, x)):
-            result = ctx("Select", _is_nan(ctx, operand), operand, result)
-    return result
+    if y > 0:
+        return result
+    return ctx("Reciprocal", result) if is_float(ctx, x) else ctx("Div", ctx.like(1, x), result)
 
 
 def _nextafter(ctx: Context, x: Array, y: Array) -> Array:
@@ -195,57 +175,6 @@ def _select_n(ctx: Context, which: Array, *cases: Array) -> Array:
     return ctx("Select", which, then, otherwise)
 
 
-def _sign(ctx: Context, x: Array) -> Array:
-    if ctx.result.dtype.kind == "u":
-        return ctx("Minimum", x, ctx.like(1, x))
-    result = ctx("Sign", x)
-    if ctx.options.exact and is_float(ctx, x):
-        return ctx("Select", _is_nan(ctx, x), x, result)
-    return result
-
-
-def _tanh(ctx: Context, x: Array) -> Array:
-    """Compute float32 in float64: the kernel of float32 is off by 1e-4, by 100 % near 0."""
-    if kind_of(ctx.result.dtype) != "f" or not ctx.options.kernels:
-        return ctx("Tanh", x)
-    wide = Tensor(np.dtype(np.float64), ctx.result.shape)
-    return ctx.cast(ctx("Tanh", ctx.cast(x, wide.dtype), type=wide), ctx.result.dtype)
-
-
-def _expm1(ctx: Context, x: Array) -> Array:
-    """tanh(x/2) (exp(x) + 1) in float64: MindSpore's kernel subtracts 1 from the exponential."""
-    if kind_of(ctx.result.dtype) != "f" or not ctx.options.kernels:
-        return ctx("Expm1", x)
-    t = Tensor(np.dtype(np.float64), ctx.result.shape)
-    x = ctx.cast(x, t.dtype)
-    half = ctx("Tanh", ctx("Mul", x, ctx.like(0.5, x), type=t), type=t)
-    more = ctx("Add", ctx("Exp", x, type=t), ctx.like(1, x), type=t)
-    return ctx.cast(ctx("Mul", half, more, type=t), ctx.result.dtype)
-
-
-def _log(ctx: Context, x: Array) -> Array:
-    """Compute in float64: the kernel of float32 has 0 for the logarithm of 1 - 1e-7."""
-    if kind_of(ctx.result.dtype) != "f" or not ctx.options.kernels:
-        return ctx("Log", x)
-    wide = Tensor(np.dtype(np.float64), ctx.result.shape)
-    return ctx.cast(ctx("Log", ctx.cast(x, wide.dtype), type=wide), ctx.result.dtype)
-
-
-def _log1p(ctx: Context, x: Array) -> Array:
-    """log(u) x / (u - 1) in float64, u = 1 + x rounded: MindSpore's kernel is log(u)."""
-    if kind_of(ctx.result.dtype) != "f" or not ctx.options.kernels:
-        return ctx("Log1p", x)
-    t, bools = Tensor(np.dtype(np.float64), ctx.result.shape), shaped(ctx)
-    x = ctx.cast(x, t.dtype)
-    unit = ctx.like(1, x)
-    u = ctx("Add", x, unit, type=t)
-    rest, log = ctx("Sub", u, unit, type=t), ctx("Log", u, type=t)
-    small = ctx("Mul", log, ctx("Div", x, rest, type=t), type=t)
-    result = ctx("Select", ctx("Equal", u, unit, type=bools), x, small, type=t)
-    result = ctx("Select", ctx("Equal", rest, x, type=bools), log, result, type=t)  # or infinite
-    return ctx.cast(result, ctx.result.dtype)
-
-
 _FULL = {
     "igamma": "Igamma", "igamma_grad_a": "IgammaGradA", "igammac": "Igammac",
     "regularized_incomplete_beta": "Betainc", "zeta": "Zeta",
@@ -265,41 +194,27 @@ _ACCURATE = {
     "cos": "Cos", "erfc": "Erfc", "exp": "Exp",
     "logistic": "Sigmoid", "rsqrt": "Rsqrt", "sin": "Sin", "sqrt": "Sqrt", "tan": "Tan",
 }  # fmt: skip
-_ACCURACY = ("accuracy",)
-
-#: Comparisons of bools, and the operators of which guards are made.
-_MAXIMUM = ("Maximum", "LogicalOr", "NotEqual", "BroadcastTo", "Select")
-_MINIMUM = ("Minimum", "LogicalAnd", "NotEqual", "BroadcastTo", "Select")
+ACCURACY = ("accuracy",)
 
 RULES: dict[str, Rule] = {
     **{name: operator(op) for name, op in _SAME.items()},
-    **{name: operator(op, *_ACCURACY) for name, op in _ACCURATE.items()},
+    **{name: operator(op, *ACCURACY) for name, op in _ACCURATE.items()},
     **{name: of_full_shapes(op) for name, op in _FULL.items()},
     "abs": rule(_abs, "Abs", "ComplexAbs"),
     "cbrt": rule(
         _cbrt, "Abs", "Pow", "Sign", "Mul", "Div", "Sub", "Add", "Less", "Select",
-        ignores=_ACCURACY,
+        ignores=ACCURACY,
     ),
-    "clamp": rule(_clamp, *_MAXIMUM, *_MINIMUM),
     "conj": by_kind("input_dtype", c="Conj"),
     "convert_element_type": rule(
         _convert, "Real", "NotEqual", "Maximum", "Minimum", "Greater", "BroadcastTo", "Select",
         ignores=("new_dtype", "weak_type", "sharding"),
     ),
-    "exp2": rule(_exp2, "Pow", ignores=_ACCURACY),
-    "integer_pow": rule(_integer_pow, "Mul", "Div", "BroadcastTo"),
-    "expm1": rule(_expm1, "Expm1", "Tanh", "Exp", "Add", "Mul", ignores=_ACCURACY),
-    "log": rule(_log, "Log", ignores=_ACCURACY),
-    "log1p": rule(
-        _log1p, "Log1p", "Add", "Sub", "Log", "Div", "Mul", "Equal", "Select", ignores=_ACCURACY
-    ),
-    "max": rule(_maximum, *_MAXIMUM),
-    "min": rule(_minimum, *_MINIMUM),
+    "exp2": rule(_exp2, "Pow", ignores=ACCURACY),
+    "integer_pow": rule(_integer_pow, "Mul", "Div", "Reciprocal", "BroadcastTo"),
     "mul": rule(_mul, "Mul"),
     "nextafter": rule(_nextafter, "NextAfter", "BroadcastTo"),
     "pow": rule(_pow, "Pow"),
     "round": rule(_round, "Rint", "Abs", "Floor", "Sub", "GreaterEqual", "Sign", "Add", "Mul"),
     "select_n": rule(_select_n, "Select"),
-    "sign": rule(_sign, "Sign", "Minimum", "NotEqual", "Select"),
-    "tanh": rule(_tanh, "Tanh", ignores=_ACCURACY),
 }  # fmt: skip

@@ -16,6 +16,7 @@ from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.values import Const, Dim, Tensor
 from msckpt_jax.lowering.context import Array, Context, dims_of
 from msckpt_jax.lowering.rule import Rule, rule
+from msckpt_jax.lowering.rules.elementwise import full, is_float, is_nan, shaped
 from msckpt_jax.lowering.rules.shape import (
     concatenated,
     counted,
@@ -83,9 +84,27 @@ def _scatter(op: str) -> Rule:
         if not batch:  # MindSpore wants a list of places
             indices = reshaped(ctx, indices, (1, *index.shape))
             updates = reshaped(ctx, updates, (1, *new))
-        return x if 0 in new else ctx(op, x, indices, updates)
+        if 0 in new:
+            return x
+        result = ctx(op, x, indices, updates)
+        guarded = op in _LOSING_NAN and ctx.options.guarded and is_float(ctx, x)
+        return _with_nan(ctx, result, x, indices, updates) if guarded else result
 
-    return rule(emit, op, "Reshape", ignores=(*_PROMISES, "update_consts"))
+    guards = ("NotEqual", "TensorScatterAdd", "Greater", "BroadcastTo", "Select")
+    more = guards if op in _LOSING_NAN else ()
+    return rule(emit, op, "Reshape", *more, ignores=(*_PROMISES, "update_consts"))
+
+
+#: MindSpore's and onnxruntime's keep the number that a NaN is compared with, or the NaN.
+_LOSING_NAN = ("TensorScatterMax", "TensorScatterMin")
+
+
+def _with_nan(ctx: Context, result: Array, x: Array, indices: Array, updates: Array) -> Array:
+    """NaN where ``x`` or an update is: count them at their places."""
+    marks, new = (ctx.cast(is_nan(ctx, each), np.float32) for each in (x, updates))
+    count = ctx("TensorScatterAdd", marks, indices, new, type=ctx.type(marks))
+    some = ctx("Greater", count, ctx.like(0, count), type=shaped(ctx))
+    return ctx("Select", some, full(ctx, ctx.like(np.nan, x)), result)
 
 
 _PROMISES = ("indices_are_sorted", "unique_indices")

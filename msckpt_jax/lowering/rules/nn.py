@@ -16,6 +16,8 @@ from msckpt_jax.graph.values import Const, Dim, Operand, Tensor
 from msckpt_jax.lowering.canonical import canonicalise
 from msckpt_jax.lowering.context import Array, Context
 from msckpt_jax.lowering.rule import Rule, rule
+from msckpt_jax.lowering.rules import softmax
+from msckpt_jax.lowering.rules.elementwise import full, is_nan, shaped
 from msckpt_jax.lowering.rules.shape import broadcast, ints, padded, reshaped
 
 
@@ -148,7 +150,13 @@ def _max_pool(ctx: Context, x: Array, window: _Window) -> Array:
         "kernel_size": (1, 1, *window.sizes), "strides": (1, 1, *window.strides),
         "pad_mode": "VALID", "format": "NCHW", "data_format": "NCHW",
     }  # fmt: skip
-    return ctx("MaxPool", x, attrs=attrs)
+    result = ctx("MaxPool", x, attrs=attrs)
+    if not ctx.options.guarded:
+        return result
+    # MindSpore's and onnxruntime's lose NaN: pool the places where they are.
+    some = ctx("MaxPool", ctx.cast(is_nan(ctx, x), ctx.result.dtype), attrs=attrs)
+    some = ctx("Greater", some, ctx.like(0, x), type=shaped(ctx))
+    return ctx("Select", some, full(ctx, ctx.like(np.nan, x)), result)
 
 
 def _min_pool(ctx: Context, x: Array, window: _Window) -> Array:
@@ -188,6 +196,8 @@ def _ms_op(
         raise UnsupportedError(f"{op} takes {len(names)} arguments, {names}, not {len(inputs)}")
     if not ctx.can(op, inputs, ctx.results[:1]):
         return _spelt_out(ctx, reference, operands)
+    if ctx.options.kernels and op in softmax.RULES:
+        return [softmax.RULES[op](ctx, *inputs)]
     types = [*ctx.results, *_MORE.get(op, lambda *_: [])(ctx.result, *map(ctx.type, operands))]
     return [*ctx.several(op, *inputs, types=types)[: len(ctx.results)]]
 
@@ -221,13 +231,15 @@ def _batch_normalised(result: Tensor, x: Tensor, scale: Tensor, *_: Tensor) -> l
 #: The types of the results that only MindSpore's operator has.
 _MORE = {"LayerNorm": _normalised, "BatchNorm": _batch_normalised}
 
+_MAX_POOL = ("PadV3", "MaxPool", "NotEqual", "Greater", "BroadcastTo", "Select")
+
 RULES: dict[str, Rule] = {
     "conv_general_dilated": rule(
         _conv, "Conv2D", "Conv3D", "PadV3", "Im2Col", "Reshape", "BroadcastTo", "MatMul",
         "BatchMatMul", ignores=("precision", "preferred_element_type", "out_sharding"),
     ),
     "ms_op": rule(_ms_op),  # its parameter names the operator
-    "reduce_window_max": _pool(_max_pool, "PadV3", "MaxPool"),
-    "reduce_window_min": _pool(_min_pool, "PadV3", "MaxPool", "Neg"),
+    "reduce_window_max": _pool(_max_pool, *_MAX_POOL),
+    "reduce_window_min": _pool(_min_pool, *_MAX_POOL, "Neg"),
     "reduce_window_sum": _pool(_sum_pool, "PadV3", "AvgPool", "Mul"),
 }  # fmt: skip

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax.errors import UnsupportedError
-from msckpt_jax.graph.values import Const, Tensor
+from msckpt_jax.graph.values import Const, Dim, Tensor
 from msckpt_jax.lowering.context import Array, Context
 from msckpt_jax.lowering.rule import Rule, rule
-from msckpt_jax.lowering.rules.elementwise import kind_of
+from msckpt_jax.lowering.rules.elementwise import is_float, is_nan, kind_of
 from msckpt_jax.lowering.rules.shape import broadcast, ints, sliced
 
-_I32, _I64, _BOOL = (np.dtype(d) for d in (np.int32, np.int64, bool))
+_I32, _I64, _F32, _BOOL = (np.dtype(d) for d in (np.int32, np.int64, np.float32, bool))
 #: keep_dims, and ReduceSum's skip_mode.
 _FLAGS = {"ReduceSum": (Const(False), Const(False))}
-_WITH_NAN = ("NotEqual", "ReduceAny", "ReduceSum", "Select")
+_WITH_NAN = ("NotEqual", "ReduceSum", "Greater", "Select")
 
 
 def _reduce(op: str, logical: str, empty: Callable[[np.dtype], Any]) -> Rule:
@@ -34,7 +34,7 @@ def _reduce(op: str, logical: str, empty: Callable[[np.dtype], Any]) -> Rule:
         if not name:
             raise UnsupportedError(f"MindSpore has no operator for {type.dtype}")
         result = ctx(name, x, ints(*axes), *_FLAGS.get(name, (Const(False),)))
-        guarded = loses_nan and ctx.options.exact and kind_of(type.dtype) == "f"
+        guarded = loses_nan and ctx.options.guarded and is_float(ctx, x)
         return _with_nan(ctx, x, axes, result) if guarded else result
 
     guards = _WITH_NAN if loses_nan else ()
@@ -42,10 +42,16 @@ def _reduce(op: str, logical: str, empty: Callable[[np.dtype], Any]) -> Rule:
     return rule(emit, *names, "BroadcastTo", *guards, ignores=("out_sharding",))
 
 
+def _some_nan(ctx: Context, x: Array, axes: Sequence[int], shape: tuple[Dim, ...]) -> Array:
+    """Tell where a part along these axes has NaN: count them, as ReduceAny is slow."""
+    marks = ctx.cast(is_nan(ctx, x), _F32)
+    count = ctx("ReduceSum", marks, ints(*axes), *_FLAGS["ReduceSum"], type=Tensor(_F32, shape))
+    return ctx("Greater", count, ctx.like(0, count), type=Tensor(_BOOL, shape))
+
+
 def _with_nan(ctx: Context, x: Array, axes: Sequence[int], result: Array) -> Array:
-    """MindSpore's ReduceMax and ReduceMin do not propagate NaN, a sum does."""
-    marks = ctx("NotEqual", x, x, type=Tensor(_BOOL, ctx.type(x).shape))
-    some = ctx("ReduceAny", marks, ints(*axes), Const(False), type=Tensor(_BOOL, ctx.result.shape))
+    """MindSpore's and onnxruntime's ReduceMax and ReduceMin do not propagate NaN, a sum does."""
+    some = _some_nan(ctx, x, axes, ctx.result.shape)
     total = ctx("ReduceSum", x, ints(*axes), *_FLAGS["ReduceSum"])
     return ctx("Select", some, total, result)
 
@@ -60,37 +66,23 @@ def _highest(dtype: np.dtype) -> Any:
 
 def _arg(op: str) -> Rule:
     def emit(ctx: Context, x: Array, *, axes: Sequence[int]) -> Array:
-        (axis,) = axes
         dtype = ctx.type(x).dtype
         if dtype == _BOOL:
             x = ctx.cast(x, np.uint8)
         index = _I64 if ctx.result.dtype.itemsize == 8 else _I32
-        if ctx.options.exact and kind_of(dtype) == "f":
-            x = _nan_first(ctx, x, op)
-        position = ctx(op, x, Const(int(axis)), Const(index), type=Tensor(index, ctx.result.shape))
+
+        def place(op: str, x: Array) -> Array:
+            type = Tensor(index, ctx.result.shape)
+            return ctx(op, x, Const(int(axes[0])), Const(index), type=type)
+
+        position = place(op, x)
+        if ctx.options.guarded and kind_of(dtype) == "f":  # JAX: the first NaN
+            first = place("Argmax", ctx.cast(is_nan(ctx, x), _F32))
+            some = _some_nan(ctx, x, axes, ctx.result.shape)
+            position = ctx("Select", some, first, position, type=ctx.type(position))
         return ctx.cast(position, ctx.result.dtype)
 
-    return rule(emit, op, *_NAN_FIRST, ignores=("index_dtype",))
-
-
-_NAN_FIRST = ("Equal", "NotEqual", "ReduceAny", "LogicalAnd", "BroadcastTo", "Select")
-
-
-def _nan_first(ctx: Context, x: Array, op: str) -> Array:
-    """A NaN is JAX's result of both: put it beyond all numbers, and the infinity before it."""
-    type = ctx.type(x)
-    info = np.finfo(np.float32 if type.dtype.kind == "V" else type.dtype)
-    best, finite = (np.inf, info.max) if op == "Argmax" else (-np.inf, info.min)
-    bools = Tensor(_BOOL, type.shape)
-
-    def full(value: float) -> Array:
-        return broadcast(ctx, ctx.like(value, x), type.shape)
-
-    is_best = ctx("Equal", x, ctx.like(best, x), type=bools)
-    is_nan = ctx("NotEqual", x, x, type=bools)
-    some = ctx("ReduceAny", is_nan, (), Const(False), type=Tensor(_BOOL, ()))
-    tamed = ctx("Select", ctx("LogicalAnd", is_best, some, type=bools), full(finite), x, type=type)
-    return ctx("Select", is_nan, full(best), tamed, type=type)
+    return rule(emit, op, "Argmax", *_WITH_NAN, ignores=("index_dtype",))
 
 
 def _cumulative(op: str) -> Rule:
@@ -116,8 +108,7 @@ _SORTED = ("Sort", "TopK", "NotEqual", "BroadcastTo", "Select", "GatherD")
 
 def _sorted_last(ctx: Context, x: Array, descending: bool) -> tuple[Array, Array]:
     """Values and indices (int32) along the last axis; stable."""
-    type = ctx.type(x)
-    if ctx.options.exact and kind_of(type.dtype) == "f":
+    if ctx.options.guarded and is_float(ctx, x):
         return _sorted_with_nan(ctx, x, descending)
     return _sort_op(ctx, x, descending)
 
