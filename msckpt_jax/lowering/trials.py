@@ -113,7 +113,7 @@ def distance(want: np.ndarray, have: np.ndarray, precision: Precision = 0.0) -> 
     left, right = want.astype(kind), have.astype(kind)
     with np.errstate(invalid="ignore"):
         apart = np.abs(left - right)
-    largest = float(np.nanmax(apart, initial=0))
+    largest = float(np.max(apart, initial=0, where=~np.isnan(apart)))
     if precision is None:
         return largest, _same_numbers(left, right, float(jax.numpy.finfo(want.dtype).tiny))
     rtol, atol = _tolerances(want.dtype, precision)

@@ -145,11 +145,12 @@ def test_closed_over_arrays_become_parameters(tmp_path):
     assert list(done.graph.parameters) == ["constant_0"]
 
 
-def test_exact_guards_special_values(tmp_path):
-    plain = export(jnp.maximum, X, X, file_name=tmp_path / "a")
-    exact = export(jnp.maximum, X, X, file_name=tmp_path / "b", exact=True)
-    assert [node.op for node in plain.graph.nodes] == ["Maximum"]
-    assert "Select" in [node.op for node in exact.graph.nodes]
+def test_nan_is_guarded_where_the_operator_loses_it(tmp_path):
+    of_two = export(jnp.maximum, X, X, file_name=tmp_path / "a")
+    assert [node.op for node in of_two.graph.nodes] == ["Maximum", "NotEqual", "Select"]
+    of_one = export(jax.nn.relu, X, file_name=tmp_path / "b")  # the second operand's comes through
+    (node,) = of_one.graph.nodes
+    assert (node.op, node.inputs[0].array) == ("Maximum", 0)
 
 
 def test_eigenvalues_in_another_order(tmp_path):

@@ -26,20 +26,40 @@ def units(reference: np.ndarray, found: np.ndarray) -> np.ndarray:
     return np.where(equal, 0, np.where(np.isnan(apart), np.inf, apart))
 
 
-class Row(NamedTuple):
-    """The worst place of a function in a format and dtype, of those where JAX itself is right.
+#: JAX's own error from which a place is compared with the error there, not with JAX's largest.
+ROUGH = 1000
+
+
+class Part(NamedTuple):
+    """Some of the places of a row.
 
     Attributes:
-        worst: the file's error there. jax: the largest error of JAX. beyond: at how many places of
-            how many the error is not allowed. at: the worst place. range: the places beyond.
+        places: how many they are. worst: the file's largest error at them. jax: JAX's.
+        range: the sizes of the numbers from the smallest to the largest.
+    """
+
+    places: int
+    worst: float
+    jax: float
+    range: tuple[float, float]
+
+
+class Row(NamedTuple):
+    """A function in a format and dtype.
+
+    Attributes:
+        worst: the file's largest error where JAX is right to ``ROUGH`` units. jax: JAX's there.
+        at: the worst place. places: the number of all places.
+        beyond: the places where the error is not allowed.
+        rough: the places where JAX's own error is larger, but finite.
     """
 
     worst: float
     jax: float
-    beyond: int
-    places: int
     at: float
-    range: tuple[float, float]
+    places: int
+    beyond: Part
+    rough: Part
 
     @property
     def allowed(self) -> float:
@@ -49,15 +69,22 @@ class Row(NamedTuple):
 def row(x: np.ndarray, reference: np.ndarray, by_jax: np.ndarray, found: np.ndarray) -> Row:
     """Compare a file's results with the reference, by the measure of JAX's own.
 
-    JAX's largest error is that over the places where it is off by less than a thousand units: it
-    takes subnormal numbers for zero, which is infinitely wrong in 1 / x. Those places do not count.
+    Four times JAX's largest error is allowed; where JAX errs by more than a thousand units, four
+    times that error. Places where JAX has infinity or NaN for a number do not count.
     """
     own, errors = units(reference, by_jax), units(reference, found)
-    sane = own < 1000
+    sane = own < ROUGH
+    rough = ~sane & np.isfinite(own)
     largest = float(np.max(own, initial=0, where=sane))
-    errors = np.where(sane, errors, 0)
-    worst = int(np.argmax(errors))
-    beyond = np.flatnonzero(errors > max(4 * largest, 2.0))
-    sizes = np.abs(x[beyond].astype(np.float64)) if beyond.size else np.zeros(1)
-    reach = float(sizes.min()), float(sizes.max())
-    return Row(float(errors[worst]), largest, beyond.size, x.size, float(x[worst]), reach)
+    allowed = np.where(sane, max(4 * largest, 2.0), np.where(rough, 4 * own, np.inf))
+    worst = int(np.argmax(np.where(sane, errors, 0)))
+
+    def part(where: np.ndarray) -> Part:
+        if not where.any():
+            return Part(0, 0.0, 0.0, (0.0, 0.0))
+        sizes = np.abs(x[where].astype(np.float64))
+        reach = float(sizes.min()), float(sizes.max())
+        return Part(int(where.sum()), float(errors[where].max()), float(own[where].max()), reach)
+
+    beyond = part(errors > allowed)
+    return Row(float(errors[worst]), largest, float(x[worst]), x.size, beyond, part(rough))

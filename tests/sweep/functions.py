@@ -49,6 +49,12 @@ def _ndtr(x: np.ndarray) -> np.ndarray:
     return 0.5 * _erfc(-x * np.sqrt(0.5))
 
 
+def _lgamma(x: np.ndarray) -> np.ndarray:
+    """SciPy's is infinite for the smallest numbers."""
+    near = -np.log(np.maximum(np.abs(x), 5e-324))
+    return np.where((np.abs(x) < 1e-300) & (x != 0), near, special.gammaln(x))
+
+
 _NORM = jax.scipy.stats.norm
 FUNCTIONS = {
     "acos": Function(jnp.arccos, np.arccos),
@@ -74,7 +80,7 @@ FUNCTIONS = {
     "gelu (tanh)": Function(jax.nn.gelu, _tanh_gelu),
     "i0e": Function(lax.bessel_i0e, special.i0e),
     "i1e": Function(lax.bessel_i1e, special.i1e),
-    "lgamma": Function(lax.lgamma, special.gammaln),
+    "lgamma": Function(lax.lgamma, _lgamma),
     "log": Function(jnp.log, np.log),
     "log10": Function(jnp.log10, np.log10),
     "log1p": Function(jnp.log1p, np.log1p),

@@ -21,7 +21,7 @@ from msckpt_jax.api.export import export
 from msckpt_jax.errors import ExportError
 from msckpt_jax.mindir import runner
 from msckpt_jax.onnx import runner as onnxruntime
-from tests.sweep.errors import Row, row
+from tests.sweep.errors import Part, Row, row
 from tests.sweep.functions import FUNCTIONS, places
 from tests.sweep.known import KNOWN
 
@@ -88,9 +88,12 @@ def _run(file_format: str, files: Sequence[Path], x: np.ndarray) -> Sequence[np.
     return [np.asarray(jax.tree.leaves(jax.jit(open_model(file))(x))[0]) for file in files]
 
 
-def reason(file_format: str, dtype: str, name: str) -> str | None:
-    """Why a row may be beyond what is allowed; None where it may not."""
-    return KNOWN.get((file_format, dtype, name)) or KNOWN.get((file_format, None, name))
+def reason(file_format: str, dtype: str, name: str, result: Row | str) -> str | None:
+    """Why a row is beyond what is allowed; None where it has no reason, or is beyond its bounds."""
+    known = KNOWN.get((file_format, dtype, name))
+    if known is None or isinstance(result, str) or not known.holds(result.beyond):
+        return None
+    return known.reason
 
 
 HEADER = """# Accuracy of exported elementary functions
@@ -99,7 +102,8 @@ Each function over its whole range (all exponents of both signs, subnormal numbe
 30 in small steps, the neighbours of 1), in what runs the files: MindSpore 2.10.0 and onnxruntime
 1.32.0 on a CPU, GE's definitions in JAX for AIR. An error is in units of the last place of the
 right number, which NumPy and SciPy compute in float64. It may be four times JAX's own, and 2;
-subnormal numbers may be 0. Places where JAX itself is off by more than 1000 units do not count.
+subnormal numbers may be 0. Where JAX itself is off by more than 1000 units, it may be four times
+the error there; where JAX has infinity or NaN for a number, it may be any.
 Made by `python -m tests.sweep.run`; a part of it is a test.
 
 """
@@ -116,16 +120,22 @@ def document(found: dict[tuple[str, str], list[tuple[str, Row | str]]]) -> str:
     lines += ["|---|---|---|---|---|---|---|"]
     for (format_, dtype), each in found.items():
         for name, result in each:
-            why = reason(format_, dtype, name) or "**not explained**"
+            why = reason(format_, dtype, name, result) or "**not explained**"
             if isinstance(result, str):
                 lines.append(f"| {format_} | {dtype} | {name} | no result | | | {why} |")
-            elif result.beyond:
-                low, high = result.range
-                where = f"{result.beyond} of {result.places}, size {low:.3g} to {high:.3g}"
+            elif result.beyond.places:
                 lines.append(
-                    f"| {format_} | {dtype} | {name} | {result.worst:.3g} | {result.jax:.3g} | "
-                    f"{where} | {why} |"
+                    f"| {format_} | {dtype} | {name} | {result.beyond.worst:.3g} | "
+                    f"{result.jax:.3g} | {_where(result.beyond, result.places)} | {why} |"
                 )
+    lines += ["", "## Where JAX is rough", "", "Places where JAX errs by more than 1000 units.", ""]
+    lines += ["| format | dtype | function | worst | JAX | places |", "|---|---|---|---|---|---|"]
+    for (format_, dtype), each in found.items():
+        for name, result in each:
+            if isinstance(result, Row) and result.rough.places:
+                rough, where = result.rough, _where(result.rough, result.places)
+                errors = f"{rough.worst:.3g} | {rough.jax:.3g}"
+                lines.append(f"| {format_} | {dtype} | {name} | {errors} | {where} |")
     lines += ["", "## All", "", "The largest error in units, and JAX's own in brackets.", ""]
     for dtype in dict.fromkeys(dtype for _, dtype in found):
         formats = [format_ for format_, d in found if d == dtype]
@@ -136,6 +146,11 @@ def document(found: dict[tuple[str, str], list[tuple[str, Row | str]]]) -> str:
             lines.append(f"| {name} | {cells} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _where(part: Part, places: int) -> str:
+    low, high = part.range
+    return f"{part.places} of {places}, size {low:.3g} to {high:.3g}"
 
 
 def _cell(result: Row | str) -> str:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import lax
 
 import msckpt_jax as ms
@@ -34,10 +35,18 @@ _OF_TWO = {
     "rem": lax.rem,
     "mod": jnp.mod,
     "less": lax.lt,
+    "/": lax.div,
+    "max": jnp.maximum,
+    "min": jnp.minimum,
     "select": lambda x, y: jnp.where(x > y, x, y),
 }
 _OF_ONE = {
     "1 / x": lambda x: 1 / x,
+    "2 / x": lambda x: 2 / x,
+    "x ** -3": lambda x: x**-3 < 0,
+    "relu": jax.nn.relu,
+    "clip": lambda x: jnp.clip(x, -1, 1),
+    "sign": jnp.sign,
     "copysign of 1": lambda x: jnp.copysign(1, x),
     "signbit": jnp.signbit,
     "bits": _bits,
@@ -48,6 +57,29 @@ _OF_ONE = {
     "trunc": jnp.trunc,
     "rest of 1": lambda x: x % 1.0,
     **{f"to {dtype}": lambda x, dtype=dtype: x.astype(dtype) for dtype in INTS},
+}
+_ROWS = np.array([
+    [1, 2, np.nan, 3], [-np.inf] * 4, [0.5, -1, 2, 2], [np.inf, np.nan, 1, np.nan],
+    [np.inf, 1, -np.inf, 0], [np.nan] * 4, [3, -2, 1, 0], [65504, 65504, np.inf, 1],
+])  # fmt: skip
+_OF_ROWS = {
+    "max of rows": lambda x: x.max(1),
+    "max of columns": lambda x: x.max(0),
+    "min of all": lambda x: x.min(),
+    "argmax": lambda x: jnp.argmax(x, 1),
+    "argmin": lambda x: jnp.argmin(x, 0),
+    "sort": lambda x: jnp.sort(x, 1),
+    "argsort": lambda x: jnp.argsort(x, 1),
+    "top_k": lambda x: lax.top_k(x, 3)[1],
+    "cummax": lambda x: lax.cummax(x, 1),
+    "cummin": lambda x: lax.cummin(x, 0, reverse=True),
+    "max pool": lambda x: nnx.max_pool(x[None, ..., None], (2, 2), (1, 1), "SAME"),
+    "min pool": lambda x: -nnx.max_pool(-x[None, ..., None], (2, 3), (2, 1)),
+    "scatter max": lambda x: jnp.zeros((2, 4), x.dtype).at[jnp.arange(8) % 2].max(x),
+    "scatter min": lambda x: jax.ops.segment_min(x, jnp.arange(8) // 3, 3),
+    "NaN of softmax": lambda x: jnp.isnan(jax.nn.softmax(x)),
+    "NaN of log_softmax": lambda x: jnp.isnan(jax.nn.log_softmax(x, 0)),
+    "softmax": lambda x: jnp.round(16 * jax.nn.softmax(x)),
 }
 _OF_WHOLE = {
     "//": jnp.floor_divide,
@@ -68,6 +100,7 @@ def _cases() -> dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]]:
                 for n, f in _OF_TWO.items()
             }
             cases |= {f"{n} [{name}]": (f, (_EDGES.astype(dtype),)) for n, f in _OF_ONE.items()}
+            cases |= {f"{n} [{name}]": (f, (_ROWS.astype(dtype),)) for n, f in _OF_ROWS.items()}
         for name in INTS:
             info = np.iinfo(name)
             ends = np.array([0, 1, 2, 7, info.max, info.max - 1, info.min, info.min + 1], name)
@@ -87,14 +120,14 @@ def _wide(name: str) -> Any:
 
 
 def _exported(file_format: str, folder: Path) -> dict[str, Path]:
-    options: dict[str, Any] = {"engine": "native"} if file_format == "ONNX" else {}
+    options: dict[str, Any] = {"ONNX": {"engine": "native"}, "AIR": {"exact": True}}
     files = {}
     for number, (name, (function, inputs)) in enumerate(CASES.items()):
         if file_format == "AIR" and not name.endswith(_OF_AIR):
             continue
         with _wide(name):
             done = ms.export(function, *inputs, file_name=folder / str(number), durable=False,
-                             file_format=file_format, **options)  # fmt: skip
+                             file_format=file_format, **options.get(file_format, {}))  # fmt: skip
         files[name] = done.file
     return files
 

@@ -7,7 +7,8 @@ import pytest
 
 from msckpt_jax.mindir import runner
 from tests.sweep import run
-from tests.sweep.errors import row, units
+from tests.sweep.errors import Part, row, units
+from tests.sweep.known import Known
 
 #: Each dtype of each format sweeps every so many functions.
 SHARE = {"float32": 1, "float64": 2, "float16": 3, "bfloat16": 4}
@@ -23,8 +24,8 @@ def test_no_row_is_beyond_what_is_allowed_but_for_a_known_reason(
         pytest.skip("real MindSpore is not installed")
     names = run.chosen(dtype)[:: SHARE[dtype]]
     found = dict(run.rows(file_format, dtype, names))
-    beyond = {n: r for n, r in found.items() if isinstance(r, str) or r.beyond}
-    assert not {n: r for n, r in beyond.items() if not run.reason(file_format, dtype, n)}
+    beyond = {n: r for n, r in found.items() if isinstance(r, str) or r.beyond.places}
+    assert not {n: r for n, r in beyond.items() if not run.reason(file_format, dtype, n, r)}
 
 
 def test_the_document_explains_every_row() -> None:
@@ -41,7 +42,18 @@ def test_an_error_is_in_units_of_the_last_place() -> None:
 
 
 def test_a_row_is_measured_by_jax() -> None:
-    x, right = np.ones(3, np.float32), np.ones(3)
-    by_jax = np.array([1 + 2**-23, 1, 2], np.float32)  # the last one does not count
-    found = row(x, right, by_jax, np.array([1, 1 + 5 * 2**-23, 7], np.float32))
-    assert (found.jax, found.allowed, found.worst, found.beyond) == (1, 4, 5, 1)
+    x, right = np.arange(1, 5, dtype=np.float32), np.ones(4)
+    by_jax = np.array([1 + 2**-23, 1, 2, np.inf], np.float32)  # the last one does not count
+    found = row(x, right, by_jax, np.array([1, 1 + 5 * 2**-23, 4.5, 9], np.float32))
+    assert (found.jax, found.allowed, found.worst) == (1, 4, 5)
+    assert (found.rough.places, found.rough.jax) == (1, 2**23)
+    assert found.beyond == Part(1, 5, 0, (2, 2))
+    worse = row(x, right, by_jax, np.array([1, 1, 5.5, 1], np.float32))  # more than 4 times JAX's
+    assert worse.beyond == Part(1, 4.5 * 2**23, 2**23, (3, 3))
+
+
+def test_a_reason_has_bounds() -> None:
+    known = Known("a kernel", worst=100, places=2, sizes=(1, 3))
+    assert known.holds(Part(2, 100, 1, (1, 3)))
+    for part in (Part(3, 9, 1, (1, 3)), Part(1, 101, 1, (1, 1)), Part(2, 9, 1, (0.9, 2))):
+        assert not known.holds(part)

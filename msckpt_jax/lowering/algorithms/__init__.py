@@ -10,7 +10,6 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from jax import Array
 
 from msckpt_jax.lowering.algorithms import (
@@ -23,6 +22,7 @@ from msckpt_jax.lowering.algorithms import (
 )
 from msckpt_jax.lowering.rewrites import Declined, Rewrite
 from msckpt_jax.lowering.rewrites.ignoring import Ignoring, ignoring
+from msckpt_jax.lowering.rewrites.widening import widened
 
 
 def _sized(rewrite: Rewrite) -> Rewrite:
@@ -38,24 +38,10 @@ def _sized(rewrite: Rewrite) -> Rewrite:
     return Ignoring(checked, ignores)
 
 
-def _widened(rewrite: Rewrite) -> Rewrite:
-    """The rewrite in float32 for floats of 16 bits, which lose their digits in a long sum."""
-    function, ignores = ignoring(rewrite)
-
-    @functools.wraps(function)
-    def wide(*operands: Array, **params: Any) -> Any:
-        dtype = operands[0].dtype
-        if dtype.itemsize > 2:
-            return function(*operands, **params)
-        return function(*(x.astype(np.float32) for x in operands), **params).astype(dtype)
-
-    return Ignoring(wide, ignores)
-
-
 _ELEMENTWISE = elementary.REWRITES | special.REWRITES
 #: The algorithms, for all dtypes; each target names the primitives that it lacks.
 ALGORITHMS: Mapping[str, Rewrite] = {
-    **{name: _widened(each) for name, each in _ELEMENTWISE.items()},
+    **{name: widened(each) for name, each in _ELEMENTWISE.items()},
     **special.EXACT,
     **{name: _sized(each) for name, each in (eigen.REWRITES | matrices.REWRITES).items()},
 }

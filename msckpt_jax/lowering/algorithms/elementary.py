@@ -142,6 +142,7 @@ def _erf_inv(x: Array) -> Array:
         scaled = clenshaw(complement(32), 2 * t - 1) + jnp.log(t)  # log(erfc(far)) + far²
         off = scaled - far * far - wanted
         far = far + off * math.sqrt(math.pi) / 2 * jnp.exp(scaled)
+    near = jnp.where(size < 1e-9, math.sqrt(math.pi) / 2 * size, near)  # a step would be subnormal
     result = jnp.where(size < 0.5, near, far)
     result = jnp.where(size == 1, np.inf, jnp.where(size <= 1, result, np.nan))
     return jnp.where(x < 0, -result, jnp.where(x == 0, x, result))

@@ -14,6 +14,7 @@ from msckpt_jax.lowering.rewrites import calls
 from msckpt_jax.lowering.rewrites.declined import Declined
 from msckpt_jax.lowering.rewrites.ignoring import ignoring
 from msckpt_jax.lowering.rewrites.peephole import Made, Shorter
+from msckpt_jax.lowering.rewrites.widening import widened
 
 
 def select_n(which: Array, *cases: Array) -> Array:
@@ -174,7 +175,7 @@ def mul(x: Array, y: Array, *, out_dtype: np.dtype) -> Array:
 REWRITES = {
     "clz": clz,
     "conj": ignoring(conj, "input_dtype", "_input_dtype"),
-    "cumlogsumexp": cumlogsumexp,
+    "cumlogsumexp": widened(cumlogsumexp),
     "cummax": _reversed(lax.cummax),
     "cummin": _reversed(lax.cummin),
     "cumprod": _reversed(lax.cumprod),
@@ -188,7 +189,7 @@ REWRITES = {
     "mul": mul,
     "pmax": _over_positions(lax.reduce_max),
     "pmin": _over_positions(lax.reduce_min),
-    "polygamma": polygamma,
+    "polygamma": widened(polygamma),
     "psum": _over_positions(lax.reduce_sum),
     "reduce_precision": reduce_precision,
     "select_n": select_n,
