@@ -86,10 +86,10 @@ def export(
             is missing, as the function that ``load`` makes of it; an ONNX file in onnxruntime, an
             AIR file in JAX by the definitions of GE's operators.
         fuse: use MindSpore's own operators (Softmax, LayerNorm, ...) for parts that equal them.
-        exact: follow JAX on special values, too: NaN in max, min, sign, sort and argmax, shifts
-            past the width, LU of singular matrices; in AIR also floats out of an integer's range
-            and integer division by zero, which the other formats always follow. The default is
-            MindSpore's plain operators.
+        exact: follow JAX also where that takes more operators: shifts past the width, LU of
+            singular matrices; in AIR also NaN in max, min, sort, argmax, sign and pooling, floats
+            out of an integer's range and integer division by zero, which the other formats always
+            follow.
         training: keep networks in the mode that they are in, and do without notes about it. By
             default an ``nnx.Module`` is exported in inference mode, as by ``Module.eval()`` on a
             view: yours stays as it is. ``notes`` say which layers were in training mode, and

@@ -39,8 +39,8 @@ class Options:
     Attributes:
         rules: primitive name to rule, or to a plain function of the user's.
         exact: guard operators whose result differs from JAX's on special values.
-        guarded: guard casts of floats to integers, which saturate in JAX, and divisions of integers
-            by 0, which stop a processor.
+        guarded: guard those whose runtime is known to differ: casts of floats to integers, which
+            saturate in JAX, divisions of integers by 0, which stop a processor, and what loses NaN.
         target: None, or ``"cpu"`` for the operators that are fastest there.
         kernels: keep to the dtypes that MindSpore's CPU has kernels for, by casts.
     """

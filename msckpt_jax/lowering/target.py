@@ -80,8 +80,8 @@ class Target:
         options: the arguments of ``export``, by name, that this format heeds and others do not.
         verify_options: the names of those options that ``verify`` heeds.
         kernels: whether the graph keeps to the dtypes that MindSpore's CPU has kernels for.
-        guarded: whether the rules guard casts of floats to integers and divisions by 0, which the
-            runtime leaves open.
+        guarded: whether the rules guard casts of floats to integers, divisions by 0 and NaN, which
+            the runtime leaves open, or loses.
         keep: primitives that the format has operators for, though MindSpore's CPU lacks them.
         algorithms: rewrites for the primitives that the format lacks.
         algorithms64: those that it lacks for 64-bit dtypes.

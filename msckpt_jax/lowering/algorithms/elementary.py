@@ -39,7 +39,8 @@ def atan2(y: Array, x: Array) -> Array:
     first = jnp.where(up == 0, 0, lax.atan(ratio.astype(x.dtype)))
     angle = jnp.where(negative(x), np.pi - first, first)
     angle = jnp.where(jnp.isnan(x) | jnp.isnan(y), jnp.nan, angle)
-    return jnp.where(negative(y), -angle, angle).astype(x.dtype)
+    sign = jnp.where(negative(y), -1.0, 1.0)  # a choice loses the sign of -0.0 in onnxruntime
+    return (angle * sign).astype(x.dtype)
 
 
 def _atan(x: Array) -> Array:

@@ -48,8 +48,8 @@ def _sign(ctx: Context, x: Array) -> Array:
     result = ctx("Sign", x)
     if not ctx.options.guarded or not is_float(ctx, x):
         return result
-    nothing = ctx("Equal", result, ctx.like(0, result), type=shaped(ctx))
-    return ctx("Select", nothing, x, result)
+    some = ctx("NotEqual", result, ctx.like(0, result), type=shaped(ctx))
+    return ctx("Select", some, result, x)  # onnxruntime keeps -0.0 of the second branch alone
 
 
 #: The operators of which guards are made.
@@ -61,5 +61,5 @@ RULES: dict[str, Rule] = {
     "clamp": rule(_clamp, *_MAXIMUM, *_MINIMUM),
     "max": rule(_maximum, *_MAXIMUM),
     "min": rule(_minimum, *_MINIMUM),
-    "sign": rule(_sign, "Sign", "Minimum", "Equal", "Select"),
+    "sign": rule(_sign, "Sign", "Minimum", "NotEqual", "Select"),
 }
