@@ -52,7 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--verify", action="store_true", help="run the file, and compare its results with JAX's"
     )
     parser.add_argument(
-        "--exact", action="store_true", help="follow JAX on shifts past the width, in AIR on NaN, too"
+        "--exact", action="store_true", help="follow JAX on shifts past the width and, in AIR, NaN"
     )
     parser.add_argument(
         "--training", action="store_true", help="keep networks in the mode that they are in"

@@ -197,7 +197,7 @@ def _ms_op(
     if not ctx.can(op, inputs, ctx.results[:1]):
         return _spelt_out(ctx, reference, operands)
     if ctx.options.kernels and op in softmax.RULES:
-        return [softmax.RULES[op](ctx, *inputs)]
+        return [softmax.RULES[op](ctx, *operands, **dict(attrs))]
     types = [*ctx.results, *_MORE.get(op, lambda *_: [])(ctx.result, *map(ctx.type, operands))]
     return [*ctx.several(op, *inputs, types=types)[: len(ctx.results)]]
 

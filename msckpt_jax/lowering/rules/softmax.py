@@ -11,16 +11,16 @@ from collections.abc import Callable, Mapping
 import jax.numpy as jnp
 import numpy as np
 
-from msckpt_jax.graph.values import Const, Operand, Tensor
+from msckpt_jax.graph.values import Const, Tensor
 from msckpt_jax.lowering.context import Array, Context
-from msckpt_jax.lowering.rules.shape import broadcast, sliced
+from msckpt_jax.lowering.rules.shape import broadcast, ints, sliced
 
 
-def _softmax(ctx: Context, x: Array, axes: Operand) -> Array:
+def _softmax(ctx: Context, x: Array, *, axis: tuple[int, ...]) -> Array:
     """The operator of finite numbers; a row of -inf, all of whose parts are equal then, is NaN."""
     lowest = ctx.like(jnp.finfo(ctx.result.dtype).min, x)
-    result = ctx("Softmax", ctx("Maximum", lowest, x), axes)
-    total = _total(ctx, result, axes)
+    result = ctx("Softmax", ctx("Maximum", lowest, x), ints(*axis))
+    total = _total(ctx, result, *axis)
     row, corner = ctx.type(total), (0,) * len(ctx.result.shape)
     bools = Tensor(np.dtype(bool), row.shape)
     first, part = (sliced(ctx, each, corner, row.shape) for each in (x, result))
@@ -31,19 +31,18 @@ def _softmax(ctx: Context, x: Array, axes: Operand) -> Array:
     return ctx("Add", result, ctx("Select", masked, nan, zero, type=row))
 
 
-def _log_softmax(ctx: Context, x: Array, axis: Operand) -> Array:
-    result = ctx("LogSoftmax", x, axis)
-    total = _total(ctx, ctx("Exp", result), (axis,))
+def _log_softmax(ctx: Context, x: Array, *, axis: int) -> Array:
+    result = ctx("LogSoftmax", x, Const(axis))
+    total = _total(ctx, ctx("Exp", result), axis)
     return ctx("Add", result, ctx("Mul", total, ctx.like(0, x), type=ctx.type(total)))
 
 
-def _total(ctx: Context, x: Array, axes: Operand) -> Array:
+def _total(ctx: Context, x: Array, axis: int) -> Array:
     """The sums of rows, as an axis of size 1; NaN where a row has any."""
-    (axis,) = axes
     shape = list(ctx.result.shape)
-    shape[axis.value] = 1
-    keep, skip = Const(True), Const(False)
-    return ctx("ReduceSum", x, axes, keep, skip, type=Tensor(ctx.result.dtype, tuple(shape)))
+    shape[axis] = 1
+    type, keep, skip = Tensor(ctx.result.dtype, tuple(shape)), Const(True), Const(False)
+    return ctx("ReduceSum", x, ints(axis), keep, skip, type=type)
 
 
 RULES: Mapping[str, Callable[..., Array]] = {"Softmax": _softmax, "LogSoftmax": _log_softmax}
