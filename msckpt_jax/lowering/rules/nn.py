@@ -238,7 +238,7 @@ RULES: dict[str, Rule] = {
         _conv, "Conv2D", "Conv3D", "PadV3", "Im2Col", "Reshape", "BroadcastTo", "MatMul",
         "BatchMatMul", ignores=("precision", "preferred_element_type", "out_sharding"),
     ),
-    "ms_op": rule(_ms_op),  # its parameter names the operator
+    "ms_op": rule(_ms_op, *softmax.OPERATORS),  # its parameter names others
     "reduce_window_max": _pool(_max_pool, *_MAX_POOL),
     "reduce_window_min": _pool(_min_pool, *_MAX_POOL, "Neg"),
     "reduce_window_sum": _pool(_sum_pool, "PadV3", "AvgPool", "Mul"),

@@ -45,4 +45,9 @@ def _total(ctx: Context, x: Array, axis: int) -> Array:
     return ctx("ReduceSum", x, ints(axis), keep, skip, type=type)
 
 
+#: The operators of which these are made.
+OPERATORS = (
+    "Softmax", "LogSoftmax", "Maximum", "ReduceSum", "Slice", "Equal", "Greater", "LogicalAnd",
+    "BroadcastTo", "Mul", "Select", "Add", "Exp",
+)  # fmt: skip
 RULES: Mapping[str, Callable[..., Array]] = {"Softmax": _softmax, "LogSoftmax": _log_softmax}
