@@ -58,7 +58,7 @@ class Fusion:
         path: primitives that lead from the last equation to an early equation.
         patterns: gives the patterns for a shape of the result.
         exact: whether infinities and NaN come out as in JAX.
-        wide: whether there is a kernel for float64.
+        wide: whether there is a kernel for float64, which computes in it.
     """
 
     op: str
@@ -137,12 +137,20 @@ def _along(vector: Array, x: Array, axis: int) -> Array:
 _NORM = ("add", "mul", "mul", "rsqrt", "add")
 FUSIONS = (
     Fusion("Softmax", ("div", "exp", "sub"), _softmaxes, exact=True),
-    Fusion("LogSoftmax", ("sub", "log"), _log_softmaxes, exact=True, wide=False),
+    Fusion("LogSoftmax", ("sub", "log"), _log_softmaxes, wide=False),
     Fusion("GeLU", ("mul", "mul", "add", "tanh"), elementwise(jax.nn.gelu), exact=True, wide=False),
     Fusion("SiLU", ("mul", "logistic"), elementwise(jax.nn.silu), exact=True),
     Fusion("ReLU", ("max",), elementwise(jax.nn.relu)),
-    Fusion("LayerNorm", (*_NORM, "reshape", "max"), _layer_norms(_layer_norm), exact=True),
-    Fusion("LayerNorm", (*_NORM, "div"), _layer_norms(_layer_norm_in_two_passes), exact=True),
+    Fusion(
+        "LayerNorm", (*_NORM, "reshape", "max"), _layer_norms(_layer_norm), exact=True, wide=False
+    ),
+    Fusion(
+        "LayerNorm",
+        (*_NORM, "div"),
+        _layer_norms(_layer_norm_in_two_passes),
+        exact=True,
+        wide=False,
+    ),
     Fusion("BatchNorm", (*_NORM, "reshape"), _batch_norms, exact=True, wide=False),
 )
 

@@ -22,6 +22,8 @@ from msckpt_jax.mindir.source import DecMode
 
 #: Primitives that MindSpore has no operator for, or one that is wrong (near its poles).
 _LACKING = ("digamma", "hessenberg", "schur", "tridiagonal")
+#: Primitives whose operator in MindSpore computes float64 in float32.
+_ROUNDED64 = ("igamma", "igamma_grad_a", "igammac")
 #: Notes about operators, for files that use them.
 _NOTES = {
     "Eig": "eig: the eigenvalues come in MindSpore's order, their vectors with other signs or "
@@ -118,8 +120,13 @@ TARGET = Target(
     algorithms={
         **{name: algorithms.ALGORITHMS[name] for name in _LACKING},
         **algorithms.ROUNDED,
+        **algorithms.CONVOLUTIONS,
+        **algorithms.SCATTERS,
     },
-    algorithms64={"erf_inv": algorithms.FLOAT64["erf_inv"]},
+    algorithms64={
+        "erf_inv": algorithms.FLOAT64["erf_inv"],
+        **{name: algorithms.ALGORITHMS[name] for name in _ROUNDED64},
+    },
     describe=_describe,
     cipher=source.encryption,
     recognises=inspection.recognises,

@@ -81,10 +81,24 @@ def test_both_ways_to_split_bits(partitionable):
 STATE = np.array([1, 2, 2**32 - 2, 2**32 - 1], np.uint32)
 
 
+@pytest.mark.parametrize("algorithm", lax.RandomAlgorithm.__members__.values())
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64"])
-def test_philox(dtype):
+def test_bit_generators(dtype, algorithm):
+    def bits(shape):
+        return lambda state: lax.rng_bit_generator(state, shape, np.dtype(dtype), algorithm)
+
+    shapes = [(3, 5), (), (1,), (3, 4, 2), (5, 3, 5), (8,), (0, 3)]
     with jax.enable_x64(dtype == "uint64"):
-        check(lambda state: lax.rng_bit_generator(state, (3, 5), dtype=np.dtype(dtype)), STATE)
+        for shape in shapes if dtype in ("uint32", "uint64") else shapes[:1]:
+            check(bits(shape), STATE)
+
+
+@pytest.mark.parametrize("algorithm", lax.RandomAlgorithm.__members__.values())
+def test_bit_generators_with_a_state_of_64_bits(algorithm):
+    with jax.enable_x64(True):
+        state = np.array([2**40 + 7, 2**64 - 2], np.uint64)
+        for dtype in ("uint32", "uint64"):
+            check(lambda s, d=dtype: lax.rng_bit_generator(s, (3, 5), d, algorithm), state)
 
 
 def test_keys_of_philox():

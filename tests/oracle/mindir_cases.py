@@ -216,6 +216,7 @@ def _reductions() -> Iterator[Case]:
             reduced = functools.partial(function, axis=axes)
             yield Case(f"{function.__name__} {axes}", reduced, _of(shape), dtypes)
     yield Case("prod", functools.partial(jnp.prod, axis=1), _of(shape, low=1), NUMBERS)
+    yield Case("sum wide", lambda x: lax.reduce_sum(x, (0, 2)), _wide(shape), INTS)
     yield Case("max wide", functools.partial(jnp.max, axis=1), _wide(shape), INTS)
     for function in (jnp.all, jnp.any, jnp.max, jnp.min):
         yield Case(f"{function.__name__} of bools", functools.partial(function, axis=1),
@@ -330,6 +331,10 @@ def _indexing() -> Iterator[Case]:
             return getattr(x.at[i], n)(jnp.ones_like(x[0, 0]) * 2)
 
         yield Case(f"scatter {name}", update, at, MOST if name == "set" else NUMBERS)
+    for name in ("add", "subtract", "multiply"):
+        twice = np.array([1, 0, 9, 1, -1])
+        yield Case(f"scatter {name} of complex", lambda x, y, n=name, i=twice: getattr(x.at[i], n)(y),
+                   _of((4, 3), (5, 3)), COMPLEX)  # fmt: skip
     yield Case("scatter elements", lambda x, i: x.at[i % 5, i % 4].add(1), at, NUMBERS)
     yield Case("scatter with drop", lambda x, i: x.at[i].set(1, mode="drop"), at, NUMBERS)
 
@@ -395,6 +400,20 @@ def _conv(dims: str, x: tuple[int, ...], k: tuple[int, ...], name: str = "", **p
     return Case(f"conv {dims} {name}", function, _of(x, k), ("float32", "float16", "bfloat16"))
 
 
+#: Convolutions of integers over their whole range: their products wrap around as XLA's do.
+_WHOLE_CONVOLUTIONS: tuple[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]], ...] = (
+    ("2D", (2, 4, 7, 6), (6, 4, 3, 3), {"padding": [(1, 2), (0, 3)], "window_strides": (2, 1)}),
+    ("dilated", (1, 2, 9, 8), (3, 2, 3, 2), {"rhs_dilation": (2, 3), "lhs_dilation": (1, 2),
+                                            "padding": "VALID"}),
+    ("groups", (2, 4, 5, 6), (6, 2, 3, 2), {"feature_group_count": 2}),
+    ("depthwise", (1, 6, 7, 3), (3, 3, 1, 6), {"feature_group_count": 3,
+                                              "dimension_numbers": ("NHWC", "HWIO", "NHWC")}),
+    ("1D", (2, 3, 9), (4, 3, 3), {"window_strides": (2,)}),
+    ("3D", (1, 2, 4, 5, 6), (3, 2, 2, 2, 2), {"window_strides": (1, 2, 1)}),
+    ("by batch", (4, 2, 4, 5), (4, 2, 2, 2), {"batch_group_count": 2}),
+)  # fmt: skip
+
+
 def _nn() -> Iterator[Case]:
     nchw, nhwc = "NCHW,OIHW,NCHW", "NHWC,HWIO,NHWC"
     image, kernel = (2, 4, 9, 8), (6, 4, 3, 3)
@@ -410,6 +429,16 @@ def _nn() -> Iterator[Case]:
     yield _conv(nhwc, (2, 9, 8, 4), (3, 3, 4, 6), "cropped", padding=[(-1, 0), (2, -2)])
     yield _conv("NHC,HIO,NHC", (2, 9, 4), (3, 4, 6), "1D")
     yield _conv("NDHWC,DHWIO,NDHWC", (2, 5, 6, 7, 3), (3, 3, 2, 3, 4), "3D")
+    for name, x, k, params in _WHOLE_CONVOLUTIONS:
+        for wide in (None, np.int32):
+            function = functools.partial(
+                lax.conv_general_dilated, **{"window_strides": (1, 1), "padding": "SAME"} | params,
+                preferred_element_type=wide,
+            )  # fmt: skip
+            yield Case(f"whole conv {name} {wide and 'to int32'}", function, _wide(x, k),
+                       ("int8", "int16", "uint8", *((INTS) if wide is None else ())))  # fmt: skip
+    yield Case("conv of float64", lambda x, k: lax.conv(x, k, (2, 1), "SAME"),
+               _of(image, kernel), ("float64",))  # fmt: skip
     yield Case("conv_transpose", lambda x, k: lax.conv_transpose(x, k, (2, 2), "SAME"),
                _of((2, 5, 6, 3), (3, 3, 3, 4)), ("float32",))  # fmt: skip
     pools = {
@@ -449,6 +478,9 @@ def _random() -> Iterator[Case]:
         "split": lambda k: jax.random.key_data(jax.random.split(k, 3)),
         "fold_in": lambda k: jax.random.key_data(jax.random.fold_in(k, 5)),
         "bernoulli": lambda k: jax.random.bernoulli(k, 0.3, (3, 5)),
+        "threefry": lambda k: lax.rng_bit_generator(
+            jnp.tile(jax.random.key_data(k), 2), (3, 5), algorithm=lax.RandomAlgorithm.RNG_THREE_FRY
+        ),
         "permutation": lambda k: jax.random.permutation(k, 9),
     }
     for name, function in draws.items():

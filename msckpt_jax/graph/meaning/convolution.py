@@ -57,9 +57,20 @@ def conv(
     x: Any, weight: Any, *, stride: Any = 1, pad_mode: Any = "valid", pad: Any = 0,
     dilation: Any = 1, group: int = 1, format: Any = None, mode: int = 1, data_format: Any = None,
 ) -> Any:  # fmt: skip
-    """Compute Conv2D or Conv3D; ``pad`` has two entries an axis."""
+    """Compute Conv2D; ``pad`` has two entries an axis."""
     _check(format or data_format, mode)
     return convolve(x, weight, None, stride, _padding(pad_mode, pad, x.ndim - 2), dilation, group)
+
+
+def _conv_3d(
+    x: Any, weight: Any, *, stride: Any = 1, pad_mode: Any = "valid", pad: Any = 0,
+    dilation: Any = 1, group: int = 1, format: Any = None, mode: int = 1, data_format: Any = None,
+    strides: Any = None, dilations: Any = None,
+) -> Any:  # fmt: skip
+    """Compute Conv3D, of which MindSpore's kernel reads the plurals."""
+    stride, dilation = strides or stride, dilations or dilation
+    return conv(x, weight, stride=stride, pad_mode=pad_mode, pad=pad, dilation=dilation,
+                group=group, format=format, mode=mode, data_format=data_format)  # fmt: skip
 
 
 def transposed(
@@ -178,7 +189,7 @@ def _convolution(
 
 TABLE: dict[str, Callable[..., Any]] = {
     "Conv2D": conv,
-    "Conv3D": conv,
+    "Conv3D": _conv_3d,
     "Conv2DTranspose": _back,
     "Conv2DBackpropInput": _back,
     "Conv3DTranspose": _transpose_3d,

@@ -144,7 +144,8 @@ _BINARY: dict[str, Callable[..., Any]] = {
     "BitwiseXorScalar": jnp.bitwise_xor,
     "LeftShift": jnp.left_shift, "RightShift": jnp.right_shift,
     "Complex": lax.complex, "Polar": lambda r, a: lax.complex(r * jnp.cos(a), r * jnp.sin(a)),
-    "Igamma": special.gammainc, "Igammac": special.gammaincc, "Zeta": special.zeta,
+    "Igamma": special.gammainc, "IgammaGradA": lax.igamma_grad_a,
+    "Igammac": special.gammaincc, "Zeta": special.zeta,
     "Polygamma": special.polygamma,
     "TypeAs": lambda x, y: x.astype(y.dtype),
 }  # fmt: skip

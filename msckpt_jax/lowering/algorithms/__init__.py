@@ -18,6 +18,7 @@ from msckpt_jax.lowering.algorithms import (
     elementary,
     matrices,
     remainder,
+    scatters,
     special,
 )
 from msckpt_jax.lowering.rewrites import Declined, Rewrite
@@ -43,10 +44,15 @@ _ELEMENTWISE = elementary.REWRITES | special.REWRITES
 ALGORITHMS: Mapping[str, Rewrite] = {
     **{name: widened(each) for name, each in _ELEMENTWISE.items()},
     **special.EXACT,
+    **scatters.PRODUCTS,
     **{name: _sized(each) for name, each in (eigen.REWRITES | matrices.REWRITES).items()},
 }
 #: Algorithms for float64 alone, for which runtimes lack kernels of operators that they have.
-FLOAT64: Mapping[str, Rewrite] = {**convolutions.FLOAT64, **elementary.FLOAT64}
+FLOAT64: Mapping[str, Rewrite] = {**convolutions.REWRITES, **elementary.FLOAT64}
+#: Convolutions of float64 and integers, for which runtimes have no kernel.
+CONVOLUTIONS: Mapping[str, Rewrite] = convolutions.REWRITES
+#: Scatters of complex numbers, likewise.
+SCATTERS: Mapping[str, Rewrite] = {**scatters.SUMS, **scatters.PRODUCTS}
 #: Primitives whose operator in MindSpore rounds, or is the identity, though they are exact.
 ROUNDED: Mapping[str, Rewrite] = {**special.EXACT, **remainder.REWRITES}
 #: MindSpore's operator divides by a pivot that is zero.

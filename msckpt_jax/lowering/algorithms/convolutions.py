@@ -1,4 +1,4 @@
-"""Convolutions of float64 and integers, for which onnxruntime has no kernel.
+"""Convolutions of float64 and integers, for which onnxruntime and MindSpore's CPU have no kernel.
 
 There is a product of matrices for each place in the kernel.
 """
@@ -55,4 +55,4 @@ def convolution(
     return total.reshape(x.shape[0], outputs, *counts)
 
 
-FLOAT64 = {"conv_general_dilated": ignoring(convolution, "precision", "out_sharding")}
+REWRITES = {"conv_general_dilated": ignoring(convolution, "precision", "out_sharding")}

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from msckpt_jax.lowering.rewrites import (
+    bit_generator,
     bits,
     control,
     conv,
@@ -23,7 +24,6 @@ from msckpt_jax.lowering.rewrites import (
     index,
     linalg,
     numeric,
-    philox,
     random,
     shape,
     sort,
@@ -36,6 +36,7 @@ from msckpt_jax.lowering.rewrites.peephole import Peephole
 Rewrite: TypeAlias = Callable[..., Any] | Ignoring
 
 REWRITES: dict[str, Rewrite] = {
+    **bit_generator.REWRITES,
     **bits.REWRITES,
     **control.REWRITES,
     **conv.REWRITES,
@@ -45,7 +46,6 @@ REWRITES: dict[str, Rewrite] = {
     **index.REWRITES,
     **linalg.REWRITES,
     **numeric.REWRITES,
-    **philox.REWRITES,
     **random.REWRITES,
     **shape.REWRITES,
     **sort.REWRITES,

@@ -166,8 +166,9 @@ def _fill(value: Any, dtype: np.dtype) -> Any:
     return info.min if jnp.issubdtype(dtype, np.signedinteger) else info.max
 
 
-def _scatter(name: str) -> Ignoring:
-    put = getattr(lax, name)
+def scatter(name: str, put: Callable[..., Array] | None = None) -> Ignoring:
+    """The rewrite of a scatter to ``put``, which is called in canonical form: JAX's own if None."""
+    put = put or getattr(lax, name)
 
     def rewrite(
         operand: Array, indices: Array, updates: Array, *,
@@ -199,7 +200,7 @@ def _scatter(name: str) -> Ignoring:
         slots = out.shape[0]
         if mode != Mode.CLIP and valid is not None and not _all(valid):
             out, where = _with_slot(out, where, valid)
-        out = lax.slice_in_dim(_put(put, out, where, updates), 0, slots)
+        out = lax.slice_in_dim(placed(put, out, where, updates), 0, slots)
         if not axes.pointed:
             out = lax.squeeze(out, (0,))
         return lax.transpose(out, np.argsort(order))
@@ -237,7 +238,8 @@ def _with_slot(operand: Array, where: Array, valid: Array) -> tuple[Array, Array
     return operand, lax.concatenate([first, rest], first.ndim - 1)
 
 
-def _put(scatter: Callable[..., Array], operand: Array, indices: Array, updates: Array) -> Array:
+def placed(put: Callable[..., Array], operand: Array, indices: Array, updates: Array) -> Array:
+    """The canonical scatter, by a function of ``lax``."""
     count, batch = indices.shape[-1], indices.ndim - 1
     leading = tuple(range(count))
     dims = lax.ScatterDimensionNumbers(
@@ -245,7 +247,7 @@ def _put(scatter: Callable[..., Array], operand: Array, indices: Array, updates:
         inserted_window_dims=leading,
         scatter_dims_to_operand_dims=leading,
     )
-    return scatter(operand, indices, updates, dims, mode=Mode.PROMISE_IN_BOUNDS)
+    return put(operand, indices, updates, dims, mode=Mode.PROMISE_IN_BOUNDS)
 
 
 def _applied(
@@ -274,10 +276,10 @@ def _applied(
 
 REWRITES = {
     "gather": ignoring(gather, "indices_are_sorted", "unique_indices"),
-    "scatter": _scatter("scatter"),
-    "scatter-add": _scatter("scatter_add"),
-    "scatter-sub": _scatter("scatter_sub"),
-    "scatter-mul": _scatter("scatter_mul"),
-    "scatter-min": _scatter("scatter_min"),
-    "scatter-max": _scatter("scatter_max"),
+    "scatter": scatter("scatter"),
+    "scatter-add": scatter("scatter_add"),
+    "scatter-sub": scatter("scatter_sub"),
+    "scatter-mul": scatter("scatter_mul"),
+    "scatter-min": scatter("scatter_min"),
+    "scatter-max": scatter("scatter_max"),
 }

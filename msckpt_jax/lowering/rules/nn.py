@@ -166,9 +166,24 @@ def _min_pool(ctx: Context, x: Array, window: _Window) -> Array:
 def _sum_pool(ctx: Context, x: Array, window: _Window) -> Array:
     """The mean times the number of elements; zeros are padded before, as SAME leaves them out."""
     x = _padded(ctx, x, ctx.like(0, x), window.pads)
+    if ctx.type(x).dtype == np.float64 and ctx.options.kernels:
+        return _sum_of_columns(ctx, x, window)
     valid, nchw = Const(2), Const(0)
     mean = ctx("AvgPool", x, ints(*window.sizes), ints(*window.strides), valid, nchw)
     return ctx("Mul", mean, ctx.like(math.prod(window.sizes), x))
+
+
+def _sum_of_columns(ctx: Context, x: Array, window: _Window) -> Array:
+    """The sum of the elements of each window, laid out: MindSpore's AvgPool computes in float32."""
+    *batch, high, wide = ctx.result.shape
+    spots, dtype = _product(high, wide), ctx.result.dtype
+    ones = (1, 1)
+    attrs = {"ksizes": window.sizes, "strides": window.strides, "dilations": ones, "pads": (0, 0)}
+    laid_out = Tensor(dtype, (*batch, math.prod(window.sizes), spots))
+    columns = ctx("Im2Col", x, attrs=attrs, type=laid_out)
+    total = Tensor(dtype, (*batch, spots))
+    summed = ctx("ReduceSum", columns, ints(2), Const(False), Const(False), type=total)
+    return reshaped(ctx, summed, ctx.result.shape)
 
 
 def _product(x: Dim, y: Dim) -> Dim:
@@ -241,5 +256,7 @@ RULES: dict[str, Rule] = {
     "ms_op": rule(_ms_op, *softmax.OPERATORS),  # its parameter names others
     "reduce_window_max": _pool(_max_pool, *_MAX_POOL),
     "reduce_window_min": _pool(_min_pool, *_MAX_POOL, "Neg"),
-    "reduce_window_sum": _pool(_sum_pool, "PadV3", "AvgPool", "Mul"),
+    "reduce_window_sum": _pool(
+        _sum_pool, "PadV3", "AvgPool", "Mul", "Im2Col", "ReduceSum", "Reshape"
+    ),
 }  # fmt: skip

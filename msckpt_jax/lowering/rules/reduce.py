@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ _WITH_NAN = ("NotEqual", "ReduceSum", "Greater", "Select")
 def _reduce(op: str, logical: str, empty: Callable[[np.dtype], Any]) -> Rule:
     """A reduction; ``logical`` is the operator for bools, ``empty`` the result of no elements."""
     loses_nan = op in ("ReduceMax", "ReduceMin")
+    sums = op == "ReduceSum"
 
     def emit(ctx: Context, x: Array, *, axes: Sequence[int]) -> Array:
         type = ctx.type(x)
@@ -33,11 +35,13 @@ def _reduce(op: str, logical: str, empty: Callable[[np.dtype], Any]) -> Rule:
         name = logical if type.dtype == bool else op
         if not name:
             raise UnsupportedError(f"MindSpore has no operator for {type.dtype}")
+        if sums and type.dtype.kind in "iu" and ctx.options.kernels:
+            return _whole_sum(ctx, x, axes)
         result = ctx(name, x, ints(*axes), *_FLAGS.get(name, (Const(False),)))
         guarded = loses_nan and ctx.options.guarded and is_float(ctx, x)
         return _with_nan(ctx, x, axes, result) if guarded else result
 
-    guards = _WITH_NAN if loses_nan else ()
+    guards = _WITH_NAN if loses_nan else _WHOLE_SUM if sums else ()
     names = [name for name in (op, logical) if name]
     return rule(emit, *names, "BroadcastTo", *guards, ignores=("out_sharding",))
 
@@ -54,6 +58,32 @@ def _with_nan(ctx: Context, x: Array, axes: Sequence[int], result: Array) -> Arr
     some = _some_nan(ctx, x, axes, ctx.result.shape)
     total = ctx("ReduceSum", x, ints(*axes), *_FLAGS["ReduceSum"])
     return ctx("Select", some, total, result)
+
+
+#: Bits of a whole number that float64 holds.
+_MANTISSA = 53
+_WHOLE_SUM = ("RightShift", "BitwiseAnd", "LeftShift", "Add")
+
+
+def _whole_sum(ctx: Context, x: Array, axes: Sequence[int]) -> Array:
+    """The sum of integers modulo 2 to their width: MindSpore adds in float64, and saturates.
+
+    The bits are added in parts, whose sums float64 holds. A dynamic size counts as a million.
+    """
+    shape, result = ctx.type(x).shape, ctx.result
+    count = math.prod(n if isinstance(n := shape[axis], int) else 1 << 20 for axis in axes)
+    step, width = _MANTISSA - count.bit_length(), result.dtype.itemsize * 8
+    wide, sums = Tensor(_I64, shape), Tensor(_I64, result.shape)
+    x, total = ctx.cast(x, _I64), None
+    for first in range(0, width, step):
+        part = ctx("RightShift", x, ctx.like(first, x), type=wide) if first else x
+        if first + step < width:
+            part = ctx("BitwiseAnd", part, ctx.like((1 << step) - 1, x), type=wide)
+        part = ctx("ReduceSum", part, ints(*axes), *_FLAGS["ReduceSum"], type=sums)
+        part = ctx("LeftShift", part, ctx.like(first, part), type=sums) if first else part
+        total = part if total is None else ctx("Add", total, part, type=sums)
+    assert total is not None
+    return ctx.cast(total, result.dtype)
 
 
 def _lowest(dtype: np.dtype) -> Any:
