@@ -88,8 +88,10 @@ TABLE = (
     # MindSpore writes complex without complaint and then refuses to load it: read, never written.
     _row("Complex64", np.complex64, "C64", "c64", 14, 51, 16, 16, 14, loads=False),
     _row("Complex128", np.complex128, None, "c128", 15, 52, 17, 17, 15, loads=False),
-    _row("Float8E4M3FN", ml_dtypes.float8_e4m3fn, "F8_E4M3", "f8_e4m3fn", loads=False),
-    _row("Float8E5M2", ml_dtypes.float8_e5m2, "F8_E5M2", "f8_e5m2", loads=False),
+    _row("Float8E4M3FN", ml_dtypes.float8_e4m3fn, "F8_E4M3", "f8_e4m3fn", onnx=17, loads=False),
+    _row("Float8E5M2", ml_dtypes.float8_e5m2, "F8_E5M2", "f8_e5m2", onnx=19, loads=False),
+    _row("Float8E4M3FNUZ", ml_dtypes.float8_e4m3fnuz, None, "f8_e4m3fnuz", onnx=18, loads=False),
+    _row("Float8E5M2FNUZ", ml_dtypes.float8_e5m2fnuz, None, "f8_e5m2fnuz", onnx=20, loads=False),
 )
 
 BY_NAME = {row.name: row for row in TABLE}

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from msckpt_jax import boxes
+from msckpt_jax import boxes, dtypes
 from msckpt_jax.checkpoint import cipher, leaves, records, wire
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint import writer as bytes_writer
@@ -37,7 +37,8 @@ def content(parameter: Parameter, narrow: bool = False) -> Part:
     ``narrow``: the data may have another dtype than the weight, and is cast while it is written.
     """
     data, dtype = parameter.data, parameter.type.dtype
-    if dtype.kind == "c":  # no dtype of a CheckPoint
+    row = dtypes.of_array(dtype)
+    if row is not None and not row.loads:  # no dtype of a CheckPoint
         return np.ascontiguousarray(data, dtype)
     values = leaves.of_value(parameter.name, data).content
     if narrow and isinstance(values, np.ndarray) and values.dtype != dtype:

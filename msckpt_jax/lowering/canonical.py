@@ -19,7 +19,7 @@ import numpy as np
 from msckpt_jax import _compat
 from msckpt_jax._compat import Atom, Aval, ClosedJaxpr, Equation, Literal, SourceInfo, Var
 from msckpt_jax.errors import ExportError, RewriteError, UnsupportedError
-from msckpt_jax.lowering import folding, forms, fusions, layouts
+from msckpt_jax.lowering import folding, forms, fusions, layouts, tiny
 from msckpt_jax.lowering.problems import PASSING, Problems
 from msckpt_jax.lowering.rewrites import (
     ALWAYS,
@@ -153,7 +153,8 @@ class _Builder:
             return self.emit(eqn, operands, scope)
         if (empty := folding.nothing(eqn)) is not None:
             return empty
-        if name in self.options.rewrites and name not in scope.applied:
+        small = tiny.touches(eqn) and name not in forms.BODIES
+        if name in self.options.rewrites and name not in scope.applied and not small:
             inner = replace(scope, made=True, ours=scope.made, applied=scope.applied | {name})
             with contextlib.suppress(Declined):
                 return self.rewrite(self.options.rewrites[name], eqn, operands, inner)
@@ -165,6 +166,8 @@ class _Builder:
             operands = operands[len(operands) - len(call[0].invars) :]
             made = scope.made and (scope.ours or eqn.primitive is not calls.call_of_user_p)
             return self.inline(*call, operands, replace(scope, made=made))
+        if small:
+            return self.emit(eqn, operands, scope)
         rewrite = _rewrite_of(eqn, scope)
         if name in PEEPHOLES and not random.takes_keys(eqn):
             rewrite, operands = PEEPHOLES[name](eqn, operands, self.made) or (rewrite, operands)

@@ -11,7 +11,7 @@ from msckpt_jax.errors import ExportError
 from msckpt_jax.graph import check
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.lowering import algorithms as library
-from msckpt_jax.lowering import pairs
+from msckpt_jax.lowering import pairs, tiny
 from msckpt_jax.lowering.canonical import canonicalise
 from msckpt_jax.lowering.context import Options
 from msckpt_jax.lowering.lower import lower
@@ -46,6 +46,8 @@ def lowered(traced: Traced, target: Target, how: Lowering) -> Graph:
 def _lowered(traced: Traced, target: Target, how: Lowering, rules: Mapping[str, Any]) -> Graph:
     keep = (*rules, *target.keep)
     jaxpr, weights = traced.jaxpr, traced.weights
+    if tiny.needed(jaxpr):
+        jaxpr, weights = tiny.carried(canonicalise(jaxpr, fuse=False), weights, target.tiny)
     algorithms = _algorithms(jaxpr, target, how.exact)
     if not target.complex and pairs.needed(jaxpr):
         jaxpr = pairs.split(canonicalise(jaxpr, fuse=False, rewrites=algorithms, keep=keep))

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.lowering.fusions import Fusion
@@ -87,6 +89,7 @@ class Target:
         algorithms64: those that it lacks for 64-bit dtypes.
         rewrites: further rewrites, for exports with fusions.
         fusions: operators that only this format fuses.
+        tiny: the dtypes of 8 and 4 bits that its weights keep; others get a wider dtype.
         complex: whether the format has complex dtypes; else each such array becomes a pair.
         operators: the operators of MindSpore that the format has rows for; None: all of them.
         vocabulary: whose operators the graph of an open file has.
@@ -113,6 +116,7 @@ class Target:
     algorithms64: Mapping[str, Rewrite] = field(default_factory=dict)
     rewrites: Mapping[str, Rewrite] = field(default_factory=dict)
     fusions: Sequence[Fusion] = ()
+    tiny: Set[np.dtype] = frozenset()
     complex: bool = True
     operators: Set[str] | None = None
     check_runner: Callable[[], None] = lambda: None

@@ -10,7 +10,7 @@ import numpy as np
 
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.graph.graph import Graph
-from msckpt_jax.lowering import algorithms, exactness, trials
+from msckpt_jax.lowering import algorithms, exactness, tiny, trials
 from msckpt_jax.lowering.target import Option, Target, Verdict, Written, text_mapping
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
@@ -145,6 +145,7 @@ TARGET = Target(
     algorithms64=algorithms.FLOAT64,
     rewrites=fusions.REWRITES,
     fusions=fusions.FUSIONS,
+    tiny=tiny.FLOATS,
     complex=False,
     operators=ROWS.keys(),
 )

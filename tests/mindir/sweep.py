@@ -186,7 +186,7 @@ def _error(due: np.ndarray, result: np.ndarray) -> float:
     if due.shape != result.shape:
         return np.inf
     if result.dtype.kind == "c" and due.dtype.kind == "f":
-        result = result.real
+        result = np.real(result)
     if result.dtype.kind in "biu":
         return 0.0 if np.array_equal(due, result) else np.inf
     if result.dtype.kind == "c":

@@ -80,7 +80,7 @@ def _numbers(
 def _definite(dtype: Any) -> np.ndarray:
     """A Hermitian matrix, whose eigenvalues are positive and apart."""
     x = _numbers((3, 3), np.dtype(np.complex128), -1, 1, 0)
-    x = x if np.dtype(dtype).kind == "c" else x.real
+    x = x if np.dtype(dtype).kind == "c" else np.real(x)
     return (x @ x.conj().T + np.diag([1.0, 2.0, 4.0])).astype(dtype)
 
 

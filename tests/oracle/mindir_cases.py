@@ -404,7 +404,7 @@ def _conv(dims: str, x: tuple[int, ...], k: tuple[int, ...], name: str = "", **p
 _WHOLE_CONVOLUTIONS: tuple[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]], ...] = (
     ("2D", (2, 4, 7, 6), (6, 4, 3, 3), {"padding": [(1, 2), (0, 3)], "window_strides": (2, 1)}),
     ("dilated", (1, 2, 9, 8), (3, 2, 3, 2), {"rhs_dilation": (2, 3), "lhs_dilation": (1, 2),
-                                            "padding": "VALID"}),
+                                            "padding": [(0, 1), (2, 0)]}),
     ("groups", (2, 4, 5, 6), (6, 2, 3, 2), {"feature_group_count": 2}),
     ("depthwise", (1, 6, 7, 3), (3, 3, 1, 6), {"feature_group_count": 3,
                                               "dimension_numbers": ("NHWC", "HWIO", "NHWC")}),
@@ -436,7 +436,7 @@ def _nn() -> Iterator[Case]:
                 preferred_element_type=wide,
             )  # fmt: skip
             yield Case(f"whole conv {name} {wide and 'to int32'}", function, _wide(x, k),
-                       ("int8", "int16", "uint8", *((INTS) if wide is None else ())))  # fmt: skip
+                       INTS if wide is None else ("int8", "int16", "uint8"))  # fmt: skip
     yield Case("conv of float64", lambda x, k: lax.conv(x, k, (2, 1), "SAME"),
                _of(image, kernel), ("float64",))  # fmt: skip
     yield Case("conv_transpose", lambda x, k: lax.conv_transpose(x, k, (2, 2), "SAME"),
@@ -450,8 +450,9 @@ def _nn() -> Iterator[Case]:
             def pooled(x, o=operation, s=start, p=padding):
                 return lax.reduce_window(x, s, o, (1, 3, 2, 1), (1, 2, 2, 1), p)
 
+            # XLA adds float16 step by step: without cancellation it is right.
             dtypes = ("float32", "float16", "float64")
-            yield Case(f"{name} pool {padding}", pooled, _of((2, 7, 8, 3)), dtypes)
+            yield Case(f"{name} pool {padding}", pooled, _of((2, 7, 8, 3), low=0), dtypes)
     yield Case("1D max pool", lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 1),
                (1, 2, 1), "SAME"), _of((2, 7, 3)), ("float32",))  # fmt: skip
     yield Case("max pool of ints", lambda x: lax.reduce_window(x, jnp.iinfo(x.dtype).min, lax.max,

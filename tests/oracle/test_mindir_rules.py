@@ -21,9 +21,6 @@ SHARE = 12
 #: Cases that MindSpore gets at a time.
 CHUNK = 60
 
-#: What is refused, and why.
-REFUSED = {"unary: digamma [float64]": "no kernel"}
-
 
 def _chosen() -> Iterator[tuple[str, Case, str]]:
     for name, case, dtype in cases():
@@ -75,10 +72,6 @@ def outcomes(runs, tmp_path_factory):
 @pytest.mark.filterwarnings("ignore")  # JAX's own notes: complex to real, odd numbers to ints
 def test_a_rule(name, outcomes):
     outcome, expected = outcomes[name]
-    if name in REFUSED:
-        assert isinstance(outcome, ExportError)
-        assert REFUSED[name] in str(outcome)
-        return
     if isinstance(outcome, ExportError):
         raise outcome
     assert not outcome.error

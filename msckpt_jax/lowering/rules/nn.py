@@ -164,13 +164,20 @@ def _min_pool(ctx: Context, x: Array, window: _Window) -> Array:
 
 
 def _sum_pool(ctx: Context, x: Array, window: _Window) -> Array:
-    """The mean times the number of elements; zeros are padded before, as SAME leaves them out."""
+    """The mean times the number of elements; zeros are padded before, as SAME leaves them out.
+
+    In float16 the mean would be rounded before it is multiplied.
+    """
+    type = ctx.result
     x = _padded(ctx, x, ctx.like(0, x), window.pads)
-    if ctx.type(x).dtype == np.float64 and ctx.options.kernels:
+    if ctx.options.kernels and type.dtype == np.float64:
         return _sum_of_columns(ctx, x, window)
+    if ctx.options.kernels and type.dtype.itemsize == 2:
+        x, type = ctx.cast(x, np.float32), Tensor(np.dtype(np.float32), type.shape)
     valid, nchw = Const(2), Const(0)
-    mean = ctx("AvgPool", x, ints(*window.sizes), ints(*window.strides), valid, nchw)
-    return ctx("Mul", mean, ctx.like(math.prod(window.sizes), x))
+    mean = ctx("AvgPool", x, ints(*window.sizes), ints(*window.strides), valid, nchw, type=type)
+    total = ctx("Mul", mean, ctx.like(math.prod(window.sizes), x), type=type)
+    return ctx.cast(total, ctx.result.dtype)
 
 
 def _sum_of_columns(ctx: Context, x: Array, window: _Window) -> Array:
