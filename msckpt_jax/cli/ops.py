@@ -7,6 +7,7 @@ from collections.abc import Set
 
 from msckpt_jax.api import targets
 from msckpt_jax.cli import common
+from msckpt_jax.lowering.algorithms import IN_PART
 from msckpt_jax.lowering.algorithms import complex as pairs
 from msckpt_jax.lowering.rewrites import REWRITES
 from msckpt_jax.lowering.rules import RULES
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-#: Operators that need no row: control flow, and an operator of ``target="cpu"`` alone.
+#: Operators that need no row: control flow, and one that only MindSpore's CPU is asked for.
 _WITHOUT_ROW = frozenset({"If", "While", "Im2Col"})
 
 
@@ -56,7 +57,7 @@ def coverage() -> dict[str, list[str]]:
 
 def _column(name: str, format: Target) -> str:
     if name in format.algorithms:
-        return _how(False, True)
+        return _how(name in IN_PART and name in RULES, True)
     how = _how(name in RULES, name in REWRITES)
     if format.operators is not None:
         how = _adapted(how, RULES[name].operators if name in RULES else set(), format.operators)

@@ -85,6 +85,8 @@ MORE: tuple[tuple[Any, ...], ...] = (
     (jnp.linalg.svd, Z),
     (lambda a: lax.linalg.triangular_solve(a, a, transpose_a=True, conjugate_a=True), Z),
     (lambda x, k: lax.conv(x, k, (1, 1), "SAME"), IMAGE, KERNEL),
+    (lambda x: lax.reduce_window(x, 0.0, lax.add, (1, 1, 2, 2), (1, 1, 1, 1), "SAME"),
+     IMAGE.astype(np.float64)),
     (lambda x: lax.broadcasted_iota(np.int32, (x.shape[0], 5, 6), 0), _dynamic("b")),
     (lambda x: jnp.pad(x, ((0, x.shape[0]), (x.shape[1], 0))), _dynamic("b", "c")),
     (lambda x, i: lax.dynamic_slice(x, (i, 0), (x.shape[0] // 2, x.shape[1])),

@@ -107,7 +107,7 @@ _ONES = (lax.abs, lax.neg, lax.floor, lax.ceil, lax.sign, lax.sqrt, lax.exp, lax
 
 
 @pytest.mark.parametrize(
-    "name", ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "int4", "uint4")
+    "name", ["float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "int4", "uint4"]
 )
 def test_operations_on_all_pairs(name: str) -> None:
     """One program for all: each result is rounded before the next operation."""

@@ -65,7 +65,7 @@ def _numbers(
     shape: tuple[int, ...], dtype: np.dtype, low: float, high: float, seed: int
 ) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    if dtype == bool:
+    if dtype.kind == "b":
         return rng.random(shape) < 0.5
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
@@ -140,15 +140,18 @@ def _convolution3(step: int, taps: int, pad: int) -> Variant:
 
 
 _ELEMENTWISE = {
-    **{op: _one(_ANALYTIC, 8) for op in ("Cos", "Cosh", "Exp", "Sin", "Sinh", "Sigmoid")},
-    **{op: _one(_ANALYTIC, 8, **_UNIT) for op in ("ACos", "Asin", "Atanh", "Tan")},
-    **{op: _one(_ANALYTIC, 8, **_POSITIVE) for op in ("Asinh", "Atan", "Log", "Log1p", "Rsqrt")},
+    **{op: _one(_ANALYTIC, 8) for op in ("Cos", "Cosh", "Sin", "Sinh")},
+    **{op: _one(_ANALYTIC, 32) for op in ("Exp", "Sigmoid")},
+    **{op: _one(_ANALYTIC, 8, **_UNIT) for op in ("ACos", "Asin", "Tan")},
+    "Atanh": _one(_ANALYTIC, 256, **_UNIT),
+    **{op: _one(_ANALYTIC, 8, **_POSITIVE) for op in ("Asinh", "Atan", "Log1p", "Rsqrt")},
+    "Log": _one(_ANALYTIC, 64, **_POSITIVE),
     "Acosh": _one(_ANALYTIC, 8, low=1.1, high=9),
     **{op: _one(FLOATS, 8) for op in ("BesselI0e", "BesselI1e", "Erf", "Erfc")},
     "Erfinv": _one(("f32", "f16", "bf16"), 8, **_UNIT),
     "Expm1": _one(("f64", *COMPLEX), 8),
     "Tanh": _one(("f64", *COMPLEX), 8),
-    "Lgamma": _one(FLOATS, 8, low=2.5, high=20),
+    "Lgamma": _one(FLOATS, 64, low=2.5, high=20),
     "Sqrt": _one(_ANALYTIC, 1, **_POSITIVE),
     "Square": _one(NUMBERS, 1),
     "Reciprocal": _one(FLOATS, 1),
@@ -268,9 +271,9 @@ _NETWORKS = {
     "Conv3D": Sample([(1, 2, 4, 4, 4), (4, 2, 2, 2, 2)], ("f32", "f16", "bf16"),
                      [_convolution3(s, t, p)
                       for s, t, p in ((1, 1, 0), (2, 1, 1), (1, 2, 0))], units=512),
-    "Softmax": Sample([_A], FLOATS, [_args(ints(axis)) for axis in (0, 2)], units=16),
+    "Softmax": Sample([_A], FLOATS, [_args(ints(axis)) for axis in (0, 2)], units=64),
     "LogSoftmax": Sample([_A], ("f32", "f16", "bf16"), [_args(Const(a)) for a in (0, 2)],
-                         units=16),
+                         units=4096),
     "GeLU": Sample([_A], ("f32", "f16", "bf16"), units=128),
     "SiLU": Sample([_A], FLOATS, units=16),
     "LayerNorm": Sample([_A, (4,), (4,)], ("f32", "f16", "bf16"),

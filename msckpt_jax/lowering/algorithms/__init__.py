@@ -53,6 +53,8 @@ FLOAT64: Mapping[str, Rewrite] = {**convolutions.REWRITES, **elementary.FLOAT64}
 CONVOLUTIONS: Mapping[str, Rewrite] = convolutions.REWRITES
 #: Scatters of complex numbers, likewise.
 SCATTERS: Mapping[str, Rewrite] = {**scatters.SUMS, **scatters.PRODUCTS}
+#: Primitives whose algorithm is for some dtypes alone, and declines the others.
+IN_PART = frozenset({*CONVOLUTIONS, *SCATTERS})
 #: Primitives whose operator in MindSpore rounds, or is the identity, though they are exact.
 ROUNDED: Mapping[str, Rewrite] = {**special.EXACT, **remainder.REWRITES}
 #: MindSpore's operator divides by a pivot that is zero.

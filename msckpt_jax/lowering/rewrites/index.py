@@ -168,7 +168,7 @@ def _fill(value: Any, dtype: np.dtype) -> Any:
 
 def scatter(name: str, put: Callable[..., Array] | None = None) -> Ignoring:
     """The rewrite of a scatter to ``put``, which is called in canonical form: JAX's own if None."""
-    place: Callable[..., Array] = put or getattr(lax, name)
+    putting: Callable[..., Array] = put or getattr(lax, name)
 
     def rewrite(
         operand: Array, indices: Array, updates: Array, *,
@@ -200,7 +200,7 @@ def scatter(name: str, put: Callable[..., Array] | None = None) -> Ignoring:
         slots = out.shape[0]
         if mode != Mode.CLIP and valid is not None and not _all(valid):
             out, where = _with_slot(out, where, valid)
-        out = lax.slice_in_dim(placed(place, out, where, updates), 0, slots)
+        out = lax.slice_in_dim(placed(putting, out, where, updates), 0, slots)
         if not axes.pointed:
             out = lax.squeeze(out, (0,))
         return lax.transpose(out, np.argsort(order))
