@@ -46,9 +46,10 @@ def lowered(traced: Traced, target: Target, how: Lowering) -> Graph:
 def _lowered(traced: Traced, target: Target, how: Lowering, rules: Mapping[str, Any]) -> Graph:
     keep = (*rules, *target.keep)
     jaxpr, weights = traced.jaxpr, traced.weights
-    if tiny.needed(jaxpr):
-        jaxpr, weights = tiny.carried(canonicalise(jaxpr, fuse=False), weights, target.tiny)
     algorithms = _algorithms(jaxpr, target, how.exact)
+    if tiny.needed(jaxpr):
+        plain = canonicalise(jaxpr, fuse=False, rewrites=algorithms, keep=keep)
+        jaxpr, weights = tiny.carried(plain, weights, target.tiny)
     if not target.complex and pairs.needed(jaxpr):
         jaxpr = pairs.split(canonicalise(jaxpr, fuse=False, rewrites=algorithms, keep=keep))
         weights = {name: pairs.stored(value) for name, value in weights.items()}

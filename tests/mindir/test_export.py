@@ -12,6 +12,7 @@ from flax import nnx
 from jax.experimental import io_callback
 
 from msckpt_jax.api.export import export
+from msckpt_jax.api.load_model import load
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.lowering.rule import Rule
 
@@ -197,3 +198,12 @@ def test_a_layers_line_is_the_users(tmp_path):
     with pytest.raises(ExportError, match=r"test_export\.py:\d+.*dot_general: not today"):
         export(lambda x: layer(x), np.ones((3, 2), np.float32), file_name=tmp_path / "net",
                rules={"dot_general": no})  # fmt: skip
+
+
+def test_a_convolution_in_three_dimensions_is_loaded_with_its_strides(tmp_path):
+    def function(x, kernel):
+        return jax.lax.conv_general_dilated(x, kernel, (1, 2, 1), "VALID", rhs_dilation=(1, 1, 2))
+
+    x, kernel = np.ones((1, 2, 4, 5, 6), np.float32), np.ones((3, 2, 2, 2, 2), np.float32)
+    file = export(function, x, kernel, file_name=tmp_path / "a").file
+    np.testing.assert_array_equal(load(file)(x, kernel), function(x, kernel))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from msckpt_jax.graph import operators
+from msckpt_jax.graph import meaning, operators
 from msckpt_jax.graph.operators import Kernel
 from msckpt_jax.lowering.rules import RULES
 
@@ -35,6 +35,11 @@ def test_kernels():
 def test_what_rules_emit_is_there():
     emitted = {op for rule in RULES.values() for op in rule.operators}
     assert {op for op in emitted if not operators.kernels(op)} == {"If", "While"}
+
+
+def test_what_rules_emit_can_be_loaded():
+    emitted = {op for rule in RULES.values() for op in rule.operators}
+    assert emitted - meaning.table().keys() == {"If", "While"}
 
 
 def test_every_row_can_be_read():
