@@ -198,7 +198,8 @@ class Builder:
             to = kernels.wider(dtype, able[letter], ordered=schema.name in _ORDERED)
             if to is None:
                 raise UnsupportedError(
-                    f"onnxruntime has no kernel of {schema.name} for {dtype.name}"
+                    f"onnxruntime has no kernel of {schema.name} for {dtype.name} in opset "
+                    f"{self.names.opset}"
                 )
             changes[letter] = to
         return changes

@@ -33,7 +33,7 @@ computed in 64 bits; integers and bools are compared as they are.
 #: Why an error is of more than 16 units.
 REASONS = {
     "Atanh": "JAX's own error in float64",
-    "Betainc": "a continued fraction, in JAX with other roundings",
+    "Betainc": "a continued fraction, whose roundings add up",
     "Cholesky": "a difference that cancels",
     "Conv2D": "sums that cancel",
     "Conv3D": "sums that cancel",
