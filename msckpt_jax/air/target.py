@@ -27,7 +27,7 @@ from msckpt_jax.lowering.wanted import Wanted
 from msckpt_jax.visible import visible
 
 #: Primitives that GE has no operator for.
-_LACKING = ("hessenberg", "householder_product", "igamma_grad_a", "schur", "tridiagonal")
+_LACKING = ("eig", "householder_product", "igamma_grad_a")
 #: The names that ``atc --soc_version`` knows, of the smallest chip of each kind.
 SOC_VERSIONS = {"Ascend910B": "Ascend910B1", "Ascend310P": "Ascend310P3", "Ascend910": "Ascend910A"}
 
@@ -155,7 +155,11 @@ TARGET = Target(
     verify_options=("soc",),
     guarded=False,
     keep=("cumprod", "cumsum", "erf_inv"),
-    algorithms={name: algorithms.ALGORITHMS[name] for name in _LACKING},
+    algorithms={
+        **{name: algorithms.ALGORITHMS[name] for name in _LACKING},
+        **algorithms.MISSING,
+        "qr": algorithms.FORMS["qr"],
+    },
     operators=ROWS.keys(),
     vocabulary="GE",
 )

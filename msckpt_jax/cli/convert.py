@@ -192,7 +192,7 @@ def _to_folder(args: argparse.Namespace, source: Any) -> int:
     with progress.bar("convert", work.nbytes) as advance:
         how = How(check_sum=args.crc, metadata=work.metadata)
         job = jobs.Job(format.name, how, writer.Options(progress=advance))
-        files, job = jobs.dealt(path, work.records, job, limit)
+        files, job = jobs.dealt(path, work.records, job, limit, {})
         jobs.run(files, job)
     size = display.size(work.nbytes)
     print(f"{path}: {len(work.records)} entries, {size}, in {len(files)} {format.name} files")

@@ -7,7 +7,7 @@ from collections.abc import Set
 
 from msckpt_jax.api import targets
 from msckpt_jax.cli import common
-from msckpt_jax.lowering.algorithms import IN_PART
+from msckpt_jax.lowering.algorithms import FORMS, IN_PART
 from msckpt_jax.lowering.algorithms import complex as pairs
 from msckpt_jax.lowering.rewrites import REWRITES
 from msckpt_jax.lowering.rules import RULES
@@ -57,7 +57,8 @@ def coverage() -> dict[str, list[str]]:
 
 def _column(name: str, format: Target) -> str:
     if name in format.algorithms:
-        return _how(name in IN_PART and name in RULES, True)
+        partly = name in IN_PART or format.algorithms[name] is FORMS.get(name)
+        return _how(partly and name in RULES, True)
     how = _how(name in RULES, name in REWRITES)
     if format.operators is not None:
         how = _adapted(how, RULES[name].operators if name in RULES else set(), format.operators)

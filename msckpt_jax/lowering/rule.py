@@ -28,7 +28,7 @@ HARMLESS = {
         "how few of the best elements suffice, where all of them are found",
     ),
     **dict.fromkeys(("msg", "allow_constant_across_batch"), "for ``vmap``, which is done before"),
-    **dict.fromkeys(("select_callable", "sort_eig_vals"), "a single number is sorted already"),
+    "select_callable": "it is for sorted eigenvalues, which are refused",
     "branches_platforms": "``platform_index`` has chosen the branch for CPU",
     "broadcast_dimensions": "only axes of size 1 are added, between those of the operand",
     "computation": "the function that ``jaxpr`` was traced from",

@@ -13,7 +13,7 @@ from jax.extend import source_info_util
 
 from msckpt_jax import names
 from msckpt_jax.errors import ExportError
-from msckpt_jax.lowering import training
+from msckpt_jax.lowering import freedoms, training
 from msckpt_jax.lowering.rewrites import random
 
 # Our own frames are none of the user's: messages name the line that called JAX.
@@ -24,7 +24,8 @@ class Traced(NamedTuple):
     """A network as a jaxpr: arguments are the weights, then the inputs.
 
     ``function`` takes the weights as a list, then the inputs; ``inputs`` are examples of these,
-    flat: arrays, or ``jax.ShapeDtypeStruct`` where none was given. ``notes`` are about its mode.
+    flat: arrays, or ``jax.ShapeDtypeStruct`` where none was given. ``notes`` are about its mode,
+    and about results that depend on the library.
     """
 
     jaxpr: Any
@@ -65,6 +66,7 @@ def trace(net: Any, inputs: Sequence[Any], *, as_it_is: bool = False) -> Traced:
         raise ExportError("the function returns no arrays")
     if not as_it_is:
         notes += training.notes(jaxpr, tree, [*weights], results)
+    notes += freedoms.notes(jaxpr)
     tagged = {_tagged(n, v): _data(v) for n, v in weights.items()}
     return Traced(jaxpr, tagged, dict(zip(flat_names, examples, strict=True)), flat, notes)
 

@@ -78,7 +78,9 @@ def notes(jaxpr: Any, tree: Any, weights: Sequence[str], results: Any) -> list[s
     """
     living, _ = _compat.needed(jaxpr, [True] * len(jaxpr.out_avals))
     draws = dict.fromkeys(
-        _compat.user_line(source) for name, source in _equations(living, None) if name in _DRAWING
+        _compat.user_line(source)
+        for eqn, source in equations(living, None)
+        if eqn.primitive.name in _DRAWING
     )
     out = [
         f"{line}: random numbers are drawn, as in training (dropout); unless an input holds their "
@@ -88,13 +90,13 @@ def notes(jaxpr: Any, tree: Any, weights: Sequence[str], results: Any) -> list[s
     return out + _of_statistics(jaxpr, tree, weights, results)
 
 
-def _equations(jaxpr: Any, outer: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the primitive and the source of each equation, also of those in bodies."""
+def equations(jaxpr: Any, outer: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each equation and its source, also of those in bodies."""
     for eqn in _compat.opened(jaxpr)[0].eqns:
         source = _compat.within(outer, eqn.source_info)
-        yield eqn.primitive.name, source
+        yield eqn, source
         for body in core.jaxprs_in_params(eqn.params):
-            yield from _equations(body, source)
+            yield from equations(body, source)
 
 
 def _of_statistics(jaxpr: Any, tree: Any, weights: Sequence[str], results: Any) -> list[str]:

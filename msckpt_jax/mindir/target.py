@@ -20,21 +20,13 @@ from msckpt_jax.lowering.wanted import Wanted
 from msckpt_jax.mindir import inspection, reader, runner, source, writer
 from msckpt_jax.mindir.source import DecMode
 
-#: Primitives that MindSpore has no operator for, or one that is wrong (near its poles).
-_LACKING = ("digamma", "hessenberg", "schur", "tridiagonal")
 #: Primitives whose operator in MindSpore computes float64 in float32.
 _ROUNDED64 = ("igamma", "igamma_grad_a", "igammac")
-#: Notes about operators, for files that use them.
-_NOTES = {
-    "Eig": "eig: the eigenvalues come in MindSpore's order, their vectors with other signs or "
-    "phases than JAX's; results that depend on these are not compared"
-}
 
 
 def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
-    """Write the file; return the path of the file to load, and notes about it."""
-    used = {node.op for node in graph.walk()}
-    return writer.write(graph, path, wanted), [note for op, note in _NOTES.items() if op in used]
+    """Write the file; return the path of the file to load, and no notes."""
+    return writer.write(graph, path, wanted), []
 
 
 def open_model(
@@ -118,7 +110,9 @@ TARGET = Target(
     },
     kernels=True,
     algorithms={
-        **{name: algorithms.ALGORITHMS[name] for name in _LACKING},
+        "digamma": algorithms.ALGORITHMS["digamma"],  # MindSpore's is wrong near its poles
+        **algorithms.MISSING,
+        **algorithms.FORMS,
         **algorithms.ROUNDED,
         **algorithms.CONVOLUTIONS,
         **algorithms.SCATTERS,

@@ -217,6 +217,9 @@ COMPOSITE: dict[str, tuple[Any, ...]] = {
     ),
     "svd": (lambda x: jnp.linalg.svd(x, compute_uv=False), SQUARE),
     "lu": (lax.linalg.lu, SQUARE),
+    "eig": (lambda x: (lambda w: (w.sum(), (w * w).sum()))(jnp.linalg.eigvals(x)), SQUARE),
+    "geqrf": (lambda x: jnp.linalg.qr(x, mode="raw"), SQUARE),
+    "schur": (lambda x: (lambda t, z: z @ t @ z.T)(*lax.linalg.schur(x)), SQUARE),
     "fft": (lambda x, z: (jnp.fft.rfft(x), jnp.fft.fft2(z), jnp.fft.irfft(z, 4)), X, Z),
     "cond": (lambda b, x: lax.cond(b, jnp.sin, jnp.cos, x), np.bool_(True), X),
     "while": (_loop, P),
@@ -260,7 +263,6 @@ EXPANDED: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 
 REFUSED: dict[str, tuple[Any, ...]] = {
-    "eig": (lambda x: jnp.linalg.eigvals(x), SQUARE),
     "rng_uniform": (lambda x: lax.rng_uniform(0.0, x, (3,)), np.float32(1)),
     "all_gather": (_alone(lambda x: lax.all_gather(x, "a")), X),
     "all_to_all": (_alone(lambda x: lax.all_to_all(x, "a", 0, 1)), X[:1]),

@@ -276,6 +276,16 @@ def _eigen(left):
     return checked
 
 
+def _cholesky_of_product(x):
+    return lax.linalg.cholesky(x @ x.conj().T + jnp.eye(4, dtype=x.dtype))
+
+
+def _both_sides(x):
+    values, left, right = lax.linalg.eig(x)
+    adjoint = left.conj().T
+    return x @ right - right * values + 1, adjoint @ x - values[:, None] * adjoint + 1
+
+
 def _linalg() -> Iterator[Case]:
     solve = lax.linalg.triangular_solve
     yield Case("cholesky", lax.linalg.cholesky, _spd, MAIN)
@@ -290,6 +300,19 @@ def _linalg() -> Iterator[Case]:
     yield Case("svd", lambda x: (lambda u, s, v: (u * s) @ v)(*jnp.linalg.svd(x, False)),
                _of((5, 3)), MAIN)  # fmt: skip
     yield Case("singular values", lambda x: jnp.linalg.svd(x, compute_uv=False), _of((5, 3)), MAIN)
+    yield Case("both sides of eig", _both_sides, _of((4, 4)), ("float32", "complex64"))
+    yield Case("cholesky of complex", _cholesky_of_product, _of((4, 4)), COMPLEX)
+    yield Case("lu of complex", lambda x: tuple(lax.linalg.lu(x)), _of((2, 4, 4)), COMPLEX)
+    yield Case("solve of complex", jnp.linalg.solve, _of((4, 4), (4, 2)), COMPLEX)
+    yield Case("singular values of complex", lambda x: jnp.linalg.svd(x, compute_uv=False),
+               _of((5, 3)), COMPLEX)  # fmt: skip
+    yield Case("geqrf", lambda x: jnp.linalg.qr(x, mode="raw"), _of((2, 5, 3)), (*MAIN, *COMPLEX))
+    yield Case("qr with pivots", lambda x: tuple(lax.linalg.qr(x, pivoting=True)), _of((4, 4)),
+               (*MAIN, *COMPLEX))  # fmt: skip
+    yield Case("schur", lambda x: (lambda t, z: (z @ t @ z.conj().T, z @ z.conj().T))(
+        *lax.linalg.schur(x)), _of((5, 5)), (*MAIN, *COMPLEX))  # fmt: skip
+    yield Case("sqrtm", lambda x: (lambda s: s @ s)(jax.scipy.linalg.sqrtm(x + 3 * jnp.eye(4))),
+               _of((4, 4)), ("float32", "complex128"))  # fmt: skip
     for left in (True, False):
         for lower in (True, False):
             for transpose in (True, False):

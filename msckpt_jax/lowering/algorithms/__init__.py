@@ -7,16 +7,19 @@ operators for most of these primitives; ONNX has none, or onnxruntime has no ker
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from jax import Array
 
 from msckpt_jax.lowering.algorithms import (
     convolutions,
-    eigen,
+    eig,
     elementary,
+    jacobi,
     matrices,
+    reflections,
     remainder,
     scatters,
     special,
@@ -39,13 +42,41 @@ def _sized(rewrite: Rewrite) -> Rewrite:
     return Ignoring(checked, ignores)
 
 
+def _only(name: str, lacks: Callable[..., bool]) -> Rewrite:
+    """The algorithm for the operands and parameters of which ``lacks`` is true."""
+    function, ignores = ignoring(ALGORITHMS[name])
+
+    @functools.wraps(function)
+    def partly(*operands: Array, **params: Any) -> Any:
+        if not lacks(*operands, **params):
+            raise Declined
+        return function(*operands, **params)
+
+    return Ignoring(partly, ignores)
+
+
+def _of_complex(x: Array, **params: Any) -> bool:
+    return np.iscomplexobj(x)
+
+
+def _pivoted(x: Array, *, pivoting: bool, **params: Any) -> bool:
+    return pivoting
+
+
+def _of_both_sides(
+    x: Array, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool
+) -> bool:
+    return compute_left_eigenvectors and compute_right_eigenvectors
+
+
 _ELEMENTWISE = elementary.REWRITES | special.REWRITES
+_LINEAR = {**eig.REWRITES, **jacobi.REWRITES, **matrices.REWRITES, **reflections.REWRITES}
 #: The algorithms, for all dtypes; each target names the primitives that it lacks.
 ALGORITHMS: Mapping[str, Rewrite] = {
     **{name: widened(each) for name, each in _ELEMENTWISE.items()},
     **special.EXACT,
     **scatters.PRODUCTS,
-    **{name: _sized(each) for name, each in (eigen.REWRITES | matrices.REWRITES).items()},
+    **{name: _sized(each) for name, each in _LINEAR.items()},
 }
 #: Algorithms for float64 alone, for which runtimes lack kernels of operators that they have.
 FLOAT64: Mapping[str, Rewrite] = {**convolutions.REWRITES, **elementary.FLOAT64}
@@ -57,5 +88,16 @@ SCATTERS: Mapping[str, Rewrite] = {**scatters.SUMS, **scatters.PRODUCTS}
 IN_PART = frozenset({*CONVOLUTIONS, *SCATTERS})
 #: Primitives whose operator in MindSpore rounds, or is the identity, though they are exact.
 ROUNDED: Mapping[str, Rewrite] = {**special.EXACT, **remainder.REWRITES}
+#: Primitives that MindSpore has no operator for.
+MISSING: Mapping[str, Rewrite] = {
+    name: ALGORITHMS[name] for name in ("geqrf", "hessenberg", "schur", "tridiagonal")
+}
+#: Forms of primitives that MindSpore's operator does not have.
+FORMS: Mapping[str, Rewrite] = {
+    "cholesky": _only("cholesky", _of_complex),
+    "eig": _only("eig", _of_both_sides),
+    "lu": _only("lu", _of_complex),
+    "qr": _only("qr", _pivoted),
+}
 #: MindSpore's operator divides by a pivot that is zero.
 EXACT: Mapping[str, Rewrite] = {"lu": ALGORITHMS["lu"]}

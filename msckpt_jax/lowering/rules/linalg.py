@@ -127,12 +127,7 @@ def _svd(
     if subset_by_index is not None:
         raise UnsupportedError(f"subset_by_index is {subset_by_index}, but MindSpore gives all")
     if not compute_uv:
-        shape = ctx.type(x).shape
-        rows, columns = shape[-2:]
-        least = ctx.result.shape[-1]
-        dummies = [Tensor(ctx.result.dtype, (*shape[:-2], n, least)) for n in (rows, columns)]
-        results = ctx.several("Svd", x, _NO, Const(False), types=[ctx.result, *dummies])
-        return [results[0]]
+        return [_singular_values(ctx, x)]
     values, left, right = ctx.results
     turn = (*range(len(right.shape) - 2), len(right.shape) - 1, len(right.shape) - 2)
     flipped = Tensor(right.dtype, tuple(right.shape[axis] for axis in turn))
@@ -142,6 +137,16 @@ def _svd(
     if right.dtype.kind == "c":
         vectors = ctx("Conj", vectors, type=flipped)
     return [ctx.cast(results[0], values.dtype), results[1], transposed(ctx, vectors, turn)]
+
+
+def _singular_values(ctx: Context, x: Array) -> Array:
+    """MindSpore has no kernel for complex matrices that leaves out the vectors."""
+    dtype, (*batch, rows, columns) = ctx.type(x)
+    least, complex = ctx.result.shape[-1], dtype.kind == "c"
+    vectors = [Tensor(dtype, (*batch, n, least)) for n in (rows, columns)]
+    types = [Tensor(dtype, ctx.result.shape), *vectors]
+    results = ctx.several("Svd", x, _NO, Const(complex), types=types)
+    return ctx.cast(results[0], ctx.result.dtype)
 
 
 def _triangular_solve(
@@ -155,15 +160,21 @@ def _triangular_solve(
     conjugate_a: bool,
     unit_diagonal: bool,
 ) -> Array:
-    """MindSpore solves from the left; x a = b is the transposed problem."""
-    if conjugate_a and ctx.result.dtype.kind == "c":
+    """MindSpore solves from the left; x a = b is the transposed problem.
+
+    Complex matrices are transposed before: GE's operator knows their adjoint only.
+    """
+    complex, swap = ctx.result.dtype.kind == "c", _swap(len(ctx.result.shape))
+    turned = transpose_a == left_side
+    if conjugate_a and complex:
         a = ctx("Conj", a, type=ctx.type(a))
-    swap = _swap(len(ctx.result.shape))
-    flags = Const(bool(lower)), Const(bool(unit_diagonal))
+    if turned and complex:
+        a, turned, lower = transposed(ctx, a, swap), False, not lower
+    how = Const(int(turned)), Const(bool(lower)), Const(bool(unit_diagonal))
     if left_side:
-        return ctx("SolveTriangular", a, b, Const(int(transpose_a)), *flags)
+        return ctx("SolveTriangular", a, b, *how)
     b = transposed(ctx, b, swap)
-    solution = ctx("SolveTriangular", a, b, Const(int(not transpose_a)), *flags, type=ctx.type(b))
+    solution = ctx("SolveTriangular", a, b, *how, type=ctx.type(b))
     return transposed(ctx, solution, swap)
 
 

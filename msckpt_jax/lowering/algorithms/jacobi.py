@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from msckpt_jax.lowering.algorithms import matrices
+from msckpt_jax.lowering.algorithms import reflections
+from msckpt_jax.lowering.algorithms.matrices import adjoint, identity, tamed
 from msckpt_jax.lowering.rewrites.declined import Declined
 from msckpt_jax.lowering.rewrites.ignoring import ignoring
 
@@ -89,14 +90,6 @@ def _swept(
     return lax.while_loop(going, sweep, start)[0]
 
 
-def _adjoint(x: Array) -> Array:
-    return jnp.conj(jnp.swapaxes(x, -1, -2))
-
-
-def _units(x: Array, size: int) -> Array:
-    return jnp.broadcast_to(jnp.eye(size, dtype=x.dtype), (*x.shape[:-2], size, size))
-
-
 def _ordered(order: Array, *arrays: Array) -> list[Array]:
     """The arrays, each with its last axis in the given order."""
     return [
@@ -113,33 +106,37 @@ def eigh(
     subset_by_index: tuple[int, int] | None,
 ) -> tuple[Array, Array]:
     """The eigenvectors, and the eigenvalues from the smallest on."""
+    x, unit = tamed(x)
     half = jnp.tril(x) if lower else jnp.triu(x)
-    a = half + _adjoint(half) * (1 - np.eye(x.shape[-1], dtype=x.real.dtype))
+    a = half + adjoint(half) * (1 - np.eye(x.shape[-1], dtype=x.real.dtype))
 
     def step(state: _State, partner: Array) -> _State:
         a, vectors = state
         turn = _rotation(a, partner)
-        return _adjoint(turn) @ a @ turn, vectors @ turn
+        return adjoint(turn) @ a @ turn, vectors @ turn
 
-    _, vectors = _swept(step, lambda state: state[0], (a, _units(a, a.shape[-1])))
+    _, vectors = _swept(step, lambda state: state[0], (a, identity(a, a.shape[-1])))
     # Hundreds of turns have rounded: a step of Newton's makes them unitary, quotients the values.
-    vectors = vectors @ ((3 * np.eye(x.shape[-1], dtype=x.dtype) - _adjoint(vectors) @ vectors) / 2)
+    vectors = vectors @ ((3 * np.eye(x.shape[-1], dtype=x.dtype) - adjoint(vectors) @ vectors) / 2)
     values = jnp.sum(jnp.conj(vectors) * (a @ vectors), -2).real
     if sort_eigenvalues or subset_by_index is not None:
         values, vectors = _ordered(jnp.argsort(values, -1), values, vectors)
     first, last = subset_by_index or (0, x.shape[-1])
-    return vectors[..., first:last], values[..., first:last]
+    return vectors[..., first:last], values[..., first:last] * unit[..., 0]
 
 
 def svd(x: Array, *, full_matrices: bool, compute_uv: bool, subset_by_index: Any) -> list[Array]:
     """Rotate the columns until they are orthogonal: their lengths are the singular values."""
-    if np.iscomplexobj(x) or subset_by_index is not None:
+    if subset_by_index is not None:
         raise Declined
     if not min(x.shape[-2:]):
-        values = jnp.zeros((*x.shape[:-2], 0), x.dtype)
-        return [values, *(matrices.identity(x, size) for size in x.shape[-2:])]
+        values = jnp.zeros((*x.shape[:-2], 0), x.real.dtype)
+        sides = [identity(x, size) for size in x.shape[-2:]]
+        if not full_matrices:
+            sides = [sides[0][..., :0], sides[1][..., :0, :]]
+        return [values, *sides] if compute_uv else [values]
     wide = x.shape[-2] < x.shape[-1]
-    a = jnp.swapaxes(x, -1, -2) if wide else x
+    a, unit = tamed(adjoint(x) if wide else x)
     rows, columns = a.shape[-2:]
 
     def step(state: _State, partner: Array) -> _State:
@@ -147,57 +144,27 @@ def svd(x: Array, *, full_matrices: bool, compute_uv: bool, subset_by_index: Any
         return state[0] @ turn, state[1] @ turn
 
     def square(state: _State) -> Array:
-        return jnp.swapaxes(state[0], -1, -2) @ state[0]
+        return adjoint(state[0]) @ state[0]
 
-    a, right = _swept(step, square, (a, _units(a, columns)))
-    values = jnp.sqrt(jnp.sum(a * a, -2))
+    a, right = _swept(step, square, (a, identity(a, columns)))
+    values = jnp.sqrt(jnp.sum((a * jnp.conj(a)).real, -2))
     values, a, right = _ordered(jnp.argsort(-values, -1), values, a, right)
     if not compute_uv:
-        return [values]
+        return [values * unit[..., 0]]
     # A column that is nearly zero has no direction: ``qr`` completes the basis in its place.
     least = values[..., :1] * (jnp.finfo(x.dtype).eps * rows)
     known = values > least
     a = jnp.where(known[..., None, :], a / jnp.where(known, values, 1)[..., None, :], 0)
-    left, r = matrices.qr(a, pivoting=False, full_matrices=full_matrices)
-    signs = jnp.where(jnp.diagonal(r, axis1=-2, axis2=-1) < 0, -1, 1).astype(x.dtype)
+    left, r = reflections.qr(a, pivoting=False, full_matrices=full_matrices)
+    signs = jnp.where(jnp.diagonal(r, axis1=-2, axis2=-1).real < 0, -1, 1).astype(x.dtype)
     signs = jnp.concatenate(
         [signs, jnp.ones((*signs.shape[:-1], left.shape[-1] - columns), x.dtype)], -1
     )
-    left = left * signs[..., None, :]
-    if wide:
-        return [values, right, jnp.swapaxes(left, -1, -2)]
-    return [values, left, jnp.swapaxes(right, -1, -2)]
-
-
-def schur(x: Array, *, compute_schur_vectors: bool) -> list[Array]:
-    if x.shape[-1] != 1:
-        raise Declined
-    return [x, jnp.ones_like(x)] if compute_schur_vectors else [x]
-
-
-def tridiagonal(a: Array, *, lower: bool) -> list[Array]:
-    """The packed matrix of ``sytrd``, the diagonals, and the factors of the reflections."""
-    if np.iscomplexobj(a):
-        raise Declined
-    if not lower:
-        turned = tridiagonal(jnp.flip(a, (-2, -1)), lower=True)
-        return [jnp.flip(turned[0], (-2, -1)), *(jnp.flip(x, -1) for x in turned[1:])]
-    size = a.shape[-1]
-    half = jnp.tril(a)
-    whole = half + jnp.swapaxes(jnp.tril(a, -1), -1, -2)
-    packed, factors = matrices.hessenberg(whole)
-    rows = np.arange(size)
-    return [
-        jnp.where(rows[:, None] < rows, a, packed),
-        jnp.diagonal(packed, axis1=-2, axis2=-1),
-        jnp.diagonal(packed, -1, axis1=-2, axis2=-1),
-        factors,
-    ]
+    left, values = left * signs[..., None, :], values * unit[..., 0]
+    return [values, right, adjoint(left)] if wide else [values, left, adjoint(right)]
 
 
 REWRITES = {
     "eigh": ignoring(eigh, "algorithm"),
-    "schur": ignoring(schur, "select_callable", "sort_eig_vals"),
     "svd": ignoring(svd, "algorithm"),
-    "tridiagonal": tridiagonal,
 }
