@@ -250,7 +250,7 @@ def test_graphs_unfold(pages: dict[str, str], tab: Any) -> None:
     assert not body.locator("pre").first.is_visible()
     body.locator("summary").first.click()
     assert body.locator("pre").first.is_visible()
-    tab.get_by_text("1 parameters, 1.0 KiB").click()
+    tab.get_by_text("1 parameter, 1.0 KiB").click()
     assert tab.locator("svg").is_visible()
     assert tab.locator("svg rect").count() == 8
     tab.locator("summary").first.click()

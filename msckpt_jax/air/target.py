@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from msckpt_jax import display
 from msckpt_jax.air import adapt, attributes, check, file, inspection, reader, writer
 from msckpt_jax.air.meaning import MEANINGS
 from msckpt_jax.air.narrowing import NARROW
@@ -21,6 +22,7 @@ from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.program import Program
 from msckpt_jax.lowering import algorithms, exactness, trials
+from msckpt_jax.lowering.problems import failures
 from msckpt_jax.lowering.target import Option, Target, Verdict
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Wanted
@@ -35,8 +37,9 @@ SOC_VERSIONS = {"Ascend910B": "Ascend910B1", "Ascend310P": "Ascend310P3", "Ascen
 def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
     """Write the file; return it, what the chip lacks, and the command that compiles it."""
     soc = wanted.options["soc"]
-    adapted = adapt.adapt(graph, narrow=wanted.options["narrow"])
-    findings = check.check(adapted.model, soc=soc)
+    with failures():
+        adapted = adapt.adapt(graph, narrow=wanted.options["narrow"])
+        findings = check.check(adapted.model, soc=soc)
     faults = tuple(str(finding) for finding in findings if finding.fault)
     if faults:
         chip = f" for {soc}" if soc else ""
@@ -131,7 +134,10 @@ def verify(path: Path, *, dec_key: bytes | None, dec_mode: str, soc: str | None)
     findings = check.check(model, soc=soc)
     faults = sum(finding.fault for finding in findings)
     operators = sum(len(graph.op) for graph in model.graph)
-    facts = f"{operators} operators, {faults} faults, {len(findings) - faults} notes"
+    facts = (
+        f"{display.counted(operators, 'operator')}, {display.counted(faults, 'fault')}, "
+        f"{display.counted(len(findings) - faults, 'note')}"
+    )
     return Verdict(not faults, [*map(str, findings), f"{path}: {facts}"])
 
 

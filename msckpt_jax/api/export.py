@@ -86,10 +86,9 @@ def export(
             is missing, as the function that ``load`` makes of it; an ONNX file in onnxruntime, an
             AIR file in JAX by the definitions of GE's operators.
         fuse: use MindSpore's own operators (Softmax, LayerNorm, ...) for parts that equal them.
-        exact: follow JAX also where that takes more operators: shifts past the width, LU of
-            singular matrices; in AIR also NaN in max, min, sort, argmax, sign and pooling, floats
-            out of an integer's range and integer division by zero, which the other formats always
-            follow.
+        exact: follow JAX also where that takes more operators: LU of singular matrices; in AIR also
+            NaN in max, min, sort, argmax, sign and pooling, floats out of an integer's range,
+            shifts past the width and integer division by zero, which the other formats follow always.
         training: keep networks in the mode that they are in, and do without notes about it. By
             default an ``nnx.Module`` is exported in inference mode, as by ``Module.eval()`` on a
             view: yours stays as it is. ``notes`` say which layers were in training mode, and

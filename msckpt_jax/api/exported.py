@@ -32,7 +32,10 @@ class Exported(NamedTuple):
         facts = list(self.notes[:1])
         if self.graph is not None:
             nodes = sum(1 for _ in self.graph.walk())
-            facts = [f"{nodes} operators", f"{len(self.graph.parameters)} parameters"]
+            facts = [
+                display.counted(nodes, "operator"),
+                display.counted(len(self.graph.parameters), "parameter"),
+            ]
         if self.file.exists():
             facts.append(display.size(self.file.stat().st_size))
         if self.difference is not None:

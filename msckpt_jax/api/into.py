@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from msckpt_jax import names
+from msckpt_jax import display, names
 from msckpt_jax.api.leaf import wanted_value
 from msckpt_jax.api.not_loaded import NotLoaded, nearest, report
 from msckpt_jax.checkpoint import placement, stored
@@ -121,7 +121,8 @@ def like(
     if missing:
         hints = [f"{name!r}{nearest(name, list(parameters))}" for name in missing[:3]]
         raise CheckpointError(
-            f"{len(missing)} parameters of `like` are missing: {', '.join(hints)}"
+            f"`like` has {display.counted(len(missing), 'parameter')} that the file lacks: "
+            f"{', '.join(hints)}"
             f"{', ...' if len(missing) > 3 else ''}",
             file=stored.file_of(parameters),
         )
@@ -192,7 +193,8 @@ def _nothing(parameters: Mapping[str, Any], why: Mapping[str, str]) -> Checkpoin
     reasons = [f"{name!r}: {why[name]}{nearest(name, list(parameters))}" for name in list(why)[:3]]
     advice = [prefixes.hint(why, parameters), "pass convention= if the names are MindSpore's"]
     return CheckpointError(
-        f"nothing was loaded: none of {len(why)} names fits; {'; '.join(reasons)}. "
+        f"nothing was loaded: of {display.counted(len(why), 'name')} none fits; "
+        f"{'; '.join(reasons)}. "
         f"What to do: {' or '.join(filter(None, advice))}",
         file=stored.file_of(parameters),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 
+from msckpt_jax import display
 from msckpt_jax.conventions.state_names import ACCUMULATORS
 from msckpt_jax.visible import lines, log
 
@@ -46,7 +47,8 @@ def report(
     mismatched = {source[n]: why for n, why in not_loaded.items() if n in source}
     ckpt_not_load = NotLoaded(unused | mismatched, wanted)
     if param_not_load:
-        log.warning("%d parameters were not loaded: %s", len(kept), ", ".join(list(kept)[:5]))
+        number = display.counted(len(kept), "parameter")
+        log.warning("%s not loaded: %s", number, ", ".join(list(kept)[:5]))
     return param_not_load, ckpt_not_load
 
 

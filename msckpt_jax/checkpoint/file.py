@@ -230,7 +230,8 @@ class CheckpointFile(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         total = display.size(sum(e.nbytes for e in self.entries.values()))
-        return visible(f"<CheckpointFile {self.path}: {len(self)} entries, {total}>")
+        entries = display.counted(len(self), "entry", "entries")
+        return visible(f"<CheckpointFile {self.path}: {entries}, {total}>")
 
     def _repr_html_(self) -> str:
         rows = [

@@ -142,7 +142,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         _to_file(args, work, format)
     kind = "an Orbax checkpoint" if format is None else format.name
-    common.say(f"{args.target}: {kind}, {len(work.records)} entries, {display.size(work.nbytes)}")
+    entries = display.counted(len(work.records), "entry", "entries")
+    common.say(f"{args.target}: {kind}, {entries}, {display.size(work.nbytes)}")
     return 0
 
 

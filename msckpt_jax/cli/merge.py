@@ -44,7 +44,10 @@ def run(args: argparse.Namespace) -> int:
     records = rank_records.rank_records(source, None, 0)
     total = sum(record.nbytes for record in records)
     size = display.size(total)
-    summary = f"{len(records)} entries, {size}, from {len(source.files)} rank files"
+    summary = (
+        f"{display.counted(len(records), 'entry', 'entries')}, {size}, "
+        f"from {display.counted(len(source.files), 'rank file')}"
+    )
     if args.plan:
         _print_plan(source)
         common.say(f"{args.output}: {summary}")

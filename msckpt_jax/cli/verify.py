@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from msckpt_jax import progress
+from msckpt_jax import display, progress
 from msckpt_jax.api import targets
 from msckpt_jax.checkpoint import cipher
 from msckpt_jax.checkpoint.file import CheckpointFile
@@ -78,10 +78,11 @@ def _checkpoint(args: argparse.Namespace) -> int:
                 file.check_crc(advance)
         except CheckpointError as error:
             problems.append(str(error))
+    entries = display.counted(len(file), "entry", "entries")
     if problems:
-        common.say(*problems, f"{len(problems)} problems; {len(file)} entries are sound")
+        common.say(*problems, f"{display.counted(len(problems), 'problem')}; {entries} sound")
         return 1
-    common.say(f"{file.path}: {len(file)} entries, {file.size:,} bytes, {_guarded(file)}")
+    common.say(f"{file.path}: {entries}, {file.size:,} bytes, {_guarded(file)}")
     return 0
 
 

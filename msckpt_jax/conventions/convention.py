@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from msckpt_jax import names
+from msckpt_jax import display, names
 from msckpt_jax.conventions import layers, mapping, modules, optimizers, stacking
 from msckpt_jax.conventions.mapping import Target
 from msckpt_jax.errors import AmbiguousLeafError, CheckpointError
@@ -194,5 +194,6 @@ def _ambiguous(unclear: dict[str, list[str]]) -> AmbiguousLeafError:
         "inputs=(...), or name the kind of the layer: "
         "Convention(layers={'regex of the path': 'Conv'}), 'other' for a layer of your own"
     )
-    problem = f"{len(unclear)} leaves can be read in several ways:"
+    leaves = display.counted(len(unclear), "leaf", "leaves")
+    problem = f"{leaves} can be read in several ways:"
     return AmbiguousLeafError(problem, unclear, more=[*lines[:10], *more, advice])

@@ -49,7 +49,7 @@ class Report(Sequence[Row]):
     def _repr_html_(self) -> str:
         rows = [list(map(_text, row)) for row in self._rows]
         return display.page(
-            f"{len(rows)} parameters",
+            display.counted(len(rows), "parameter"),
             display.table(_COLUMNS, rows),
             *([display.fold("not mapped", display.lines(self._unclear()))] * bool(self.unmapped)),
         )

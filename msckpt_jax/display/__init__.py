@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from msckpt_jax.display.html import Cell, Html, Size, fold, lines, page, table
 from msckpt_jax.display.pictures import sharding, sharding_of
-from msckpt_jax.display.text import columns, size
+from msckpt_jax.display.text import columns, counted, size
 
 __all__ = [
     "Cell",
     "Html",
     "Size",
     "columns",
+    "counted",
     "fold",
     "lines",
     "page",

@@ -20,6 +20,11 @@ def size(nbytes: int) -> str:
     return f"{number:.1f} TiB"
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``1 entry``, ``3 entries``; the plural is the noun with an s by default."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
 def columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a plain table, or the first and the last of them when there are many."""
     table = [[visible(cell) for cell in row] for row in (heads, *rows)]

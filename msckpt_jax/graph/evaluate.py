@@ -30,7 +30,7 @@ def evaluate(
     meanings: Mapping[str, Meaning],
     parameters: Mapping[str, Any],
     inputs: Sequence[Any],
-    check: Check | None = None,
+    checks: Sequence[Check] = (),
 ) -> list[Any]:
     """Compute the outputs of a graph.
 
@@ -39,16 +39,17 @@ def evaluate(
         meanings: a function for each operator.
         parameters: the weights by name.
         inputs: arrays for the graph's inputs.
-        check: called with each node and its results.
+        checks: each is called with each node and its results.
     """
-    return _Run(meanings, parameters, check).graph(graph, inputs)
+    return _Run(meanings, parameters, checks).graph(graph, inputs)
 
 
 class _Run:
     def __init__(
-        self, meanings: Mapping[str, Meaning], parameters: Mapping[str, Any], check: Check | None
-    ):
-        self.meanings, self.parameters, self.check = meanings, parameters, check
+        self, meanings: Mapping[str, Meaning], parameters: Mapping[str, Any],
+        checks: Sequence[Check],
+    ):  # fmt: skip
+        self.meanings, self.parameters, self.checks = meanings, parameters, checks
 
     def graph(self, graph: Graph, inputs: Sequence[Any]) -> list[Any]:
         env: dict[Value, Any] = dict(zip(graph.inputs, inputs, strict=True))
@@ -56,11 +57,11 @@ class _Run:
             args = [self.operand(operand, env) for operand in node.inputs]
             try:
                 results = _FLOW.get(node.op, _Run.operator)(self, node, args)
+                for check in self.checks:
+                    check(node, results)
             except Exception as error:
                 error.add_note(visible(f"in the operator {_named(node)}"))
                 raise
-            if self.check is not None:
-                self.check(node, results)
             for value, result in zip(node.outputs, results, strict=False):
                 env[value] = result
         return [self.operand(out, env) for out in graph.outputs]

@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import functools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +94,7 @@ class ModelFunction:
 
         Raises:
             TypeError: the number or the structure of the inputs differs from the model's.
+            ValueError: a ``jit`` around the model would compile an operator of 64 bits with 32.
         """
         if self._on_device is None:
             with self._width(), jax.ensure_compile_time_eval():
@@ -115,13 +116,18 @@ class ModelFunction:
         return jax.enable_x64(True) if self._wide else contextlib.nullcontext()
 
     def _run(self, parameters: Mapping[str, Any], inputs: tuple[Any, ...]) -> Any:
+        checks = [self._check] if self._check else []
+        if self._wide and not widths.is_enabled():
+            checks.append(widths.check_expanded)
         with self._width():
-            return self._computed(parameters, inputs)
+            return self._computed(parameters, inputs, checks)
 
-    def _computed(self, parameters: Mapping[str, Any], inputs: tuple[Any, ...]) -> Any:
+    def _computed(
+        self, parameters: Mapping[str, Any], inputs: tuple[Any, ...], checks: Sequence[Check]
+    ) -> Any:
         flat = self._flat(inputs)
         try:
-            outputs = evaluate(self.graph, self._meanings, parameters, flat, self._check)
+            outputs = evaluate(self.graph, self._meanings, parameters, flat, checks)
         except Exception as error:
             error.add_note(visible(f"in the model {self.file}"))
             raise

@@ -51,10 +51,13 @@ def html(graph: Graph) -> list[Html]:
     ops = Counter(node.op for node in graph.walk()).most_common()
     return [
         display.fold(
-            f"{len(rows)} parameters, {total}",
+            f"{display.counted(len(rows), 'parameter')}, {total}",
             display.table(["name", "type", "size", "sharding"], rows),
         ),
-        display.fold(f"{sum(dict(ops).values())} operators", display.table(["name", "count"], ops)),
+        display.fold(
+            display.counted(sum(dict(ops).values()), "operator"),
+            display.table(["name", "count"], ops),
+        ),
         display.fold("graph", _Names(graph).html(graph), unfolded=True),
     ]
 

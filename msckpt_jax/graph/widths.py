@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax
+import jax.core
+import jax.numpy as jnp
 import numpy as np
 
-from msckpt_jax.graph.graph import Graph
+from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Value
 
 _INT32 = np.iinfo(np.int32)
@@ -61,6 +64,30 @@ _NARROWED = {
 def narrowed(dtype: np.dtype) -> np.dtype:
     """Return the dtype that JAX has in place of one of 64 bits, or the dtype itself."""
     return _NARROWED.get(dtype, dtype)
+
+
+#: Operators whose primitives JAX expands where it compiles, in the width that it then has.
+_EXPANDED_LATE = frozenset(("BesselI0", "BesselI0e", "Betainc", "Igamma", "Igammac"))
+
+
+def is_enabled() -> bool:
+    """Tell whether JAX has 64 bits here."""
+    return jax.dtypes.canonicalize_dtype(np.float64) == np.float64
+
+
+def check_expanded(node: Node, results: Sequence[Any]) -> None:
+    """Check an operator of a model with 64 bits, where JAX has 32 outside of the model.
+
+    Raises:
+        ValueError: it would be expanded in 32 bits, by a ``jit`` around the model.
+    """
+    wide = any(getattr(result, "dtype", None) == np.float64 for result in results)
+    staged = isinstance(jnp.zeros(()), jax.core.Tracer)
+    if node.op in _EXPANDED_LATE and wide and staged:
+        raise ValueError(
+            f"{node.op} of float64 in a jit around the model: JAX would expand it with 32 bits; "
+            'jax.config.update("jax_enable_x64", True), or call the model outside of the jit'
+        )
 
 
 def _fits(numbers: np.ndarray) -> bool:

@@ -40,7 +40,8 @@ class Options:
         rules: primitive name to rule, or to a plain function of the user's.
         exact: guard operators whose result differs from JAX's on special values.
         guarded: guard those whose runtime is known to differ: casts of floats to integers, which
-            saturate in JAX, divisions of integers by 0, which stop a processor, and what loses NaN.
+            saturate in JAX, what JAX defines and processors do not (divisions of integers by 0,
+            shifts past the width), and what loses NaN.
         target: None, or ``"cpu"`` for the operators that are fastest there.
         kernels: keep to the dtypes that MindSpore's CPU has kernels for, by casts.
     """

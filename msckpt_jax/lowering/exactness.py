@@ -42,6 +42,7 @@ class _Level(IntEnum):
 class _Grade(NamedTuple):
     level: _Level = _Level.EXACT
     unit: float = 0.0
+    repeated: bool = False  # along an axis
 
 
 def precisions(jaxpr: Any) -> list[Precision]:
@@ -67,12 +68,28 @@ def _results(eqn: Equation, operands: list[_Grade]) -> list[_Grade]:
     if (call := calls.callee(eqn)) is not None:
         return _grades(*call, operands[len(operands) - len(call[0].invars) :])
     level = max((grade.level for grade in operands), default=_Level.EXACT)
-    if eqn.primitive.name not in _EXACT and not _of_whole_numbers(eqn):
-        once = eqn.primitive.name in _ROUNDED and level == _Level.EXACT and not _is_complex(eqn)
+    exact = _is_exact(eqn)
+    if not exact and not _of_whole_numbers(eqn):
+        once = eqn.primitive.name in _ROUNDED and level == _Level.EXACT
+        once &= not (_is_complex(eqn) or _by_reciprocal(eqn, operands))
         level = _Level.ROUNDED if once else _Level.OPEN
-    made = 0.0 if eqn.primitive.name in _EXACT else max(_units(eqn), default=0.0)
+    made = 0.0 if exact else max(_units(eqn), default=0.0)
     unit = max((made, *(grade.unit for grade in operands)))
-    return [_Grade(level, unit)] * len(eqn.outvars)
+    repeated = eqn.primitive.name == "broadcast_in_dim"
+    return [_Grade(level, unit, repeated)] * len(eqn.outvars)
+
+
+def _by_reciprocal(eqn: Equation, operands: Sequence[_Grade]) -> bool:
+    """Tell whether XLA may multiply by reciprocals: it does where divisors are repeated."""
+    if eqn.primitive.name != "div" or isinstance(eqn.invars[1], Literal):
+        return False
+    return operands[1].repeated or eqn.invars[1].aval.shape != eqn.outvars[0].aval.shape
+
+
+def _is_exact(eqn: Equation) -> bool:
+    """Tell whether numbers are only moved; the size of a complex number is computed."""
+    name = eqn.primitive.name
+    return name in _EXACT and not (name in ("abs", "sign") and _is_complex(eqn))
 
 
 def _units(eqn: Equation) -> Iterator[float]:
@@ -100,4 +117,6 @@ def _of_whole_numbers(eqn: Equation) -> bool:
 
 
 def _is_complex(eqn: Equation) -> bool:
-    return any(jnp.issubdtype(v.aval.dtype, np.complexfloating) for v in eqn.outvars)
+    return any(
+        jnp.issubdtype(v.aval.dtype, np.complexfloating) for v in (*eqn.invars, *eqn.outvars)
+    )

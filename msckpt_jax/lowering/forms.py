@@ -93,7 +93,7 @@ def _conv(eqn: Equation) -> bool:
         and params["batch_group_count"] == 1
         and outwards(params["padding"])
         and lhs.dtype == rhs.dtype == eqn.outvars[0].aval.dtype
-        and not jnp.issubdtype(lhs.dtype, np.complexfloating)
+        and _of_reals(eqn)
     )
 
 
@@ -184,6 +184,14 @@ def _forwards(eqn: Equation) -> bool:
     return not eqn.params["reverse"]
 
 
+def _of_reals(eqn: Equation) -> bool:
+    return not jnp.issubdtype(eqn.invars[0].aval.dtype, np.complexfloating)
+
+
+def _forwards_of_reals(eqn: Equation) -> bool:
+    return _forwards(eqn) and _of_reals(eqn)
+
+
 _ELEMENTWISE = """
 abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp complex
 convert_element_type cos cosh digamma div eq erf erfc exp exp2 expm1 floor ge gt igamma
@@ -218,7 +226,9 @@ FORMS |= {
     "reshape": lambda eqn: eqn.params["dimensions"] is None,
     "erf_inv": lambda eqn: eqn.invars[0].aval.dtype == np.float64,
     "nextafter": lambda eqn: eqn.invars[0].aval.dtype in (np.float32, np.float64),
-    **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin"), _forwards),
+    **dict.fromkeys(("cumsum", "cumprod"), _forwards),
+    **dict.fromkeys(("cummax", "cummin"), _forwards_of_reals),
+    **dict.fromkeys(("clamp", "max", "min", "reduce_max", "reduce_min"), _of_reals),
     "select_n": _select,
     "dot_general": _dot,
     "conv_general_dilated": _conv,

@@ -7,7 +7,6 @@ from typing import Any
 
 from msckpt_jax import _compat
 from msckpt_jax._compat import ClosedJaxpr
-from msckpt_jax.errors import ExportError
 from msckpt_jax.graph import check
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.lowering import algorithms as library
@@ -15,6 +14,7 @@ from msckpt_jax.lowering import pairs, tiny
 from msckpt_jax.lowering.canonical import canonicalise
 from msckpt_jax.lowering.context import Options
 from msckpt_jax.lowering.lower import lower
+from msckpt_jax.lowering.problems import failures
 from msckpt_jax.lowering.rewrites import Rewrite
 from msckpt_jax.lowering.rules import RULES
 from msckpt_jax.lowering.target import Target
@@ -30,17 +30,8 @@ def lowered(traced: Traced, target: Target, how: Lowering) -> Graph:
     Raises:
         ExportError: equations cannot be expressed: all of them, each with the user's line.
     """
-    rules = dict(how.rules or {})
-    try:
-        return _lowered(traced, target, how, rules)
-    except (ExportError, MemoryError):
-        raise
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ExportError(
-            f"nothing was written: msckpt_jax itself fails with {type(error).__name__}: {reason}; "
-            "please report it, with the error that is its cause"
-        ) from error
+    with failures():
+        return _lowered(traced, target, how, dict(how.rules or {}))
 
 
 def _lowered(traced: Traced, target: Target, how: Lowering, rules: Mapping[str, Any]) -> Graph:

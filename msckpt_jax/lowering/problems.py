@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from msckpt_jax.errors import UnsupportedError
+import contextlib
+from collections.abc import Iterator
+
+from msckpt_jax import display
+from msckpt_jax.errors import ExportError, UnsupportedError
 
 #: Errors that say nothing about an equation, and pass through.
 PASSING = (MemoryError, RecursionError)
@@ -24,9 +28,28 @@ class Problems(dict[str, Exception | None]):
             UnsupportedError: all of them; the first failure is its cause.
         """
         if self:
-            text = f"{len(self)} problems, nothing was written:"
+            text = f"{display.counted(len(self), 'problem')}, nothing was written:"
             cause = next(filter(None, self.values()), None)
             raise UnsupportedError(text, problems=tuple(self)) from cause
+
+
+@contextlib.contextmanager
+def failures() -> Iterator[None]:
+    """Refuse the export if the code within, which is ours alone, fails.
+
+    Raises:
+        ExportError: it fails; the failure is the cause.
+    """
+    try:
+        yield
+    except (ExportError, MemoryError):
+        raise
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ExportError(
+            f"nothing was written: msckpt_jax itself fails with {type(error).__name__}: {reason}; "
+            "please report it, with the error that is its cause"
+        ) from error
 
 
 def _failure(what: str, kind: str, error: Exception) -> str:

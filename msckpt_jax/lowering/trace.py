@@ -14,6 +14,7 @@ from jax.extend import source_info_util
 from msckpt_jax import names
 from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering import freedoms, training
+from msckpt_jax.lowering.problems import failures
 from msckpt_jax.lowering.rewrites import random
 
 # Our own frames are none of the user's: messages name the line that called JAX.
@@ -61,22 +62,53 @@ def trace(net: Any, inputs: Sequence[Any], *, as_it_is: bool = False) -> Traced:
         return jax.tree.map(_data, function(*weights, *arguments))
 
     shapes = [_abstract(value) for value in weights.values()]
-    jaxpr, results = jax.make_jaxpr(flat, return_shape=True)(shapes, *abstract)
+    jaxpr, results = _jaxpr(flat, shapes, dict(zip(flat_names, abstract, strict=True)))
     if not jaxpr.out_avals:
         raise ExportError("the function returns no arrays")
     if not as_it_is:
-        notes += training.notes(jaxpr, tree, [*weights], results)
+        with failures():
+            notes += training.notes(jaxpr, tree, [*weights], results)
     notes += freedoms.notes(jaxpr)
     tagged = {_tagged(n, v): _data(v) for n, v in weights.items()}
     return Traced(jaxpr, tagged, dict(zip(flat_names, examples, strict=True)), flat, notes)
+
+
+def _jaxpr(
+    flat: Callable[..., Any],
+    weights: Sequence[jax.ShapeDtypeStruct],
+    inputs: Mapping[str, jax.ShapeDtypeStruct],
+) -> tuple[Any, Any]:
+    """The jaxpr of a function of the weights and the inputs, and the types of its results.
+
+    Raises:
+        ExportError: the user's code fails on these inputs; its error is the cause.
+    """
+    try:
+        return jax.make_jaxpr(flat, return_shape=True)(weights, *inputs.values())
+    except (ExportError, MemoryError, RecursionError):
+        raise
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        given = ", ".join(f"{name} of {_shown(type)}" for name, type in inputs.items())
+        raise ExportError(
+            f"the network itself fails in JAX, given {given or 'no inputs'}: "
+            f"{type(error).__name__}: {reason}"
+        ) from error
+
+
+def _shown(type: jax.ShapeDtypeStruct) -> str:
+    """``float32[2,3]``."""
+    return f"{type.dtype}[{','.join(map(str, type.shape))}]"
 
 
 def _parts(net: Any) -> tuple[Any, Callable[..., Any]]:
     """The tree of weights, and the function of it and the inputs."""
     if names.is_module(net):
         return net, lambda module, *inputs: module(*inputs)
+    _check_no_class(net)
     if isinstance(net, tuple) and len(net) == 2:
         function, tree = net
+        _check_no_class(function)
         function = getattr(function, "apply", function)
         if callable(function):
             return tree, function
@@ -90,6 +122,13 @@ def _parts(net: Any) -> tuple[Any, Callable[..., Any]]:
     return None, net
 
 
+def _check_no_class(net: Any) -> None:
+    if isinstance(net, type):
+        raise TypeError(
+            f"{net.__name__} is a class: pass a network that is made of it, {net.__name__}(...)"
+        )
+
+
 def _is_linen(net: Any) -> bool:
     linen = sys.modules.get("flax.linen")
     return linen is not None and isinstance(net, linen.Module)
@@ -101,6 +140,8 @@ def _weight(name: str, value: Any) -> Any:
     if isinstance(value, jax.Array):
         return value
     value = np.asarray(value)
+    if value.dtype.kind in "OSUmM":
+        raise TypeError(f"the weight {name!r} is no array of numbers, but of {value.dtype}")
     return value.astype(jax.dtypes.canonicalize_dtype(value.dtype), copy=False)
 
 
@@ -153,6 +194,10 @@ def _input_names(function: Callable[..., Any], bare: bool, inputs: Sequence[Any]
 
 def _example(name: str, value: Any) -> Any:
     if isinstance(value, jax.ShapeDtypeStruct | jax.Array | np.ndarray):
+        if any(isinstance(dim, int) and dim < 0 for dim in value.shape):
+            raise ValueError(
+                f"the input {name} has a negative size, {value.shape}: dynamic is None"
+            )
         return value
     if isinstance(value, bool | int | float | complex | np.generic):
         return np.asarray(jax.numpy.asarray(value))

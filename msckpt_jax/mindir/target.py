@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from msckpt_jax import display
 from msckpt_jax.errors import ExportError, MindIRError
 from msckpt_jax.graph import meaning
 from msckpt_jax.graph.evaluate import FLOW, Meaning
@@ -80,7 +81,11 @@ def verify(file: Path, *, dec_key: bytes | None, dec_mode: str) -> Verdict:
     nodes = list(graph.walk())
     unknown = sorted({node.op for node in nodes} - meaning.table().keys() - FLOW)
     notes = [f"note: load has no meaning for the operator {op}" for op in unknown]
-    facts = f"{len(nodes)} operators, {len(graph.parameters)} parameters, {len(unknown)} notes"
+    facts = (
+        f"{display.counted(len(nodes), 'operator')}, "
+        f"{display.counted(len(graph.parameters), 'parameter')}, "
+        f"{display.counted(len(unknown), 'note')}"
+    )
     return Verdict(True, [*notes, f"{file}: {facts}"])
 
 

@@ -14,6 +14,7 @@ from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Part
 from msckpt_jax.graph import payload
 from msckpt_jax.graph.graph import Graph
+from msckpt_jax.lowering.problems import failures
 from msckpt_jax.lowering.wanted import Wanted
 from msckpt_jax.mindir import model as messages
 
@@ -37,7 +38,8 @@ def write(graph: Graph, target: Path, wanted: Wanted) -> Path:
     ``<name>_variables/`` and the graph to ``<name>_graph.mindir``. A file is replaced when its
     successor is complete; a graph file never stands beside the weights of another graph.
     """
-    model = messages.of_graph(graph, wanted.options["user_info"])
+    with failures():
+        model = messages.of_graph(graph, wanted.options["user_info"])
     if wanted.preprocessor is not None:
         model.preprocessor.CopyFrom(wanted.preprocessor)
     if (custom_func := wanted.options["custom_func"]) is not None:

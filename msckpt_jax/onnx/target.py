@@ -8,9 +8,12 @@ from typing import Any, Never
 
 import numpy as np
 
+from msckpt_jax import display
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.lowering import algorithms, exactness, tiny, trials
+from msckpt_jax.lowering.problems import failures
+from msckpt_jax.lowering.rewrites import window
 from msckpt_jax.lowering.target import Option, Target, Verdict, Written, text_mapping
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
@@ -23,7 +26,11 @@ ENGINES = ("auto", "native", "jax2onnx")
 
 def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
     """Write the file; return it, and no notes."""
-    _write(adapt.adapt(graph, opset=wanted.options["opset"]), path, wanted)
+    opset = wanted.options["opset"]
+    adapt.check_opset(opset)
+    with failures():
+        adapted = adapt.adapt(graph, opset=opset)
+    _write(adapted, path, wanted)
     return path, []
 
 
@@ -64,7 +71,7 @@ def _by_jax2onnx(traced: Traced, path: Path, wanted: Wanted, problems: tuple[str
         adapted = fallback.adapt(traced, opset, path.parent)
     except UnsupportedError as error:
         problems = (*problems, *error.problems)
-        text = f"{len(problems)} problems, nothing was written:"
+        text = f"{display.counted(len(problems), 'problem')}, nothing was written:"
         raise ExportError(text, problems=problems) from error
     _write(adapted, path, wanted)
     return Written(path, None, ["made by jax2onnx", *problems])
@@ -142,7 +149,7 @@ TARGET = Target(
         "user_info": Option(None, check=text_mapping("user_info")),
     },
     algorithms=algorithms.ALGORITHMS,
-    algorithms64=algorithms.FLOAT64,
+    algorithms64={**algorithms.FLOAT64, "reduce_window_sum": window.summed_in_slices},
     rewrites=fusions.REWRITES,
     fusions=fusions.FUSIONS,
     tiny=tiny.FLOATS,

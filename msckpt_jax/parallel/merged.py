@@ -183,9 +183,9 @@ class MergedCheckpoint(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         total = display.size(sum(e.nbytes for e in self.entries.values()))
-        files = len(self.files)
-        text = f"<MergedCheckpoint {self.path}: {files} files, {len(self)} entries, {total}>"
-        return visible(text)
+        files = display.counted(len(self.files), "file")
+        entries = display.counted(len(self), "entry", "entries")
+        return visible(f"<MergedCheckpoint {self.path}: {files}, {entries}, {total}>")
 
     def _repr_html_(self) -> str:
         rows = [

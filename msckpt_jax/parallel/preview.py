@@ -53,7 +53,7 @@ class TransformPlan(NamedTuple):
     def summary(self) -> str:
         total = sum(sum(share.read.values()) for share in self.shares)
         return (
-            f"{len(self.shares)} files, {display.size(total)}; "
+            f"{display.counted(len(self.shares), 'file')}, {display.size(total)}; "
             f"{display.size(self.moved)} come from files of other ranks"
         )
 
@@ -121,7 +121,7 @@ def plan_transform(
         >>> ms.plan_transform(".", "strategy.ckpt", None)
         rank  bytes  entries  read from ranks
         0     16     1        0: 8 B, 1: 8 B
-        1 files, 16 B; 8 B come from files of other ranks
+        1 file, 16 B; 8 B come from files of other ranks
     """
     source = merged.open_ranks(src_checkpoints_dir, src_strategy_file)
     try:

@@ -272,7 +272,7 @@ def optax_states(params: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("file", [half, twice, moments, optax_states])
 def test_what_is_no_only_prefix_is_refused(tmp_path: Path, file: Any) -> None:
     params, net, untouched = file(dict(params_of(Net(0), tmp_path))), Net(1), Net(1)
-    with pytest.raises(ms.CheckpointError, match="nothing was loaded: none of 6 names fits"):
+    with pytest.raises(ms.CheckpointError, match="nothing was loaded: of 6 names none fits"):
         ms.load_param_into_net(net, params)
     assert same(net, untouched)
 

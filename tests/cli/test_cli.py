@@ -210,7 +210,7 @@ def test_verify_lists_all_problems(tmp_path: Path, capsys: Any) -> None:
     whole.write_bytes(damaged[:-5])
     assert main(["verify", str(whole)]) == 1
     out = capsys.readouterr().out
-    assert "3 problems; 0 entries are sound" in out
+    assert "3 problems; 0 entries sound" in out
     assert out.count(f"{whole}, byte ") == 3
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 import msckpt_jax as ms
 from msckpt_jax.mindir import runner
@@ -41,6 +42,25 @@ def test_a_large_constant(tmp_path: Path, kind: str) -> None:
     for found in (f(X), jax.jit(f)(X), jax.vmap(f)(rows)[1], jax.jit(jax.vmap(f))(rows)[0]):
         assert found.dtype == np.int64
         np.testing.assert_array_equal(found, wanted)
+
+
+#: Primitives that JAX expands where it compiles.
+_LATE = {"i0e": lax.bessel_i0e, "betainc": lambda x: lax.betainc(x, x, x / 9)}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("function", _LATE.values(), ids=_LATE)
+def test_what_a_jit_would_expand_with_32_bits(tmp_path: Path, kind: str, function: Any) -> None:
+    x = np.array([0.5, 1.75, 4])
+    f = ms.load(exported(function, x, file=tmp_path / "a", kind=kind))
+    with jax.enable_x64(True):
+        wanted = np.asarray(function(jnp.asarray(x)))
+        np.testing.assert_allclose(jax.jit(f)(x), wanted, 1e-14)
+    for around in (f, jax.vmap(f)):
+        np.testing.assert_allclose(around(x), wanted, 1e-14)
+    for around in (jax.jit(f), jax.jit(lambda _: f(x)), jax.jit(jax.vmap(f))):
+        with pytest.raises(ValueError, match=r"of float64 in a jit around the model"):
+            around(x)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

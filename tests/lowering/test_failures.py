@@ -78,6 +78,64 @@ def test_a_failure_outside_equations_is_refused(tmp_path: Path, monkeypatch: Any
         ms.export(jnp.sin, X, file_name=tmp_path / "net")
 
 
+@pytest.mark.parametrize(
+    ("file_format", "step"),
+    [
+        ("AIR", "air.adapt.adapt"),
+        ("AIR", "air.check.check"),
+        ("MINDIR", "lowering.training.notes"),
+        ("MINDIR", "mindir.model.of_graph"),
+        ("ONNX", "onnx.adapt.adapt"),
+    ],
+)
+def test_a_step_that_fails_is_refused(
+    file_format: str, step: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise IndexError("a fault")
+
+    monkeypatch.setattr(f"msckpt_jax.{step}", fails)
+    options: dict[str, Any] = {"engine": "native"} if file_format == "ONNX" else {}
+    with pytest.raises(ms.ExportError, match="itself fails with IndexError: a fault") as caught:
+        ms.export(jnp.sin, X, file_name=tmp_path / "net", file_format=file_format, **options)
+    assert isinstance(caught.value.__cause__, IndexError)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("function", "inputs", "message"),
+    [
+        (
+            lambda x, y: x @ y,
+            (X, X),
+            r"given x of float32\[2,3\], y of float32\[2,3\]: TypeError: dot",
+        ),
+        (lambda x: x if x.sum() > 0 else -x, (X,), "TracerBoolConversionError"),
+        (lambda: [][0], (), "given no inputs: IndexError"),
+    ],
+)
+def test_an_error_of_the_network_itself(
+    function: Any, inputs: Any, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ms.ExportError, match=message) as caught:
+        ms.export(function, *inputs, file_name=tmp_path / "net")
+    assert caught.value.__cause__ is not None
+
+
+def test_what_is_no_network(tmp_path: Path) -> None:
+    class Net:
+        def __call__(self, x: Any) -> Any:
+            return x
+
+    for net in (Net, (Net, {"w": X})):
+        with pytest.raises(TypeError, match=r"Net is a class: pass a network .*, Net\(...\)"):
+            ms.export(net, X, file_name=tmp_path / "net")
+    with pytest.raises(TypeError, match="the weight 'w' is no array of numbers"):
+        ms.export((lambda p, x: x, {"w": "abc"}), X, file_name=tmp_path / "net")
+    with pytest.raises(ValueError, match="the input x has a negative size"):
+        ms.export(lambda x: x, jax.ShapeDtypeStruct((-1, 3), "float32"), file_name=tmp_path / "net")
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_verifying_raises_documented_errors_that_name_the_file(
     file_format: str, tmp_path: Path

@@ -67,6 +67,7 @@ MORE: tuple[tuple[Any, ...], ...] = (
     *((lambda x, f=f: f(x[0, 0], x), X)
       for f in (lax.igamma, lax.igammac, lax.igamma_grad_a, lax.zeta, lax.nextafter)),
     (lambda x: lax.betainc(x[0, 0], x, x), X),
+    (lambda x: lax.complex_p.bind(x, x[:, :1]), X),
     (lambda x: lax.clamp(False, x > 1, True), X),
     (lambda x: (lax.max(x[0, 0], x), lax.min(x[0, 0], x), lax.clamp(x[0, 0], x, x[0, 1])), X),
     (lambda z: z**-2, Z),

@@ -8,12 +8,26 @@ jax2onnx tests both, in float64.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+
+class Case(Protocol):
+    """A function and its arguments; ``wide`` says that 64-bit types are on."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def wide(self) -> bool: ...
+    def function(self) -> Callable[..., Any]: ...
+    def arguments(self) -> list[np.ndarray]: ...
+    def determined(
+        self, inputs: Sequence[np.ndarray], results: Sequence[np.ndarray]
+    ) -> Sequence[np.ndarray]: ...
 
 
 class PeerCase(NamedTuple):
@@ -43,6 +57,12 @@ class PeerCase(NamedTuple):
         shapes = self.data.get("input_shapes") or []
         dtypes = self.data.get("input_dtypes") or [None] * len(shapes)
         return [self._random(rng, *pair) for pair in zip(shapes, dtypes, strict=False)]
+
+    def determined(
+        self, inputs: Sequence[np.ndarray], results: Sequence[np.ndarray]
+    ) -> Sequence[np.ndarray]:
+        """All of the results."""
+        return results
 
     def _narrowed(self, value: np.ndarray) -> np.ndarray:
         if self.wide and jnp.issubdtype(value.dtype, jnp.floating):
@@ -125,6 +145,6 @@ def _widths(data: dict[str, Any]) -> list[bool]:
     return [False] if narrow else [False, True]
 
 
-def widened(case: PeerCase) -> Any:
+def widened(case: Case) -> Any:
     """The context in which the case is built, traced and run."""
     return jax.enable_x64(case.wide)

@@ -16,7 +16,7 @@ import re
 import signal
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,10 +25,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax.errors import ExportError
-from msckpt_jax.lowering.exactness import precisions
+from msckpt_jax.lowering.exactness import Precision, precisions
 from msckpt_jax.lowering.trials import distance
 from msckpt_jax.mindir import runner
-from tests.peer.cases import PeerCase, peer_cases, widened
+from tests.peer.cases import Case, peer_cases, widened
 from tests.peer.targets import TARGETS, Exported, Judge, Target
 
 #: Cases that are judged at a time.
@@ -58,23 +58,27 @@ class _SlowError(Exception):
     pass
 
 
-def run(cases: Sequence[PeerCase], target: Target, judge: Judge) -> Iterator[Result]:
+class Asked(NamedTuple):
+    """What JAX makes of a case: its function, its inputs, its results, and their precisions."""
+
+    case: Case
+    function: Callable[..., Any]
+    inputs: list[np.ndarray]
+    expected: list[np.ndarray]
+    due: list[Precision]
+
+
+def run(cases: Sequence[Case], target: Target, judge: Judge) -> Iterator[Result]:
     """The result of each case, in chunks."""
     for start in range(0, len(cases), CHUNK):
-        with tempfile.TemporaryDirectory() as folder:
-            made = [
-                _exported(case, target, Path(folder) / str(i) / "case")
-                for i, case in enumerate(cases[start : start + CHUNK])
-            ]
-            yield from (found for found in made if isinstance(found, Result))
-            there = [found for found in made if isinstance(found, Exported)]
-            for found, outcome in zip(there, judge(there, PATIENCE), strict=True):
-                yield _judged(found, outcome)
+        found = list(map(asked, cases[start : start + CHUNK]))
+        yield from (result for result in found if isinstance(result, Result))
+        yield from results([case for case in found if isinstance(case, Asked)], target, judge)
         jax.clear_caches()
 
 
-def _exported(case: PeerCase, target: Target, file: Path) -> Result | Exported:
-    state = "jax"
+def asked(case: Case) -> Result | Asked:
+    """JAX's results of a case, or why there are none."""
     try:
         with _patience(), widened(case), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -82,17 +86,38 @@ def _exported(case: PeerCase, target: Target, file: Path) -> Result | Exported:
             with jax.default_matmul_precision("float32"):
                 expected = jax.tree.leaves(jax.jit(function)(*inputs))
             inputs = [np.asarray(jnp.asarray(x)) for x in inputs]
-            state = "bug"
-            file.parent.mkdir()
-            done = target.write(function, inputs, file)
             due = precisions(jax.make_jaxpr(function)(*inputs))
-            return Exported(case, done, inputs, [np.asarray(x) for x in expected], due)
+            return Asked(case, function, inputs, [np.asarray(x) for x in expected], due)
     except _SlowError:
-        return Result(case.name, "slow", "JAX" if state == "jax" else "export")
+        return Result(case.name, "slow", "JAX")
+    except Exception as error:
+        return Result(case.name, "jax", f"{type(error).__name__}: {error}"[:300])
+
+
+def results(cases: Sequence[Asked], target: Target, judge: Judge) -> Iterator[Result]:
+    """The results of what a target makes of cases."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = [_exported(case, target, Path(folder) / str(i)) for i, case in enumerate(cases)]
+        yield from (found for found in made if isinstance(found, Result))
+        there = [found for found in made if isinstance(found, Exported)]
+        for found, outcome in zip(there, judge(there, PATIENCE), strict=True):
+            yield _judged(found, outcome)
+
+
+def _exported(asked: Asked, target: Target, folder: Path) -> Result | Exported:
+    case, function, inputs, expected, due = asked
+    try:
+        with _patience(), widened(case), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            folder.mkdir()
+            file = target.write(function, inputs, folder / "case")
+            return Exported(case, file, inputs, expected, due)
+    except _SlowError:
+        return Result(case.name, "slow", "export")
     except ExportError as error:
         return Result(case.name, "refused", " | ".join(map(_reason, error.problems)))
     except Exception as error:
-        return Result(case.name, state, f"{type(error).__name__}: {error}"[:300])
+        return Result(case.name, "bug", f"{type(error).__name__}: {error}"[:300])
 
 
 def _reason(problem: str) -> str:
@@ -109,8 +134,10 @@ def _judged(found: Exported, outcome: runner.Outcome) -> Result:
     have = outcome.results[0]
     if [(x.dtype, x.shape) for x in have] != [(x.dtype, x.shape) for x in found.expected]:
         return Result(name, "wrong", "dtypes or shapes")
-    judged = zip(found.expected, have, found.due, strict=True)
-    pairs = [distance(want, one, due) for want, one, due in judged]
+    wanted, have = (found.case.determined(found.inputs, x) for x in (found.expected, have))
+    due = found.due if len(wanted) == len(found.due) else found.due[:1] * len(wanted)
+    judged = zip(wanted, have, due, strict=True)
+    pairs = [distance(want, one, unit) for want, one, unit in judged]
     if all(equal for _, equal in pairs):
         return Result(name, "equal")
     return Result(name, "wrong", f"off by {max(largest for largest, _ in pairs):.3g}")

@@ -18,13 +18,13 @@ from msckpt_jax.api.export import export
 from msckpt_jax.lowering.exactness import Precision
 from msckpt_jax.mindir import runner as mindspore
 from msckpt_jax.onnx import runner as onnxruntime
-from tests.peer.cases import PeerCase, widened
+from tests.peer.cases import Case, widened
 
 
 class Exported(NamedTuple):
     """A case, its file, its inputs, JAX's results, and their precisions."""
 
-    case: PeerCase
+    case: Case
     file: Path
     inputs: list[np.ndarray]
     expected: list[np.ndarray]
@@ -83,7 +83,7 @@ def _by_definition(case: Exported) -> list[np.ndarray]:
     if faults:
         raise ValueError(f"check finds {faults[0]}")
     with widened(case.case), jax.default_matmul_precision("float32"):
-        results = open_model(case.file, strict=True)(*case.inputs)
+        results = jax.jit(open_model(case.file, strict=True))(*case.inputs)
         return [np.asarray(x) for x in jax.tree.leaves(results)]
 
 

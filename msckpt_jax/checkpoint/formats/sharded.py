@@ -273,8 +273,7 @@ def _places(
     unlisted = [name for name in places if name not in index.places]
     if index.places and unlisted:
         warn(
-            f"{index.folder}: {len(unlisted)} names are in files but not in the index: "
-            f"{unlisted[:_TOLD]}",
+            f"{index.folder}: names that are in files but not in the index: {unlisted[:_TOLD]}",
             stacklevel=7,
         )
     problem = "the index names another file" if index.places else "two files hold it"

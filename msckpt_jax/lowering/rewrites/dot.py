@@ -30,17 +30,24 @@ def dot_general(
     batch = [lhs.shape[axis] for axis in lhs_batch]
     rows, columns = [lhs.shape[a] for a in lhs_free], [rhs.shape[a] for a in rhs_free]
     depth = [lhs.shape[axis] for axis in lhs_contract]
-    dtype = jnp.promote_types(lhs.dtype, rhs.dtype)
+    dtype = _promoted(lhs.dtype, rhs.dtype)
     result = preferred_element_type or (
         dtype if lhs.dtype == rhs.dtype else _result(lhs, rhs, dimension_numbers)
     )
-    dtype = jnp.promote_types(dtype, result)
+    dtype = _promoted(dtype, result)
     lhs = lax.transpose(lhs, (*lhs_batch, *lhs_free, *lhs_contract))
     rhs = lax.transpose(rhs, (*rhs_batch, *rhs_contract, *rhs_free))
     lhs = lax.reshape(lhs, (*batch, math.prod(rows), math.prod(depth))).astype(dtype)
     rhs = lax.reshape(rhs, (*batch, math.prod(depth), math.prod(columns))).astype(dtype)
     out = lax.batch_matmul(lhs, rhs, precision)
     return lax.reshape(out, (*batch, *rows, *columns)).astype(result)
+
+
+def _promoted(left: Any, right: Any) -> np.dtype:
+    """The dtype that holds both; uint64 for it and signed integers, whose products wrap around."""
+    dtype = np.dtype(jnp.promote_types(left, right))
+    whole = all(jnp.issubdtype(part, np.integer) for part in (left, right))
+    return np.dtype(np.uint64) if whole and dtype.kind == "f" else dtype
 
 
 def _result(lhs: Array, rhs: Array, dims: lax.DotDimensionNumbers) -> np.dtype:

@@ -65,7 +65,7 @@ def cumlogsumexp(x: Array, *, axis: int, reverse: bool) -> Array:
     return lax.associative_scan(jnp.logaddexp, x, reverse=reverse, axis=axis)
 
 
-def _reversed(cumulative: Callable[..., Array]) -> Callable[..., Array]:
+def reversed_first(cumulative: Callable[..., Array]) -> Callable[..., Array]:
     def rewrite(x: Array, *, axis: int, reverse: bool) -> Array:
         return lax.rev(cumulative(lax.rev(x, (axis,)), axis=axis), (axis,))
 
@@ -176,10 +176,8 @@ REWRITES = {
     "clz": clz,
     "conj": ignoring(conj, "input_dtype", "_input_dtype"),
     "cumlogsumexp": widened(cumlogsumexp),
-    "cummax": _reversed(lax.cummax),
-    "cummin": _reversed(lax.cummin),
-    "cumprod": _reversed(lax.cumprod),
-    "cumsum": _reversed(lax.cumsum),
+    "cumprod": reversed_first(lax.cumprod),
+    "cumsum": reversed_first(lax.cumsum),
     "empty": ignoring(lambda *, shape, dtype: jnp.zeros(shape, dtype), "out_sharding"),
     "empty2": ignoring(lambda *, dtype: jnp.zeros((), dtype), "memory_space"),
     "eq_to": eq_to,

@@ -16,6 +16,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Primitive, jaxpr_as_fun
 
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.lowering.forms import outwards
+from msckpt_jax.lowering.rewrites.declined import Declined
 from msckpt_jax.lowering.rewrites.ignoring import Ignoring, ignoring
 
 _Sizes: TypeAlias = Sequence[int]
@@ -70,30 +71,38 @@ def _pool(
             window = window._replace(padding=((0, 0),) * x.ndim)
         if window.is_of_images(x):
             return _as_images(x, value, function, window)
-        return _folded([x], [value], combine, window)[0]
+        (out,) = _folded([x], [value], combine, window)
+        if np.iscomplexobj(value) and np.isinf(value):  # the neutral number is not the least
+            return function(jnp.full_like(out, value), out)
+        return out
 
     return rewrite
+
+
+def summed_in_slices(
+    x: Array, *, window_dimensions: _Sizes, window_strides: _Sizes, padding: _Pads,
+    base_dilation: _Sizes, window_dilation: _Sizes,
+) -> Array:  # fmt: skip
+    """The sums of windows of float64, of which onnxruntime has no pool."""
+    if x.dtype != np.float64 or not outwards(padding):
+        raise Declined
+    window = _Window(window_dimensions, window_strides, padding, base_dilation, window_dilation)
+    zero = np.zeros((), x.dtype)
+    return _folded([x], [zero], lambda a, b: [lax.add(a[0], b[0])], window)[0]
 
 
 def _least(dtype: np.dtype) -> np.ndarray:
     if dtype == np.bool_:
         return np.array(False)
-    _check_ordered(dtype)
-    floating = jnp.issubdtype(dtype, np.floating)
+    floating = jnp.issubdtype(dtype, np.inexact)
     return np.array(-np.inf if floating else jnp.iinfo(dtype).min, dtype)
 
 
 def _greatest(dtype: np.dtype) -> np.ndarray:
     if dtype == np.bool_:
         return np.array(True)
-    _check_ordered(dtype)
-    floating = jnp.issubdtype(dtype, np.floating)
+    floating = jnp.issubdtype(dtype, np.inexact)
     return np.array(np.inf if floating else jnp.iinfo(dtype).max, dtype)
-
-
-def _check_ordered(dtype: np.dtype) -> None:
-    if jnp.issubdtype(dtype, np.complexfloating):
-        raise UnsupportedError("of complex numbers, among which there is no smallest or greatest")
 
 
 def _as_images(
@@ -286,6 +295,8 @@ def select_and_scatter_add(
 
 
 def _rejected(select_prim: Primitive, dtype: np.dtype) -> np.ndarray:
+    if jnp.issubdtype(dtype, np.complexfloating):
+        raise UnsupportedError("of complex numbers, among which there is no smallest or greatest")
     return _least(dtype) if select_prim.name == "ge" else _greatest(dtype)
 
 

@@ -24,7 +24,7 @@ def _shift(op: str, sign_fills: bool = False) -> Rule:
         if isinstance(count, Const):  # seeds of PRNG keys are shifted past their width
             inside = np.all((count.value >= 0) & (count.value < bits))
         else:
-            inside = not ctx.options.exact
+            inside = not ctx.options.guarded
         return result if inside else _guarded(ctx, x, count, result, sign_fills)
 
     return rule(emit, op, "Less", "BroadcastTo", "Select")

@@ -176,6 +176,7 @@ def _select_n(ctx: Context, which: Array, *cases: Array) -> Array:
 
 
 _FULL = {
+    "complex": "Complex",
     "igamma": "Igamma", "igamma_grad_a": "IgammaGradA", "igammac": "Igammac",
     "regularized_incomplete_beta": "Betainc", "zeta": "Zeta",
 }  # fmt: skip
@@ -183,7 +184,7 @@ _FULL = {
 _SAME = {
     "acos": "ACos", "acosh": "Acosh", "add": "Add", "add_any": "Add", "asin": "Asin",
     "asinh": "Asinh", "atan": "Atan", "atan2": "Atan2", "atanh": "Atanh", "bessel_i0e": "BesselI0e",
-    "bessel_i1e": "BesselI1e", "ceil": "Ceil", "complex": "Complex", "cosh": "Cosh",
+    "bessel_i1e": "BesselI1e", "ceil": "Ceil", "cosh": "Cosh",
     "digamma": "Digamma", "eq": "Equal", "erf": "Erf", "erf_inv": "Erfinv", "floor": "Floor",
     "ge": "GreaterEqual", "gt": "Greater", "imag": "Imag", "is_finite": "IsFinite",
     "le": "LessEqual", "lgamma": "Lgamma", "lt": "Less", "ne": "NotEqual", "neg": "Neg",

@@ -89,12 +89,16 @@ def _erfc(b: Builder, node: Node) -> Value:
 def _chebyshev(f: Any, coefficients: np.ndarray, at: Value, dtype: np.dtype) -> Value:
     """The sum of Chebyshev's polynomials, by Clenshaw's recurrence."""
     twice = f("Mul", at, scalar(2, dtype))
-    first: Any = scalar(coefficients[-1], dtype)
-    second: Any = scalar(0, dtype)
-    for c in coefficients[-2:0:-1]:
-        step = f("Sub", scalar(c, dtype), second)
+    lowest, *rest = (dtype.type(c) for c in coefficients)
+    last, before = rest[-1], rest[-2]
+    first, second = f("Add", f("Mul", twice, scalar(last, dtype)), scalar(before, dtype)), None
+    for c in rest[-3::-1]:
+        # The step of two known numbers is known: a node would be said to give an array.
+        known = scalar(c - last if second is None else c, dtype)
+        step = known if second is None else f("Sub", known, second)
         first, second = f("Add", f("Mul", twice, first), step), first
-    return f("Add", f("Mul", at, first), f("Sub", scalar(coefficients[0], dtype), second))
+    assert second is not None
+    return f("Add", f("Mul", at, first), f("Sub", scalar(lowest, dtype), second))
 
 
 _EXPANDED: Mapping[str, Row] = {
