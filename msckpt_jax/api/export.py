@@ -88,7 +88,7 @@ def export(
         fuse: use MindSpore's own operators (Softmax, LayerNorm, ...) for parts that equal them.
         exact: follow JAX also where that takes more operators: LU of singular matrices; in AIR also
             NaN in max, min, sort, argmax, sign and pooling, floats out of an integer's range,
-            shifts past the width and integer division by zero, which the other formats follow always.
+            shifts past the width and integer division by zero: the other formats follow it always.
         training: keep networks in the mode that they are in, and do without notes about it. By
             default an ``nnx.Module`` is exported in inference mode, as by ``Module.eval()`` on a
             view: yours stays as it is. ``notes`` say which layers were in training mode, and
