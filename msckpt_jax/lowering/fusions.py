@@ -137,7 +137,7 @@ def _along(vector: Array, x: Array, axis: int) -> Array:
 _NORM = ("add", "mul", "mul", "rsqrt", "add")
 FUSIONS = (
     Fusion("Softmax", ("div", "exp", "sub"), _softmaxes, exact=True),
-    Fusion("LogSoftmax", ("sub", "log"), _log_softmaxes, wide=False),
+    Fusion("LogSoftmax", ("sub", "log"), _log_softmaxes, exact=True, wide=False),
     Fusion("GeLU", ("mul", "mul", "add", "tanh"), elementwise(jax.nn.gelu), exact=True, wide=False),
     Fusion("SiLU", ("mul", "logistic"), elementwise(jax.nn.silu), exact=True),
     Fusion("ReLU", ("max",), elementwise(jax.nn.relu)),

@@ -45,7 +45,7 @@ REASONS = {
     "LayerNorm": "sums that cancel",
     "Lgamma": "JAX's own error in float64",
     "Log": "a polynomial for speed; exports compute it in float64",
-    "LogSoftmax": "a logarithm for speed, next to 1; with `exact=True` it is spelt out",
+    "LogSoftmax": "a logarithm for speed, next to 1; `fuse=False` spells it out",
     "Sigmoid": "a polynomial for speed",
     "Softmax": "a polynomial for speed",
 }
