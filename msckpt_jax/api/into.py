@@ -126,6 +126,12 @@ def like(
             f"{', ...' if len(missing) > 3 else ''}",
             file=stored.file_of(parameters),
         )
+    if isinstance(view, Translated) and view.surplus:
+        raise CheckpointError(
+            f"{len(view.surplus)} parameters of the file are none of this model: "
+            f"{', '.join(view.surplus[:3])}{', ...' if len(view.surplus) > 3 else ''}. Another "
+            "config= fits, or leave them out with choice_func=", file=stored.file_of(parameters),
+        )  # fmt: skip
     values, *_ = _matched(flat.leaves, view, strict, skip_mismatch=False, repair=False)
     return flat.rebuild(values)
 

@@ -80,7 +80,8 @@ def load_checkpoint(
     Raises:
         CheckpointError: the file is damaged or encrypted otherwise; nothing is left after the
             filters; nothing at all was loaded into ``net``; a parameter of ``like`` is missing or
-            has another shape, an incompatible dtype, or values that do not fit a narrower one.
+            has another shape, an incompatible dtype, or values that do not fit a narrower one; with
+            a :class:`Family` and ``like`` also parameters that are none of the model.
         TypeError, ValueError: an argument of the wrong type or value.
 
     Example:

@@ -146,7 +146,8 @@ def save_checkpoint(
         entries += leaves.of_append(append_dict)
     records.check_tags(entries)
     key = b"" if mode is None else mode.check_key(enc_key, "enc_key")
-    how = How(slice_bytes, crc_check, remove_redundancy, threads=threads)
+    framework = conventions.framework(convention)
+    how = How(slice_bytes, crc_check, remove_redundancy, threads=threads, framework=framework)
     options = writer.Options(mode, key, durable, threads, timeout=timeout, sealed=True)
     job = Job(format, how, options)
     files = [File(target, entries)]

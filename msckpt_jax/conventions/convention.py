@@ -128,6 +128,10 @@ class Convention:
             raise _ambiguous(resolved.unclear)
         return resolved.targets
 
+    def leaves_out(self, name: str) -> bool:
+        """Tell whether the tree may do without a parameter of a file: any."""
+        return True
+
     def _known(self) -> modules.Layers:
         if self.module is None:
             return {}
@@ -152,6 +156,8 @@ class Resolver(Protocol):
 
     def targets(self, tree: Any) -> list[Target]: ...
 
+    def leaves_out(self, name: str) -> bool: ...
+
 
 ConventionLike: TypeAlias = str | Resolver
 
@@ -165,6 +171,11 @@ def of(convention: ConventionLike) -> Resolver:
     raise TypeError(
         f"convention must be a str, a Convention or a Family, not {type(convention).__name__}"
     )
+
+
+def framework(convention: ConventionLike | None) -> str:
+    """The framework whose readers look for its name in a safetensors file: ``"pt"`` or ``"ms"``."""
+    return str(getattr(convention, "framework", "ms"))
 
 
 def companions(convention: ConventionLike | None) -> Mapping[str, bytes]:

@@ -40,6 +40,7 @@ class Translated(Mapping[str, Any]):
 
     Three attributes go by MindSpore's names of parameters: ``leaves`` has the leaves that lie in a
     parameter, ``source`` its name in the file, ``absent`` the reason why it cannot be loaded.
+    ``surplus`` names the parameters of the file that a model of this kind does not have.
     """
 
     def __init__(
@@ -56,9 +57,13 @@ class Translated(Mapping[str, Any]):
         self.parameters = parameters
         self._dtypes = {leaf.name: leaf.value.dtype for leaf in leaves
                         if isinstance(getattr(leaf.value, "dtype", None), np.dtype)}  # fmt: skip
-        targets = conventions.of(convention).targets(tree)
+        resolver = conventions.of(convention)
+        targets = resolver.targets(tree)
         self.leaves = {t.name: [p.leaf for p in t.parts] for t in targets}
         self.source = keys_of(targets, parameters, repair)
+        used = set(self.source.values())
+        rest = (name for name in parameters if name not in used)
+        self.surplus = [name for name in rest if not resolver.leaves_out(name)]
         self.absent: dict[str, str] = {}
         for target in targets:
             if target.parts:
@@ -143,7 +148,9 @@ class Translated(Mapping[str, Any]):
         dtype = self._joint_dtype([target for target, _ in places])
         views = [(self._pieces(t), p.transform.inverse) for t, p in places if isinstance(p, View)]
         if views:
-            source = sources.Assembled(views, part.shape, dtype)
+            if any(how.steps for _, how in views):  # a wider leaf gets what is not yet rounded
+                dtype = jnp.promote_types(dtype, self._dtypes.get(leaf, dtype))
+            source = sources.Assembled(views, part.shape, dtype, leaf)
             return Tensor(part.shape, dtype, ((boxes.whole(part.shape), source),))
         read = [sources.Place(self._pieces(t), p.pattern, p.start)
                 for t, p in places if isinstance(p, Part)]  # fmt: skip

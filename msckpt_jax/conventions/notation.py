@@ -29,9 +29,12 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from msckpt_jax.conventions.transform import Slot, Step, Transform, Workpiece
+from msckpt_jax.errors import CheckpointError
 
 #: The sizes of a model by their letters (``D``: the hidden size), and its other properties.
 Symbols: TypeAlias = Mapping[str, Any]
+#: Tables are files, which may be anyone's: the longest text, and the greatest number of elements.
+_LONGEST, _GREATEST = 500, 1 << 53
 
 
 class Call(NamedTuple):
@@ -45,14 +48,16 @@ def parse(text: str) -> list[Call]:
     """The steps of a notation.
 
     Raises:
-        ValueError: a step is unknown, or has the wrong number of arguments.
+        CheckpointError: a step is unknown, or has the wrong number of arguments.
     """
+    if len(text) > _LONGEST:
+        raise CheckpointError(f"steps are not longer than {_LONGEST} characters")
     calls = []
     for step in filter(None, (part.strip() for part in re.split(r"[;&>]", text))):
         match = re.fullmatch(r"(\w+)(?:\((.*)\))?", step)
         name = match[1] if match else step
         if match is None or name not in _STEPS:
-            raise ValueError(f"{step!r} is no step of a transform; known: {', '.join(_STEPS)}")
+            raise CheckpointError(f"{step!r} is no step of a transform; known: {', '.join(_STEPS)}")
         calls.append(Call(name, tuple(a.strip() for a in _split(match[2] or ""))))
     return calls
 
@@ -81,7 +86,14 @@ class Builder(Workpiece):
     def take(self, call: Call, *more: int) -> None:
         """Take a step, whose arguments ``more`` follows."""
         values = [evaluate(argument, self.symbols) for argument in call.arguments]
-        _STEPS[call.name](self, *values, *more)
+        before = self.shape()
+        try:
+            _STEPS[call.name](self, *values, *more)
+        except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+            text = f"{call.name}({', '.join(call.arguments)})"
+            raise CheckpointError(
+                f"the step {text} cannot be taken: {error}", found=f"shape {list(before)}"
+            ) from None
         if call.name == "mul" and (match := re.fullmatch(r"1\s*/(.*)", call.arguments[0])):
             self.steps[-1] = self.steps[-1]._replace(
                 undo=("multiply", float(evaluate(match[1], self.symbols)))
@@ -102,13 +114,14 @@ def _swap(work: Builder) -> None:
 
 def _permute(work: Builder, *order: int) -> None:
     if sorted(order) != list(range(len(work.right))):
-        raise ValueError(f"pm{order} is no permutation of {len(work.right)} axes")
+        raise CheckpointError(f"pm{order} is no permutation of {len(work.right)} axes")
     work.right[:] = [work.right[axis] for axis in order]
 
 
 def _reshape(work: Builder, *shape: int) -> None:
-    if math.prod(shape) != math.prod(work.shape()):
-        raise ValueError(f"{list(work.shape())} cannot be reshaped to {list(shape)}")
+    whole = all(type(size) is int and size >= 0 for size in shape)
+    if not whole or math.prod(shape) != math.prod(work.shape()):
+        raise CheckpointError(f"{list(work.shape())} cannot be reshaped to {list(shape)}")
     rest = [slot for axis in work.right for slot in axis if slot.size > 1 or slot.loop]
     work.right[:] = [rest]  # cut() finds the slots here
     axes: list[list[Slot]] = []
@@ -118,7 +131,7 @@ def _reshape(work: Builder, *shape: int) -> None:
             if rest[-1].size > size:
                 work.cut(rest, len(rest) - 1, size)
             if size % rest[-1].size:
-                raise ValueError(f"an axis of {rest[-1].size} does not fit into one of {size}")
+                raise CheckpointError(f"an axis of {rest[-1].size} does not fit into one of {size}")
             size //= rest[-1].size
             axis.insert(0, rest.pop())
         axes.insert(0, axis)
@@ -136,7 +149,7 @@ def _halves(work: Builder, inner: int, swap: bool) -> None:
 
 def _split_axis(work: Builder, axis: list[Slot], inner: int) -> None:
     if len(axis) != 1 or axis[0].size % inner:
-        raise ValueError("halves and pairs are of an axis of even size, by itself")
+        raise CheckpointError("halves and pairs are of an axis of even size, by itself")
     work.cut(axis, 0, inner)
 
 
@@ -169,16 +182,20 @@ def _part(work: Builder, axis: int, start: int, total: int) -> None:
         slots.append(Slot(None, 1))
     inner = math.prod(slot.size for slot in slots[1:])
     if start % inner or total % inner:
-        raise ValueError(f"a part cannot begin at {start} of {total}")
+        raise CheckpointError(f"a part cannot begin at {start} of {total}")
     first = slots[0]
     slots[0] = first._replace(size=total // inner, start=first.start + start // inner)
 
 
 def _multiply(work: Builder, by: float) -> None:
+    if not math.isfinite(by) or not by:
+        raise ValueError("a factor is a number other than zero")
     work.steps.append(Step(("multiply", by), ("divide", by)))
 
 
 def _add(work: Builder, by: float) -> None:
+    if not math.isfinite(by):
+        raise ValueError("what is added is a number")
     work.steps.append(Step(("add", by), ("add", -by)))
 
 
@@ -218,16 +235,24 @@ def evaluate(text: str, symbols: Symbols) -> Any:
     """The value of an expression: numbers, symbols, arithmetic, comparisons, ``sqrt``, ``dt``.
 
     Raises:
-        ValueError: anything else, or a symbol that the model does not have.
+        CheckpointError: anything else, or a symbol that the model does not have.
     """
     try:
         return _value(_parsed(text), symbols)
-    except (SyntaxError, ZeroDivisionError, TypeError) as error:
-        raise ValueError(f"{text!r} is no expression of a model's sizes: {error}") from error
+    except CheckpointError:
+        raise
+    except _NO_VALUE as error:
+        shown = text if len(text) < 80 else f"{text[:80]}..."
+        raise CheckpointError(f"{shown!r} is no expression of a model's sizes: {error}") from error
+
+
+_NO_VALUE = (SyntaxError, ArithmeticError, TypeError, ValueError, RecursionError, MemoryError)
 
 
 @functools.lru_cache(4096)
 def _parsed(text: str) -> ast.expr:
+    if len(text) > _LONGEST:
+        raise ValueError(f"it is longer than {_LONGEST} characters")
     return ast.parse(text.strip(), mode="eval").body
 
 
@@ -240,7 +265,7 @@ def _value(node: ast.expr, symbols: Symbols) -> Any:
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
             return _OPERATORS[type(op)](_value(operand, symbols))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](_value(left, symbols), _value(right, symbols))
+            return _OPERATORS[type(op)](_number(left, symbols), _number(right, symbols))
         case ast.IfExp(test=test, body=body, orelse=orelse):
             return _value(body if _value(test, symbols) else orelse, symbols)
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
@@ -249,12 +274,25 @@ def _value(node: ast.expr, symbols: Symbols) -> Any:
             every = (_value(value, symbols) for value in values)
             return all(every) if isinstance(op, ast.And) else any(every)
         case ast.Call(func=ast.Name(id="sqrt"), args=[argument], keywords=[]):
-            return math.sqrt(_value(argument, symbols))
+            return math.sqrt(_number(argument, symbols))
         case ast.Call(func=ast.Name(id="dt"), args=[argument], keywords=[]):
-            return float(np.dtype(symbols["dtype"]).type(_value(argument, symbols)))
-    raise ValueError(f"{ast.unparse(node)!r} is no size of the model; known: {', '.join(symbols)}")
+            return float(np.dtype(symbols["dtype"]).type(_number(argument, symbols)))
+    letters = ", ".join(key for key in symbols if len(key) < 4)
+    raise CheckpointError(f"{ast.unparse(node)!r} is no size of the model; known: {letters}")
+
+
+def _number(node: ast.expr, symbols: Symbols) -> int | float:
+    value = _value(node, symbols)
+    if not isinstance(value, int | float) or abs(value) > _GREATEST:
+        raise ValueError(f"{ast.unparse(node)} is no number, or too great a one")
+    return value
 
 
 def evaluate_shape(text: str, symbols: Symbols) -> tuple[int, ...]:
     """The shape of a text like ``(H*hd, D)``."""
-    return tuple(evaluate(part, symbols) for part in _split(text.strip()[1:-1]))
+    if not re.fullmatch(r"\(.*\)", text.strip()):
+        raise CheckpointError(f"{text!r} is no shape like (V, D)")
+    shape = tuple(evaluate(part, symbols) for part in _split(text.strip()[1:-1]))
+    if not all(type(size) is int and 0 <= size <= _GREATEST for size in shape):
+        raise CheckpointError(f"{text!r} gives no shape, but {shape}")
+    return shape

@@ -105,7 +105,7 @@ def _assembled(target: Target, records: Sequence[Record]) -> list[boxes.Piece]:
              zip(records, target.parts, strict=True) if isinstance(part, View)]  # fmt: skip
     if not parts:
         return []
-    whole = sources.Assembled(parts, target.shape, _stored(records[0]))
+    whole = sources.Assembled(parts, target.shape, _stored(records[0]), target.name)
     if all(r.sharding is None or r.sharding.is_fully_addressable for r in records):
         return [(boxes.whole(target.shape), whole)]
     own = dict.fromkeys(

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax import boxes
@@ -16,6 +17,7 @@ from msckpt_jax.conventions import tiles
 from msckpt_jax.conventions.mapping import down
 from msckpt_jax.conventions.pattern import Pattern
 from msckpt_jax.conventions.transform import Transform
+from msckpt_jax.errors import CheckpointError
 
 
 class Arranged:
@@ -113,13 +115,22 @@ class Restored:
 
 
 class Assembled:
-    """A tensor that is made of parts of others while it is read; what no part fills is zero."""
+    """The tensor ``name``, made of parts of others while it is read; what no part fills is zero.
+
+    Raises:
+        CheckpointError: values that are no floats are scaled.
+    """
 
     def __init__(
         self, parts: Sequence[tuple[Sequence[Piece], Transform]], shape: tuple[int, ...],
-        dtype: np.dtype,
+        dtype: np.dtype, name: str,
     ):  # fmt: skip
-        self.shape, self.dtype = shape, dtype
+        if any(how.steps for _, how in parts) and not jnp.issubdtype(dtype, jnp.floating):
+            raise CheckpointError(
+                "the values of this parameter are scaled: they must be floats; bring quantised "
+                "ones back first", name=name, found=dtype,
+            )  # fmt: skip
+        self.shape, self.dtype, self.name = shape, dtype, name
         self._full = sum(how.size for _, how in parts) == math.prod(shape)
         bounds = [how.inverse.bounds() for _, how in parts]
         self._axes = [axis for axis in range(len(shape))
@@ -133,7 +144,10 @@ class Assembled:
         box = _absolute(index, boxes.whole(self.shape))
         out = (np.empty if self._full else np.zeros)(boxes.shape_of(box), self.dtype)
         for pieces, how in self._parts_in(box):
-            how.pull(box, functools.partial(self._read, pieces), out)
+            try:
+                how.pull(box, functools.partial(self._read, pieces), out)
+            except CheckpointError as error:
+                raise error.within(None, self.name) from None
         return out
 
     def windows(self, box: Box, limit: int) -> Iterator[Box]:

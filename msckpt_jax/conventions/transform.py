@@ -15,11 +15,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
+import ml_dtypes
 import numpy as np
 
 from msckpt_jax import boxes
 from msckpt_jax.boxes import Box
 from msckpt_jax.conventions import tiles
+from msckpt_jax.errors import CheckpointError
 
 
 class Slot(NamedTuple):
@@ -150,9 +152,18 @@ class Transform(NamedTuple):
             return part
         wide = np.float64 if dtype == np.float64 else np.float32
         out = part.astype(wide)
-        for (kind, by), _ in self.steps:
-            out = _APPLY[kind](out, wide(by))
-        return out.astype(dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for (kind, by), _ in self.steps:
+                out = _APPLY[kind](out, wide(by))
+            most = float(ml_dtypes.finfo(dtype).max)
+            if out.size and not (-most <= out.min() and out.max() <= most):  # or there is a NaN
+                over = np.isfinite(part.astype(wide)) & ~(np.abs(out) <= most)
+                if over.any():
+                    raise CheckpointError(
+                        f"values do not fit {dtype} when they are scaled ({self.text})",
+                        expected=f"{-most} to {most}", found=out[over][0],
+                    )  # fmt: skip
+            return out.astype(dtype)
 
 
 def between(first: Transform, second: Transform) -> Transform:

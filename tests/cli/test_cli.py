@@ -180,7 +180,7 @@ def test_verify(path: str, capsys: Any) -> None:
     data[60] ^= 1
     Path(path).write_bytes(data)
     assert main(["verify", path]) == 1
-    assert "problems" in capsys.readouterr().out
+    assert "1 problem;" in capsys.readouterr().out
 
 
 def test_verify_of_onnx(tmp_path: Path, capsys: Any) -> None:

@@ -31,7 +31,7 @@ def test_export(name, module, capsys):
     arguments = ["--input", "f32[batch,3]", "-f", "MINDIR", "-o", "net"]
     assert main(["export", f"exported_here:{name}", *arguments]) == 0
     assert (module / "net.mindir").exists()
-    assert "net.mindir: 4 operators, 0 parameters" in capsys.readouterr().out
+    assert "net.mindir: 7 operators, 0 parameters" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

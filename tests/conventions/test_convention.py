@@ -271,7 +271,7 @@ def test_refused(tmp_path: Path) -> None:
         ms.load_checkpoint(path, convention="mindspore")
     with pytest.raises(ValueError, match="base must be one of"):
         ms.save_checkpoint(net, path, convention="torch")
-    with pytest.raises(TypeError, match="must be a str or a Convention"):
+    with pytest.raises(TypeError, match="must be a str, a Convention or a Family"):
         ms.save_checkpoint(net, path, convention=1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no kind of layer"):
         Convention(layers={"a": "Convolution"})

@@ -41,7 +41,9 @@ _BESIDE = (
     "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
     "chat_template.jinja",
 )  # fmt: skip
-_LIMIT = 1 << 24
+#: The letters that are no counts; those of counts that may be zero.
+_NO_COUNTS, _MAY_BE_ZERO = {"qs", "tied"}, {"k", "Rq"}
+_LIMIT, _MOST_TENSORS = 1 << 24, 1 << 22
 
 
 def read(config: Any) -> dict[str, Any]:
@@ -58,8 +60,9 @@ def read(config: Any) -> dict[str, Any]:
         file = paths.path_of(config)
         file = file / CONFIG if file.is_dir() else file
         config = _parsed(file)
-    out = dict(config) | dict(config.get("text_config") or {})
-    if "model_type" not in out:
+    text = config.get("text_config")
+    out = dict(config) | (dict(text) if isinstance(text, Mapping) else {})
+    if not isinstance(out.get("model_type"), str):
         raise CheckpointError("the config names no model_type", file=file)
     return out
 
@@ -79,7 +82,11 @@ def _parsed(file: Any) -> Mapping[str, Any]:
 
 
 def symbols(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The sizes and properties of a model, by :data:`SIZES` and a family's ``own`` rows."""
+    """The sizes and properties of a model, by :data:`SIZES` and a family's ``own`` rows.
+
+    Raises:
+        CheckpointError: a size is no whole number, or not possible.
+    """
     out = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
     out["dtype"] = str(config.get("dtype") or config.get("torch_dtype") or "float32")
     out["rope_type"] = _rope_type(config)
@@ -88,13 +95,34 @@ def symbols(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
             if way.startswith("="):
                 try:
                     out[letter] = evaluate(way[1:], out)
-                except ValueError:  # of a size that this model does not have
+                except CheckpointError:  # of a size that this model does not have
                     continue
                 break
             if config.get(way) is not None:
                 out[letter] = config[way]
+                _check(letter, way, config[way])
                 break
+    if out.get("K") and out.get("H", 0) % out["K"]:
+        raise CheckpointError("the query heads are no multiple of the key heads",
+                              name="config.json", found=f"{out['H']} and {out['K']}")  # fmt: skip
+    if out.get("L", 0) * out.get("E", 1) > _MOST_TENSORS:
+        raise CheckpointError("no model has that many layers and experts", name="config.json",
+                              found=f"{out['L']} times {out.get('E', 1)}")  # fmt: skip
     return out
+
+
+def _check(letter: str, key: str, value: Any) -> None:
+    if letter == "tied":
+        right, expected = isinstance(value, bool), "true or false"
+    elif letter in SIZES.keys() - _NO_COUNTS:
+        least = 0 if letter in _MAY_BE_ZERO else 1
+        right = type(value) is int and least <= value < 1 << 31
+        expected = f"a whole number from {least} on"
+    else:
+        return
+    if not right:
+        raise CheckpointError(f"the config's {key} is not possible", name="config.json",
+                              expected=expected, found=repr(value))  # fmt: skip
 
 
 def _rope_type(config: Mapping[str, Any]) -> str:

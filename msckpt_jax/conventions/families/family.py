@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from msckpt_jax.conventions.families import table as tables
 from msckpt_jax.conventions.families.matching import Leaf, Model, normal
 from msckpt_jax.conventions.families.table import FILES, JAX, Section, Table, Tensor
 from msckpt_jax.conventions.mapping import Target, shape_of
+from msckpt_jax.conventions.notation import evaluate
 from msckpt_jax.errors import CheckpointError
 
 #: Branches of a tree that hold no weights.
@@ -68,6 +70,11 @@ class Family:
             if getattr(self, name) not in known:
                 asked = getattr(self, name)
                 raise ValueError(f"{name} must be one of {', '.join(known)}, not {asked!r}")
+        if self.maxtext_model is not None and not isinstance(self.maxtext_model, str):
+            found = type(self.maxtext_model).__name__
+            raise TypeError(f"maxtext_model must be a str, not {found}")
+        if self.scan_axis is not None and (type(self.scan_axis) is not int or self.scan_axis < 0):
+            raise ValueError(f"scan_axis must be an axis, 0 or more, not {self.scan_axis!r}")
         self._sections()
 
     @property
@@ -120,6 +127,11 @@ class Family:
         """The parameters of :meth:`resolve`."""
         return self.resolve(tree).targets
 
+    @property
+    def framework(self) -> str:
+        """``"pt"`` for Hugging Face's files, whose readers refuse another one; else ``"ms"``."""
+        return "pt" if self.files == "huggingface" else "ms"
+
     def companions(self) -> dict[str, bytes]:
         """The files beside the weights in a folder: the config, and those of the folder it is of.
 
@@ -129,6 +141,11 @@ class Family:
             return {}
         return configs.companions(self.config)
 
+    def leaves_out(self, name: str) -> bool:
+        """Tell whether the model does without a parameter of a file, such as ``inv_freq``."""
+        content, table, _, _ = self._sections()
+        return table.leaves_out(name, content)
+
     def _sections(self) -> tuple[dict[str, Any], Table, Section, Section]:
         config = configs.read(self.config)
         table = tables.read(self.table) if self.table is not None else _known(config["model_type"])
@@ -136,7 +153,8 @@ class Family:
         for condition in table.requires:
             if not tables.holds(condition, content):
                 raise CheckpointError(
-                    f"the table of {table.name} is of models with {condition}", name="config.json"
+                    f"the table of {table.name} is of models where this holds: {condition}",
+                    name="config.json",
                 )
         for stack in (self.jax, self.files):
             if stack not in table.sections:
@@ -171,6 +189,11 @@ def _variant(
                 name="config.json",
             )
         return plain
+    if table.variants and not any(fnmatch.fnmatchcase(model, p) for p in table.model_names):
+        raise CheckpointError(
+            "this is no name of a model in MaxText, which decides how rotary pairs lie",
+            name="maxtext_model", expected=", ".join(table.model_names), found=model,
+        )  # fmt: skip
     return next((s for name, s in table.variants.items() if model.startswith(name)), plain)
 
 
@@ -178,11 +201,11 @@ def tensors(table: Table, sizes: Mapping[str, Any]) -> Iterator[Tensor]:
     """Yield the tensors of a model, those of no layer first."""
     inside = [key for key in table.shapes if "{layer}" in key]
     layers = [(0, [key for key in table.shapes if key not in inside])]
-    for i, keys in layers + [(i, inside) for i in range(sizes["L"])]:
+    for i, keys in layers + [(i, inside) for i in range(evaluate("L", sizes))]:
         symbols = {**sizes, "i": i}
         for key in keys:
             if tables.holds(table.shapes[key][1], symbols):
-                experts = range(sizes["E"]) if "{e}" in key else (0,)
+                experts = range(evaluate("E", sizes)) if "{e}" in key else (0,)
                 yield from (Tensor(key, i, e) for e in experts)
 
 
@@ -202,5 +225,9 @@ def _leaves(tree: Any) -> dict[str, Leaf]:
             continue
         if len(segments) > 1 and segments[-1] == "value":
             segments.pop()
-        out[normal(".".join(segments))] = Leaf(entry.leaf.name, shape_of(entry.leaf.value))
+        path = normal(".".join(segments))
+        if path in out:
+            raise CheckpointError(f"{out[path].name} and {entry.leaf.name} are one leaf, {path}, "
+                                  "to the table", name=entry.leaf.name)  # fmt: skip
+        out[path] = Leaf(entry.leaf.name, shape_of(entry.leaf.value))
     return out

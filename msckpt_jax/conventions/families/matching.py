@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -58,6 +59,11 @@ def targets(
     """
     uses = max((_uses(model, ours, scanned) for scanned in {False, bool(ours.scanned)}),
                key=lambda uses: len(leaves.keys() & {use.place.path for use in uses}))  # fmt: skip
+    for section in (ours, theirs):
+        lacking = {t.row for t in model.tensors} - section.rows.keys()
+        if lacking:
+            raise CheckpointError(f"the table of {model.table.name} lacks rows of this model",
+                                  found=", ".join(sorted(lacking)))  # fmt: skip
     paths = Paths(theirs, model.sizes)
     match = _Match(model, ours, theirs, leaves, uses, axis)
     parts: dict[str, list[View]] = {}
@@ -70,8 +76,41 @@ def targets(
             name = paths.place(path, tensor).path
             shapes[name] = shape
             parts.setdefault(name, []).append(View(leaf.name, leaf.shape, how, index))
-    return [Target(name, shapes[name], tuple(made), model.table.name)
-            for name, made in parts.items()]  # fmt: skip
+    made = [Target(name, shapes[name], tuple(views), model.table.name)
+            for name, views in parts.items()]  # fmt: skip
+    padded = {leaves[use.place.path].name for use in uses if "pad0" in use.steps}
+    _check_cover(made, padded)
+    return made
+
+
+def _check_cover(targets: Iterable[Target], padded: set[str]) -> None:
+    """Refuse rows that leave a part of a leaf or a parameter open, or fill it twice."""
+    of_leaves: dict[str, list[View]] = {}
+    for target in targets:
+        views = [view for view in target.parts if isinstance(view, View)]
+        _check_full(target.name, target.shape, [(view, view.how.right) for view in views])
+        for view in views:
+            of_leaves.setdefault(view.leaf, []).append(view)
+    for name, views in of_leaves.items():
+        parts = [(view, view.how.left) for view in views]
+        _check_full(name, views[0].shape, parts, name in padded)
+
+
+def _check_full(
+    name: str, shape: tuple[int, ...], parts: Sequence[tuple[View, Any]], padded: bool = False
+) -> None:
+    size, held = math.prod(shape), sum(view.how.size for view, _ in parts)
+    if len(parts) > 1:
+        ways = {id(axes): axes for _, axes in parts}
+        first: dict[Any, int] = {}
+        number = {key: first.setdefault(axes, key) for key, axes in ways.items()}
+        places = {(number[id(axes)], *view.at.values()) for view, axes in parts}
+        held = held if len(places) == len(parts) else size + 1
+    if held > size or (held < size and not padded):
+        raise CheckpointError(
+            f"the rows of the table {'leave a part open' if held < size else 'fill a part twice'}",
+            name=name, expected=f"{size} elements",
+        )  # fmt: skip
 
 
 def shapes(model: Model, section: Section, scanned: bool, axis: int) -> dict[str, tuple[int, ...]]:
@@ -195,9 +234,10 @@ def _built(
     work = Builder(evaluate_shape(model.table.shapes[row][0], symbols), symbols)
     for number, call in enumerate(notation.parse(steps)):
         if call.name == "cat":
-            of_parts = lengths[path, number]
-            start = sum(of_parts[each] for each in range(int(call.arguments[1])))
-            work.take(call, start, sum(of_parts.values()))
+            of_parts, (_, part) = lengths[path, number], _axis_and_part(call)
+            if of_parts.keys() != set(range(len(of_parts))):
+                raise CheckpointError("the table lacks parts of a concatenation", name=path)
+            work.take(call, sum(of_parts[i] for i in range(part)), sum(of_parts.values()))
         else:
             work.take(call)
     return work
@@ -213,11 +253,22 @@ def _lengths(model: Model, section: Section) -> Lengths:
             work = Builder(evaluate_shape(model.table.shapes[row][0], model.sizes), model.sizes)
             for number, call in enumerate(calls):
                 if call.name == "cat":
-                    axis, part = int(call.arguments[0]), int(call.arguments[1])
-                    out.setdefault((path, number), {})[part] = work.shape()[axis]
+                    axis, part = _axis_and_part(call)
+                    shape = work.shape()
+                    if axis >= len(shape):
+                        raise CheckpointError(f"there is no axis {axis} to concatenate along",
+                                              name=path, found=f"shape {list(shape)}")  # fmt: skip
+                    out.setdefault((path, number), {})[part] = shape[axis]
                     break  # of the shape behind it nothing is known yet
                 work.take(call)
     return out
+
+
+def _axis_and_part(call: notation.Call) -> tuple[int, int]:
+    """The first two arguments of a concatenation."""
+    if len(call.arguments) != 3 or not all(text.isdecimal() for text in call.arguments):
+        raise CheckpointError(f"cat({', '.join(call.arguments)}) is not cat(axis, part, count)")
+    return int(call.arguments[0]), int(call.arguments[1])
 
 
 def _check_names(model: Model, leaves: Mapping[str, Leaf], uses: Mapping[str, _Use]) -> None:

@@ -10,6 +10,7 @@ on the axis that counts them.
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import re
 import tomllib
@@ -25,6 +26,10 @@ from msckpt_jax.errors import CheckpointError
 #: The stacks whose trees and whose files a table may describe.
 JAX = ("maxtext", "tunix", "levanter", "huggingface")
 FILES = ("huggingface", "mindformers", "mindformers-concat", "mindformers-mcore", "mindone")
+
+#: Parameters of files that a model does without, besides counters, whose names have no dot: a table
+#: that it computes itself, the state of an optimizer.
+LEFT_OUT = ("*.rotary_emb.inv_freq", "adam_[mv].*", "exp_avg*.*", "moment[s12].*", "vhat.*")
 
 
 class Tensor(NamedTuple):
@@ -78,7 +83,10 @@ class Paths:
     def _of_layer(self, path: str, symbols: Symbols) -> Place:
         if "{layer}" in path:
             ways = self.section.scanned if self.scanned else self.section.layers
-            path = path.replace("{layer}", next(t for t, when in ways if holds(when, symbols)))
+            layer = next((t for t, when in ways if holds(when, symbols)), None)
+            if layer is None:
+                raise CheckpointError(f"the table has no path of layer {symbols['i']}", name=path)
+            path = path.replace("{layer}", layer)
         own = dict(symbols)
         for name, text in self.section.names.items():
             own[name] = evaluate(text, own)
@@ -98,8 +106,10 @@ class Table(NamedTuple):
         sections: the stacks by their names.
         variants: further sections of MaxText, by the beginning of the model's name there.
         unclear: the condition under which such a name must be given.
+        model_names: such names, with wildcards.
         requires: the conditions that a model has to meet.
         config: further sizes.
+        left_out: parameters of files that a model does without, as paths with wildcards.
     """
 
     name: str
@@ -108,8 +118,16 @@ class Table(NamedTuple):
     sections: Mapping[str, Section]
     variants: Mapping[str, Section]
     unclear: str
+    model_names: list[str]
     requires: list[str]
     config: Mapping[str, Any]
+    left_out: list[str]
+
+    def leaves_out(self, name: str, symbols: Symbols) -> bool:
+        """Tell whether a model does without a parameter of a file."""
+        own = (re.sub(r"\{(\w+)\}", lambda m: str(evaluate(m[1], symbols)), pattern)
+               for pattern in self.left_out)  # fmt: skip
+        return "." not in name or any(fnmatch.fnmatchcase(name, p) for p in (*LEFT_OUT, *own))
 
 
 def holds(condition: str, symbols: Symbols) -> bool:
@@ -163,12 +181,14 @@ def parse(text: str, file: str) -> Table:
             sections[name] = _section(content[name], same)
         maxtext = content.get("maxtext", {})
         variants = dict(maxtext.get("variants", {}))
-        unclear = variants.pop("unclear", "")
+        unclear, model_names = variants.pop("unclear", ""), variants.pop("names", [])
         others = {name: _section(maxtext | {"rows": maxtext["rows"] | each["rows"]}, same)
                   for name, each in variants.items()}  # fmt: skip
-        return Table(file.removesuffix(".toml"), types, shapes, sections, others, unclear,
-                     content.get("requires", []), content.get("config", {}))  # fmt: skip
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+        lists = [_texts(content.get(key, [])) for key in ("requires", "left_out")]
+        config = {key: _texts(ways) for key, ways in content.get("config", {}).items()}
+        return Table(file.removesuffix(".toml"), _texts(types), shapes, sections, others,
+                     unclear, _texts(model_names), lists[0], config, lists[1])  # fmt: skip
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"no table of a family: {error!r}", file=file) from None
 
 
@@ -176,12 +196,18 @@ def _section(content: Mapping[str, Any], same: Mapping[str, str]) -> Section:
     rows = content["rows"]
     if content.get("otherwise") == "huggingface":
         rows = same | rows
+    if same and (unknown := rows.keys() - same.keys()):
+        raise KeyError(f"rows of tensors without a shape: {', '.join(sorted(unknown))}")
+    axis, own = content.get("scan_axis"), content.get("names", {})
+    if axis is not None and type(axis) is not int:
+        raise TypeError(f"scan_axis = {axis!r} is no axis")
+    _texts(list(own.values()))
     return Section(
         {key: [_row(text) for text in _listed(value)] for key, value in rows.items()},
         tuple(map(with_condition, _listed(content.get("layer", [])))),
         tuple(map(with_condition, _listed(content.get("scanned", [])))),
-        content.get("names", {}),
-        content.get("scan_axis"),
+        own,
+        axis,
     )
 
 
@@ -191,4 +217,10 @@ def _row(text: str) -> tuple[str, str]:
 
 
 def _listed(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
+    return _texts([value] if isinstance(value, str) else value)
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise TypeError(f"{value!r} is no list of texts")
+    return value
