@@ -21,6 +21,7 @@ PACKAGES = (
     "parallel",
     "lowering",
     "conventions",
+    "families",
     "networks",
     "transforms",
     "errors",
