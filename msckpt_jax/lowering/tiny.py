@@ -106,14 +106,13 @@ def carried(
 
 
 def _check_ends(jaxpr: ClosedJaxpr, weights: int, problems: Problems) -> None:
-    ends = [("input", aval) for aval in jaxpr.in_avals[weights:]]
-    ends += [("result", aval) for aval in jaxpr.out_avals]
-    for what, aval in ends:
+    ends = [(f"input {n}", aval) for n, aval in enumerate(jaxpr.in_avals[weights:])]
+    ends += [(f"result {n}", aval) for n, aval in enumerate(jaxpr.out_avals)]
+    for end, aval in ends:
         if (dtype := _dtype(aval)) in CARRIERS:
             wider = CARRIERS[dtype].name
             advice = f"numbers of {dtype.name} stay inside the file; let it be {wider}, and cast it"
-            problems.note("", f"an {what}" if what == "input" else f"a {what}", "rewrite",
-                          UnsupportedError(advice))  # fmt: skip
+            problems.note("", f"the {end}", "rewrite", UnsupportedError(advice))
 
 
 def _type_of(aval: Aval, stored: AbstractSet[np.dtype]) -> jax.ShapeDtypeStruct:

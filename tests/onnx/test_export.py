@@ -61,27 +61,17 @@ def test_an_operator_that_the_opset_lacks_is_refused(
 
 
 _FLOAT8 = jnp.float8_e5m2
-#: A network of a dtype that no file has, and where it is.
-FOREIGN: dict[str, tuple[Any, Any, str]] = {
-    "input": (lambda x: x.astype(jnp.float32), jax.ShapeDtypeStruct((3,), _FLOAT8), "the input x"),
-    "weight": (
-        (lambda w, x: x * w["a"].astype(jnp.float32), {"a": jnp.ones(3, _FLOAT8)}),
-        np.ones(3, np.float32),
-        "the weight a",
-    ),
-    "result": (lambda x: x.astype(_FLOAT8), np.ones(3, np.float32), "the result 0"),
-    "between": (
-        lambda x: x.astype(_FLOAT8).astype(jnp.float32),
-        np.ones(3, np.float32),
-        r"test_export.py:\d+.*Cast",
-    ),
+#: A network of a dtype that stays inside of files, and where it is.
+FOREIGN: dict[str, tuple[Any, Any]] = {
+    "input 0": (lambda x: x.astype(jnp.float32), jax.ShapeDtypeStruct((3,), _FLOAT8)),
+    "result 0": (lambda x: x.astype(_FLOAT8), np.ones(3, np.float32)),
 }
 
 
-@pytest.mark.parametrize("name", FOREIGN)
-def test_dtypes_that_no_file_has(name: str, tmp_path: Path) -> None:
-    net, x, where = FOREIGN[name]
-    with pytest.raises(ExportError, match=f"{where}: no ONNX file is made of float8_e5m2"):
+@pytest.mark.parametrize("end", FOREIGN)
+def test_dtypes_that_stay_inside(end: str, tmp_path: Path) -> None:
+    net, x = FOREIGN[end]
+    with pytest.raises(ExportError, match=f"the {end}: numbers of float8_e5m2 stay inside"):
         ms.export(net, x, file_name=tmp_path / "a", file_format="ONNX", engine="native")
     assert not list(tmp_path.iterdir())
 
