@@ -169,7 +169,9 @@ def test_what_is_refused(file_format: str, tmp_path: Path) -> None:
         return str(caught.value)
 
     e4m3 = ml_dtypes.float8_e4m3fn
-    assert "the input 0: numbers of float8_e4m3fn stay inside" in text(lambda x: x + x, x.astype(e4m3))
+    assert "the input 0: numbers of float8_e4m3fn stay inside" in text(
+        lambda x: x + x, x.astype(e4m3)
+    )
     assert "the result 0: numbers of int4 stay inside" in text(lambda x: x.astype("int4"), x)
     of_sum = text(lambda x: lax.reduce_sum(x.astype(e4m3), (0,)).astype("float32"), x)
     assert "reduce_sum: of float8_e4m3fn" in of_sum
