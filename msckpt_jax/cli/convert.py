@@ -196,7 +196,9 @@ def _to_folder(args: argparse.Namespace, source: Any) -> int:
         files, job = jobs.dealt(path, work.records, job, limit, {})
         jobs.run(files, job)
     size = display.size(work.nbytes)
-    print(f"{path}: {len(work.records)} entries, {size}, in {len(files)} {format.name} files")
+    entries = display.counted(len(work.records), "entry", "entries")
+    where = display.counted(len(files), f"{format.name} file")
+    common.say(f"{path}: {entries}, {size}, in {where}")
     return 0
 
 

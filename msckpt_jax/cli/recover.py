@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from msckpt_jax.checkpoint import folder
+from msckpt_jax.cli import common
 
 DESCRIPTION = """\
 End a save of several files into a folder (max_shard_size=) that was killed. Where it had written
@@ -23,5 +24,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     done = folder.recover(args.folder)
-    print(f"{args.folder}: " + ("the interrupted save is finished" if done else "as it was"))
+    common.say(f"{args.folder}: " + ("the interrupted save is finished" if done else "as it was"))
     return 0

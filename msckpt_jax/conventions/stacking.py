@@ -8,7 +8,6 @@ layers; the parts of the parameters that it makes are led back to the leaf at th
 from __future__ import annotations
 
 import itertools
-import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -20,8 +19,7 @@ from msckpt_jax import names
 from msckpt_jax.conventions.mapping import Part, Target, shape_of
 from msckpt_jax.conventions.modules import Layers, Located, Segments, parents
 from msckpt_jax.errors import CheckpointError
-
-log = logging.getLogger("msckpt_jax")
+from msckpt_jax.visible import log
 
 
 class Stack(NamedTuple):
