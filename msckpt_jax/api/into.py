@@ -128,7 +128,7 @@ def like(
         )
     if isinstance(view, Translated) and view.surplus:
         raise CheckpointError(
-            f"{len(view.surplus)} parameters of the file are none of this model: "
+            f"the file has {display.counted(len(view.surplus), 'parameter')} that this model lacks: "
             f"{', '.join(view.surplus[:3])}{', ...' if len(view.surplus) > 3 else ''}. Another "
             "config= fits, or leave them out with choice_func=", file=stored.file_of(parameters),
         )  # fmt: skip

@@ -174,14 +174,14 @@ def between(first: Transform, second: Transform) -> Transform:
     Raises:
         ValueError: there is no common refinement of an axis, or no element in common.
     """
-    one, two = Workpiece.of(first), Workpiece.of(second)
+    source, goal = Workpiece.of(first), Workpiece.of(second)
     atoms: list[int] = []
     kept: tuple[Kept, Kept] = {}, {}
     for axis in range(len(first.left)):
-        _align(one, two, axis)
-        for a, b in zip(one.left[axis], two.left[axis], strict=True):
+        _align(source, goal, axis)
+        for a, b in zip(source.left[axis], goal.left[axis], strict=True):
             low = max(a.start, b.start)
-            high = min(a.start + one.length(a), b.start + two.length(b))
+            high = min(a.start + source.length(a), b.start + goal.length(b))
             if low >= high:
                 raise ValueError("two parts of a tensor have no element in common")
             both = a.atom is not None and b.atom is not None
@@ -191,7 +191,7 @@ def between(first: Transform, second: Transform) -> Transform:
             if both:
                 atoms.append(high - low)
     steps = first.inverse.steps + second.steps
-    return Transform(tuple(atoms), _kept(one.right, kept[0]), _kept(two.right, kept[1]), steps)
+    return Transform(tuple(atoms), _kept(source.right, kept[0]), _kept(goal.right, kept[1]), steps)
 
 
 #: By the numbers of atoms: the number of the part that remains (None: a single index that the
@@ -251,16 +251,16 @@ class Workpiece:
         return [Slot(slot.atom, size[0], start[0]), Slot(len(self.atoms), inner)]
 
 
-def _align(one: Workpiece, two: Workpiece, axis: int) -> None:
+def _align(source: Workpiece, goal: Workpiece, axis: int) -> None:
     """Cut the slots of an axis of the left until both have slots of the same sizes."""
-    mine, theirs = one.left[axis], two.left[axis]
+    mine, theirs = source.left[axis], goal.left[axis]
     number = 1
     while number <= max(len(mine), len(theirs)):
         a, b = mine[-number].size, theirs[-number].size
         if a > b:
-            one.cut(mine, len(mine) - number, b)
+            source.cut(mine, len(mine) - number, b)
         elif b > a:
-            two.cut(theirs, len(theirs) - number, a)
+            goal.cut(theirs, len(theirs) - number, a)
         number += 1
 
 

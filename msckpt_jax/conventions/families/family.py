@@ -71,8 +71,8 @@ class Family:
                 asked = getattr(self, name)
                 raise ValueError(f"{name} must be one of {', '.join(known)}, not {asked!r}")
         if self.maxtext_model is not None and not isinstance(self.maxtext_model, str):
-            found = type(self.maxtext_model).__name__
-            raise TypeError(f"maxtext_model must be a str, not {found}")
+            kind = type(self.maxtext_model).__name__
+            raise TypeError(f"maxtext_model must be a str, not {kind}")
         if self.scan_axis is not None and (type(self.scan_axis) is not int or self.scan_axis < 0):
             raise ValueError(f"scan_axis must be an axis, 0 or more, not {self.scan_axis!r}")
         self._sections()

@@ -200,9 +200,9 @@ class _Match:
         able: set[int] | None = None
         for use in uses:
             shape, layers = self.leaves[use.place.path].shape, self.layers[use.place.path]
-            one = self._unstacked(use).shape()
-            axes = {axis for axis in range(len(one) + 1)
-                    if shape == (*one[:axis], layers, *one[axis:])}  # fmt: skip
+            layer = self._unstacked(use).shape()
+            axes = {axis for axis in range(len(layer) + 1)
+                    if shape == (*layer[:axis], layers, *layer[axis:])}  # fmt: skip
             able = axes if able is None else able & axes or able
         able = able or set()
         if asked is not None:

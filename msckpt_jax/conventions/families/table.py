@@ -180,13 +180,13 @@ def parse(text: str, file: str) -> Table:
         for name in content.keys() & {*JAX, *FILES} - {"huggingface"}:
             sections[name] = _section(content[name], same)
         maxtext = content.get("maxtext", {})
-        variants = dict(maxtext.get("variants", {}))
-        unclear, model_names = variants.pop("unclear", ""), variants.pop("names", [])
-        others = {name: _section(maxtext | {"rows": maxtext["rows"] | each["rows"]}, same)
-                  for name, each in variants.items()}  # fmt: skip
+        told = dict(maxtext.get("variants", {}))
+        unclear, model_names = told.pop("unclear", ""), told.pop("names", [])
+        variants = {name: _section(maxtext | {"rows": maxtext["rows"] | each["rows"]}, same)
+                    for name, each in told.items()}  # fmt: skip
         lists = [_texts(content.get(key, [])) for key in ("requires", "left_out")]
         config = {key: _texts(ways) for key, ways in content.get("config", {}).items()}
-        return Table(file.removesuffix(".toml"), _texts(types), shapes, sections, others,
+        return Table(file.removesuffix(".toml"), _texts(types), shapes, sections, variants,
                      unclear, _texts(model_names), lists[0], config, lists[1])  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"no table of a family: {error!r}", file=file) from None

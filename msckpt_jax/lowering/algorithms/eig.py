@@ -45,8 +45,8 @@ def eig(
         form, basis, values = split(form.astype(kind), basis)
     sides: list[Any] = []
     if left:
-        other = jnp.flip(_vectors(jnp.flip(adjoint(form), (-2, -1))), (-2, -1))
-        sides.append(basis @ other / scales[..., None])
+        lefts = jnp.flip(_vectors(jnp.flip(adjoint(form), (-2, -1))), (-2, -1))
+        sides.append(basis @ lefts / scales[..., None])
     if right:
         sides.append(basis @ _vectors(form) * scales[..., None])
     real = (values.imag == 0)[..., None, :] & (not np.iscomplexobj(x))

@@ -141,8 +141,8 @@ def _bulge(state: _State) -> Array:
     tail = lax.dynamic_slice(a, (last - 2, last - 2), (3, 3))
     stalled = state.tries % _STALLED == _STALLED - 1
     size = magnitude(tail[1, 0]) + magnitude(tail[2, 1])
-    other = tail[2, 2] + 0.75 * size
-    x, y = jnp.where(stalled, other, tail[2, 2]), jnp.where(stalled, other, tail[1, 1])
+    moved = tail[2, 2] + 0.75 * size
+    x, y = jnp.where(stalled, moved, tail[2, 2]), jnp.where(stalled, moved, tail[1, 1])
     w = jnp.where(stalled, -0.4375 * size * size, tail[2, 1] * tail[1, 2])
     x, y = x - head[0, 0], y - head[0, 0]
     return jnp.stack([
