@@ -127,10 +127,11 @@ def like(
             file=stored.file_of(parameters),
         )
     if isinstance(view, Translated) and view.surplus:
+        surplus = display.counted(len(view.surplus), "parameter")
         raise CheckpointError(
-            f"the file has {display.counted(len(view.surplus), 'parameter')} that this model lacks: "
-            f"{', '.join(view.surplus[:3])}{', ...' if len(view.surplus) > 3 else ''}. Another "
-            "config= fits, or leave them out with choice_func=", file=stored.file_of(parameters),
+            f"the file has {surplus} that this model lacks: {', '.join(view.surplus[:3])}"
+            f"{', ...' if len(view.surplus) > 3 else ''}. Another config= fits, or leave them out "
+            "with choice_func=", file=stored.file_of(parameters),
         )  # fmt: skip
     values, *_ = _matched(flat.leaves, view, strict, skip_mismatch=False, repair=False)
     return flat.rebuild(values)

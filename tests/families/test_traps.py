@@ -222,7 +222,7 @@ def _file(**more: Any) -> None:
 def test_what_the_file_has_more_is_refused(name: str) -> None:
     how = ms.Family(DATA / FOLDER, jax="maxtext")
     _file(**{name: np.ones(3, np.float32)})
-    with pytest.raises(ms.CheckpointError, match=r"none of this model: model.layers"):
+    with pytest.raises(ms.CheckpointError, match=r"that this model lacks: model.layers"):
         ms.load_checkpoint("a.safetensors", like=how.abstract(), convention=how)
 
 
@@ -235,7 +235,7 @@ def test_what_a_model_does_without_is_left_out() -> None:
 
 def test_a_head_beside_a_tied_embedding() -> None:
     how = ms.Family(config_of(FOLDER) | {"tie_word_embeddings": True}, jax="maxtext")
-    with pytest.raises(ms.CheckpointError, match=r"none of this model: lm_head\.weight"):
+    with pytest.raises(ms.CheckpointError, match=r"that this model lacks: lm_head\.weight"):
         ms.load_checkpoint(DATA / FOLDER, like=how.abstract(), convention=how)
     ms.load_checkpoint(DATA / FOLDER, like=how.abstract(), convention=how,
                        choice_func=lambda name: name != "lm_head.weight")  # fmt: skip
