@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib.util
 import re
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import pytest
 
 from msckpt_jax.api import targets
 from msckpt_jax.checkpoint import formats
+from tests.pages import DOCS, script
 
-DOCS = Path(__file__).parent.parent / "docs"
-
-
-def _house() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("house", DOCS / "house.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-HOUSE = _house()
+HOUSE = script("house")
 
 
 def test_every_room_has_its_floor_and_every_floor_its_reason() -> None:

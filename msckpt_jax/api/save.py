@@ -19,7 +19,7 @@ from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import saving
-from msckpt_jax.conventions.convention import ConventionLike
+from msckpt_jax.conventions.convention import ConventionLike, Resolver
 from msckpt_jax.parallel import hosts, ranks, strategy
 from msckpt_jax.progress import Progress
 from msckpt_jax.visible import visible
@@ -138,16 +138,17 @@ def save_checkpoint(
         target = jobs.folder_path(ckpt_file_name)
     background.settle()
     chosen = choice_func or (lambda name: True)
+    resolver = Resolver() if convention is None else conventions.of(convention)
     if convention is None:
         entries = leaves.from_tree(save_obj, chosen)
     else:
-        entries = saving.from_tree(save_obj, convention, chosen)
+        entries = saving.from_tree(save_obj, resolver, chosen)
     if append_dict:
         entries += leaves.of_append(append_dict)
     records.check_tags(entries)
     key = b"" if mode is None else mode.check_key(enc_key, "enc_key")
-    framework = conventions.framework(convention)
-    how = How(slice_bytes, crc_check, remove_redundancy, threads=threads, framework=framework)
+    how = How(slice_bytes, crc_check, remove_redundancy, threads=threads,
+              framework=resolver.framework)  # fmt: skip
     options = writer.Options(mode, key, durable, threads, timeout=timeout, sealed=True)
     job = Job(format, how, options)
     files = [File(target, entries)]
@@ -161,7 +162,7 @@ def save_checkpoint(
     if not integrated_save:
         files, job = _rank_files(target, entries, job, strategy_file)
     if limit is not None:
-        files, job = jobs.dealt(target, entries, job, limit, conventions.companions(convention))
+        files, job = jobs.dealt(target, entries, job, limit, resolver.companions())
     total = sum(record.nbytes for file in files for record in file.records)
     with meters.meter(f"save {target}", total, progress) as advance:
         shown = job.options._replace(progress=advance)

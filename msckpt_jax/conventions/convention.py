@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from msckpt_jax import display, names
 from msckpt_jax.conventions import layers, mapping, modules, optimizers, stacking
@@ -20,8 +20,50 @@ class Resolved(NamedTuple):
     unclear: dict[str, list[str]]
 
 
+class Resolver:
+    """Anything that maps the leaves of a tree to parameters: a Convention, a Family.
+
+    Attributes:
+        sides: the tree's and the file's, as :func:`explain` calls them.
+        framework: the one whose readers the files are for, where they look for its name.
+    """
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        return "Flax", "MindSpore"
+
+    @property
+    def framework(self) -> str:
+        return "ms"
+
+    def resolve(self, tree: Any) -> Resolved:
+        """The parameters that ``tree`` makes, and its leaves that can be read in several ways."""
+        raise NotImplementedError
+
+    def targets(self, tree: Any) -> list[Target]:
+        """The parameters for ``tree``, in the order of its leaves.
+
+        Raises:
+            AmbiguousLeafError: some leaves can be read in several ways.
+            CheckpointError: leaves do not make up a layer, or two parameters have the same name.
+        """
+        resolved = self.resolve(tree)
+        if resolved.unclear:
+            raise _ambiguous(resolved.unclear)
+        return resolved.targets
+
+    def companions(self) -> Mapping[str, bytes]:
+        """The files that belong beside the parameters in a folder, by their names."""
+        return {}
+
+    def leaves_out(self, name: str) -> bool:
+        """Tell whether a tree may do without a parameter of a file: without any, by default."""
+        del name
+        return True
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Convention:
+class Convention(Resolver):
     r"""Names and layouts of MindSpore for the leaves of a Flax tree.
 
     Attributes:
@@ -116,22 +158,6 @@ class Convention:
         return Resolved(_unique(made), {cuts[name].leaf.name if name in cuts else name: readings
                                         for name, readings in unclear.items()})  # fmt: skip
 
-    def targets(self, tree: Any) -> list[Target]:
-        """MindSpore's parameters for ``tree``, in the order of its leaves.
-
-        Raises:
-            AmbiguousLeafError: some leaves can be read in several ways.
-            CheckpointError: leaves do not make up a layer, or two parameters have the same name.
-        """
-        resolved = self.resolve(tree)
-        if resolved.unclear:
-            raise _ambiguous(resolved.unclear)
-        return resolved.targets
-
-    def leaves_out(self, name: str) -> bool:
-        """Tell whether the tree may do without a parameter of a file: any."""
-        return True
-
     def _known(self) -> modules.Layers:
         if self.module is None:
             return {}
@@ -149,16 +175,6 @@ class Convention:
         return name
 
 
-class Resolver(Protocol):
-    """Anything that maps the leaves of a tree to parameters: a Convention, a Family."""
-
-    def resolve(self, tree: Any) -> Resolved: ...
-
-    def targets(self, tree: Any) -> list[Target]: ...
-
-    def leaves_out(self, name: str) -> bool: ...
-
-
 ConventionLike: TypeAlias = str | Resolver
 
 
@@ -166,22 +182,11 @@ def of(convention: ConventionLike) -> Resolver:
     """The convention itself, or the convention of this name."""
     if isinstance(convention, str):
         return Convention(base=convention)
-    if hasattr(convention, "resolve"):
+    if isinstance(convention, Resolver):
         return convention
     raise TypeError(
         f"convention must be a str, a Convention or a Family, not {type(convention).__name__}"
     )
-
-
-def framework(convention: ConventionLike | None) -> str:
-    """The framework whose readers look for its name in a safetensors file: ``"pt"`` or ``"ms"``."""
-    return str(getattr(convention, "framework", "ms"))
-
-
-def companions(convention: ConventionLike | None) -> Mapping[str, bytes]:
-    """The files that belong beside the parameters in a folder, by their names."""
-    own = getattr(convention, "companions", None)
-    return {} if own is None else own()
 
 
 def _unique(targets: list[Target]) -> list[Target]:

@@ -11,8 +11,6 @@ from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.conventions.mapping import KEPT, Derived, Part, Target, View
 from msckpt_jax.visible import lines
 
-_COLUMNS = ("Flax", "shape", "MindSpore", "shape", "how", "layer")
-
 
 class Row(NamedTuple):
     """A leaf in a parameter.
@@ -36,8 +34,9 @@ class Report(Sequence[Row]):
         unmapped: the leaves that can be read in several ways, with these ways.
     """
 
-    def __init__(self, rows: list[Row], unmapped: dict[str, list[str]]):
+    def __init__(self, rows: list[Row], unmapped: dict[str, list[str]], sides: tuple[str, str]):
         self._rows, self.unmapped = rows, unmapped
+        self._columns = (sides[0], "shape", sides[1], "shape", "how", "layer")
         self.kept = [row.leaf for row in rows if row.layer == KEPT]
 
     def __getitem__(self, index: Any) -> Any:
@@ -50,14 +49,14 @@ class Report(Sequence[Row]):
         rows = [list(map(_text, row)) for row in self._rows]
         return display.page(
             display.counted(len(rows), "parameter"),
-            display.table(_COLUMNS, rows),
+            display.table(self._columns, rows),
             *([display.fold("not mapped", display.lines(self._unclear()))] * bool(self.unmapped)),
         )
 
     def __repr__(self) -> str:
         rows = [list(map(_text, row)) for row in self._rows]
         unclear = ["not mapped:", *self._unclear()] if self.unmapped else []
-        return lines([*display.columns(_COLUMNS, rows), *unclear])
+        return lines([*display.columns(self._columns, rows), *unclear])
 
     def _unclear(self) -> list[str]:
         return [f"{leaf}: either {', or '.join(r)}" for leaf, r in self.unmapped.items()]
@@ -76,9 +75,10 @@ def explain(tree: Any, convention: ConventionLike = "mindspore") -> Report:
         bias    [3]     bias       [3]     as it is    Dense
         kernel  [2, 3]  weight     [3, 2]  i o -> o i  Dense
     """
-    resolved = conventions.of(convention).resolve(tree)
+    resolver = conventions.of(convention)
+    resolved = resolver.resolve(tree)
     rows = [row for target in resolved.targets for row in _rows(target)]
-    return Report(rows, resolved.unclear)
+    return Report(rows, resolved.unclear, resolver.sides)
 
 
 def _rows(target: Target) -> Iterator[Row]:

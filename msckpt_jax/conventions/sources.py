@@ -106,12 +106,7 @@ class Restored:
             yield self._layers[index]
 
     def _stored(self, place: Place, theirs: Box) -> np.ndarray:
-        wanted = down(theirs, place.start)
-        part = boxes.view(place.pieces, wanted)
-        if part is None:
-            part = np.empty(boxes.shape_of(wanted), self.dtype)
-            boxes.gather(place.pieces, wanted, part)
-        return part
+        return _read(place.pieces, self.dtype, down(theirs, place.start))
 
 
 class Assembled:
@@ -145,7 +140,7 @@ class Assembled:
         out = (np.empty if self._full else np.zeros)(boxes.shape_of(box), self.dtype)
         for pieces, how in self._parts_in(box):
             try:
-                how.pull(box, functools.partial(self._read, pieces), out)
+                how.pull(box, functools.partial(_read, pieces, self.dtype), out)
             except CheckpointError as error:
                 raise error.within(None, self.name) from None
         return out
@@ -163,12 +158,14 @@ class Assembled:
         for index in itertools.product(*(range(*box[axis]) for axis in self._axes)):
             yield from self._parts.get(index, ())
 
-    def _read(self, pieces: Sequence[Piece], box: Box) -> np.ndarray:
-        part = boxes.view(pieces, box)
-        if part is None:
-            part = np.empty(boxes.shape_of(box), self.dtype)
-            boxes.gather(pieces, box, part)
-        return part
+
+def _read(pieces: Sequence[Piece], dtype: np.dtype, box: Box) -> np.ndarray:
+    """A box of a tensor in pieces; a view where one piece holds all of it."""
+    part = boxes.view(pieces, box)
+    if part is None:
+        part = np.empty(boxes.shape_of(box), dtype)
+        boxes.gather(pieces, box, part)
+    return part
 
 
 def _moved(part: Box, origin: Box) -> Box:

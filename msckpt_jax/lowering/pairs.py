@@ -16,11 +16,12 @@ import numpy as np
 from jax.extend import source_info_util
 
 from msckpt_jax import _compat
-from msckpt_jax._compat import Aval, ClosedJaxpr, Equation, Literal
+from msckpt_jax._compat import Aval, ClosedJaxpr, Equation
 from msckpt_jax.errors import UnsupportedError
-from msckpt_jax.lowering import forms
+from msckpt_jax.lowering import carrying, forms
 from msckpt_jax.lowering.algorithms.complex import BY_PARTS, REWRITES, Pair
-from msckpt_jax.lowering.problems import PASSING, Problems
+from msckpt_jax.lowering.carrying import Carrier
+from msckpt_jax.lowering.problems import Problems
 from msckpt_jax.lowering.rewrites.ignoring import ignoring
 
 source_info_util.register_exclusion(__file__)
@@ -52,35 +53,13 @@ def split(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
             Pair(x[..., 0], x[..., 1]) if _is_complex(aval) else x
             for x, aval in zip(arrays, jaxpr.in_avals, strict=True)
         ]
-        results = _computed(jaxpr, operands, problems)
+        results = carrying.computed(jaxpr, operands, _PAIRS, problems)
         return [jnp.stack(x, -1) if isinstance(x, Pair) else x for x in results]
 
     with jax.enable_x64(_compat.is_wide(jaxpr)), jax.numpy_dtype_promotion("standard"):
         result = jax.make_jaxpr(whole)(*map(_whole_type, jaxpr.in_avals))
     problems.refuse()
     return result
-
-
-def _computed(jaxpr: ClosedJaxpr, operands: Sequence[Any], problems: Problems) -> list[Any]:
-    inner, consts = _compat.opened(jaxpr)
-    env = dict(zip(inner.invars, operands, strict=True))
-    env.update(zip(inner.constvars, map(_known, consts), strict=True))
-
-    def read(atom: Any) -> Any:
-        return _known(atom.val, atom.aval) if isinstance(atom, Literal) else env[atom]
-
-    for eqn in inner.eqns:
-        with source_info_util.user_context(eqn.source_info.traceback):
-            try:
-                results = _results(eqn, list(map(read, eqn.invars)), problems)
-            except PASSING:
-                raise
-            except Exception as error:
-                line = _compat.user_line(eqn.source_info)
-                problems.note(line, eqn.primitive.name, "rewrite", error)
-                results = [_nothing(v.aval) for v in eqn.outvars]
-        env.update(zip(eqn.outvars, results, strict=True))
-    return list(map(read, inner.outvars))
 
 
 def _results(eqn: Equation, operands: list[Any], problems: Problems) -> list[Any]:
@@ -121,7 +100,8 @@ def _control(eqn: Equation, operands: list[Any], problems: Problems) -> list[Any
 
 def _of_parts(jaxpr: ClosedJaxpr, problems: Problems) -> ClosedJaxpr:
     def flat(*parts: Any) -> list[Any]:
-        return _leaves(_computed(jaxpr, _pairs(parts, jaxpr.in_avals), problems))
+        operands = _pairs(parts, jaxpr.in_avals)
+        return _leaves(carrying.computed(jaxpr, operands, _PAIRS, problems))
 
     types = [
         jax.ShapeDtypeStruct(aval.shape, _part_of(aval.dtype) if _is_complex(aval) else aval.dtype)
@@ -140,11 +120,8 @@ def _pairs(parts: Sequence[Any], avals: Sequence[Aval]) -> list[Any]:
     return [Pair(next(rest), next(rest)) if _is_complex(aval) else next(rest) for aval in avals]
 
 
-def _known(value: Any, aval: Aval | None = None) -> Any:
-    if not np.iscomplexobj(value) and (aval is None or not _is_complex(aval)):
-        return value
-    array: Any = np.asarray(value, None if aval is None else aval.dtype)
-    return Pair(array.real, array.imag)
+def _known(value: Any) -> Any:
+    return Pair(value.real, value.imag) if np.iscomplexobj(value) else value
 
 
 def _nothing(aval: Aval) -> Any:
@@ -168,3 +145,6 @@ def _is_complex(aval: Aval) -> bool:
 
 def _part_of(dtype: np.dtype) -> np.dtype:
     return np.dtype(f"f{dtype.itemsize // 2}")
+
+
+_PAIRS = Carrier(_known, _results, _nothing)

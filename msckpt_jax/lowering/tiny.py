@@ -20,10 +20,11 @@ from jax.core import Tracer
 from jax.extend import source_info_util
 
 from msckpt_jax import _compat
-from msckpt_jax._compat import Aval, ClosedJaxpr, Equation, Literal
+from msckpt_jax._compat import Aval, ClosedJaxpr, Equation
 from msckpt_jax.errors import UnsupportedError
-from msckpt_jax.lowering import forms
-from msckpt_jax.lowering.problems import PASSING, Problems
+from msckpt_jax.lowering import carrying, forms
+from msckpt_jax.lowering.carrying import Carrier
+from msckpt_jax.lowering.problems import Problems
 
 source_info_util.register_exclusion(__file__)
 
@@ -95,7 +96,7 @@ def carried(
     _check_ends(jaxpr, len(weights), problems)
 
     def whole(*arrays: Array) -> list[Array]:
-        return _computed(jaxpr, list(map(_as_carrier, arrays)), problems)
+        return carrying.computed(jaxpr, list(map(_as_carrier, arrays)), _CARRIER, problems)
 
     types = [_type_of(aval, stored) for aval in jaxpr.in_avals]
     with jax.enable_x64(_compat.is_wide(jaxpr)), jax.numpy_dtype_promotion("standard"):
@@ -131,31 +132,6 @@ def _as_carrier(value: Any) -> Any:
     return np.asarray(value).astype(CARRIERS[dtype])
 
 
-def _computed(jaxpr: ClosedJaxpr, operands: Sequence[Any], problems: Problems) -> list[Any]:
-    inner, consts = _compat.opened(jaxpr)
-    env = dict(zip(inner.invars, operands, strict=True))
-    env.update(zip(inner.constvars, map(_as_carrier, consts), strict=True))
-
-    def read(atom: Any) -> Any:
-        if isinstance(atom, Literal):
-            return _as_carrier(np.asarray(atom.val, atom.aval.dtype))
-        return env[atom]
-
-    for eqn in inner.eqns:
-        given = [read(atom) for atom in eqn.invars]
-        with source_info_util.user_context(eqn.source_info.traceback):
-            try:
-                results = _results(eqn, given, problems)
-            except PASSING:
-                raise
-            except Exception as error:
-                line = _compat.user_line(eqn.source_info)
-                problems.note(line, eqn.primitive.name, "rewrite", error)
-                results = [_nothing(v.aval) for v in eqn.outvars]
-        env.update(zip(eqn.outvars, results, strict=True))
-    return [read(atom) for atom in inner.outvars]
-
-
 def _nothing(aval: Aval) -> Array:
     """Zeros in the place of a result that is refused, so that later equations are seen."""
     return jnp.zeros(aval.shape, CARRIERS.get(aval.dtype, aval.dtype))
@@ -177,7 +153,7 @@ def _bound(eqn: Equation, operands: Sequence[Any], params: Mapping[str, Any]) ->
 
 def _of_carriers(jaxpr: ClosedJaxpr, problems: Problems) -> ClosedJaxpr:
     def flat(*operands: Any) -> list[Any]:
-        return _computed(jaxpr, operands, problems)
+        return carrying.computed(jaxpr, operands, _CARRIER, problems)
 
     return jax.make_jaxpr(flat)(*(_type_of(aval, frozenset()) for aval in jaxpr.in_avals))
 
@@ -256,3 +232,6 @@ def _nearest(x: Array, dtype: np.dtype) -> Array:
 
 def _dtype(aval: Any) -> Any:
     return getattr(aval, "dtype", None)
+
+
+_CARRIER = Carrier(_as_carrier, _results, _nothing)

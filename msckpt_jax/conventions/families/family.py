@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,13 +13,13 @@ import jax
 from msckpt_jax import names
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions import modules
-from msckpt_jax.conventions.convention import Resolved
+from msckpt_jax.conventions.convention import Resolved, Resolver
 from msckpt_jax.conventions.families import config as configs
 from msckpt_jax.conventions.families import matching
 from msckpt_jax.conventions.families import table as tables
 from msckpt_jax.conventions.families.matching import Leaf, Model, normal
 from msckpt_jax.conventions.families.table import FILES, JAX, Section, Table, Tensor
-from msckpt_jax.conventions.mapping import Target, shape_of
+from msckpt_jax.conventions.mapping import shape_of
 from msckpt_jax.conventions.notation import evaluate
 from msckpt_jax.errors import CheckpointError
 
@@ -29,7 +30,7 @@ _AROUND = ("params", "base")
 
 
 @dataclasses.dataclass(frozen=True)
-class Family:
+class Family(Resolver):
     """A language model whose layers, names and layouts a table knows, as a ``convention=``.
 
     Attributes:
@@ -75,12 +76,12 @@ class Family:
             raise TypeError(f"maxtext_model must be a str, not {kind}")
         if self.scan_axis is not None and (type(self.scan_axis) is not int or self.scan_axis < 0):
             raise ValueError(f"scan_axis must be an axis, 0 or more, not {self.scan_axis!r}")
-        self._sections()
+        _ = self._sections  # which refuses what no table knows
 
     @property
     def names(self) -> list[str]:
         """The names of all tensors in the files."""
-        content, table, _, files = self._sections()
+        content, table, _, files = self._sections
         paths, seen = tables.Paths(files, content), {}
         for tensor in tensors(table, content):
             for path, _ in files.rows.get(tensor.row, ()):
@@ -100,7 +101,7 @@ class Family:
             >>> tree["decoder"]["layers"]["mlp"]["wi_0"]["kernel"].shape
             (4, 3, 6)
         """
-        content, table, ours, _ = self._sections()
+        content, table, ours, _ = self._sections
         if scanned and not ours.scanned:
             raise ValueError(f"{self.jax} does not stack the layers of {table.name}")
         model = Model(table, content, list(tensors(table, content)))
@@ -119,13 +120,13 @@ class Family:
             CheckpointError: leaves that the table does not name, that are missing, or have another
                 shape than the config gives, all at once; a state of an optimizer.
         """
-        content, table, ours, theirs = self._sections()
+        content, table, ours, theirs = self._sections
         model = Model(table, content, list(tensors(table, content)))
         return Resolved(matching.targets(model, ours, theirs, _leaves(tree), self.scan_axis), {})
 
-    def targets(self, tree: Any) -> list[Target]:
-        """The parameters of :meth:`resolve`."""
-        return self.resolve(tree).targets
+    @property
+    def sides(self) -> tuple[str, str]:
+        return self.jax, self.files
 
     @property
     def framework(self) -> str:
@@ -143,10 +144,12 @@ class Family:
 
     def leaves_out(self, name: str) -> bool:
         """Tell whether the model does without a parameter of a file, such as ``inv_freq``."""
-        content, table, _, _ = self._sections()
+        content, table, _, _ = self._sections
         return table.leaves_out(name, content)
 
+    @functools.cached_property
     def _sections(self) -> tuple[dict[str, Any], Table, Section, Section]:
+        """The sizes of the model, its table, and the sections of both stacks, read once."""
         config = configs.read(self.config)
         table = tables.read(self.table) if self.table is not None else _known(config["model_type"])
         content = configs.symbols(config, table.config)

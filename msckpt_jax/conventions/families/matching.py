@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from msckpt_jax import display
 from msckpt_jax.conventions import notation, transform
 from msckpt_jax.conventions.families.table import Paths, Place, Section, Table, Tensor
 from msckpt_jax.conventions.mapping import Target, View
@@ -222,7 +223,8 @@ class _Match:
                 wrong.append(f"{leaf.name}: {list(leaf.shape)}, by the config {list(expected)}")
         if wrong:
             raise CheckpointError(
-                f"{len(wrong)} leaves have other shapes than the config gives:\n{_listed(wrong)}"
+                f"the config gives other shapes to {display.counted(len(wrong), 'leaf', 'leaves')}:"
+                f"\n{_listed(wrong)}"
             )
 
 
@@ -278,9 +280,9 @@ def _check_names(model: Model, leaves: Mapping[str, Leaf], uses: Mapping[str, _U
         lines = [f"not in the table: {name}" for name in unknown[:_MOST]]
         lines += [f"not in the tree: {path}" for path in missing[:_MOST]]
         raise CheckpointError(
-            f"the tree is not that of a {model.table.name} with this config: {len(unknown)} leaves "
-            f"are not in its table, and {len(missing)} of the table's are missing:\n"
-            + _listed(lines)
+            f"the tree is not that of {model.table.name} with this config; not in its table: "
+            f"{display.counted(len(unknown), 'leaf', 'leaves')}, not in the tree: "
+            f"{display.counted(len(missing), 'leaf', 'leaves')}:\n" + _listed(lines)
         )
 
 
