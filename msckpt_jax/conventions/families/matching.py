@@ -222,9 +222,9 @@ class _Match:
             if leaf.shape != expected:
                 wrong.append(f"{leaf.name}: {list(leaf.shape)}, by the config {list(expected)}")
         if wrong:
+            counted = display.counted(len(wrong), "leaf", "leaves")
             raise CheckpointError(
-                f"the config gives other shapes to {display.counted(len(wrong), 'leaf', 'leaves')}:"
-                f"\n{_listed(wrong)}"
+                f"the config gives other shapes to {counted}:", more=_listed(wrong)
             )
 
 
@@ -282,7 +282,8 @@ def _check_names(model: Model, leaves: Mapping[str, Leaf], uses: Mapping[str, _U
         raise CheckpointError(
             f"the tree is not that of {model.table.name} with this config; not in its table: "
             f"{display.counted(len(unknown), 'leaf', 'leaves')}, not in the tree: "
-            f"{display.counted(len(missing), 'leaf', 'leaves')}:\n" + _listed(lines)
+            f"{display.counted(len(missing), 'leaf', 'leaves')}:",
+            more=_listed(lines),
         )
 
 
@@ -291,6 +292,6 @@ def _near(path: str, known: Iterable[str]) -> str:
     return f" (near {close[0]})" if close else ""
 
 
-def _listed(lines: Sequence[str]) -> str:
+def _listed(lines: Sequence[str]) -> list[str]:
     more = [f"and {len(lines) - 2 * _MOST} more"] if len(lines) > 2 * _MOST else []
-    return "\n".join(f"  {line}" for line in [*lines[: 2 * _MOST], *more])
+    return [f"  {line}" for line in [*lines[: 2 * _MOST], *more]]
