@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     )
     from msckpt_jax.parallel.transform import transform_checkpoints as transform_checkpoints
     from msckpt_jax.parallel.unified import unified_safetensors as unified_safetensors
+    from msckpt_jax.specs import TensorSpec as TensorSpec
     from msckpt_jax.training.config import CheckpointConfig as CheckpointConfig
     from msckpt_jax.training.model_checkpoint import ModelCheckpoint as ModelCheckpoint
     from msckpt_jax.training.resume import Resumed as Resumed
@@ -78,6 +79,7 @@ _HOME = {
     "ModelCheckpoint": "training.model_checkpoint",
     "Parameters": "checkpoint.parameters",
     "Resumed": "training.resume",
+    "TensorSpec": "specs",
     "build_searched_strategy": "parallel.strategy",
     "ckpt_to_safetensors": "api.convert",
     "explain": "conventions.explain",

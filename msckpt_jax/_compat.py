@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
@@ -57,13 +57,26 @@ def context_of(eqn: Equation) -> AbstractContextManager:
 def within(outer: SourceInfo | None, inner: SourceInfo) -> SourceInfo:
     """The source of an equation inside a call: its own if that has a user's line, else the call's.
 
-    JAX keeps no user frames for equations of its own jitted functions.
+    JAX keeps no user frames for equations of its own jitted functions, and for those of a package
+    just the package's.
     """
-    if outer is None:
-        return inner
-    if source_info_util.summarize(inner):
-        return inner.replace(name_stack=outer.name_stack + inner.name_stack)
+    if outer is None or _own_frames(inner):
+        stack = inner.name_stack if outer is None else outer.name_stack + inner.name_stack
+        return inner.replace(name_stack=stack)
     return outer
+
+
+def params_of(eqn: Equation) -> Mapping[str, Any]:
+    """The parameters of an equation; from JAX 0.11 a scan has its operands in groups, not counts.
+
+    ``ft_in`` has a tree of constants, one of carried values, and one of inputs; ``ft_out`` one of
+    carried values and one of outputs, which the number of results tells.
+    """
+    if "ft_in" not in eqn.params:
+        return eqn.params
+    consts, carry, _ = (len(list(group)) for group in eqn.params["ft_in"].unpack())
+    kept = {k: value for k, value in eqn.params.items() if k not in ("ft_in", "ft_out")}
+    return {"num_consts": consts, "num_carry": carry, **kept}
 
 
 def avals(jaxpr: Any) -> Iterator[Aval]:
@@ -97,5 +110,12 @@ def user_line(source: SourceInfo) -> str:
     For Flax's layers it is the line that calls them; empty where JAX knows no line.
     """
     frames = source_info_util.summarize(source, num_frames=_FRAMES).splitlines()
-    own = [frame for frame in frames if "site-packages" not in frame]
-    return (own or frames or [""])[0].strip()
+    return (_own_frames(source) or frames or [""])[0].strip()
+
+
+def _own_frames(source: SourceInfo) -> list[str]:
+    """The frames of a source in the user's code, the innermost first."""
+    if "site-packages" not in (innermost := source_info_util.summarize(source)):
+        return [innermost] if innermost else []
+    frames = source_info_util.summarize(source, num_frames=_FRAMES).splitlines()
+    return [frame for frame in frames if "site-packages" not in frame]

@@ -141,8 +141,8 @@ class ExportError(ValueError):
         >>> try:
         ...     ms.export(lambda x: jax.pure_callback(np.sin, x, x), jnp.ones(2), file_name="net")
         ... except ms.ExportError as error:
-        ...     print(error.problems[0].partition(": ")[2])
-        pure_callback: no rule for it; add one: export(..., rules={'pure_callback': rule})
+        ...     print(error.problems[0].partition(": ")[2].partition(",")[0])
+        pure_callback: Python code computes its results
     """
 
     def __init__(self, problem: str, *, problems: tuple[str, ...] = ()):

@@ -17,6 +17,7 @@ from msckpt_jax.lowering.lowered import lowered
 from msckpt_jax.lowering.target import Target
 from msckpt_jax.lowering.trace import Traced, with_symbols
 from msckpt_jax.lowering.wanted import Lowering, Wanted
+from msckpt_jax.specs import TensorSpec, spec
 from msckpt_jax.visible import visible
 
 #: The vocabulary of the graphs that a target writes.
@@ -95,9 +96,9 @@ def _through_jax(model: ModelFunction, target: Target) -> Graph:
         return lowered(Traced(jaxpr, weights, inputs, function), target, Lowering())
 
 
-def _struct(value: Value) -> jax.ShapeDtypeStruct:
+def _struct(value: Value) -> TensorSpec | jax.ShapeDtypeStruct:
     """The type of an input; sizes that the file does not name are called ``?0`` there."""
     shape = tuple(
         dim if isinstance(dim, int) else f"n{dim.removeprefix('?')}" for dim in value.type.shape
     )
-    return jax.ShapeDtypeStruct(shape, value.type.dtype)  # type: ignore[arg-type]
+    return spec(shape, value.type.dtype)

@@ -66,9 +66,10 @@ def export(
             become parameters with the names they have in a CheckPoint; sharded ones are written
             shard by shard. Arrays that a function closes over become parameters ``constant_N``.
             The file computes the network's results; its changes of its own state are not kept.
-        inputs: example arguments, pytrees of arrays or ``jax.ShapeDtypeStruct``. A size that is
-            None or a name is dynamic; equal names are equal sizes. (MindSpore compiles a loop once:
-            with dynamic sizes call ``set_inputs`` of the ``GraphCell`` first, sizes None.) The
+        inputs: example arguments, pytrees of arrays, ``jax.ShapeDtypeStruct`` or
+            :class:`TensorSpec`, in which a size that is None or a name is dynamic. (MindSpore
+            compiles a loop once: with dynamic sizes call ``set_inputs`` of the ``GraphCell`` first,
+            sizes None.) The
             file's inputs are the leaves in order, its results the leaves of the result; typed PRNG
             keys are their numbers, uint32. Or a single Grain data set whose maps are
             ``msckpt_jax.transforms``: the network's input is its column "image", a batch, and the

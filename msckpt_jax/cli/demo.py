@@ -24,6 +24,7 @@ EXAMPLES = """\
 
 exit status: 0 all comparisons hold, 1 a comparison failed
 """
+_VERDICTS = {True: "[green]equal[/]", False: "[red]DIFFERENT[/]", None: "[yellow]skipped[/]"}
 _DEVICES = "--xla_force_host_platform_device_count"
 
 
@@ -54,13 +55,13 @@ def run(args: argparse.Namespace) -> int:
     console.print(out)
     console.print(f"\naccuracy on held-out images: {result.accuracy:.1%}\n", highlight=False)
     checks = common.table("check", "result", "")
-    for name, good, note in result.checks:
-        checks.add_row(name, "[green]equal[/]" if good else "[red]DIFFERENT[/]", note)
+    for check in result.checks:
+        checks.add_row(check.name, _VERDICTS[check.equal], common.plain(check.note))
     console.print(checks)
     seconds = time.perf_counter() - begin
     common.say("", f"{seconds:.0f} s. The file is {result.path}. In MindSpore:", "")
     common.say("  import mindspore", "", f"  params = mindspore.load_checkpoint({result.path!r})")
-    if not all(good for _, good, _ in result.checks):
+    if any(check.equal is False for check in result.checks):
         common.complain("error: a comparison failed")
         return 1
     return 0

@@ -20,13 +20,21 @@ import msckpt_jax as ms
 from msckpt_jax import names, processes
 
 
+class Checked(NamedTuple):
+    """A comparison: ``equal`` is None where it could not be made."""
+
+    name: str
+    equal: bool | None
+    note: str
+
+
 class Result(NamedTuple):
     path: str
     mesh: str
     devices: str
     parameters: list[tuple[str, str, str, str]]
     accuracy: float
-    checks: list[tuple[str, bool, str]]
+    checks: list[Checked]
 
 
 class CNN(nnx.Module):
@@ -167,9 +175,7 @@ def rows(state: Any) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def reloaded(
-    path: str, state: Any, mesh: Any, check: str, test: Any, quality: float
-) -> tuple[str, bool, str]:
+def reloaded(path: str, state: Any, mesh: Any, check: str, test: Any, quality: float) -> Checked:
     """Load onto another mesh, reading only each device's part, and compare bits and accuracy."""
     shapes = placed(jax.tree.map(jnp.zeros_like, state), mesh)
     loaded = ms.load_checkpoint(path, like=shapes)
@@ -177,7 +183,7 @@ def reloaded(
     same = all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in pairs)
     again = accuracy(loaded["model"], *test)
     count = len(names.named_leaves(state))
-    return check, same and again == quality, f"{count} tensors, {again:.1%}"
+    return Checked(check, same and again == quality, f"{count} tensors, {again:.1%}")
 
 
 _ORACLE = """
@@ -189,20 +195,20 @@ print(json.dumps({n: [list(p.shape), zlib.crc32(bytes(p.data.get_bytes()))]
 """
 
 
-def read_by_mindspore(path: str, state: Any) -> tuple[str, bool, str]:
+def read_by_mindspore(path: str, state: Any) -> Checked:
     """Let real MindSpore load the file, in a process of its own, and compare every bit."""
     check = "loaded by real MindSpore"
     if importlib.util.find_spec("mindspore") is None:
-        return "MindSpore is not installed", True, "skipped: pip install mindspore==2.10.0"
+        return Checked(check, None, "pip install mindspore==2.10.0, for Python 3.12 or older")
     command = processes.program(_ORACLE, path)
     environment = processes.environment()
     out = subprocess.run(command, env=environment, capture_output=True, text=True)
     if out.returncode:
-        return check, False, out.stderr.strip().rpartition("\n")[2]
+        return Checked(check, False, out.stderr.strip().rpartition("\n")[2])
     loaded = json.loads(out.stdout.splitlines()[-1])
     wanted = {
         name: [list(x.shape), zlib.crc32(np.asarray(x).tobytes())]
         for name, _, x in names.named_leaves(state)
     }
     loaded.pop("steps")
-    return check, loaded == wanted, f"{len(loaded)} tensors, bit for bit"
+    return Checked(check, loaded == wanted, f"{len(loaded)} tensors, bit for bit")

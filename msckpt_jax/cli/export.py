@@ -100,8 +100,8 @@ def _find(text: str) -> Any:
 
 
 def _input_of(text: str) -> Any:
-    """Convert ``f32[b,4]`` to a ``jax.ShapeDtypeStruct``."""
-    import jax
+    """The spec that ``f32[b,4]`` says."""
+    from msckpt_jax import specs
 
     match = _INPUT.fullmatch(text.replace(" ", ""))
     row = dtypes.BY_SHORT.get(match["dtype"]) if match else None
@@ -109,4 +109,4 @@ def _input_of(text: str) -> Any:
         known = ", ".join(dtypes.BY_SHORT)
         raise ValueError(f"{text!r} is not DTYPE[SHAPE] with one of the dtypes {known}")
     dims = [dim for dim in match["shape"].split(",") if dim]
-    return jax.ShapeDtypeStruct(tuple(int(d) if d.isdigit() else d for d in dims), row.array)
+    return specs.spec((int(d) if d.isdigit() else d for d in dims), row.array)

@@ -19,6 +19,7 @@ from msckpt_jax.graph.evaluate import FLOW, Check, Meaning, evaluate
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.program import Program
 from msckpt_jax.graph.values import Const, Operand, Tensor, Value
+from msckpt_jax.specs import TensorSpec, spec
 from msckpt_jax.visible import visible
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class ModelFunction:
         file: the file's path.
         parameters: name to weight, read-only arrays over the file until they are used. In an AIR
             file, weights are the floating-point constants that have names of their own.
-        inputs: for each argument its ``jax.ShapeDtypeStruct``, or nested tuples of them; dynamic
-            dimensions are None.
+        inputs: for each argument its ``jax.ShapeDtypeStruct``, or nested tuples of them; with
+            dynamic sizes, which are None, a :class:`TensorSpec`.
         graph: the operators that are computed, MindSpore's or GE's.
 
     Example:
@@ -193,13 +194,13 @@ def _nested(operand: Operand, leaf: Callable[[Any], Any]) -> Any:
     return leaf(operand)
 
 
-def _struct(value: Value) -> jax.ShapeDtypeStruct:
+def _struct(value: Value) -> TensorSpec | jax.ShapeDtypeStruct:
     type: Tensor = value.type
     shape = tuple(dim if isinstance(dim, int) else None for dim in type.shape)
-    return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(type.dtype))  # type: ignore[arg-type]
+    return spec(shape, jax.dtypes.canonicalize_dtype(type.dtype))
 
 
-def _widened(given: Any, wanted: jax.ShapeDtypeStruct) -> jax.Array:
+def _widened(given: Any, wanted: TensorSpec | jax.ShapeDtypeStruct) -> jax.Array:
     """An input; where the file has 64 bits and JAX narrowed the array before, with 64 again."""
     array = jnp.asarray(given)
     narrowed = widths.narrowed(wanted.dtype) == array.dtype != wanted.dtype

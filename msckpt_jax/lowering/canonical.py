@@ -206,7 +206,7 @@ class _Builder:
         """The function of a rewrite and its parameters; note a parameter that it does not know."""
         row = ignoring(rewrite)
         try:
-            return row.function, row.arguments(eqn.params)
+            return row.function, row.arguments(_compat.params_of(eqn))
         except UnsupportedError as error:
             self.refuse(eqn, scope, error)
             raise Declined from error

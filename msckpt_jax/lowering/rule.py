@@ -36,6 +36,7 @@ HARMLESS = {
     "fill_value": "it stands for elements out of bounds, of which there are none",
     "is_stable": "the operators are stable, as JAX allows in any case",
     "sort_eigenvalues": "the operator sorts them, as JAX allows in any case",
+    "unroll": "how a loop over the coefficients is compiled",
     "update_consts": "``update_jaxpr`` is none, or computes what the primitive's name says",
     **dict.fromkeys(
         ("dtype", "index_dtype", "input_dtype", "_input_dtype", "k", "new_dtype", "new_sizes",

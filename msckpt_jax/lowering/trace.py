@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.extend import source_info_util
+from jax.sharding import AxisType, NamedSharding
 
 from msckpt_jax import names
 from msckpt_jax.errors import ExportError
-from msckpt_jax.lowering import freedoms, training
+from msckpt_jax.lowering import freedoms, side_effects, training
 from msckpt_jax.lowering.problems import failures
 from msckpt_jax.lowering.rewrites import random
+from msckpt_jax.specs import is_spec
 
 # Our own frames are none of the user's: messages name the line that called JAX.
 source_info_util.register_exclusion(__file__)
@@ -25,7 +27,7 @@ class Traced(NamedTuple):
     """A network as a jaxpr: arguments are the weights, then the inputs.
 
     ``function`` takes the weights as a list, then the inputs; ``inputs`` are examples of these,
-    flat: arrays, or ``jax.ShapeDtypeStruct`` where none was given. ``notes`` are about its mode,
+    flat: arrays, or specs where none was given. ``notes`` are about its mode,
     and about results that depend on the library.
     """
 
@@ -68,7 +70,7 @@ def trace(net: Any, inputs: Sequence[Any], *, as_it_is: bool = False) -> Traced:
     if not as_it_is:
         with failures():
             notes += training.notes(jaxpr, tree, [*weights], results)
-    notes += freedoms.notes(jaxpr)
+    notes += freedoms.notes(jaxpr) + side_effects.notes(jaxpr)
     tagged = {_tagged(n, v): _data(v) for n, v in weights.items()}
     return Traced(jaxpr, tagged, dict(zip(flat_names, examples, strict=True)), flat, notes)
 
@@ -135,7 +137,7 @@ def _is_linen(net: Any) -> bool:
 
 
 def _weight(name: str, value: Any) -> Any:
-    if isinstance(value, jax.ShapeDtypeStruct):
+    if is_spec(value):
         raise TypeError(f"the weight {name!r} has a shape and no values: initialise the network")
     if isinstance(value, jax.Array):
         return value
@@ -172,7 +174,15 @@ def _data(value: Any) -> Any:
 
 
 def _abstract(value: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(value.shape, value.dtype)
+    return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=explicit(value))
+
+
+def explicit(value: Any) -> NamedSharding | None:
+    """The sharding of a value if it belongs to its type: functions may ask for it."""
+    sharding = getattr(value, "sharding", None)
+    if not isinstance(sharding, NamedSharding) or AxisType.Explicit not in sharding.mesh.axis_types:
+        return None
+    return sharding
 
 
 def _input_names(function: Callable[..., Any], bare: bool, inputs: Sequence[Any]) -> list[str]:
@@ -193,7 +203,7 @@ def _input_names(function: Callable[..., Any], bare: bool, inputs: Sequence[Any]
 
 
 def _example(name: str, value: Any) -> Any:
-    if isinstance(value, jax.ShapeDtypeStruct | jax.Array | np.ndarray):
+    if is_spec(value) or isinstance(value, jax.Array | np.ndarray):
         if any(isinstance(dim, int) and dim < 0 for dim in value.shape):
             raise ValueError(
                 f"the input {name} has a negative size, {value.shape}: dynamic is None"
@@ -202,7 +212,8 @@ def _example(name: str, value: Any) -> Any:
     if isinstance(value, bool | int | float | complex | np.generic):
         return np.asarray(jax.numpy.asarray(value))
     raise TypeError(
-        f"the input {name} is a {type(value).__name__}: inputs are arrays or ShapeDtypeStructs"
+        f"the input {name} is a {type(value).__name__}: inputs are arrays, ShapeDtypeStructs or "
+        "TensorSpecs"
     )
 
 
@@ -219,5 +230,5 @@ def with_symbols(examples: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
         if any(isinstance(dim, str) for dim in dims):
             dims = jax.export.symbolic_shape(",".join(map(str, dims)), scope=scope)
         dtype = jax.dtypes.canonicalize_dtype(example.dtype)
-        out.append(jax.ShapeDtypeStruct(tuple(dims), dtype))
+        out.append(jax.ShapeDtypeStruct(tuple(dims), dtype, sharding=explicit(example)))
     return out

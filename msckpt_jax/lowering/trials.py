@@ -12,7 +12,8 @@ import numpy as np
 
 from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering.exactness import Precision
-from msckpt_jax.lowering.trace import Traced
+from msckpt_jax.lowering.trace import Traced, explicit
+from msckpt_jax.specs import is_spec
 
 #: float32 kernels of MindSpore and XLA agree to this; smaller dtypes to their own precision.
 RTOL, ATOL = 1e-3, 1e-5
@@ -29,12 +30,20 @@ Trial: TypeAlias = tuple[list[np.ndarray], list[np.ndarray]]
 
 def trials(traced: Traced) -> list[Trial]:
     """Inputs, given or random, and JAX's results of them: twice if sizes are dynamic."""
-    weights = [jax.numpy.asarray(np.asarray(value)) for value in traced.weights.values()]
+    weights = [_placed(np.asarray(value), value) for value in traced.weights.values()]
+    examples = list(traced.inputs.values())
     tried = []
-    for inputs in _samples(list(traced.inputs.values())):
-        expected = traced.function(weights, *map(jax.numpy.asarray, inputs))
+    for inputs in _samples(examples):
+        expected = traced.function(weights, *map(_placed, inputs, examples))
         tried.append((inputs, [np.asarray(value) for value in jax.tree.leaves(expected)]))
     return tried
+
+
+def _placed(numbers: np.ndarray, like: Any) -> jax.Array:
+    """An array, on the devices of another one where the function may ask for its sharding."""
+    sharding = explicit(like)
+    array = jax.numpy.asarray(numbers)
+    return array if sharding is None else jax.device_put(array, sharding)
 
 
 def largest(
@@ -161,7 +170,7 @@ def _samples(examples: Sequence[Any]) -> list[list[np.ndarray]]:
 
 def _sample(value: Any, first: int, scope: Any, rng: np.random.Generator) -> np.ndarray:
     dtype = jax.dtypes.canonicalize_dtype(value.dtype)
-    if not isinstance(value, jax.ShapeDtypeStruct):
+    if not is_spec(value):
         return np.asarray(value, dtype)
     dims = [first if dim is None else dim for dim in value.shape]
     text = ",".join(map(str, dims))

@@ -420,7 +420,7 @@ def test_products_scattered_at_dynamic_sizes(tmp_path: Path) -> None:
     def net(x: Any, index: Any) -> Any:
         return x.at[index].mul(2.0)
 
-    index = jax.ShapeDtypeStruct((None,), jnp.int32)
+    index = ms.TensorSpec((None,), jnp.int32)
     for x in (np.ones((6, 3), np.float32), jax.ShapeDtypeStruct(("b", 3), jnp.float32)):
         ms.export(net, x, index, file_name=tmp_path / "a", file_format="AIR", verify=True)
     (tmp_path / "a.air").unlink()

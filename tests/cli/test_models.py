@@ -28,7 +28,7 @@ def net(weights: Any, x: jax.Array) -> jax.Array:
 
 
 def export(path: Path, **kwargs: Any) -> str:
-    x = jax.ShapeDtypeStruct((None, 3), "float32")
+    x = ms.TensorSpec((None, 3), "float32")
     file_format = "ONNX" if path.suffix == ".onnx" else "MINDIR"
     return str(ms.export((net, WEIGHTS), x, file_name=path, file_format=file_format, **kwargs).file)
 

@@ -83,11 +83,9 @@ def test_constants_are_no_parameters(exported: Export) -> None:
 
 
 def test_inputs_are_typed(exported: Export) -> None:
-    function = exported(
-        lambda x, i: x[i], jax.ShapeDtypeStruct((None, 3), jnp.float32), np.int32(1)
-    )
+    function = exported(lambda x, i: x[i], ms.TensorSpec((None, 3), jnp.float32), np.int32(1))
     assert function.inputs == (
-        jax.ShapeDtypeStruct((None, 3), jnp.float32),
+        ms.TensorSpec((None, 3), jnp.float32),
         jax.ShapeDtypeStruct((), jnp.int32),
     )
     assert [value.name for value in function.graph.inputs] == ["x", "i"]
@@ -166,7 +164,7 @@ def test_weights_go_to_the_device_once(exported: Export, monkeypatch: Any) -> No
 
 def test_dynamic_sizes(exported: Export) -> None:
     net = Mlp()
-    function = exported(net, jax.ShapeDtypeStruct((None, 3), jnp.float32))
+    function = exported(net, ms.TensorSpec((None, 3), jnp.float32))
     for size in (1, 5):
         x = random(size, size, 3)
         np.testing.assert_allclose(function(x), net(x), 1e-4, 1e-5)

@@ -56,7 +56,7 @@ def compare(case: PeerCase) -> list[str]:
 
 
 #: Left as they are.
-FOREIGN = {"eig", "hessenberg", "schur", "tridiagonal", "igamma_grad_a", "rng_uniform"}
+FOREIGN = {"eig", "hessenberg", "schur", "tridiagonal", "igamma_grad_a"}
 
 
 def run(cases: Sequence[PeerCase]) -> collections.Counter[str]:
@@ -84,6 +84,7 @@ def main(part: str) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of jax2onnx's plugins
         cases = list(peer_cases())
+    cases = [case for case in cases if "rng_uniform" not in case.name]  # new numbers at each call
     if part == "sample":
         cases = random.Random(5).sample(cases, SAMPLE)
     else:

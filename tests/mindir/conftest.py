@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -10,14 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.real import need_mindspore
+
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if importlib.util.find_spec("mindspore") is None:
-        message = "real MindSpore is not installed: pip install 'msckpt_jax[test]'"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+    need_mindspore()
     folder = tmp_path_factory.mktemp("networks")
     script = Path(__file__).with_name("networks.py")
     environment = os.environ | {"GLOG_v": "4"}

@@ -81,7 +81,7 @@ def test_command_line(suffix: str, tmp_path: Path, capsys: Any) -> None:
 
 
 def test_a_dynamic_batch(tmp_path: Path) -> None:
-    spec = jax.ShapeDtypeStruct((None, 8, 8, 3), jnp.float32)
+    spec = ms.TensorSpec((None, 8, 8, 3), jnp.float32)
     net = Cnn()
     model = ms.export(net, spec, file_name=tmp_path / "a").file
     path, _ = convert_model.convert(model, tmp_path / "b.onnx")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 
 import msckpt_jax
 from msckpt_jax._protos import mind_ir_pb2
+from tests.real import need_mindspore
 
 PACKAGE = Path(msckpt_jax.__file__).parent
 GENERATOR = PACKAGE.parent / "protos" / "generate.py"
@@ -61,8 +61,7 @@ def test_a_message_keeps_what_is_put_into_it():
 
 @pytest.mark.parametrize("imports", [f"{OURS}\n{THEIRS}", f"{THEIRS}\n{OURS}"])
 def test_the_schema_is_mindspores_and_both_live_in_one_process(imports, tmp_path):
-    if importlib.util.find_spec("mindspore") is None:
-        pytest.skip("real MindSpore is not installed")
+    need_mindspore()
     answer = tmp_path / "answer.json"
     code = COMPARE.format(imports=imports)
     subprocess.run([sys.executable, "-c", code, answer], check=True, capture_output=True)

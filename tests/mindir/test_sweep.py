@@ -10,6 +10,7 @@ import pytest
 from msckpt_jax.lowering.fusions import FUSIONS
 from msckpt_jax.lowering.rules import RULES
 from tests.mindir import sweep
+from tests.real import need_mindspore
 
 #: Bodies and dynamic sizes, which tests of their own run; Digamma has an algorithm in its place.
 _ELSEWHERE = {"Digamma", "If", "Range", "ScalarToTensor", "TupleToTensor", "While"}
@@ -20,6 +21,7 @@ _SHARE = 6
 
 
 def test_operators_run_in_a_dtype_of_each() -> None:
+    need_mindspore()
     chosen = []
     for op, group in itertools.groupby(sweep.cases(), lambda case: case.op):
         cases, number = [*group], zlib.crc32(op.encode())
@@ -31,6 +33,7 @@ def test_operators_run_in_a_dtype_of_each() -> None:
 
 def test_a_wrong_kernel_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """MindSpore's ReduceSum adds integers in float64: the rules do not give it large ones."""
+    need_mindspore()
     large = sweep.SAMPLES["ReduceSum"]._replace(low=0, high=0)
     monkeypatch.setitem(sweep.SAMPLES, "ReduceSum", large)  # type: ignore[arg-type]
     case = sweep.Case("ReduceSum", "i64", 2)

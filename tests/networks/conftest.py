@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ import msckpt_jax as ms
 from msckpt_jax import names
 from msckpt_jax.networks import bert, resnet, yolov3, yolov4
 from tests.networks import values
+from tests.real import need_mindspore
 
 
 class Case(NamedTuple):
@@ -92,11 +92,7 @@ def request(case: Case, folder: Path, ours: Path) -> dict[str, Any]:
 
 def ask(requests: dict[str, Any], folder: Path) -> dict[str, Any]:
     """MindSpore's answers, from one process."""
-    if importlib.util.find_spec("mindspore") is None:
-        message = "real MindSpore is not installed: pip install 'msckpt_jax[test]'"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+    need_mindspore()
     (folder / "requests.json").write_text(json.dumps(requests))
     worker = Path(__file__).with_name("worker.py")
     command = [sys.executable, worker, folder / "requests.json", folder / "answers.json"]

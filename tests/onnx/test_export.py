@@ -169,7 +169,7 @@ def test_keys_are_their_numbers(tmp_path: Path) -> None:
 
 def test_a_dynamic_batch_runs_at_several_sizes(tmp_path: Path) -> None:
     net = Mlp()
-    x = jax.ShapeDtypeStruct((None, 3), jnp.float32)
+    x = ms.TensorSpec((None, 3), jnp.float32)
     out = ms.export(net, x, file_name=tmp_path / "a", file_format="ONNX", verify=True)
     for size in (1, 5):
         x = np.full((size, 3), size, np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 
 from msckpt_jax.mindir import runner
+from tests.real import need_mindspore
 
 _NUMPY = {"BFloat16": np.dtype(ml_dtypes.bfloat16), "Int4": np.dtype(np.int8)}
 
@@ -109,25 +109,17 @@ def _hex(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {k: v.hex() if isinstance(v, bytes) else v for k, v in kwargs.items()}
 
 
-def _installed() -> None:
-    if importlib.util.find_spec("mindspore") is None:
-        message = "real MindSpore is not installed: pip install 'msckpt_jax[test]'"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-
-
 @pytest.fixture(scope="session")
 def runs() -> Iterator[Callable[..., list[runner.Outcome]]]:
     """Runs MindIR files in real MindSpore."""
-    _installed()
+    need_mindspore()
     with runner.MindSpore() as process:
         yield process.run
 
 
 @pytest.fixture(scope="session")
 def mindspore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MindSpore]:
-    _installed()
+    need_mindspore()
     oracle = MindSpore(tmp_path_factory.mktemp("mindspore"))
     yield oracle
     oracle.close()

@@ -13,6 +13,7 @@ from msckpt_jax.api.export import export
 from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering.trials import compare
 from msckpt_jax.mindir import runner
+from msckpt_jax.specs import TensorSpec
 
 
 class MLP(nnx.Module):
@@ -94,7 +95,7 @@ def test_networks(name, target, runs, tmp_path):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_batch_of_any_size(name, runs, tmp_path):
     net, x = NETWORKS[name]()
-    dynamic = jax.ShapeDtypeStruct((None, *x.shape[1:]), x.dtype)
+    dynamic = TensorSpec((None, *x.shape[1:]), x.dtype)
     done = export(net, dynamic, file_name=tmp_path / name)
     batches = [x, np.concatenate([x, x, x])]
     # MindSpore 2.10 compiles anew for a second size, and cannot where there is a loop ("The actor
@@ -186,7 +187,7 @@ def test_trees_of_arguments_and_results(runs, tmp_path):
 
 def test_verify(tmp_path):
     net, _ = NETWORKS["MLP"]()
-    dynamic = jax.ShapeDtypeStruct((None, 8), jnp.float32)
+    dynamic = TensorSpec((None, 8), jnp.float32)
     done = export(net, dynamic, file_name=tmp_path / "net", verify=True, enc_key=KEY)
     assert done.difference is not None
     assert done.difference < 1e-5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
+
+from tests.real import need_mindspore
 
 
 def ask(what: str, folder: Path, inputs: dict[str, np.ndarray], jobs: Any) -> None:
     """Run ``worker.py`` in ``folder``, where its answers are then."""
-    if importlib.util.find_spec("mindspore") is None:
-        message = "real MindSpore is not installed: pip install 'msckpt_jax[test]'"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+    need_mindspore()
     np.savez(folder / "inputs.npz", **inputs)
     (folder / "jobs.json").write_text(json.dumps(jobs))
     worker = Path(__file__).with_name("worker.py")

@@ -10,6 +10,7 @@ from jax import Array
 from jax.extend import core
 
 from msckpt_jax._compat import ClosedJaxpr, Equation, opened
+from msckpt_jax.lowering.rewrites import effects
 
 #: Primitive -> the parameter that holds the jaxpr it stands for.
 _CALLEE: dict[str, str] = {
@@ -17,6 +18,7 @@ _CALLEE: dict[str, str] = {
     "pjit": "jaxpr",
     "closed_call": "call_jaxpr",
     "core_call": "call_jaxpr",
+    "eval_jaxpr": "call_jaxpr",  # JAX 0.12
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
     "custom_lin": "call_jaxpr",
@@ -40,10 +42,12 @@ def call_of_user(jaxpr: ClosedJaxpr, *operands: Array) -> list[Array]:
     return call_of_user_p.bind(*operands, jaxpr=jaxpr)
 
 
-_NEVER = """
-stop_gradient copy copy_p optimization_barrier sharding_constraint layout_constraint name pvary
-device_put reshard mesh_cast pcast random_wrap random_unwrap random_clone tie_in
-"""
+#: Primitives that never change anything.
+NEVER = frozenset({
+    "stop_gradient", "copy", "copy_p", "optimization_barrier", "sharding_constraint",
+    "layout_constraint", "name", "pvary", "device_put", "reshard", "mesh_cast", "pcast",
+    "random_wrap", "random_unwrap", "random_clone", "tie_in",
+})  # fmt: skip
 #: Collectives over named axes occur in a shard_map of one device only; vmap numbers its own axis.
 _ALONE = "psum psum_invariant pmax pmin"
 #: Primitives that change nothing only where the result has the operand's type.
@@ -52,7 +56,8 @@ bitcast_convert_type convert_element_type reshape broadcast_in_dim squeeze slice
 concatenate split reduce_sum reduce_prod reduce_max reduce_min reduce_and reduce_or reduce_xor
 """
 _CHANGES_NOTHING: dict[str, Callable[[Equation], bool]] = {
-    **dict.fromkeys(_NEVER.split(), lambda eqn: True),
+    **dict.fromkeys(NEVER, lambda eqn: True),
+    **dict.fromkeys(effects.DROPPED, lambda eqn: not eqn.outvars),
     **dict.fromkeys(_ALONE.split(), lambda eqn: not any(map(is_position, eqn.params["axes"]))),
     **dict.fromkeys(_WHERE_EQUAL.split(), lambda eqn: _same_type(eqn)),
     "transpose": lambda eqn: _in_order(eqn.params["permutation"]),

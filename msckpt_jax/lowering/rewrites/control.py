@@ -12,6 +12,7 @@ from jax import Array, lax
 from jax.extend import core
 
 from msckpt_jax._compat import Atom, ClosedJaxpr, Equation, Literal, opened
+from msckpt_jax.lowering.rewrites import effects
 from msckpt_jax.lowering.rewrites.calls import call_of_user
 from msckpt_jax.lowering.rewrites.declined import Declined
 from msckpt_jax.lowering.rewrites.ignoring import ignoring
@@ -38,8 +39,17 @@ def cond(index: Array, *operands: Array, branches: Sequence[ClosedJaxpr]) -> lis
 
 
 def known_branch(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | None:
-    """Call the branch where it is known."""
+    """Call the branch where it is known, or where the others do nothing but raise."""
+    if effects.checked(eqn):
+        return (_without_errors, operands)
     return (REWRITES["cond"], operands) if isinstance(operands[0], Literal) else None
+
+
+def _without_errors(
+    index: Array, *operands: Array, branches: Sequence[ClosedJaxpr], **params: Any
+) -> list[Array]:
+    (kept,) = (branch for branch in branches if not effects.raises(branch))
+    return call_of_user(kept, *operands)
 
 
 def platform_index(*, platforms: Sequence[Any]) -> np.int32:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -172,6 +173,29 @@ def mul(x: Array, y: Array, *, out_dtype: np.dtype) -> Array:
     return x.astype(out_dtype) * y.astype(out_dtype)
 
 
+def log2(x: Array) -> Array:
+    """The logarithm to base 2, as JAX computes it, which has a primitive for it from 0.11 on."""
+    log = lax.log(x)
+    if not jnp.issubdtype(x.dtype, jnp.complexfloating):
+        return log * np.array(1 / math.log(2), x.dtype)
+    factor = np.array(1 / math.log(2), lax.real(x).dtype)
+    return lax.complex(lax.real(log) * factor, lax.imag(log) * factor)
+
+
+def one_minus_square(x: Array) -> Array:
+    """``1 - x * x`` without cancellation near 1."""
+    unit = np.array(1, x.dtype)
+    return (unit + x) * (unit - x)
+
+
+def polynomial(x: Array, *coefficients: Array) -> Array:
+    """The value of a polynomial at ``x``, the constant term first, by Horner's rule."""
+    *lower, out = coefficients
+    for term in reversed(lower):
+        out = out * x + term
+    return jnp.broadcast_to(out, jnp.broadcast_shapes(*map(jnp.shape, (x, *coefficients))))
+
+
 REWRITES = {
     "clz": clz,
     "conj": ignoring(conj, "input_dtype", "_input_dtype"),
@@ -184,10 +208,13 @@ REWRITES = {
     "erf_inv": erf_inv,
     "le_to": le_to,
     "lt_to": lt_to,
+    "log2": ignoring(log2, "accuracy"),
     "mul": mul,
+    "one_minus_square": one_minus_square,
     "pmax": _over_positions(lax.reduce_max),
     "pmin": _over_positions(lax.reduce_min),
     "polygamma": widened(polygamma),
+    "polynomial": ignoring(polynomial, "unroll"),
     "psum": _over_positions(lax.reduce_sum),
     "reduce_precision": reduce_precision,
     "select_n": select_n,

@@ -93,7 +93,8 @@ def random_split(keys: Array, *, shape: Sequence[int]) -> Array:
 
 
 def random_fold_in(keys: Array, data: Array) -> Array:
-    name = implementation(keys)
+    name, shape = implementation(keys), jnp.broadcast_shapes(keys.shape, data.shape)
+    keys, data = jnp.broadcast_to(keys, shape), jnp.broadcast_to(data, shape)
     words = _each(keys, _scheme(name).fold_in, data.astype(np.uint32))
     return jax.random.wrap_key_data(words, impl=name)
 

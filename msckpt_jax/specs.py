@@ -1,0 +1,50 @@
+"""``TensorSpec``: the type of an array some of whose sizes are open."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSpec:
+    """The shape and dtype of an array; a size that is None or a name is dynamic.
+
+    ``jax.ShapeDtypeStruct`` is the same with sizes that are all known (or symbolic, from
+    ``jax.export.symbolic_shape``): from JAX 0.11.2 it refuses None.
+
+    Attributes:
+        shape: the sizes; equal names are equal sizes.
+        dtype: a NumPy dtype, or what makes one.
+
+    Example:
+        >>> spec = ms.TensorSpec((None, 3), "float32")
+        >>> ms.export(lambda x: x + 1, spec, file_name="net").path.name
+        'net.mindir'
+    """
+
+    shape: tuple[int | str | None, ...]
+    dtype: np.dtype
+
+    def __init__(self, shape: Iterable[int | str | None], dtype: Any):
+        object.__setattr__(self, "shape", tuple(shape))
+        object.__setattr__(self, "dtype", np.dtype(dtype))
+
+    def __repr__(self) -> str:
+        return f"TensorSpec({self.shape}, {self.dtype.name})"
+
+
+def spec(shape: Iterable[int | str | None], dtype: Any) -> TensorSpec | jax.ShapeDtypeStruct:
+    """A ``jax.ShapeDtypeStruct``, or a TensorSpec where a size is open."""
+    sizes = tuple(shape)
+    is_open = any(size is None or isinstance(size, str) for size in sizes)
+    return (TensorSpec if is_open else jax.ShapeDtypeStruct)(sizes, dtype)  # type: ignore[arg-type]
+
+
+def is_spec(value: Any) -> bool:
+    """Tell whether a value has a shape and a dtype, but no numbers."""
+    return isinstance(value, TensorSpec | jax.ShapeDtypeStruct)
