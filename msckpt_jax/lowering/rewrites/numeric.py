@@ -184,7 +184,7 @@ def log2(x: Array) -> Array:
 
 def one_minus_square(x: Array) -> Array:
     """``1 - x * x`` without cancellation near 1."""
-    unit = np.array(1, x.dtype)
+    unit = jnp.ones((), x.dtype)
     return (unit + x) * (unit - x)
 
 
