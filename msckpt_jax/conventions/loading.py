@@ -40,7 +40,8 @@ class Translated(Mapping[str, Any]):
 
     Three attributes go by MindSpore's names of parameters: ``leaves`` has the leaves that lie in a
     parameter, ``source`` its name in the file, ``absent`` the reason why it cannot be loaded.
-    ``surplus`` names the parameters of the file that a model of this kind does not have.
+    ``surplus`` names the parameters of the file that a model of this kind does not have. With
+    ``exact`` the pieces of a scaled leaf hold float32, as in :func:`saving.from_tree`.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class Translated(Mapping[str, Any]):
         *,
         repair: bool = False,
         skip_mismatch: bool = False,
+        exact: bool = False,
     ):
+        self.exact = exact
         self.file = getattr(parameters, "file", None)
         self.parameters = parameters
         self._dtypes = {leaf.name: leaf.value.dtype for leaf in leaves
@@ -129,8 +132,16 @@ class Translated(Mapping[str, Any]):
                 out[name] = why[lost[0]] if own else "another parameter of its layer was not loaded"
         return out
 
+    def places(self, leaf: str) -> list[tuple[Target, Part | View]]:
+        """The parameters that hold parts of a leaf, those first whose part is written."""
+        return sorted(self._places[leaf], key=lambda place: not place[1].written)
+
+    def dtype(self, leaf: str) -> np.dtype:
+        """The dtype that holds the values of a leaf's parameters."""
+        return self._joint_dtype([target for target, _ in self._places[leaf]])
+
     def __getitem__(self, leaf: str) -> Any:
-        places = sorted(self._places[leaf], key=lambda place: not place[1].written)
+        places = self.places(leaf)
         target, part = places[0]
         key = self.source[target.name]
         shape, dtype = stored.shape_and_dtype(key, self.parameters)
@@ -145,8 +156,11 @@ class Translated(Mapping[str, Any]):
             if not stored.in_file(key, self.parameters):
                 return self.parameters[key]
             return Tensor(shape, dtype, tuple(stored.pieces(key, self.parameters)[1]))
-        dtype = self._joint_dtype([target for target, _ in places])
+        dtype = self.dtype(leaf)
         views = [(self._pieces(t), p.transform.inverse) for t, p in places if isinstance(p, View)]
+        if views and self.exact:
+            pieces = sources.exact(views, part.shape, dtype, leaf)
+            return Tensor(part.shape, dtype, tuple(pieces))
         if views:
             if any(how.steps for _, how in views):  # a wider leaf gets what is not yet rounded
                 dtype = jnp.promote_types(dtype, self._dtypes.get(leaf, dtype))

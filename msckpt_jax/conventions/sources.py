@@ -13,6 +13,7 @@ import numpy as np
 
 from msckpt_jax import boxes
 from msckpt_jax.boxes import Box, Piece
+from msckpt_jax.checkpoint import narrowing
 from msckpt_jax.conventions import tiles
 from msckpt_jax.conventions.mapping import down
 from msckpt_jax.conventions.pattern import Pattern
@@ -157,6 +158,17 @@ class Assembled:
     def _parts_in(self, box: Box) -> Iterator[tuple[Sequence[Piece], Transform]]:
         for index in itertools.product(*(range(*box[axis]) for axis in self._axes)):
             yield from self._parts.get(index, ())
+
+
+def exact(
+    parts: Sequence[tuple[Sequence[Piece], Transform]], shape: tuple[int, ...], dtype: np.dtype,
+    name: str,
+) -> list[Piece]:  # fmt: skip
+    """The piece of a tensor of ``dtype`` made of parts of others, in float32 if it is scaled."""
+    scaled = any(how.steps for _, how in parts) and jnp.issubdtype(dtype, jnp.floating)
+    wide = jnp.promote_types(dtype, np.float32) if scaled else dtype
+    whole = Assembled(parts, shape, wide, name)
+    return [*narrowing.checked([(boxes.whole(shape), whole)], wide, dtype, name=name)]
 
 
 def _read(pieces: Sequence[Piece], dtype: np.dtype, box: Box) -> np.ndarray:

@@ -341,5 +341,5 @@ def test_explain() -> None:
     assert len(lines) == 1 + len(how.names)
     row = next(line for line in lines if "layers.2.self_attn.q_proj" in line)
     assert row.split("  ")[0] == "decoder.layers.self_attention.query.kernel"
-    for text in ("[12, 3, 4, 6]", "[24, 12]", "undo T; rs(D, H, hd)"):
+    for text in ("[12, 3, 4, 6]", "[24, 12]", "undo (T; rs(D, H, hd)"):
         assert text in row

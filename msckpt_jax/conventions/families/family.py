@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -105,13 +106,33 @@ class Family(Resolver):
         if scanned and not ours.scanned:
             raise ValueError(f"{self.jax} does not stack the layers of {table.name}")
         model = Model(table, content, list(tensors(table, content)))
-        axis = ours.scan_axis if self.scan_axis is None else self.scan_axis
-        shapes = matching.shapes(model, ours, scanned, 1 if axis is None else axis)
+        shapes = matching.shapes(model, ours, scanned, self.layer_axis)
         dtype = jax.numpy.dtype(content["dtype"])
         if self.jax == "huggingface":
             return {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in shapes.items()}
         return names.nested({name: jax.ShapeDtypeStruct(shape, dtype)
                              for name, shape in shapes.items()})  # fmt: skip
+
+    @property
+    def stacks(self) -> bool:
+        """Tell whether the JAX stack ever stacks the layers of the model."""
+        return bool(self._sections[2].scanned)
+
+    @property
+    def layer_axis(self) -> int:
+        """The axis that counts the layers in the leaves of :meth:`abstract`."""
+        axes = self.scan_axis, self._sections[2].scan_axis, 1
+        return next(axis for axis in axes if axis is not None)
+
+    def section(self, stack: str) -> Section:
+        """The rows of one of the two stacks."""
+        _, _, ours, theirs = self._sections
+        return ours if stack == self.jax else theirs
+
+    @property
+    def model(self) -> tuple[Table, dict[str, Any]]:
+        """The family's table, and the sizes of the model."""
+        return self._sections[1], self._sections[0]
 
     def resolve(self, tree: Any) -> Resolved:
         """The parameters of the files that the leaves of ``tree`` make.
@@ -144,8 +165,20 @@ class Family(Resolver):
 
     def leaves_out(self, name: str) -> bool:
         """Tell whether the model does without a parameter of a file, such as ``inv_freq``."""
+        return self._without.match(name) is not None
+
+    def keeps_float32(self, name: str) -> bool:
+        """Tell whether a parameter or leaf is of those that stay float32 beside narrower ones."""
+        return self._float32.match(name) is not None
+
+    @functools.cached_property
+    def _without(self) -> re.Pattern[str]:
         content, table, _, _ = self._sections
-        return table.leaves_out(name, content)
+        return table.without(content)
+
+    @functools.cached_property
+    def _float32(self) -> re.Pattern[str]:
+        return tables.any_of(self._sections[1].float32, r"(?!)")
 
     @functools.cached_property
     def _sections(self) -> tuple[dict[str, Any], Table, Section, Section]:

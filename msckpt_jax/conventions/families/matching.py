@@ -178,7 +178,7 @@ class _Match:
         key = row, use.path, use.steps, leaf.shape, layers, path, steps
         if key not in self._joints:
             mine = self._mine(use)
-            text = "; ".join(filter(None, (use.steps and f"undo {use.steps}", steps)))
+            text = "; ".join(filter(None, (use.steps and f"undo ({use.steps})", steps)))
             joint = transform.between(
                 mine, _built(self.model, self._lengths, row, path, steps, {}).built()
             )

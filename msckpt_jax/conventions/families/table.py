@@ -14,7 +14,7 @@ import fnmatch
 import functools
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -110,6 +110,7 @@ class Table(NamedTuple):
         requires: the conditions that a model has to meet.
         config: further sizes.
         left_out: parameters of files that a model does without, as paths with wildcards.
+        float32: parameters that are kept in float32 beside narrower ones, in all stacks, likewise.
     """
 
     name: str
@@ -122,12 +123,18 @@ class Table(NamedTuple):
     requires: list[str]
     config: Mapping[str, Any]
     left_out: list[str]
+    float32: list[str]
 
-    def leaves_out(self, name: str, symbols: Symbols) -> bool:
-        """Tell whether a model does without a parameter of a file."""
+    def without(self, symbols: Symbols) -> re.Pattern[str]:
+        """The names of those parameters of a file that a model does without."""
         own = (re.sub(r"\{(\w+)\}", lambda m: str(evaluate(m[1], symbols)), pattern)
                for pattern in self.left_out)  # fmt: skip
-        return "." not in name or any(fnmatch.fnmatchcase(name, p) for p in (*LEFT_OUT, *own))
+        return any_of((*LEFT_OUT, *own), r"[^.]*\Z")
+
+
+def any_of(wildcards: Iterable[str], *more: str) -> re.Pattern[str]:
+    """The names that one of the wildcards, or of further regular expressions, stands for."""
+    return re.compile("|".join((*map(fnmatch.translate, wildcards), *more)))
 
 
 def holds(condition: str, symbols: Symbols) -> bool:
@@ -184,10 +191,10 @@ def parse(text: str, file: str) -> Table:
         unclear, model_names = told.pop("unclear", ""), told.pop("names", [])
         variants = {name: _section(maxtext | {"rows": maxtext["rows"] | each["rows"]}, same)
                     for name, each in told.items()}  # fmt: skip
-        lists = [_texts(content.get(key, [])) for key in ("requires", "left_out")]
+        lists = [_texts(content.get(key, [])) for key in ("requires", "left_out", "float32")]
         config = {key: _texts(ways) for key, ways in content.get("config", {}).items()}
         return Table(file.removesuffix(".toml"), _texts(types), shapes, sections, variants,
-                     unclear, _texts(model_names), lists[0], config, lists[1])  # fmt: skip
+                     unclear, _texts(model_names), lists[0], config, *lists[1:])  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"no table of a family: {error!r}", file=file) from None
 

@@ -1,0 +1,231 @@
+"""A checkpoint seen under the names and in the layouts of another stack, without being read."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from msckpt_jax import boxes, dtypes
+from msckpt_jax.checkpoint import copying
+from msckpt_jax.checkpoint.entries import Entry
+from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint.records import Record, Tensor
+from msckpt_jax.conventions.families import config as configs
+from msckpt_jax.conventions.families import route as routes
+from msckpt_jax.conventions.families import stacks
+from msckpt_jax.conventions.families.family import Family
+from msckpt_jax.conventions.families.route import MIDDLE, Route
+from msckpt_jax.conventions.families.table import FILES, JAX
+from msckpt_jax.errors import CheckpointError
+
+#: The keys of ``config.json`` that tell the dtype of the weights.
+_DTYPE_KEYS = ("dtype", "torch_dtype")
+
+
+class Stacks(NamedTuple):
+    """The two stacks of a conversion, and what is to be known of the model.
+
+    Attributes:
+        config: as for :class:`Family`; None: the ``config.json`` beside the source.
+        source, target: the stacks; None: what the names tell, and Hugging Face's.
+        scanned: whether a tree that is made has stacked layers; None: where its stack has such.
+        maxtext_model, scan_axis, table: as for :class:`Family`.
+    """
+
+    config: Any = None
+    source: str | None = None
+    target: str | None = None
+    scanned: bool | None = None
+    maxtext_model: str | None = None
+    scan_axis: int | None = None
+    table: PathLike | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Tell whether the tensors are to be those of another stack."""
+        return any(value is not None for value in self)
+
+    def check(self) -> None:
+        """Refuse stacks that no table knows."""
+        known = dict.fromkeys((*JAX, *FILES))
+        for option, name in (("--from (from_stack=)", self.source), ("--as (as_stack=)",
+                             self.target)):  # fmt: skip
+            if name is not None and name not in known:
+                raise ValueError(f"{option} must be one of {', '.join(known)}, not {name!r}")
+
+
+class View(Mapping[str, Any]):
+    """A source in another stack; the interface is that of a CheckpointFile.
+
+    Attributes:
+        path, entries: those of a CheckpointFile, with the names and shapes of the target's stack.
+        route: the maps between the stacks.
+        left_out: the names of the source that the model does without.
+        given: the records of the source, by whose names the links go.
+    """
+
+    plan = None
+    shardings = None
+
+    def __init__(self, file: Any, stacks: Stacks):
+        self.path = str(file.path)
+        self.route, self.given, self.left_out = _routed(file, stacks)
+        self.config = _config(stacks, self.path)
+        self.custom_metadata: dict[str, Any] = {}
+        self._names = {record.tag: name for record, name in self.given}
+
+    @functools.cached_property
+    def _records(self) -> dict[str, Record]:
+        records = [record for record, _ in self.given]
+        return {record.tag: record for record in self.route.records(records)}
+
+    @functools.cached_property
+    def entries(self) -> dict[str, Entry]:
+        return {name: copying.entry_of(record) for name, record in self._records.items()}
+
+    def links(self) -> tuple[list[Record], list[routes.Link]]:
+        """The records of the target without contents, and the links from the source's names."""
+        records, links = self.route.links([record for record, _ in self.given])
+        return records, [link._replace(source=self._names[link.source]) for link in links]
+
+    def pieces(self, name: str, box: boxes.Box | None = None) -> list[boxes.Piece]:
+        """The pieces of a tensor, which are rearranged when they are read."""
+        del box
+        return copying.pieces_of(self._records[name])
+
+    def wanted(self, name: str, dtype: np.dtype | None) -> np.dtype | None:
+        """The dtype for a tensor where all are cast to ``dtype``: some stay float32."""
+        if dtype is not None and self.route.maps[-1].family.keeps_float32(name):
+            return np.dtype(np.float32)
+        return dtype
+
+    def companions(self, dtype: np.dtype | None) -> dict[str, bytes]:
+        """The files that go beside the weights in a folder, such as the config."""
+        if self.route.target != MIDDLE:
+            return {}
+        out = configs.companions(_folder_of(self.config))
+        if dtype is not None:
+            out[configs.CONFIG] = _with_dtype(out[configs.CONFIG], dtype)
+        return out
+
+    def __getitem__(self, name: str) -> Any:
+        out = np.empty(self.entries[name].shape, self.entries[name].tensors[0].row.stored)
+        boxes.gather(self.pieces(name), boxes.whole(out.shape), out)
+        return out
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+def _routed(file: Any, how: Stacks) -> tuple[Route, list[tuple[Record, str]], list[str]]:
+    """The route, the records of the source with their names in it, and the names left out."""
+    how.check()
+    config = _config(how, str(file.path))
+    names = [name for name, entry in file.entries.items() if entry.is_array]
+    source = how.source or _guessed(config, how.table, names)
+    options = {"maxtext_model": how.maxtext_model, "scan_axis": how.scan_axis, "table": how.table}
+    route = routes.between(config, source, how.target or MIDDLE, scanned=how.scanned, **options)
+    chosen = stacks.weights(names, source, route.maps[0].family)
+    texts = [name for name, entry in file.entries.items() if not entry.is_array]
+    given = [(_read(file, name, path), name) for path, name in chosen.names.items()]
+    return route, given, [*chosen.left_out, *texts]
+
+
+def _read(file: Any, name: str, path: str) -> Record:
+    if isinstance(file, Listed):
+        return file.records[name]._replace(tag=path)
+    return copying.record_of(file, name)._replace(tag=path)
+
+
+def _config(how: Stacks, path: str) -> Any:
+    """The config, by default that beside the source."""
+    if how.config is not None:
+        return how.config
+    source = Path(path)
+    folder = source if source.is_dir() else source.parent
+    if (folder / configs.CONFIG).is_file():
+        return folder
+    raise FileNotFoundError(
+        2, f"there is no {configs.CONFIG} beside the source: pass --config (config=)", str(folder)
+    )
+
+
+def _folder_of(config: Any) -> Any:
+    """The folder of a ``config.json``, whose other files go with it."""
+    named = isinstance(config, str | os.PathLike) and Path(config).name == configs.CONFIG
+    return Path(config).parent if named else config
+
+
+def _with_dtype(text: bytes, dtype: np.dtype) -> bytes:
+    """A ``config.json`` that tells the dtype that the weights are given."""
+    config = json.loads(text)
+    for part in (config, config.get("text_config")):
+        for key in _DTYPE_KEYS:
+            if isinstance(part, dict) and key in part:
+                part[key] = dtype.name
+    return json.dumps(config, indent=2).encode() + b"\n"
+
+
+def _guessed(config: Any, table: PathLike | None, names: Sequence[str]) -> str:
+    known, sizes = Family(config, jax=MIDDLE, table=table).model
+    return stacks.guess(known, sizes, names)
+
+
+class Listed(Mapping[str, Any]):
+    """A model of which only the index and the config are there; shapes and dtypes are the config's.
+
+    Attributes:
+        path: the folder. entries: as a CheckpointFile has them, without contents.
+        files: the file of each tensor.
+    """
+
+    plan = shardings = None
+    format = "index"
+
+    def __init__(self, path: str, places: Mapping[str, str], how: Stacks):
+        self.path, self.files = path, dict(places)
+        self.custom_metadata: dict[str, Any] = {}
+        config = _config(how, path)
+        source = how.source or _guessed(config, how.table, [*places])
+        family = Family(config, jax=MIDDLE, table=how.table)
+        records = _of_config(family)
+        if source != MIDDLE:
+            options = {"maxtext_model": how.maxtext_model, "table": how.table}
+            records, _ = routes.between(config, MIDDLE, source, **options).links(records)
+        known = {record.tag: record for record in records}
+        self.records = {name: known.get(name, _unknown(name)) for name in places}
+        self.entries = {name: copying.entry_of(r) for name, r in self.records.items()}
+
+    def __getitem__(self, name: str) -> Any:
+        raise CheckpointError("the file with this tensor is not there", file=self.path, name=name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+def _of_config(family: Family) -> list[Record]:
+    """The tensors of a model by its config, without contents."""
+    out = []
+    for name, leaf in family.abstract().items():
+        row = dtypes.for_saving(np.dtype(leaf.dtype))
+        if family.keeps_float32(name):
+            row = dtypes.for_saving(np.dtype(np.float32))
+        out.append(Record(name, row.name, leaf.shape, Tensor(leaf.shape, row.stored, ())))
+    return out
+
+
+def _unknown(name: str) -> Record:
+    row = dtypes.for_saving(np.dtype(np.uint8))
+    return Record(name, row.name, (0,), Tensor((0,), row.stored, ()))
