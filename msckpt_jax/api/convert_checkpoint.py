@@ -72,14 +72,18 @@ class Conversion(NamedTuple):
         )  # fmt: skip
 
 
-def prepared(target: PathLike, file: Any, stacks: Stacks, options: Options) -> Conversion:
-    """The conversion of an opened file.
+def prepared(
+    target: PathLike, file: Any, stacks: Stacks, options: Options, new: bool = True
+) -> Conversion:
+    """The conversion of an opened file to a ``new`` target, or one that is to be compared.
 
     Raises:
         CheckpointError, TypeError, ValueError: as :func:`convert_checkpoint`.
     """
     kind, stacks = _decided(target, stacks, options)
     source = sources.seen(file, stacks)
+    if new and kind is targets.RANKS:
+        targets.check_ranks(target, source, options)
     return Conversion(target, source, kind, targets.work(source, kind, options), options)
 
 

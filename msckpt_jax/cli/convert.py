@@ -187,17 +187,18 @@ def _plan(args: argparse.Namespace, stacks: Stacks, how: Options) -> int:
 
 
 def _write(args: argparse.Namespace, stacks: Stacks, how: Options) -> int:
-    conversion = convert_checkpoint.prepared(args.target, _source(args), stacks, how)
+    new = not args.verify_only
+    conversion = convert_checkpoint.prepared(args.target, _source(args), stacks, how, new)
     nbytes, count = conversion.work.nbytes, len(conversion.work.records)
     common.complain(*(f"warning: {note}" for note in conversion.notes))
-    if not args.verify_only:
+    if new:
         with progress.bar("convert", nbytes) as advance:
             files = conversion.write(advance)
         where = f", in {display.counted(files, 'file')}" if files > 1 else ""
         entries = display.counted(count, "entry", "entries")
         size = display.size(nbytes)
         common.say(f"{args.target}: {conversion.kind.text}, {entries}, {size}{where}")
-    if not args.verify and not args.verify_only:
+    if new and not args.verify:
         return 0
     with progress.bar("verify", nbytes) as advance:
         differences = conversion.differences(advance)

@@ -232,7 +232,6 @@ def _to_ranks(
     path: PathLike, source: Any, work: Work, options: Options, progress: Progress | None
 ) -> int:
     folder = Path(path)
-    check_new_ranks(folder)
     tensors = Written(work, source)
     layouts = layouts_of(options.to, source, tensors)
     plan = placement.plan_of(options.to if layouts is None else layouts)
@@ -243,10 +242,12 @@ def _to_ranks(
     return len([file for file in files if file.records])
 
 
-def check_new_ranks(path: Path) -> None:
-    """Refuse a folder that holds rank files."""
-    if path.is_dir() and any(path.glob("rank_*")):
+def check_ranks(path: PathLike, source: Any, options: Options) -> None:
+    """Refuse a folder that holds rank files, and shardings of which the source knows nothing."""
+    if any(Path(path).glob("rank_*")):
         raise ValueError(visible(f"{path} holds rank files already; convert to a new folder"))
+    if options.to == SAVED:
+        layouts_of(options.to, source, source)
 
 
 def layouts_of(to: Any, source: Any, tensors: Any) -> Mapping[str, Layout] | None:
