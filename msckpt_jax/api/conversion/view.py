@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msckpt_jax import boxes, dtypes
-from msckpt_jax.checkpoint import copying
+from msckpt_jax.checkpoint import copying, stored
 from msckpt_jax.checkpoint.entries import Entry
+from msckpt_jax.checkpoint.parameters import Parameters
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.conventions.families import config as configs
 from msckpt_jax.conventions.families import route as routes
 from msckpt_jax.conventions.families import stacks
 from msckpt_jax.conventions.families.family import Family
-from msckpt_jax.conventions.families.route import MIDDLE, Route
+from msckpt_jax.conventions.families.route import MIDDLE
 from msckpt_jax.conventions.families.table import FILES, JAX
-from msckpt_jax.errors import CheckpointError
 
 #: The keys of ``config.json`` that tell the dtype of the weights.
 _DTYPE_KEYS = ("dtype", "torch_dtype")
@@ -64,26 +64,44 @@ class View(Mapping[str, Any]):
     """A source in another stack; the interface is that of a CheckpointFile.
 
     Attributes:
-        path, entries: those of a CheckpointFile, with the names and shapes of the target's stack.
+        path, plan: those of the source.
+        entries: the tensors by the names, and in the layouts, of the target's stack.
         route: the maps between the stacks.
         left_out: the names of the source that the model does without.
-        given: the records of the source, by whose names the links go.
     """
 
-    plan = None
     shardings = None
 
-    def __init__(self, file: Any, stacks: Stacks):
-        self.path = str(file.path)
-        self.route, self.given, self.left_out = _routed(file, stacks)
-        self.config = _config(stacks, self.path)
+    def __init__(self, file: Any, how: Stacks):
+        how.check()
+        self.path, self.plan = str(file.path), None
+        self.config = _config(how, self.path)
+        names = [name for name, entry in file.entries.items() if entry.is_array]
+        told = how.source or getattr(file, "stack", None)
+        source = told or _guessed(self.config, how.table, names)
+        self.route = routes.between(
+            self.config, source, how.target or MIDDLE, scanned=how.scanned,
+            maxtext_model=how.maxtext_model, scan_axis=how.scan_axis, table=how.table,
+        )  # fmt: skip
+        self._parameters = file if isinstance(file, Listed) else Parameters(file, names)
+        chosen = stacks.weights(names, source, self.route.maps[0].family)
+        texts = [name for name, entry in file.entries.items() if not entry.is_array]
+        self._names, self.left_out = chosen.names, [*chosen.left_out, *texts]
         self.custom_metadata: dict[str, Any] = {}
-        self._names = {record.tag: name for record, name in self.given}
+
+    def _given(self, contents: bool) -> list[Record]:
+        """The records of the source, with their contents or without."""
+        out = []
+        for path, name in self._names.items():
+            shape, dtype = stored.shape_and_dtype(name, self._parameters)
+            row = dtypes.for_saving(dtype)
+            pieces = stored.pieces(name, self._parameters)[1] if contents else ()
+            out.append(Record(path, row.name, shape, Tensor(shape, row.stored, tuple(pieces))))
+        return out
 
     @functools.cached_property
     def _records(self) -> dict[str, Record]:
-        records = [record for record, _ in self.given]
-        return {record.tag: record for record in self.route.records(records)}
+        return {record.tag: record for record in self.route.records(self._given(contents=True))}
 
     @functools.cached_property
     def entries(self) -> dict[str, Entry]:
@@ -91,8 +109,8 @@ class View(Mapping[str, Any]):
 
     def links(self) -> tuple[list[Record], list[routes.Link]]:
         """The records of the target without contents, and the links from the source's names."""
-        records, links = self.route.links([record for record, _ in self.given])
-        return records, [link._replace(source=self._names[link.source]) for link in links]
+        records, links = self.route.links(self._given(contents=False))
+        return records, [routes.Link(self._names[a], b, how) for a, b, how in links]
 
     def pieces(self, name: str, box: boxes.Box | None = None) -> list[boxes.Piece]:
         """The pieces of a tensor, which are rearranged when they are read."""
@@ -124,26 +142,6 @@ class View(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.entries)
-
-
-def _routed(file: Any, how: Stacks) -> tuple[Route, list[tuple[Record, str]], list[str]]:
-    """The route, the records of the source with their names in it, and the names left out."""
-    how.check()
-    config = _config(how, str(file.path))
-    names = [name for name, entry in file.entries.items() if entry.is_array]
-    source = how.source or _guessed(config, how.table, names)
-    options = {"maxtext_model": how.maxtext_model, "scan_axis": how.scan_axis, "table": how.table}
-    route = routes.between(config, source, how.target or MIDDLE, scanned=how.scanned, **options)
-    chosen = stacks.weights(names, source, route.maps[0].family)
-    texts = [name for name, entry in file.entries.items() if not entry.is_array]
-    given = [(_read(file, name, path), name) for path, name in chosen.names.items()]
-    return route, given, [*chosen.left_out, *texts]
-
-
-def _read(file: Any, name: str, path: str) -> Record:
-    if isinstance(file, Listed):
-        return file.records[name]._replace(tag=path)
-    return copying.record_of(file, name)._replace(tag=path)
 
 
 def _config(how: Stacks, path: str) -> Any:
@@ -184,8 +182,8 @@ class Listed(Mapping[str, Any]):
     """A model of which only the index and the config are there; shapes and dtypes are the config's.
 
     Attributes:
-        path: the folder. entries: as a CheckpointFile has them, without contents.
-        files: the file of each tensor.
+        path: the folder. entries: as a CheckpointFile has them; the values are without contents.
+        files: the file of each tensor. stack: the stack of the names.
     """
 
     plan = shardings = None
@@ -195,7 +193,7 @@ class Listed(Mapping[str, Any]):
         self.path, self.files = path, dict(places)
         self.custom_metadata: dict[str, Any] = {}
         config = _config(how, path)
-        source = how.source or _guessed(config, how.table, [*places])
+        self.stack = source = how.source or _guessed(config, how.table, [*places])
         family = Family(config, jax=MIDDLE, table=how.table)
         records = _of_config(family)
         if source != MIDDLE:
@@ -206,7 +204,7 @@ class Listed(Mapping[str, Any]):
         self.entries = {name: copying.entry_of(r) for name, r in self.records.items()}
 
     def __getitem__(self, name: str) -> Any:
-        raise CheckpointError("the file with this tensor is not there", file=self.path, name=name)
+        return self.records[name].content
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -218,11 +216,10 @@ class Listed(Mapping[str, Any]):
 def _of_config(family: Family) -> list[Record]:
     """The tensors of a model by its config, without contents."""
     out = []
-    for name, leaf in family.abstract().items():
-        row = dtypes.for_saving(np.dtype(leaf.dtype))
-        if family.keeps_float32(name):
-            row = dtypes.for_saving(np.dtype(np.float32))
-        out.append(Record(name, row.name, leaf.shape, Tensor(leaf.shape, row.stored, ())))
+    for name, shape in family.shapes().items():
+        dtype = np.dtype(np.float32) if family.keeps_float32(name) else family.dtype
+        row = dtypes.for_saving(dtype)
+        out.append(Record(name, row.name, shape, Tensor(shape, row.stored, ())))
     return out
 
 

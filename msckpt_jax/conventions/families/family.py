@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from msckpt_jax import names
 from msckpt_jax.checkpoint.paths import PathLike
@@ -102,16 +103,22 @@ class Family(Resolver):
             >>> tree["decoder"]["layers"]["mlp"]["wi_0"]["kernel"].shape
             (4, 3, 6)
         """
+        shapes, dtype = self.shapes(scanned), self.dtype
+        tree = {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in shapes.items()}
+        return tree if self.jax == "huggingface" else names.nested(tree)
+
+    def shapes(self, scanned: bool = False) -> dict[str, tuple[int, ...]]:
+        """The shapes of the leaves of :meth:`abstract` by their names."""
         content, table, ours, _ = self._sections
         if scanned and not ours.scanned:
             raise ValueError(f"{self.jax} does not stack the layers of {table.name}")
         model = Model(table, content, list(tensors(table, content)))
-        shapes = matching.shapes(model, ours, scanned, self.layer_axis)
-        dtype = jax.numpy.dtype(content["dtype"])
-        if self.jax == "huggingface":
-            return {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in shapes.items()}
-        return names.nested({name: jax.ShapeDtypeStruct(shape, dtype)
-                             for name, shape in shapes.items()})  # fmt: skip
+        return matching.shapes(model, ours, scanned, self.layer_axis)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the weights by the config."""
+        return jax.numpy.dtype(self._sections[0]["dtype"])
 
     @property
     def stacks(self) -> bool:

@@ -49,6 +49,11 @@ def normal(path: str) -> str:
     return re.sub(r"\.(\d+)(?=\.|$)", r"_\1", path)
 
 
+def listed(path: str) -> str:
+    """A path with ``layers.0`` where another spelling has ``layers_0``."""
+    return re.sub(r"_(\d+)(?=\.|$)", r".\1", path)
+
+
 def targets(
     model: Model, ours: Section, theirs: Section, leaves: Mapping[str, Leaf], axis: int | None
 ) -> list[Target]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from msckpt_jax.conventions.families import family as families
 from msckpt_jax.conventions.families import table as tables
 from msckpt_jax.conventions.families.family import Family
-from msckpt_jax.conventions.families.matching import normal
+from msckpt_jax.conventions.families.matching import listed, normal
 from msckpt_jax.conventions.families.table import JAX, Section, Table, Tensor
 from msckpt_jax.conventions.notation import evaluate
 from msckpt_jax.errors import CheckpointError
@@ -94,11 +94,11 @@ def guess(table: Table, sizes: Mapping[str, Any], names: Iterable[str]) -> str:
     Raises:
         CheckpointError: there is none, or several.
     """
-    there = {normal(_within(name, _AROUND)) for name in names}
-    there |= {normal(name) for name in there} | {normal(name) for name in names}
+    there = set(names)
+    there |= {_within(name, _AROUND) for name in there}
     probes = list(_probes(table, sizes))
     able = [name for name, section in table.sections.items()
-            if any(_paths(section, sizes, probes, scanned) <= there
+            if any(_has(there, section, sizes, probes, scanned)
                    for scanned in {False, bool(section.scanned)})]  # fmt: skip
     if len(able) == 1:
         return able[0]
@@ -117,15 +117,19 @@ def guess(table: Table, sizes: Mapping[str, Any], names: Iterable[str]) -> str:
 def _probes(table: Table, sizes: Mapping[str, Any]) -> Iterator[Tensor]:
     """Yield some tensors of a model, of all its rows."""
     ends = {0, evaluate("L", sizes) - 1}
-    return (t for t in families.tensors(table, sizes) if t.e == 0 and t.i in ends)
+    first = dict(sizes) | {"E": 1} if "E" in sizes else sizes
+    return (t for t in families.tensors(table, first) if t.i in ends)
 
 
-def _paths(
-    section: Section, sizes: Mapping[str, Any], probes: Iterable[Tensor], scanned: bool
-) -> set[str]:
+def _has(
+    there: set[str], section: Section, sizes: Mapping[str, Any], probes: Iterable[Tensor],
+    scanned: bool,
+) -> bool:  # fmt: skip
+    """Tell whether all probes have a name, in one of the spellings of an index in a list."""
     paths = tables.Paths(section, sizes, scanned)
-    return {normal(paths.place(path, tensor).path)
-            for tensor in probes for path, _ in section.rows.get(tensor.row, ())}  # fmt: skip
+    places = (paths.place(path, tensor).path
+              for tensor in probes for path, _ in section.rows.get(tensor.row, ()))  # fmt: skip
+    return all(not there.isdisjoint((path, normal(path), listed(path))) for path in places)
 
 
 def turned(how: str) -> str:
