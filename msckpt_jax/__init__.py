@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from msckpt_jax.api.background import AsyncSave as AsyncSave
-    from msckpt_jax.api.conversion.plan import ConversionPlan as ConversionPlan
     from msckpt_jax.api.convert import ckpt_to_safetensors as ckpt_to_safetensors
     from msckpt_jax.api.convert import safetensors_to_ckpt as safetensors_to_ckpt
     from msckpt_jax.api.convert_checkpoint import convert_checkpoint as convert_checkpoint
@@ -72,7 +71,6 @@ _HOME = {
     "CheckpointError": "errors",
     "CheckpointFile": "checkpoint.file",
     "Convention": "conventions.convention",
-    "ConversionPlan": "api.conversion.plan",
     "ExportError": "errors",
     "Family": "conventions.families.family",
     "Layout": "parallel.layout",

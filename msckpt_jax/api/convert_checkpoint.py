@@ -57,6 +57,17 @@ class Conversion(NamedTuple):
                        f"weights of the model: {shown}")  # fmt: skip
         return out
 
+    @property
+    def identity(self) -> str:
+        """A name of the job, which changes with the source's files and all that decides the result.
+
+        A save that is killed may be continued by one of the same name.
+        """
+        view = self.source.identity if isinstance(self.source, View) else self.source.plan
+        entries = [(record.tag, record.type, record.dims) for record in self.work.records]
+        told = self.kind.text, entries, self.work.metadata, self.options.check_sum
+        return sources.identity(self.source.path, view, *told)
+
     def write(self, progress: Progress | None = None) -> int:
         """Write the target, and return the number of its files."""
         return self.kind.write(self.target, self.source, self.work, self.options, progress)
@@ -124,6 +135,7 @@ def convert_checkpoint(
     maxtext_model: str | None = None,
     scan_axis: int | None = None,
     table: PathLike | None = None,
+    leave_out: Callable[[str], bool] | None = None,
     strategy: StrategyLike | None = None,
     to: StrategyLike | None = None,
     max_shard_size: int | str | None = None,
@@ -145,7 +157,7 @@ def convert_checkpoint(
     it, a directory of Orbax, or MindFormers' rank folders with their ``strategy``. The target is
     one of these, too. Tensors are read, rearranged and written window by window.
 
-    With one of ``config``, ``from_stack``, ``as_stack`` and the four arguments after them the
+    With one of ``config``, ``from_stack``, ``as_stack`` and the arguments up to ``leave_out`` the
     tensors become those of another stack, as a :class:`Family` maps them: of ``"maxtext"``,
     ``"tunix"``, ``"levanter"``, ``"huggingface"``, ``"mindformers"``, ``"mindformers-concat"``,
     ``"mindformers-mcore"`` and ``"mindone"`` those that the family's table has. Where no Family has
@@ -164,6 +176,8 @@ def convert_checkpoint(
         maxtext_model: the name of the model in MaxText, as for :class:`Family`.
         scan_axis: the axis that counts stacked layers, in the source and in the target.
         table: a table of your own, as for :class:`Family`.
+        leave_out: leave out the tensors for whose names in the source it returns true, such as a
+            head beside a tied embedding.
         strategy: the strategy of rank files that are read.
         to: write rank files of this layout: a strategy file, layouts, or a mesh specification such
             as ``"x=2,y=4; kernel$=x,y"``.
@@ -208,7 +222,9 @@ def convert_checkpoint(
         to, max_shard_size, dtype, choice_func or (lambda name: True),
         lambda name: names.get(name, name), crc_check, mode, key, threads,
     )  # fmt: skip
-    stacks = Stacks(config, from_stack, as_stack, scanned, maxtext_model, scan_axis, table)
+    stacks = Stacks(
+        config, from_stack, as_stack, scanned, maxtext_model, scan_axis, table, leave_out
+    )  # fmt: skip
     secrets = {} if dec_key is None else {"dec_key": dec_key, "dec_mode": dec_mode}
     conversion = prepared(dst, sources.opened(src, strategy, **secrets), stacks, options)
     for note in conversion.notes:
@@ -240,6 +256,7 @@ def plan_conversion(
     maxtext_model: str | None = None,
     scan_axis: int | None = None,
     table: PathLike | None = None,
+    leave_out: Callable[[str], bool] | None = None,
     strategy: StrategyLike | None = None,
     to: StrategyLike | None = None,
     max_shard_size: int | str | None = None,
@@ -261,7 +278,9 @@ def plan_conversion(
         w       Float32  [2, 3]  w        BFloat16  [2, 3]  b.safetensors  as it is
         1 tensor, 24 B -> 1 tensor, 12 B, in 1 file
     """
-    stacks = Stacks(config, from_stack, as_stack, scanned, maxtext_model, scan_axis, table)
+    stacks = Stacks(
+        config, from_stack, as_stack, scanned, maxtext_model, scan_axis, table, leave_out
+    )  # fmt: skip
     options = Options(to, max_shard_size, dtype)
     file = sources.listed(src, stacks) or sources.opened(src, strategy)
     return planned(dst, file, stacks, options)

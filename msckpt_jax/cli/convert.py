@@ -95,7 +95,7 @@ EXAMPLES = """\
 _OF_CHECKPOINTS = (
     "dtype", "rename", "filter", "crc", "strategy", "to", "max_shard_size", "enc_key_file",
     "config", "source_stack", "target_stack", "scanned", "maxtext_model", "scan_axis", "table",
-    "plan", "json", "all", "verify", "verify_only", "jobs",
+    "leave_out", "plan", "json", "all", "verify", "verify_only", "jobs",
 )  # fmt: skip
 
 
@@ -149,6 +149,8 @@ def _of_stacks(group: Any) -> None:
     group.add_argument("--scan-axis", type=int, metavar="AXIS", help="the axis that counts stacked "
                        "layers (default: what the shapes tell, the stack's own)")  # fmt: skip
     group.add_argument("--table", metavar="FILE", help="a table of your own for the family")
+    group.add_argument("--leave-out", metavar="REGEX", help="leave out the tensors of SRC in whose "
+                       "names it is found, such as a head beside a tied embedding")  # fmt: skip
 
 
 def _of_checks(group: Any) -> None:
@@ -170,7 +172,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--json and --all go with --plan")
     stacks = Stacks(
         args.config, args.source_stack, args.target_stack, args.scanned, args.maxtext_model,
-        args.scan_axis, args.table,
+        args.scan_axis, args.table, common.choose(args.leave_out) if args.leave_out else None,
     )  # fmt: skip
     how = _options(args)
     return _plan(args, stacks, how) if args.plan else _write(args, stacks, how)

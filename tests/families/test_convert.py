@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from flax import nnx
 
 import msckpt_jax as ms
 from msckpt_jax import cli, names
+from msckpt_jax.api import convert_checkpoint
+from msckpt_jax.api.conversion.target import Options
+from msckpt_jax.api.conversion.view import Stacks
 from tests.families.test_logits import DATA, config_of
 
 #: For each folder of transformers a way there and back that scales nothing, or by powers of two.
@@ -317,6 +321,43 @@ def test_wrong_combinations(tmp_path: Path, capsys: Any) -> None:
         there = sorted(tmp_path.rglob("*"))
         assert message in refused(capsys, *args), args
         assert sorted(tmp_path.rglob("*")) == there, args
+
+
+def test_a_head_beside_a_tied_embedding(capsys: Any) -> None:
+    config = Path("config.json")
+    config.write_text(json.dumps(config_of("llama") | {"tie_word_embeddings": True}))
+    args = [DATA / "llama", "a.ckpt", "--config", config, "--as", "mindformers"]
+    assert "not in the table: lm_head.weight" in refused(capsys, *args)
+    convert(*args, "--leave-out", "^lm_head", "--verify")
+    assert "lm_head" in capsys.readouterr().err
+    assert "lm_head.weight" not in ms.open_checkpoint("a.ckpt")
+
+
+def test_the_name_of_a_job_tells_all_that_decides(tmp_path: Path) -> None:
+    """A killed save may be continued only by one that writes the same bytes."""
+    shutil.copytree(DATA / "llama", "hub")
+    seen = set()
+
+    def fresh(target: str = "a.ckpt", **options: Any) -> None:
+        stacks = Stacks(target="maxtext" if target == "tree" else "mindformers", **options)
+        how = Options(dtype="float16" if options.get("scan_axis") == 0 else None)
+        file = ms.open_checkpoint("hub")
+        name = convert_checkpoint.prepared(target, file, stacks, how).identity
+        assert name == convert_checkpoint.prepared(target, file, stacks, how).identity
+        assert name not in seen
+        seen.add(name)
+
+    fresh()
+    fresh("b.safetensors")
+    fresh("tree")
+    fresh("tree", scanned=False)
+    fresh("tree", maxtext_model="llama3.1-8b")
+    fresh("tree", scan_axis=0)
+    config = json.loads(Path("hub/config.json").read_text())
+    Path("hub/config.json").write_text(json.dumps(config | {"rope_theta": 7.0}))
+    fresh()
+    os.utime("hub/model-00002-of-00004.safetensors", (1, 1))
+    fresh()
 
 
 def test_the_door_of_python(tmp_path: Path) -> None:

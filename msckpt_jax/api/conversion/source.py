@@ -50,7 +50,10 @@ def listed(path: PathLike, stacks: Stacks) -> Listed | None:
 
 
 def identity(path: PathLike, *options: Any) -> str:
-    """A name for a conversion, which changes when a file of the source or an option does."""
+    """A name for a conversion, which changes when a file of the source or an option does.
+
+    Options go by their ``repr``.
+    """
     state = [(str(file), stat.st_size, stat.st_mtime_ns) for file, stat in sorted(_files(path))]
     return hashlib.sha256(repr((state, options)).encode()).hexdigest()[:16]
 

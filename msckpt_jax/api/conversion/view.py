@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from msckpt_jax.conventions.families import stacks
 from msckpt_jax.conventions.families.family import Family
 from msckpt_jax.conventions.families.route import MIDDLE
 from msckpt_jax.conventions.families.table import FILES, JAX
+from msckpt_jax.errors import CheckpointError
 
 #: The keys of ``config.json`` that tell the dtype of the weights.
 _DTYPE_KEYS = ("dtype", "torch_dtype")
@@ -36,6 +38,7 @@ class Stacks(NamedTuple):
         source, target: the stacks; None: what the names tell, and Hugging Face's.
         scanned: whether a tree that is made has stacked layers; None: where its stack has such.
         maxtext_model, scan_axis, table: as for :class:`Family`.
+        leave_out: tells of a name in the source whether to leave it out.
     """
 
     config: Any = None
@@ -45,6 +48,7 @@ class Stacks(NamedTuple):
     maxtext_model: str | None = None
     scan_axis: int | None = None
     table: PathLike | None = None
+    leave_out: Callable[[str], bool] | None = None
 
     @property
     def asked(self) -> bool:
@@ -76,7 +80,8 @@ class View(Mapping[str, Any]):
         how.check()
         self.path, self.plan = str(file.path), None
         self.config = _config(how, self.path)
-        names = [name for name, entry in file.entries.items() if entry.is_array]
+        without = how.leave_out or (lambda name: False)
+        names = [n for n, entry in file.entries.items() if entry.is_array and not without(n)]
         told = how.source or getattr(file, "stack", None)
         source = told or _guessed(self.config, how.table, names)
         self.route = routes.between(
@@ -85,8 +90,9 @@ class View(Mapping[str, Any]):
         )  # fmt: skip
         self._parameters = file if isinstance(file, Listed) else Parameters(file, names)
         chosen = stacks.weights(names, source, self.route.maps[0].family)
-        texts = [name for name, entry in file.entries.items() if not entry.is_array]
-        self._names, self.left_out = chosen.names, [*chosen.left_out, *texts]
+        others = file.entries.keys() - set(names)
+        self._names = chosen.names
+        self.left_out = [*chosen.left_out, *(name for name in file.entries if name in others)]
         self.custom_metadata: dict[str, Any] = {}
 
     def _given(self, contents: bool) -> list[Record]:
@@ -101,7 +107,9 @@ class View(Mapping[str, Any]):
 
     @functools.cached_property
     def _records(self) -> dict[str, Record]:
-        return {record.tag: record for record in self.route.records(self._given(contents=True))}
+        with self._told():
+            records = self.route.records(self._given(contents=True))
+        return {record.tag: record for record in records}
 
     @functools.cached_property
     def entries(self) -> dict[str, Entry]:
@@ -109,8 +117,26 @@ class View(Mapping[str, Any]):
 
     def links(self) -> tuple[list[Record], list[routes.Link]]:
         """The records of the target without contents, and the links from the source's names."""
-        records, links = self.route.links(self._given(contents=False))
+        with self._told():
+            records, links = self.route.links(self._given(contents=False))
         return records, [routes.Link(self._names[a], b, how) for a, b, how in links]
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Name the source in errors."""
+        try:
+            yield
+        except CheckpointError as error:
+            raise error.within(self.path) from None
+
+    @property
+    def identity(self) -> list[Any]:
+        """All that decides what becomes of the source, by value."""
+        return [
+            (map.family.model, map.family.sides, map.family.maxtext_model, map.family.scan_axis,
+             map.to_files, map.scanned, map.scaled)
+            for map in self.route.maps
+        ]  # fmt: skip
 
     def pieces(self, name: str, box: boxes.Box | None = None) -> list[boxes.Piece]:
         """The pieces of a tensor, which are rearranged when they are read."""
