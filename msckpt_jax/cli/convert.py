@@ -73,6 +73,7 @@ EXAMPLES = """\
   msckpt convert model.ckpt half.ckpt --dtype bfloat16
   msckpt convert model.ckpt flax.ckpt --rename '^backbone\\.=' --rename 'gamma$=scale'
   msckpt convert plain.ckpt secret.ckpt --enc-key-file key.bin --enc-mode AES-GCM
+  msckpt convert Qwen3-0.6B/ model.ckpt
   msckpt convert model.ckpt hub/ --max-shard-size 5GB
   msckpt convert run/1000 model.ckpt --filter '^params'
   msckpt convert run/1000 ranks/ --to saved
@@ -80,12 +81,12 @@ EXAMPLES = """\
   msckpt convert ranks/ orbax/ --strategy ranks/strategy.ckpt
   msckpt convert model.ckpt for_nnx/ --rename '$=.value'
 
-  msckpt convert run/checkpoints/1000 hub/ --config Qwen3-0.6B --from maxtext --verify
-  msckpt convert Qwen3-0.6B/ run/0/items --as maxtext
-  msckpt convert Qwen3-0.6B/ model.ckpt --as mindformers-mcore --dtype bfloat16
-  msckpt convert Qwen3-0.6B/ ranks/ --as mindformers-mcore --to 'x=4; qkv=x; linear_proj=,x'
-  msckpt convert ranks/ hub/ --strategy ranks/strategy.ckpt --config Qwen3-0.6B
-  msckpt convert DeepSeek-V3/ model.ckpt --as mindformers-mcore --plan
+  msckpt convert Qwen3-8B/ qwen3.ckpt --as mindformers-mcore --plan
+  msckpt convert Qwen3-8B/ qwen3.ckpt --as mindformers-mcore --dtype bfloat16
+  msckpt convert Qwen3-8B/ start/0/items --as maxtext --verify
+  msckpt convert start/0 tuned/ --config Qwen3-8B --from maxtext
+  msckpt convert start/0 tp2/ --config Qwen3-8B --as mindformers-mcore --to 'x=2; qkv=x; proj=,x'
+  msckpt convert tp2/ joined/ --strategy tp2/strategy.ckpt --config Qwen3-8B
 
   msckpt convert model.mindir model.air --soc Ascend910B
   msckpt convert model.mindir model.onnx --opset 22

@@ -196,6 +196,20 @@ def test_rank_files_and_back(capsys: Any) -> None:
     )
 
 
+def test_nothing_is_left_of_rank_files_that_fail(tmp_path: Path, capsys: Any) -> None:
+    tensors = {n: np.array(v) for n, v in ms.load_checkpoint(DATA / "qwen3").items()}
+    tensors["model.norm.weight"][-1] = 1e30
+    ms.save_checkpoint(tensors, "a.safetensors", format="safetensors")
+    there = sorted(tmp_path.rglob("*"))
+    args = ["--config", DATA / "qwen3", "--as", "mindformers-mcore", "--dtype", "float16"]
+    for target, more in (("ranks", ["--to", "x=2; linear_qkv=x"]), ("a.ckpt", [])):
+        assert "do not fit float16" in refused(capsys, "a.safetensors", target, *args, *more)
+        assert [p for p in sorted(tmp_path.rglob("*")) if p.name != "ranks"] == there
+    assert "no parameter has a name" in refused(
+        capsys, DATA / "qwen3", "ranks", *args, "--to", "x=2; q_proj=x"
+    )
+
+
 # Dtypes
 
 

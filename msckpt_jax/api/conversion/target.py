@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -236,7 +237,12 @@ def _to_ranks(
     layouts = layouts_of(options.to, source, tensors)
     plan = placement.plan_of(options.to if layouts is None else layouts)
     files = rank_records.plan_files(tensors, plan, folder, "rank", formats.CKPT.suffix)
-    rank_records.write_files(files, progress=progress, threads=options.threads)
+    try:
+        rank_records.write_files(files, progress=progress, threads=options.threads)
+    except BaseException:
+        for file in files:  # there were none before: check_ranks
+            shutil.rmtree(file.target.parent, ignore_errors=True)
+        raise
     if layouts is not None:
         strategy.write(folder / strategy.FILE, layouts)
     return len([file for file in files if file.records])
