@@ -172,20 +172,16 @@ class Family(Resolver):
 
     def leaves_out(self, name: str) -> bool:
         """Tell whether the model does without a parameter of a file, such as ``inv_freq``."""
-        return self._without.match(name) is not None
+        return "." not in name or self._without.match(name) is not None
 
     def keeps_float32(self, name: str) -> bool:
         """Tell whether a parameter or leaf is of those that stay float32 beside narrower ones."""
-        return self._float32.match(name) is not None
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._sections[1].float32)
 
     @functools.cached_property
     def _without(self) -> re.Pattern[str]:
         content, table, _, _ = self._sections
-        return table.without(content)
-
-    @functools.cached_property
-    def _float32(self) -> re.Pattern[str]:
-        return tables.any_of(self._sections[1].float32, r"(?!)")
+        return re.compile("|".join(map(fnmatch.translate, table.patterns(content))))
 
     @functools.cached_property
     def _sections(self) -> tuple[dict[str, Any], Table, Section, Section]:

@@ -14,7 +14,7 @@ import fnmatch
 import functools
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -125,16 +125,11 @@ class Table(NamedTuple):
     left_out: list[str]
     float32: list[str]
 
-    def without(self, symbols: Symbols) -> re.Pattern[str]:
-        """The names of those parameters of a file that a model does without."""
+    def patterns(self, symbols: Symbols) -> list[str]:
+        """The parameters of a file that a model does without, as paths with wildcards."""
         own = (re.sub(r"\{(\w+)\}", lambda m: str(evaluate(m[1], symbols)), pattern)
                for pattern in self.left_out)  # fmt: skip
-        return any_of((*LEFT_OUT, *own), r"[^.]*\Z")
-
-
-def any_of(wildcards: Iterable[str], *more: str) -> re.Pattern[str]:
-    """The names that one of the wildcards, or of further regular expressions, stands for."""
-    return re.compile("|".join((*map(fnmatch.translate, wildcards), *more)))
+        return [*LEFT_OUT, *own]
 
 
 def holds(condition: str, symbols: Symbols) -> bool:
