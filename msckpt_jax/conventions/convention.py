@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from msckpt_jax import display, names
@@ -56,10 +56,19 @@ class Resolver:
         """The files that belong beside the parameters in a folder, by their names."""
         return {}
 
+    def opened(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The parameters of a file by the names and with the values that :meth:`targets` means."""
+        return parameters
+
     def leaves_out(self, name: str) -> bool:
         """Tell whether a tree may do without a parameter of a file: without any, by default."""
         del name
         return True
+
+    def kinds_left_out(self, names: Sequence[str]) -> Mapping[str, int]:
+        """The kinds of those parameters that :meth:`leaves_out`, to be told, and their numbers."""
+        del names
+        return {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

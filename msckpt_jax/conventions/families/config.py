@@ -43,6 +43,7 @@ _BESIDE = (
 )  # fmt: skip
 #: The letters that are no counts; those of counts that may be zero.
 _NO_COUNTS, _MAY_BE_ZERO = {"qs", "tied"}, {"k", "Rq"}
+_DTYPES = ("bfloat16", "float16", "float32", "float64")
 _LIMIT, _MOST_TENSORS = 1 << 24, 1 << 22
 
 
@@ -88,7 +89,7 @@ def symbols(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
         CheckpointError: a size is no whole number, or not possible.
     """
     out = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
-    out["dtype"] = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    out["dtype"] = dtype_of(config)
     out["rope_type"] = _rope_type(config)
     for letter, ways in (SIZES | {key: tuple(value) for key, value in own.items()}).items():
         for way in ways:
@@ -109,6 +110,16 @@ def symbols(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
         raise CheckpointError("no model has that many layers and experts", name="config.json",
                               found=f"{out['L']} times {out.get('E', 1)}")  # fmt: skip
     return out
+
+
+def dtype_of(config: Mapping[str, Any]) -> str:
+    """The dtype of the weights; where the config names none, that of the class in transformers."""
+    usual = "bfloat16" if config.get("quantization_config") else "float32"
+    name = config.get("dtype") or config.get("torch_dtype") or usual
+    if name not in _DTYPES:
+        raise CheckpointError("the config's dtype is not possible", name=CONFIG,
+                              expected=" or ".join(_DTYPES), found=repr(name))  # fmt: skip
+    return name
 
 
 def _check(letter: str, key: str, value: Any) -> None:

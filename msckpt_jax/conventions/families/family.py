@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import fnmatch
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions import modules
 from msckpt_jax.conventions.convention import Resolved, Resolver
 from msckpt_jax.conventions.families import config as configs
-from msckpt_jax.conventions.families import matching
+from msckpt_jax.conventions.families import matching, released
 from msckpt_jax.conventions.families import table as tables
 from msckpt_jax.conventions.families.matching import Leaf, Model, normal
 from msckpt_jax.conventions.families.table import FILES, JAX, Section, Table, Tensor
@@ -142,10 +143,25 @@ class Family(Resolver):
             return {}
         return configs.companions(self.config)
 
+    def opened(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The parameters of a file as it was released: by the model's names, none quantised."""
+        if self.files != "huggingface":
+            return parameters
+        content, table, _, _ = self._sections
+        config = configs.read(self.config) | {"dtype": content["dtype"]}
+        return released.opened(parameters, table.wrapped, config, self.leaves_out)
+
     def leaves_out(self, name: str) -> bool:
         """Tell whether the model does without a parameter of a file, such as ``inv_freq``."""
         content, table, _, _ = self._sections
         return table.leaves_out(name, content)
+
+    def kinds_left_out(self, names: Sequence[str]) -> Mapping[str, int]:
+        """The wildcards of the parameters that are left out, and their numbers; of no counters."""
+        content, table, _, _ = self._sections
+        patterns = table.patterns(content)
+        kinds = (next((p for p in patterns if fnmatch.fnmatchcase(name, p)), "") for name in names)
+        return collections.Counter(filter(None, kinds))
 
     @functools.cached_property
     def _sections(self) -> tuple[dict[str, Any], Table, Section, Section]:

@@ -110,6 +110,7 @@ class Table(NamedTuple):
         requires: the conditions that a model has to meet.
         config: further sizes.
         left_out: parameters of files that a model does without, as paths with wildcards.
+        wrapped: beginnings of names in models around this one, and what the model has instead.
     """
 
     name: str
@@ -122,12 +123,17 @@ class Table(NamedTuple):
     requires: list[str]
     config: Mapping[str, Any]
     left_out: list[str]
+    wrapped: Mapping[str, str]
 
     def leaves_out(self, name: str, symbols: Symbols) -> bool:
         """Tell whether a model does without a parameter of a file."""
+        return "." not in name or any(fnmatch.fnmatchcase(name, p) for p in self.patterns(symbols))
+
+    def patterns(self, symbols: Symbols) -> list[str]:
+        """The parameters of a file that a model does without, as paths with wildcards."""
         own = (re.sub(r"\{(\w+)\}", lambda m: str(evaluate(m[1], symbols)), pattern)
                for pattern in self.left_out)  # fmt: skip
-        return "." not in name or any(fnmatch.fnmatchcase(name, p) for p in (*LEFT_OUT, *own))
+        return [*LEFT_OUT, *own]
 
 
 def holds(condition: str, symbols: Symbols) -> bool:
@@ -186,8 +192,10 @@ def parse(text: str, file: str) -> Table:
                     for name, each in told.items()}  # fmt: skip
         lists = [_texts(content.get(key, [])) for key in ("requires", "left_out")]
         config = {key: _texts(ways) for key, ways in content.get("config", {}).items()}
+        wrapped = dict(content.get("wrapped", {}))
+        _texts(list(wrapped.values()))
         return Table(file.removesuffix(".toml"), _texts(types), shapes, sections, variants,
-                     unclear, _texts(model_names), lists[0], config, lists[1])  # fmt: skip
+                     unclear, _texts(model_names), lists[0], config, lists[1], wrapped)  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"no table of a family: {error!r}", file=file) from None
 
