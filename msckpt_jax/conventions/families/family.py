@@ -137,18 +137,19 @@ class Family(Resolver):
     def companions(self) -> dict[str, bytes]:
         """The files beside the weights in a folder: the config, and those of the folder it is of.
 
-        These are Hugging Face's generation config and the files of its tokenizers.
+        These are Hugging Face's generation config and the files of its tokenizers. The config is
+        that of the text model, and of plain tensors, as the weights are.
         """
         if self.files != "huggingface":
             return {}
-        return configs.companions(self.config)
+        return configs.companions(self.config, self._sections[1].alone)
 
     def opened(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         """The parameters of a file as it was released: by the model's names, none quantised."""
         if self.files != "huggingface":
             return parameters
         content, table, _, _ = self._sections
-        config = configs.read(self.config) | {"dtype": content["dtype"]}
+        config = configs.of_text(configs.read(self.config)) | {"dtype": content["dtype"]}
         return released.opened(parameters, table.wrapped, config, self.leaves_out)
 
     def leaves_out(self, name: str) -> bool:
@@ -166,8 +167,9 @@ class Family(Resolver):
     @functools.cached_property
     def _sections(self) -> tuple[dict[str, Any], Table, Section, Section]:
         """The sizes of the model, its table, and the sections of both stacks, read once."""
-        config = configs.read(self.config)
-        table = tables.read(self.table) if self.table is not None else _known(config["model_type"])
+        around = configs.read(self.config)
+        config = configs.of_text(around)
+        table = tables.read(self.table) if self.table is not None else _known(config, around)
         content = configs.symbols(config, table.config)
         for condition in table.requires:
             if not tables.holds(condition, content):
@@ -183,15 +185,23 @@ class Family(Resolver):
         ours = table.sections[self.jax]
         if self.jax == "maxtext":
             ours = _variant(table, ours, self.maxtext_model, content)
-        return content, table, ours, table.sections[self.files]
+        return content, table, ours.of(content), table.sections[self.files].of(content)
 
 
-def _known(model_type: str) -> Table:
-    known = tables.known()
+def _known(config: Mapping[str, Any], around: Mapping[str, Any]) -> Table:
+    """The table of a model, which may be the text model of the one ``around`` it."""
+    known, model_type, outer = tables.known(), config["model_type"], around.get("model_type")
     if model_type not in known:
         raise CheckpointError(
             "no table knows this model_type; write one, and pass it as table=",
             expected=", ".join(known), found=model_type,
+        )  # fmt: skip
+    if outer not in (None, *known[model_type].model_types):
+        raise CheckpointError(
+            f"the model has more than its text model, a {model_type}, and no table tells its "
+            "tensors apart: hand over the text model by itself, with text_config as its config, or "
+            "write a table with [wrapped] and left_out, and pass it as table=",
+            name="config.json", expected=", ".join(known[model_type].model_types), found=outer,
         )  # fmt: skip
     return known[model_type]
 
