@@ -68,7 +68,9 @@ MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
     "gemma2": ("Gemma2", _GEMMA | {"num_hidden_layers": 4, "attn_logit_softcapping": 2.0,
                "final_logit_softcapping": 3.0}, "float32"),
     "gemma2_heads": ("Gemma2", _GEMMA | {"num_key_value_heads": 4}, "float32"),
-    "gemma3_heads": ("Gemma3", _GEMMA3 | {"num_key_value_heads": 4}, "float32"),
+    "gemma3_heads": (
+        "Gemma3", _GEMMA3 | {"num_key_value_heads": 4, "num_hidden_layers": 7}, "float32",
+    ),
     "gemma3": ("Gemma3", _GEMMA3 | {"num_hidden_layers": 14}, "float32"),
     "gemma3_bfloat16": ("Gemma3", _GEMMA3 | {"num_hidden_layers": 7}, "bfloat16"),
     "deepseek_v2": ("DeepseekV2", _MLA | {"q_lora_rank": None}, "float32"),

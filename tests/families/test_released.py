@@ -301,6 +301,32 @@ def test_the_config_of_gemma_3_4b() -> None:
     assert tree["model.layers.33.self_attn.k_norm.weight"].dtype == ml_dtypes.bfloat16
 
 
+def test_a_smaller_vocabulary_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    """MaxText's Gemma 3 has no rows for the tokens of images."""
+    config = config_of("gemma3")
+    how = ms.Family(config, jax="huggingface")
+    tree = how.abstract()
+    tree["model.embed_tokens.weight"] = jax.ShapeDtypeStruct((19, 12), np.float32)
+    with pytest.raises(ms.CheckpointError, match=r"\[19, 12\], by the config \[22, 12\]"):
+        how.targets(tree)
+    config["text_config"]["vocab_size"] = 19
+    how = ms.Family(config, jax="maxtext")
+    like = how.abstract()
+    with caplog.at_level(logging.WARNING, "msckpt_jax"):
+        tree = ms.load_checkpoint(file_of("gemma3"), like=like, convention=how)
+    assert "model.embed_tokens.weight: 3 rows are left out" in caplog.text
+    whole = loaded("gemma3")["token_embedder"]["embedding"]
+    np.testing.assert_array_equal(tree["token_embedder"]["embedding"], whole[:19])
+    ms.save_checkpoint(tree, "out", format="safetensors", max_shard_size="1GB", convention=how)
+    assert json.loads(Path("out/config.json").read_text())["vocab_size"] == 19
+    again = ms.load_checkpoint("out", like=like, convention=ms.Family("out", jax="maxtext"))
+    jax.tree.map(np.testing.assert_array_equal, again, tree)
+    config["text_config"]["vocab_size"] = 23
+    more = ms.Family(config, jax="huggingface")
+    with pytest.raises(ms.CheckpointError, match="the shape differs"):
+        ms.load_checkpoint(file_of("gemma3"), like=more.abstract(), convention=more)
+
+
 @pytest.mark.parametrize(
     ("outer", "inner"),
     [("mistral3", "mistral"), ("internvl", "qwen2"), ("kimi_vl", "deepseek_v3"),

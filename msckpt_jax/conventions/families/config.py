@@ -178,7 +178,7 @@ def _plain(config: Mapping[str, Any], alone: Mapping[str, Any]) -> dict[str, Any
     out = dict(config)
     if isinstance(text := config.get(TEXT), Mapping):
         log.warning("config.json is written as that of the text model in %s: %s",
-                    config.get("model_type"), ", ".join(f"{k} {v}" for k, v in alone.items()))  # fmt: skip
+                    config.get("model_type"), json.dumps(dict(alone)))  # fmt: skip
         out = {key: config[key] for key in _OF_ALL if key in config} | {**text} | {**alone}
     if out.pop(QUANTISED, None) or config.get(QUANTISED):
         log.warning("config.json is written without %s: the tensors are plain", QUANTISED)

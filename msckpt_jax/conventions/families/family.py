@@ -150,7 +150,8 @@ class Family(Resolver):
             return parameters
         content, table, _, _ = self._sections
         config = configs.of_text(configs.read(self.config)) | {"dtype": content["dtype"]}
-        return released.opened(parameters, table.wrapped, config, self.leaves_out)
+        rows = {name: evaluate(text, content) for name, text in table.cut.items()}
+        return released.opened(parameters, table.wrapped, config, self.leaves_out, rows)
 
     def leaves_out(self, name: str) -> bool:
         """Tell whether the model does without a parameter of a file, such as ``inv_freq``."""

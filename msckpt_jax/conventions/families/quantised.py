@@ -74,13 +74,12 @@ def _groups(box: Box, values: Read, scales: Read, block: Shape) -> np.ndarray:
     experts, columns, rows = box
     first, last = columns[0] // _GROUP, -(-columns[1] // _GROUP)
     groups = (experts, rows, (first, last))
-    wide = _PAIRS.take(values((*groups, (0, _GROUP // 2)))).view(np.float32)
+    bytes_ = values((*groups, (0, _GROUP // 2)))
+    wide = _PAIRS.take(bytes_, mode="wrap").view(np.float32)  # no byte is out of range
     wide *= _scale(scales(groups))[..., None]
     skipped = columns[0] - first * _GROUP
     flat = wide.reshape(*wide.shape[:2], -1)[..., skipped : skipped + columns[1] - columns[0]]
-    out = np.empty(boxes.shape_of(box), np.float32)
-    tiles.copy(out, flat.swapaxes(1, 2))
-    return out
+    return flat.swapaxes(1, 2)
 
 
 def _of_blocks(values: Shape, scales: Shape, block: Shape) -> Shape | None:
@@ -203,7 +202,8 @@ def _tensor(
     parameters: Mapping[str, Any], name: str, scheme: Scheme, block: Shape, dtype: np.dtype
 ) -> Tensor:
     file = stored.file_of(parameters)
-    shapes, reads = [], []
+    shapes: list[Shape] = []
+    reads: list[Read] = []
     for ending, known in ((scheme.values, scheme.of_values), (scheme.scales, scheme.of_scales)):
         shape, held = stored.shape_and_dtype(name + ending, parameters)
         if held not in map(np.dtype, known):
@@ -214,15 +214,15 @@ def _tensor(
         shapes.append(shape)
         pieces = stored.pieces(name + ending, parameters)[1]
         reads.append(functools.partial(sources.read, pieces, held))
-    shape = scheme.shape(*shapes, block)
+    (values, scales), shape = reads, scheme.shape(shapes[0], shapes[1], block)
     if shape is None:
         of_blocks = f" in blocks of {list(block)}" if block else ""
         raise CheckpointError(
             f"values and scales do not fit each other{of_blocks}", name=name, file=file,
             found=f"{list(shapes[0])} and {list(shapes[1])}",
         )  # fmt: skip
-    source = Dequantised(functools.partial(scheme.read, values=reads[0], scales=reads[1],
-                                           block=block), shape, dtype, (name, file))  # fmt: skip
+    source = Dequantised(lambda box: scheme.read(box, values, scales, block), shape, dtype,
+                         (name, file))  # fmt: skip
     return Tensor(shape, dtype, ((boxes.whole(shape), source),))
 
 
@@ -245,7 +245,7 @@ class Dequantised:
         with np.errstate(over="ignore", invalid="ignore"):
             for part in boxes.of_range(out.shape, 0, out.size, _MOST):
                 moved = tuple((a + o, b + o) for (a, b), (o, _) in zip(part, box, strict=True))
-                out[boxes.slices(part, boxes.whole(out.shape))] = self._read(moved)
+                tiles.copy(out[boxes.slices(part, boxes.whole(out.shape))], self._read(moved))
         self._check(out)
         return out
 

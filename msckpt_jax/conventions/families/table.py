@@ -3,9 +3,9 @@
 Each section of the TOML file is a stack. ``[huggingface.rows]`` gives the shapes (and after ``if``
 when a tensor is there), those of the others a path and, after a colon, the steps that lead from
 Hugging Face's tensor to theirs (:mod:`msckpt_jax.conventions.notation`), and after ``if`` of which
-models. ``{...}`` in a path is an expression of the sizes and of the layer ``i``, the expert ``{e}``, or one of the section's
-``names``. ``scanned`` is the path of a layer where layers are stacked; the index in it is the place
-on the axis that counts them.
+models. ``{...}`` in a path is an expression of the sizes and of the layer ``i``, the expert
+``{e}``, or one of the section's ``names``. ``scanned`` is the path of a layer where layers are
+stacked; the index in it is the place on the axis that counts them.
 """
 
 from __future__ import annotations
@@ -121,6 +121,7 @@ class Table(NamedTuple):
         left_out: parameters of files that a model does without, as paths with wildcards.
         wrapped: beginnings of names in models around this one, and what the model has instead.
         alone: what the config of the model has where that of a model around it differs.
+        cut: parameters of files that may have more rows, which are left out, and the rows to keep.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Table(NamedTuple):
     left_out: list[str]
     wrapped: Mapping[str, str]
     alone: Mapping[str, Any]
+    cut: Mapping[str, str]
 
     def leaves_out(self, name: str, symbols: Symbols) -> bool:
         """Tell whether a model does without a parameter of a file."""
@@ -207,10 +209,11 @@ def parse(text: str, file: str) -> Table:
         lists = [_texts(content.get(key, [])) for key in ("requires", "left_out")]
         config = {key: _texts(ways) for key, ways in content.get("config", {}).items()}
         wrapped, alone = dict(content.get("wrapped", {})), dict(content.get("alone", {}))
-        _texts(list(wrapped.values()))
+        cut = dict(content.get("cut", {}))
+        _texts([*wrapped.values(), *cut.values()])
         return Table(file.removesuffix(".toml"), _texts(types), shapes, sections, variants,
                      unclear, _texts(model_names), lists[0], config, lists[1], wrapped,
-                     alone)  # fmt: skip
+                     alone, cut)  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"no table of a family: {error!r}", file=file) from None
 
