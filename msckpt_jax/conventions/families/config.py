@@ -154,7 +154,7 @@ def _rope_type(config: Mapping[str, Any]) -> str:
     return "default"
 
 
-def companions(config: Any, alone: Mapping[str, Any]) -> dict[str, bytes]:
+def companions(config: Any, alone: Mapping[str, Any] = {}) -> dict[str, bytes]:
     """The content of ``config.json``, and of the files of its folder that go with any weights.
 
     It is the config of plain tensors and, of a model of more than text, that of its text, which has
