@@ -18,6 +18,7 @@ from msckpt_jax.conventions import prefixes, sources
 from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.conventions.mapping import Part, Target, View
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.visible import log
 
 
 def keys_of(
@@ -33,6 +34,13 @@ def keys_of(
         if target.copy_of in out and target.name not in out:
             out[target.name] = out[target.copy_of]
     return out
+
+
+def _tell(kinds: Mapping[str, int]) -> None:
+    """Log how many parameters of each kind are left out."""
+    if kinds:
+        told = ", ".join(f"{count} of {kind}" for kind, count in kinds.items())
+        log.warning("parameters of the file that the model does without: %s", told)
 
 
 class Translated(Mapping[str, Any]):
@@ -55,18 +63,21 @@ class Translated(Mapping[str, Any]):
         skip_mismatch: bool = False,
         exact: bool = False,
     ):
+        resolver = conventions.of(convention)
         self.exact = exact
         self.file = getattr(parameters, "file", None)
-        self.parameters = parameters
+        self.parameters = parameters = resolver.opened(parameters)
+        self._computed = getattr(parameters, "computed", frozenset())
         self._dtypes = {leaf.name: leaf.value.dtype for leaf in leaves
                         if isinstance(getattr(leaf.value, "dtype", None), np.dtype)}  # fmt: skip
-        resolver = conventions.of(convention)
         targets = resolver.targets(tree)
         self.leaves = {t.name: [p.leaf for p in t.parts] for t in targets}
         self.source = keys_of(targets, parameters, repair)
         used = set(self.source.values())
-        rest = (name for name in parameters if name not in used)
+        rest = [name for name in parameters if name not in used]
         self.surplus = [name for name in rest if not resolver.leaves_out(name)]
+        surplus = set(self.surplus)
+        _tell(resolver.kinds_left_out([name for name in rest if name not in surplus]))
         self.absent: dict[str, str] = {}
         for target in targets:
             if target.parts:
@@ -162,7 +173,10 @@ class Translated(Mapping[str, Any]):
             pieces = sources.exact(views, part.shape, dtype, leaf)
             return Tensor(part.shape, dtype, tuple(pieces))
         if views:
-            if any(how.steps for _, how in views):  # a wider leaf gets what is not yet rounded
+            computed = any(how.steps for _, how in views) or any(
+                self.source[target.name] in self._computed for target, _ in places
+            )
+            if computed:  # a wider leaf gets what is not yet rounded
                 dtype = jnp.promote_types(dtype, self._dtypes.get(leaf, dtype))
             source = sources.Assembled(views, part.shape, dtype, leaf)
             return Tensor(part.shape, dtype, ((boxes.whole(part.shape), source),))

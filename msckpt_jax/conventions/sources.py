@@ -107,7 +107,7 @@ class Restored:
             yield self._layers[index]
 
     def _stored(self, place: Place, theirs: Box) -> np.ndarray:
-        return _read(place.pieces, self.dtype, down(theirs, place.start))
+        return read(place.pieces, self.dtype, down(theirs, place.start))
 
 
 class Assembled:
@@ -141,7 +141,7 @@ class Assembled:
         out = (np.empty if self._full else np.zeros)(boxes.shape_of(box), self.dtype)
         for pieces, how in self._parts_in(box):
             try:
-                how.pull(box, functools.partial(_read, pieces, self.dtype), out)
+                how.pull(box, functools.partial(read, pieces, self.dtype), out)
             except CheckpointError as error:
                 raise error.within(None, self.name) from None
         return out
@@ -171,7 +171,7 @@ def exact(
     return [*narrowing.checked([(boxes.whole(shape), whole)], wide, dtype, name=name)]
 
 
-def _read(pieces: Sequence[Piece], dtype: np.dtype, box: Box) -> np.ndarray:
+def read(pieces: Sequence[Piece], dtype: np.dtype, box: Box) -> np.ndarray:
     """A box of a tensor in pieces; a view where one piece holds all of it."""
     part = boxes.view(pieces, box)
     if part is None:
