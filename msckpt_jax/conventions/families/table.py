@@ -10,7 +10,6 @@ on the axis that counts them.
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import re
 import tomllib
