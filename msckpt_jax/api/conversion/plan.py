@@ -115,10 +115,11 @@ def of(target: PathLike, source: Any, file: Any, how: Kind, options: Options) ->
     places, files = _files(target, made, source, how, options)
     links = [link._replace(target=names[link.target])
              for link in dict.fromkeys(links) if link.target in names]  # fmt: skip
-    sources = {name: _planned(name, file.entries[name]) for name in {link.source for link in links}}
+    used = {link.source for link in links}
+    given = source.sources if isinstance(source, View) else {r.tag: r for r in records}
     return ConversionPlan(
-        {name: sources[name] for name in file.entries if name in sources},
-        {r.tag: Planned(r.tag, r.type, r.dims, r.nbytes, places.get(r.tag, "")) for r in made},
+        {name: _planned(name, record) for name, record in given.items() if name in used},
+        {r.tag: _planned(r.tag, r, places.get(r.tag, "")) for r in made},
         links,
         [*source.left_out] if isinstance(source, View) else [],
         files,
@@ -161,8 +162,8 @@ def _files(
     return dict.fromkeys((r.tag for r in made), name), 1
 
 
-def _planned(name: str, entry: Any) -> Planned:
-    return Planned(name, entry.type, entry.shape, entry.nbytes)
+def _planned(name: str, record: Record, file: str = "") -> Planned:
+    return Planned(name, record.type, record.dims, record.nbytes, file)
 
 
 def _json(tensor: Planned) -> dict[str, Any]:

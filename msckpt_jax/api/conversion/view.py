@@ -115,10 +115,15 @@ class View(Mapping[str, Any]):
     def entries(self) -> dict[str, Entry]:
         return {name: copying.entry_of(record) for name, record in self._records.items()}
 
+    @functools.cached_property
+    def sources(self) -> dict[str, Record]:
+        """The records of the source that become something, without contents, by its names."""
+        return {self._names[r.tag]: r for r in self._given(contents=False)}
+
     def links(self) -> tuple[list[Record], list[routes.Link]]:
         """The records of the target without contents, and the links from the source's names."""
         with self._told():
-            records, links = self.route.links(self._given(contents=False))
+            records, links = self.route.links([*self.sources.values()])
         return records, [routes.Link(self._names[a], b, how) for a, b, how in links]
 
     @contextlib.contextmanager
@@ -153,7 +158,8 @@ class View(Mapping[str, Any]):
         """The files that go beside the weights in a folder, such as the config."""
         if self.route.target != MIDDLE:
             return {}
-        out = configs.companions(_folder_of(self.config))
+        table = self.route.maps[-1].family.table
+        out = Family(_folder_of(self.config), jax=MIDDLE, table=table).companions()
         if dtype is not None:
             out[configs.CONFIG] = _with_dtype(out[configs.CONFIG], dtype)
         return out
