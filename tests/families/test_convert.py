@@ -245,6 +245,34 @@ def test_the_bias_of_a_router_stays_float32(capsys: Any) -> None:
     assert {told.get("dtype"), told.get("torch_dtype")} - {None} == {"bfloat16"}
 
 
+@pytest.mark.parametrize(
+    ("folder", "stack"),
+    [("deepseek_v3", "mindformers-mcore"), ("gpt_oss", "maxtext"), ("gemma3", "levanter")],
+)
+def test_released_files(folder: str, stack: str) -> None:
+    """Quantised tensors, towers and further modules; also by the index and the config alone."""
+    released = DATA / "released" / folder
+    convert(released, "a.ckpt", "--as", stack, "--verify")
+    how = ms.Family(released, jax="huggingface")
+    tree = ms.load_checkpoint(released, like=how.abstract(), convention=how)
+    ms.save_checkpoint(tree, "plain", format="safetensors", max_shard_size="1GB", convention=how)
+    convert("plain", "b.ckpt", "--as", stack, "--verify")
+    left, right = (ms.load_checkpoint(name) for name in ("a.ckpt", "b.ckpt"))
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        if value.dtype == right[name].dtype:  # the router's bias is cast to that of the tree
+            assert value.tobytes() == right[name].tobytes(), name
+    names = dict.fromkeys(ms.open_checkpoint(released), "model.safetensors")
+    Path("index").mkdir()
+    shutil.copy(released / "config.json", "index")
+    text = json.dumps({"metadata": {}, "weight_map": names})
+    Path("index/model.safetensors.index.json").write_text(text)
+    if folder != "gemma3":  # whose names lie in those of a larger model
+        plan = ms.plan_conversion("index", "a.ckpt", as_stack=stack)
+        assert plan.by_config
+        assert {n: p.shape for n, p in plan.target.items()} == {n: v.shape for n, v in left.items()}
+
+
 # Plans
 
 

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +19,8 @@ from msckpt_jax.checkpoint.parameters import Parameters
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.conventions.families import config as configs
+from msckpt_jax.conventions.families import quantised, stacks
 from msckpt_jax.conventions.families import route as routes
-from msckpt_jax.conventions.families import stacks
 from msckpt_jax.conventions.families.family import Family
 from msckpt_jax.conventions.families.route import MIDDLE
 from msckpt_jax.conventions.families.table import FILES, JAX
@@ -82,14 +82,18 @@ class View(Mapping[str, Any]):
         self.config = _config(how, self.path)
         without = how.leave_out or (lambda name: False)
         names = [n for n, entry in file.entries.items() if entry.is_array and not without(n)]
+        parameters = file if isinstance(file, Listed) else Parameters(file, names)
+        released = Family(self.config, jax=MIDDLE, table=how.table)
+        self._parameters = parameters if isinstance(file, Listed) else released.opened(parameters)
         told = how.source or getattr(file, "stack", None)
-        source = told or _guessed(self.config, how.table, names)
+        source = told or stacks.guess(*released.model, self._parameters)
+        if source != MIDDLE:
+            self._parameters = parameters
         self.route = routes.between(
             self.config, source, how.target or MIDDLE, scanned=how.scanned,
             maxtext_model=how.maxtext_model, scan_axis=how.scan_axis, table=how.table,
         )  # fmt: skip
-        self._parameters = file if isinstance(file, Listed) else Parameters(file, names)
-        chosen = stacks.weights(names, source, self.route.maps[0].family)
+        chosen = stacks.weights(self._parameters, source, self.route.maps[0].family)
         others = file.entries.keys() - set(names)
         self._names = chosen.names
         self.left_out = [*chosen.left_out, *(name for name in file.entries if name in others)]
@@ -205,11 +209,6 @@ def _with_dtype(text: bytes, dtype: np.dtype) -> bytes:
     return json.dumps(config, indent=2).encode() + b"\n"
 
 
-def _guessed(config: Any, table: PathLike | None, names: Sequence[str]) -> str:
-    known, sizes = Family(config, jax=MIDDLE, table=table).model
-    return stacks.guess(known, sizes, names)
-
-
 class Listed(Mapping[str, Any]):
     """A model of which only the index and the config are there; shapes and dtypes are the config's.
 
@@ -222,17 +221,18 @@ class Listed(Mapping[str, Any]):
     format = "index"
 
     def __init__(self, path: str, places: Mapping[str, str], how: Stacks):
-        self.path, self.files = path, dict(places)
+        names = quantised.plain_names(places)
+        self.path, self.files = path, {name: places[key] for name, key in names.items()}
         self.custom_metadata: dict[str, Any] = {}
         config = _config(how, path)
-        self.stack = source = how.source or _guessed(config, how.table, [*places])
         family = Family(config, jax=MIDDLE, table=how.table)
+        self.stack = source = how.source or stacks.guess(*family.model, names)
         records = _of_config(family)
         if source != MIDDLE:
             options = {"maxtext_model": how.maxtext_model, "table": how.table}
             records, _ = routes.between(config, MIDDLE, source, **options).links(records)
         known = {record.tag: record for record in records}
-        self.records = {name: known.get(name, _unknown(name)) for name in places}
+        self.records = {name: known.get(name, _unknown(name)) for name in names}
         self.entries = {name: copying.entry_of(r) for name, r in self.records.items()}
 
     def __getitem__(self, name: str) -> Any:

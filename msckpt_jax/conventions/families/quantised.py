@@ -159,6 +159,16 @@ def plain(
     return out
 
 
+def plain_names(names: Mapping[str, Any]) -> dict[str, str]:
+    """The names that tensors would have if none were quantised, and one under which each lies."""
+    out = {name: name for name in names}
+    for name, scheme in _found([*names], names):
+        del out[name + scheme.scales]
+        out.pop(name + scheme.values)
+        out[name] = name + scheme.values
+    return out
+
+
 def _found(own: Sequence[str], parameters: Mapping[str, Any]) -> Iterator[tuple[str, Scheme]]:
     """Yield the names of quantised tensors, and their schemes."""
     for key, scheme in itertools.product(own, SCHEMES.values()):
