@@ -98,7 +98,7 @@ def guess(table: Table, sizes: Mapping[str, Any], names: Iterable[str]) -> str:
     there |= {_within(name, _AROUND) for name in there}
     probes = list(_probes(table, sizes))
     able = [name for name, section in table.sections.items()
-            if any(_has(there, section, sizes, probes, scanned)
+            if any(_has(there, section.of(sizes), sizes, probes, scanned)
                    for scanned in {False, bool(section.scanned)})]  # fmt: skip
     if len(able) == 1:
         return able[0]
