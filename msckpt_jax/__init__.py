@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from msckpt_jax.api.background import AsyncSave as AsyncSave
     from msckpt_jax.api.convert import ckpt_to_safetensors as ckpt_to_safetensors
     from msckpt_jax.api.convert import safetensors_to_ckpt as safetensors_to_ckpt
+    from msckpt_jax.api.convert_checkpoint import convert_checkpoint as convert_checkpoint
+    from msckpt_jax.api.convert_checkpoint import plan_conversion as plan_conversion
     from msckpt_jax.api.export import export as export
     from msckpt_jax.api.filtering import filter_parameters as filter_parameters
     from msckpt_jax.api.into import load_param_into_net as load_param_into_net
@@ -82,6 +84,7 @@ _HOME = {
     "TensorSpec": "specs",
     "build_searched_strategy": "parallel.strategy",
     "ckpt_to_safetensors": "api.convert",
+    "convert_checkpoint": "api.convert_checkpoint",
     "explain": "conventions.explain",
     "export": "api.export",
     "filter_parameters": "api.filtering",
@@ -96,6 +99,7 @@ _HOME = {
     "merge_pipeline_strategys": "parallel.stages",
     "merge_sliced_parameter": "parallel.slices",
     "open_checkpoint": "checkpoint.file",
+    "plan_conversion": "api.convert_checkpoint",
     "plan_transform": "parallel.preview",
     "rank_list_for_transform": "parallel.needed",
     "restore_group_info_list": "parallel.group_info",

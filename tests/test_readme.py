@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,7 @@ def folder(tmp_path: Path, mesh: jax.sharding.Mesh, monkeypatch: pytest.MonkeyPa
     ms.save_checkpoint(tree, "model.safetensors", format="safetensors")
     Path("Qwen3-0.6B").mkdir()
     ms.save_checkpoint(tree, "Qwen3-0.6B/model.safetensors", format="safetensors")
+    shutil.copytree(ROOT / "tests/families/data/qwen3", "Qwen3-8B")
     for name, strategy in (("old", None), ("ckpts", None), ("other", "new_strategy.ckpt"),
                            ("again", "strategy.json")):  # fmt: skip
         Path(name).mkdir()

@@ -9,7 +9,7 @@ import numpy as np
 
 from msckpt_jax import boxes, dtypes, names
 from msckpt_jax.checkpoint import leaves, narrowing
-from msckpt_jax.checkpoint.entries import Entry
+from msckpt_jax.checkpoint.entries import Entry, Stored, named
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.errors import CheckpointError
 
@@ -55,6 +55,20 @@ def renamed(file: Readable, name: str, to: str, dtype: np.dtype | None = None) -
     impl = file.entries[name].key_impl
     tag = names.key_tag(to, impl) if impl else to
     return record_of(file, name, dtype)._replace(tag=tag)
+
+
+def entry_of(record: Record) -> Entry:
+    """The entry that a tensor's record becomes in a file."""
+    return named(record.tag, 0, (Stored(record.type, record.dims, ((0, record.nbytes),)),))
+
+
+def pieces_of(record: Record) -> list[boxes.Piece]:
+    """The pieces of a tensor's record."""
+    content = record.content
+    assert not isinstance(content, bytes)  # a string's
+    if isinstance(content, Tensor):
+        return [*content.pieces]
+    return [(boxes.whole(content.shape), content)]
 
 
 def part_of(

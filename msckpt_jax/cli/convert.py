@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
-import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import ml_dtypes
-import numpy as np
-
-from msckpt_jax import display, dtypes, progress
-from msckpt_jax.api import convert_model, jobs, targets
-from msckpt_jax.checkpoint import cipher, copying, formats, leaves, metadata, records, writer
-from msckpt_jax.checkpoint.formats import shards
-from msckpt_jax.checkpoint.formats.format import Format, How
-from msckpt_jax.checkpoint.records import File, Record
+from msckpt_jax import display, progress
+from msckpt_jax.api import convert_checkpoint, convert_model, targets
+from msckpt_jax.api.conversion import source as opening
+from msckpt_jax.api.conversion.target import DTYPES, SHARD_SIZE, Options, renaming
+from msckpt_jax.api.conversion.view import Stacks
+from msckpt_jax.checkpoint import cipher, writer
 from msckpt_jax.cli import common, options, sources
-from msckpt_jax.errors import CheckpointError
+from msckpt_jax.conventions.families.table import FILES, JAX
 from msckpt_jax.lowering.target import Target
-from msckpt_jax.parallel import merged, meshspec, placement, rank_records, strategy
+from msckpt_jax.parallel import meshspec
 
 DESCRIPTION = (
     """\
@@ -30,7 +24,7 @@ Write a checkpoint, or a model, in another format. A checkpoint SRC is
 """
     + sources.DESCRIPTION
     + """\
-  FOLDER                        MindSpore's rank files rank_0, rank_1, ..., with their --strategy
+  FOLDER                        rank files rank_0, rank_1, ..., with their --strategy
 
 and becomes the DST
 
@@ -43,6 +37,23 @@ Tensors are copied piece by piece, so that memory stays small for any size. The 
 Orbax become metadata of safetensors, or entries `metadata.KEY` of a .ckpt, and back. Files other
 than .ckpt cannot be encrypted. Strings, which safetensors and rank files cannot hold, are left out
 with a warning. The `value` that Orbax has below every nnx.Variable is left out of the names.
+
+With --from or --as, or one of the options beside them, the tensors become those of another stack: a
+language model goes from any to any of
+
+  trees   """
+    + ", ".join(name for name in JAX if name not in FILES)
+    + """
+  files   """
+    + ", ".join(FILES)
+    + """
+
+of those that the table of its family has. Layers and experts are stacked and taken apart, names,
+layouts and factors are those of docs/language-models.md. --from is what the names tell, and needed
+where they do not; --as is huggingface for a folder. A FOLDER is then, for a tree, an Orbax
+checkpoint nested as the stack nests its own (params/params for MaxText), and else safetensors files
+with an index (of 5GB), beside which go config.json and the tokenizer's files. The states of
+optimizers, and steps, are left out.
 
 --to is a strategy file, `saved` (the shardings with which Orbax saved), or a mesh, given as
 
@@ -69,27 +80,34 @@ EXAMPLES = """\
   msckpt convert run/1000 mesh/ --to 'x=2,y=4; kernel$=x,y'
   msckpt convert ranks/ orbax/ --strategy ranks/strategy.ckpt
   msckpt convert model.ckpt for_nnx/ --rename '$=.value'
+
+  msckpt convert Qwen3-8B/ qwen3.ckpt --as mindformers-mcore --plan
+  msckpt convert Qwen3-8B/ qwen3.ckpt --as mindformers-mcore --dtype bfloat16
+  msckpt convert Qwen3-8B/ start/0/items --as maxtext --verify
+  msckpt convert start/0 tuned/ --config Qwen3-8B --from maxtext
+  msckpt convert start/0 tp2/ --config Qwen3-8B --as mindformers-mcore --to 'x=2; qkv=x; proj=,x'
+  msckpt convert tp2/ joined/ --strategy tp2/strategy.ckpt --config Qwen3-8B
+
   msckpt convert model.mindir model.air --soc Ascend910B
   msckpt convert model.mindir model.onnx --opset 22
   msckpt convert model.air again.mindir
 """
-_METADATA = "metadata."
 #: Options that only checkpoints heed.
 _OF_CHECKPOINTS = (
     "dtype", "rename", "filter", "crc", "strategy", "to", "max_shard_size", "enc_key_file",
+    "config", "source_stack", "target_stack", "scanned", "maxtext_model", "scan_axis", "table",
+    "leave_out", "plan", "json", "all", "verify", "verify_only", "jobs",
 )  # fmt: skip
-_FLOATS = {
-    "float16": np.dtype(np.float16),
-    "float32": np.dtype(np.float32),
-    "float64": np.dtype(np.float64),
-    "bfloat16": np.dtype(ml_dtypes.bfloat16),
-}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SRC", help="file or folder to read")
     parser.add_argument("target", metavar="DST", help="file or folder to write")
-    parser.add_argument("--dtype", choices=_FLOATS, help="cast all floating-point tensors to it")
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="cast all floating-point tensors to it, but for those that a family keeps in float32",
+    )
     parser.add_argument(
         "--rename",
         metavar="REGEX=TEMPLATE",
@@ -106,52 +124,101 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--max-shard-size",
         metavar="SIZE",
         help="write a folder of safetensors files of at most so many bytes, like 5GB or 500MiB; "
-        "they replace those of an earlier save as one",
+        f"they replace those of an earlier save as one ({SHARD_SIZE} where --as asks for a folder)",
     )
+    parser.add_argument("--jobs", type=common.count, metavar="N",
+                        help=f"pieces to write at a time (default: {writer.THREADS})")  # fmt: skip
+    _of_stacks(parser.add_argument_group("language models"))
+    _of_checks(parser.add_argument_group("plan and verify"))
     options.add(parser)
     common.key_arguments(parser)
     common.key_arguments(parser, "enc")
 
 
-class Work(NamedTuple):
-    """The entries to write, and the metadata of the whole."""
+def _of_stacks(group: Any) -> None:
+    stacks = list(dict.fromkeys((*JAX, *FILES)))
+    group.add_argument("--config", metavar="FILE|FOLDER", help="config.json of Hugging Face "
+                       "(default: that beside SRC)")  # fmt: skip
+    group.add_argument("--from", dest="source_stack", metavar="STACK", choices=stacks,
+                       help=f"the stack of SRC: {', '.join(stacks)}")  # fmt: skip
+    group.add_argument("--as", dest="target_stack", metavar="STACK", choices=stacks,
+                       help="the stack that DST is for")  # fmt: skip
+    group.add_argument("--scanned", action=argparse.BooleanOptionalAction, help="stack the layers "
+                       "of a tree (default: if the stack ever does)")  # fmt: skip
+    group.add_argument("--maxtext-model", metavar="NAME", help="the name of the model in MaxText, "
+                       "such as llama3.1-8b: it decides how rotary pairs lie")  # fmt: skip
+    group.add_argument("--scan-axis", type=int, metavar="AXIS", help="the axis that counts stacked "
+                       "layers (default: what the shapes tell, the stack's own)")  # fmt: skip
+    group.add_argument("--table", metavar="FILE", help="a table of your own for the family")
+    group.add_argument("--leave-out", metavar="REGEX", help="leave out the tensors of SRC in whose "
+                       "names it is found, such as a head beside a tied embedding")  # fmt: skip
 
-    records: list[Record]
-    metadata: dict[str, Any]
 
-    @property
-    def nbytes(self) -> int:
-        return sum(record.nbytes for record in self.records)
+def _of_checks(group: Any) -> None:
+    group.add_argument("--plan", action="store_true", help="only tell what would become what, from "
+                       "the headers; an index and a config.json are enough")  # fmt: skip
+    group.add_argument("--json", action="store_true", help="with --plan: as JSON")
+    group.add_argument("--all", action="store_true", help="with --plan: all lines of a long table")
+    group.add_argument("--verify", action="store_true", help="then read both sides back, and "
+                       "compare them bit by bit; status 1 if they differ")  # fmt: skip
+    group.add_argument("--verify-only", action="store_true", help="do that with a DST that is "
+                       "there, and write nothing")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
-    if os.path.exists(args.target) and os.path.samefile(args.source, args.target):
-        raise ValueError(f"{args.target} is the source itself; convert to another name")
+    convert_checkpoint.check_paths(args.source, args.target)
     if (model := targets.of_suffix(args.source)) is not None:
         return _model(args, model)
-    _check_sizes(args)
-    source = _source(args)
-    if args.to is not None:
-        return _to_ranks(args, source)
-    if args.max_shard_size is not None:
-        return _to_folder(args, source)
-    format = formats.of_path(args.target)
-    work = _work(args, source, format)
-    if format is None:
-        _to_orbax(args, work)
+    if (args.json or args.all) and not args.plan:
+        raise ValueError("--json and --all go with --plan")
+    stacks = Stacks(
+        args.config, args.source_stack, args.target_stack, args.scanned, args.maxtext_model,
+        args.scan_axis, args.table, common.choose(args.leave_out) if args.leave_out else None,
+    )  # fmt: skip
+    how = _options(args)
+    return _plan(args, stacks, how) if args.plan else _write(args, stacks, how)
+
+
+def _plan(args: argparse.Namespace, stacks: Stacks, how: Options) -> int:
+    file = opening.listed(args.source, stacks) or _source(args)
+    plan = convert_checkpoint.planned(args.target, file, stacks, how)
+    if args.json:
+        common.say_json(plan.as_json())
     else:
-        _to_file(args, work, format)
-    kind = "an Orbax checkpoint" if format is None else format.name
-    entries = display.counted(len(work.records), "entry", "entries")
-    common.say(f"{args.target}: {kind}, {entries}, {display.size(work.nbytes)}")
+        common.say(*plan.lines(everything=args.all))
     return 0
+
+
+def _write(args: argparse.Namespace, stacks: Stacks, how: Options) -> int:
+    new = not args.verify_only
+    conversion = convert_checkpoint.prepared(args.target, _source(args), stacks, how, new)
+    nbytes, count = conversion.work.nbytes, len(conversion.work.records)
+    common.complain(*(f"warning: {note}" for note in conversion.notes))
+    if new:
+        with progress.bar("convert", nbytes) as advance:
+            files = conversion.write(advance)
+        where = f", in {display.counted(files, 'file')}" if files > 1 else ""
+        entries = display.counted(count, "entry", "entries")
+        size = display.size(nbytes)
+        common.say(f"{args.target}: {conversion.kind.text}, {entries}, {size}{where}")
+    if new and not args.verify:
+        return 0
+    with progress.bar("verify", nbytes) as advance:
+        differences = conversion.differences(advance)
+    common.say(*differences)
+    wrong = display.counted(len(differences), "difference")
+    right = (
+        f"all {display.counted(count, 'entry', 'entries')} are what the source gives, bit by bit"
+    )
+    common.say(f"{args.target}: {wrong if differences else right}")
+    return 1 if differences else 0
 
 
 def _model(args: argparse.Namespace, source: Target) -> int:
     """Convert a model file to another format."""
     given = [name for name in _OF_CHECKPOINTS if getattr(args, name)]
     if given:
-        arguments = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        arguments = ", ".join(f"--{_FLAGS.get(name, name).replace('_', '-')}" for name in given)
         raise ValueError(
             f"{arguments} can be used for CheckPoints, not for the model {args.source}"
         )
@@ -162,141 +229,24 @@ def _model(args: argparse.Namespace, source: Target) -> int:
     return 0
 
 
+#: The names of options that are not their arguments'.
+_FLAGS = {"source_stack": "from", "target_stack": "as"}
+
+
 def _source(args: argparse.Namespace) -> Any:
     """Open the source as a mapping with ``entries`` and ``pieces``, whatever its format."""
-    in_ranks = os.path.isdir(args.source) and any(Path(args.source).glob("rank_*"))
-    if args.strategy is None and in_ranks:
-        raise ValueError(f"{args.source} holds rank files: give their --strategy")
-    if args.strategy is not None and os.path.isdir(args.source):
-        return merged.open_ranks(args.source, args.strategy, **common.rank_secrets(args))
+    opening.check_strategy(args.source, args.strategy)
+    if args.strategy is not None:
+        return opening.opened(args.source, args.strategy, **common.rank_secrets(args))
     return common.open_sound_file(args, args.source)
 
 
-def _check_sizes(args: argparse.Namespace) -> None:
-    """Refuse a wrong --max-shard-size, and options that go with none."""
-    if args.max_shard_size is None:
-        return
-    shards.size(args.max_shard_size, "--max-shard-size")
-    if args.to or args.enc_key_file:
-        raise ValueError("--max-shard-size cannot be combined with --to or --enc-key-file")
-    if formats.of_path(args.target) is not None:
-        raise ValueError(f"{args.target}: with --max-shard-size name a folder, not a file")
-
-
-def _to_folder(args: argparse.Namespace, source: Any) -> int:
-    """Write several files of the format that has such folders."""
-    format = formats.SAFETENSORS
-    work = _work(args, source, format)
-    path = jobs.folder_path(args.target)
-    jobs.check_folder(path)
-    limit = shards.size(args.max_shard_size, "--max-shard-size")
-    with progress.bar("convert", work.nbytes) as advance:
-        how = How(check_sum=args.crc, metadata=work.metadata)
-        job = jobs.Job(format.name, how, writer.Options(progress=advance))
-        files, job = jobs.dealt(path, work.records, job, limit, {})
-        jobs.run(files, job)
-    size = display.size(work.nbytes)
-    entries = display.counted(len(work.records), "entry", "entries")
-    where = display.counted(len(files), f"{format.name} file")
-    common.say(f"{path}: {entries}, {size}, in {where}")
-    return 0
-
-
-def _to_file(args: argparse.Namespace, work: Work, format: Format) -> None:
-    target = jobs.target_path(args.target, format.name)
+def _options(args: argparse.Namespace) -> Options:
     # The environment is not asked: who may decrypt a file need not want an encrypted copy.
     key = None if args.enc_key_file is None else common.key_of(args.enc_key_file)
     mode = None if key is None else cipher.mode_named(args.enc_mode, "--enc-mode")
-    if mode is not None and (args.crc or not format.encryption):
-        raise ValueError(f"only {formats.CKPT.suffix} files can be encrypted, and without --crc")
     checked = b"" if mode is None else mode.check_key(key, "--enc-key-file")
-    jobs.check_folder(target)
-    with progress.bar("convert", work.nbytes) as advance:
-        how = How(check_sum=args.crc, metadata=work.metadata)
-        written = writer.Options(mode, checked, progress=advance, sealed=True)
-        job = jobs.Job(format.name, how, written)
-        jobs.run([File(target, work.records)], job)
-
-
-def _to_orbax(args: argparse.Namespace, work: Work) -> None:
-    if args.crc or args.enc_key_file:
-        suffixes = " and ".join(formats.SUFFIXES)
-        raise ValueError(f"--crc and --enc-key-file are for {suffixes} files")
-    from msckpt_jax.interop import orbax_directory
-
-    with progress.bar("convert", work.nbytes) as advance:
-        orbax_directory.write(args.target, work.records, work.metadata, advance)
-
-
-def _to_ranks(args: argparse.Namespace, source: Any) -> int:
-    if args.crc or args.enc_key_file or args.dtype or args.rename or args.filter:
-        raise ValueError(
-            "--to cannot be combined with --crc, --enc-key-file, --dtype, --rename or --filter"
-        )
-    layouts = None
-    if args.to == "saved":
-        if getattr(source, "shardings", None) is None:
-            raise ValueError("--to saved needs an Orbax checkpoint, which notes its shardings")
-        from msckpt_jax.interop import orbax_directory
-
-        layouts = orbax_directory.layouts(source)
-    elif "=" in args.to:
-        layouts = meshspec.parse(args.to, source.entries)
-    folder = Path(args.target)
-    if folder.is_dir() and any(folder.glob("rank_*")):
-        raise ValueError(f"{folder} holds rank files already; convert to a new folder")
-    target = placement.plan_of(args.to if layouts is None else layouts)
-    common.warn_of_strings(rank_records.strings_left_out(source, target))
-    files = rank_records.plan_files(source, target, folder, "rank", formats.CKPT.suffix)
-    total = sum(record.nbytes for file in files for record in file.records)
-    with progress.bar("convert", total) as advance:
-        rank_records.write_files(files, progress=advance)
-    if layouts is not None:
-        strategy.write(folder / strategy.FILE, layouts)
-    common.say(f"{folder}: {len(files)} rank files, {display.size(total)}")
-    return 0
-
-
-def _work(args: argparse.Namespace, source: Any, format: Format | None) -> Work:
-    """Plan the entries and metadata of a file of a format, or of an Orbax checkpoint."""
-    chosen, rename = common.choose(args.filter), _renaming(args.rename)
-    kept: list[Record] = []
-    about = dict(getattr(source, "custom_metadata", {}))
-    has_metadata = format is None or format.metadata
-    for entry in source.entries.values():
-        if not chosen(entry.name):
-            continue
-        if entry.type == dtypes.STRING and has_metadata and entry.name.startswith(_METADATA):
-            about[entry.name.removeprefix(_METADATA)] = metadata.value(source[entry.name])
-            continue
-        if entry.type == dtypes.STRING and format is not None and not format.strings:
-            common.warn_of_strings([entry.name])
-            continue
-        to, dtype = rename(entry.name), _FLOATS.get(args.dtype)
-        kept.append(copying.renamed(source, entry.name, to, dtype))
-    if not kept:
-        raise CheckpointError("nothing is left to convert", file=source.path)
-    if not has_metadata:
-        kept += [leaves.of_value(_METADATA + k, metadata.text(v)) for k, v in about.items()]
-    records.check_tags(kept)
-    return Work(kept, about)
-
-
-def _renaming(rules: list[str]) -> Callable[[str], str]:
-    compiled = []
-    for rule in rules:
-        pattern, equals, template = rule.partition("=")
-        if not equals:
-            raise ValueError(f"--rename {rule!r} must be REGEX=TEMPLATE")
-        try:
-            compiled.append((re.compile(pattern), template))
-            re.sub(pattern, template, "")
-        except re.error as error:
-            raise ValueError(f"--rename {rule!r}: {error}") from None
-
-    def rename(name: str) -> str:
-        for pattern, template in compiled:
-            name = pattern.sub(template, name)
-        return name
-
-    return rename
+    return Options(
+        args.to, args.max_shard_size, args.dtype, common.choose(args.filter),
+        renaming(args.rename), args.crc, mode, checked, args.jobs or writer.THREADS,
+    )  # fmt: skip

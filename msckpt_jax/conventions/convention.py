@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from msckpt_jax import display, names
 from msckpt_jax.conventions import layers, mapping, modules, optimizers, stacking
 from msckpt_jax.conventions.mapping import Target
+from msckpt_jax.conventions.modules import Located
 from msckpt_jax.errors import AmbiguousLeafError, CheckpointError
 
 
@@ -56,10 +57,19 @@ class Resolver:
         """The files that belong beside the parameters in a folder, by their names."""
         return {}
 
+    def opened(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The parameters of a file by the names and with the values that :meth:`targets` means."""
+        return parameters
+
     def leaves_out(self, name: str) -> bool:
         """Tell whether a tree may do without a parameter of a file: without any, by default."""
         del name
         return True
+
+    def kinds_left_out(self, names: Sequence[str]) -> Mapping[str, int]:
+        """The kinds of those parameters that :meth:`leaves_out`, to be told, and their numbers."""
+        del names
+        return {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,14 +123,7 @@ class Convention(Resolver):
         for kind in self.layers.values():
             if kind not in layers.LAYERS:
                 raise ValueError(f"{kind!r} is no kind of layer; known: {', '.join(layers.LAYERS)}")
-        if self.optimizer is not None and self.optimizer not in optimizers.OPTIMIZERS:
-            known = ", ".join(optimizers.OPTIMIZERS)
-            raise ValueError(
-                f"{self.optimizer!r} is no optimizer that goes on with a state of optax; known: "
-                f"{known}. Without optimizer=, states that none of them keeps have their own names"
-            )
-        if unknown := self.hyperparameters.keys() - optimizers.BETAS.keys():
-            raise ValueError(f"hyperparameters may be b1 and b2, not {', '.join(sorted(unknown))}")
+        optimizers.check(self.optimizer, self.hyperparameters)
         for regex, axis in self.stacked.items():
             if isinstance(axis, bool) or not isinstance(axis, int) or axis < 0:
                 raise ValueError(f"stacked={{{regex!r}: {axis!r}}} must be an axis, 0 or more")
@@ -153,7 +156,12 @@ class Convention(Resolver):
         known, unclear = mapping.with_guesses(network or moments, known)
         clear = [entry for entry in network if entry.leaf.name not in unclear]
         made = mapping.build(mapping.claims(clear, known), known, self.base, states.root)
-        made += optimizers.targets(states, known, self.base, self.hyperparameters)
+
+        def of_moments(group: Sequence[Located], power: int) -> list[Target]:
+            del power  # no weight is scaled
+            return mapping.build(mapping.claims(group, known), known, self.base, states.root)
+
+        made += optimizers.targets(states, of_moments, self.hyperparameters)
         made = [t._replace(name=self._renamed(t.name)) for t in stacking.together(made, cuts)]
         return Resolved(_unique(made), {cuts[name].leaf.name if name in cuts else name: readings
                                         for name, readings in unclear.items()})  # fmt: skip

@@ -18,6 +18,7 @@ from msckpt_jax.conventions import prefixes, sources
 from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.conventions.mapping import Part, Target, View
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.visible import log
 
 
 def keys_of(
@@ -35,12 +36,20 @@ def keys_of(
     return out
 
 
+def _tell(kinds: Mapping[str, int]) -> None:
+    """Log how many parameters of each kind are left out."""
+    if kinds:
+        told = ", ".join(f"{count} of {kind}" for kind, count in kinds.items())
+        log.warning("parameters of the file that the model does without: %s", told)
+
+
 class Translated(Mapping[str, Any]):
     """The values of a tree's leaves by their names, arrays as Tensors.
 
     Three attributes go by MindSpore's names of parameters: ``leaves`` has the leaves that lie in a
     parameter, ``source`` its name in the file, ``absent`` the reason why it cannot be loaded.
-    ``surplus`` names the parameters of the file that a model of this kind does not have.
+    ``surplus`` names the parameters of the file that a model of this kind does not have. With
+    ``exact`` the pieces of a scaled leaf hold float32, as in :func:`saving.from_tree`.
     """
 
     def __init__(
@@ -52,18 +61,23 @@ class Translated(Mapping[str, Any]):
         *,
         repair: bool = False,
         skip_mismatch: bool = False,
+        exact: bool = False,
     ):
+        resolver = conventions.of(convention)
+        self.exact = exact
         self.file = getattr(parameters, "file", None)
-        self.parameters = parameters
+        self.parameters = parameters = resolver.opened(parameters)
+        self._computed = getattr(parameters, "computed", frozenset())
         self._dtypes = {leaf.name: leaf.value.dtype for leaf in leaves
                         if isinstance(getattr(leaf.value, "dtype", None), np.dtype)}  # fmt: skip
-        resolver = conventions.of(convention)
         targets = resolver.targets(tree)
         self.leaves = {t.name: [p.leaf for p in t.parts] for t in targets}
         self.source = keys_of(targets, parameters, repair)
         used = set(self.source.values())
-        rest = (name for name in parameters if name not in used)
+        rest = [name for name in parameters if name not in used]
         self.surplus = [name for name in rest if not resolver.leaves_out(name)]
+        surplus = set(self.surplus)
+        _tell(resolver.kinds_left_out([name for name in rest if name not in surplus]))
         self.absent: dict[str, str] = {}
         for target in targets:
             if target.parts:
@@ -129,8 +143,16 @@ class Translated(Mapping[str, Any]):
                 out[name] = why[lost[0]] if own else "another parameter of its layer was not loaded"
         return out
 
+    def places(self, leaf: str) -> list[tuple[Target, Part | View]]:
+        """The parameters that hold parts of a leaf, those first whose part is written."""
+        return sorted(self._places[leaf], key=lambda place: not place[1].written)
+
+    def dtype(self, leaf: str) -> np.dtype:
+        """The dtype that holds the values of a leaf's parameters."""
+        return self._joint_dtype([target for target, _ in self._places[leaf]])
+
     def __getitem__(self, leaf: str) -> Any:
-        places = sorted(self._places[leaf], key=lambda place: not place[1].written)
+        places = self.places(leaf)
         target, part = places[0]
         key = self.source[target.name]
         shape, dtype = stored.shape_and_dtype(key, self.parameters)
@@ -145,10 +167,16 @@ class Translated(Mapping[str, Any]):
             if not stored.in_file(key, self.parameters):
                 return self.parameters[key]
             return Tensor(shape, dtype, tuple(stored.pieces(key, self.parameters)[1]))
-        dtype = self._joint_dtype([target for target, _ in places])
+        dtype = self.dtype(leaf)
         views = [(self._pieces(t), p.transform.inverse) for t, p in places if isinstance(p, View)]
+        if views and self.exact:
+            pieces = sources.exact(views, part.shape, dtype, leaf)
+            return Tensor(part.shape, dtype, tuple(pieces))
         if views:
-            if any(how.steps for _, how in views):  # a wider leaf gets what is not yet rounded
+            computed = any(how.steps for _, how in views) or any(
+                self.source[target.name] in self._computed for target, _ in places
+            )
+            if computed:  # a wider leaf gets what is not yet rounded
                 dtype = jnp.promote_types(dtype, self._dtypes.get(leaf, dtype))
             source = sources.Assembled(views, part.shape, dtype, leaf)
             return Tensor(part.shape, dtype, ((boxes.whole(part.shape), source),))

@@ -14,7 +14,7 @@ from msckpt_jax.conventions import layers, pattern, siblings
 from msckpt_jax.conventions.layers import LAYERS, RECURRENT, Layer
 from msckpt_jax.conventions.modules import Layers, Located, Segments, parents
 from msckpt_jax.conventions.pattern import Pattern
-from msckpt_jax.conventions.transform import Transform
+from msckpt_jax.conventions.transform import Step, Transform
 from msckpt_jax.errors import CheckpointError
 
 KEPT = "kept"
@@ -207,9 +207,14 @@ class _Slot(NamedTuple):
 
 def negated(target: Target) -> Target:
     """The parameter with the opposite sign."""
-    parts = [part for part in target.parts if isinstance(part, Part)]
-    turned = (part._replace(pattern=part.pattern._replace(negated=True)) for part in parts)
-    return target._replace(parts=tuple(turned))
+
+    def turned(part: Part | View) -> Part | View:
+        if isinstance(part, Part):
+            return part._replace(pattern=part.pattern._replace(negated=True))
+        sign = Step(("multiply", -1.0), ("multiply", -1.0))
+        return part._replace(how=part.how._replace(steps=(*part.how.steps, sign)))
+
+    return target._replace(parts=tuple(map(turned, target.parts)))
 
 
 def _layer(group: list[Claim], known: Layers, base: str, root: Segments) -> list[Target]:

@@ -9,6 +9,7 @@
 | `mul(x)`, `add(x)` | in float32; the inverse of `mul(1/x)` is `mul(x)`, of `mul(x)` a division |
 | `ilv`, `dil` | the halves of the last axis are interleaved, or pairs taken apart |
 | `ev`, `od` | every second element of the last axis, from 0 or from 1 |
+| `sl(a, i, j)` | elements i to j of axis a |
 | `pad0(n)` | zero rows up to n |
 | `est(a)` | the tensors of all experts, on a new axis a |
 | `stk(a, s, n)` | part s of n, on a new axis a |
@@ -122,7 +123,8 @@ def _reshape(work: Builder, *shape: int) -> None:
     whole = all(type(size) is int and size >= 0 for size in shape)
     if not whole or math.prod(shape) != math.prod(work.shape()):
         raise CheckpointError(f"{list(work.shape())} cannot be reshaped to {list(shape)}")
-    rest = [slot for axis in work.right for slot in axis if slot.size > 1 or slot.loop]
+    slots = (slot for axis in work.right for slot in axis)
+    rest = [slot for slot in slots if slot.size > 1 or slot.loop or slot.atom is not None]
     work.right[:] = [rest]  # cut() finds the slots here
     axes: list[list[Slot]] = []
     for size in reversed(shape):
@@ -135,7 +137,7 @@ def _reshape(work: Builder, *shape: int) -> None:
             size //= rest[-1].size
             axis.insert(0, rest.pop())
         axes.insert(0, axis)
-    for slot in rest:  # loops over a single element
+    for slot in rest:  # of a single element
         axes[0].insert(0, slot)
     work.right[:] = axes
 
@@ -167,6 +169,20 @@ def _every_second(start: int) -> Callable[[Builder], None]:
         _drop(work, gone)
 
     return take
+
+
+def _slice(work: Builder, axis: int, start: int, stop: int) -> None:
+    slots = work.right[axis]
+    if len(slots) != 1 or slots[0] != Slot(slots[0].atom, work.length(slots[0])):
+        raise ValueError("a slice is of an axis by itself")
+    if not 0 <= start < stop <= slots[0].size:
+        raise ValueError(f"there are no elements {start} to {stop} of {slots[0].size}")
+    atom = slots[0].atom
+    assert atom is not None
+    work.atoms[atom] = stop - start
+    slots[0] = Slot(atom, stop - start)
+    for held in work.left:
+        held[:] = [s._replace(start=s.start + start) if s.atom == atom else s for s in held]
 
 
 def _drop(work: Builder, gone: int | None) -> None:
@@ -216,6 +232,7 @@ _STEPS: dict[str, Callable[..., None]] = {
     "dil": lambda work: _halves(work, 2, swap=True),
     "ev": _every_second(0),
     "od": _every_second(1),
+    "sl": _slice,
     "pad0": lambda work, total: _part(work, 0, 0, total),
     "est": _experts,
     "stk": lambda work, axis, part, count: work.right.insert(axis, [Slot(None, count, part)]),

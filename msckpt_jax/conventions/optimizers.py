@@ -6,14 +6,14 @@ compared step by step with MindSpore 2.10 (tests/conventions/test_optimizers.py)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from msckpt_jax.conventions import mapping
 from msckpt_jax.conventions.mapping import Derived, Target
-from msckpt_jax.conventions.modules import Layers, Located, Segments
+from msckpt_jax.conventions.modules import Located, Segments
 from msckpt_jax.errors import CheckpointError
 
 
@@ -96,8 +96,30 @@ _USUAL = {
     "TraceState": "Momentum",
 }
 
+#: The power of a gradient that a moment is, by its field; sums of steps, whose size does not depend
+#: on that of gradients, are none, and the sum that is negated is one of these.
+_POWER = {
+    "mu": 1, "trace": 1, "nu": 2, "nu_max": 2, "sum_of_squares": 2, "e_g": 2, "e_x": 0,
+}  # fmt: skip
+
 #: The defaults of optax and of MindSpore.
 BETAS = {"b1": 0.9, "b2": 0.999}
+
+
+def check(optimizer: str | None, hyperparameters: Mapping[str, float]) -> None:
+    """Refuse an optimizer that is not known, and hyperparameters that none has.
+
+    Raises:
+        ValueError: with what is known.
+    """
+    if optimizer is not None and optimizer not in OPTIMIZERS:
+        raise ValueError(
+            f"{optimizer!r} is no optimizer that goes on with a state of optax; known: "
+            f"{', '.join(OPTIMIZERS)}. Without optimizer=, states that none of them keeps have "
+            "their own names"
+        )
+    if unknown := hyperparameters.keys() - BETAS.keys():
+        raise ValueError(f"hyperparameters may be b1 and b2, not {', '.join(sorted(unknown))}")
 
 
 class States(NamedTuple):
@@ -165,15 +187,23 @@ def _root(rest: Segments, network: Sequence[Segments]) -> Segments | None:
 
 
 def targets(
-    states: States, known: Layers, base: str, hyperparameters: Mapping[str, float]
-) -> list[Target]:
-    """The parameters of MindSpore's optimizer."""
+    states: States, build: Callable[[Sequence[Located], int], list[Target]],
+    hyperparameters: Mapping[str, float],
+) -> list[Target]:  # fmt: skip
+    """The parameters of MindSpore's optimizer.
+
+    ``build`` makes those of moments, as of the weights that they are of. It is told the power of a
+    gradient that they are.
+    """
     how = OPTIMIZERS[states.optimizer]
     label = f"optimizer {states.optimizer}"
     out: list[Target] = []
     for prefix, moments in states.moments.items():
-        made = mapping.build(mapping.claims(moments, known), known, base, states.root)
-        if how.negated and how.states[how.negated] == prefix:
+        negated = bool(how.negated) and how.states[how.negated] == prefix
+        slot = moments[0].slot
+        assert slot is not None
+        made = build(moments, 0 if negated else _POWER[slot.field])
+        if negated:
             made = [mapping.negated(target) for target in made]
         out += [t._replace(name=prefix + t.name, layer=label) for t in made]
     first = next(iter(states.moments), "")

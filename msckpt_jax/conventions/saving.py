@@ -26,8 +26,13 @@ _Sharding: TypeAlias = jax.sharding.Sharding | records.Spread | None
 
 
 @collector.paused()
-def from_tree(tree: Any, convention: ConventionLike, chosen: Callable[[str], bool]) -> list[Record]:
+def from_tree(
+    tree: Any, convention: ConventionLike, chosen: Callable[[str], bool], exact: bool = False
+) -> list[Record]:
     """A record for each parameter of MindSpore that ``tree`` holds and ``chosen`` wants.
+
+    With ``exact`` the pieces of a parameter that is scaled hold float32, which is rounded when it
+    is written: no sooner where another map follows.
 
     Raises:
         AmbiguousLeafError, CheckpointError: those of :meth:`Convention.targets` and
@@ -47,7 +52,7 @@ def from_tree(tree: Any, convention: ConventionLike, chosen: Callable[[str], boo
     wanted = {part.leaf for target in targets for part in target.parts}
     of_leaves = leaves.from_tree(tree, wanted.__contains__)
     by_leaf = dict(zip((name for name in values if name in wanted), of_leaves, strict=True))
-    return [_record(target, by_leaf) for target in targets]
+    return [_record(target, by_leaf, exact) for target in targets]
 
 
 def _derived(target: Target, values: Mapping[str, Any]) -> np.ndarray:
@@ -60,7 +65,7 @@ def _derived(target: Target, values: Mapping[str, Any]) -> np.ndarray:
     return np.full(target.shape, base**count, np.float32)
 
 
-def _record(target: Target, by_leaf: Mapping[str, Record]) -> Record:
+def _record(target: Target, by_leaf: Mapping[str, Record], exact: bool) -> Record:
     if target.constant is not None:
         return leaves.of_value(target.name, target.constant)
     sources = [by_leaf[part.leaf] for part in target.parts]
@@ -72,7 +77,7 @@ def _record(target: Target, by_leaf: Mapping[str, Record]) -> Record:
             "the leaves that make one parameter have different dtypes", name=target.name,
             found=", ".join(f"{r.tag} {r.type}" for r in sources),
         )  # fmt: skip
-    pieces = _assembled(target, sources)
+    pieces = _assembled(target, sources, exact)
     for record, part in zip(sources, target.parts, strict=True):
         if isinstance(part, Part):
             pieces += _pieces(record, part)
@@ -99,13 +104,16 @@ def _pieces(record: Record, part: Part) -> list[boxes.Piece]:
     return sources.shifted(own, part.start) if part.start else list(own)
 
 
-def _assembled(target: Target, records: Sequence[Record]) -> list[boxes.Piece]:
+def _assembled(target: Target, records: Sequence[Record], exact: bool) -> list[boxes.Piece]:
     """A parameter made of views, as a piece, or as those boxes of it that this process holds."""
     parts = [(_own(record, part), part.transform) for record, part in
              zip(records, target.parts, strict=True) if isinstance(part, View)]  # fmt: skip
     if not parts:
         return []
-    whole = sources.Assembled(parts, target.shape, _stored(records[0]), target.name)
+    stored = _stored(records[0])
+    if exact:
+        return sources.exact(parts, target.shape, stored, target.name)
+    whole = sources.Assembled(parts, target.shape, stored, target.name)
     if all(r.sharding is None or r.sharding.is_fully_addressable for r in records):
         return [(boxes.whole(target.shape), whole)]
     own = dict.fromkeys(

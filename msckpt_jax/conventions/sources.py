@@ -13,6 +13,7 @@ import numpy as np
 
 from msckpt_jax import boxes
 from msckpt_jax.boxes import Box, Piece
+from msckpt_jax.checkpoint import narrowing
 from msckpt_jax.conventions import tiles
 from msckpt_jax.conventions.mapping import down
 from msckpt_jax.conventions.pattern import Pattern
@@ -106,7 +107,7 @@ class Restored:
             yield self._layers[index]
 
     def _stored(self, place: Place, theirs: Box) -> np.ndarray:
-        return _read(place.pieces, self.dtype, down(theirs, place.start))
+        return read(place.pieces, self.dtype, down(theirs, place.start))
 
 
 class Assembled:
@@ -140,7 +141,7 @@ class Assembled:
         out = (np.empty if self._full else np.zeros)(boxes.shape_of(box), self.dtype)
         for pieces, how in self._parts_in(box):
             try:
-                how.pull(box, functools.partial(_read, pieces, self.dtype), out)
+                how.pull(box, functools.partial(read, pieces, self.dtype), out)
             except CheckpointError as error:
                 raise error.within(None, self.name) from None
         return out
@@ -159,7 +160,18 @@ class Assembled:
             yield from self._parts.get(index, ())
 
 
-def _read(pieces: Sequence[Piece], dtype: np.dtype, box: Box) -> np.ndarray:
+def exact(
+    parts: Sequence[tuple[Sequence[Piece], Transform]], shape: tuple[int, ...], dtype: np.dtype,
+    name: str,
+) -> list[Piece]:  # fmt: skip
+    """The piece of a tensor of ``dtype`` made of parts of others, in float32 if it is scaled."""
+    scaled = any(how.steps for _, how in parts) and jnp.issubdtype(dtype, jnp.floating)
+    wide = jnp.promote_types(dtype, np.float32) if scaled else dtype
+    whole = Assembled(parts, shape, wide, name)
+    return [*narrowing.checked([(boxes.whole(shape), whole)], wide, dtype, name=name)]
+
+
+def read(pieces: Sequence[Piece], dtype: np.dtype, box: Box) -> np.ndarray:
     """A box of a tensor in pieces; a view where one piece holds all of it."""
     part = boxes.view(pieces, box)
     if part is None:

@@ -25,15 +25,21 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
-def columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a plain table, or the first and the last of them when there are many."""
-    table = [[visible(cell) for cell in row] for row in (heads, *rows)]
+def columns(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], everything: bool = False
+) -> list[str]:
+    """The lines of a plain table; when they are many, the first and the last, or ``everything``."""
+    lines = [heads, *rows]
+    half = _LINES // 2
+    more = 0 if everything or len(lines) <= _LINES else len(lines) - 2 * half
+    if more:
+        del lines[half:-half]
+    table = [[visible(cell) for cell in row] for row in lines]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     out = [
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
         for row in table
     ]
-    if len(out) > _LINES:
-        half = _LINES // 2
-        out[half:-half] = [f"... {len(out) - 2 * half} more"]
+    if more:
+        out.insert(half, f"... {more} more")
     return out

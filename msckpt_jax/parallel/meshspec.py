@@ -37,6 +37,9 @@ def parse(text: str, entries: Mapping[str, Entry]) -> dict[str, Layout]:
             compiled.append((re.compile(pattern), _tensor_map(dims, axes)))
         except re.error as error:
             raise ValueError(f"--to: {pattern!r}: {error}") from None
+    for pattern, _ in compiled:
+        if not any(pattern.search(name) for name in entries):
+            raise ValueError(f"--to: no parameter has a name in which {pattern.pattern!r} is found")
     out = {}
     for name, entry in entries.items():
         if entry.is_array and entry.shape:

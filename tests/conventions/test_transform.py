@@ -61,6 +61,7 @@ NUMPY: dict[str, Any] = {
     "dil": lambda x, e: np.concatenate([x[..., 0::2], x[..., 1::2]], -1),
     "ev": lambda x, e: x[..., 0::2],
     "od": lambda x, e: x[..., 1::2],
+    "sl": lambda x, e, axis, start, stop: x.swapaxes(0, axis)[start:stop].swapaxes(0, axis),
     "pad0": lambda x, e, n: _put((n, *x.shape[1:]), slice(0, len(x)), x),
     "est": lambda x, e, axis: _stack(x, e, axis, SYMBOLS["E"]),
     "stk": lambda x, e, axis, part, count: _stack(x, part, axis, count),
@@ -71,6 +72,8 @@ NUMPY: dict[str, Any] = {
     ),
 }  # fmt: skip
 
+#: The steps that take a part of a tensor.
+PARTIAL = {"ev", "od", "sl"}
 CASES = [
     ("(H*hd, D)", "T; rs(D, H, hd)"),
     ("(H*hd, D)", "T; rs(D, H, hd); ilv; mul(1/sqrt(hd))"),
@@ -87,6 +90,9 @@ CASES = [
     ("(D,)", "add(1)"),
     ("(H*hd, D)", "dil; T"),
     ("(V,)", "id"),
+    ("(H*hd, D)", "rs(H, hd, D); sl(1, 2, hd); T; dil; T; rs(H*(hd-2), D)"),
+    ("(F, D)", "sl(0, 1, 5)"),
+    ("(F, D)", "sl(1, 0, 3); T & est(0)"),
 ]
 
 
@@ -160,7 +166,7 @@ def test_boxes_of_both_sides(shape: str, text: str, data: st.DataObject) -> None
         assert sorted(mine.ravel()) == sorted(theirs.ravel())
         seen[boxes.slices(left, boxes.whole(sizes))] += 1
     assert seen.max(initial=0) <= 1
-    if "ev" not in text and "od" not in text:
+    if not PARTIAL & {call.name for call in notation.parse(text)}:
         assert seen.sum() == boxes.size_of(box)
 
 
@@ -179,5 +185,5 @@ def test_between(shape: str, first: str, second: str, data: st.DataObject) -> No
     expected = by_numpy(x, second, e=1)
     left_out = np.isnan(straight)
     np.testing.assert_allclose(straight[~left_out], expected[~left_out], rtol=1e-6)
-    if not {"ev", "od"} & {c.name for c in notation.parse(first)}:
+    if not PARTIAL & {call.name for call in notation.parse(first)}:
         np.testing.assert_array_equal(left_out, np.isnan(expected))

@@ -35,7 +35,8 @@ PLACES = {
         "norm": "scale",
     },
     "tunix": {
-        "q": "q_proj.w q_einsum.w", "k": "k_proj.w", "v": "v_proj.w", "kv": "kv_einsum.w",
+        "q": "q_proj.w q_einsum.w", "k": "k_proj.w", "v": "v_proj.w",
+        "joint": "kv_einsum.w qkv_einsum.w",
         "o": "o_proj.w attn_vec_einsum.w", "bq": "q_bias", "bk": "k_bias", "bv": "v_bias",
         "nq": "q_norm.w _query_norm.scale", "nk": "k_norm.w _key_norm.scale",
         "gate": "gate_proj.kernel gate_proj", "up": "up_proj.kernel up_proj",
@@ -147,8 +148,8 @@ class Decoder:
         """Queries, keys and values of GQA, rotated, to the output."""
         keys = ("q", "k", "v", "o", "bq", "bk", "bv", "bo", "nq", "nk")
         w = {key: get(p, self.places.get(key, "")) for key in keys}
-        if (both := get(p, self.places.get("kv", ""))) is not None:
-            w["k"], w["v"] = both
+        if (joint := get(p, self.places.get("joint", ""))) is not None:
+            w |= zip("qkv"[-len(joint) :], joint, strict=True)
         q, k, v = (
             _heads(np.einsum(how, x, w[key]), self.bias(w, key))
             for key, how in zip("qkv", (self.einsums[0], *[self.einsums[1]] * 2), strict=True)

@@ -1,5 +1,7 @@
 """Make the models in ``data/``: tiny ones of each family, by transformers, with their logits.
 
+Those in ``data/released/`` are as makers release them: quantised, with parts for more than text.
+
 Run with torch 2.13.0 and transformers beside it (6 GB, so not by the tests):
 ``python tests/families/make_data.py``. The sizes hide nothing: H hd != D, several query heads to a
 key head, unequal D, F and V, more than ten experts, remainders of blocks of layers.
@@ -15,6 +17,13 @@ from typing import Any
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 import transformers  # pyright: ignore[reportMissingImports]
+from safetensors.torch import load_file, save_file
+from transformers.integrations.finegrained_fp8 import (  # pyright: ignore[reportMissingImports]
+    Fp8Dequantize,
+)
+from transformers.integrations.mxfp4 import (  # pyright: ignore[reportMissingImports]
+    convert_moe_packed_tensors,
+)
 
 DATA = Path(__file__).parent / "data"
 TOKENS = np.random.default_rng(7).integers(0, 22, (2, 12))
@@ -58,6 +67,10 @@ MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "gemma2": ("Gemma2", _GEMMA | {"num_hidden_layers": 4, "attn_logit_softcapping": 2.0,
                "final_logit_softcapping": 3.0}, "float32"),
+    "gemma2_heads": ("Gemma2", _GEMMA | {"num_key_value_heads": 4}, "float32"),
+    "gemma3_heads": (
+        "Gemma3", _GEMMA3 | {"num_key_value_heads": 4, "num_hidden_layers": 7}, "float32",
+    ),
     "gemma3": ("Gemma3", _GEMMA3 | {"num_hidden_layers": 14}, "float32"),
     "gemma3_bfloat16": ("Gemma3", _GEMMA3 | {"num_hidden_layers": 7}, "bfloat16"),
     "deepseek_v2": ("DeepseekV2", _MLA | {"q_lora_rank": None}, "float32"),
@@ -109,10 +122,127 @@ def make(folder: str) -> None:
     print(folder, float(logits.abs().max()), sum(f.stat().st_size for f in to.iterdir()))
 
 
+def save_released(folder: str, model: Any, tensors: dict[str, Any], config: dict[str, Any]) -> None:
+    """Save ``tensors`` and what of the model's config is changed, with the model's logits."""
+    to = DATA / "released" / folder
+    to.mkdir(parents=True, exist_ok=True)
+    content = json.loads(model.config.to_json_string()) | config
+    (to / "config.json").write_text(json.dumps(content, indent=2) + "\n")
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, to / "model.safetensors", {"format": "pt"})
+    with torch.no_grad():
+        logits = model.float()(torch.from_numpy(TOKENS)).logits
+    np.save(to / "logits.npy", logits.numpy())
+    print(folder, float(logits.abs().max()), sum(f.stat().st_size for f in to.iterdir()))
+
+
+def gpt_oss() -> None:
+    """GPT-OSS with its experts in MXFP4; ``experts.safetensors`` has them as transformers does."""
+    own = MODELS["gpt_oss"][1] | {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_local_experts": 4,
+    }  # fmt: skip
+    model = transformers.AutoModelForCausalLM.from_config(config_of("GptOss", own), **_EAGER).eval()
+    randomise(model)
+    for tensor in model.parameters():  # not the buffers of angles
+        tensor.data = tensor.data.bfloat16()
+    generator = torch.Generator().manual_seed(3)
+    tensors, plain = dict(model.state_dict()), {}
+    for name in [n for n in tensors if n.endswith(("experts.gate_up_proj", "experts.down_proj"))]:
+        experts, columns, rows = tensors.pop(name).shape
+        shape = (experts, rows, columns // 32)
+        blocks = torch.randint(0, 256, (*shape, 16), generator=generator, dtype=torch.uint8)
+        scales = torch.randint(121, 124, shape, generator=generator, dtype=torch.uint8)
+        scales[0, 0, 0] = 1  # values that no normal number holds
+        tensors |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
+        plain[name] = convert_moe_packed_tensors(blocks, scales)
+    model.load_state_dict(plain, strict=False)
+    how = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]}
+    save_released("gpt_oss", model, tensors, {"quantization_config": how, "dtype": None})
+    save_file(plain, DATA / "released" / "gpt_oss" / "experts.safetensors")
+
+
+_BLOCK = (4, 6)
+
+
+def quantised(weight: Any) -> tuple[Any, Any, Any]:
+    """A weight in float8 with a scale a block, and what it is then."""
+    height, width = _BLOCK
+    rows, columns = -(-weight.shape[0] // height), -(-weight.shape[1] // width)
+    padding = (0, columns * width - weight.shape[1], 0, rows * height - weight.shape[0])
+    padded = torch.nn.functional.pad(weight.float(), padding)
+    scale = padded.reshape(rows, height, columns, width).abs().amax((1, 3)) / 448
+    wide = scale.repeat_interleave(height, 0).repeat_interleave(width, 1)
+    wide = wide[: weight.shape[0], : weight.shape[1]]
+    values = (weight.float() / wide).to(torch.float8_e4m3fn)
+    plain = (values.float() * wide).bfloat16()  # as DeepSeek's weight_dequant
+    if padded.shape == weight.shape:
+        theirs = Fp8Dequantize(None)._dequantize_one(values, scale, torch.bfloat16)
+        assert torch.equal(theirs, plain)
+    return values, scale, plain
+
+
+def deepseek() -> None:
+    """DeepSeek-V3 in float8, with the module that predicts a token more, and a table of angles."""
+    kind, own, _ = MODELS["deepseek_v3"]
+    config = config_of(kind, own | {"num_hidden_layers": 4})
+    longer = transformers.AutoModelForCausalLM.from_config(config, **_EAGER).eval()
+    config = config_of(kind, own)
+    model = transformers.AutoModelForCausalLM.from_config(config, **_EAGER).eval()
+    randomise(longer)
+    longer.bfloat16().save_pretrained(DATA / "released" / "deepseek_v3")
+    tensors = load_file(DATA / "released" / "deepseek_v3" / "model.safetensors")
+    last = "model.layers.3."
+    tensors |= {last + "eh_proj.weight": torch.ones(12, 24).bfloat16(),
+                last + "enorm.weight": torch.ones(12).bfloat16(),
+                "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(2)}  # fmt: skip
+    out, plain = {}, {}
+    for name, tensor in tensors.items():
+        if name.endswith("proj.weight") or "kv_a_proj_with_mqa" in name:
+            out[name], out[f"{name}_scale_inv"], plain[name] = quantised(tensor)
+        else:
+            bias = "e_score_correction_bias" in name
+            out[name] = plain[name] = tensor.float() if bias else tensor
+    save_file(plain, DATA / "released" / "deepseek_v3" / "model.safetensors", {"format": "pt"})
+    config.save_pretrained(DATA / "released" / "deepseek_v3")
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        DATA / "released" / "deepseek_v3", dtype=torch.float32, **_EAGER
+    )
+    (DATA / "released" / "deepseek_v3" / "generation_config.json").unlink(missing_ok=True)
+    how = {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8",
+           "weight_block_size": _BLOCK}  # fmt: skip
+    save_released("deepseek_v3", model, out, {"quantization_config": how, "dtype": "bfloat16"})
+    kept = {name: tensor for name, tensor in plain.items() if f"{name}_scale_inv" in out}
+    kept = {name: tensor for name, tensor in kept.items() if not name.startswith(last)}
+    save_file(kept, DATA / "released" / "deepseek_v3" / "plain.safetensors")
+
+
+def gemma3() -> None:
+    """Gemma 3 with a tower that sees; the logits are of text alone."""
+    text = json.loads(config_of(*MODELS["gemma3"][:2]).to_json_string()) | {"num_hidden_layers": 7}
+    text["layer_types"] = text["layer_types"][:7]
+    vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "image_size": 28,
+              "num_attention_heads": 2, "patch_size": 14}  # fmt: skip
+    config = transformers.Gemma3Config(
+        text_config=text, vision_config=vision, mm_tokens_per_image=4, image_token_index=21,
+        boi_token_index=20, eoi_token_index=19,
+    )  # fmt: skip
+    model = transformers.Gemma3ForConditionalGeneration._from_config(config, **_EAGER).eval()
+    randomise(model)
+    to = DATA / "released" / "gemma3"
+    model.save_pretrained(to)
+    (to / "generation_config.json").unlink(missing_ok=True)
+    save_released("gemma3", model, load_file(to / "model.safetensors"), {})
+
+
+RELEASED = {"gpt_oss": gpt_oss, "deepseek_v3": deepseek, "gemma3": gemma3}
+
 if __name__ == "__main__":
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     print(versions)
-    for each in sys.argv[1:] or MODELS:
-        make(each)
+    for each in sys.argv[1:] or [*MODELS, *(f"released/{name}" for name in RELEASED)]:
+        if each.startswith("released/"):
+            RELEASED[each.removeprefix("released/")]()
+        else:
+            make(each)
     np.save(DATA / "tokens.npy", TOKENS)
     (DATA / "versions.json").write_text(json.dumps(versions) + "\n")

@@ -28,7 +28,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "gemma3_text": {"query_pre_attn_scalar": 6, "num_hidden_layers": 14},
     "deepseek_v3": {
         "n_routed_experts": 5, "moe_intermediate_size": 10, "n_shared_experts": 2,
-        "q_lora_rank": 8, "kv_lora_rank": 7, "qk_nope_head_dim": 4, "qk_rope_head_dim": 2,
+        "q_lora_rank": 8, "kv_lora_rank": 6, "qk_nope_head_dim": 4, "qk_rope_head_dim": 2,
         "v_head_dim": 3, "first_k_dense_replace": 1,
     },
     "gpt_oss": {"num_local_experts": 4, "num_hidden_layers": 4},
@@ -61,7 +61,7 @@ def stack_of(
     """The tensors of a stack, made of :func:`tensors` by NumPy, step by step."""
     known = table.known()[content["model_type"]]
     sizes = configs.symbols(content, known.config)
-    section = known.variants[variant] if variant else known.sections[name]
+    section = (known.variants[variant] if variant else known.sections[name]).of(sizes)
     axis = axis if section.scan_axis is None else section.scan_axis
     ours = tensors(content)
     joined: dict[str, list[tuple[Any, ...]]] = {}

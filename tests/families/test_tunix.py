@@ -56,7 +56,8 @@ def gemma2(model: Any, c: dict[str, Any]) -> Any:
     config = model.ModelConfig(
         **_gemma(c), final_logit_softcap=c["final_logit_softcapping"],
         attn_logits_soft_cap=c["attn_logit_softcapping"], use_post_attn_norm=True,
-        use_post_ffw_norm=True, attention_types=[kinds.LOCAL_SLIDING, kinds.GLOBAL] * 2,
+        use_post_ffw_norm=True,
+        attention_types=[kinds.LOCAL_SLIDING, kinds.GLOBAL] * (c["num_hidden_layers"] // 2),
     )  # fmt: skip
     return model.Gemma(config, rngs=nnx.Rngs(0))
 
@@ -77,7 +78,8 @@ def gemma3(model: Any, c: dict[str, Any]) -> Any:
 CASES: dict[str, tuple[str, Callable[[Any, dict[str, Any]], Any]]] = {
     "llama": ("llama3", llama), "llama_tied": ("llama3", llama), "qwen2": ("qwen2", qwen2),
     "qwen2_tied": ("qwen2", qwen2), "qwen3": ("qwen3", qwen3), "qwen3_moe": ("qwen3", qwen3),
-    "gemma2": ("gemma", gemma2), "gemma3": ("gemma3", gemma3),
+    "gemma2": ("gemma", gemma2), "gemma2_heads": ("gemma", gemma2),
+    "gemma3": ("gemma3", gemma3), "gemma3_heads": ("gemma3", gemma3),
     "gemma3_bfloat16": ("gemma3", gemma3),
 }  # fmt: skip
 

@@ -222,7 +222,7 @@ def test_what_cannot_be_converted(
 _MEASURE = """
 import sys, threading, time
 from msckpt_jax.cli import main
-from msckpt_jax.interop import orbax_directory
+from msckpt_jax.api import orbax_directory
 
 def anonymous():
     return int(open("/proc/self/status").read().split("RssAnon:")[1].split()[0]) / 1024

@@ -19,7 +19,7 @@ from msckpt_jax.checkpoint import collector, folder, json_keys
 from msckpt_jax.checkpoint.entries import Entry, Problem, distinct
 from msckpt_jax.checkpoint.formats import safetensors, shards
 from msckpt_jax.checkpoint.formats.format import Contents, Format
-from msckpt_jax.checkpoint.paths import regular
+from msckpt_jax.checkpoint.paths import PathLike, regular
 from msckpt_jax.checkpoint.source import Joined, Source, is_folder, opened
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.visible import warn
@@ -148,6 +148,22 @@ def _index(source: Source) -> _Index:
         return _Index(source.path, [shards.ALONE], source.path / shards.ALONE)
     _check_complete(source, files)
     return _Index(source.path, files)
+
+
+def index_alone(path: PathLike) -> _Index | None:
+    """The index of a folder, or one that is named itself, if none of its files is there; else None.
+
+    Raises:
+        CheckpointError: as :func:`contents`.
+        FileNotFoundError: there is neither a file nor a folder.
+    """
+    source = opened(path)
+    if source.data is None and not any(n.endswith(shards.INDEX_SUFFIX) for n in source.names):
+        return None
+    if source.data is not None and not source.path.name.endswith(shards.INDEX_SUFFIX):
+        return None
+    index = _index(source)
+    return None if any((index.folder / file).exists() for file in index.files) else index
 
 
 def _of_stem(files: Iterable[str], stem: str) -> set[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.conventions.notation import evaluate
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.visible import log
 
 #: For each letter the keys of ``config.json`` that may give it, and expressions after ``=``.
 SIZES: dict[str, tuple[str, ...]] = {
@@ -34,7 +35,12 @@ SIZES: dict[str, tuple[str, ...]] = {
     "qs": ("query_pre_attn_scalar",),
     "tied": ("tie_word_embeddings", "= 0"),
 }
-CONFIG = "config.json"
+CONFIG, TEXT, QUANTISED = "config.json", "text_config", "quantization_config"
+#: What a model of more than text says of all its parts.
+_OF_ALL = (
+    "bos_token_id", "eos_token_id", "pad_token_id", "initializer_range", "dtype", "torch_dtype",
+    "tie_word_embeddings", "transformers_version",
+)  # fmt: skip
 #: What Hugging Face's libraries save beside the weights of a language model.
 _BESIDE = (
     "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
@@ -43,10 +49,11 @@ _BESIDE = (
 )  # fmt: skip
 #: The letters that are no counts; those of counts that may be zero.
 _NO_COUNTS, _MAY_BE_ZERO = {"qs", "tied"}, {"k", "Rq"}
+_DTYPES = ("bfloat16", "float16", "float32", "float64")
 _LIMIT, _MOST_TENSORS = 1 << 24, 1 << 22
 
 
-def read(config: Any) -> dict[str, Any]:
+def read(config: Any) -> Mapping[str, Any]:
     """The content of a ``config.json``: a mapping, its path, or the folder that it lies in.
 
     Raises:
@@ -60,11 +67,15 @@ def read(config: Any) -> dict[str, Any]:
         file = paths.path_of(config)
         file = file / CONFIG if file.is_dir() else file
         config = _parsed(file)
-    text = config.get("text_config")
-    out = dict(config) | (dict(text) if isinstance(text, Mapping) else {})
-    if not isinstance(out.get("model_type"), str):
+    if not isinstance(of_text(config).get("model_type"), str):
         raise CheckpointError("the config names no model_type", file=file)
-    return out
+    return config
+
+
+def of_text(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a model of text, also of the one in a model of more than text."""
+    text = config.get(TEXT)
+    return dict(config) | (dict(text) if isinstance(text, Mapping) else {})
 
 
 def _parsed(file: Any) -> Mapping[str, Any]:
@@ -88,7 +99,7 @@ def symbols(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
         CheckpointError: a size is no whole number, or not possible.
     """
     out = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
-    out["dtype"] = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    out["dtype"] = dtype_of(config)
     out["rope_type"] = _rope_type(config)
     for letter, ways in (SIZES | {key: tuple(value) for key, value in own.items()}).items():
         for way in ways:
@@ -109,6 +120,16 @@ def symbols(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
         raise CheckpointError("no model has that many layers and experts", name="config.json",
                               found=f"{out['L']} times {out.get('E', 1)}")  # fmt: skip
     return out
+
+
+def dtype_of(config: Mapping[str, Any]) -> str:
+    """The dtype of the weights; where the config names none, that of the class in transformers."""
+    usual = "bfloat16" if config.get(QUANTISED) else "float32"
+    name = config.get("dtype") or config.get("torch_dtype") or usual
+    if name not in _DTYPES:
+        raise CheckpointError("the config's dtype is not possible", name=CONFIG,
+                              expected=" or ".join(_DTYPES), found=repr(name))  # fmt: skip
+    return name
 
 
 def _check(letter: str, key: str, value: Any) -> None:
@@ -133,12 +154,32 @@ def _rope_type(config: Mapping[str, Any]) -> str:
     return "default"
 
 
-def companions(config: Any) -> dict[str, bytes]:
-    """The content of ``config.json``, and of the files of its folder that go with any weights."""
+def companions(config: Any, alone: Mapping[str, Any] = {}) -> dict[str, bytes]:
+    """The content of ``config.json``, and of the files of its folder that go with any weights.
+
+    It is the config of plain tensors and, of a model of more than text, that of its text, which has
+    the entries of ``alone``.
+    """
+    content = read(config)
+    own = _plain(content, alone)
+    out = {CONFIG: json.dumps(own, indent=2).encode() + b"\n"}
     if isinstance(config, Mapping):
-        return {CONFIG: json.dumps(config, indent=2).encode() + b"\n"}
+        return out
     path = paths.path_of(config)
-    if not path.is_dir():
-        return {CONFIG: path.read_bytes()}
-    there = ((name, path / name) for name in (CONFIG, *_BESIDE))
-    return {name: file.read_bytes() for name, file in there if file.is_file()}
+    file = path / CONFIG if path.is_dir() else path
+    if own == content:
+        out[CONFIG] = file.read_bytes()
+    there = ((name, path / name) for name in (_BESIDE if path.is_dir() else ()))
+    return out | {name: file.read_bytes() for name, file in there if file.is_file()}
+
+
+def _plain(config: Mapping[str, Any], alone: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of the text model with plain tensors; what is left out is logged."""
+    out = dict(config)
+    if isinstance(text := config.get(TEXT), Mapping):
+        log.warning("config.json is written as that of the text model in %s: %s",
+                    config.get("model_type"), json.dumps(dict(alone)))  # fmt: skip
+        out = {key: config[key] for key in _OF_ALL if key in config} | {**text} | {**alone}
+    if out.pop(QUANTISED, None) or config.get(QUANTISED):
+        log.warning("config.json is written without %s: the tensors are plain", QUANTISED)
+    return out

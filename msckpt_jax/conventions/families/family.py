@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import fnmatch
 import functools
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from msckpt_jax import names
 from msckpt_jax.checkpoint.paths import PathLike
-from msckpt_jax.conventions import modules
+from msckpt_jax.conventions import modules, optimizers
 from msckpt_jax.conventions.convention import Resolved, Resolver
 from msckpt_jax.conventions.families import config as configs
-from msckpt_jax.conventions.families import matching
+from msckpt_jax.conventions.families import matching, released
 from msckpt_jax.conventions.families import table as tables
 from msckpt_jax.conventions.families.matching import Leaf, Model, normal
 from msckpt_jax.conventions.families.table import FILES, JAX, Section, Table, Tensor
-from msckpt_jax.conventions.mapping import shape_of
+from msckpt_jax.conventions.mapping import Target, View, shape_of
+from msckpt_jax.conventions.modules import Located, Segments
 from msckpt_jax.conventions.notation import evaluate
 from msckpt_jax.errors import CheckpointError
 
@@ -44,11 +48,13 @@ class Family(Resolver):
             side (``llama3.1-*``), which ``config.json`` cannot tell.
         scan_axis: the axis that counts stacked layers, where the shapes do not tell.
         table: a table of your own, the path of a TOML file.
+        optimizer, hyperparameters: as of a :class:`Convention`, for the states of optax: the
+            moments of weights lie in the files as these do.
 
     Raises:
         CheckpointError: no table knows the model, or its table has no such stack; the config does
             not tell how MaxText keeps rotary pairs; the model has parts that the table lacks.
-        ValueError: an unknown stack.
+        ValueError: an unknown stack, optimizer or hyperparameter.
 
     Example:
         >>> config = {"model_type": "llama", "vocab_size": 8, "hidden_size": 4,
@@ -65,6 +71,8 @@ class Family(Resolver):
     maxtext_model: str | None = None
     scan_axis: int | None = None
     table: PathLike | None = None
+    optimizer: str | None = None
+    hyperparameters: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, known in (("jax", JAX), ("files", FILES)):
@@ -76,6 +84,7 @@ class Family(Resolver):
             raise TypeError(f"maxtext_model must be a str, not {kind}")
         if self.scan_axis is not None and (type(self.scan_axis) is not int or self.scan_axis < 0):
             raise ValueError(f"scan_axis must be an axis, 0 or more, not {self.scan_axis!r}")
+        optimizers.check(self.optimizer, self.hyperparameters)
         _ = self._sections  # which refuses what no table knows
 
     @property
@@ -101,28 +110,64 @@ class Family(Resolver):
             >>> tree["decoder"]["layers"]["mlp"]["wi_0"]["kernel"].shape
             (4, 3, 6)
         """
+        shapes, dtype = self.shapes(scanned), self.dtype
+        tree = {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in shapes.items()}
+        return tree if self.jax == "huggingface" else names.nested(tree)
+
+    def shapes(self, scanned: bool = False) -> dict[str, tuple[int, ...]]:
+        """The shapes of the leaves of :meth:`abstract` by their names."""
         content, table, ours, _ = self._sections
         if scanned and not ours.scanned:
             raise ValueError(f"{self.jax} does not stack the layers of {table.name}")
         model = Model(table, content, list(tensors(table, content)))
-        axis = ours.scan_axis if self.scan_axis is None else self.scan_axis
-        shapes = matching.shapes(model, ours, scanned, 1 if axis is None else axis)
-        dtype = jax.numpy.dtype(content["dtype"])
-        if self.jax == "huggingface":
-            return {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in shapes.items()}
-        return names.nested({name: jax.ShapeDtypeStruct(shape, dtype)
-                             for name, shape in shapes.items()})  # fmt: skip
+        return matching.shapes(model, ours, scanned, self.layer_axis)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the weights by the config."""
+        return jax.numpy.dtype(self._sections[0]["dtype"])
+
+    @property
+    def stacks(self) -> bool:
+        """Tell whether the JAX stack ever stacks the layers of the model."""
+        return bool(self._sections[2].scanned)
+
+    @property
+    def layer_axis(self) -> int:
+        """The axis that counts the layers in the leaves of :meth:`abstract`."""
+        axes = self.scan_axis, self._sections[2].scan_axis, 1
+        return next(axis for axis in axes if axis is not None)
+
+    def section(self, stack: str) -> Section:
+        """The rows of one of the two stacks."""
+        _, _, ours, theirs = self._sections
+        return ours if stack == self.jax else theirs
+
+    @property
+    def model(self) -> tuple[Table, dict[str, Any]]:
+        """The family's table, and the sizes of the model."""
+        return self._sections[1], self._sections[0]
 
     def resolve(self, tree: Any) -> Resolved:
         """The parameters of the files that the leaves of ``tree`` make.
 
         Raises:
             CheckpointError: leaves that the table does not name, that are missing, or have another
-                shape than the config gives, all at once; a state of an optimizer.
+                shape than the config gives, all at once.
         """
         content, table, ours, theirs = self._sections
         model = Model(table, content, list(tensors(table, content)))
-        return Resolved(matching.targets(model, ours, theirs, _leaves(tree), self.scan_axis), {})
+        located = modules.locate(tree, names.named_leaves(tree), {})
+        states = optimizers.find(located, self.optimizer)
+
+        def match(group: Iterable[Located], power: int | None = None) -> list[Target]:
+            leaves = _leaves(group, states.root)
+            made = matching.targets(model, ours, theirs, leaves, self.scan_axis)
+            return made if power is None else [_of_moment(target, power) for target in made]
+
+        made = match(entry for entry in located if entry.slot is None)
+        made += optimizers.targets(states, match, self.hyperparameters)
+        return Resolved(made, {})
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -136,22 +181,48 @@ class Family(Resolver):
     def companions(self) -> dict[str, bytes]:
         """The files beside the weights in a folder: the config, and those of the folder it is of.
 
-        These are Hugging Face's generation config and the files of its tokenizers.
+        These are Hugging Face's generation config and the files of its tokenizers. The config is
+        that of the text model, and of plain tensors, as the weights are.
         """
         if self.files != "huggingface":
             return {}
-        return configs.companions(self.config)
+        return configs.companions(self.config, self._sections[1].alone)
+
+    def opened(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The parameters of a file as it was released: by the model's names, none quantised."""
+        if self.files != "huggingface":
+            return parameters
+        content, table, _, _ = self._sections
+        config = configs.of_text(configs.read(self.config)) | {"dtype": content["dtype"]}
+        rows = {name: evaluate(text, content) for name, text in table.cut.items()}
+        return released.opened(parameters, table.wrapped, config, self.leaves_out, rows)
 
     def leaves_out(self, name: str) -> bool:
         """Tell whether the model does without a parameter of a file, such as ``inv_freq``."""
+        return "." not in name or self._without.match(name) is not None
+
+    def keeps_float32(self, name: str) -> bool:
+        """Tell whether a parameter or leaf is of those that stay float32 beside narrower ones."""
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._sections[1].float32)
+
+    @functools.cached_property
+    def _without(self) -> re.Pattern[str]:
         content, table, _, _ = self._sections
-        return table.leaves_out(name, content)
+        return re.compile("|".join(map(fnmatch.translate, table.patterns(content))))
+
+    def kinds_left_out(self, names: Sequence[str]) -> Mapping[str, int]:
+        """The wildcards of the parameters that are left out, and their numbers; of no counters."""
+        content, table, _, _ = self._sections
+        patterns = table.patterns(content)
+        kinds = (next((p for p in patterns if fnmatch.fnmatchcase(name, p)), "") for name in names)
+        return collections.Counter(filter(None, kinds))
 
     @functools.cached_property
     def _sections(self) -> tuple[dict[str, Any], Table, Section, Section]:
         """The sizes of the model, its table, and the sections of both stacks, read once."""
-        config = configs.read(self.config)
-        table = tables.read(self.table) if self.table is not None else _known(config["model_type"])
+        around = configs.read(self.config)
+        config = configs.of_text(around)
+        table = tables.read(self.table) if self.table is not None else _known(config, around)
         content = configs.symbols(config, table.config)
         for condition in table.requires:
             if not tables.holds(condition, content):
@@ -167,15 +238,23 @@ class Family(Resolver):
         ours = table.sections[self.jax]
         if self.jax == "maxtext":
             ours = _variant(table, ours, self.maxtext_model, content)
-        return content, table, ours, table.sections[self.files]
+        return content, table, ours.of(content), table.sections[self.files].of(content)
 
 
-def _known(model_type: str) -> Table:
-    known = tables.known()
+def _known(config: Mapping[str, Any], around: Mapping[str, Any]) -> Table:
+    """The table of a model, which may be the text model of the one ``around`` it."""
+    known, model_type, outer = tables.known(), config["model_type"], around.get("model_type")
     if model_type not in known:
         raise CheckpointError(
             "no table knows this model_type; write one, and pass it as table=",
             expected=", ".join(known), found=model_type,
+        )  # fmt: skip
+    if outer not in (None, *known[model_type].model_types):
+        raise CheckpointError(
+            f"the model has more than its text model, a {model_type}, and no table tells its "
+            "tensors apart: hand over the text model by itself, with text_config as its config, or "
+            "write a table with [wrapped] and left_out, and pass it as table=",
+            name="config.json", expected=", ".join(known[model_type].model_types), found=outer,
         )  # fmt: skip
     return known[model_type]
 
@@ -212,16 +291,30 @@ def tensors(table: Table, sizes: Mapping[str, Any]) -> Iterator[Tensor]:
                 yield from (Tensor(key, i, e) for e in experts)
 
 
-def _leaves(tree: Any) -> dict[str, Leaf]:
-    """The leaves by their normal paths: ``layers/0`` as ``layers_0``, no levels around them."""
+def _of_moment(target: Target, power: int) -> Target:
+    """The parameter of a moment, which holds this power of the gradients.
+
+    Where a weight is multiplied, its gradients are divided; what is added does not change them.
+    """
+    parts = []
+    for part in target.parts:
+        assert isinstance(part, View)  # a table makes no others
+        factors = [step.inverse for step in part.how.steps if step.do[0] != "add"]
+        text = f"{part.how.text}; factors to the power {-power}" if factors else part.how.text
+        how = part.how._replace(steps=tuple(factors) * power, text=text)
+        parts.append(part._replace(how=how))
+    return target._replace(parts=tuple(parts))
+
+
+def _leaves(located: Iterable[Located], root: Segments) -> dict[str, Leaf]:
+    """The leaves by their normal paths: ``layers/0`` as ``layers_0``, no levels around them.
+
+    ``root``: the place of the network in the tree.
+    """
     out: dict[str, Leaf] = {}
-    for entry in modules.locate(tree, names.named_leaves(tree), {}):
-        if entry.slot is not None:
-            raise CheckpointError(
-                "a Family is of weights: pass the parameters without the optimizer's state",
-                name=entry.leaf.name,
-            )
-        segments = list(entry.segments)
+    for entry in located:
+        inside = root and entry.segments[: len(root)] == root
+        segments = list(entry.segments[len(root) :] if inside else entry.segments)
         while len(segments) > 1 and segments[0] in _AROUND:
             segments.pop(0)
         if not _NO_WEIGHTS.isdisjoint(segments):

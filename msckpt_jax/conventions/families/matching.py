@@ -49,6 +49,11 @@ def normal(path: str) -> str:
     return re.sub(r"\.(\d+)(?=\.|$)", r"_\1", path)
 
 
+def listed(path: str) -> str:
+    """A path with ``layers.0`` where another spelling has ``layers_0``."""
+    return re.sub(r"_(\d+)(?=\.|$)", r".\1", path)
+
+
 def targets(
     model: Model, ours: Section, theirs: Section, leaves: Mapping[str, Leaf], axis: int | None
 ) -> list[Target]:
@@ -178,7 +183,7 @@ class _Match:
         key = row, use.path, use.steps, leaf.shape, layers, path, steps
         if key not in self._joints:
             mine = self._mine(use)
-            text = "; ".join(filter(None, (use.steps and f"undo {use.steps}", steps)))
+            text = "; ".join(filter(None, (use.steps and f"undo ({use.steps})", steps)))
             joint = transform.between(
                 mine, _built(self.model, self._lengths, row, path, steps, {}).built()
             )

@@ -2,15 +2,14 @@
 
 Each section of the TOML file is a stack. ``[huggingface.rows]`` gives the shapes (and after ``if``
 when a tensor is there), those of the others a path and, after a colon, the steps that lead from
-Hugging Face's tensor to theirs (:mod:`msckpt_jax.conventions.notation`). ``{...}`` in a path is an
-expression of the sizes and of the layer ``i``, the expert ``{e}``, or one of the section's
-``names``. ``scanned`` is the path of a layer where layers are stacked; the index in it is the place
-on the axis that counts them.
+Hugging Face's tensor to theirs (:mod:`msckpt_jax.conventions.notation`), and after ``if`` of which
+models. ``{...}`` in a path is an expression of the sizes and of the layer ``i``, the expert
+``{e}``, or one of the section's ``names``. ``scanned`` is the path of a layer where layers are
+stacked; the index in it is the place on the axis that counts them.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import re
 import tomllib
@@ -56,6 +55,7 @@ class Section(NamedTuple):
         scanned: the same where layers are stacked; empty if they never are.
         names: further expressions that paths may use.
         scan_axis: the axis that counts the layers, where the stack has only one.
+        conditions: of rows of some models, by the name of Hugging Face and the path.
     """
 
     rows: Mapping[str, list[tuple[str, str]]]
@@ -63,6 +63,14 @@ class Section(NamedTuple):
     scanned: tuple[tuple[str, str], ...]
     names: Mapping[str, str]
     scan_axis: int | None = None
+    conditions: Mapping[tuple[str, str], str] = {}
+
+    def of(self, sizes: Symbols) -> Section:
+        """The section with the rows of a model of these sizes."""
+        rows = {key: [(path, steps) for path, steps in ways
+                      if holds(self.conditions.get((key, path), ""), sizes)]
+                for key, ways in self.rows.items()}  # fmt: skip
+        return self._replace(rows={key: ways for key, ways in rows.items() if ways}, conditions={})
 
 
 class Paths:
@@ -110,6 +118,10 @@ class Table(NamedTuple):
         requires: the conditions that a model has to meet.
         config: further sizes.
         left_out: parameters of files that a model does without, as paths with wildcards.
+        wrapped: beginnings of names in models around this one, and what the model has instead.
+        alone: what the config of the model has where that of a model around it differs.
+        cut: parameters of files that may have more rows, which are left out, and the rows to keep.
+        float32: parameters that are kept in float32 beside narrower ones, in all stacks, likewise.
     """
 
     name: str
@@ -122,12 +134,16 @@ class Table(NamedTuple):
     requires: list[str]
     config: Mapping[str, Any]
     left_out: list[str]
+    wrapped: Mapping[str, str]
+    alone: Mapping[str, Any]
+    cut: Mapping[str, str]
+    float32: list[str]
 
-    def leaves_out(self, name: str, symbols: Symbols) -> bool:
-        """Tell whether a model does without a parameter of a file."""
+    def patterns(self, symbols: Symbols) -> list[str]:
+        """The parameters of a file that a model does without, as paths with wildcards."""
         own = (re.sub(r"\{(\w+)\}", lambda m: str(evaluate(m[1], symbols)), pattern)
                for pattern in self.left_out)  # fmt: skip
-        return "." not in name or any(fnmatch.fnmatchcase(name, p) for p in (*LEFT_OUT, *own))
+        return [*LEFT_OUT, *own]
 
 
 def holds(condition: str, symbols: Symbols) -> bool:
@@ -136,9 +152,12 @@ def holds(condition: str, symbols: Symbols) -> bool:
 
 
 def with_condition(text: str) -> tuple[str, str]:
-    """The two halves of ``value if condition``."""
-    value, _, condition = text.partition(" if ")
-    return value.strip(), condition.strip()
+    """The two halves of ``value if condition``; an ``if`` in parentheses is the value's."""
+    for match in re.finditer(" if ", text):
+        value = text[: match.start()]
+        if value.count("(") == value.count(")"):
+            return value.strip(), text[match.end() :].strip()
+    return text.strip(), ""
 
 
 @functools.cache
@@ -184,10 +203,14 @@ def parse(text: str, file: str) -> Table:
         unclear, model_names = told.pop("unclear", ""), told.pop("names", [])
         variants = {name: _section(maxtext | {"rows": maxtext["rows"] | each["rows"]}, same)
                     for name, each in told.items()}  # fmt: skip
-        lists = [_texts(content.get(key, [])) for key in ("requires", "left_out")]
+        lists = [_texts(content.get(key, [])) for key in ("requires", "left_out", "float32")]
         config = {key: _texts(ways) for key, ways in content.get("config", {}).items()}
+        wrapped, alone = dict(content.get("wrapped", {})), dict(content.get("alone", {}))
+        cut = dict(content.get("cut", {}))
+        _texts([*wrapped.values(), *cut.values()])
         return Table(file.removesuffix(".toml"), _texts(types), shapes, sections, variants,
-                     unclear, _texts(model_names), lists[0], config, lists[1])  # fmt: skip
+                     unclear, _texts(model_names), lists[0], config, lists[1], wrapped,
+                     alone, cut, lists[2])  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"no table of a family: {error!r}", file=file) from None
 
@@ -202,18 +225,22 @@ def _section(content: Mapping[str, Any], same: Mapping[str, str]) -> Section:
     if axis is not None and type(axis) is not int:
         raise TypeError(f"scan_axis = {axis!r} is no axis")
     _texts(list(own.values()))
+    ways = {key: [_row(text) for text in _listed(value)] for key, value in rows.items()}
     return Section(
-        {key: [_row(text) for text in _listed(value)] for key, value in rows.items()},
+        {key: [(path, steps) for path, steps, _ in each] for key, each in ways.items()},
         tuple(map(with_condition, _listed(content.get("layer", [])))),
         tuple(map(with_condition, _listed(content.get("scanned", [])))),
         own,
         axis,
+        {(key, path): when for key, each in ways.items() for path, _, when in each if when},
     )
 
 
-def _row(text: str) -> tuple[str, str]:
+def _row(text: str) -> tuple[str, str, str]:
+    """The path, the steps and the condition of a row."""
+    text, when = with_condition(text)
     path, _, steps = text.partition(" : ")
-    return path.strip(), steps.strip()
+    return path.strip(), steps.strip(), when
 
 
 def _listed(value: str | list[str]) -> list[str]:
