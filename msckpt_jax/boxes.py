@@ -40,6 +40,11 @@ def slices(box: Box, origin: Box) -> tuple[slice, ...]:
     return tuple(slice(a - o, b - o) for (a, b), (o, _) in zip(box, origin, strict=True))
 
 
+def _within(box: Box, origin: Box) -> Box:
+    """The box in coordinates that begin at the corner of ``origin``."""
+    return tuple((a - o, b - o) for (a, b), (o, _) in zip(box, origin, strict=True))
+
+
 def intersect(left: Box, right: Box) -> Box | None:
     """The common part of two boxes, or None when it is empty."""
     common = tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(left, right, strict=True))
@@ -102,8 +107,9 @@ def restrict(pieces: Sequence[Piece], box: Box) -> list[Piece]:
     for origin, source in pieces:
         common = intersect(origin, box)
         if common is not None:
-            moved = tuple((a - o, b - o) for (a, b), (o, _) in zip(common, box, strict=True))
-            out.append((moved, part(source, slices(common, origin), shape_of(origin))))
+            out.append(
+                (_within(common, box), part(source, slices(common, origin), shape_of(origin)))
+            )
     return out
 
 
@@ -124,6 +130,31 @@ class _Part:
         starts = [s.start for s in self.index]
         moved = [slice(i.start + o, i.stop + o) for i, o in zip(index, starts, strict=True)]
         return self.source[tuple(moved)]
+
+    def origins(self, box: Box) -> Iterator[Piece]:
+        starts = [s.start for s in self.index]
+        moved = [(a + o, b + o) for (a, b), o in zip(box, starts, strict=True)]
+        return origins(self.source, tuple(moved))
+
+
+def origins(source: Any, box: Box) -> Iterator[Piece]:
+    """Yield what is read for a box of a source: boxes of the sources at the bottom, with these.
+
+    A source that reads others says so by a method ``origins(box)``.
+    """
+    follow = getattr(source, "origins", None)
+    if follow is None:
+        yield box, source
+    else:
+        yield from follow(box)
+
+
+def origins_of(pieces: Sequence[Piece], box: Box) -> Iterator[Piece]:
+    """Yield what is read for a box of an array in pieces, as :func:`origins` does."""
+    for origin, source in pieces:
+        common = intersect(origin, box)
+        if common is not None:
+            yield from origins(source, _within(common, origin))
 
 
 def view(pieces: Sequence[Piece], box: Box) -> np.ndarray | None:

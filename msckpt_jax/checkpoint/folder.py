@@ -37,11 +37,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from msckpt_jax.checkpoint import atomic
+from msckpt_jax.checkpoint.log import Log
 from msckpt_jax.errors import CheckpointError
 
 #: The folder in which a save is made ready.
 STAGE = ".msckpt-save"
-_FILES, _JOURNAL, _LOCK = "files", "journal.json", "lock"
+_FILES, _JOURNAL, _LOCK, _LOG = "files", "journal.json", "lock", "done."
 _LOCKING = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -51,6 +52,10 @@ class FolderSave:
     In the block the new files are written below :attr:`files`, under the names that they are to
     have in the folder (also ``rank_0/net.ckpt``), complete and, with ``durable``, synced.
     :meth:`commit` gives them these names. A block that ends without removes them.
+
+    With ``job``, a name that only the same files have, a killed save leaves what it wrote for the
+    next one of the same job, which finds it below :attr:`files`, and in :meth:`log` how much of it
+    is done. An error removes it.
 
     Attributes:
         files: the folder in which to write.
@@ -69,9 +74,11 @@ class FolderSave:
         ['index']
     """
 
-    def __init__(self, target: str | os.PathLike[str], durable: bool = True):
+    def __init__(
+        self, target: str | os.PathLike[str], durable: bool = True, job: str | None = None
+    ):
         self.target = Path(os.path.realpath(target))
-        self._durable = durable
+        self._durable, self._job = durable, job
 
     def __enter__(self) -> Self:
         while True:
@@ -85,21 +92,44 @@ class FolderSave:
                 break
             os.close(self._fd)  # another save has made the folder in the meantime
         try:
-            _settle(self.target, self._stage)
+            _settle(self.target, self._stage, self._left())
             self.files = self._stage / _FILES
-            self.files.mkdir()
+            self.files.mkdir(exist_ok=True)
             _discard(_beside(self.target), spared=self._stage)
         except BaseException:
             os.close(self._fd)
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        interrupted = kind is not None and not issubclass(kind, Exception)
+        kept = interrupted and self._job is not None  # for the next save of the job
         try:
-            if not (self._stage / _JOURNAL).exists():  # else the next writer finishes what failed
+            # With a journal the next writer finishes what failed.
+            if not kept and not (self._stage / _JOURNAL).exists():
                 _remove(self._stage)
         finally:
             os.close(self._fd)
+
+    def _left(self) -> tuple[str, ...]:
+        """The names in the stage that a killed save of the same job has left."""
+        name = f"{_LOG}{self._job}"
+        files = self._stage / _FILES
+        if self._job is None or files.is_symlink() or not files.is_dir():
+            return ()
+        return (_FILES, name) if atomic.is_left(self._stage / name) else ()
+
+    @contextlib.contextmanager
+    def log(self) -> Iterator[Log | None]:
+        """The log of the job, open; None without a job."""
+        if self._job is None:
+            yield None
+            return
+        fd = os.open(self._stage / f"{_LOG}{self._job}", _LOCKING, 0o666)
+        try:
+            yield Log(fd, 0, self._job)
+        finally:
+            os.close(fd)
 
     def commit(self, head: str, heads: Collection[str] = (), outdated: Iterable[str] = ()) -> None:
         """Give the files their names.
@@ -231,18 +261,23 @@ def _locked(stage: Path, target: Path) -> int:
         os.close(fd)
 
 
-def _settle(target: Path, stage: Path) -> bool:
-    """Finish the save that a killed writer left in the stage, else undo it; tell which it was."""
+def _settle(target: Path, stage: Path, left: Collection[str] = ()) -> bool:
+    """Finish the save that a killed writer left in the stage, else undo it; tell which it was.
+
+    What is ``left`` of a save without a journal stays.
+    """
     journal = _read(stage / _JOURNAL, target)
     if journal is not None:
         _finish(target, stage, journal, durable=True)
-    _clear(stage)
+    _clear(stage, () if journal is not None else left)
     return journal is not None
 
 
-def _clear(stage: Path) -> None:
+def _clear(stage: Path, spared: Collection[str] = ()) -> None:
     """Remove all that a save has written in its stage, except the lock."""
     for path in stage.iterdir():
+        if path.name in spared:
+            continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif path.name != _LOCK:

@@ -38,6 +38,10 @@ class Arranged:
             tiles.copy(out[(*boxes.slices(where, box), ...)], self.pattern.arrange(part))
         return out
 
+    def origins(self, box: Box) -> Iterator[Piece]:
+        for mine, _ in self.pattern.back(_moved(box, self.corner), self.leaf):
+            yield from boxes.origins_of([(self.origin, self.source)], mine)
+
 
 def arrange(pieces: Sequence[Piece], pattern: Pattern, leaf: tuple[int, ...]) -> list[Piece]:
     """The pieces of a leaf as pieces of the parameter that the pattern makes of it."""
@@ -154,17 +158,26 @@ class Assembled:
         for _, how in self._parts_in(box):
             yield from how.inverse.windows(box, limit)
 
+    def origins(self, box: Box) -> Iterator[Piece]:
+        for pieces, how in self._parts_in(box):
+            for read in how.reads(box):
+                yield from boxes.origins_of(pieces, read)
+
     def _parts_in(self, box: Box) -> Iterator[tuple[Sequence[Piece], Transform]]:
         for index in itertools.product(*(range(*box[axis]) for axis in self._axes)):
             yield from self._parts.get(index, ())
 
 
 def _read(pieces: Sequence[Piece], dtype: np.dtype, box: Box) -> np.ndarray:
-    """A box of a tensor in pieces; a view where one piece holds all of it."""
-    part = boxes.view(pieces, box)
-    if part is None:
-        part = np.empty(boxes.shape_of(box), dtype)
-        boxes.gather(pieces, box, part)
+    """A box of a tensor in pieces; no copy of it where one piece holds all of it."""
+    view = boxes.view(pieces, box)
+    if view is not None:
+        return view
+    for origin, source in pieces:
+        if boxes.intersect(origin, box) == box:
+            return np.asarray(source[boxes.slices(box, origin)]).astype(dtype, copy=False)
+    part = np.empty(boxes.shape_of(box), dtype)
+    boxes.gather(pieces, box, part)
     return part
 
 

@@ -132,6 +132,11 @@ class Transform(NamedTuple):
             for exact in _exact((*self.left, *self.right), ranges):
                 yield _cover(self.left, exact)[0], _cover(self.right, exact)[0]
 
+    def reads(self, box: Box) -> Iterator[Box]:
+        """Yield the boxes of the left that :meth:`pull` reads for a box of the right."""
+        for ranges in _ranges(self.right, self.atoms, box):
+            yield _cover(self.left, ranges)[0]
+
     def pull(self, box: Box, read: Callable[[Box], np.ndarray], out: np.ndarray) -> None:
         """Fill ``out``, the ``box`` of the right, from the left, of which ``read`` gives boxes.
 
