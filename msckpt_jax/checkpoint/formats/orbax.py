@@ -327,9 +327,13 @@ class _Array:
 
     def hold(self, box: boxes.Box) -> None:
         """Begin to decode a box, which stays in memory until it is dropped."""
+        import tensorstore as ts
+
         with self._reading():
-            part = self._uncached[boxes.slices(box, boxes.whole(self.shape))].read()
-        self._held = {**self._held, box: part}  # threads go through the old one
+            array = self._uncached[boxes.slices(box, boxes.whole(self.shape))]
+            part = np.empty(array.shape, array.dtype.numpy_dtype)  # in few large pages
+            done = ts.array(part).write(array)
+        self._held = {**self._held, box: (part, done)}  # threads go through the old one
 
     def drop(self, box: boxes.Box) -> None:
         """Forget a box that is held."""
@@ -345,10 +349,11 @@ class _Array:
     def _of_held(self, box: boxes.Box) -> np.ndarray | None:
         """A box from those that are held, as a view if it lies in one; None if it does not."""
         parts, size = [], 0
-        for held, part in self._held.items():
+        for held, (part, done) in self._held.items():
             common = boxes.intersect(held, box)
             if common is not None:
-                parts.append((held, part.result()))
+                done.result()
+                parts.append((held, part))
                 size += boxes.size_of(common)
         if not parts or size < boxes.size_of(box):
             return None
