@@ -71,7 +71,7 @@ class Unit(NamedTuple):
     file: int
     place: Any
     nbytes: int
-    write: Callable[[int, threading.local], Any]
+    write: Callable[[int, writer.Options, threading.local], Any]
     cells: tuple[Cell, ...] = ()
 
 
@@ -143,9 +143,7 @@ def write(files: Sequence[Placed], options: writer.Options, log: Log | None = No
     with _Files([file.path for file in files], durable) as opened:
 
         def write_unit(unit: Unit) -> Unit:
-            unit.write(opened.fd(unit.file), local)
-            if options.progress is not None:
-                options.progress(unit.nbytes)
+            unit.write(opened.fd(unit.file), options, local)
             return unit
 
         with contextlib.closing(_decoded(_batches(units))) as batches:
@@ -153,6 +151,7 @@ def write(files: Sequence[Placed], options: writer.Options, log: Log | None = No
                 for unit in writer.in_threads(write_unit, batch, options.threads):
                     done = _next(done, unit)
                     opened.nbytes += unit.nbytes
+                opened.begin_writeback()
                 if opened.are_due:
                     opened.settle()
                     if log is not None:
@@ -209,9 +208,8 @@ def _units(files: Sequence[Placed]) -> Iterator[Unit]:
 
 
 def _plain(file: int, chunk: planning.Chunk) -> Unit:
-    def put(fd: int, local: threading.local) -> None:
-        data = planning.buffers(chunk, writer.staging(local))
-        writer.write_vector(fd, data, chunk.nbytes, chunk.offset)
+    def put(fd: int, options: writer.Options, local: threading.local) -> None:
+        writer.write_chunk(fd, chunk, options, local)
 
     return Unit(file, chunk.offset, chunk.nbytes, put)
 
@@ -219,8 +217,10 @@ def _plain(file: int, chunk: planning.Chunk) -> Unit:
 def _window(
     file: int, place: Any, piece: pieces.Piece, places: pieces.Places, cells: tuple[Cell, ...]
 ) -> Unit:
-    def put(fd: int, local: threading.local) -> None:
+    def put(fd: int, options: writer.Options, local: threading.local) -> None:
         pieces.write_runs(fd, piece, pieces.content(piece, local), places)
+        if options.progress is not None:
+            options.progress(piece.nbytes)
 
     return Unit(file, place, piece.nbytes, put, cells)
 
@@ -402,6 +402,10 @@ class _Files:
             if number not in self._open:
                 self._open[number] = atomic.opened_again(self._paths[number])
             return self._open[number]
+
+    def begin_writeback(self) -> None:
+        for fd in self._open.values() if self._durable else ():
+            writer.begin_writeback(fd, 0, 0)
 
     @property
     def are_due(self) -> bool:
