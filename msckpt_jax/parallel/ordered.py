@@ -12,6 +12,7 @@ goes on after a kill holds nothing else.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import itertools
 import math
@@ -265,24 +266,31 @@ class _Grid:
 
     def tile(self, tensor: Tensor) -> tuple[int, ...]:
         """The shape of a box of a tensor that is read from few chunks, in long runs."""
-        shape, size = tensor.shape, tensor.stored.itemsize
-        for axis in range(len(shape)):
-            lengths = _halves(shape[axis])
-            able = [(*shape[:axis], n, *shape[axis + 1 :]) for n in lengths]
-            able = [s for s in able if math.prod(s[axis:]) * size >= RUN_BYTES] or [shape]
-            shape = min(able, key=lambda s: max(self._nbytes(tensor, s), CELL_BYTES))  # the first
+        shape = tensor.shape
+        for axis, length in enumerate(shape):
+            head, tail = shape[:axis], shape[axis + 1 :]
+            least = RUN_BYTES / (math.prod(tail) * tensor.stored.itemsize)
+
+            def read(n: int, head: Any = head, tail: Any = tail) -> int:
+                return self._nbytes(tensor, (*head, n, *tail))
+
+            able = [n for n in _halves(length) if n >= least] or [length]
+            chosen = min(able, key=lambda n: max(read(n), CELL_BYTES))  # the first of these
+            # It goes on to where other chunks begin.
+            ends = range(chosen, length + 1)
+            shape = *head, ends[bisect.bisect_right(ends, read(chosen), key=read) - 1], *tail
         return shape
 
     def _nbytes(self, tensor: Tensor, shape: tuple[int, ...]) -> int:
         """The bytes of the chunks that a box at the corner of a tensor is read from."""
         return sum(
             math.prod(_steps(source, box)) * source.dtype.itemsize
-            for box, source in _read(tensor, boxes.whole(shape))
+            for source, box in _around(tensor, boxes.whole(shape))
         )
 
     def settle(self, tensor: Tensor, box: Box) -> None:
         """Let the cells of arrays that have none yet hold what is read for a box."""
-        for read, source in _read(tensor, box):
+        for source, read in _around(tensor, box):
             if source not in self._numbers:
                 self._numbers[source] = len(self._steps)
                 self._steps.append(_steps(source, read))
@@ -307,6 +315,15 @@ class _Grid:
 def _read(tensor: Tensor, box: Box) -> Iterator[boxes.Piece]:
     every = boxes.origins_of(tensor.pieces, box)
     return ((part, source) for part, source in every if hasattr(source, "hold"))
+
+
+def _around(tensor: Tensor, box: Box) -> Iterable[tuple[Any, Box]]:
+    """The least box of each source around what is read of it."""
+    out: dict[Any, Box] = {}
+    for read, source in _read(tensor, box):
+        sides = zip(out.get(source, read), read, strict=True)
+        out[source] = tuple((min(a, c), max(b, d)) for (a, b), (c, d) in sides)
+    return out.items()
 
 
 def _steps(source: Any, box: Box) -> tuple[int, ...]:
