@@ -15,7 +15,7 @@ from msckpt_jax import names
 from msckpt_jax.api import jobs
 from msckpt_jax.checkpoint import copying, leaves, writer
 from msckpt_jax.checkpoint.formats.format import How
-from msckpt_jax.checkpoint.records import Record
+from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.conventions import saving
 
 
@@ -59,3 +59,10 @@ def convert(
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def convert_to_file(
+    path: Path, target: Path, how: ms.Family, resume: str | None = None, **options: Any
+) -> None:
+    job = jobs.Job("safetensors", How(), writer.Options(**options), resume=resume)
+    jobs.run([File(target, records(path, how))], job)
