@@ -8,6 +8,7 @@ reading are the same few functions.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
@@ -79,6 +80,13 @@ def of_range(shape: Sequence[int], start: int, stop: int, limit: int) -> Iterato
             *((0, n) for n in shape[axis + 1 :]),
         )
         start += rows * strides[axis]
+
+
+def grid(shape: Sequence[int], steps: Sequence[int]) -> Iterator[Box]:
+    """Yield the boxes of ``steps`` that make up an array; those at the edges may be smaller."""
+    sides = ([(a, min(a + step, n)) for a in range(0, n, step)]
+             for n, step in zip(shape, steps, strict=True))  # fmt: skip
+    return itertools.product(*sides)
 
 
 def gather(pieces: Sequence[Piece], box: Box, out: np.ndarray) -> None:

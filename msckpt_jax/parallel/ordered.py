@@ -241,7 +241,7 @@ def _by_cells(group: Sequence[_Chosen]) -> Iterator[tuple[int, int, Tensor, Box,
         if tensor.shape not in tiles:
             tiles[tensor.shape] = grid.tile(tensor)
         limit = max(1, planning.CHUNK_BYTES // tensor.stored.itemsize)
-        for tile in _cut(tensor.shape, tiles[tensor.shape]):
+        for tile in boxes.grid(tensor.shape, tiles[tensor.shape]):
             grid.settle(tensor, tile)
             for part in boxes.of_range(boxes.shape_of(tile), 0, boxes.size_of(tile), limit):
                 box = tuple((a + o, b + o) for (a, b), (o, _) in zip(part, tile, strict=True))
@@ -338,12 +338,6 @@ def _halves(length: int) -> Iterator[int]:
         yield length
         length = -(-length // 2)
     yield 1
-
-
-def _cut(shape: Sequence[int], tile: Sequence[int]) -> Iterator[Box]:
-    sides = ([(a, min(a + step, n)) for a in range(0, n, step)]
-             for n, step in zip(shape, tile, strict=True))  # fmt: skip
-    return itertools.product(*sides)
 
 
 # Batches
