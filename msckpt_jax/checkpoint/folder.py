@@ -34,15 +34,18 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from msckpt_jax.checkpoint import atomic
+from msckpt_jax.checkpoint import journal as journals
+from msckpt_jax.checkpoint import log as logs
+from msckpt_jax.checkpoint.journal import Journal
 from msckpt_jax.checkpoint.log import Log
 from msckpt_jax.errors import CheckpointError
 
 #: The folder in which a save is made ready.
 STAGE = ".msckpt-save"
-_FILES, _JOURNAL, _LOCK, _LOG = "files", "journal.json", "lock", "done."
+_FILES, _JOURNAL, _LOCK = "files", "journal.json", "lock"
 _LOCKING = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -113,23 +116,13 @@ class FolderSave:
 
     def _left(self) -> tuple[str, ...]:
         """The names in the stage that a killed save of the same job has left."""
-        name = f"{_LOG}{self._job}"
-        files = self._stage / _FILES
-        if self._job is None or files.is_symlink() or not files.is_dir():
-            return ()
-        return (_FILES, name) if atomic.is_left(self._stage / name) else ()
+        log, files = f"done.{self._job}", self._stage / _FILES
+        whole = self._job is not None and files.is_dir() and not files.is_symlink()
+        return (_FILES, log) if whole and atomic.is_left(self._stage / log) else ()
 
-    @contextlib.contextmanager
-    def log(self) -> Iterator[Log | None]:
-        """The log of the job, open; None without a job."""
-        if self._job is None:
-            yield None
-            return
-        fd = os.open(self._stage / f"{_LOG}{self._job}", _LOCKING, 0o666)
-        try:
-            yield Log(fd, 0, self._job)
-        finally:
-            os.close(fd)
+    def log(self) -> contextlib.AbstractContextManager[Log | None]:
+        """The log of the job, to be opened; None without a job."""
+        return logs.opened(self._stage / f"done.{self._job}", self._job)
 
     def commit(self, head: str, heads: Collection[str] = (), outdated: Iterable[str] = ()) -> None:
         """Give the files their names.
@@ -148,7 +141,7 @@ class FolderSave:
                 atomic.sync_folder(self.target.parent)
             return
         old = {*heads, head}
-        journal = _Journal(
+        journal = Journal(
             head,
             {name: _written(self.files / name) for name in names},
             sorted(old),
@@ -266,7 +259,7 @@ def _settle(target: Path, stage: Path, left: Collection[str] = ()) -> bool:
 
     What is ``left`` of a save without a journal stays.
     """
-    journal = _read(stage / _JOURNAL, target)
+    journal = journals.read(stage / _JOURNAL, target, _FILES)
     if journal is not None:
         _finish(target, stage, journal, durable=True)
     _clear(stage, () if journal is not None else left)
@@ -276,11 +269,11 @@ def _settle(target: Path, stage: Path, left: Collection[str] = ()) -> bool:
 def _clear(stage: Path, spared: Collection[str] = ()) -> None:
     """Remove all that a save has written in its stage, except the lock."""
     for path in stage.iterdir():
-        if path.name in spared:
+        if path.name in (_LOCK, *spared):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path.name != _LOCK:
+        else:
             path.unlink()
 
 
@@ -307,51 +300,6 @@ def _discard(stage: Path, spared: Path) -> None:
 # The journal
 
 
-class _Journal(NamedTuple):
-    """The rest of a save whose files are complete.
-
-    Attributes:
-        head: the new file that gets its name last.
-        files: all new files, each with its size and time: a rename keeps them.
-        heads: the old files that go first.
-        outdated: the old files that go at the end.
-    """
-
-    head: str
-    files: dict[str, list[int]]
-    heads: list[str]
-    outdated: list[str]
-
-
-def _read(path: Path, target: Path) -> _Journal | None:
-    """The journal, if there is one.
-
-    Raises:
-        CheckpointError: it is damaged, or names something outside of the folder ``target``.
-    """
-    try:
-        journal = _Journal(**json.loads(path.read_bytes()))
-        kinds = [type(value) for value in journal]
-        names = [journal.head, *journal.files, *journal.heads, *journal.outdated]
-        whole = kinds == [str, dict, list, list] and journal.head in journal.files
-        linked = (path.parent / _FILES).is_symlink()
-        if whole and not linked and all(_is_inside(name, target) for name in names):
-            return journal
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, RecursionError):
-        pass
-    problem = "the journal of an interrupted save is damaged: save to another folder"
-    raise CheckpointError(problem, file=path)
-
-
-def _is_inside(name: Any, target: Path) -> bool:
-    """Tell whether a name leads to a place below the folder, also by no link to another folder."""
-    if not isinstance(name, str) or name in ("", ".") or "\0" in name or ".." in Path(name).parts:
-        return False
-    return Path(os.path.realpath((target / name).parent)).is_relative_to(target)
-
-
 def _written(path: Path) -> list[int]:
     """The size and the time of a file; it is opened, since then other hosts' writes are seen."""
     with open(path, "rb") as file:
@@ -359,7 +307,7 @@ def _written(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def _finish(target: Path, stage: Path, journal: _Journal, durable: bool) -> None:
+def _finish(target: Path, stage: Path, journal: Journal, durable: bool) -> None:
     """Do what is left of a save whose files are complete, whatever has been done of it.
 
     Raises:

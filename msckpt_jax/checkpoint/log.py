@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import struct
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 _NOTE = struct.Struct("<QI")
@@ -12,9 +15,9 @@ _PROOF_BYTES = 12
 
 
 class Done(NamedTuple):
-    """The number of units that are done, and a check sum of what these units were."""
+    """The number of units that are done, and a check sum of what they were."""
 
-    count: int
+    units: int
     order: int
 
 
@@ -55,3 +58,17 @@ class Log:
     def _proof(self, note: bytes, at: int) -> bytes:
         text = self._job + struct.pack("<Q", at) + note
         return hashlib.blake2b(text, digest_size=_PROOF_BYTES).digest()
+
+
+@contextlib.contextmanager
+def opened(path: Path, job: str | None) -> Iterator[Log | None]:
+    """The log of a job in a file of its own, which is made if need be; None without a job."""
+    if job is None:
+        yield None
+        return
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+    fd = os.open(path, flags, 0o666)
+    try:
+        yield Log(fd, 0, job)
+    finally:
+        os.close(fd)

@@ -2,9 +2,9 @@
 
 A store keeps an array in chunks. A chunk of stacked layers holds a part of each of them, and the
 layers are far apart in the files: written file by file, every chunk would be decoded once a layer.
-Here the windows of all files are written by the cells of the store that they are read from. A
-*cell* is a box of chunks, no more than it takes for long runs in the files. While the windows of
-some cells are rearranged and written to their planned places, the store decodes the next ones.
+Here the windows of all files are written by the cells of the store that they are read from (see
+:mod:`~msckpt_jax.parallel.cells`). While the windows of some cells are rearranged and written to
+their planned places, the store decodes the next ones.
 
 The order is the same in each run. Hence a number tells what has been done: the log of a save that
 goes on after a kill holds nothing else.
@@ -12,31 +12,24 @@ goes on after a kill holds nothing else.
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import itertools
-import math
 import os
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-from msckpt_jax import boxes
-from msckpt_jax.boxes import Box
 from msckpt_jax.checkpoint import atomic, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.log import Done, Log
 from msckpt_jax.checkpoint.plan import Plan, Range
 from msckpt_jax.checkpoint.records import Tensor
-from msckpt_jax.parallel import pieces
+from msckpt_jax.parallel import cells, pieces
+from msckpt_jax.parallel.cells import Cell
 from msckpt_jax.parallel.shares import Share
 
-#: The bytes of a cell, unless a single chunk, or those of a run of ``RUN_BYTES``, have more.
-CELL_BYTES = 16 << 20
-#: The least bytes that are worth a write of their own.
-RUN_BYTES = 4096
 #: After so many bytes those that were written are made durable and noted down.
 STEP_BYTES = 256 << 20
 #: The most files that are open at a time.
@@ -48,17 +41,6 @@ class Placed(NamedTuple):
 
     path: Path
     plan: Plan
-
-
-class Cell(NamedTuple):
-    """A box of an array in a store, which is decoded as a whole."""
-
-    source: Any
-    box: Box
-
-    @property
-    def nbytes(self) -> int:
-        return boxes.size_of(self.box) * self.source.dtype.itemsize
 
 
 class Unit(NamedTuple):
@@ -78,7 +60,7 @@ class Unit(NamedTuple):
 
 def pays(plans: Iterable[Plan]) -> bool:
     """Tell whether a tensor is read from chunks that have to be decoded."""
-    return any(_sources(part.tensor) for plan in plans for part in plan.parts
+    return any(cells.are_read(part.tensor) for plan in plans for part in plan.parts
                if isinstance(part, Range))  # fmt: skip
 
 
@@ -112,7 +94,7 @@ def make(files: Sequence[Placed], log: Log | None) -> None:
     for path in {path for file in files for path in file.path.parent.iterdir()} - names:
         path.unlink()  # an index that was not complete, say
     if log is not None:
-        if log.last.count and all(atomic.is_left(path, plan.nbytes) for path, plan in files):
+        if log.last.units and all(atomic.is_left(path, plan.nbytes) for path, plan in files):
             return
         log.clear()
     for path, plan in files:
@@ -135,7 +117,7 @@ def write(files: Sequence[Placed], options: writer.Options, log: Log | None = No
     """Write all bytes of ``files``; with a log those that it does not know to be written."""
     local = threading.local()
     done = log.last if log is not None else Done(0, 0)
-    units = _left(files, done, options) if done.count else _units(files)
+    units = _left(files, done, options) if done.units else _units(files)
     if units is None:  # the log is of another order
         assert log is not None
         log.clear()
@@ -163,7 +145,7 @@ def _left(files: Sequence[Placed], done: Done, options: writer.Options) -> Itera
     """The units that are left; None if those before them are not the ones that were done."""
     units, before = _units(files), Done(0, 0)
     nbytes = 0
-    for unit in itertools.islice(units, done.count):
+    for unit in itertools.islice(units, done.units):
         before = _next(before, unit)
         nbytes += unit.nbytes
     if before != done:
@@ -175,37 +157,39 @@ def _left(files: Sequence[Placed], done: Done, options: writer.Options) -> Itera
 
 def _next(done: Done, unit: Unit) -> Done:
     text = repr((unit.file, unit.place, unit.nbytes)).encode()
-    return Done(done.count + 1, zlib.crc32(text, done.order))
+    return Done(done.units + 1, zlib.crc32(text, done.order))
 
 
 # Units
 
 
-_Chosen: TypeAlias = tuple[int, int, Tensor]  # the file, the tensor's number, the tensor
-
-
 def _units(files: Sequence[Placed]) -> Iterator[Unit]:
     """Yield all units: first what is read from no store, then by stores and their cells."""
-    groups: dict[tuple[Any, ...], list[_Chosen]] = {}
-    stored: list[dict[int, Tensor]] = []
+    groups: dict[tuple[Any, ...], list[_Tensor]] = {}
     for number, (_, plan) in enumerate(files):
-        tensors = {id(p.tensor): p.tensor for p in plan.parts if isinstance(p, Range)}
-        sources = {key: _sources(tensor) for key, tensor in tensors.items()}
-        stored.append({key: tensors[key] for key, read in sources.items() if read})
-        for at, (key, tensor) in enumerate(stored[-1].items()):
-            groups.setdefault(sources[key], []).append((number, at, tensor))
-    for number, ((_, plan), tensors) in enumerate(zip(files, stored, strict=True)):
-        for offset, parts in pieces.stretches(plan, set(tensors)):
+        ranges = [part for part in plan.parts if isinstance(part, Range)]
+        stored = {}
+        for at, tensor in enumerate({id(r.tensor): r.tensor for r in ranges}.values()):
+            sources = cells.sources_of(tensor)
+            if sources:
+                stored[id(tensor)] = tensor
+                groups.setdefault(sources, []).append(_Tensor(number, at, tensor))
+        for offset, parts in pieces.stretches(plan, {*stored}):
             for chunk in planning.chunks(parts):
                 yield _plain(number, chunk._replace(offset=offset + chunk.offset))
-    places = [
-        pieces.places(plan, [Share(tensor, 0, ()) for tensor in tensors.values()])
-        for (_, plan), tensors in zip(files, stored, strict=True)
-    ]
+    places = [pieces.places(plan, [Share(p.tensor, 0, ()) for p in plan.parts
+                                   if isinstance(p, Range)]) for _, plan in files]  # fmt: skip
     for group in groups.values():
-        for file, at, tensor, box, cells in _by_cells(group):
-            piece = pieces.Piece(Share(tensor, 0, ()), box)
-            yield _window(file, (at, box), piece, places[file], cells)
+        for window in cells.windows_of([tensor for *_, tensor in group]):
+            yield _window(group[window.number], window, places)
+
+
+class _Tensor(NamedTuple):
+    """A tensor in a file: the number of the file, and that of the tensor there."""
+
+    file: int
+    number: int
+    tensor: Tensor
 
 
 def _plain(file: int, chunk: planning.Chunk) -> Unit:
@@ -215,129 +199,15 @@ def _plain(file: int, chunk: planning.Chunk) -> Unit:
     return Unit(file, chunk.offset, chunk.nbytes, put)
 
 
-def _window(
-    file: int, place: Any, piece: pieces.Piece, places: pieces.Places, cells: tuple[Cell, ...]
-) -> Unit:
+def _window(of: _Tensor, window: cells.Window, places: Sequence[pieces.Places]) -> Unit:
+    piece = pieces.Piece(Share(of.tensor, 0, ()), window.box)
+
     def put(fd: int, options: writer.Options, local: threading.local) -> None:
-        pieces.write_runs(fd, piece, pieces.content(piece, local), places)
+        pieces.write_runs(fd, piece, pieces.content(piece, local), places[of.file])
         if options.progress is not None:
             options.progress(piece.nbytes)
 
-    return Unit(file, place, piece.nbytes, put, cells)
-
-
-def _sources(tensor: Tensor) -> tuple[Any, ...]:
-    """The arrays in stores from which a tensor is read."""
-    every = boxes.origins_of(tensor.pieces, boxes.whole(tensor.shape))
-    return tuple(dict.fromkeys(source for _, source in every if hasattr(source, "hold")))
-
-
-def _by_cells(group: Sequence[_Chosen]) -> Iterator[tuple[int, int, Tensor, Box, tuple[Cell, ...]]]:
-    """Yield the windows of tensors that are read from the same arrays, by the cells of these."""
-    grid = _Grid()
-    tiles: dict[tuple[int, ...], tuple[int, ...]] = {}
-    windows = []
-    for number, (_, _, tensor) in enumerate(group):
-        if tensor.shape not in tiles:
-            tiles[tensor.shape] = grid.tile(tensor)
-        limit = max(1, planning.CHUNK_BYTES // tensor.stored.itemsize)
-        for tile in boxes.grid(tensor.shape, tiles[tensor.shape]):
-            grid.settle(tensor, tile)
-            for part in boxes.of_range(boxes.shape_of(tile), 0, boxes.size_of(tile), limit):
-                box = tuple((a + o, b + o) for (a, b), (o, _) in zip(part, tile, strict=True))
-                cells = grid.cells(tensor, box)
-                windows.append((cells[-1:], cells[:1], cells, number, box))
-    windows.sort()
-    for *_, cells, number, box in windows:
-        file, at, tensor = group[number]
-        yield file, at, tensor, box, tuple(map(grid.cell, cells))
-
-
-#: A cell as its array's number, and its first index on each axis.
-_Key: TypeAlias = tuple[int, tuple[int, ...]]
-
-
-class _Grid:
-    """The cells of arrays, all of a size on each of them."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[Any, int] = {}
-        self._steps: list[tuple[int, ...]] = []
-
-    def tile(self, tensor: Tensor) -> tuple[int, ...]:
-        """The shape of a box of a tensor that is read from few chunks, in long runs."""
-        shape = tensor.shape
-        for axis, length in enumerate(shape):
-            head, tail = shape[:axis], shape[axis + 1 :]
-            least = RUN_BYTES / (math.prod(tail) * tensor.stored.itemsize)
-
-            def read(n: int, head: Any = head, tail: Any = tail) -> int:
-                return self._nbytes(tensor, (*head, n, *tail))
-
-            able = [n for n in _halves(length) if n >= least] or [length]
-            chosen = min(able, key=lambda n: max(read(n), CELL_BYTES))  # the first of these
-            # It goes on to where other chunks begin.
-            ends = range(chosen, length + 1)
-            shape = *head, ends[bisect.bisect_right(ends, read(chosen), key=read) - 1], *tail
-        return shape
-
-    def _nbytes(self, tensor: Tensor, shape: tuple[int, ...]) -> int:
-        """The bytes of the chunks that a box at the corner of a tensor is read from."""
-        return sum(
-            math.prod(_steps(source, box)) * source.dtype.itemsize
-            for source, box in _around(tensor, boxes.whole(shape))
-        )
-
-    def settle(self, tensor: Tensor, box: Box) -> None:
-        """Let the cells of arrays that have none yet hold what is read for a box."""
-        for source, read in _around(tensor, box):
-            if source not in self._numbers:
-                self._numbers[source] = len(self._steps)
-                self._steps.append(_steps(source, read))
-
-    def cells(self, tensor: Tensor, box: Box) -> tuple[_Key, ...]:
-        """The cells that are read for a box, in order."""
-        out: dict[_Key, None] = {}
-        for read, source in _read(tensor, box):
-            number = self._numbers[source]
-            sides = zip(read, self._steps[number], strict=True)
-            starts = [range(a // step * step, b, step) for (a, b), step in sides]
-            out.update(dict.fromkeys((number, at) for at in itertools.product(*starts)))
-        return tuple(sorted(out))
-
-    def cell(self, key: _Key) -> Cell:
-        number, at = key
-        source = next(itertools.islice(self._numbers, number, None))
-        sides = zip(at, self._steps[number], source.shape, strict=True)
-        return Cell(source, tuple((a, min(a + step, n)) for a, step, n in sides))
-
-
-def _read(tensor: Tensor, box: Box) -> Iterator[boxes.Piece]:
-    every = boxes.origins_of(tensor.pieces, box)
-    return ((part, source) for part, source in every if hasattr(source, "hold"))
-
-
-def _around(tensor: Tensor, box: Box) -> Iterable[tuple[Any, Box]]:
-    """The least box of each source around what is read of it."""
-    out: dict[Any, Box] = {}
-    for read, source in _read(tensor, box):
-        sides = zip(out.get(source, read), read, strict=True)
-        out[source] = tuple((min(a, c), max(b, d)) for (a, b), (c, d) in sides)
-    return out.items()
-
-
-def _steps(source: Any, box: Box) -> tuple[int, ...]:
-    """The shape of the least box of chunks that holds a box, as if it did not end at an edge."""
-    sides = zip(box, source.chunk, strict=True)
-    return tuple((-(-stop // n) - start // n) * n for (start, stop), n in sides)
-
-
-def _halves(length: int) -> Iterator[int]:
-    """Yield a length, half of it, and so on to 1."""
-    while length > 1:
-        yield length
-        length = -(-length // 2)
-    yield 1
+    return Unit(of.file, (of.number, window.box), piece.nbytes, put, window.cells)
 
 
 # Batches
@@ -347,36 +217,37 @@ def _batches(units: Iterable[Unit]) -> Iterator[list[Unit]]:
     """Yield units that follow one another, as many as are written between two looks around."""
     batch: list[Unit] = []
     files: set[int] = set()
-    cells: dict[Cell, None] = {}
+    held: set[Cell] = set()
     nbytes = 0
     for unit in units:
-        new = [cell for cell in unit.cells if cell not in cells]
-        held = sum(cell.nbytes for cell in (*cells, *new))
         full = nbytes >= STEP_BYTES or len(files | {unit.file}) > OPEN_FILES
-        if batch and (full or (new and held > CELL_BYTES)):
+        if not held.issuperset(unit.cells):
+            size = sum(cell.nbytes for cell in held.union(unit.cells))
+            full = full or size > cells.CELL_BYTES
+        if batch and full:
             yield batch
-            batch, files, cells, nbytes = [], set(), {}, 0
-            new = list(unit.cells)
+            batch, files, held, nbytes = [], set(), set(), 0
         batch.append(unit)
         files.add(unit.file)
-        cells.update(dict.fromkeys(new))
+        held.update(unit.cells)
         nbytes += unit.nbytes
     if batch:
         yield batch
 
 
-def _decoded(batches: Iterator[list[Unit]]) -> Iterator[list[Unit]]:
+def _decoded(batches: Iterator[list[Unit]]) -> Generator[list[Unit]]:
     """Yield batches whose cells are held, while those of the next one are decoded already."""
     held: dict[Cell, None] = {}
 
     def keep(*wanted: list[Unit]) -> None:
-        cells = dict.fromkeys(cell for batch in wanted for unit in batch for cell in unit.cells)
-        for cell in [cell for cell in held if cell not in cells]:
+        needed = dict.fromkeys(cell for batch in wanted for unit in batch for cell in unit.cells)
+        for cell in held.keys() - needed.keys():
             cell.source.drop(cell.box)
             del held[cell]
-        for cell in [cell for cell in cells if cell not in held]:
-            cell.source.hold(cell.box)
-            held[cell] = None
+        for cell in needed:
+            if cell not in held:
+                cell.source.hold(cell.box)
+                held[cell] = None
 
     try:
         batch = next(batches, [])

@@ -35,6 +35,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import peers
 import safetensors.numpy
+from etils import epath
 from rich.console import Console
 from timing import Contender, measure, show
 
@@ -96,7 +97,9 @@ def whole(source: Path, target: Path, sizes: dict[str, Any]) -> None:
         tree = checkpointer.metadata(source).item_metadata.tree
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         args = ocp.args.PyTreeRestore(restore_args=as_numpy)
-        params = ocp.PyTreeCheckpointHandler().restore(source, args=args)["params"]["params"]
+        params = ocp.PyTreeCheckpointHandler().restore(epath.Path(source), args=args)["params"][
+            "params"
+        ]
     target.mkdir()
     group: dict[str, np.ndarray] = {}
     number, held = 1, 0

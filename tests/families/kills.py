@@ -19,7 +19,7 @@ from typing import Any
 
 import msckpt_jax as ms
 from msckpt_jax.checkpoint import plan, writer
-from msckpt_jax.parallel import ordered
+from msckpt_jax.parallel import cells, ordered
 from tests.checkpoint.kills import forked
 from tests.families import models, orbaxes
 
@@ -35,7 +35,7 @@ def family() -> ms.Family:
 
 def convert(source: Path, target: Path, resume: str | None, **options: Any) -> None:
     """Convert in small steps, to a folder or to a file, by the name."""
-    ordered.CELL_BYTES, ordered.STEP_BYTES, plan.CHUNK_BYTES = 1024, 4096, 2048
+    cells.CELL_BYTES, ordered.STEP_BYTES, plan.CHUNK_BYTES = 1024, 4096, 2048
     if target.suffix:
         orbaxes.convert_to_file(source, target, family(), resume, **options)
     else:

@@ -35,7 +35,7 @@ def tree(how: ms.Family, scanned: bool, mesh: jax.sharding.Mesh, axes: Sequence[
     return jax.tree.map(made, how.abstract(scanned))
 
 
-def save(path: Path, tree: Any, chunk_bytes: int | None = None, **kwargs: bool) -> None:
+def save(path: Path, tree: Any, chunk_bytes: int | None = None, **kwargs: Any) -> None:
     """Save as Orbax does; ``chunk_bytes`` cuts the shards further."""
     args = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=chunk_bytes), tree)
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(**kwargs)) as checkpointer:

@@ -15,7 +15,7 @@ import msckpt_jax as ms
 from msckpt_jax import boxes
 from msckpt_jax.checkpoint import plan
 from msckpt_jax.checkpoint.formats import orbax
-from msckpt_jax.parallel import ordered
+from msckpt_jax.parallel import cells, ordered
 from tests.families import models, orbaxes
 
 LIMIT = 20_000
@@ -24,8 +24,8 @@ LIMIT = 20_000
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells, windows and runs of few bytes, so that these models have many of each."""
-    monkeypatch.setattr(ordered, "CELL_BYTES", 1024)
-    monkeypatch.setattr(ordered, "RUN_BYTES", 16)
+    monkeypatch.setattr(cells, "CELL_BYTES", 1024)
+    monkeypatch.setattr(cells, "RUN_BYTES", 16)
     monkeypatch.setattr(plan, "CHUNK_BYTES", 2048)
 
 

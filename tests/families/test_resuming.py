@@ -13,7 +13,7 @@ import pytest
 
 from msckpt_jax.checkpoint import folder, plan
 from msckpt_jax.checkpoint.log import Done, Log
-from msckpt_jax.parallel import ordered
+from msckpt_jax.parallel import cells, ordered
 from tests.families import kills, orbaxes
 
 
@@ -51,7 +51,7 @@ def test_killed_at_random_moments(seen: dict[str, Any]) -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ordered, "CELL_BYTES", 1024)
+    monkeypatch.setattr(cells, "CELL_BYTES", 1024)
     monkeypatch.setattr(ordered, "STEP_BYTES", 4096)
     monkeypatch.setattr(plan, "CHUNK_BYTES", 2048)
 

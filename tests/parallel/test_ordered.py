@@ -20,7 +20,7 @@ from msckpt_jax.checkpoint import formats, plan, writer
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.conventions import notation, sources, transform
-from msckpt_jax.parallel import ordered
+from msckpt_jax.parallel import cells, ordered
 
 
 class Store:
@@ -111,8 +111,8 @@ def test_the_order_changes_no_byte(
     format: str, slice_bytes: int,
 ) -> None:  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ordered, "CELL_BYTES", cell)
-        patch.setattr(ordered, "RUN_BYTES", run)
+        patch.setattr(cells, "CELL_BYTES", cell)
+        patch.setattr(cells, "RUN_BYTES", run)
         patch.setattr(plan, "CHUNK_BYTES", chunk)
         patch.setattr(ordered, "OPEN_FILES", 1)
         groups: list[list[Record]] = [[], []]
@@ -135,12 +135,12 @@ def test_a_chunk_is_decoded_once(
     monkeypatch: pytest.MonkeyPatch, chunk: tuple[int, ...], axis: int
 ) -> None:
     """At any size of the cells; two cells are held, that at hand and the next."""
-    monkeypatch.setattr(ordered, "RUN_BYTES", 16)
+    monkeypatch.setattr(cells, "RUN_BYTES", 16)
     array = np.arange(16 * 6 * 24, dtype=np.float32).reshape(16, 6, 24)
     if axis == 0:
         array, chunk = array.swapaxes(0, 1), (chunk[1], chunk[0], chunk[2])
     for cell in (1, 1000, 1 << 20):
-        monkeypatch.setattr(ordered, "CELL_BYTES", cell)
+        monkeypatch.setattr(cells, "CELL_BYTES", cell)
         store = Store(array, chunk)
         most = [0]
         hold = store.hold

@@ -319,7 +319,7 @@ class _Array:
     def _uncached(self) -> Any:
         return self._open(cached=False)
 
-    @property
+    @functools.cached_property
     def chunk(self) -> tuple[int, ...]:
         """The shape of the boxes that are decoded as a whole."""
         with self._reading():
