@@ -33,6 +33,7 @@ NAME = "a\x1b]0;pwn\x07\x1b[31mb\x9b1m\u202ec\u2066d\ne\rf\x7fg\u2028h\x00i"
 #: The same for a file, whose name holds no NUL.
 FILE = NAME.replace("\0", "")
 PACKAGE = Path(ms.__file__).parent
+LLAMA = Path(__file__).parent / "families/data/llama"
 
 
 def check(text: str) -> str:
@@ -337,6 +338,12 @@ def test_checkpoints(place: Path, kind: str, capfd: pytest.CaptureFixture[str]) 
         ("diff", path, other, "--json"), ("convert", path, place / "b.safetensors"),
         ("convert", path, place / "b.ckpt", "--rename", f"a={NAME}"), ("inspect", path, NAME),
         ("inspect", path, "--filter", f"({NAME}"), ("inspect", place / "missing"),
+        ("convert", path, place / "c.ckpt", "--plan"),
+        ("convert", path, place / "c.ckpt", "--plan", "--json"),
+        ("convert", path, place / "b.ckpt", "--verify-only"),
+        ("convert", path, place / "c", "--config", LLAMA),
+        ("convert", path, place / "c", "--config", LLAMA, "--from", "maxtext", "--as", "tunix"),
+        ("convert", path, place / "c", "--config", LLAMA, "--from", "mindformers"),
     ):  # fmt: skip
         run(capfd, *args)
 

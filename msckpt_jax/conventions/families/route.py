@@ -197,9 +197,9 @@ def between(
     return Route((Map(made(jax=source, files=MIDDLE), True, scaled=scaled), last))
 
 
-def _check_unstacked(target: str, scanned: bool | None) -> None:
+def _check_unstacked(stack: str, scanned: bool | None) -> None:
     if scanned:
-        raise ValueError(f"--scanned (scanned=) is for trees: {target} stacks no layers")
+        raise ValueError(f"--scanned (scanned=) is for trees: {stack} stacks no layers")
 
 
 def _joined(first: Sequence[Link], second: Sequence[Link]) -> list[Link]:
