@@ -8,6 +8,7 @@ reading are the same few functions.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
@@ -38,6 +39,11 @@ def size_of(box: Box) -> int:
 def slices(box: Box, origin: Box) -> tuple[slice, ...]:
     """The slices that select ``box`` from an array that covers ``origin``."""
     return tuple(slice(a - o, b - o) for (a, b), (o, _) in zip(box, origin, strict=True))
+
+
+def _within(box: Box, origin: Box) -> Box:
+    """The box in coordinates that begin at the corner of ``origin``."""
+    return tuple((a - o, b - o) for (a, b), (o, _) in zip(box, origin, strict=True))
 
 
 def intersect(left: Box, right: Box) -> Box | None:
@@ -76,6 +82,13 @@ def of_range(shape: Sequence[int], start: int, stop: int, limit: int) -> Iterato
         start += rows * strides[axis]
 
 
+def grid(shape: Sequence[int], steps: Sequence[int]) -> Iterator[Box]:
+    """Yield the boxes of ``steps`` that make up an array; those at the edges may be smaller."""
+    sides = ([(a, min(a + step, n)) for a in range(0, n, step)]
+             for n, step in zip(shape, steps, strict=True))  # fmt: skip
+    return itertools.product(*sides)
+
+
 def gather(pieces: Sequence[Piece], box: Box, out: np.ndarray) -> None:
     """Fill ``out`` (of the shape of ``box``) from the pieces that overlap ``box``.
 
@@ -102,8 +115,9 @@ def restrict(pieces: Sequence[Piece], box: Box) -> list[Piece]:
     for origin, source in pieces:
         common = intersect(origin, box)
         if common is not None:
-            moved = tuple((a - o, b - o) for (a, b), (o, _) in zip(common, box, strict=True))
-            out.append((moved, part(source, slices(common, origin), shape_of(origin))))
+            out.append(
+                (_within(common, box), part(source, slices(common, origin), shape_of(origin)))
+            )
     return out
 
 
@@ -124,6 +138,31 @@ class _Part:
         starts = [s.start for s in self.index]
         moved = [slice(i.start + o, i.stop + o) for i, o in zip(index, starts, strict=True)]
         return self.source[tuple(moved)]
+
+    def origins(self, box: Box) -> Iterator[Piece]:
+        starts = [s.start for s in self.index]
+        moved = [(a + o, b + o) for (a, b), o in zip(box, starts, strict=True)]
+        return origins(self.source, tuple(moved))
+
+
+def origins(source: Any, box: Box) -> Iterator[Piece]:
+    """Yield what is read for a box of a source: boxes of the sources at the bottom, with these.
+
+    A source that reads others says so by a method ``origins(box)``.
+    """
+    follow = getattr(source, "origins", None)
+    if follow is None:
+        yield box, source
+    else:
+        yield from follow(box)
+
+
+def origins_of(pieces: Sequence[Piece], box: Box) -> Iterator[Piece]:
+    """Yield what is read for a box of an array in pieces, as :func:`origins` does."""
+    for origin, source in pieces:
+        common = intersect(origin, box)
+        if common is not None:
+            yield from origins(source, _within(common, origin))
 
 
 def view(pieces: Sequence[Piece], box: Box) -> np.ndarray | None:

@@ -37,6 +37,7 @@ class Conversion(NamedTuple):
         kind: the kind of the target.
         work: the entries to write.
         options: what is to become of the tensors.
+        resumes: whether the work goes on where a killed run of it has stopped.
     """
 
     target: PathLike
@@ -44,6 +45,7 @@ class Conversion(NamedTuple):
     kind: Kind
     work: Work
     options: Options
+    resumes: bool = True
 
     @property
     def notes(self) -> list[str]:
@@ -70,7 +72,8 @@ class Conversion(NamedTuple):
 
     def write(self, progress: Progress | None = None) -> int:
         """Write the target, and return the number of its files."""
-        return self.kind.write(self.target, self.source, self.work, self.options, progress)
+        options = self.options._replace(resume=self.identity if self.resumes else None)
+        return self.kind.write(self.target, self.source, self.work, options, progress)
 
     def differences(self, progress: Progress | None = None) -> list[Difference]:
         """The tensors of the target that are not what the mapping makes of the source."""

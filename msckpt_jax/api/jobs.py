@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any, NamedTuple
 import jax
 
 from msckpt_jax.checkpoint import formats, paths, writer
+from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.folder import FolderSave
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import File, Record
-from msckpt_jax.parallel import hosts, strategy
+from msckpt_jax.parallel import hosts, ordered, strategy
 from msckpt_jax.parallel.layout import Layout
 from msckpt_jax.parallel.meeting import Meetings
 from msckpt_jax.visible import visible
@@ -40,6 +42,10 @@ class Job(NamedTuple):
 
     When the files hold shards, ``layouts`` are theirs, and one process writes ``strategy_file``.
     When they make up a ``folder``, their targets are the names that they have in it.
+
+    ``resume`` says of what the files are made, so that only the same have its value: a save of one
+    process that is killed is continued by the next of the same value, if it is durable. Files with
+    a check sum at their end, and encrypted ones, are begun anew.
     """
 
     format: str
@@ -48,6 +54,7 @@ class Job(NamedTuple):
     strategy_file: Path | None = None
     layouts: Mapping[str, Layout] | None = None
     folder: Folder | None = None
+    resume: str | None = None
 
 
 def target_of(files: Sequence[File], job: Job) -> Any:
@@ -88,13 +95,40 @@ def _write(file: File, job: Job, may_gather: bool, together: bool) -> None:
     plan = formats.plan(job.format, file.records, job.how)
     if together:
         hosts.write(file.target, plan, file.records, job.options, may_gather)
+    elif _is_file(file.target) and _in_order([plan], job):
+        ordered.write_file(file.target, plan, job.options, _name(job, {"": plan}))
     else:
         writer.write(file.target, plan, job.options)
+
+
+def _is_file(target: Any) -> bool:
+    """Tell whether a target is a file, or a new one, of a local file system."""
+    path = None if hasattr(target, "write") else paths.path_of(target)
+    return isinstance(path, Path) and (path.is_file() or not path.exists())
+
+
+def _in_order(plans: Sequence[Plan], job: Job) -> bool:
+    """Tell whether files are written in the order of their sources, and can be."""
+    wanted = job.resume is not None or ordered.pays(plans)
+    return wanted and all(ordered.able(plan, job.options) for plan in plans)
+
+
+def _name(job: Job, plans: Mapping[str, Plan]) -> str | None:
+    """A name for files that no others have; None for a job that does not go on after a kill."""
+    if job.resume is None:
+        return None
+    told = [job.resume, *((name, planning.digest(plan)) for name, plan in plans.items())]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
 
 
 def _replace(folder: Folder, files: list[File], job: Job, may_gather: bool) -> None:
     """Write the files of a folder; process 0 gives them their names when all are complete."""
     together = any(hosts.needed(file.records) for file in files)
+    if not together:
+        plans = {str(f.target): formats.plan(job.format, f.records, job.how) for f in files}
+        if _in_order([*plans.values()], job):
+            _replace_in_order(folder, plans, job)
+            return
     meetings = Meetings(folder.path, job.options.timeout) if together else None
     first = meetings is None or jax.process_index() == 0
     save = FolderSave(folder.path, job.options.durable)
@@ -104,16 +138,32 @@ def _replace(folder: Folder, files: list[File], job: Job, may_gather: bool) -> N
             return str(stack.enter_context(save).files) if first else ""
 
         def commit() -> None:
-            sharding = formats.named(job.format).sharding
-            if first and sharding is not None:
-                _write_small(folder, save.files, job)
-                save.commit(folder.head, sharding.heads, sharding.earlier(folder.path))
+            if first:
+                _commit(folder, save, job)
 
         staged = Path(begin() if meetings is None else meetings.meet(begin).first)
         for file in files:
             placed = file._replace(target=staged / file.target)
             _write(placed, job, may_gather, together)
         commit() if meetings is None else meetings.meet(commit)
+
+
+def _replace_in_order(folder: Folder, plans: Mapping[str, Plan], job: Job) -> None:
+    """Write the files of a folder in the order of what they are read from."""
+    name = _name(job, plans)
+    with FolderSave(folder.path, job.options.durable, name) as save:
+        placed = [ordered.Placed(save.files / file, plan) for file, plan in plans.items()]
+        with save.log() as log:
+            ordered.make(placed, log)
+            ordered.write(placed, job.options, log)
+        _commit(folder, save, job)
+
+
+def _commit(folder: Folder, save: FolderSave, job: Job) -> None:
+    sharding = formats.named(job.format).sharding
+    assert sharding is not None
+    _write_small(folder, save.files, job)
+    save.commit(folder.head, sharding.heads, sharding.earlier(folder.path))
 
 
 def _write_small(folder: Folder, staged: Path, job: Job) -> None:

@@ -21,13 +21,14 @@ from msckpt_jax import boxes, dtypes, names
 from msckpt_jax.checkpoint import narrowing
 from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.checkpoint.formats.orbax import absolute, reading
-from msckpt_jax.checkpoint.plan import CHUNK_BYTES
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel.layout import Layout
 
-#: The number of chunks that are on their way to the disk at a time.
-_IN_FLIGHT = 2
+#: The most bytes of a chunk, and the number of chunks that are on their way to the disk at a time.
+_CHUNK_BYTES, _IN_FLIGHT = 4 << 20, 2
+#: The nodes of the database that are kept: Orbax keeps 100 MB of those that are outdated.
+_CACHE = {"cache_pool#ocdbt": {"total_bytes_limit": 1 << 20}}
 
 
 def layouts(file: CheckpointFile) -> dict[str, Layout]:
@@ -80,10 +81,26 @@ class _Leaf:
         return math.prod(self.shape) * self.content.stored.itemsize
 
     def chunk(self) -> tuple[int, ...]:
-        """The shape of a chunk: rows of at most ``CHUNK_BYTES``."""
-        limit = max(1, CHUNK_BYTES // self.content.stored.itemsize)
-        first = next(boxes.of_range(self.shape, 0, math.prod(self.shape), limit), None)
-        return boxes.shape_of(first) if first is not None else self.shape
+        """The shape of a chunk, of at most ``_CHUNK_BYTES``.
+
+        A leaf that is made of the tensors of layers is cut into layers first, so that these are
+        read in long runs; else the longest axis is halved, as on a mesh.
+        """
+        shape, layers = list(self.shape), [*filter(self._counts, range(len(self.shape)))]
+        while math.prod(shape) * self.content.stored.itemsize > _CHUNK_BYTES:
+            able = [axis for axis in layers if shape[axis] > 1] or range(len(shape))
+            longest = max(able, key=shape.__getitem__)
+            shape[longest] = -(-shape[longest] // 2)
+        return tuple(shape)
+
+    def _counts(self, axis: int) -> bool:
+        """Tell whether each index on an axis is read from sources of its own: layers, experts."""
+        whole = boxes.whole(self.shape)
+        first = *whole[:axis], (0, 1), *whole[axis + 1 :]
+        return 1 < self.shape[axis] * self._sources(first) <= self._sources(whole)
+
+    def _sources(self, box: boxes.Box) -> int:
+        return len({id(source) for _, source in boxes.origins_of(self.content.pieces, box)})
 
 
 class _Handler(ocp.type_handlers.TypeHandler):
@@ -91,6 +108,7 @@ class _Handler(ocp.type_handlers.TypeHandler):
 
     def __init__(self, progress: Callable[[int], Any] | None):
         self._progress = progress
+        self._context: Any = None
 
     def typestr(self) -> str:
         return "np.ndarray"
@@ -107,27 +125,31 @@ class _Handler(ocp.type_handlers.TypeHandler):
     async def _write(self, leaf: _Leaf, info: Any) -> None:
         if hasattr(info, "await_path_creation"):  # newer versions make folders in the background
             await info.await_path_creation()
+        chunk = leaf.chunk()
         spec = ocp.type_handlers.get_json_tspec_write(
             info,
             use_ocdbt=True,
             global_shape=leaf.shape,
-            local_shape=leaf.chunk(),
+            local_shape=chunk,
             dtype=leaf.dtype,
             process_index=0,
         )
         dtype = ts.dtype(leaf.dtype)
-        store = await ts.open(ts.Spec(spec), create=True, dtype=dtype, context=info.ts_context)
+        if self._context is None:
+            self._context = ts.Context(_CACHE, info.ts_context)
+        store = await ts.open(ts.Spec(spec), create=True, dtype=dtype, context=self._context)
         waiting: list[tuple[Any, int]] = []
-        limit = max(1, math.prod(leaf.chunk()))
-        for box in boxes.of_range(leaf.shape, 0, math.prod(leaf.shape), limit):
-            window = np.empty(boxes.shape_of(box), leaf.content.stored)
-            boxes.gather(leaf.content.pieces, box, window)
-            index = boxes.slices(box, boxes.whole(leaf.shape))
-            waiting.append(
-                (store[index].write(window.astype(leaf.dtype, copy=False)), window.nbytes)
-            )
+        stored = leaf.content.stored
+        windows = np.empty((_IN_FLIGHT, math.prod(chunk)), stored)  # reused: all stay in memory
+        for number, box in enumerate(boxes.grid(leaf.shape, chunk)):
             if len(waiting) == _IN_FLIGHT:
                 await self._written(*waiting.pop(0))
+            window = windows[number % _IN_FLIGHT, : boxes.size_of(box)]
+            window = window.reshape(boxes.shape_of(box))
+            boxes.gather(leaf.content.pieces, box, window)
+            index = boxes.slices(box, boxes.whole(leaf.shape))
+            write = store[index].write(window.astype(leaf.dtype, copy=False))
+            waiting.append((write, window.nbytes))
         for pending in waiting:
             await self._written(*pending)
 

@@ -87,6 +87,24 @@ def write(target: Path, data: bytes) -> None:
             data = data[os.write(file.fd, data) :]
 
 
+def created(path: Path) -> int:
+    """A descriptor to write to a new file, whose mode is what the umask leaves."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY, _NEW)
+
+
+def is_left(path: Path, size: int | None = None) -> bool:
+    """Tell whether a killed run may have left a file: regular, this user's alone, of this size."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return _is_alone(status) and size in (None, status.st_size)
+
+
+def _is_alone(status: os.stat_result) -> bool:
+    return stat.S_ISREG(status.st_mode) and _is_own(status) and status.st_nlink == 1
+
+
 def opened_again(path: Path) -> int:
     """A descriptor to write to a temporary file that another process or thread has created."""
     return os.open(path, os.O_WRONLY | _SAFELY)
@@ -167,7 +185,7 @@ def _left(target: Path, job: str) -> Temporary | None:
         except OSError:  # a link, another user's, or gone
             continue
         free, status = lock(fd), os.fstat(fd)
-        if free and stat.S_ISREG(status.st_mode) and _is_own(status) and status.st_nlink == 1:
+        if free and _is_alone(status):
             return Temporary(fd, path)
         os.close(fd)
         if not free and _is_own(status):

@@ -34,9 +34,13 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from msckpt_jax.checkpoint import atomic
+from msckpt_jax.checkpoint import journal as journals
+from msckpt_jax.checkpoint import log as logs
+from msckpt_jax.checkpoint.journal import Journal
+from msckpt_jax.checkpoint.log import Log
 from msckpt_jax.errors import CheckpointError
 
 #: The folder in which a save is made ready.
@@ -51,6 +55,10 @@ class FolderSave:
     In the block the new files are written below :attr:`files`, under the names that they are to
     have in the folder (also ``rank_0/net.ckpt``), complete and, with ``durable``, synced.
     :meth:`commit` gives them these names. A block that ends without removes them.
+
+    With ``job``, a name that only the same files have, a killed save leaves what it wrote for the
+    next one of the same job, which finds it below :attr:`files`, and in :meth:`log` how much of it
+    is done. An error removes it.
 
     Attributes:
         files: the folder in which to write.
@@ -69,9 +77,11 @@ class FolderSave:
         ['index']
     """
 
-    def __init__(self, target: str | os.PathLike[str], durable: bool = True):
+    def __init__(
+        self, target: str | os.PathLike[str], durable: bool = True, job: str | None = None
+    ):
         self.target = Path(os.path.realpath(target))
-        self._durable = durable
+        self._durable, self._job = durable, job
 
     def __enter__(self) -> Self:
         while True:
@@ -85,21 +95,34 @@ class FolderSave:
                 break
             os.close(self._fd)  # another save has made the folder in the meantime
         try:
-            _settle(self.target, self._stage)
+            _settle(self.target, self._stage, self._left())
             self.files = self._stage / _FILES
-            self.files.mkdir()
+            self.files.mkdir(exist_ok=True)
             _discard(_beside(self.target), spared=self._stage)
         except BaseException:
             os.close(self._fd)
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        interrupted = kind is not None and not issubclass(kind, Exception)
+        kept = interrupted and self._job is not None  # for the next save of the job
         try:
-            if not (self._stage / _JOURNAL).exists():  # else the next writer finishes what failed
+            # With a journal the next writer finishes what failed.
+            if not kept and not (self._stage / _JOURNAL).exists():
                 _remove(self._stage)
         finally:
             os.close(self._fd)
+
+    def _left(self) -> tuple[str, ...]:
+        """The names in the stage that a killed save of the same job has left."""
+        log, files = f"done.{self._job}", self._stage / _FILES
+        whole = self._job is not None and files.is_dir() and not files.is_symlink()
+        return (_FILES, log) if whole and atomic.is_left(self._stage / log) else ()
+
+    def log(self) -> contextlib.AbstractContextManager[Log | None]:
+        """The log of the job, to be opened; None without a job."""
+        return logs.opened(self._stage / f"done.{self._job}", self._job)
 
     def commit(self, head: str, heads: Collection[str] = (), outdated: Iterable[str] = ()) -> None:
         """Give the files their names.
@@ -118,7 +141,7 @@ class FolderSave:
                 atomic.sync_folder(self.target.parent)
             return
         old = {*heads, head}
-        journal = _Journal(
+        journal = Journal(
             head,
             {name: _written(self.files / name) for name in names},
             sorted(old),
@@ -231,21 +254,26 @@ def _locked(stage: Path, target: Path) -> int:
         os.close(fd)
 
 
-def _settle(target: Path, stage: Path) -> bool:
-    """Finish the save that a killed writer left in the stage, else undo it; tell which it was."""
-    journal = _read(stage / _JOURNAL, target)
+def _settle(target: Path, stage: Path, left: Collection[str] = ()) -> bool:
+    """Finish the save that a killed writer left in the stage, else undo it; tell which it was.
+
+    What is ``left`` of a save without a journal stays.
+    """
+    journal = journals.read(stage / _JOURNAL, target, _FILES)
     if journal is not None:
         _finish(target, stage, journal, durable=True)
-    _clear(stage)
+    _clear(stage, () if journal is not None else left)
     return journal is not None
 
 
-def _clear(stage: Path) -> None:
+def _clear(stage: Path, spared: Collection[str] = ()) -> None:
     """Remove all that a save has written in its stage, except the lock."""
     for path in stage.iterdir():
+        if path.name in (_LOCK, *spared):
+            continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path.name != _LOCK:
+        else:
             path.unlink()
 
 
@@ -272,51 +300,6 @@ def _discard(stage: Path, spared: Path) -> None:
 # The journal
 
 
-class _Journal(NamedTuple):
-    """The rest of a save whose files are complete.
-
-    Attributes:
-        head: the new file that gets its name last.
-        files: all new files, each with its size and time: a rename keeps them.
-        heads: the old files that go first.
-        outdated: the old files that go at the end.
-    """
-
-    head: str
-    files: dict[str, list[int]]
-    heads: list[str]
-    outdated: list[str]
-
-
-def _read(path: Path, target: Path) -> _Journal | None:
-    """The journal, if there is one.
-
-    Raises:
-        CheckpointError: it is damaged, or names something outside of the folder ``target``.
-    """
-    try:
-        journal = _Journal(**json.loads(path.read_bytes()))
-        kinds = [type(value) for value in journal]
-        names = [journal.head, *journal.files, *journal.heads, *journal.outdated]
-        whole = kinds == [str, dict, list, list] and journal.head in journal.files
-        linked = (path.parent / _FILES).is_symlink()
-        if whole and not linked and all(_is_inside(name, target) for name in names):
-            return journal
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, RecursionError):
-        pass
-    problem = "the journal of an interrupted save is damaged: save to another folder"
-    raise CheckpointError(problem, file=path)
-
-
-def _is_inside(name: Any, target: Path) -> bool:
-    """Tell whether a name leads to a place below the folder, also by no link to another folder."""
-    if not isinstance(name, str) or name in ("", ".") or "\0" in name or ".." in Path(name).parts:
-        return False
-    return Path(os.path.realpath((target / name).parent)).is_relative_to(target)
-
-
 def _written(path: Path) -> list[int]:
     """The size and the time of a file; it is opened, since then other hosts' writes are seen."""
     with open(path, "rb") as file:
@@ -324,7 +307,7 @@ def _written(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def _finish(target: Path, stage: Path, journal: _Journal, durable: bool) -> None:
+def _finish(target: Path, stage: Path, journal: Journal, durable: bool) -> None:
     """Do what is left of a save whose files are complete, whatever has been done of it.
 
     Raises:

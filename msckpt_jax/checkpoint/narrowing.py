@@ -6,7 +6,7 @@ NumPy's casts wrap integers (300 becomes 44 in int8) and turn large floats into 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -101,3 +101,6 @@ class _Checked:
         part = np.asarray(self.source[index])
         check(part, self.to, **self.where)
         return part
+
+    def origins(self, box: boxes.Box) -> Iterator[boxes.Piece]:
+        return boxes.origins(self.source, box)

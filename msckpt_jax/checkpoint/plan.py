@@ -7,6 +7,7 @@ into units of bounded size that can be written in any order, by any number of th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
@@ -69,6 +70,14 @@ def size_of(part: Part) -> int:
     if isinstance(part, Range):
         return (part.stop - part.start) * part.tensor.stored.itemsize
     return len(part) if isinstance(part, bytes) else part.nbytes
+
+
+def digest(plan: Plan) -> str:
+    """A hash of the headers and of the sizes of all other parts."""
+    out = hashlib.sha256()
+    for part in plan.parts:
+        out.update(part if isinstance(part, bytes) else b"%d" % size_of(part))
+    return out.hexdigest()
 
 
 def as_bytes(buffer: bytes | np.ndarray | memoryview) -> memoryview:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,3 +77,6 @@ class _Reshaped:
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
         part = self.source[(*index, *(slice(0, 1),) * self.extra)]
         return part.reshape(part.shape[: self.ndim])
+
+    def origins(self, box: boxes.Box) -> Iterator[boxes.Piece]:
+        return boxes.origins(self.source, (*box, *((0, 1),) * self.extra))

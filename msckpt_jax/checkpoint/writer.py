@@ -145,7 +145,7 @@ def write_chunk(fd: int, chunk: Chunk, options: Options, local: threading.local)
     buffers = planning.buffers(chunk, staging(local))
     write_vector(fd, buffers, chunk.nbytes, chunk.offset)
     if options.durable:
-        _begin_writeback(fd, chunk.offset, chunk.nbytes)
+        begin_writeback(fd, chunk.offset, chunk.nbytes)
     _report(options.progress, chunk.nbytes)
     return buffers
 
@@ -163,7 +163,7 @@ def _encrypted(fd: int, plan: Plan, options: Options, threads: int) -> None:
         for data in _encrypt(encryptor, block, options, local):
             write_vector(fd, [data], len(data), at)
             if options.durable:
-                _begin_writeback(fd, at, len(data))
+                begin_writeback(fd, at, len(data))
             at += len(data)
         os.pwrite(fd, encryptor.head, head)  # only now is the tag known
         return encryptor.head
@@ -280,8 +280,11 @@ def _write_all(fd: int, data: Any) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _begin_writeback(fd: int, offset: int, nbytes: int) -> None:
-    """Let the disk work while the next piece is written: fsync then finds little left to do."""
+def begin_writeback(fd: int, offset: int, nbytes: int) -> None:
+    """Let the disk work while the next piece is written: fsync then finds little left to do.
+
+    No bytes stand for all to the end of the file.
+    """
     if _sync_file_range is not None:
         _sync_file_range(fd, offset, nbytes, _SYNC_FILE_RANGE_WRITE)
 

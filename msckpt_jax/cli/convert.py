@@ -128,6 +128,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--jobs", type=common.count, metavar="N",
                         help=f"pieces to write at a time (default: {writer.THREADS})")  # fmt: skip
+    parser.add_argument("--no-resume", action="store_true", help="begin anew where a killed run of "
+                        "the same work has left finished parts")  # fmt: skip
     _of_stacks(parser.add_argument_group("language models"))
     _of_checks(parser.add_argument_group("plan and verify"))
     options.add(parser)
@@ -194,6 +196,7 @@ def _write(args: argparse.Namespace, stacks: Stacks, how: Options) -> int:
     conversion = convert_checkpoint.prepared(args.target, _source(args), stacks, how, new)
     nbytes, count = conversion.work.nbytes, len(conversion.work.records)
     common.complain(*(f"warning: {note}" for note in conversion.notes))
+    conversion = conversion._replace(resumes=not args.no_resume)
     if new:
         with progress.bar("convert", nbytes) as advance:
             files = conversion.write(advance)

@@ -39,6 +39,10 @@ class Arranged:
             tiles.copy(out[(*boxes.slices(where, box), ...)], self.pattern.arrange(part))
         return out
 
+    def origins(self, box: Box) -> Iterator[Piece]:
+        for mine, _ in self.pattern.back(_moved(box, self.corner), self.leaf):
+            yield from boxes.origins_of([(self.origin, self.source)], mine)
+
 
 def arrange(pieces: Sequence[Piece], pattern: Pattern, leaf: tuple[int, ...]) -> list[Piece]:
     """The pieces of a leaf as pieces of the parameter that the pattern makes of it."""
@@ -154,6 +158,11 @@ class Assembled:
             return
         for _, how in self._parts_in(box):
             yield from how.inverse.windows(box, limit)
+
+    def origins(self, box: Box) -> Iterator[Piece]:
+        for pieces, how in self._parts_in(box):
+            for read in how.reads(box):
+                yield from boxes.origins_of(pieces, read)
 
     def _parts_in(self, box: Box) -> Iterator[tuple[Sequence[Piece], Transform]]:
         for index in itertools.product(*(range(*box[axis]) for axis in self._axes)):

@@ -115,6 +115,11 @@ class Transform(NamedTuple):
         """The least box of the left that holds all elements."""
         return _cover(self.left, {atom: (0, n) for atom, n in enumerate(self.atoms)})[0]
 
+    def reads(self, box: Box) -> Iterator[Box]:
+        """Yield the boxes of the left that :meth:`pull` reads for a box of the right."""
+        for ranges in _ranges(self.right, self.atoms, box):
+            yield _cover(self.left, ranges)[0]
+
     def windows(self, box: Box, limit: int) -> Iterator[Box]:
         """Yield boxes of the left, which make up ``box``, along the rows of the right.
 

@@ -10,7 +10,6 @@ sent to process 0.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import tempfile
 import threading
@@ -58,7 +57,7 @@ def write(
             writer.reserve(file.fd, plan.nbytes)
             return str(file.path)
 
-        path = Path(meetings.meet(begin, _digest(plan)).first)
+        path = Path(meetings.meet(begin, planning.digest(plan)).first)
         _write_all(path, plan, records, options, meetings, may_gather)
         if plan.trailer and file is not None:
             _append_trailer(file, plan.nbytes, plan.trailer, meetings)
@@ -143,11 +142,3 @@ def _append_trailer(
     data = np.memmap(file.path, np.uint8, "r", shape=(size,))
     value = writer.checksum([data], progress=lambda _: meetings.alive())
     os.pwrite(file.fd, trailer(value), size)
-
-
-def _digest(plan: Plan) -> str:
-    """A hash of the headers and of the sizes of all other parts: the same on all processes."""
-    digest = hashlib.sha256()
-    for part in plan.parts:
-        digest.update(part if isinstance(part, bytes) else b"%d" % planning.size_of(part))
-    return digest.hexdigest()

@@ -6,7 +6,7 @@ import bisect
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from msckpt_jax.checkpoint import writer
 from msckpt_jax.checkpoint.plan import Plan, Range
 from msckpt_jax.checkpoint.records import Record
 from msckpt_jax.parallel.shares import Share, spans
+
+#: The slices of tensors in a file, by the ids of the tensors.
+Places: TypeAlias = dict[int, list[tuple[int, int]]]
 
 
 class Piece(NamedTuple):
@@ -32,13 +35,13 @@ class Piece(NamedTuple):
 def write_others(fd: int, plan: Plan, records: Sequence[Record], local: threading.local) -> None:
     """Write everything but the arrays that span processes: the headers, and all other arrays."""
     spanning = {id(record.content) for record in records if spans(record)}
-    for offset, parts in _stretches(plan, spanning):
+    for offset, parts in stretches(plan, spanning):
         for chunk in planning.chunks(parts):
             data = planning.buffers(chunk, writer.staging(local))
             writer.write_vector(fd, data, chunk.nbytes, offset + chunk.offset)
 
 
-def _stretches(plan: Plan, without: set[int]) -> Iterator[tuple[int, list[planning.Part]]]:
+def stretches(plan: Plan, without: set[int]) -> Iterator[tuple[int, list[planning.Part]]]:
     """Yield the stretches of parts between the tensors ``without``, with their offsets."""
     offset = begin = 0
     parts: list[planning.Part] = []
@@ -53,9 +56,9 @@ def _stretches(plan: Plan, without: set[int]) -> Iterator[tuple[int, list[planni
     yield begin, parts
 
 
-def places(plan: Plan, shares: Sequence[Share]) -> dict[int, list[tuple[int, int]]]:
+def places(plan: Plan, shares: Sequence[Share]) -> Places:
     """The ``(first element, offset)`` of the slices of each shared tensor, by its id."""
-    out: dict[int, list[tuple[int, int]]] = {id(share.tensor): [] for share in shares}
+    out: Places = {id(share.tensor): [] for share in shares}
     offset = 0
     for part in plan.parts:
         if isinstance(part, Range) and id(part.tensor) in out:
@@ -80,9 +83,7 @@ def content(piece: Piece, local: threading.local) -> memoryview:
     return planning.as_bytes(planning.buffers(chunk, writer.staging(local))[0])
 
 
-def write_runs(
-    fd: int, piece: Piece, data: memoryview, places: dict[int, list[tuple[int, int]]]
-) -> None:
+def write_runs(fd: int, piece: Piece, data: memoryview, places: Places) -> None:
     """Write the bytes of a piece run by run, each contiguous in the file."""
     tensor = piece.share.tensor
     size, slices = tensor.stored.itemsize, places[id(tensor)]

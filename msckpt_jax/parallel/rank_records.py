@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from msckpt_jax import dtypes
-from msckpt_jax.checkpoint import copying, formats, in_steps, records, writer
+from msckpt_jax.checkpoint import copying, formats, records, writer
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.parallel import soundness
+from msckpt_jax.parallel import ordered, soundness
 from msckpt_jax.parallel.merged import MergedCheckpoint, Source
 from msckpt_jax.parallel.placement import Plan
 from msckpt_jax.progress import Progress
@@ -97,10 +97,10 @@ def write_files(
     def write(file: File) -> None:
         file.target.parent.mkdir(parents=True, exist_ok=True)
         plan = formats.plan(formats.of_target(file.target).name, file.records, How())
-        if job is None or not hasattr(os, "pwritev"):
-            writer.write(file.target, plan, options)
+        if ordered.able(plan, options) and (job is not None or ordered.pays([plan])):
+            ordered.write_file(file.target, plan, options, job)
         else:
-            in_steps.write(file.target, plan, options, job)
+            writer.write(file.target, plan, options)
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         list(pool.map(write, files))

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import msckpt_jax as ms
-from msckpt_jax.checkpoint import in_steps, leaves, writer
-from msckpt_jax.checkpoint import in_steps as resume
+from msckpt_jax.checkpoint import leaves, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.formats import ckpt
 from msckpt_jax.checkpoint.formats.format import How
+from msckpt_jax.parallel import ordered
 
 ARRAY = np.arange(12 << 20, dtype=np.int32)  # 48 MiB: six windows
 STEP = 8 << 20
@@ -29,7 +29,7 @@ def plan() -> planning.Plan:
 
 def write(target: Path, job: str, writes: list[int] | None = None) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resume, "STEP_BYTES", STEP)
+        patch.setattr(ordered, "STEP_BYTES", STEP)
         if writes is not None:
             original = writer.write_chunk
 
@@ -38,7 +38,7 @@ def write(target: Path, job: str, writes: list[int] | None = None) -> None:
                 return original(fd, chunk, *args)
 
             patch.setattr(writer, "write_chunk", noted)
-        in_steps.write(target, plan(), writer.Options(threads=1), job)
+        ordered.write_file(target, plan(), writer.Options(threads=1), job)
 
 
 _KILLED = """
@@ -107,5 +107,7 @@ def test_two_at_the_same_job(tmp_path: Path) -> None:
         with pytest.raises(BlockingIOError, match="another process is writing it"):
             write(tmp_path / "a.ckpt", "job")
 
-    in_steps.write(tmp_path / "a.ckpt", plan(), writer.Options(threads=1, progress=again), "job")
+    ordered.write_file(
+        tmp_path / "a.ckpt", plan(), writer.Options(threads=1, progress=again), "job"
+    )
     assert np.array_equal(ms.load_checkpoint(tmp_path / "a.ckpt")["w"], ARRAY)

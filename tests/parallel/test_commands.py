@@ -56,8 +56,8 @@ def test_files_of_another_layout_are_not_taken_for_done(
 _KILLED = """
 import os, signal, sys
 from msckpt_jax.cli import main
-from msckpt_jax.checkpoint import in_steps
-original, left = in_steps.write, [2]
+from msckpt_jax.parallel import ordered
+original, left = ordered.write_file, [2]
 
 def write(*args):
     if not left[0]:
@@ -65,7 +65,7 @@ def write(*args):
     left[0] -= 1
     original(*args)
 
-in_steps.write = write
+ordered.write_file = write
 main(sys.argv[1:])
 """
 

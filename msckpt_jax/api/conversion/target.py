@@ -58,6 +58,7 @@ class Options(NamedTuple):
         check_sum: whether files get one.
         mode, key: the cipher with which a file is encrypted.
         threads: the number of pieces that are written at a time.
+        resume: the name of the job, which goes on where one of this name was killed; None: never.
     """
 
     to: StrategyLike | None = None
@@ -69,6 +70,7 @@ class Options(NamedTuple):
     mode: Mode | None = None
     key: bytes = b""
     threads: int = writer.THREADS
+    resume: str | None = None
 
     @property
     def cast(self) -> np.dtype | None:
@@ -195,7 +197,8 @@ def _to_file(
         options.mode, options.key, threads=options.threads, progress=progress, sealed=True
     )
     how = How(check_sum=options.check_sum, metadata=work.metadata, framework=_framework(source))
-    jobs.run([File(target, work.records)], jobs.Job(format.name, how, written))
+    job = jobs.Job(format.name, how, written, resume=options.resume)
+    jobs.run([File(target, work.records)], job)
     return 1
 
 
@@ -213,7 +216,7 @@ def _to_folder(
     beside = source.companions(options.cast) if isinstance(source, View) else {}
     written = writer.Options(threads=options.threads, progress=progress)
     how = How(check_sum=options.check_sum, metadata=work.metadata)
-    job = jobs.Job(formats.SAFETENSORS.name, how, written)
+    job = jobs.Job(formats.SAFETENSORS.name, how, written, resume=options.resume)
     files, job = jobs.dealt(folder, work.records, job, limit(options), beside)
     jobs.run(files, job)
     return len(files)

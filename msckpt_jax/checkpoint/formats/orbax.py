@@ -23,7 +23,7 @@ import ml_dtypes
 import numpy as np
 from etils import epath
 
-from msckpt_jax import dtypes, names
+from msckpt_jax import boxes, dtypes, names
 from msckpt_jax.checkpoint.entries import Entry, Problem, Stored
 from msckpt_jax.checkpoint.formats.format import Contents, Format
 from msckpt_jax.checkpoint.leaves import encode_string
@@ -261,9 +261,10 @@ class _Store:
         # Windows are rows, chunks may be columns: the chunks that the next window needs are kept.
         cache = 2 * max(map(_bytes_of_chunk_row, leaves), default=0)
         self._context = ts.Context({"cache_pool": {"total_bytes_limit": cache}})
+        self._no_cache = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
 
-    def open(self, path: str) -> Any:
-        """Open the array in a folder."""
+    def open(self, path: str, cached: bool) -> Any:
+        """Open the array in a folder; ``cached`` chunks stay in memory for the next read."""
         import tensorstore as ts
 
         text = str(self.folder)
@@ -272,7 +273,8 @@ class _Store:
         if self._database:
             kvstore = {"driver": "ocdbt", "base": f"{base}/", "path": f"{path}/"}
         spec = {"driver": self._driver, "kvstore": kvstore}
-        return ts.open(spec, open=True, read=True, context=self._context).result()
+        context = self._context if cached else self._no_cache
+        return ts.open(spec, open=True, read=True, context=context).result()
 
 
 def _bytes_of_chunk_row(leaf: Any) -> int:
@@ -285,31 +287,84 @@ def _bytes_of_chunk_row(leaf: Any) -> int:
 
 
 class _Array:
-    """An array as the source of a piece: indexing it reads just that part."""
+    """An array as the source of a piece: indexing it reads just that part.
+
+    Who reads boxes of it in many small parts, holds them for the time: then each is decoded once.
+    """
 
     def __init__(
         self, store: _Store, path: str, name: str, shape: tuple[int, ...], stored: np.dtype
     ):
         self._store, self._path, self._name = store, path, name
-        self._shape, self._stored = shape, stored
+        self.shape, self.dtype = shape, stored
+        self._held: dict[boxes.Box, Any] = {}
 
-    @functools.cached_property
-    def _opened(self) -> Any:
-        array = self._store.open(self._path)
-        if tuple(array.shape) != self._shape:
+    def _open(self, cached: bool) -> Any:
+        array = self._store.open(self._path, cached)
+        if tuple(array.shape) != self.shape:
             raise CheckpointError(
                 "the array has another shape than the metadata say",
                 file=self._store.folder,
                 name=self._name,
-                expected=list(self._shape),
+                expected=list(self.shape),
                 found=list(array.shape),
             )
         return array
 
+    @functools.cached_property
+    def _cached(self) -> Any:
+        return self._open(cached=True)
+
+    @functools.cached_property
+    def _uncached(self) -> Any:
+        return self._open(cached=False)
+
+    @functools.cached_property
+    def chunk(self) -> tuple[int, ...]:
+        """The shape of the boxes that are decoded as a whole."""
+        with self._reading():
+            return tuple(self._uncached.chunk_layout.read_chunk.shape or self.shape)
+
+    def hold(self, box: boxes.Box) -> None:
+        """Begin to decode a box, which stays in memory until it is dropped."""
+        import tensorstore as ts
+
+        with self._reading():
+            array = self._uncached[boxes.slices(box, boxes.whole(self.shape))]
+            part = np.empty(array.shape, array.dtype.numpy_dtype)  # in few large pages
+            done = ts.array(part).write(array)
+        self._held = {**self._held, box: (part, done)}  # threads go through the old one
+
+    def drop(self, box: boxes.Box) -> None:
+        """Forget a box that is held."""
+        self._held = {held: part for held, part in self._held.items() if held != box}
+
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
-        with reading(self._store.folder, "an array", self._name):
-            part = np.asarray(self._opened[index].read().result())
-            return part.astype(self._stored, copy=False)
+        with self._reading():
+            part = self._of_held(boxes.from_index(index, self.shape))
+            if part is None:
+                part = np.asarray(self._cached[index].read().result())
+            return part.astype(self.dtype, copy=False)
+
+    def _of_held(self, box: boxes.Box) -> np.ndarray | None:
+        """A box from those that are held, as a view if it lies in one; None if it does not."""
+        parts, size = [], 0
+        for held, (part, done) in self._held.items():
+            common = boxes.intersect(held, box)
+            if common is not None:
+                done.result()
+                parts.append((held, part))
+                size += boxes.size_of(common)
+        if not parts or size < boxes.size_of(box):
+            return None
+        view = boxes.view(parts, box)
+        if view is None:
+            view = np.empty(boxes.shape_of(box), self.dtype)
+            boxes.gather(parts, box, view)
+        return view
+
+    def _reading(self) -> contextlib.AbstractContextManager[None]:
+        return reading(self._store.folder, "an array", self._name)
 
 
 FORMAT = Format("orbax", recognises, contents, strings=True, metadata=True, several=True)
