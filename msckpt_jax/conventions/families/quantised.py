@@ -212,8 +212,7 @@ def _tensor(
                 expected=" or ".join(str(np.dtype(each)) for each in known),
             )  # fmt: skip
         shapes.append(shape)
-        pieces = stored.pieces(name + ending, parameters)[1]
-        reads.append(functools.partial(sources.read, pieces, held))
+        reads.append(functools.partial(_read, name + ending, parameters, held))
     (values, scales), shape = reads, scheme.shape(shapes[0], shapes[1], block)
     if shape is None:
         of_blocks = f" in blocks of {list(block)}" if block else ""
@@ -224,6 +223,11 @@ def _tensor(
     source = Dequantised(lambda box: scheme.read(box, values, scales, block), shape, dtype,
                          (name, file))  # fmt: skip
     return Tensor(shape, dtype, ((boxes.whole(shape), source),))
+
+
+def _read(key: str, parameters: Mapping[str, Any], dtype: np.dtype, box: Box) -> np.ndarray:
+    """A box of a stored tensor, whose pieces are many to keep for all tensors of a model."""
+    return sources.read(stored.pieces(key, parameters)[1], dtype, box)
 
 
 class Dequantised:
