@@ -43,6 +43,9 @@ def mine(rows: str, top: str = "") -> Any:
 def test_a_table_of_ones_own() -> None:
     names = [t.name for t in mine('"{layer}.w" = "{layer}.w : T"\n"{layer}.u" = "{layer}.u"')]
     assert names[:3] == ["a", "m.0.w", "m.0.u"]
+    parts = '"{layer}.w" = ["{layer}.x : sl(1, 0, 2)", "{layer}.y : sl(1, 2, F)"]\n'
+    parts += '"{layer}.u" = ["{layer}.u if D == 5", "{layer}.v : T if D == 4"]'
+    assert [p.leaf for t in mine(parts)[1:3] for p in t.parts] == ["l_0.x", "l_0.y", "l_0.v"]
     both = '"{layer}.w" = "{layer}.x : cat(0, 0, 2)"\n"{layer}.u" = "{layer}.x : cat(0, 1, 2)"'
     assert mine(both)[1].parts[0].shape == (8, 6)
 
@@ -54,7 +57,9 @@ BAD_STEPS = [
     "mul(model_type)", "mul(D.__class__)", "mul(lambda: 1)", "mul(dt('x'))", "foo(1)", "T T",
     "rs(D, F, 2)", "rs(4.0, 6)", "rs(-4, -6)", "rs()", "pm(0, 0)", "pm(1)", "pad0(2)", "ev",
     "cat(5, 0, 2)", "cat(0, 1, 2)", "cat(D, 0, 2)", "stk(0, 0, 2)", "stk(0, 3, 2)",
-    "ilc(0, 0, 2)", "est(0)",
+    "ilc(0, 0, 2)", "est(0)", "sl(0, 0, 3)", "sl(0, 3, 2)", "sl(0, 0, 5)", "sl(9, 0, 2)", "sl",
+    "sl(0, 0, 2.5)", "sl(0, -1, 3)", "rs(2, 2, F); T; rs(F*2, 2); sl(0, 0, 2)",
+    "T if D == 5", "T if __import__('os')", "T if", "T if 'x' * 9999999999",
 ]  # fmt: skip
 
 
@@ -77,6 +82,9 @@ BAD_TABLES = {
     "a condition of another type": (ROWS, "requires = [3]"),
     "left_out of another type": (ROWS, "left_out = 3"),
     "sizes of another type": (ROWS, "config = {X = 3}"),
+    "wrapped of another type": (ROWS, "wrapped = {x = 3}"),
+    "alone of another type": (ROWS, "alone = 3"),
+    "cut of another type": (ROWS, "cut = {a = 3}"),
     "no TOML": (ROWS, "[[[["),
     "deep": (ROWS, "x = " + "[" * 5000),
 }  # fmt: skip
