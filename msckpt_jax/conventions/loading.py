@@ -20,6 +20,8 @@ from msckpt_jax.conventions.mapping import Part, Target, View
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.visible import log
 
+_FLOAT = "float"
+
 
 def keys_of(
     targets: Sequence[Target], parameters: Mapping[str, Any], repair: bool
@@ -41,6 +43,13 @@ def _tell(kinds: Mapping[str, int]) -> None:
     if kinds:
         told = ", ".join(f"{count} of {kind}" for kind, count in kinds.items())
         log.warning("parameters of the file that the model does without: %s", told)
+
+
+def _kind(dtype: Any) -> Any:
+    """The kind of numbers among which values may be cast; floats of 8 bits mean nothing alone."""
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return "integer"
+    return _FLOAT if np.dtype(dtype).itemsize > 1 else dtype
 
 
 class Translated(Mapping[str, Any]):
@@ -176,8 +185,9 @@ class Translated(Mapping[str, Any]):
             computed = any(how.steps for _, how in views) or any(
                 self.source[target.name] in self._computed for target, _ in places
             )
-            if computed:  # a wider leaf gets what is not yet rounded
-                dtype = jnp.promote_types(dtype, self._dtypes.get(leaf, dtype))
+            wanted = self._dtypes.get(leaf, dtype)
+            if computed and _kind(dtype) == _kind(wanted) == _FLOAT:
+                dtype = jnp.promote_types(dtype, wanted)  # a wider leaf: what is not yet rounded
             source = sources.Assembled(views, part.shape, dtype, leaf)
             return Tensor(part.shape, dtype, ((boxes.whole(part.shape), source),))
         read = [sources.Place(self._pieces(t), p.pattern, p.start)
@@ -192,10 +202,9 @@ class Translated(Mapping[str, Any]):
         """The dtype that holds the values of all these parameters: those of layers may differ."""
         keys = [self.source[target.name] for target in targets]
         dtypes = {stored.shape_and_dtype(key, self.parameters)[1]: key for key in keys}
-        kinds = {jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes}
-        if len(kinds) > 1:
+        if len({_kind(dtype) for dtype in dtypes}) > 1:
             raise CheckpointError(
-                "the layers of a stack are partly of floats, partly of integers",
+                "the layers of a stack are partly of floats, partly of integers or of 8-bit floats",
                 name=", ".join(dtypes.values()), file=stored.file_of(self.parameters),
                 found=", ".join(map(str, dtypes)),
             )  # fmt: skip

@@ -175,7 +175,8 @@ def _slice(work: Builder, axis: int, start: int, stop: int) -> None:
     slots = work.right[axis]
     if len(slots) != 1 or slots[0] != Slot(slots[0].atom, work.length(slots[0])):
         raise ValueError("a slice is of an axis by itself")
-    if not 0 <= start < stop <= slots[0].size:
+    whole = type(start) is type(stop) is int
+    if not whole or not 0 <= start < stop <= slots[0].size:
         raise ValueError(f"there are no elements {start} to {stop} of {slots[0].size}")
     atom = slots[0].atom
     assert atom is not None

@@ -63,6 +63,10 @@ _APPLY: dict[str, Callable[[np.ndarray, np.generic], np.ndarray]] = {
 }
 
 
+class ApartError(ValueError):
+    """Two parts of a tensor have no element in common."""
+
+
 class Transform(NamedTuple):
     """The elements of one tensor (left) in another one (right).
 
@@ -177,7 +181,8 @@ def between(first: Transform, second: Transform) -> Transform:
     Elements that either of them lacks are left out.
 
     Raises:
-        ValueError: there is no common refinement of an axis, or no element in common.
+        ApartError: there is no element in common.
+        ValueError: there is no common refinement of an axis.
     """
     source, goal = Workpiece.of(first), Workpiece.of(second)
     atoms: list[int] = []
@@ -188,7 +193,7 @@ def between(first: Transform, second: Transform) -> Transform:
             low = max(a.start, b.start)
             high = min(a.start + source.length(a), b.start + goal.length(b))
             if low >= high:
-                raise ValueError("two parts of a tensor have no element in common")
+                raise ApartError("two parts of a tensor have no element in common")
             both = a.atom is not None and b.atom is not None
             for slot, remains in ((a, kept[0]), (b, kept[1])):
                 if slot.atom is not None:

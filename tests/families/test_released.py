@@ -134,6 +134,33 @@ def test_four_bits() -> None:
         _pair([0x77], 254)
 
 
+@pytest.mark.parametrize("dtype", [ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2])
+def test_powers_of_two_as_scales(dtype: Any) -> None:
+    values = np.array([[1, -3, 0.5], [2, 4, 448]]).astype(dtype)
+    how = {"quantization_config": {"weight_block_size": [1, 2]}, "dtype": "bfloat16"}
+    pair = {"w": values, "w_scale_inv": np.array([[127, 128], [120, 0]], np.uint8)}
+    tensor = quantised.plain(pair, how, lambda name: False)["w"]
+    assert tensor is not None
+    found = tensor.pieces[0][1][0:2, 0:3]
+    scales = [[1, 1, 2], [2.0**-7, 2.0**-7, 2.0**-127]]
+    np.testing.assert_array_equal(found, values.astype(np.float32) * np.array(scales, np.float32))
+
+
+@pytest.mark.parametrize("scanned", [False, True])
+@pytest.mark.parametrize("dtype", [ml_dtypes.float8_e4m3fn, np.int8])
+def test_quantised_tensors_under_other_names(dtype: Any, scanned: bool) -> None:
+    """Nothing says what they are worth: they are no numbers to be scaled or cast."""
+    how = ms.Family(MODELS / "llama", jax="maxtext", files="mindformers")
+    tree = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), how.abstract())
+    ms.save_checkpoint(tree, "a.ckpt", convention=how)
+    for name in ("wq", "wo"):
+        tensors = dict(ms.load_checkpoint("a.ckpt").items())
+        key = f"model.layers.1.attention.{name}.weight"
+        tensors[key] = tensors[key].astype(dtype)
+        with pytest.raises(ms.CheckpointError, match=r"must be floats|dtype differs|partly of"):
+            ms.load_param_into_tree(how.abstract(scanned), tensors, convention=how)
+
+
 def _tensors(folder: str) -> dict[str, Any]:
     return dict(ms.load_checkpoint(file_of(folder)).items())
 

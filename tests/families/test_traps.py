@@ -321,6 +321,34 @@ def test_quantised_leaves_are_not_scaled() -> None:
     assert not Path("a.safetensors").exists()
 
 
+def test_deepseek_in_the_legacy_names_of_mindformers() -> None:
+    """Three projections are split, and pairs of rows taken apart, as its own converter does."""
+    _, tree = maxtext("deepseek_v3", scanned=True)
+    theirs = ms.Family(DATA / "deepseek_v3", jax="maxtext", files="mindformers")
+    ms.save_checkpoint(tree, "a.ckpt", convention=theirs)
+    saved, own = ms.load_checkpoint("a.ckpt"), ms.load_checkpoint(DATA / "deepseek_v3")
+    layer, attention = "model.layers.2.self_attn", "model.layers.2.attention"
+    query = own[f"{layer}.q_b_proj.weight"].reshape(4, 10, 8)
+    pairs = query[:, 6:].reshape(4, 2, 2, 8).transpose(0, 2, 1, 3)
+    both = own[f"{layer}.kv_a_proj_with_mqa.weight"]
+    values = own[f"{layer}.kv_b_proj.weight"].reshape(4, 11, 14)
+    experts = [np.concatenate([own[f"model.layers.2.mlp.experts.{e}.{part}_proj.weight"].T
+                               for part in ("gate", "up")], -1) for e in range(12)]  # fmt: skip
+    expected = {
+        f"{attention}.l2q_nope_proj.weight": query[:, :6].reshape(24, 8),
+        f"{attention}.l2q_pe_proj.weight": pairs.reshape(16, 8),
+        f"{attention}.kv2l_latent_kv.weight": both[:14],
+        f"{attention}.kv2l_k_pe.weight": both[14:].reshape(2, 2, 12).swapaxes(0, 1).reshape(4, 12),
+        f"{attention}.lkv2kv_k_nope.weight": values[:, :6].reshape(24, 14),
+        f"{attention}.lkv2kv_v.weight": values[:, 6:].reshape(20, 14),
+        "model.layers.2.feed_forward.routed_experts.ffn.w1": np.stack(experts),
+    }
+    for name, array in expected.items():
+        np.testing.assert_array_equal(saved[name], array, name)
+    again = ms.load_checkpoint("a.ckpt", like=tree, convention=theirs)
+    jax.tree.map(np.testing.assert_array_equal, again, tree)
+
+
 def test_deepseek_without_a_query_rank_has_no_mcore_rows() -> None:
     """Its query would have been left out of the file."""
     how = ms.Family(DATA / "deepseek_v2", jax="maxtext", files="mindformers-mcore")

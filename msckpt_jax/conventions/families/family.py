@@ -37,6 +37,9 @@ _AROUND = ("params", "base")
 class Family(Resolver):
     """A language model whose layers, names and layouts a table knows, as a ``convention=``.
 
+    Files of Hugging Face are read as they were released: what is quantised (MXFP4, block-wise FP8)
+    is brought back window by window; parts that the model does without are left out, and logged.
+
     Attributes:
         config: Hugging Face's ``config.json``: its path, its folder, or its content.
         jax: whose tree it is: ``"maxtext"``, ``"tunix"``, ``"levanter"``, or ``"huggingface"`` (a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -78,7 +79,10 @@ def targets(
         tensor, leaf = use.tensor, leaves[use.place.path]
         index = {"e": tensor.e, "s": use.place.layer or 0}
         for path, steps in theirs.rows.get(tensor.row, ()):
-            how, shape = match.joint(tensor.row, use, path, steps)
+            joint = match.joint(tensor.row, use, path, steps)
+            if joint is None:
+                continue
+            how, shape = joint
             name = paths.place(path, tensor).path
             shapes[name] = shape
             parts.setdefault(name, []).append(View(leaf.name, leaf.shape, how, index))
@@ -166,17 +170,20 @@ class _Match:
                 count = max(self.layers.get(use.place.path, 0), use.place.layer + 1)
                 self.layers[use.place.path] = count
         self._lengths = _lengths(model, theirs) | _lengths(model, ours)
-        self._joints: dict[Any, tuple[Transform, tuple[int, ...]]] = {}
+        for section in (ours, theirs):
+            _check_parts(model, self._lengths, section)
+        self._joints: dict[Any, tuple[Transform, tuple[int, ...]] | None] = {}
         axis = ours.scan_axis if axis is None else axis
         self.axis = self._stack_axis([by_path[path] for path in self.layers], axis)
         self._check_shapes(by_path.values())
 
     def joint(
         self, row: str, use: _Use, path: str, steps: str
-    ) -> tuple[Transform, tuple[int, ...]]:
+    ) -> tuple[Transform, tuple[int, ...]] | None:
         """The transform from a leaf to a parameter, and the parameter's shape.
 
-        The loops of the transform are the expert ``e`` and the layer ``s``.
+        None where these are other parts of Hugging Face's tensor. The loops of the transform are
+        the expert ``e`` and the layer ``s``.
         """
         leaf = self.leaves[use.place.path]
         layers = self.layers.get(use.place.path)
@@ -184,10 +191,12 @@ class _Match:
         if key not in self._joints:
             mine = self._mine(use)
             text = "; ".join(filter(None, (use.steps and f"undo ({use.steps})", steps)))
-            joint = transform.between(
-                mine, _built(self.model, self._lengths, row, path, steps, {}).built()
-            )
-            self._joints[key] = joint._replace(text=text or "as it is"), joint.shape()
+            theirs = _built(self.model, self._lengths, row, path, steps, {}).built()
+            try:
+                joint = transform.between(mine, theirs)
+                self._joints[key] = joint._replace(text=text or "as it is"), joint.shape()
+            except transform.ApartError:
+                self._joints[key] = None
         return self._joints[key]
 
     def _mine(self, use: _Use) -> Transform:
@@ -248,6 +257,21 @@ def _built(
         else:
             work.take(call)
     return work
+
+
+def _check_parts(model: Model, lengths: Lengths, section: Section) -> None:
+    """Refuse rows whose parts of one tensor overlap."""
+    for row in dict.fromkeys(tensor.row for tensor in model.tensors):
+        ways = section.rows.get(row, ())
+        for (path, steps), (other, its) in itertools.combinations(ways, 2):
+            built = (_built(model, lengths, row, at, way, {"Vp": model.sizes["V"]}).built()
+                     for at, way in ((path, steps), (other, its)))  # fmt: skip
+            try:
+                transform.between(*built)
+            except transform.ApartError:
+                continue
+            raise CheckpointError(f"{path} and {other} have a part of the tensor in common",
+                                  name=row)  # fmt: skip
 
 
 def _lengths(model: Model, section: Section) -> Lengths:

@@ -222,8 +222,7 @@ def _tensor(
                 expected=" or ".join(str(np.dtype(each)) for each in known),
             )  # fmt: skip
         shapes.append(shape)
-        pieces = stored.pieces(name + ending, parameters)[1]
-        reads.append(functools.partial(sources.read, pieces, held))
+        reads.append(functools.partial(_read, name + ending, parameters, held))
     (values, scales), shape = reads, scheme.shape(shapes[0], shapes[1], block)
     if shape is None:
         of_blocks = f" in blocks of {list(block)}" if block else ""
@@ -234,6 +233,11 @@ def _tensor(
     source = Dequantised(lambda box: scheme.read(box, values, scales, block), shape, dtype,
                          (name, file))  # fmt: skip
     return Tensor(shape, dtype, ((boxes.whole(shape), source),))
+
+
+def _read(key: str, parameters: Mapping[str, Any], dtype: np.dtype, box: Box) -> np.ndarray:
+    """A box of a stored tensor, whose pieces are many to keep for all tensors of a model."""
+    return sources.read(stored.pieces(key, parameters)[1], dtype, box)
 
 
 class Dequantised:
@@ -250,14 +254,19 @@ class Dequantised:
         self._read, self.shape, self.dtype, self._where = read, shape, dtype, where
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
-        box = boxes.from_index(index, self.shape)
-        out = np.empty(boxes.shape_of(box), np.float32)
-        with np.errstate(over="ignore", invalid="ignore"):
-            for part in boxes.of_range(out.shape, 0, out.size, _MOST):
-                moved = tuple((a + o, b + o) for (a, b), (o, _) in zip(part, box, strict=True))
-                tiles.copy(out[boxes.slices(part, boxes.whole(out.shape))], self._read(moved))
-        self._check(out)
+        out = np.empty(boxes.shape_of(boxes.from_index(index, self.shape)), np.float32)
+        self.copy_into(out, index)
         return out
+
+    def copy_into(self, out: np.ndarray, index: tuple[slice, ...]) -> None:
+        """Do ``out[...] = self[index]`` in parts that take little memory."""
+        box = boxes.from_index(index, self.shape)
+        for part in boxes.of_range(out.shape, 0, out.size, _MOST):
+            moved = tuple((a + o, b + o) for (a, b), (o, _) in zip(part, box, strict=True))
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = self._read(moved)
+            self._check(values)
+            tiles.copy(out[boxes.slices(part, boxes.whole(out.shape))], values)
 
     def _check(self, out: np.ndarray) -> None:
         most = float(jnp.finfo(self.dtype).max)

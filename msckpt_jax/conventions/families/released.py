@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax import boxes
-from msckpt_jax.checkpoint import stored
+from msckpt_jax.checkpoint import collector, stored
 from msckpt_jax.checkpoint.records import Tensor
 from msckpt_jax.conventions.families import quantised
 from msckpt_jax.errors import CheckpointError
@@ -59,6 +59,7 @@ class Released(Mapping[str, Any]):
         return own and stored.in_file(name, self._parameters)
 
 
+@collector.paused()
 def opened(
     parameters: Mapping[str, Any],
     wrapped: Mapping[str, str],
