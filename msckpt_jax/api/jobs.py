@@ -117,7 +117,7 @@ def _name(job: Job, plans: Mapping[str, Plan]) -> str | None:
     """A name for files that no others have; None for a job that does not go on after a kill."""
     if job.resume is None:
         return None
-    told = [job.resume, *((name, planning.digest(plan)) for name, plan in plans.items())]
+    told = job.resume, [*plans], planning.digest(plans.values())
     return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
 
 
