@@ -44,8 +44,8 @@ class Job(NamedTuple):
     When they make up a ``folder``, their targets are the names that they have in it.
 
     ``resume`` says of what the files are made, so that only the same have its value: a save of one
-    process that is killed is continued by the next of the same value, if it is durable. Files with
-    a check sum at their end, and encrypted ones, are begun anew.
+    process that is killed is continued by the next of the same value. It is durable. Files with a
+    check sum at their end, encrypted ones and those of several processes are begun anew.
     """
 
     format: str
@@ -117,7 +117,7 @@ def _name(job: Job, plans: Mapping[str, Plan]) -> str | None:
     """A name for files that no others have; None for a job that does not go on after a kill."""
     if job.resume is None:
         return None
-    told = [job.resume, *((name, planning.digest(plan)) for name, plan in plans.items())]
+    told = job.resume, [*plans], planning.digest(plans.values())
     return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
 
 

@@ -8,6 +8,7 @@ into units of bounded size that can be written in any order, by any number of th
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
@@ -72,10 +73,10 @@ def size_of(part: Part) -> int:
     return len(part) if isinstance(part, bytes) else part.nbytes
 
 
-def digest(plan: Plan) -> str:
-    """A hash of the headers and of the sizes of all other parts."""
+def digest(plans: Iterable[Plan]) -> str:
+    """A hash of the headers of files and of the sizes of all other parts."""
     out = hashlib.sha256()
-    for part in plan.parts:
+    for part in itertools.chain.from_iterable(plan.parts for plan in plans):
         out.update(part if isinstance(part, bytes) else b"%d" % size_of(part))
     return out.hexdigest()
 

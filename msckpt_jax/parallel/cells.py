@@ -57,7 +57,7 @@ class Window(NamedTuple):
 
 def windows_of(tensors: Sequence[Tensor]) -> Iterator[Window]:
     """Yield windows that make up tensors which are read from the same arrays, by their cells."""
-    grid = _Grid()
+    grid = _Grid(len(sources_of(tensors[0])))
     tiles: dict[tuple[int, ...], tuple[int, ...]] = {}
     windows = []
     for number, tensor in enumerate(tensors):
@@ -82,7 +82,8 @@ _Key: TypeAlias = tuple[int, tuple[int, ...]]
 class _Grid:
     """The cells of arrays, all of a size on each of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
+        self._count = count
         self._numbers: dict[Any, int] = {}
         self._arrays: list[tuple[Any, tuple[int, ...]]] = []
 
@@ -112,6 +113,8 @@ class _Grid:
 
     def settle(self, tensor: Tensor, box: Box) -> None:
         """Let the cells of arrays that have none yet hold what is read for a box."""
+        if len(self._arrays) == self._count:
+            return
         for source, read in _around(tensor, box):
             if source not in self._numbers:
                 self._numbers[source] = len(self._arrays)

@@ -57,7 +57,7 @@ def write(
             writer.reserve(file.fd, plan.nbytes)
             return str(file.path)
 
-        path = Path(meetings.meet(begin, planning.digest(plan)).first)
+        path = Path(meetings.meet(begin, planning.digest([plan])).first)
         _write_all(path, plan, records, options, meetings, may_gather)
         if plan.trailer and file is not None:
             _append_trailer(file, plan.nbytes, plan.trailer, meetings)

@@ -97,9 +97,8 @@ def whole(source: Path, target: Path, sizes: dict[str, Any]) -> None:
         tree = checkpointer.metadata(source).item_metadata.tree
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         args = ocp.args.PyTreeRestore(restore_args=as_numpy)
-        params = ocp.PyTreeCheckpointHandler().restore(epath.Path(source), args=args)["params"][
-            "params"
-        ]
+        restored = ocp.PyTreeCheckpointHandler().restore(epath.Path(source), args=args)
+    params = restored["params"]["params"]
     target.mkdir()
     group: dict[str, np.ndarray] = {}
     number, held = 1, 0
