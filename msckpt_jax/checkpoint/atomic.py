@@ -87,6 +87,11 @@ def write(target: Path, data: bytes) -> None:
             data = data[os.write(file.fd, data) :]
 
 
+def created(path: Path) -> int:
+    """A descriptor to write to a new file of a folder that is not complete yet."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY, _NEW)
+
+
 def opened_again(path: Path) -> int:
     """A descriptor to write to a temporary file that another process or thread has created."""
     return os.open(path, os.O_WRONLY | _SAFELY)
