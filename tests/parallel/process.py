@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -15,11 +16,13 @@ os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={8 // count}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
 import msckpt_jax as ms
 from msckpt_jax import boxes
+from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.parallel import dealing, exchange, meeting, pieces
 
 SPECS = {
@@ -94,6 +97,136 @@ def folders_cut(mesh: Any) -> None:
     except ms.CheckpointError as error:
         print(f"told: {error}", flush=True)
     os._exit(0)  # jax.distributed would wait for the dead process
+
+
+def varied(put: Any) -> dict[str, Any]:
+    """Arrays of many dtypes, ranks and shardings, scattered ones among them."""
+    specs = [jax.P(), jax.P("x"), jax.P(None, "y"), jax.P("y", "x"), jax.P(None, ("x", "y")),
+             jax.P(None, None, "y"), jax.P(None, "x", "y"), jax.P("x", None, "y")]  # fmt: skip
+    shapes = [(8,), (48, 64), (3, 40, 16), (2, 8, 8, 24), (128, 72), (1, 16, 8)]
+    kinds = ["float32", "bfloat16", "int32", "int8", "bool", "uint16"]
+    rng = np.random.default_rng(0)
+    out = {}
+    for shape, kind, spec in itertools.product(shapes, kinds, specs):
+        if len(spec) <= len(shape):
+            whole = rng.integers(0, 2 if kind == "bool" else 100, shape).astype(jnp.dtype(kind))
+            spec = jax.P(*spec, *(None,) * (len(shape) - len(spec)))
+            if all(n % (mesh_size(axes)) == 0 for n, axes in zip(shape, spec, strict=True)):
+                out[f"{kind}.{len(out)}"] = put(whole, spec)
+    return out | {"numpy": rng.normal(size=(70, 30)), "step": 3}
+
+
+def mesh_size(axes: Any) -> int:
+    sizes = {"x": 2, "y": 4}
+    names = axes if isinstance(axes, tuple) else (axes,) if axes else ()
+    return int(np.prod([sizes[name] for name in names]))
+
+
+def saved_alike(name: str, spread: Any, whole: Any, **kwargs: Any) -> None:
+    """Save a tree of all processes, and one of process 0 alone."""
+    ms.save_checkpoint(spread, f"{folder}/{name}", **kwargs)
+    if me == 0:
+        ms.save_checkpoint(whole, f"{folder}/{name}-one", **kwargs)
+
+
+def exchanged(mesh: Any) -> None:
+    """Small windows and slots, so that small arrays take many batches and rounds."""
+    rounds: list[int] = []
+    original = exchange._swapped
+
+    def counting(members: tuple[int, ...], slots: np.ndarray) -> np.ndarray:
+        rounds.append(len(members))
+        return original(members, slots)
+
+    exchange._swapped = counting
+    dealing.FEW_RUNS, dealing.EXTENT_BYTES = 0, 1 << 12
+
+    def put(whole: np.ndarray, spec: jax.P) -> jax.Array:
+        sharding = jax.NamedSharding(mesh, spec)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda i: whole[i])
+
+    whole = varied(lambda whole, spec: whole)
+    for window in (1 << 14, planning.CHUNK_BYTES):
+        planning.CHUNK_BYTES = window
+        spread = varied(put)
+        for name, kwargs in {
+            "file": {"slice_bytes": 4096}, "crc": {"crc_check": True},
+            "hub": {"format": "safetensors", "max_shard_size": 100_000},
+            "alone": {"format": "safetensors", "max_shard_size": "1GB"},
+            "tensors": {"format": "safetensors"},
+        }.items():  # fmt: skip
+            rounds.clear()
+            saved_alike(f"{name}{window}", spread, whole, **kwargs)
+            assert rounds, name
+            print(name, window, len(rounds), set(rounds), flush=True)
+
+
+#: Model, JAX stack, scanned, names in the files, dtype, and what a save is told.
+HUB = {"format": "safetensors", "max_shard_size": 20_000}
+MODELS = [
+    ("llama", "maxtext", True, "huggingface", "bfloat16", HUB),
+    ("llama", "maxtext", True, "mindformers-concat", "float32", {}),
+    ("gemma2", "maxtext", True, "huggingface", "bfloat16", HUB),
+    ("qwen3_moe", "maxtext", True, "huggingface", "bfloat16", HUB),
+    ("deepseek_v3", "maxtext", False, "huggingface", "float32", HUB),
+    ("gemma3_text", "tunix", False, "huggingface", "bfloat16", HUB),
+    ("mixtral", "levanter", True, "huggingface", "float32", HUB),
+    ("gpt2", "levanter", True, "huggingface", "bfloat16", HUB),
+]
+SIZES = {
+    "vocab_size": 32, "hidden_size": 32, "num_attention_heads": 8, "num_key_value_heads": 4,
+    "intermediate_size": 24, "n_embd": 32, "n_layer": 4, "n_head": 8, "num_experts": 8,
+    "moe_intermediate_size": 16, "num_local_experts": 8,
+}  # fmt: skip
+
+
+def spec_of(shape: tuple[int, ...], way: int) -> jax.P:
+    """A sharding of a leaf: over both axes of the mesh, where it can be, in several ways."""
+    first, second = [("x", "y"), ("y", "x"), (("x", "y"), None), ("y", None)][way]
+    order = list(range(len(shape)))
+    spec: list[Any] = [None] * len(shape)
+    for axes, at in ((first, order), (second, order[::-1])):
+        size = mesh_size(axes)
+        fits = [k for k in at if spec[k] is None and shape[k] % size == 0 and size > 1]
+        if fits:
+            spec[fits[0]] = axes
+    return jax.P(*spec)
+
+
+def families(mesh: Any) -> None:
+    """Models of JAX stacks, sharded in several ways, to the files of others and back."""
+    from tests.families import models
+
+    dealing.FEW_RUNS = 0
+    for number, (model, stack, scanned, files, dtype, how) in enumerate(MODELS):
+        config = models.config(model)
+        config |= {key: value for key, value in SIZES.items() if key in config}
+        config["torch_dtype"] = dtype
+        family = ms.Family(config, jax=stack, files=files)
+        abstract = family.abstract(scanned)
+        rng = np.random.default_rng(number)
+        whole = jax.tree.map(lambda a, r=rng: r.normal(size=a.shape).astype(a.dtype), abstract)
+        for way in (0, 1 + number % 3):
+            name = f"{model}-{stack}-{files}-{way}"
+
+            def sharding(a: Any, way: int = way) -> Any:
+                return jax.NamedSharding(mesh, spec_of(a.shape, way))
+
+            def put(a: np.ndarray, sharding: Any = sharding) -> jax.Array:
+                return jax.make_array_from_callback(a.shape, sharding(a), lambda i: a[i])
+
+            saved_alike(name, jax.tree.map(put, whole), whole, convention=family, **how)
+            multihost_utils.sync_global_devices(name)
+            like = jax.tree.map(
+                lambda a, s=sharding: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s(a)),
+                abstract,
+            )
+            path = f"{folder}/{name}{'' if how else '.ckpt'}"
+            back = ms.load_checkpoint(path, like=like, convention=family)
+            one = ms.load_checkpoint(path, like=abstract, convention=family)
+            for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(one), strict=True):
+                for shard in a.addressable_shards:
+                    assert np.array_equal(shard.data, np.asarray(b)[shard.index]), name
 
 
 def load(mesh: Any) -> None:
