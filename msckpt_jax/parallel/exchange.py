@@ -214,7 +214,7 @@ def _swapped(members: tuple[int, ...], slots: np.ndarray) -> np.ndarray:
     return np.asarray(program(every).addressable_data(0))
 
 
-@functools.lru_cache(16)
+@functools.lru_cache(256)
 def _program(members: tuple[int, ...]) -> tuple[Any, jax.sharding.Sharding, Any]:
     """The collective operation of a device of each member, and the device of this process."""
     devices = [_first_device(process) for process in members]

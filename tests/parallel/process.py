@@ -22,8 +22,10 @@ from jax.experimental import multihost_utils
 
 import msckpt_jax as ms
 from msckpt_jax import boxes
+from msckpt_jax.checkpoint import atomic
+from msckpt_jax.checkpoint import folder as folders_of
 from msckpt_jax.checkpoint import plan as planning
-from msckpt_jax.parallel import dealing, exchange, meeting, pieces
+from msckpt_jax.parallel import dealing, exchange, hosts, meeting, pieces
 
 SPECS = {
     "rows": jax.P(("x", "y")),
@@ -87,16 +89,66 @@ def folders_gathered(mesh: Any) -> None:
         raise AssertionError
 
 
-def folders_cut(mesh: Any) -> None:
-    """A process dies while a folder is replaced: the older one stays, and the next save works."""
+def cut(mesh: Any, moment: str, victims: str) -> None:
+    """Save over what the last such group has left, then be killed in the midst of another save."""
     save_folder(mesh, 2)
-    if me == 1:
-        pieces.write_runs = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+    if me == 0:
+        check = ms.load_checkpoint(f"{folder}/out")
+        assert all(np.array_equal(check[name], whole(2)) for name in SPECS)
+    multihost_utils.sync_global_devices("checked")
+    if str(me) in victims:
+        module, name = {
+            "staging": (hosts, "_write_own"),
+            "exchange": (exchange, "_swapped"),
+            "written": (folders_of, "_finish"),
+            "replacing": (folders_of, "_move"),
+        }[moment]
+        original = getattr(module, name)
+
+        def kill(*args: Any) -> None:
+            if moment == "replacing":
+                original(args[0][:1], *args[1:])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(module, name, kill)
     try:
         save_folder(mesh, 1, timeout=3)
     except ms.CheckpointError as error:
         print(f"told: {error}", flush=True)
     os._exit(0)  # jax.distributed would wait for the dead process
+
+
+def fails(mesh: Any) -> None:
+    """A process cannot write, send or make a file: all are told at once, and the old files stay."""
+
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    dealing.FEW_RUNS = 0
+    save_folder(mesh, 2)
+    ms.save_checkpoint(tree(mesh, 2), f"{folder}/a")
+    for module, name in ((pieces, "write_runs"), (pieces, "content"), (atomic, "created")):
+        original = getattr(module, name)
+        for victim in (1, count - 1):
+            if me == victim:
+                setattr(module, name, full)
+            for save in (save_folder, lambda m, v: ms.save_checkpoint(tree(m, v), f"{folder}/a")):
+                begun = time.monotonic()
+                try:
+                    save(mesh, 1)
+                except (ms.CheckpointError, OSError) as error:
+                    told = "No space" if me == victim else f"failed on processes [{victim}]"
+                    assert told in str(error), error
+                else:
+                    assert name == "created"  # which a single file does not need
+                    save(mesh, 2)
+                assert time.monotonic() - begun < 60  # not the time-out
+                multihost_utils.sync_global_devices(name)
+            setattr(module, name, original)
+            for path in ("out", "a.ckpt"):
+                check = ms.load_checkpoint(f"{folder}/{path}")
+                assert all(np.array_equal(check[name], whole(2)) for name in SPECS)
+            multihost_utils.sync_global_devices("read")
 
 
 def varied(put: Any) -> dict[str, Any]:
@@ -497,7 +549,8 @@ def differ(mesh: Any) -> None:
 
 def main() -> None:
     jax.distributed.initialize(f"127.0.0.1:{port}", count, me)
-    globals()[what](jax.make_mesh((2, 4), ("x", "y")))
+    name, *arguments = what.split(":")
+    globals()[name](jax.make_mesh((2, 4), ("x", "y")), *arguments)
     print(f"process {me} of {count} done", flush=True)
 
 
