@@ -9,7 +9,8 @@ import bisect
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,8 @@ from msckpt_jax.parallel.shares import Holders, Shares
 EXTENT_BYTES = 4 << 20
 #: Short writes, so many a process, that cost less than the first exchange.
 FEW_RUNS = 1000
+#: The most members of a party with one writer: the slots of those that do not send stay empty.
+FEW_MEMBERS = 16
 
 
 class Output(NamedTuple):
@@ -54,7 +57,7 @@ class Stretch(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A window of a tensor, which is put together before it is written; None: all of it, as it comes."""
+    """A window of a tensor, put together before it is written; or all of it, as it comes."""
 
     number: int
     shares: Shares
@@ -80,21 +83,23 @@ class Party(NamedTuple):
     stretches: dict[int, list[Stretch]]
 
     def batches(self, writer: int) -> Iterator[list[Section]]:
-        """Yield what the writer gets at a time: windows that fit in memory, or all that is written
-        as it comes, which is first with all writers.
+        """Yield what a writer gets at a time.
+
+        That is first what it writes as it comes, then windows, as many as fit in memory.
         """
         own = self.stretches.get(writer, [])
         if any(s.windows is None for some in self.stretches.values() for s in some):
             yield [Section(s.number, s.shares, None) for s in own if s.windows is None]
         batch: list[Section] = []
+        size = 0
         for stretch in own:
             for window in stretch.windows or ():
                 section = Section(stretch.number, stretch.shares, window)
-                size = sum(each.nbytes for each in batch)
                 if batch and size + section.nbytes > planning.CHUNK_BYTES:
                     yield batch
-                    batch = []
+                    batch, size = [], 0
                 batch.append(section)
+                size += section.nbytes
         if batch:
             yield batch
 
@@ -162,42 +167,55 @@ def planned(outputs: Sequence[Output], me: int, processes: int, exchange: bool) 
     """The work of process ``me`` in a wave; without ``exchange`` each writes what it holds."""
     every = [shares.assigned(output.records, output.writer) for output in outputs]
     work = Work([], [], every)
-    parties: dict[tuple[int, ...], Party] = {}
+    parties = Parties()
     for number, (output, tensors) in enumerate(zip(outputs, every, strict=True)):
-        if output.writer is not None:
-            _to_writer(output.writer, number, tensors, me, work, parties)
-            continue
-        scattered = [each for each in tensors if each.is_scattered] if exchange else []
-        if sum(each.holders.runs for each in scattered) <= FEW_RUNS * processes:
-            scattered = []
-        chosen = {id(each) for each in scattered}
-        work.own.extend((number, t, t.of(me)) for t in tensors if id(t) not in chosen)
-        _to_holders(number, scattered, parties)
+        if output.writer is None:
+            sent = _sent(tensors, processes) if exchange else []
+            _to_holders(number, sent, parties)
+        else:
+            sent = [each for each in tensors if each.processes != {output.writer}]
+            _to_writer(output.writer, number, sent, parties, alone=len(outputs) == 1)
+        together = {id(each) for each in sent if each.is_scattered}
+        if output.writer in (None, me):
+            work.own.extend((number, t, t.of(me)) for t in tensors if id(t) not in together)
     work.parties.extend(party for party in parties.values() if me in party.members)
     return work
 
 
+class Parties(dict[tuple[int, ...], Party]):
+    """Parties by their members, in an order that is the same on all processes."""
+
+    def add(self, members: Iterable[int], writer: int, stretches: Iterable[Stretch]) -> None:
+        """Let a writer get stretches from the other members."""
+        some = tuple(sorted({*members, writer}))
+        party = self.setdefault(some, Party(some, {}))
+        party.stretches.setdefault(writer, []).extend(stretches)
+
+
+def _sent(tensors: Sequence[Shares], processes: int) -> list[Shares]:
+    """The tensors that lie in so many short stretches that an exchange pays."""
+    scattered = [each for each in tensors if each.is_scattered]
+    runs = sum(each.holders.runs for each in scattered)
+    return scattered if runs > FEW_RUNS * processes else []
+
+
 def _to_writer(
-    writer: int, number: int, tensors: Sequence[Shares], me: int, work: Work,
-    parties: dict[tuple[int, ...], Party],
-) -> None:  # fmt: skip
-    """Plan a file that one process writes."""
-    sent = [each for each in tensors if each.processes != {writer}]
-    members = tuple(sorted({writer}.union(*(each.processes for each in sent))))
-    if len(members) > 1:
-        party = parties.setdefault(members, Party(members, {}))
-        party.stretches[writer] = [
-            Stretch(number, each, _windows_of(each) if each.is_scattered else None)
-            for each in sent
-        ]
-    if writer == me:
-        whole = {id(each) for each in sent if each.is_scattered}
-        work.own.extend((number, t, t.of(me)) for t in tensors if id(t) not in whole)
-
-
-def _to_holders(
-    number: int, tensors: Sequence[Shares], parties: dict[tuple[int, ...], Party]
+    writer: int, number: int, tensors: Sequence[Shares], parties: Parties, alone: bool
 ) -> None:
+    """Plan what one process gets of a file; ``alone`` if no other gets anything at the time."""
+    together = [Stretch(number, t, _windows_of(t)) for t in tensors if t.is_scattered]
+    singly = [Stretch(number, t) for t in tensors if not t.is_scattered]
+    for stretches, most in ((together, None), (singly, FEW_MEMBERS - 1 if alone else None)):
+        members = set[int]().union(*(s.shares.processes for s in stretches)) - {writer}
+        for some in _batched(sorted(members), most or max(1, len(members))):
+            parties.add(some, writer, stretches)
+
+
+def _batched(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (items[at : at + size] for at in range(0, len(items), size))
+
+
+def _to_holders(number: int, tensors: Sequence[Shares], parties: Parties) -> None:
     """Deal windows of tensors to the processes that hold them, consecutive ones to each."""
     dealt: dict[tuple[int, ...], list[Stretch]] = {}
     for each in tensors:
@@ -205,33 +223,27 @@ def _to_holders(
             windows = _windows(each.tensor.shape, each.tensor.stored.itemsize, start, stop)
             dealt.setdefault(members, []).append(Stretch(number, each, windows))
     for members, stretches in dealt.items():
-        party = parties.setdefault(members, Party(members, {}))
         for writer, stretch in _divided(stretches, members):
-            party.stretches.setdefault(writer, []).append(stretch)
+            parties.add(members, writer, [stretch])
 
 
-def _divided(
-    stretches: Sequence[Stretch], members: Sequence[int]
-) -> Iterator[tuple[int, Stretch]]:
+def _divided(stretches: Sequence[Stretch], members: Sequence[int]) -> Iterator[tuple[int, Stretch]]:
     """Yield stretches with their writers, which get about as much each."""
     sizes = [_nbytes(s) for s in stretches]
     total = sum(sizes)
     count = min(len(members), max(1, total // EXTENT_BYTES))
     before = 0
     for stretch, size in zip(stretches, sizes, strict=True):
-        assert stretch.windows is not None
-        step = size / len(stretch.windows)  # all but the last are alike
-        by_writer = itertools.groupby(
-            enumerate(stretch.windows), lambda w, b=before, s=step: int((b + w[0] * s) * count // total)
-        )
-        for writer, windows in by_writer:
-            yield members[writer], stretch._replace(windows=[window for _, window in windows])
+        windows = stretch.windows or ()
+        starts = (before + size * k // len(windows) for k in range(len(windows)))
+        dealt = zip((members[start * count // total] for start in starts), windows, strict=True)
+        for writer, own in itertools.groupby(dealt, operator.itemgetter(0)):
+            yield writer, stretch._replace(windows=[window for _, window in own])
         before += size
 
 
 def _nbytes(stretch: Stretch) -> int:
-    assert stretch.windows is not None
-    return sum(map(boxes.size_of, stretch.windows)) * stretch.shares.tensor.stored.itemsize
+    return sum(map(boxes.size_of, stretch.windows or ())) * stretch.shares.tensor.stored.itemsize
 
 
 def _windows_of(each: Shares) -> Sequence[boxes.Box]:
@@ -246,9 +258,7 @@ def _windows(shape: tuple[int, ...], size: int, start: int, stop: int) -> tuple[
 
 
 @functools.lru_cache(64)
-def _regions(
-    holders: Holders, shape: tuple[int, ...]
-) -> list[tuple[int, int, tuple[int, ...]]]:
+def _regions(holders: Holders, shape: tuple[int, ...]) -> list[tuple[int, int, tuple[int, ...]]]:
     """The ranges of elements that have the same holders, cut on the first axis, and these."""
     axis = next((axis for axis, n in enumerate(shape) if n > 1), 0)
     cuts = sorted({edge for box, _ in holders.every for edge in box[axis]})

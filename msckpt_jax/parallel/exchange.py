@@ -9,7 +9,6 @@ all leave a batch, the exchange, or a failed save in the same round.
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -93,14 +92,13 @@ def tried(work: Callable[[], None]) -> Exception | None:
 
 
 class _Member:
-    """This process in a party: what it sends and gets, batch after batch."""
+    """What a process sends to its party, and gets from it, batch after batch."""
 
     def __init__(
         self, party: Party, sinks: Mapping[int, Sink], me: int, written: Callable[[int], None]
     ):
         self._members, self._me, self._limit = party.members, me, slot_bytes(party)
         self._sinks, self._written = sinks, written
-        self._local = threading.local()
         self._batches = {writer: party.batches(writer) for writer in party.stretches}
         self._next = {writer: next(batches, None) for writer, batches in self._batches.items()}
         self._begin()
@@ -126,11 +124,10 @@ class _Member:
         """Fill the slots of a round."""
         for number, process in enumerate(self._members):
             nbytes = 0
-            for section, box in self._ahead.get(process) or ():
-                piece = Piece(section.shares.tensor, box)
-                start = _HEAD_BYTES + nbytes
-                slots[number, start : start + piece.nbytes] = pieces.content(piece, self._local)
-                nbytes += piece.nbytes + -piece.nbytes % _ALIGN
+            for _, piece in self._ahead.get(process) or ():
+                data = slots[number, _HEAD_BYTES + nbytes :][: piece.nbytes]
+                boxes.gather(piece.tensor.pieces, piece.box, _values(data, piece))
+                nbytes += _aligned(piece.nbytes)
             slots[number, 8:16].view(np.uint64)[0] = nbytes
         self._ahead = {writer: next(more, None) for writer, more in self._sent.items()}
         more = any(slot is not None for slot in self._ahead.values())
@@ -142,10 +139,9 @@ class _Member:
         self._open()
         for number, process in enumerate(self._members):
             at = _HEAD_BYTES
-            for section, box in next(self._got.get(process, iter(())), ()):
-                piece = Piece(section.shares.tensor, box)
+            for section, piece in next(self._got.get(process, iter(())), ()):
                 self._put(section, piece, slots[number, at : at + piece.nbytes])
-                at += piece.nbytes + -piece.nbytes % _ALIGN
+                at += _aligned(piece.nbytes)
             if at - _HEAD_BYTES != slots[number, 8:16].view(np.uint64)[0]:
                 raise CheckpointError(f"process {process} sends what the plan does not say")
         if not more:
@@ -161,9 +157,11 @@ class _Member:
             if section.window is None:
                 continue
             tensor = section.shares.tensor
-            self._windows[id(section)] = np.zeros(boxes.shape_of(section.window), tensor.stored)
-            for piece in pieces.cut(tensor, section.parts(self._me)):
-                self._put(section, piece, np.frombuffer(pieces.content(piece, self._local), "u1"))
+            window = np.zeros(boxes.shape_of(section.window), tensor.stored)
+            for box in section.parts(self._me):
+                place = window[(*boxes.slices(box, section.window), ...)]
+                boxes.gather(tensor.pieces, box, place)
+            self._windows[id(section)] = window
 
     def _put(self, section: Section, piece: Piece, data: np.ndarray) -> None:
         if section.window is None:
@@ -171,8 +169,8 @@ class _Member:
             pieces.write_runs(sink.fd, piece, data.data, sink.places)
             self._written(piece.nbytes)
             return
-        values = data.view(piece.tensor.stored).reshape(boxes.shape_of(piece.box))
-        self._windows[id(section)][(*boxes.slices(piece.box, section.window), ...)] = values
+        place = (*boxes.slices(piece.box, section.window), ...)
+        self._windows[id(section)][place] = _values(data, piece)
 
     def _close(self) -> None:
         """Write the windows of a batch."""
@@ -185,19 +183,27 @@ class _Member:
             self._written(piece.nbytes)
 
 
+def _values(data: np.ndarray, piece: Piece) -> np.ndarray:
+    return data.view(piece.tensor.stored).reshape(boxes.shape_of(piece.box))
+
+
+def _aligned(nbytes: int) -> int:
+    return nbytes + -nbytes % _ALIGN
+
+
 def packed(
     batch: Iterable[Section], process: int, limit: int
-) -> Iterator[list[tuple[Section, boxes.Box]]]:
+) -> Iterator[list[tuple[Section, Piece]]]:
     """Yield what a process sends of a batch, as many pieces at a time as fit in a slot."""
-    slot: list[tuple[Section, boxes.Box]] = []
+    slot: list[tuple[Section, Piece]] = []
     size = 0
     for section in batch:
         for piece in pieces.cut(section.shares.tensor, section.parts(process), limit):
-            nbytes = piece.nbytes + -piece.nbytes % _ALIGN
+            nbytes = _aligned(piece.nbytes)
             if slot and size + nbytes > limit:
                 yield slot
                 slot, size = [], 0
-            slot.append((section, piece.box))
+            slot.append((section, piece))
             size += nbytes
     if slot:
         yield slot

@@ -4,8 +4,8 @@ Every process plans the same layout of all files, from names, shapes and shardin
 file is made by process 0 under a temporary name; each process writes the byte ranges of its own
 shards, or, where these lie in tiny stretches, windows that it puts together from what others send.
 The files of a folder are dealt to the processes, and each has one writer. Where the hosts share no
-file system, process 0 is the writer of all. Process 0 publishes a file by a rename, a folder as one,
-once all processes have reported that they are done.
+file system, process 0 is the writer of all. Process 0 publishes a file by a rename, or a folder as
+one, once all processes have reported that they are done.
 """
 
 from __future__ import annotations

@@ -73,6 +73,9 @@ def cut(
     """Cut boxes of a tensor into pieces that fit in a window of memory."""
     limit = max(1, nbytes // tensor.stored.itemsize)
     for box in parts:
+        if boxes.size_of(box) <= limit:
+            yield Piece(tensor, box)
+            continue
         for part in boxes.of_range(boxes.shape_of(box), 0, boxes.size_of(box), limit):
             sides = zip(part, box, strict=True)
             yield Piece(tensor, tuple((a + o, b + o) for (a, b), (o, _) in sides))

@@ -144,7 +144,7 @@ def _of_boxes(holders: dict[boxes.Box, set[int]], shape: tuple[int, ...]) -> Hol
         alone.setdefault(process, []).append(box)
         elements[process] += boxes.size_of(box)
     together = {process: joined(parts) for process, parts in alone.items()}
-    every: list[tuple[boxes.Box, Sequence[int]]] = [(box, [*processes]) for box, processes in shared]
+    every: list[tuple[boxes.Box, Sequence[int]]] = [(box, [*several]) for box, several in shared]
     every += [(box, (process,)) for process, parts in together.items() for box in parts]
     runs = sum(boxes.size_of(box) // max(1, run_of(shape, box)[1]) for box, _ in every)
     return Holders(together, elements, held, shared, every, runs)
