@@ -206,7 +206,8 @@ def _to_writer(
     together = [Stretch(number, t, _windows_of(t)) for t in tensors if t.is_scattered]
     singly = [Stretch(number, t) for t in tensors if not t.is_scattered]
     for stretches, most in ((together, None), (singly, FEW_MEMBERS - 1 if alone else None)):
-        members = set[int]().union(*(s.shares.processes for s in stretches)) - {writer}
+        alike = {id(some): some for some in (s.shares.processes for s in stretches)}
+        members = set[int]().union(*alike.values()) - {writer}
         for some in _batched(sorted(members), most or max(1, len(members))):
             parties.add(some, writer, stretches)
 

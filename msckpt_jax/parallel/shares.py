@@ -25,6 +25,7 @@ class Holders:
 
     Attributes:
         alone: the shards that a single process holds, by process, joined where they touch.
+        processes: the processes of ``alone``.
         elements: the number of elements that each process holds alone.
         held: the number of elements that each process holds at all.
         shared: all other shards, each with its processes in ascending order.
@@ -33,6 +34,7 @@ class Holders:
     """
 
     alone: dict[int, tuple[boxes.Box, ...]]
+    processes: frozenset[int]
     elements: np.ndarray
     held: np.ndarray
     shared: list[tuple[boxes.Box, np.ndarray]]
@@ -55,9 +57,10 @@ class Shares(NamedTuple):
         return joined([*alone, *more]) if more else alone
 
     @property
-    def processes(self) -> set[int]:
-        """The processes that have boxes."""
-        return {*self.holders.alone, *self.owners}
+    def processes(self) -> frozenset[int]:
+        """The processes that have boxes; one object for tensors that are laid out alike."""
+        own = self.holders.processes
+        return own if own.issuperset(self.owners) else own.union(self.owners)
 
     @property
     def is_scattered(self) -> bool:
@@ -147,7 +150,7 @@ def _of_boxes(holders: dict[boxes.Box, set[int]], shape: tuple[int, ...]) -> Hol
     every: list[tuple[boxes.Box, Sequence[int]]] = [(box, [*several]) for box, several in shared]
     every += [(box, (process,)) for process, parts in together.items() for box in parts]
     runs = sum(boxes.size_of(box) // max(1, run_of(shape, box)[1]) for box, _ in every)
-    return Holders(together, elements, held, shared, every, runs)
+    return Holders(together, frozenset(together), elements, held, shared, every, runs)
 
 
 def run_of(shape: Sequence[int], box: boxes.Box) -> tuple[int, int]:

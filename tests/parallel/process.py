@@ -153,7 +153,7 @@ def fails(mesh: Any) -> None:
             multihost_utils.sync_global_devices("read")
 
 
-def varied(put: Any) -> dict[str, Any]:
+def arrays(put: Any) -> dict[str, Any]:
     """Arrays of many dtypes, ranks and shardings, scattered ones among them."""
     specs = [jax.P(), jax.P("x"), jax.P(None, "y"), jax.P("y", "x"), jax.P(None, ("x", "y")),
              jax.P(None, None, "y"), jax.P(None, "x", "y"), jax.P("x", None, "y")]  # fmt: skip
@@ -183,7 +183,7 @@ def saved_alike(name: str, spread: Any, whole: Any, **kwargs: Any) -> None:
         ms.save_checkpoint(whole, f"{folder}/{name}-one", **kwargs)
 
 
-def exchanged(mesh: Any) -> None:
+def varied(mesh: Any) -> None:
     """Small windows and slots, so that small arrays take many batches and rounds."""
     rounds: list[int] = []
     original = exchange._swapped
@@ -199,10 +199,10 @@ def exchanged(mesh: Any) -> None:
         sharding = jax.NamedSharding(mesh, spec)
         return jax.make_array_from_callback(whole.shape, sharding, lambda i: whole[i])
 
-    whole = varied(lambda whole, spec: whole)
+    whole = arrays(lambda whole, spec: whole)
     for window in (1 << 14, planning.CHUNK_BYTES):
         planning.CHUNK_BYTES = window
-        spread = varied(put)
+        spread = arrays(put)
         for name, kwargs in {
             "file": {"slice_bytes": 4096}, "crc": {"crc_check": True},
             "hub": {"format": "safetensors", "max_shard_size": 100_000},
@@ -212,7 +212,6 @@ def exchanged(mesh: Any) -> None:
             rounds.clear()
             saved_alike(f"{name}{window}", spread, whole, **kwargs)
             assert rounds, name
-            print(name, window, len(rounds), set(rounds), flush=True)
 
 
 #: Model, JAX stack, scanned, names in the files, dtype, and what a save is told.
@@ -370,6 +369,37 @@ def asynchronous(mesh: Any) -> None:
         handle.result()
     except ms.CheckpointError as error:
         print(f"told: {error}", flush=True)
+
+
+def counted(mesh: Any) -> None:
+    """Count the rounds, writes and bytes of a file split on its columns, and of a folder of rows."""
+    numbers: dict[str, int] = {}
+    originals = exchange._swapped, os.pwritev
+
+    def swap(members: tuple[int, ...], slots: np.ndarray) -> np.ndarray:
+        numbers["rounds"] += 1
+        heads = slots[:, 8:16].copy().view(np.uint64)
+        numbers["sent"] += int(heads.sum())
+        return originals[0](members, slots)
+
+    def write(fd: int, data: Any, offset: int) -> int:
+        numbers["calls"] += 1
+        return originals[1](fd, data, offset)
+
+    exchange._swapped, os.pwritev = swap, write
+    side = 4096
+    how = {"format": "safetensors", "max_shard_size": side * side * 4}
+    for spec, kwargs in ((jax.P(None, ("x", "y")), {}), (jax.P(("x", "y")), how)):
+        sharding = jax.NamedSharding(mesh, spec)
+        large = {
+            str(n): jax.make_array_from_callback(
+                (side, side), sharding, lambda i: np.broadcast_to(np.float32(0), (side, side))[i]
+            )
+            for n in range(4)
+        }
+        numbers.update(rounds=0, sent=0, calls=0)
+        ms.save_checkpoint(large, f"{folder}/{len(kwargs)}", **kwargs)
+        print(json.dumps(numbers), flush=True)
 
 
 def requests(mesh: Any) -> None:
