@@ -372,7 +372,7 @@ def asynchronous(mesh: Any) -> None:
 
 
 def counted(mesh: Any) -> None:
-    """Count the rounds, writes and bytes of a file split on its columns, and of a folder of rows."""
+    """Count the rounds, writes and bytes of a file split on its columns, and a folder of rows."""
     numbers: dict[str, int] = {}
     originals = exchange._swapped, os.pwritev
 
@@ -420,8 +420,10 @@ def requests(mesh: Any) -> None:
 
     found = {k: v for k, v in tree(mesh).items() if k in SPECS}
     meeting._client = Counting
-    ms.save_checkpoint(found, f"{folder}/a")
-    print(json.dumps({"calls": len(calls), "largest": max(sizes)}), flush=True)
+    for kwargs in ({}, {"format": "safetensors", "max_shard_size": 20_000}):
+        calls.clear()
+        ms.save_checkpoint(found, f"{folder}/a{len(kwargs)}", **kwargs)
+        print(json.dumps({"calls": len(calls), "largest": max(sizes)}), flush=True)
 
 
 def layers(mesh: Any) -> None:
