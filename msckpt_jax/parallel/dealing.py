@@ -34,15 +34,13 @@ FEW_MEMBERS = 16
 class Output(NamedTuple):
     """A file that processes write together.
 
-    ``writer`` is the process that alone writes it; None: each writes what it holds. ``is_new``:
-    the writer makes the file.
+    ``writer`` is the process that alone writes it; None: each writes what it holds.
     """
 
     path: Path
     plan: Plan
     records: Sequence[Record]
     writer: int | None = None
-    is_new: bool = False
 
 
 class Stretch(NamedTuple):

@@ -105,8 +105,10 @@ def write_folder(
             stack.enter_context(save)
             probe = save.files.with_name(f"{secrets.token_hex(8)}.tmp")
             probe.touch(exist_ok=False)
-            for name, content in files.items() if not may_gather else ():
-                os.close(_made(save.files / name, content.plan))
+            for name, content in files.items():  # here, where the folder will be listed
+                with open(atomic.created(save.files / name), "wb") as file:
+                    if not may_gather:
+                        _reserve(file.fileno(), content.plan)
             return [str(save.files), str(probe)]
 
         digest = _digest([content.plan for content in files.values()])
@@ -116,7 +118,7 @@ def write_folder(
         if may_gather:
             dealt = dealing.writers(outputs, meetings.processes) if shared else [0] * len(outputs)
             outputs = [
-                output._replace(writer=writer, is_new=True)
+                output._replace(writer=writer)
                 for output, writer in zip(outputs, dealt, strict=True)
             ]
         _write_all(outputs, options, meetings, may_gather)
@@ -212,25 +214,20 @@ def _open(wave: Sequence[Output], me: int, sinks: dict[int, Sink]) -> None:
     """Open the files that this process writes to."""
     for number, output in enumerate(wave):
         if output.writer in (None, me):
-            made = output.is_new
-            fd = _made(output.path, output.plan) if made else atomic.opened_again(output.path)
+            fd = atomic.opened_again(output.path)
             sinks[number] = Sink(fd, pieces.places(output.plan))
-
-
-def _made(path: Path, plan: Plan) -> int:
-    fd = atomic.created(path)
-    try:
-        _reserve(fd, plan)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+            if output.writer == me:
+                _reserve(fd, output.plan)
 
 
 def _reserve(fd: int, plan: Plan) -> None:
-    """Give a file its size: what nobody writes is zero."""
-    os.ftruncate(fd, plan.nbytes)
+    """Give a file its size: what nobody writes is zero.
+
+    No other process may write to it at the time: where a file system cannot allocate, the C library
+    reads and writes a byte of each block.
+    """
     writer.reserve(fd, plan.nbytes)
+    os.ftruncate(fd, plan.nbytes)
 
 
 def _write_own(
