@@ -58,21 +58,22 @@ def exchange(
         CheckpointError: a member is gone.
     """
     member = _Member(party, sinks, meetings.me, written)
+    slots = np.empty((len(party.members), _HEAD_BYTES + slot_bytes(party)), np.uint8)
     going = True
     while going:
-        slots = np.zeros((len(party.members), _HEAD_BYTES + slot_bytes(party)), np.uint8)
+        slots.fill(0)
         if failure is None:
-            failure = tried(lambda slots=slots: member.fill(slots))
+            failure = tried(lambda: member.fill(slots))
         if failure is not None:
             slots[:, 0] = _FAILED
-        work = functools.partial(_swapped, party.members, slots)
-        received = meetings.together(work, party.members)
+        received = meetings.together(lambda: _swapped(party.members, slots), party.members)
         meetings.alive()
-        states = int(np.bitwise_or.reduce(received[:, 0]))
-        if states & _FAILED:
+        state = int(np.bitwise_or.reduce(received[:, 0]))
+        if state & _FAILED:
             return failure or Elsewhere()
-        failure = tried(lambda got=received, s=states: member.take(got, bool(s & _MORE)))
-        going = bool(states & (_MORE | _LATER))
+        failure = tried(functools.partial(member.take, received, bool(state & _MORE)))
+        going = bool(state & (_MORE | _LATER))
+        del received  # before the next ones come
     return failure
 
 
