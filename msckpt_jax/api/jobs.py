@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import jax
 
 from msckpt_jax.checkpoint import formats, paths, writer
 from msckpt_jax.checkpoint import plan as planning
@@ -17,9 +14,8 @@ from msckpt_jax.checkpoint.folder import FolderSave
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import File, Record
-from msckpt_jax.parallel import hosts, ordered, strategy
+from msckpt_jax.parallel import hosts, ordered, shares, strategy
 from msckpt_jax.parallel.layout import Layout
-from msckpt_jax.parallel.meeting import Meetings
 from msckpt_jax.visible import visible
 
 
@@ -122,30 +118,28 @@ def _name(job: Job, plans: Mapping[str, Plan]) -> str | None:
 
 
 def _replace(folder: Folder, files: list[File], job: Job, may_gather: bool) -> None:
-    """Write the files of a folder; process 0 gives them their names when all are complete."""
-    together = any(hosts.needed(file.records) for file in files)
-    if not together:
-        plans = {str(f.target): formats.plan(job.format, f.records, job.how) for f in files}
-        if _in_order([*plans.values()], job):
-            _replace_in_order(folder, plans, job)
-            return
-    meetings = Meetings(folder.path, job.options.timeout) if together else None
-    first = meetings is None or jax.process_index() == 0
+    """Write the files of a folder, which get their names when all are complete."""
     save = FolderSave(folder.path, job.options.durable)
-    with contextlib.ExitStack() as stack:
 
-        def begin() -> str:
-            return str(stack.enter_context(save).files) if first else ""
+    def commit() -> None:
+        _commit(folder, save, job)
 
-        def commit() -> None:
-            if first:
-                _commit(folder, save, job)
-
-        staged = Path(begin() if meetings is None else meetings.meet(begin).first)
+    if any(hosts.needed(file.records) for file in files):
+        spread = [(file.target, list(map(shares.as_tensor, file.records))) for file in files]
+        contents = {
+            name: hosts.Content(formats.plan(job.format, records, job.how), records)
+            for name, records in spread
+        }
+        hosts.write_folder(save, folder.path, contents, commit, job.options, may_gather)
+        return
+    plans = {str(f.target): formats.plan(job.format, f.records, job.how) for f in files}
+    if _in_order([*plans.values()], job):
+        _replace_in_order(folder, plans, job)
+        return
+    with save:
         for file in files:
-            placed = file._replace(target=staged / file.target)
-            _write(placed, job, may_gather, together)
-        commit() if meetings is None else meetings.meet(commit)
+            _write(file._replace(target=save.files / file.target), job, may_gather, together=False)
+        commit()
 
 
 def _replace_in_order(folder: Folder, plans: Mapping[str, Plan], job: Job) -> None:

@@ -1,30 +1,35 @@
-"""A merged file from many processes: each writes the byte ranges of its own shards.
+"""Files from many processes: who makes, writes and publishes them, and when.
 
-Process 0 creates the file under a temporary name, writes the headers and everything that is no
-sharded array, and publishes the file by a rename once all processes have reported that they are
-done. Every process plans the same layout of the file, from names, shapes and shardings alone. When
-a process does not see the temporary file, because the hosts share no file system, the shards are
-sent to process 0.
+Every process plans the same layout of all files, from names, shapes and shardings alone. A single
+file is made by process 0 under a temporary name; each process writes the byte ranges of its own
+shards, or, where these lie in tiny stretches, windows that it puts together from what others send.
+The files of a folder are dealt to the processes, and each has one writer. Where the hosts share no
+file system, process 0 is the writer of all. Process 0 publishes a file by a rename, or a folder as
+one, once all processes have reported that they are done.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from msckpt_jax.checkpoint import atomic, writer
 from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint.folder import FolderSave
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import Record
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.parallel import gathering, pieces, shares
+from msckpt_jax.parallel import dealing, pieces, shares
+from msckpt_jax.parallel.dealing import Output, Work
+from msckpt_jax.parallel.exchange import Elsewhere, Sink, exchange, tried
 from msckpt_jax.parallel.meeting import Meetings
 
 
@@ -54,14 +59,68 @@ def write(
             if meetings.me != 0:
                 return ""
             file = stack.enter_context(_publishing(target, options, meetings))
-            writer.reserve(file.fd, plan.nbytes)
+            _reserve(file.fd, plan)
             return str(file.path)
 
         path = Path(meetings.meet(begin, planning.digest([plan])).first)
-        _write_all(path, plan, records, options, meetings, may_gather)
+        shared = _is_shared(path, meetings, may_gather)
+        output = Output(path, plan, records, None if shared else 0)
+        _write_all([output], options, meetings, may_gather)
         if plan.trailer and file is not None:
             _append_trailer(file, plan.nbytes, plan.trailer, meetings)
     meetings.meet(lambda: None)  # process 0 has published the file
+
+
+class Content(NamedTuple):
+    """The content of a file of a folder."""
+
+    plan: Plan
+    records: Sequence[Record]
+
+
+def write_folder(
+    save: FolderSave,
+    target: Path,
+    files: Mapping[str, Content],
+    commit: Callable[[], None],
+    options: writer.Options,
+    may_gather: bool,
+) -> None:
+    """Write the files of a folder, each by one process, or each process its own shares of all.
+
+    Process 0 opens ``save`` and calls ``commit`` when all files are complete. The former happens
+    where collective operations may run, as ``may_gather`` says.
+
+    Raises:
+        CheckpointError: as :func:`write`.
+    """
+    meetings = Meetings(target, options.timeout)
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> list[str]:
+            if meetings.me != 0:
+                return []
+            stack.enter_context(save)
+            probe = save.files.with_name(f"{secrets.token_hex(8)}.tmp")
+            probe.touch(exist_ok=False)
+            for name, content in files.items():  # here, where the folder will be listed
+                with open(atomic.created(save.files / name), "wb") as file:
+                    if not may_gather:
+                        _reserve(file.fileno(), content.plan)
+            return [str(save.files), str(probe)]
+
+        digest = planning.digest([content.plan for content in files.values()])
+        staged, probe = map(Path, meetings.meet(begin, digest).first)
+        outputs = [Output(staged / name, *content) for name, content in files.items()]
+        shared = _is_shared(probe, meetings, may_gather)
+        if may_gather:
+            dealt = dealing.writers(outputs, meetings.processes) if shared else [0] * len(outputs)
+            outputs = [
+                output._replace(writer=writer)
+                for output, writer in zip(outputs, dealt, strict=True)
+            ]
+        _write_all(outputs, options, meetings, may_gather)
+        meetings.meet(lambda: commit() if meetings.me == 0 else None)
 
 
 @contextlib.contextmanager
@@ -82,54 +141,122 @@ def _publishing(
         writer.write(target, Plan([whole], whole.nbytes), upload)
 
 
-def _write_all(
-    path: Path,
-    plan: Plan,
-    records: Sequence[Record],
-    options: writer.Options,
-    meetings: Meetings,
-    may_gather: bool,
-) -> None:
-    """Let each process write its part, or process 0 the whole file where not all see it."""
-    if meetings.meet(path.exists).everywhere:
-        meetings.meet(lambda: _write_mine(path, plan, records, options, meetings))
-    elif may_gather:
-        meetings.meet(lambda: gathering.gather(path, plan, records, options, meetings))
-    else:
+def _is_shared(path: Path, meetings: Meetings, may_gather: bool) -> bool:
+    """Tell whether all processes see what process 0 has made.
+
+    Raises:
+        CheckpointError: they do not, and nothing can be sent.
+    """
+    shared = meetings.meet(path.exists).everywhere
+    if not shared and not may_gather:
         raise CheckpointError(
             "the processes share no file system, so that the shards have to be sent to process 0, "
             "which cannot be done while training goes on; save without async_save",
             file=meetings.target,
         )
+    return shared
 
 
-def _write_mine(
-    path: Path,
-    plan: Plan,
-    records: Sequence[Record],
+def _write_all(
+    outputs: Sequence[Output], options: writer.Options, meetings: Meetings, may_gather: bool
+) -> None:
+    """Let each process write its part of all files.
+
+    A process that fails goes on as far as others have to be told in the exchanges.
+    """
+
+    def work() -> None:
+        failure: Exception | None = None
+        try:
+            for wave in dealing.waves(outputs):
+                plan = dealing.planned(wave, meetings.me, meetings.processes, may_gather)
+                failure = _write_wave(wave, plan, options, meetings, failure)
+        except BaseException:
+            meetings.fail()
+            raise
+        if failure is not None and not isinstance(failure, Elsewhere):
+            raise failure
+
+    meetings.meet(work)
+
+
+def _write_wave(
+    wave: Sequence[Output],
+    work: Work,
     options: writer.Options,
     meetings: Meetings,
-) -> None:
-    local = threading.local()
-    mine = shares.shares_of(records, meetings.me)
-    fd = atomic.opened_again(path)
+    failure: Exception | None,
+) -> Exception | None:
+    """Write this process's part of files; return the error that it knows of."""
+
+    def written(nbytes: int) -> None:
+        meetings.alive()
+        if options.progress is not None:
+            options.progress(nbytes)
+
+    sinks: dict[int, Sink] = {}
     try:
-        if meetings.me == 0:
-            pieces.write_others(fd, plan, records, local)
-        places = pieces.places(plan, mine)
-
-        def write_piece(piece: pieces.Piece) -> None:
-            pieces.write_runs(fd, piece, pieces.content(piece, local), places)
-            meetings.alive()
-            if options.progress is not None:
-                options.progress(piece.nbytes)
-
-        for _ in writer.in_threads(write_piece, pieces.cut(mine), options.threads):
-            pass
-        if options.durable:
-            os.fsync(fd)
+        if failure is None:
+            failure = tried(lambda: _open(wave, meetings.me, sinks))
+        for party in work.parties:
+            failure = exchange(party, sinks, meetings, written, failure)
+        if failure is None:
+            failure = tried(lambda: _write_own(wave, work, sinks, options, meetings.me, written))
     finally:
-        os.close(fd)
+        for sink in sinks.values():
+            os.close(sink.fd)
+    return failure
+
+
+def _open(wave: Sequence[Output], me: int, sinks: dict[int, Sink]) -> None:
+    """Open the files that this process writes to."""
+    for number, output in enumerate(wave):
+        if output.writer in (None, me):
+            fd = atomic.opened_again(output.path)
+            sinks[number] = Sink(fd, pieces.places(output.plan))
+            if output.writer == me:
+                _reserve(fd, output.plan)
+
+
+def _reserve(fd: int, plan: Plan) -> None:
+    """Give a file its size: what nobody writes is zero.
+
+    No other process may write to it at the time: where a file system cannot allocate, the C library
+    reads and writes a byte of each block.
+    """
+    writer.reserve(fd, plan.nbytes)
+    os.ftruncate(fd, plan.nbytes)
+
+
+def _write_own(
+    wave: Sequence[Output],
+    work: Work,
+    sinks: Mapping[int, Sink],
+    options: writer.Options,
+    me: int,
+    written: Callable[[int], None],
+) -> None:
+    """Write the headers, what no process shares, and the shares of this process."""
+    local = threading.local()
+    for number, output in enumerate(wave):
+        if (output.writer or 0) == me:
+            shared = [each.tensor for each in work.shared[number]]
+            pieces.write_others(sinks[number].fd, output.plan, shared, local)
+
+    def write_piece(item: tuple[Sink, pieces.Piece]) -> None:
+        sink, piece = item
+        pieces.write_runs(sink.fd, piece, pieces.content(piece, local), sink.places)
+        written(piece.nbytes)
+
+    items = (
+        (sinks[number], piece)
+        for number, own, parts in work.own
+        for piece in pieces.cut(own.tensor, parts)
+    )
+    for _ in writer.in_threads(write_piece, items, options.threads):
+        pass
+    for sink in sinks.values() if options.durable else ():
+        os.fsync(sink.fd)
 
 
 def _append_trailer(

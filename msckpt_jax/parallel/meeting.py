@@ -8,11 +8,14 @@ costs each process two messages, and process 0 one for each process.
 from __future__ import annotations
 
 import collections
+import contextlib
 import hashlib
 import json
+import queue
+import threading
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 
@@ -25,6 +28,10 @@ _past: collections.deque[str] = collections.deque()
 _KEPT = 16
 #: The number of times a waiting process asks for signs of life before it takes another for dead.
 _ASKS = 8
+#: The beginning of the signs of life of a process that has failed, and takes part no more.
+_FAILED = "failed "
+
+_T = TypeVar("_T")
 
 
 class Verdict(NamedTuple):
@@ -53,6 +60,7 @@ class Meetings:
         self._prefix = f"msckpt/{name}/{_saves[name]}"
         _saves[name] += 1
         self._held = self._beats = 0
+        self._failed = False
         self._next_beat = 0.0
 
     def meet(self, work: Callable[[], Any], digest: str = "") -> Verdict:
@@ -72,13 +80,13 @@ class Meetings:
         try:
             verdict = self._exchange({"good": error is None, "answer": answer, "digest": digest})
         except jax.errors.JaxRuntimeError as gone:  # process 0 is gone, and the store with it
-            raise error or self._error(f"process 0 is gone: {gone}") from gone
+            raise error or self.error(f"process 0 is gone: {gone}") from gone
         except CheckpointError as missing:
             raise error or missing from None
         if error is not None:
             raise error
         if verdict["problem"]:
-            raise self._error(verdict["problem"])
+            raise self.error(verdict["problem"])
         return Verdict(verdict["everywhere"], verdict["first"])
 
     def alive(self) -> None:
@@ -87,22 +95,43 @@ class Meetings:
         if now >= self._next_beat:
             self._next_beat = now + self.timeout / _ASKS
             self._beats += 1
-            _client().key_value_set(self._beat_key(self.me), str(self._beats), True)
+            self._tell()
 
-    def give_turn(self, process: int, go: bool) -> None:
-        """Let ``process`` go on, or tell it that it has nothing to do."""
-        _client().key_value_set(f"{self._prefix}/turn/{process}", json.dumps({"go": go}))
-
-    def wait_for_turn(self) -> bool:
-        """Wait until process 0 calls, and tell whether there is something to do.
+    def together(self, work: Callable[[], _T], processes: Sequence[int]) -> _T:
+        """Return the result of a collective operation, for which ``processes`` wait as well.
 
         Raises:
-            CheckpointError: process 0 gave no sign of life, or is gone.
+            CheckpointError: one of them gives no more signs of life, or has failed.
         """
-        try:
-            return self._wait(f"{self._prefix}/turn/{self.me}", 0)["go"]
-        except jax.errors.JaxRuntimeError as gone:
-            raise self._error(f"process 0 is gone: {gone}") from gone
+        out: queue.Queue[tuple[bool, Any]] = queue.Queue()
+
+        def run() -> None:
+            try:
+                out.put((True, work()))
+            except BaseException as error:
+                out.put((False, error))
+
+        threading.Thread(target=run, daemon=True, name="msckpt exchange").start()
+        watch = _Watch(processes)
+        while True:
+            with contextlib.suppress(queue.Empty):
+                good, value = out.get(timeout=self.timeout / _ASKS)
+                break
+            self.alive()
+            watch.check(self._beats_of_all(), self)
+        if not good:
+            raise self.error(f"another process is gone: {value}") from value
+        return value
+
+    def fail(self) -> None:
+        """Tell the processes that wait in a collective operation to leave it."""
+        self._failed = True
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # process 0 is gone: they know
+            self._tell()
+
+    def _tell(self) -> None:
+        beat = f"{_FAILED if self._failed else ''}{self._beats}"
+        _client().key_value_set(self._beat_key(self.me), beat, True)
 
     def _exchange(self, note: dict[str, Any]) -> dict[str, Any]:
         key = f"{self._prefix}/{self._held}"
@@ -153,10 +182,14 @@ class Meetings:
             beat = self._beat_of(process)
             silence = silence + pause if beat == seen else 0.0
             seen = beat
-        raise self._error(
-            f"process {process} did not answer for {self.timeout:g} seconds: it died, or it did "
-            "not call save_checkpoint"
-        )
+        raise self.silent(process)
+
+    def _beats_of_all(self) -> dict[int, str]:
+        try:
+            pairs = _client().key_value_dir_get(f"{self._prefix}/alive/")
+        except jax.errors.JaxRuntimeError as gone:
+            raise self.error(f"process 0 is gone: {gone}") from gone
+        return {int(key.rpartition("/")[2]): beat for key, beat in pairs}
 
     def _beat_of(self, process: int) -> str | None:
         try:
@@ -169,8 +202,35 @@ class Meetings:
     def _beat_key(self, process: int) -> str:
         return f"{self._prefix}/alive/{process}"
 
-    def _error(self, problem: str) -> CheckpointError:
+    def silent(self, process: int) -> CheckpointError:
+        """The error for a process that gives no signs of life."""
+        return self.error(
+            f"process {process} did not answer for {self.timeout:g} seconds: it died, or it did "
+            "not call save_checkpoint"
+        )
+
+    def error(self, problem: str) -> CheckpointError:
+        """The error of this save."""
         return CheckpointError(problem, file=self.target)
+
+
+class _Watch:
+    """The signs of life of the processes that take part in a collective operation."""
+
+    def __init__(self, processes: Sequence[int]):
+        self._asks = dict.fromkeys(processes, 0)  # without news, one after the other
+        self._seen: dict[int, str] = {}
+
+    def check(self, beats: Mapping[int, str], meetings: Meetings) -> None:
+        """Refuse to wait on for a process that has failed, or is silent."""
+        for process, asks in self._asks.items():
+            beat = beats.get(process, "")
+            if beat.startswith(_FAILED):
+                raise meetings.error(f"saving failed on process {process}, whose error says why")
+            self._asks[process] = asks + 1 if beat == self._seen.get(process) else 0
+            self._seen[process] = beat
+            if self._asks[process] >= _ASKS:
+                raise meetings.silent(process)
 
 
 def _client() -> Any:

@@ -28,7 +28,6 @@ from msckpt_jax.checkpoint.plan import Plan, Range
 from msckpt_jax.checkpoint.records import Tensor
 from msckpt_jax.parallel import cells, pieces
 from msckpt_jax.parallel.cells import Cell
-from msckpt_jax.parallel.shares import Share
 
 #: After so many bytes those that were written are made durable and noted down.
 STEP_BYTES = 256 << 20
@@ -177,8 +176,7 @@ def _units(files: Sequence[Placed]) -> Iterator[Unit]:
         for offset, parts in pieces.stretches(plan, {*stored}):
             for chunk in planning.chunks(parts):
                 yield _plain(number, chunk._replace(offset=offset + chunk.offset))
-    places = [pieces.places(plan, [Share(p.tensor, 0, ()) for p in plan.parts
-                                   if isinstance(p, Range)]) for _, plan in files]  # fmt: skip
+    places = [pieces.places(plan) for _, plan in files]
     for group in groups.values():
         for window in cells.windows_of([tensor for *_, tensor in group]):
             yield _window(group[window.number], window, places)
@@ -200,7 +198,7 @@ def _plain(file: int, chunk: planning.Chunk) -> Unit:
 
 
 def _window(of: _Tensor, window: cells.Window, places: Sequence[pieces.Places]) -> Unit:
-    piece = pieces.Piece(Share(of.tensor, 0, ()), window.box)
+    piece = pieces.Piece(of.tensor, window.box)
 
     def put(fd: int, options: writer.Options, local: threading.local) -> None:
         pieces.write_runs(fd, piece, pieces.content(piece, local), places[of.file])

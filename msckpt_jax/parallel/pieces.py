@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -14,28 +14,28 @@ from msckpt_jax import boxes
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint import writer
 from msckpt_jax.checkpoint.plan import Plan, Range
-from msckpt_jax.checkpoint.records import Record
-from msckpt_jax.parallel.shares import Share, spans
+from msckpt_jax.checkpoint.records import Tensor
+from msckpt_jax.parallel.shares import run_of
 
-#: The slices of tensors in a file, by the ids of the tensors.
+#: The first element and the offset in the file of each slice of the tensors, by their ids.
 Places: TypeAlias = dict[int, list[tuple[int, int]]]
 
 
 class Piece(NamedTuple):
     """A part of a share that fits in a window."""
 
-    share: Share
+    tensor: Tensor
     box: boxes.Box
 
     @property
     def nbytes(self) -> int:
-        return boxes.size_of(self.box) * self.share.tensor.stored.itemsize
+        return boxes.size_of(self.box) * self.tensor.stored.itemsize
 
 
-def write_others(fd: int, plan: Plan, records: Sequence[Record], local: threading.local) -> None:
-    """Write everything but the arrays that span processes: the headers, and all other arrays."""
-    spanning = {id(record.content) for record in records if spans(record)}
-    for offset, parts in stretches(plan, spanning):
+def write_others(fd: int, plan: Plan, without: Iterable[Tensor], local: threading.local) -> None:
+    """Write everything but the tensors ``without``: the headers, and all other arrays."""
+    left_out = {id(tensor) for tensor in without}
+    for offset, parts in stretches(plan, left_out):
         for chunk in planning.chunks(parts):
             data = planning.buffers(chunk, writer.staging(local))
             writer.write_vector(fd, data, chunk.nbytes, offset + chunk.offset)
@@ -56,36 +56,40 @@ def stretches(plan: Plan, without: set[int]) -> Iterator[tuple[int, list[plannin
     yield begin, parts
 
 
-def places(plan: Plan, shares: Sequence[Share]) -> Places:
-    """The ``(first element, offset)`` of the slices of each shared tensor, by its id."""
-    out: Places = {id(share.tensor): [] for share in shares}
+def places(plan: Plan) -> Places:
+    """The ``(first element, offset)`` of the slices of each tensor, by its id."""
+    out: Places = {}
     offset = 0
     for part in plan.parts:
-        if isinstance(part, Range) and id(part.tensor) in out:
-            out[id(part.tensor)].append((part.start, offset))
+        if isinstance(part, Range):
+            out.setdefault(id(part.tensor), []).append((part.start, offset))
         offset += planning.size_of(part)
     return out
 
 
-def cut(shares: Sequence[Share]) -> Iterator[Piece]:
-    """Cut shares into boxes that fit in a window of memory."""
-    for share in shares:
-        limit = max(1, planning.CHUNK_BYTES // share.tensor.stored.itemsize)
-        for box in share.boxes:
-            for part in boxes.of_range(boxes.shape_of(box), 0, boxes.size_of(box), limit):
-                sides = zip(part, box, strict=True)
-                yield Piece(share, tuple((a + o, b + o) for (a, b), (o, _) in sides))
+def cut(
+    tensor: Tensor, parts: Iterable[boxes.Box], nbytes: int = planning.CHUNK_BYTES
+) -> Iterator[Piece]:
+    """Cut boxes of a tensor into pieces that fit in a window of memory."""
+    limit = max(1, nbytes // tensor.stored.itemsize)
+    for box in parts:
+        if boxes.size_of(box) <= limit:
+            yield Piece(tensor, box)
+            continue
+        for part in boxes.of_range(boxes.shape_of(box), 0, boxes.size_of(box), limit):
+            sides = zip(part, box, strict=True)
+            yield Piece(tensor, tuple((a + o, b + o) for (a, b), (o, _) in sides))
 
 
 def content(piece: Piece, local: threading.local) -> memoryview:
     """The bytes of a piece, gathered if need be; valid until the next call of the thread."""
-    chunk = planning.Chunk(0, piece.nbytes, [planning.Window(piece.share.tensor, piece.box)])
+    chunk = planning.Chunk(0, piece.nbytes, [planning.Window(piece.tensor, piece.box)])
     return planning.as_bytes(planning.buffers(chunk, writer.staging(local))[0])
 
 
 def write_runs(fd: int, piece: Piece, data: memoryview, places: Places) -> None:
     """Write the bytes of a piece run by run, each contiguous in the file."""
-    tensor = piece.share.tensor
+    tensor = piece.tensor
     size, slices = tensor.stored.itemsize, places[id(tensor)]
     for start, count in runs(tensor.shape, piece.box):
         stop = start + count
@@ -100,11 +104,8 @@ def write_runs(fd: int, piece: Piece, data: memoryview, places: Places) -> None:
 
 def runs(shape: Sequence[int], box: boxes.Box) -> Iterator[tuple[int, int]]:
     """Yield ``(first element, count)`` of each part of a box that is contiguous in the tensor."""
-    axis = len(shape)
-    while axis > 0 and (axis == len(shape) or box[axis] == (0, shape[axis])):
-        axis -= 1
+    axis, count = run_of(shape, box)
     strides = [math.prod(shape[k + 1 :]) for k in range(len(shape))]
     base = sum(low * stride for (low, _), stride in zip(box, strides, strict=True))
-    count = boxes.size_of(box[axis:])
     for index in np.ndindex(*boxes.shape_of(box[:axis])):
         yield base + sum(i * s for i, s in zip(index, strides, strict=False)), count

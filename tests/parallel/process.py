@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -15,12 +16,15 @@ os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={8 // count}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
 import msckpt_jax as ms
 from msckpt_jax import boxes
-from msckpt_jax.parallel import gathering, meeting, pieces
+from msckpt_jax.checkpoint import folder as folders_of
+from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.parallel import dealing, exchange, hosts, meeting, pieces
 
 SPECS = {
     "rows": jax.P(("x", "y")),
@@ -84,16 +88,197 @@ def folders_gathered(mesh: Any) -> None:
         raise AssertionError
 
 
-def folders_cut(mesh: Any) -> None:
-    """A process dies while a folder is replaced: the older one stays, and the next save works."""
+def cut(mesh: Any, moment: str, victims: str) -> None:
+    """Save over what the last such group has left, then be killed in the midst of another save."""
     save_folder(mesh, 2)
-    if me == 1:
-        pieces.write_runs = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+    if me == 0:
+        check = ms.load_checkpoint(f"{folder}/out")
+        assert all(np.array_equal(check[name], whole(2)) for name in SPECS)
+    multihost_utils.sync_global_devices("checked")
+    if str(me) in victims:
+        module, name = {
+            "staging": (hosts, "_write_own"),
+            "exchange": (exchange, "_swapped"),
+            "written": (folders_of, "_finish"),
+            "replacing": (folders_of, "_move"),
+        }[moment]
+        original = getattr(module, name)
+
+        def kill(*args: Any) -> None:
+            if moment == "replacing":
+                original(args[0][:1], *args[1:])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(module, name, kill)
     try:
         save_folder(mesh, 1, timeout=3)
     except ms.CheckpointError as error:
         print(f"told: {error}", flush=True)
     os._exit(0)  # jax.distributed would wait for the dead process
+
+
+def fails(mesh: Any) -> None:
+    """A process cannot write, send or make a file: all are told at once, and the old files stay."""
+
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    dealing.FEW_RUNS = 0
+    save_folder(mesh, 2)
+    ms.save_checkpoint(tree(mesh, 2), f"{folder}/a")
+    for module, name in ((pieces, "write_runs"), (boxes, "gather"), (hosts, "_reserve")):
+        original = getattr(module, name)
+        for victim in (1, count - 1):
+            if me == victim:
+                setattr(module, name, full)
+            for save in (save_folder, lambda m, v: ms.save_checkpoint(tree(m, v), f"{folder}/a")):
+                begun, told = time.monotonic(), ""
+                try:
+                    save(mesh, 1)
+                except (ms.CheckpointError, OSError) as error:
+                    told = str(error)
+                if told:
+                    own = "No space" if me == victim else f"failed on processes [{victim}]"
+                    assert own in told, told
+                else:
+                    assert name == "_reserve"  # which process 0 does with a single file
+                    save(mesh, 2)
+                assert time.monotonic() - begun < 60  # not the time-out
+                multihost_utils.sync_global_devices(name)
+            setattr(module, name, original)
+            for path in ("out", "a.ckpt"):
+                check = ms.load_checkpoint(f"{folder}/{path}")
+                assert all(np.array_equal(check[name], whole(2)) for name in SPECS)
+            multihost_utils.sync_global_devices("read")
+
+
+def arrays(put: Any) -> dict[str, Any]:
+    """Arrays of many dtypes, ranks and shardings, scattered ones among them."""
+    specs = [jax.P(), jax.P("x"), jax.P(None, "y"), jax.P("y", "x"), jax.P(None, ("x", "y")),
+             jax.P(None, None, "y"), jax.P(None, "x", "y"), jax.P("x", None, "y")]  # fmt: skip
+    shapes = [(8,), (48, 64), (3, 40, 16), (2, 8, 8, 24), (128, 72), (1, 16, 8)]
+    kinds = ["float32", "bfloat16", "int32", "int8", "bool", "uint16"]
+    rng = np.random.default_rng(0)
+    out = {}
+    for shape, kind, spec in itertools.product(shapes, kinds, specs):
+        if len(spec) <= len(shape):
+            whole = rng.integers(0, 2 if kind == "bool" else 100, shape).astype(jnp.dtype(kind))
+            spec = jax.P(*spec, *(None,) * (len(shape) - len(spec)))
+            if all(n % (mesh_size(axes)) == 0 for n, axes in zip(shape, spec, strict=True)):
+                out[f"{kind}.{len(out)}"] = put(whole, spec)
+    return out | {"numpy": rng.normal(size=(70, 30)), "own": np.full(5, me)}  # 0's counts
+
+
+def mesh_size(axes: Any) -> int:
+    sizes = {"x": 2, "y": 4}
+    names = axes if isinstance(axes, tuple) else (axes,) if axes else ()
+    return int(np.prod([sizes[name] for name in names]))
+
+
+def saved_alike(name: str, spread: Any, whole: Any, **kwargs: Any) -> None:
+    """Save a tree of all processes, and one of process 0 alone."""
+    ms.save_checkpoint(spread, f"{folder}/{name}", **kwargs)
+    if me == 0:
+        ms.save_checkpoint(whole, f"{folder}/{name}-one", **kwargs)
+
+
+def varied(mesh: Any) -> None:
+    """Small windows and slots, so that small arrays take many batches and rounds."""
+    rounds: list[int] = []
+    original = exchange._swapped
+
+    def counting(members: tuple[int, ...], slots: np.ndarray) -> np.ndarray:
+        rounds.append(len(members))
+        return original(members, slots)
+
+    exchange._swapped = counting
+    dealing.FEW_RUNS, dealing.EXTENT_BYTES = 0, 1 << 12
+
+    def put(whole: np.ndarray, spec: jax.P) -> jax.Array:
+        sharding = jax.NamedSharding(mesh, spec)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda i: whole[i])
+
+    whole = arrays(lambda whole, spec: whole)
+    for window in (1 << 14, planning.CHUNK_BYTES):
+        planning.CHUNK_BYTES = window
+        spread = arrays(put)
+        for name, kwargs in {
+            "file": {"slice_bytes": 4096}, "crc": {"crc_check": True},
+            "hub": {"format": "safetensors", "max_shard_size": 100_000},
+            "alone": {"format": "safetensors", "max_shard_size": "1GB"},
+            "tensors": {"format": "safetensors"},
+        }.items():  # fmt: skip
+            rounds.clear()
+            saved_alike(f"{name}{window}", spread, whole, **kwargs)
+            assert rounds, name
+
+
+#: Model, JAX stack, scanned, names in the files, dtype, and what a save is told.
+HUB = {"format": "safetensors", "max_shard_size": 20_000}
+MODELS = [
+    ("llama", "maxtext", True, "huggingface", "bfloat16", HUB),
+    ("llama", "maxtext", True, "mindformers-concat", "float32", {}),
+    ("gemma2", "maxtext", True, "huggingface", "bfloat16", HUB),
+    ("qwen3_moe", "maxtext", True, "huggingface", "bfloat16", HUB),
+    ("deepseek_v3", "maxtext", False, "huggingface", "float32", HUB),
+    ("gemma3_text", "tunix", False, "huggingface", "bfloat16", HUB),
+    ("mixtral", "levanter", True, "huggingface", "float32", HUB),
+    ("gpt2", "levanter", True, "huggingface", "bfloat16", HUB),
+]
+SIZES = {
+    "vocab_size": 32, "hidden_size": 32, "num_attention_heads": 8, "num_key_value_heads": 4,
+    "intermediate_size": 24, "n_embd": 32, "n_layer": 4, "n_head": 8, "num_experts": 8,
+    "moe_intermediate_size": 16, "num_local_experts": 8,
+}  # fmt: skip
+
+
+def spec_of(shape: tuple[int, ...], way: int) -> jax.P:
+    """A sharding of a leaf: over both axes of the mesh, where it can be, in several ways."""
+    first, second = [("x", "y"), ("y", "x"), (("x", "y"), None), ("y", None)][way]
+    order = list(range(len(shape)))
+    spec: list[Any] = [None] * len(shape)
+    for axes, at in ((first, order), (second, order[::-1])):
+        size = mesh_size(axes)
+        fits = [k for k in at if spec[k] is None and shape[k] % size == 0 and size > 1]
+        if fits:
+            spec[fits[0]] = axes
+    return jax.P(*spec)
+
+
+def families(mesh: Any) -> None:
+    """Models of JAX stacks, sharded in several ways, to the files of others and back."""
+    from tests.families import models
+
+    dealing.FEW_RUNS = 0
+    for number, (model, stack, scanned, files, dtype, how) in enumerate(MODELS):
+        config = models.config(model)
+        config |= {key: value for key, value in SIZES.items() if key in config}
+        config["torch_dtype"] = dtype
+        family = ms.Family(config, jax=stack, files=files)
+        abstract = family.abstract(scanned)
+        rng = np.random.default_rng(number)
+        whole = jax.tree.map(lambda a, r=rng: r.normal(size=a.shape).astype(a.dtype), abstract)
+        for way in (0, 1 + number % 3):
+            name = f"{model}-{stack}-{files}-{way}"
+
+            def sharding(a: Any, way: int = way) -> Any:
+                return jax.NamedSharding(mesh, spec_of(a.shape, way))
+
+            def put(a: np.ndarray, sharding: Any = sharding) -> jax.Array:
+                return jax.make_array_from_callback(a.shape, sharding(a), lambda i: a[i])
+
+            saved_alike(name, jax.tree.map(put, whole), whole, convention=family, **how)
+            multihost_utils.sync_global_devices(name)
+            like = jax.tree.map(
+                lambda a, s=sharding: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s(a)),
+                abstract,
+            )
+            path = f"{folder}/{name}{'' if how else '.ckpt'}"
+            back = ms.load_checkpoint(path, like=like, convention=family)
+            one = ms.load_checkpoint(path, like=abstract, convention=family)
+            for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(one), strict=True):
+                for shard in a.addressable_shards:
+                    assert np.array_equal(shard.data, np.asarray(b)[shard.index]), name
 
 
 def load(mesh: Any) -> None:
@@ -133,21 +318,20 @@ def blind() -> None:
 
 def gather(mesh: Any) -> None:
     blind()
-    original, sent = gathering._meet_on_devices, []
+    original, sent = exchange._swapped, []
 
-    def counting(window: np.ndarray, owner: int) -> np.ndarray:
-        sent.append(window.nbytes)
-        return original(window, owner)
+    def counting(members: tuple[int, ...], slots: np.ndarray) -> np.ndarray:
+        sent.append(slots.nbytes)
+        return original(members, slots)
 
-    gathering._meet_on_devices = counting
+    exchange._swapped = counting
     save(mesh)
-    assert 0 < max(sent) <= 8 << 20
     sharding = jax.NamedSharding(mesh, jax.P("x", "y"))
     large = jax.make_array_from_callback(
         (4096, 8192), sharding, lambda i: np.broadcast_to(np.float32(7), (4096, 8192))[i]
     )
     ms.save_checkpoint({"large": large}, f"{folder}/large")  # 128 MiB in windows
-    assert max(sent) == 8 << 20
+    assert max(sent) == (8 << 20) + 16 * count
     bucket(mesh)
     os.chdir(folder)
     if me != 0:
@@ -186,6 +370,37 @@ def asynchronous(mesh: Any) -> None:
         print(f"told: {error}", flush=True)
 
 
+def counted(mesh: Any) -> None:
+    """Count the rounds, writes and bytes of a file split on its columns, and a folder of rows."""
+    numbers: dict[str, int] = {}
+    originals = exchange._swapped, os.pwritev
+
+    def swap(members: tuple[int, ...], slots: np.ndarray) -> np.ndarray:
+        numbers["rounds"] += 1
+        heads = slots[:, 8:16].copy().view(np.uint64)
+        numbers["sent"] += int(heads.sum())
+        return originals[0](members, slots)
+
+    def write(fd: int, data: Any, offset: int) -> int:
+        numbers["calls"] += 1
+        return originals[1](fd, data, offset)
+
+    exchange._swapped, os.pwritev = swap, write
+    side = 4096
+    how = {"format": "safetensors", "max_shard_size": side * side * 4}
+    for spec, kwargs in ((jax.P(None, ("x", "y")), {}), (jax.P(("x", "y")), how)):
+        sharding = jax.NamedSharding(mesh, spec)
+        large = {
+            str(n): jax.make_array_from_callback(
+                (side, side), sharding, lambda i: np.broadcast_to(np.float32(0), (side, side))[i]
+            )
+            for n in range(4)
+        }
+        numbers.update(rounds=0, sent=0, calls=0)
+        ms.save_checkpoint(large, f"{folder}/{len(kwargs)}", **kwargs)
+        print(json.dumps(numbers), flush=True)
+
+
 def requests(mesh: Any) -> None:
     """How often a save asks the key-value store, and for how much."""
     client, calls, sizes = meeting._client(), [], []
@@ -204,8 +419,10 @@ def requests(mesh: Any) -> None:
 
     found = {k: v for k, v in tree(mesh).items() if k in SPECS}
     meeting._client = Counting
-    ms.save_checkpoint(found, f"{folder}/a")
-    print(json.dumps({"calls": len(calls), "largest": max(sizes)}), flush=True)
+    for kwargs in ({}, {"format": "safetensors", "max_shard_size": 20_000}):
+        calls.clear()
+        ms.save_checkpoint(found, f"{folder}/a{len(kwargs)}", **kwargs)
+        print(json.dumps({"calls": len(calls), "largest": max(sizes)}), flush=True)
 
 
 def layers(mesh: Any) -> None:
@@ -365,7 +582,8 @@ def differ(mesh: Any) -> None:
 
 def main() -> None:
     jax.distributed.initialize(f"127.0.0.1:{port}", count, me)
-    globals()[what](jax.make_mesh((2, 4), ("x", "y")))
+    name, *arguments = what.split(":")
+    globals()[name](jax.make_mesh((2, 4), ("x", "y")), *arguments)
     print(f"process {me} of {count} done", flush=True)
 
 

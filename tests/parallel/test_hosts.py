@@ -118,11 +118,41 @@ def check_folder(where: Path) -> None:
         assert (where / "out" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_a_process_is_killed_while_a_folder_is_replaced(tmp_path: Path) -> None:
-    ended = run("folders_cut", 2, tmp_path)
-    assert ended[1].status == -9
-    assert "told: " in ended[0].output
-    check_folder(tmp_path)
+def test_kills_while_a_folder_is_replaced(tmp_path: Path) -> None:
+    """At each moment readers have the old files or an error; the next save puts things right."""
+    whole_until_the_end = {"staging:1": True, "exchange:01": True, "written:0": False,
+                           "replacing:0": False}  # fmt: skip
+    for moment, whole in whole_until_the_end.items():
+        ended = run(f"cut:{moment}", 2, tmp_path)
+        for victim in moment.partition(":")[2]:
+            assert ended[int(victim)].status == -9, ended[int(victim)].output
+        if whole:
+            assert ms.load_checkpoint(tmp_path / "out")["step"] == 2
+        else:
+            with pytest.raises(ms.CheckpointError, match="msckpt recover"):
+                ms.load_checkpoint(tmp_path / "out")
+        assert moment != "staging:1" or "told: " in ended[0].output
+    found = {"step": np.arange(3)}
+    ms.save_checkpoint(found, tmp_path / "out", format="safetensors", max_shard_size=100)
+    assert os.listdir(tmp_path / "out") == ["model.safetensors"]
+
+
+def test_failures_are_told_to_all(tmp_path: Path) -> None:
+    check_ended_well(run("fails", 4, tmp_path))
+    assert sorted(os.listdir(tmp_path)) == ["a.ckpt", "out"]
+
+
+@pytest.mark.parametrize(("what", "count"), [("varied", 4), ("families", 4), ("families", 1)])
+def test_the_files_are_those_of_unsharded_trees(tmp_path: Path, what: str, count: int) -> None:
+    """Also with one process of 8 devices. What is in one file is read by the devices' boxes."""
+    check_ended_well(run(what, count, tmp_path))
+    spread, whole = (
+        {path.relative_to(tmp_path).as_posix().replace("-one", ""): path.read_bytes()
+         for path in tmp_path.rglob("*") if path.is_file() and ("-one" in str(path)) == alone}
+        for alone in (False, True)
+    )  # fmt: skip
+    assert spread == whole
+    assert len(spread) > 20
 
 
 def test_asynchronous_saves_of_many_processes(tmp_path: Path) -> None:

@@ -1,0 +1,240 @@
+"""Send what processes hold to those that write it, in rounds of a collective operation.
+
+In a round every member of a party sends a slot of bytes to every other one; the slots of a member
+together are a window of 8 MiB, so that memory stays at a few windows whatever is sent. Sender and
+receiver know from the plan what a slot holds. Its first bytes say how the sender goes on, so that
+all leave a batch, the exchange, or a failed save in the same round.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from msckpt_jax import boxes
+from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel import pieces
+from msckpt_jax.parallel.dealing import Party, Section
+from msckpt_jax.parallel.meeting import Meetings
+from msckpt_jax.parallel.pieces import Piece
+
+#: The first bytes of a slot: the state of the sender, and the number of bytes that follow.
+_HEAD_BYTES = 16
+#: The bits of a state: more of this batch comes, a batch comes after it, the sender has failed.
+_MORE, _LATER, _FAILED = 1, 2, 4
+#: The least slot, and the alignment of pieces in it.
+_LEAST_BYTES, _ALIGN = 4096, 16
+
+
+class Sink(NamedTuple):
+    """A file that this process writes, and the places of tensors in it."""
+
+    fd: int
+    places: pieces.Places
+
+
+class Elsewhere(Exception):  # noqa: N818
+    """Another process has failed, and says why."""
+
+
+def exchange(
+    party: Party,
+    sinks: Mapping[int, Sink],
+    meetings: Meetings,
+    written: Callable[[int], None],
+    failure: Exception | None,
+) -> Exception | None:
+    """Do all rounds of a party; return the error that this process knows of.
+
+    After a ``failure`` the others are told in the first round. ``written`` is called with the bytes
+    of each part that this process has written. Nothing is raised that other members could be told.
+
+    Raises:
+        CheckpointError: a member is gone.
+    """
+    member = _Member(party, sinks, meetings.me, written)
+    slots = np.empty((len(party.members), _HEAD_BYTES + slot_bytes(party)), np.uint8)
+    going = True
+    while going:
+        slots.fill(0)
+        if failure is None:
+            failure = tried(lambda: member.fill(slots))
+        if failure is not None:
+            slots[:, 0] = _FAILED
+        received = meetings.together(lambda: _swapped(party.members, slots), party.members)
+        meetings.alive()
+        state = int(np.bitwise_or.reduce(received[:, 0]))
+        if state & _FAILED:
+            return failure or Elsewhere()
+        failure = tried(functools.partial(member.take, received, bool(state & _MORE)))
+        going = bool(state & (_MORE | _LATER))
+        del received  # before the next ones come
+    return failure
+
+
+def slot_bytes(party: Party) -> int:
+    """The most bytes that a member sends to another one in a round."""
+    even = planning.CHUNK_BYTES // len(party.members)
+    return max(_LEAST_BYTES, even + -even % _ALIGN)
+
+
+def tried(work: Callable[[], None]) -> Exception | None:
+    """The error of ``work``, which other processes have to be told before it is raised."""
+    try:
+        work()
+    except Exception as error:
+        return error
+    return None
+
+
+class _Member:
+    """What a process sends to its party, and gets from it, batch after batch."""
+
+    def __init__(
+        self, party: Party, sinks: Mapping[int, Sink], me: int, written: Callable[[int], None]
+    ):
+        self._members, self._me, self._limit = party.members, me, slot_bytes(party)
+        self._sinks, self._written = sinks, written
+        self._batches = {writer: party.batches(writer) for writer in party.stretches}
+        self._next = {writer: next(batches, None) for writer, batches in self._batches.items()}
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin the next batch of every writer."""
+        batch = {writer: sections or [] for writer, sections in self._next.items()}
+        self._next = {writer: next(batches, None) for writer, batches in self._batches.items()}
+        others = {w: s for w, s in batch.items() if w != self._me}
+        self._sent = {w: packed(sections, self._me, self._limit) for w, sections in others.items()}
+        self._ahead = {writer: next(slots, None) for writer, slots in self._sent.items()}
+        own = batch.get(self._me, [])
+        self._got = {
+            process: packed(own, process, self._limit)
+            for process in (self._members if own else ())
+            if process != self._me
+        }
+        self._windows: dict[int, np.ndarray] = {}  # by the ids of sections
+        self._own = own
+        self._opened = False
+
+    def fill(self, slots: np.ndarray) -> None:
+        """Fill the slots of a round."""
+        for number, process in enumerate(self._members):
+            nbytes = 0
+            for _, piece in self._ahead.get(process) or ():
+                data = slots[number, _HEAD_BYTES + nbytes :][: piece.nbytes]
+                boxes.gather(piece.tensor.pieces, piece.box, _values(data, piece))
+                nbytes += _aligned(piece.nbytes)
+            slots[number, 8:16].view(np.uint64)[0] = nbytes
+        self._ahead = {writer: next(more, None) for writer, more in self._sent.items()}
+        more = any(slot is not None for slot in self._ahead.values())
+        later = any(batch is not None for batch in self._next.values())
+        slots[:, 0] = _MORE * more + _LATER * later
+
+    def take(self, slots: np.ndarray, more: bool) -> None:
+        """Take the slots of a round; without ``more`` the batch ends with it."""
+        self._open()
+        for number, process in enumerate(self._members):
+            at = _HEAD_BYTES
+            for section, piece in next(self._got.get(process, iter(())), ()):
+                self._put(section, piece, slots[number, at : at + piece.nbytes])
+                at += _aligned(piece.nbytes)
+            if at - _HEAD_BYTES != slots[number, 8:16].view(np.uint64)[0]:
+                raise CheckpointError(f"process {process} sends what the plan does not say")
+        if not more:
+            self._close()
+            self._begin()
+
+    def _open(self) -> None:
+        """Make the windows of a batch, with what this process itself has of them."""
+        if self._opened:
+            return
+        self._opened = True
+        for section in self._own:
+            if section.window is None:
+                continue
+            tensor = section.shares.tensor
+            window = np.zeros(boxes.shape_of(section.window), tensor.stored)
+            for box in section.parts(self._me):
+                place = window[(*boxes.slices(box, section.window), ...)]
+                boxes.gather(tensor.pieces, box, place)
+            self._windows[id(section)] = window
+
+    def _put(self, section: Section, piece: Piece, data: np.ndarray) -> None:
+        if section.window is None:
+            sink = self._sinks[section.number]
+            pieces.write_runs(sink.fd, piece, data.data, sink.places)
+            self._written(piece.nbytes)
+            return
+        place = (*boxes.slices(piece.box, section.window), ...)
+        self._windows[id(section)][place] = _values(data, piece)
+
+    def _close(self) -> None:
+        """Write the windows of a batch."""
+        for section in self._own:
+            if section.window is None:
+                continue
+            sink, piece = self._sinks[section.number], Piece(section.shares.tensor, section.window)
+            data = planning.as_bytes(self._windows.pop(id(section)))
+            pieces.write_runs(sink.fd, piece, data, sink.places)
+            self._written(piece.nbytes)
+
+
+def _values(data: np.ndarray, piece: Piece) -> np.ndarray:
+    return data.view(piece.tensor.stored).reshape(boxes.shape_of(piece.box))
+
+
+def _aligned(nbytes: int) -> int:
+    return nbytes + -nbytes % _ALIGN
+
+
+def packed(
+    batch: Iterable[Section], process: int, limit: int
+) -> Iterator[list[tuple[Section, Piece]]]:
+    """Yield what a process sends of a batch, as many pieces at a time as fit in a slot."""
+    slot: list[tuple[Section, Piece]] = []
+    size = 0
+    for section in batch:
+        for piece in pieces.cut(section.shares.tensor, section.parts(process), limit):
+            nbytes = _aligned(piece.nbytes)
+            if slot and size + nbytes > limit:
+                yield slot
+                slot, size = [], 0
+            slot.append((section, piece))
+            size += nbytes
+    if slot:
+        yield slot
+
+
+def _swapped(members: tuple[int, ...], slots: np.ndarray) -> np.ndarray:
+    """The slots that each member has for this process, which has one for each of them."""
+    if len(members) == 1:
+        return slots
+    program, sharding, device = _program(members)
+    mine = jax.device_put(slots, device)
+    shape = (len(members) * slots.shape[0], slots.shape[1])
+    every = jax.make_array_from_single_device_arrays(shape, sharding, [mine])
+    return np.asarray(program(every).addressable_data(0))
+
+
+@functools.lru_cache(256)
+def _program(members: tuple[int, ...]) -> tuple[Any, jax.sharding.Sharding, Any]:
+    """The collective operation of a device of each member, and the device of this process."""
+    devices = [_first_device(process) for process in members]
+    mesh = jax.sharding.Mesh(np.array(devices), ("process",))
+    spec = jax.P("process")
+
+    def swap(slots: jax.Array) -> jax.Array:
+        return jax.lax.all_to_all(slots, "process", 0, 0, tiled=True)
+
+    program = jax.jit(jax.shard_map(swap, mesh=mesh, in_specs=spec, out_specs=spec))
+    return program, jax.NamedSharding(mesh, spec), _first_device(jax.process_index())
+
+
+@functools.cache
+def _first_device(process: int) -> Any:
+    return next(d for d in jax.devices() if d.process_index == process)

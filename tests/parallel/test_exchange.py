@@ -1,0 +1,166 @@
+"""The plan of an exchange, and its rounds, with all processes in one."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from msckpt_jax import boxes
+from msckpt_jax.checkpoint import formats
+from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint.formats.format import How
+from msckpt_jax.checkpoint.plan import Plan
+from msckpt_jax.checkpoint.records import Record, Spread, Tensor
+from msckpt_jax.parallel import dealing, exchange, hosts, pieces
+from msckpt_jax.parallel.dealing import Output
+from msckpt_jax.parallel.exchange import Sink
+
+DTYPES = ("Int8", "Float32", "BFloat16", "Float64")
+STORED = {"Int8": "i1", "Float32": "<f4", "BFloat16": "<u2", "Float64": "<f8"}
+
+
+class Layout:
+    """A tensor, the grid that cuts it, and the processes that hold each box."""
+
+    def __init__(self, data: Any, number: int, processes: int):
+        draw = data.draw
+        self.name, self.type = f"w{number}", draw(st.sampled_from(DTYPES))
+        shape = draw(st.lists(st.integers(1, 40), max_size=3))
+        self.whole = np.random.default_rng(number).integers(0, 100, shape)
+        self.whole = self.whole.astype(STORED[self.type])
+        cuts = [sorted(draw(st.sets(st.integers(1, n), max_size=3)) | {0, n}) for n in shape]
+        grid = itertools.product(*(list(itertools.pairwise(c)) for c in cuts))
+        some = st.sets(st.integers(0, processes - 1), min_size=1, max_size=2)
+        self.held = {box: draw(some) for box in grid}
+
+    def record(self, process: int) -> Record:
+        """What a process has."""
+        origin = boxes.whole(self.whole.shape)
+        own = tuple(
+            (box, self.whole[(*boxes.slices(box, origin), ...)])
+            for box, processes in self.held.items()
+            if process in processes
+        )
+        content = Tensor(self.whole.shape, self.whole.dtype, own)
+        held = tuple((box, p) for box, processes in self.held.items() for p in sorted(processes))
+        return Record(self.name, self.type, content.shape, content, sharding=Spread(held))
+
+
+def play(wave: list[list[Output]], works: list[Any]) -> dict[tuple[int, ...], int]:
+    """Let all processes do their work, and return the rounds of each party."""
+    rounds = {}
+    sinks = [
+        {n: Sink(os.open(o.path, os.O_RDWR), pieces.places(o.plan)) for n, o in enumerate(own)}
+        for own in wave
+    ]
+    parties = {p.members: [q for w in works for q in w.parties if q.members == p.members]
+               for work in works for p in work.parties}  # fmt: skip
+    for members, same in parties.items():
+        assert len(same) == len(members)  # all have planned it
+        some = [
+            exchange._Member(party, sinks[me], me, lambda n: None)
+            for me, party in zip(members, same, strict=True)
+        ]
+        rounds[members] = 0
+        going = True
+        while going:
+            shape = (len(members), exchange._HEAD_BYTES + exchange.slot_bytes(same[0]))
+            sent = [np.zeros(shape, np.uint8) for _ in members]
+            for member, slots in zip(some, sent, strict=True):
+                member.fill(slots)
+            state = int(np.bitwise_or.reduce([slots[0, 0] for slots in sent]))
+            for at, member in enumerate(some):
+                more = bool(state & exchange._MORE)
+                member.take(np.stack([slots[at] for slots in sent]), more)
+            rounds[members] += 1
+            going = bool(state & (exchange._MORE | exchange._LATER))
+    for me, (own, work) in enumerate(zip(wave, works, strict=True)):
+        hosts._write_own(own, work, sinks[me], hosts.writer.Options(), me, lambda n: None)
+        for sink in sinks[me].values():
+            os.close(sink.fd)
+    return rounds
+
+
+@pytest.mark.parametrize("kind", ["one file", "dealt", "to process 0"])
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_files_are_those_of_one_process(kind: str, data: Any) -> None:
+    processes = data.draw(st.integers(2, 5))
+    files = [
+        [Layout(data, 10 * n + k, processes) for k in range(data.draw(st.integers(1, 4)))]
+        for n in range(1 if kind == "one file" else 2)
+    ]
+    how = How(slice_bytes=512)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "CHUNK_BYTES", data.draw(st.sampled_from([1 << 10, 1 << 14])))
+        patch.setattr(exchange, "_LEAST_BYTES", 64)
+        patch.setattr(dealing, "EXTENT_BYTES", 256)
+        patch.setattr(dealing, "FEW_RUNS", 0)
+        patch.setattr(dealing, "FEW_MEMBERS", data.draw(st.integers(2, 5)))
+        outputs: list[list[Output]] = []
+        for me in range(processes):
+            own = []
+            for n, layouts in enumerate(files):
+                records = [layout.record(me) for layout in layouts]
+                path = Path(folder) / str(n)
+                own.append(Output(path, formats.plan("ckpt", records, how), records))
+            outputs.append(own)
+        for output in outputs[0]:
+            output.path.write_bytes(bytes(output.plan.nbytes))
+        if kind != "one file":
+            dealt = {tuple(dealing.writers(own, processes)) for own in outputs}
+            assert len(dealt) == 1
+            chosen = dealt.pop() if kind == "dealt" else (0, 0)
+            outputs = [
+                [o._replace(writer=w) for o, w in zip(own, chosen, strict=True)] for own in outputs
+            ]
+        for wave in zip(*map(dealing.waves, outputs), strict=True):
+            works = [dealing.planned(w, me, processes, True) for me, w in enumerate(wave)]
+            play(list(wave), works)
+        for output, layouts in zip(outputs[0], files, strict=True):
+            whole = [Record(x.name, x.type, x.whole.shape, x.whole) for x in layouts]
+            plan = formats.plan("ckpt", whole, how)
+            content = b"".join(
+                bytes(planning.as_bytes(part))
+                for part in plan.parts
+                if not isinstance(part, planning.Range)
+            )
+            assert output.path.read_bytes() == content
+
+
+def test_files_go_to_those_that_have_least_and_hold_most() -> None:
+    def output(nbytes: int, holder: int) -> Output:
+        held = Spread((((((0, nbytes),), holder)),))
+        content = Tensor((nbytes,), np.dtype("i1"), ())
+        record = Record("w", "Int8", (nbytes,), content, sharding=held)
+        return Output(Path(str(nbytes)), Plan([], nbytes), [record])
+
+    outputs = [output(5, 2), output(9, 2), output(4, 1), output(7, 0)]
+    assert dealing.writers(outputs, 3) == [1, 2, 1, 0]
+    placed = [o._replace(writer=w) for o, w in zip(outputs, (1, 2, 1, 0), strict=True)]
+    assert [[o.plan.nbytes for o in wave] for wave in dealing.waves(placed)] == [[5, 9, 7], [4]]
+
+
+def test_windows_are_as_large_as_memory_allows() -> None:
+    """Columns of 4 processes: each writes a quarter of the file, in windows of 8 MiB."""
+    side = 8192
+    quarter = side // 4
+    held = Spread(tuple((((0, side), (n * quarter, (n + 1) * quarter)), n) for n in range(4)))
+    content = Tensor((side, side), np.dtype("<f4"), ())
+    record = Record("w", "Float32", (side, side), content, sharding=held)
+    output = Output(Path("a"), Plan([], side * side * 4), [record])
+    work = dealing.planned([output], 1, 4, exchange=True)
+    (party,) = work.parties
+    windows = [s.window for batch in party.batches(1) for s in batch]
+    assert windows == [((2048 + k, 2304 + k), (0, side)) for k in range(0, 2048, 256)]
+    assert not work.own
+    assert math.prod(boxes.shape_of(windows[0] or ())) * 4 == planning.CHUNK_BYTES
