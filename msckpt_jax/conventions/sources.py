@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,30 @@ from msckpt_jax.conventions.transform import Transform
 from msckpt_jax.errors import CheckpointError
 
 
-class Arranged:
+class _Made:
+    """A tensor whose parts are made when they are read: the box ``corner`` of another."""
+
+    corner: Box
+    dtype: np.dtype
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        box = _absolute(index, self.corner)
+        out = np.empty(boxes.shape_of(box), self.dtype)
+        self._fill(box, out)
+        return out
+
+    def copy_into(self, out: np.ndarray, index: tuple[slice, ...]) -> None:
+        """Do ``out[...] = self[index]``, without an array between where the dtypes are equal."""
+        if out.dtype == self.dtype:
+            self._fill(_absolute(index, self.corner), out)
+        else:
+            out[...] = self[index]
+
+    def _fill(self, box: Box, out: np.ndarray) -> None:
+        raise NotImplementedError
+
+
+class Arranged(_Made):
     """The box ``corner`` of a parameter, made of ``source``, the box ``origin`` of a leaf."""
 
     def __init__(
@@ -30,13 +52,10 @@ class Arranged:
         self.pattern, self.leaf = pattern, leaf
         self.shape, self.dtype = boxes.shape_of(corner), source.dtype
 
-    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
-        box = _absolute(index, self.corner)
-        out = np.empty(boxes.shape_of(box), self.dtype)
+    def _fill(self, box: Box, out: np.ndarray) -> None:
         for mine, where in self.pattern.back(box, self.leaf):
             part = np.asarray(self.source[boxes.slices(mine, self.origin)])
             tiles.copy(out[(*boxes.slices(where, box), ...)], self.pattern.arrange(part))
-        return out
 
 
 def arrange(pieces: Sequence[Piece], pattern: Pattern, leaf: tuple[int, ...]) -> list[Piece]:
@@ -61,7 +80,7 @@ class Place(NamedTuple):
     start: int
 
 
-class Restored:
+class Restored(_Made):
     """A leaf that is read from the parameters that hold it.
 
     Several parameters of the same part of the leaf are added up; those of other layers follow one
@@ -69,16 +88,14 @@ class Restored:
     """
 
     def __init__(self, places: Sequence[Place], leaf: tuple[int, ...], dtype: np.dtype):
-        self.leaf, self.dtype = leaf, dtype
+        self.leaf, self.dtype, self.corner = leaf, dtype, boxes.whole(leaf)
         self._axes = [axis for axis, _ in places[0].pattern.fixed]
         self._layers: dict[tuple[int, ...], list[Place]] = {}
         for place in places:
             index = tuple(at for _, at in place.pattern.fixed)
             self._layers.setdefault(index, []).append(place)
 
-    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
-        box = _absolute(index, boxes.whole(self.leaf))
-        out = np.empty(boxes.shape_of(box), self.dtype)
+    def _fill(self, box: Box, out: np.ndarray) -> None:
         for first, *added in self._layers_in(box):
             for mine, theirs in first.pattern.forth(box, self.leaf):
                 part = self._stored(first, theirs)
@@ -88,7 +105,6 @@ class Restored:
                         part = (part + more).astype(self.dtype)
                 restored = first.pattern.restore(part, boxes.shape_of(mine))
                 tiles.copy(out[(*boxes.slices(mine, box), ...)], restored)
-        return out
 
     def windows(self, box: Box, limit: int) -> Iterator[Box]:
         """Yield ``box`` in parts of at most ``limit`` elements, cut along the rows of the file."""
@@ -109,7 +125,7 @@ class Restored:
         return _read(place.pieces, self.dtype, down(theirs, place.start))
 
 
-class Assembled:
+class Assembled(_Made):
     """The tensor ``name``, made of parts of others while it is read; what no part fills is zero.
 
     Raises:
@@ -126,6 +142,7 @@ class Assembled:
                 "ones back first", name=name, found=dtype,
             )  # fmt: skip
         self.shape, self.dtype, self.name = shape, dtype, name
+        self.corner = boxes.whole(shape)
         self._full = sum(how.size for _, how in parts) == math.prod(shape)
         bounds = [how.inverse.bounds() for _, how in parts]
         self._axes = [axis for axis in range(len(shape))
@@ -135,15 +152,14 @@ class Assembled:
             index = tuple(box[axis][0] for axis in self._axes)
             self._parts.setdefault(index, []).append(part)
 
-    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
-        box = _absolute(index, boxes.whole(self.shape))
-        out = (np.empty if self._full else np.zeros)(boxes.shape_of(box), self.dtype)
+    def _fill(self, box: Box, out: np.ndarray) -> None:
+        if not self._full:
+            out[...] = 0
         for pieces, how in self._parts_in(box):
             try:
-                how.pull(box, functools.partial(_read, pieces, self.dtype), out)
+                how.pull(box, pieces, out)
             except CheckpointError as error:
                 raise error.within(None, self.name) from None
-        return out
 
     def windows(self, box: Box, limit: int) -> Iterator[Box]:
         """Yield ``box`` in parts of at most ``limit`` elements, cut along the rows of the parts."""

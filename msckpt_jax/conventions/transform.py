@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from msckpt_jax import boxes
-from msckpt_jax.boxes import Box
+from msckpt_jax.boxes import Box, Piece
 from msckpt_jax.conventions import tiles
 from msckpt_jax.errors import CheckpointError
 
@@ -43,6 +43,8 @@ class Slot(NamedTuple):
 Axis: TypeAlias = tuple[Slot, ...]
 #: The range of each atom.
 Ranges: TypeAlias = dict[int, tuple[int, int]]
+#: The elements that are changed at a time: in float32 they stay in the cache.
+_BLOCK = 1 << 16
 
 
 class Step(NamedTuple):
@@ -132,38 +134,70 @@ class Transform(NamedTuple):
             for exact in _exact((*self.left, *self.right), ranges):
                 yield _cover(self.left, exact)[0], _cover(self.right, exact)[0]
 
-    def pull(self, box: Box, read: Callable[[Box], np.ndarray], out: np.ndarray) -> None:
-        """Fill ``out``, the ``box`` of the right, from the left, of which ``read`` gives boxes.
+    def pull(self, box: Box, pieces: Sequence[Piece], out: np.ndarray) -> None:
+        """Fill ``out``, the ``box`` of the right, from the pieces of the left.
 
         Elements of the right that the left has not are left alone.
+
+        Raises:
+            ValueError: the pieces do not cover these elements exactly once.
         """
         left, right = _order(self.left), _order(self.right)
         order = [left.index(atom) for atom in right]
         for ranges in _ranges(self.right, self.atoms, box):
-            source, shape, chosen = _cover(self.left, ranges)
-            part = np.asarray(read(source)).reshape(shape)[chosen].transpose(order)
-            target, shape, chosen = _cover(self.right, ranges)
-            place = out[(*boxes.slices(target, box), ...)].reshape(shape)[chosen]
-            tiles.copy(place, self._changed(part, out.dtype))
+            missing = _count(ranges)
+            for own, part in self._parts(ranges, pieces):
+                target, shape, chosen = _cover(self.right, own)
+                place = out[(*boxes.slices(target, box), ...)].reshape(shape)[chosen]
+                self._move(part.transpose(order), place)
+                missing -= place.size
+            if missing:
+                raise ValueError(f"the parts of a tensor lack {missing} elements of {box}")
 
-    def _changed(self, part: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """The values of the right, computed in float32, or in float64 for float64."""
+    def _parts(
+        self, ranges: Ranges, pieces: Sequence[Piece]
+    ) -> Iterator[tuple[Ranges, np.ndarray]]:
+        """Yield those of the ranges that each piece of the left has, and the elements there."""
+        bounds = _cover(self.left, ranges)[0]
+        for origin, source in pieces:
+            common = boxes.intersect(origin, bounds)
+            if common is None:
+                continue
+            cut = [ranges]
+            if common != bounds:
+                held = _ranges(self.left, self.atoms, origin)
+                cut = [own for each in held if (own := _common(ranges, each))]
+            for own in cut:
+                inner, shape, chosen = _cover(self.left, own)
+                yield own, np.asarray(source[boxes.slices(inner, origin)]).reshape(shape)[chosen]
+
+    def _move(self, part: np.ndarray, place: np.ndarray) -> None:
+        """Put elements of the left in their place on the right."""
         if not self.steps:
-            return part
+            tiles.copy(place, part)
+            return
+        held = place if np.can_cast(part.dtype, place.dtype) else np.empty(part.shape, part.dtype)
+        tiles.copy(held, part)
+        for block in boxes.of_range(place.shape, 0, place.size, _BLOCK):
+            index = (*boxes.slices(block, boxes.whole(place.shape)), ...)
+            place[index] = self._changed(held[index], place.dtype)
+
+    def _changed(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """The values after the steps, in float32, or in float64 for float64."""
         wide = np.float64 if dtype == np.float64 else np.float32
-        out = part.astype(wide)
+        before = out = values.astype(wide)
         with np.errstate(over="ignore", invalid="ignore"):
             for (kind, by), _ in self.steps:
                 out = _APPLY[kind](out, wide(by))
             most = float(ml_dtypes.finfo(dtype).max)
-            if out.size and not (-most <= out.min() and out.max() <= most):  # or there is a NaN
-                over = np.isfinite(part.astype(wide)) & ~(np.abs(out) <= most)
+            if not (-most <= out.min() and out.max() <= most):  # or there is a NaN
+                over = np.isfinite(before) & ~(np.abs(out) <= most)
                 if over.any():
                     raise CheckpointError(
                         f"values do not fit {dtype} when they are scaled ({self.text})",
                         expected=f"{-most} to {most}", found=out[over][0],
                     )  # fmt: skip
-            return out.astype(dtype)
+        return out
 
 
 def between(first: Transform, second: Transform) -> Transform:
@@ -293,6 +327,16 @@ def _of_axis(axis: Axis, atoms: Sequence[int], start: int, stop: int) -> Iterato
             yield ranges
 
 
+def _common(left: Ranges, right: Ranges) -> Ranges | None:
+    """The ranges that both have, or None where that is nothing."""
+    out = {atom: (max(a, right[atom][0]), min(b, right[atom][1])) for atom, (a, b) in left.items()}
+    return out if all(a < b for a, b in out.values()) else None
+
+
+def _count(ranges: Ranges) -> int:
+    return math.prod(b - a for a, b in ranges.values())
+
+
 def _span(slot: Slot, ranges: Ranges) -> tuple[int, int]:
     """The indices in a slot for these ranges of atoms."""
     low, high = (0, 1) if slot.atom is None else ranges[slot.atom]
@@ -324,7 +368,7 @@ def _cover(axes: Sequence[Axis], ranges: Ranges) -> tuple[Box, list[int], tuple]
 
 def _chunks(ranges: Ranges, order: Sequence[int], limit: int) -> Iterator[Ranges]:
     """Cut ranges of atoms along the first of them, until none has more than ``limit`` elements."""
-    count = math.prod(b - a for a, b in ranges.values())
+    count = _count(ranges)
     if count <= limit or not order:
         yield ranges
         return

@@ -107,8 +107,7 @@ def by_boxes(how: Transform, x: np.ndarray, shape: tuple[int, ...], cuts: Any) -
     """The right side, window by window; elements that the left lacks are NaN."""
     out = np.full(shape, np.nan, x.dtype)
     for box in itertools.product(*cuts):
-        how.pull(box, lambda b: x[boxes.slices(b, boxes.whole(x.shape))],
-                 out[boxes.slices(box, boxes.whole(shape))])  # fmt: skip
+        how.pull(box, [(boxes.whole(x.shape), x)], out[boxes.slices(box, boxes.whole(shape))])
     return out
 
 
