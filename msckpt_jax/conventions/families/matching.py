@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, TypeAlias
 from msckpt_jax import display
 from msckpt_jax.conventions import notation, transform
 from msckpt_jax.conventions.families.table import Paths, Place, Section, Table, Tensor
+from msckpt_jax.conventions.geometry import Slot
 from msckpt_jax.conventions.mapping import Target, View
 from msckpt_jax.conventions.notation import Builder, evaluate_shape
-from msckpt_jax.conventions.transform import Slot, Transform
+from msckpt_jax.conventions.transform import Transform
 from msckpt_jax.errors import CheckpointError
 
 #: The lengths of the parts of each concatenation, by the path and the number of the step.
