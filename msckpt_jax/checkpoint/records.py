@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -59,7 +60,7 @@ class Record(NamedTuple):
             return len(content)
         if isinstance(content, np.ndarray):
             return content.nbytes
-        return boxes.size_of(boxes.whole(content.shape)) * content.stored.itemsize
+        return math.prod(content.shape) * content.stored.itemsize
 
 
 class File(NamedTuple):

@@ -158,7 +158,8 @@ class Translated(Mapping[str, Any]):
         return Tensor(part.shape, dtype, ((boxes.whole(part.shape), source),))
 
     def _pieces(self, target: Target) -> Sequence[boxes.Piece]:
-        return stored.pieces(self.source[target.name], self.parameters, target.shape)[1]
+        key = self.source[target.name]
+        return sources.Later(lambda: stored.pieces(key, self.parameters, target.shape)[1])
 
     def _joint_dtype(self, targets: Sequence[Target]) -> np.dtype:
         """The dtype that holds the values of all these parameters: those of layers may differ."""

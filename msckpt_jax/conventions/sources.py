@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,25 @@ from msckpt_jax.conventions.mapping import down
 from msckpt_jax.conventions.pattern import Pattern
 from msckpt_jax.conventions.transform import Transform
 from msckpt_jax.errors import CheckpointError
+
+#: The pieces of a tensor, and how it becomes a part of another.
+_Transformed: TypeAlias = tuple[Sequence[Piece], Transform]
+
+
+class Later(Sequence[Piece]):
+    """The pieces of a tensor, looked up when they are used: there may be many thousand tensors."""
+
+    def __init__(self, find: Callable[[], Sequence[Piece]]):
+        self._find = find
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._find()[index]
+
+    def __iter__(self) -> Iterator[Piece]:
+        return iter(self._find())
+
+    def __len__(self) -> int:
+        return len(self._find())
 
 
 class _Made:
@@ -133,9 +153,8 @@ class Assembled(_Made):
     """
 
     def __init__(
-        self, parts: Sequence[tuple[Sequence[Piece], Transform]], shape: tuple[int, ...],
-        dtype: np.dtype, name: str,
-    ):  # fmt: skip
+        self, parts: Sequence[_Transformed], shape: tuple[int, ...], dtype: np.dtype, name: str
+    ):
         if any(how.steps for _, how in parts) and not jnp.issubdtype(dtype, jnp.floating):
             raise CheckpointError(
                 "the values of this parameter are scaled: they must be floats; bring quantised "
@@ -143,14 +162,22 @@ class Assembled(_Made):
             )  # fmt: skip
         self.shape, self.dtype, self.name = shape, dtype, name
         self.corner = boxes.whole(shape)
+        self._all = parts
         self._full = sum(how.size for _, how in parts) == math.prod(shape)
-        bounds = [how.inverse.bounds() for _, how in parts]
-        self._axes = [axis for axis in range(len(shape))
-                      if all(box[axis][1] - box[axis][0] == 1 for box in bounds)]  # fmt: skip
-        self._parts: dict[tuple[int, ...], list[tuple[Sequence[Piece], Transform]]] = {}
-        for part, box in zip(parts, bounds, strict=True):
-            index = tuple(box[axis][0] for axis in self._axes)
-            self._parts.setdefault(index, []).append(part)
+
+    @functools.cached_property
+    def _by_index(self) -> tuple[list[int], dict[tuple[int, ...], list[_Transformed]]]:
+        """The axes on which each part has one index, and the parts by these indices.
+
+        They are put in order when the first is read: a plan has more parts than anyone reads.
+        """
+        bounds = [how.inverse.bounds() for _, how in self._all]
+        axes = [axis for axis in range(len(self.shape))
+                if all(box[axis][1] - box[axis][0] == 1 for box in bounds)]  # fmt: skip
+        out: dict[tuple[int, ...], list[_Transformed]] = {}
+        for part, box in zip(self._all, bounds, strict=True):
+            out.setdefault(tuple(box[axis][0] for axis in axes), []).append(part)
+        return axes, out
 
     def _fill(self, box: Box, out: np.ndarray) -> None:
         if not self._full:
@@ -170,9 +197,10 @@ class Assembled(_Made):
         for _, how in self._parts_in(box):
             yield from how.inverse.windows(box, limit)
 
-    def _parts_in(self, box: Box) -> Iterator[tuple[Sequence[Piece], Transform]]:
-        for index in itertools.product(*(range(*box[axis]) for axis in self._axes)):
-            yield from self._parts.get(index, ())
+    def _parts_in(self, box: Box) -> Iterator[_Transformed]:
+        axes, parts = self._by_index
+        for index in itertools.product(*(range(*box[axis]) for axis in axes)):
+            yield from parts.get(index, ())
 
 
 def _read(pieces: Sequence[Piece], dtype: np.dtype, box: Box) -> np.ndarray:

@@ -136,13 +136,13 @@ def shapes(model: Model, section: Section, scanned: bool, axis: int) -> dict[str
 
 def _uses(model: Model, section: Section, scanned: bool) -> list[_Use]:
     out: list[_Use] = []
-    paths, normals = Paths(section, model.sizes, scanned), {}
+    paths, places = Paths(section, model.sizes, scanned), {}
     for tensor in model.tensors:
         for path, steps in section.rows.get(tensor.row, ()):
             place = paths.place(path, tensor)
-            if place.path not in normals:
-                normals[place.path] = normal(place.path)
-            out.append(_Use(tensor, path, steps, Place(normals[place.path], place.layer)))
+            if place not in places:
+                places[place] = Place(normal(place.path), place.layer)
+            out.append(_Use(tensor, path, steps, places[place]))
     return out
 
 
