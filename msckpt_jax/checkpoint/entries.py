@@ -116,6 +116,8 @@ def checked(entry: Entry, data: Any) -> None:
         if any(n >= 2**63 for n in tensor.shape):
             raise CheckpointError("a dimension is negative", **where)
         size = known[tensor.type].stored.itemsize
+        if 0 < math.prod(tensor.shape) * size == tensor.nbytes:
+            continue  # it fits, and so does each dimension: no file has 2^63 bytes
         if math.prod(filter(None, tensor.shape)) * size >= 2**63:  # with a 0 among them, it fits
             raise CheckpointError("NumPy cannot hold this shape", found=list(tensor.shape), **where)
         expected = math.prod(tensor.shape) * size
