@@ -75,7 +75,7 @@ class Transform(NamedTuple):
 
     def at(self, index: Mapping[str, int]) -> Transform:
         """The transform for these indices of its loops, such as ``{"e": 3}`` for an expert."""
-        return self._replace(loops=index)
+        return Transform(self.atoms, self.left, self.right, self.steps, self.text, index)
 
     def _placed(self) -> Transform:
         """The transform with the indices of its loops in its slots: most are made, few are used."""
