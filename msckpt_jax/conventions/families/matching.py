@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from msckpt_jax import display
@@ -21,6 +22,7 @@ from msckpt_jax.errors import CheckpointError
 Lengths: TypeAlias = dict[tuple[str, int], dict[int, int]]
 #: The most leaves that an error names.
 _MOST = 10
+_NUMBER = re.compile(r"\d+")
 
 
 class Leaf(NamedTuple):
@@ -275,10 +277,14 @@ def _axis_and_part(call: notation.Call) -> tuple[int, int]:
 
 
 def _check_names(model: Model, leaves: Mapping[str, Leaf], uses: Mapping[str, _Use]) -> None:
-    unknown = [leaf.name + _near(path, uses) for path, leaf in leaves.items() if path not in uses]
+    unknown = {path: leaf for path, leaf in leaves.items() if path not in uses}
     missing = [path for path in uses if path not in leaves]
     if unknown or missing:
-        lines = [f"not in the table: {name}" for name in unknown[:_MOST]]
+        alike: dict[str, str] = {}
+        for path in uses:
+            alike.setdefault(_NUMBER.sub("0", path), path)
+        some = itertools.islice(unknown.items(), _MOST)
+        lines = [f"not in the table: {leaf.name}{_near(path, uses, alike)}" for path, leaf in some]
         lines += [f"not in the tree: {path}" for path in missing[:_MOST]]
         raise CheckpointError(
             f"the tree is not that of {model.table.name} with this config; not in its table: "
@@ -288,9 +294,15 @@ def _check_names(model: Model, leaves: Mapping[str, Leaf], uses: Mapping[str, _U
         )
 
 
-def _near(path: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(path, known, 1, 0.8)
-    return f" (near {close[0]})" if close else ""
+def _near(path: str, known: Container[str], alike: Mapping[str, str]) -> str:
+    """The known path that is most like this one; ``alike`` has one for all layers and experts."""
+    numbers = _NUMBER.findall(path)
+    close = difflib.get_close_matches(_NUMBER.sub("0", path), alike, 1, 0.8)
+    if not close:
+        return ""
+    rest = iter(numbers)
+    same = _NUMBER.sub(lambda match: next(rest, match[0]), alike[close[0]])
+    return f" (near {same if same in known else alike[close[0]]})"
 
 
 def _listed(lines: Sequence[str]) -> list[str]:
