@@ -122,13 +122,15 @@ def shapes(model: Model, section: Section, scanned: bool, axis: int) -> dict[str
     paths = Paths(section, model.sizes, scanned)
     lengths = _lengths(model, section)
     out: dict[str, tuple[int, ...]] = {}
+    of_rows: dict[tuple[str, str, str], tuple[int, ...]] = {}
     layers: dict[str, int] = {}
     for tensor in model.tensors:
         for path, steps in section.rows.get(tensor.row, ()):
             place = paths.place(path, tensor)
-            if place.path not in out:
-                more = {"Vp": model.sizes["V"]}
-                out[place.path] = _built(model, lengths, tensor.row, path, steps, more).shape()
+            key = tensor.row, path, steps
+            if key not in of_rows:
+                of_rows[key] = _built(model, lengths, *key, {"Vp": model.sizes["V"]}).shape()
+            out.setdefault(place.path, of_rows[key])
             if place.layer is not None:
                 layers[place.path] = max(layers.get(place.path, 0), place.layer + 1)
     for path, count in layers.items():
@@ -164,6 +166,7 @@ class _Match:
                 count = max(self.layers.get(use.place.path, 0), use.place.layer + 1)
                 self.layers[use.place.path] = count
         self._lengths = _lengths(model, theirs) | _lengths(model, ours)
+        self._own: dict[Any, Transform] = {}
         self._joints: dict[Any, tuple[Transform, tuple[int, ...]]] = {}
         axis = ours.scan_axis if axis is None else axis
         self.axis = self._stack_axis([by_path[path] for path in self.layers], axis)
@@ -176,9 +179,7 @@ class _Match:
 
         The loops of the transform are the expert ``e`` and the layer ``s``.
         """
-        leaf = self.leaves[use.place.path]
-        layers = self.layers.get(use.place.path)
-        key = row, use.path, use.steps, leaf.shape, layers, path, steps
+        key = row, *self._kind(use), path, steps
         if key not in self._joints:
             mine = self._mine(use)
             text = "; ".join(filter(None, (use.steps and f"undo {use.steps}", steps)))
@@ -188,11 +189,19 @@ class _Match:
             self._joints[key] = joint._replace(text=text or "as it is"), joint.shape()
         return self._joints[key]
 
+    def _kind(self, use: _Use) -> tuple[Any, ...]:
+        """The properties of a tensor's leaf that its transform depends on."""
+        path = use.place.path
+        return use.path, use.steps, self.leaves[path].shape, self.layers.get(path)
+
     def _mine(self, use: _Use) -> Transform:
-        work = self._unstacked(use)
-        if use.place.layer is not None:
-            work.right.insert(self.axis, [Slot(None, self.layers[use.place.path], loop="s")])
-        return work.built()
+        key = use.tensor.row, *self._kind(use)
+        if key not in self._own:
+            work = self._unstacked(use)
+            if use.place.layer is not None:
+                work.right.insert(self.axis, [Slot(None, self.layers[use.place.path], loop="s")])
+            self._own[key] = work.built()
+        return self._own[key]
 
     def _unstacked(self, use: _Use) -> Builder:
         rows = (*self.leaves[use.place.path].shape, 0)[0]
