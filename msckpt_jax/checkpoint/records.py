@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,8 @@ class Tensor(NamedTuple):
     pieces: tuple[boxes.Piece, ...]
 
 
-class Spread(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)  # known by identity: it may name 30,000 boxes
+class Spread:
     """The layout of a tensor on processes, without a sharding: its boxes, and who holds each."""
 
     holders: tuple[tuple[boxes.Box, int], ...]

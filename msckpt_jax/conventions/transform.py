@@ -61,7 +61,7 @@ class Transform(NamedTuple):
     right: tuple[Axis, ...]
     steps: tuple[Step, ...] = ()
     text: str = "as it is"
-    loops: Mapping[str, int] = {}
+    loops: tuple[tuple[str, int], ...] = ()
 
     @property
     def inverse(self) -> Transform:
@@ -75,15 +75,18 @@ class Transform(NamedTuple):
 
     def at(self, index: Mapping[str, int]) -> Transform:
         """The transform for these indices of its loops, such as ``{"e": 3}`` for an expert."""
-        return Transform(self.atoms, self.left, self.right, self.steps, self.text, index)
+        loops = tuple(index.items())
+        return Transform(self.atoms, self.left, self.right, self.steps, self.text, loops)
 
-    def _placed(self) -> Transform:
+    def placed(self) -> Transform:
         """The transform with the indices of its loops in its slots: most are made, few are used."""
         if not self.loops:
             return self
 
+        index = dict(self.loops)
+
         def placed(axis: Axis) -> Axis:
-            return tuple(s._replace(start=self.loops.get(s.loop, s.start)) if s.loop else s
+            return tuple(s._replace(start=index.get(s.loop, s.start)) if s.loop else s
                          for s in axis)  # fmt: skip
 
         left, right = (tuple(map(placed, side)) for side in (self.left, self.right))
@@ -104,14 +107,14 @@ class Transform(NamedTuple):
     def bounds(self) -> Box:
         """The least box of the left that holds all elements."""
         every = {atom: (0, n) for atom, n in enumerate(self.atoms)}
-        return geometry.cover(self._placed().left, every)[0]
+        return geometry.cover(self.placed().left, every)[0]
 
     def windows(self, box: Box, limit: int) -> Iterator[Box]:
         """Yield boxes of the left, which make up ``box``, along the rows of the right.
 
         Each has at most ``limit`` elements, unless a single element of the right's rows has more.
         """
-        order, left = geometry.order(self.right), self._placed().left
+        order, left = geometry.order(self.right), self.placed().left
         for ranges in geometry.of_box(left, self.atoms, box):
             for part in geometry.chunks(ranges, order, limit):
                 for exact in geometry.exact(left, part):
@@ -119,7 +122,7 @@ class Transform(NamedTuple):
 
     def forth(self, box: Box) -> Iterator[tuple[Box, Box]]:
         """Yield boxes of the left, which make up ``box``, and the same elements on the right."""
-        _, left, right, *_ = self._placed()
+        _, left, right, *_ = self.placed()
         for ranges in geometry.of_box(left, self.atoms, box):
             for exact in geometry.exact((*left, *right), ranges):
                 yield geometry.cover(left, exact)[0], geometry.cover(right, exact)[0]
@@ -132,7 +135,7 @@ class Transform(NamedTuple):
         Raises:
             ValueError: the pieces do not cover these elements exactly once.
         """
-        _, left, right, *_ = self._placed()
+        _, left, right, *_ = self.placed()
         atoms = geometry.order(left)
         order = [atoms.index(atom) for atom in geometry.order(right)]
         for ranges in geometry.of_box(right, self.atoms, box):
