@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -54,8 +54,11 @@ def of_box(axes: Sequence[Axis], atoms: Sequence[int], box: Box) -> Iterator[Ran
 
 
 def _of_axis(axis: Axis, atoms: Sequence[int], start: int, stop: int) -> Iterator[Ranges]:
-    sizes = [slot.size for slot in axis]
-    for part in boxes.of_range(sizes, start, stop, max(1, stop - start)):
+    parts: Iterable[Box] = [((start, stop),)]
+    if len(axis) != 1:
+        sizes = [slot.size for slot in axis]
+        parts = boxes.of_range(sizes, start, stop, max(1, stop - start))
+    for part in parts:
         ranges: Ranges = {}
         for slot, (a, b) in zip(axis, part, strict=True):
             length = 1 if slot.atom is None else atoms[slot.atom]
@@ -110,6 +113,12 @@ def cover(axes: Sequence[Axis], ranges: Ranges) -> tuple[Box, list[int], tuple]:
     chosen: list[int | slice] = []
     for axis in axes:
         spans = [_span(slot, ranges) for slot in axis]
+        if len(axis) == 1:
+            start, stop = spans[0]
+            box.append((start, stop))
+            shape.append(stop - start)
+            chosen.append(slice(None) if axis[0].atom is not None else 0)
+            continue
         strides = [math.prod(slot.size for slot in axis[n + 1 :]) for n in range(len(axis))]
         first = next((n for n, (a, b) in enumerate(spans) if b - a > 1), len(axis) - 1)
         base = sum(a * stride for (a, _), stride in zip(spans[:first], strides, strict=False))

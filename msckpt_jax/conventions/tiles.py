@@ -21,7 +21,7 @@ _RUN = 256
 #: The least size of an axis that is worth running along.
 _LONG = 16
 #: Below so many bytes NumPy has the source in its first-level cache itself.
-_SMALL = 64 << 10
+_SMALL = 32 << 10
 _LINE = 64
 
 
@@ -52,6 +52,8 @@ def _merged(out: np.ndarray, view: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if axes and axes[-1][1:] == (mine * n, theirs * n):
             n *= axes.pop()[0]
         axes.append((n, mine, theirs))
+    if len(axes) == out.ndim:
+        return out.transpose(order), view.transpose(order)
     shape, mine, theirs = zip(*axes, strict=True)
     return as_strided(out, shape, mine), as_strided(view, shape, theirs)
 

@@ -26,7 +26,7 @@ class Contender:
     another process, or when only a part of it blocks the caller). ``unit`` names the contender
     that the time is divided by; ``goal`` is the ratio to reach, or the milliseconds when
     ``absolute`` (more than those of the contender ``beyond``). ``rounds`` limits how often a slow
-    one runs.
+    one runs. ``extra`` is the goal for the MiB of memory.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Contender:
     beyond: str | None = None
     memory: bool = True
     at_least: dict[str, float] = field(default_factory=dict)
+    extra: float = 64
 
 
 @dataclass
@@ -171,7 +172,7 @@ def goals_of(result: Result, ratio: float | None, others: dict[str, Result]) -> 
             found = others[name].median / result.median
             yield f"{found:.1f}x faster than {name} (goal {factor:g}): {_word(found >= factor)}"
     if result.extra is not None and (c.goal is not None or c.at_least):
-        yield f"extra <= 64 MiB: {_word(result.extra <= 64)}"
+        yield f"extra <= {c.extra:g} MiB: {_word(result.extra <= c.extra)}"
 
 
 def _word(good: bool) -> str:
