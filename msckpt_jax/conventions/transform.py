@@ -139,14 +139,15 @@ class Transform(NamedTuple):
         atoms = geometry.order(left)
         order = [atoms.index(atom) for atom in geometry.order(right)]
         for ranges in geometry.of_box(right, self.atoms, box):
-            missing = geometry.count(ranges)
+            held, size = 0, geometry.count(ranges)
             for own, part in geometry.held(left, self.atoms, ranges, pieces):
                 target, shape, chosen = geometry.cover(right, own)
                 place = out[(*boxes.slices(target, box), ...)].reshape(shape)[chosen]
                 self._move(part.transpose(order), place)
-                missing -= place.size
-            if missing:
-                raise ValueError(f"the parts of a tensor lack {missing} elements of {box}")
+                held += place.size
+            if held != size:
+                raise ValueError(f"the parts of a tensor do not cover {box} exactly once: "
+                                 f"they have {held} of {size} elements")  # fmt: skip
 
     def _move(self, part: np.ndarray, place: np.ndarray) -> None:
         """Put elements of the left in their place on the right."""
