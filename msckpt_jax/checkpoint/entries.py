@@ -107,6 +107,9 @@ def checked(entry: Entry, data: Any) -> None:
     """Refuse bytes that do not fit dtype and shape: MindSpore pads and cuts in silence."""
     known = _MAP_TYPES if entry.is_map else dtypes.BY_NAME
     for tensor in entry.tensors:
+        row = known.get(tensor.type) if tensor.type != dtypes.STRING else None
+        if row and 0 < math.prod(tensor.shape) * row.stored.itemsize == tensor.nbytes:
+            continue  # it fits, and so does each dimension: no file has 2^63 bytes
         where = {"name": entry.tag, "offset": entry.offset}
         if tensor.type == dtypes.STRING and not entry.is_map:
             string(data, entry)
@@ -116,8 +119,6 @@ def checked(entry: Entry, data: Any) -> None:
         if any(n >= 2**63 for n in tensor.shape):
             raise CheckpointError("a dimension is negative", **where)
         size = known[tensor.type].stored.itemsize
-        if 0 < math.prod(tensor.shape) * size == tensor.nbytes:
-            continue  # it fits, and so does each dimension: no file has 2^63 bytes
         if math.prod(filter(None, tensor.shape)) * size >= 2**63:  # with a 0 among them, it fits
             raise CheckpointError("NumPy cannot hold this shape", found=list(tensor.shape), **where)
         expected = math.prod(tensor.shape) * size

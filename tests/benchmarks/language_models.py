@@ -32,6 +32,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -220,7 +221,10 @@ def void(_: Any) -> None:
 
 
 def planning_group(bench: Bench) -> None:
-    """DeepSeek-V3 with its 671 billion parameters, without any: 163 files with holes for bytes."""
+    """DeepSeek-V3 with its 671 billion parameters, without any: 163 files with holes for bytes.
+
+    One thread does it: what counts is the time of the CPU, whoever else is on the machine.
+    """
     family = ms.Family(DEEPSEEK_V3, jax="maxtext")
     shapes = ms.Family(DEEPSEEK_V3, jax="huggingface").abstract()
     if bench.scale < 1:
@@ -230,7 +234,7 @@ def planning_group(bench: Bench) -> None:
     write_headers(bench.folder / "keep twice", dict(twice(tensors)))
     like = family.abstract(scanned=True)
 
-    def file_to_tree() -> None:
+    def files_to_tree() -> None:
         parameters = ms.load_checkpoint(str(bench.folder / "keep"))
         view = Translated(like, names.named_leaves(like), parameters, family)
         void([view[leaf] for leaf in view])
@@ -243,14 +247,21 @@ def planning_group(bench: Bench) -> None:
 
     contenders = [
         Contender(f"headers of {TWICE * len(tensors):,} tensors",
-                  lambda: void(ms.open_checkpoint(str(bench.folder / "keep twice"))), None, 2000,
-                  absolute=True, extra=200),
-        Contender("tree to files", tree_to_files, None, 2000, absolute=True, extra=200),
+                  lambda: cpu_of(lambda: ms.open_checkpoint(str(bench.folder / "keep twice"))),
+                  None, 2000, absolute=True, extra=200),
+        Contender("tree to files", lambda: cpu_of(tree_to_files), None, 2000, absolute=True,
+                  extra=200),
     ]  # fmt: skip
     if bench.scale >= 1:
-        contenders.append(Contender("files to tree", file_to_tree, None, 2000, absolute=True,
-                                    extra=200))  # fmt: skip
-    bench.run("planning of DeepSeek-V3, 671B, 163 files, in milliseconds", contenders)
+        contenders.append(Contender("files to tree", lambda: cpu_of(files_to_tree), None, 2000,
+                                    absolute=True, extra=200))  # fmt: skip
+    bench.run("planning of DeepSeek-V3, 671B, 163 files, milliseconds of CPU", contenders)
+
+
+def cpu_of(work: Callable[[], Any]) -> float:
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
 
 
 def twice(tensors: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, tuple[int, ...]]]:
