@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax import boxes, names
-from msckpt_jax.checkpoint import narrowing, stored
+from msckpt_jax.checkpoint import collector, narrowing, stored
 from msckpt_jax.checkpoint.records import Tensor
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import prefixes, sources
@@ -43,6 +43,7 @@ class Translated(Mapping[str, Any]):
     ``surplus`` names the parameters of the file that a model of this kind does not have.
     """
 
+    @collector.paused()
     def __init__(
         self,
         tree: Any,
@@ -129,6 +130,7 @@ class Translated(Mapping[str, Any]):
                 out[name] = why[lost[0]] if own else "another parameter of its layer was not loaded"
         return out
 
+    @collector.paused()
     def __getitem__(self, leaf: str) -> Any:
         places = sorted(self._places[leaf], key=lambda place: not place[1].written)
         target, part = places[0]
@@ -158,7 +160,8 @@ class Translated(Mapping[str, Any]):
         return Tensor(part.shape, dtype, ((boxes.whole(part.shape), source),))
 
     def _pieces(self, target: Target) -> Sequence[boxes.Piece]:
-        return stored.pieces(self.source[target.name], self.parameters, target.shape)[1]
+        key = self.source[target.name]
+        return sources.Later(lambda: stored.pieces(key, self.parameters, target.shape)[1])
 
     def _joint_dtype(self, targets: Sequence[Target]) -> np.dtype:
         """The dtype that holds the values of all these parameters: those of layers may differ."""

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from msckpt_jax import names
+from msckpt_jax.checkpoint import collector
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions import modules
 from msckpt_jax.conventions.convention import Resolved, Resolver
@@ -113,6 +114,7 @@ class Family(Resolver):
         return names.nested({name: jax.ShapeDtypeStruct(shape, dtype)
                              for name, shape in shapes.items()})  # fmt: skip
 
+    @collector.paused()
     def resolve(self, tree: Any) -> Resolved:
         """The parameters of the files that the leaves of ``tree`` make.
 
