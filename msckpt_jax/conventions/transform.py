@@ -111,8 +111,9 @@ class Transform(NamedTuple):
 
     def reads(self, box: Box) -> Iterator[Box]:
         """Yield the boxes of the left that :meth:`pull` reads for a box of the right."""
-        for ranges in _ranges(self.right, self.atoms, box):
-            yield _cover(self.left, ranges)[0]
+        _, left, right, *_ = self.placed()
+        for ranges in geometry.of_box(right, self.atoms, box):
+            yield geometry.cover(left, ranges)[0]
 
     def windows(self, box: Box, limit: int) -> Iterator[Box]:
         """Yield boxes of the left, which make up ``box``, along the rows of the right.
