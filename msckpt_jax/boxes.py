@@ -100,13 +100,22 @@ def gather(pieces: Sequence[Piece], box: Box, out: np.ndarray) -> None:
     for origin, source in pieces:
         common = intersect(origin, box)
         if common is not None:
-            out[slices(common, box)] = source[slices(common, origin)]
+            copy(out[(*slices(common, box), ...)], source, slices(common, origin))
             covered += size_of(common)
     if covered != out.size:
         raise ValueError(
             f"the parts of a tensor do not cover {box} exactly once: "
             f"they have {covered} of {out.size} elements"
         )
+
+
+def copy(out: np.ndarray, source: Any, index: tuple[slice, ...]) -> None:
+    """Do ``out[...] = source[index]``; a source that can write into an array does it itself."""
+    copy_into = getattr(source, "copy_into", None)
+    if copy_into is None:
+        out[...] = source[index]
+    else:
+        copy_into(out, index)
 
 
 def restrict(pieces: Sequence[Piece], box: Box) -> list[Piece]:
@@ -135,9 +144,14 @@ class _Part:
         self.source, self.index = source, index
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        return self.source[self._moved(index)]
+
+    def copy_into(self, out: np.ndarray, index: tuple[slice, ...]) -> None:
+        copy(out, self.source, self._moved(index))
+
+    def _moved(self, index: tuple[slice, ...]) -> tuple[slice, ...]:
         starts = [s.start for s in self.index]
-        moved = [slice(i.start + o, i.stop + o) for i, o in zip(index, starts, strict=True)]
-        return self.source[tuple(moved)]
+        return tuple(slice(i.start + o, i.stop + o) for i, o in zip(index, starts, strict=True))
 
     def origins(self, box: Box) -> Iterator[Piece]:
         starts = [s.start for s in self.index]

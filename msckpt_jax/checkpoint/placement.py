@@ -17,8 +17,8 @@ from msckpt_jax.errors import CheckpointError
 
 #: XLA takes host buffers of this alignment as they are, without another copy.
 _ALIGN = 64
-#: Bytes on their way to accelerators at one time.
-_IN_FLIGHT = 256 << 20
+#: Bytes that go to accelerators in one call, unless a single shard has more.
+_BATCH = 32 << 20
 
 
 class Request(NamedTuple):
@@ -34,73 +34,90 @@ class Request(NamedTuple):
     sharding: jax.sharding.Sharding | None
 
 
+class _Part(NamedTuple):
+    """A part of a tensor in host memory, and the devices that want it."""
+
+    number: int
+    array: np.ndarray
+    devices: list[Any]
+
+
 def place(requests: Sequence[Request]) -> list[jax.Array]:
     """The arrays of the requests. Only the boxes of this process's devices are read.
 
-    Many small arrays go to the devices in one call, and no more than ``_IN_FLIGHT`` bytes are on
-    their way to accelerators at a time.
+    Many small parts go to the devices in one call. Host memory holds two such batches at most, the
+    one that is read and the one that is on its way to accelerators: two shards where these are
+    large.
     """
-    out: list[jax.Array] = []
-    batch: list[_Reading] = []
-    waiting = 0
+    placed: list[dict[Any, jax.Array]] = [{} for _ in requests]
+    on_the_way: list[jax.Array] = []
     with ThreadPoolExecutor(writer.THREADS) as pool:
-        for request in requests:
-            batch.append(_reading(request, pool))
-            waiting += sum(array.nbytes for array in batch[-1].parts.values())
-            if waiting > _IN_FLIGHT:
-                out += _put(batch)
-                if not all(on_host(array.sharding) for array in out[-len(batch) :]):
-                    jax.block_until_ready(out[-len(batch) :])
-                batch, waiting = [], 0
-    return out + _put(batch)
+        for batch in _batches(requests, pool):
+            sent = _send(batch, placed)
+            jax.block_until_ready(on_the_way)
+            on_the_way = [array for array in sent if not on_host(array.sharding)]
+    return [_joined(request, parts) for request, parts in zip(requests, placed, strict=True)]
 
 
 def read(request: Request) -> np.ndarray:
     """The whole tensor in host memory, in the dtype that is asked for."""
-    out = np.empty(request.shape, request.dtype)
-    boxes.gather(request.pieces, boxes.whole(request.shape), out)
-    return out
+    with ThreadPoolExecutor(writer.THREADS) as pool:
+        return _read_box(request, boxes.whole(request.shape), pool)
 
 
-class _Reading(NamedTuple):
-    """The parts of an array in host memory, and which of them each device wants."""
+def _batches(requests: Sequence[Request], pool: ThreadPoolExecutor) -> Iterator[list[_Part]]:
+    """Yield the parts of all requests, as they are read, some at a time."""
+    batch: list[_Part] = []
+    waiting = 0
+    for number, request in enumerate(requests):
+        for box, devices in _wanted(request).items():
+            nbytes = boxes.size_of(box) * request.dtype.itemsize
+            if batch and waiting + nbytes > _BATCH:
+                yield batch
+                batch, waiting = [], 0
+            batch.append(_Part(number, _read_box(request, box, pool), devices))
+            waiting += nbytes
+    if batch:
+        yield batch
 
-    request: Request
-    parts: dict[boxes.Box, np.ndarray]
-    devices: dict[Any, boxes.Box]
 
-
-def _reading(request: Request, pool: ThreadPoolExecutor) -> _Reading:
+def _wanted(request: Request) -> dict[boxes.Box, list[Any]]:
+    """The boxes of a tensor that this process needs, and the devices that want each."""
     shape, sharding = request.shape, request.sharding
     if sharding is None:
-        box = boxes.whole(shape)
-        return _Reading(request, {box: _read_box(request, box, pool)}, {})
+        return {boxes.whole(shape): []}
     try:
         where = sharding.addressable_devices_indices_map(shape)
     except ValueError as error:
         raise CheckpointError(
             f"its shape {list(shape)} does not fit the sharding: {error}", name=request.name
         ) from None
-    devices = {device: boxes.from_index(index or (), shape) for device, index in where.items()}
-    parts = {box: _read_box(request, box, pool) for box in dict.fromkeys(devices.values())}
-    return _Reading(request, parts, devices)
-
-
-def _put(batch: Sequence[_Reading]) -> list[jax.Array]:
-    """Send the parts of many arrays to their devices in one call for each kind of placement."""
-    plain = [next(iter(r.parts.values())) for r in batch if r.request.sharding is None]
-    placed = [(r.parts[box], device) for r in batch for device, box in r.devices.items()]
-    on_default = iter(jax.device_put(plain))
-    on_devices = iter(jax.device_put([a for a, _ in placed], [d for _, d in placed]))
-    out = []
-    for request, _, devices in batch:
-        if request.sharding is None:
-            out.append(next(on_default))
-            continue
-        shards = [next(on_devices) for _ in devices]
-        make = jax.make_array_from_single_device_arrays
-        out.append(make(request.shape, request.sharding, shards))
+    out: dict[boxes.Box, list[Any]] = {}
+    for device, index in where.items():
+        out.setdefault(boxes.from_index(index or (), shape), []).append(device)
     return out
+
+
+def _send(batch: Sequence[_Part], placed: Sequence[dict[Any, jax.Array]]) -> list[jax.Array]:
+    """Send parts to their devices in one call for each kind of placement; note where they are."""
+    places = [(part, device) for part in batch for device in part.devices or [None]]
+    out: list[jax.Array] = []
+    for by_default in (True, False):
+        chosen = [(part, device) for part, device in places if (device is None) == by_default]
+        arrays = [part.array for part, _ in chosen]
+        devices = None if by_default else [device for _, device in chosen]
+        for (part, device), array in zip(chosen, jax.device_put(arrays, devices), strict=True):
+            placed[part.number][device] = array
+            out.append(array)
+    return out
+
+
+def _joined(request: Request, parts: dict[Any, jax.Array]) -> jax.Array:
+    if request.sharding is None:
+        return parts[None]
+    where = request.sharding.addressable_devices_indices_map(request.shape)
+    shards = [parts[device] for device in where]
+    return jax.make_array_from_single_device_arrays(request.shape, request.sharding, shards)
 
 
 def _read_box(request: Request, box: boxes.Box, pool: ThreadPoolExecutor) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -25,7 +27,8 @@ class Tensor(NamedTuple):
     pieces: tuple[boxes.Piece, ...]
 
 
-class Spread(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)  # known by identity: it may name 30,000 boxes
+class Spread:
     """The layout of a tensor on processes, without a sharding: its boxes, and who holds each."""
 
     holders: tuple[tuple[boxes.Box, int], ...]
@@ -59,7 +62,7 @@ class Record(NamedTuple):
             return len(content)
         if isinstance(content, np.ndarray):
             return content.nbytes
-        return boxes.size_of(boxes.whole(content.shape)) * content.stored.itemsize
+        return math.prod(content.shape) * content.stored.itemsize
 
 
 class File(NamedTuple):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax import boxes, names
-from msckpt_jax.checkpoint import narrowing, stored
+from msckpt_jax.checkpoint import collector, narrowing, stored
 from msckpt_jax.checkpoint.records import Tensor
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import prefixes, sources
@@ -61,6 +61,7 @@ class Translated(Mapping[str, Any]):
     ``exact`` the pieces of a scaled leaf hold float32, as in :func:`saving.from_tree`.
     """
 
+    @collector.paused()
     def __init__(
         self,
         tree: Any,
@@ -160,6 +161,7 @@ class Translated(Mapping[str, Any]):
         """The dtype that holds the values of a leaf's parameters."""
         return self._joint_dtype([target for target, _ in self._places[leaf]])
 
+    @collector.paused()
     def __getitem__(self, leaf: str) -> Any:
         places = self.places(leaf)
         target, part = places[0]
@@ -196,7 +198,8 @@ class Translated(Mapping[str, Any]):
         return Tensor(part.shape, dtype, ((boxes.whole(part.shape), source),))
 
     def _pieces(self, target: Target) -> Sequence[boxes.Piece]:
-        return stored.pieces(self.source[target.name], self.parameters, target.shape)[1]
+        key = self.source[target.name]
+        return sources.Later(lambda: stored.pieces(key, self.parameters, target.shape)[1])
 
     def _joint_dtype(self, targets: Sequence[Target]) -> np.dtype:
         """The dtype that holds the values of all these parameters: those of layers may differ."""

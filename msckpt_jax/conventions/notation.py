@@ -29,7 +29,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from msckpt_jax.conventions.transform import Slot, Step, Transform, Workpiece
+from msckpt_jax.conventions.geometry import Slot
+from msckpt_jax.conventions.transform import Step, Transform, Workpiece
 from msckpt_jax.errors import CheckpointError
 
 #: The sizes of a model by their letters (``D``: the hidden size), and its other properties.

@@ -17,7 +17,7 @@ from msckpt_jax import boxes, names
 from msckpt_jax.checkpoint import collector, leaves, records
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.conventions import convention as conventions
-from msckpt_jax.conventions import sources
+from msckpt_jax.conventions import holders, sources
 from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.conventions.mapping import Part, Target, View
 from msckpt_jax.errors import CheckpointError
@@ -52,7 +52,10 @@ def from_tree(
     wanted = {part.leaf for target in targets for part in target.parts}
     of_leaves = leaves.from_tree(tree, wanted.__contains__)
     by_leaf = dict(zip((name for name in values if name in wanted), of_leaves, strict=True))
-    return [_record(target, by_leaf, exact) for target in targets]
+    try:
+        return [_record(target, by_leaf, exact) for target in targets]
+    finally:
+        holders.forget()
 
 
 def _derived(target: Target, values: Mapping[str, Any]) -> np.ndarray:
@@ -116,9 +119,8 @@ def _assembled(target: Target, records: Sequence[Record], exact: bool) -> list[b
     whole = sources.Assembled(parts, target.shape, stored, target.name)
     if all(r.sharding is None or r.sharding.is_fully_addressable for r in records):
         return [(boxes.whole(target.shape), whole)]
-    own = dict.fromkeys(
-        theirs for pieces, how in parts for box, _ in pieces for _, theirs in how.forth(box)
-    )
+    spreads = _spreads(target, records)
+    own = dict.fromkeys(box for spread in spreads for box in holders.mine(spread))
     every = boxes.whole(target.shape)
     return [(box, boxes.part(whole, boxes.slices(box, every), target.shape)) for box in own]
 
@@ -142,24 +144,19 @@ def _joined(target: Target, leaves: Sequence[Record]) -> _Sharding:
         rows_together = not first.spec or first.spec[0] is None  # the parts follow on axis 0
         if rows_together:
             return first
-    shardings = [record.sharding for record in leaves]
-    if all(sharding is None or sharding.is_fully_addressable for sharding in shardings):
+    if all(r.sharding is None or r.sharding.is_fully_addressable for r in leaves):
         return None
-    pairs = zip(shardings, target.parts, strict=True)
-    return records.Spread(tuple(dict.fromkeys(held for s, p in pairs for held in _held(s, p))))
+    spreads = list(_spreads(target, leaves))
+    if len(spreads) == 1:
+        return spreads[0]
+    return records.Spread(tuple(dict.fromkeys(held for s in spreads for held in s.holders)))
 
 
-def _held(sharding: _Sharding, part: Part | View) -> Iterator[tuple[boxes.Box, int]]:
-    """Yield the boxes of the parameter that a part makes, and the processes that hold them."""
-    if sharding is None:
-        everywhere = range(jax.process_count())
-        held = [(boxes.whole(part.shape), process) for process in everywhere]
-    else:
-        assert not isinstance(sharding, records.Spread)  # a leaf has none
-        held = records.placed(sharding, part.shape)
-    for box, process in held:
-        for theirs in part.boxes(box):
-            yield theirs, process
+def _spreads(target: Target, leaves: Sequence[Record]) -> Iterator[records.Spread]:
+    """Yield the boxes that each part of a parameter fills, and the processes that hold them."""
+    for record, part in zip(leaves, target.parts, strict=True):
+        assert not isinstance(record.sharding, records.Spread)  # a leaf has none
+        yield holders.of_part(record.sharding, part)
 
 
 def _arranged(sharding: _Sharding, part: Part | View) -> _Sharding:

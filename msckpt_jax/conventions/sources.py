@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,8 +20,50 @@ from msckpt_jax.conventions.pattern import Pattern
 from msckpt_jax.conventions.transform import Transform
 from msckpt_jax.errors import CheckpointError
 
+#: The pieces of a tensor, and how it becomes a part of another.
+_Transformed: TypeAlias = tuple[Sequence[Piece], Transform]
 
-class Arranged:
+
+class Later(Sequence[Piece]):
+    """The pieces of a tensor, looked up when they are used: there may be many thousand tensors."""
+
+    def __init__(self, find: Callable[[], Sequence[Piece]]):
+        self._find = find
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._find()[index]
+
+    def __iter__(self) -> Iterator[Piece]:
+        return iter(self._find())
+
+    def __len__(self) -> int:
+        return len(self._find())
+
+
+class _Made:
+    """A tensor whose parts are made when they are read: the box ``corner`` of another."""
+
+    corner: Box
+    dtype: np.dtype
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        box = _absolute(index, self.corner)
+        out = np.empty(boxes.shape_of(box), self.dtype)
+        self._fill(box, out)
+        return out
+
+    def copy_into(self, out: np.ndarray, index: tuple[slice, ...]) -> None:
+        """Do ``out[...] = self[index]``, without an array between where the dtypes are equal."""
+        if out.dtype == self.dtype:
+            self._fill(_absolute(index, self.corner), out)
+        else:
+            out[...] = self[index]
+
+    def _fill(self, box: Box, out: np.ndarray) -> None:
+        raise NotImplementedError
+
+
+class Arranged(_Made):
     """The box ``corner`` of a parameter, made of ``source``, the box ``origin`` of a leaf."""
 
     def __init__(
@@ -31,13 +73,10 @@ class Arranged:
         self.pattern, self.leaf = pattern, leaf
         self.shape, self.dtype = boxes.shape_of(corner), source.dtype
 
-    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
-        box = _absolute(index, self.corner)
-        out = np.empty(boxes.shape_of(box), self.dtype)
+    def _fill(self, box: Box, out: np.ndarray) -> None:
         for mine, where in self.pattern.back(box, self.leaf):
             part = np.asarray(self.source[boxes.slices(mine, self.origin)])
             tiles.copy(out[(*boxes.slices(where, box), ...)], self.pattern.arrange(part))
-        return out
 
     def origins(self, box: Box) -> Iterator[Piece]:
         for mine, _ in self.pattern.back(_moved(box, self.corner), self.leaf):
@@ -66,7 +105,7 @@ class Place(NamedTuple):
     start: int
 
 
-class Restored:
+class Restored(_Made):
     """A leaf that is read from the parameters that hold it.
 
     Several parameters of the same part of the leaf are added up; those of other layers follow one
@@ -74,16 +113,14 @@ class Restored:
     """
 
     def __init__(self, places: Sequence[Place], leaf: tuple[int, ...], dtype: np.dtype):
-        self.leaf, self.dtype = leaf, dtype
+        self.leaf, self.dtype, self.corner = leaf, dtype, boxes.whole(leaf)
         self._axes = [axis for axis, _ in places[0].pattern.fixed]
         self._layers: dict[tuple[int, ...], list[Place]] = {}
         for place in places:
             index = tuple(at for _, at in place.pattern.fixed)
             self._layers.setdefault(index, []).append(place)
 
-    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
-        box = _absolute(index, boxes.whole(self.leaf))
-        out = np.empty(boxes.shape_of(box), self.dtype)
+    def _fill(self, box: Box, out: np.ndarray) -> None:
         for first, *added in self._layers_in(box):
             for mine, theirs in first.pattern.forth(box, self.leaf):
                 part = self._stored(first, theirs)
@@ -93,7 +130,6 @@ class Restored:
                         part = (part + more).astype(self.dtype)
                 restored = first.pattern.restore(part, boxes.shape_of(mine))
                 tiles.copy(out[(*boxes.slices(mine, box), ...)], restored)
-        return out
 
     def windows(self, box: Box, limit: int) -> Iterator[Box]:
         """Yield ``box`` in parts of at most ``limit`` elements, cut along the rows of the file."""
@@ -114,7 +150,7 @@ class Restored:
         return read(place.pieces, self.dtype, down(theirs, place.start))
 
 
-class Assembled:
+class Assembled(_Made):
     """The tensor ``name``, made of parts of others while it is read; what no part fills is zero.
 
     Raises:
@@ -122,33 +158,40 @@ class Assembled:
     """
 
     def __init__(
-        self, parts: Sequence[tuple[Sequence[Piece], Transform]], shape: tuple[int, ...],
-        dtype: np.dtype, name: str,
-    ):  # fmt: skip
+        self, parts: Sequence[_Transformed], shape: tuple[int, ...], dtype: np.dtype, name: str
+    ):
         if any(how.steps for _, how in parts) and not jnp.issubdtype(dtype, jnp.floating):
             raise CheckpointError(
                 "the values of this parameter are scaled: they must be floats; bring quantised "
                 "ones back first", name=name, found=dtype,
             )  # fmt: skip
         self.shape, self.dtype, self.name = shape, dtype, name
+        self.corner = boxes.whole(shape)
+        self._all = parts
         self._full = sum(how.size for _, how in parts) == math.prod(shape)
-        bounds = [how.inverse.bounds() for _, how in parts]
-        self._axes = [axis for axis in range(len(shape))
-                      if all(box[axis][1] - box[axis][0] == 1 for box in bounds)]  # fmt: skip
-        self._parts: dict[tuple[int, ...], list[tuple[Sequence[Piece], Transform]]] = {}
-        for part, box in zip(parts, bounds, strict=True):
-            index = tuple(box[axis][0] for axis in self._axes)
-            self._parts.setdefault(index, []).append(part)
 
-    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
-        box = _absolute(index, boxes.whole(self.shape))
-        out = (np.empty if self._full else np.zeros)(boxes.shape_of(box), self.dtype)
+    @functools.cached_property
+    def _by_index(self) -> tuple[list[int], dict[tuple[int, ...], list[_Transformed]]]:
+        """The axes on which each part has one index, and the parts by these indices.
+
+        They are put in order when the first is read: a plan has more parts than anyone reads.
+        """
+        bounds = [how.inverse.bounds() for _, how in self._all]
+        axes = [axis for axis in range(len(self.shape))
+                if all(box[axis][1] - box[axis][0] == 1 for box in bounds)]  # fmt: skip
+        out: dict[tuple[int, ...], list[_Transformed]] = {}
+        for part, box in zip(self._all, bounds, strict=True):
+            out.setdefault(tuple(box[axis][0] for axis in axes), []).append(part)
+        return axes, out
+
+    def _fill(self, box: Box, out: np.ndarray) -> None:
+        if not self._full:
+            out[...] = 0
         for pieces, how in self._parts_in(box):
             try:
-                how.pull(box, functools.partial(read, pieces, self.dtype), out)
+                how.pull(box, pieces, out)
             except CheckpointError as error:
                 raise error.within(None, self.name) from None
-        return out
 
     def windows(self, box: Box, limit: int) -> Iterator[Box]:
         """Yield ``box`` in parts of at most ``limit`` elements, cut along the rows of the parts."""
@@ -164,9 +207,10 @@ class Assembled:
             for read in how.reads(box):
                 yield from boxes.origins_of(pieces, read)
 
-    def _parts_in(self, box: Box) -> Iterator[tuple[Sequence[Piece], Transform]]:
-        for index in itertools.product(*(range(*box[axis]) for axis in self._axes)):
-            yield from self._parts.get(index, ())
+    def _parts_in(self, box: Box) -> Iterator[_Transformed]:
+        axes, parts = self._by_index
+        for index in itertools.product(*(range(*box[axis]) for axis in axes)):
+            yield from parts.get(index, ())
 
 
 def exact(

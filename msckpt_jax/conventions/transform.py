@@ -10,7 +10,6 @@ transform between their results (:meth:`Transform.between`).
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
@@ -19,30 +18,13 @@ import ml_dtypes
 import numpy as np
 
 from msckpt_jax import boxes
-from msckpt_jax.boxes import Box
-from msckpt_jax.conventions import tiles
+from msckpt_jax.boxes import Box, Piece
+from msckpt_jax.conventions import geometry, tiles
+from msckpt_jax.conventions.geometry import Axis, Slot
 from msckpt_jax.errors import CheckpointError
 
-
-class Slot(NamedTuple):
-    """A part of an axis.
-
-    Attributes:
-        atom: the number of the atom that lies here; None for a single index.
-        size: the length of the slot.
-        start: the first index of the atom, or the single index.
-        loop: the loop that gives the single index (``"e"``: the expert), for :meth:`Transform.at`.
-    """
-
-    atom: int | None
-    size: int
-    start: int = 0
-    loop: str = ""
-
-
-Axis: TypeAlias = tuple[Slot, ...]
-#: The range of each atom.
-Ranges: TypeAlias = dict[int, tuple[int, int]]
+#: The elements that are changed at a time: in float32 they stay in the cache.
+_BLOCK = 1 << 16
 
 
 class Step(NamedTuple):
@@ -75,6 +57,7 @@ class Transform(NamedTuple):
         left, right: the axes of both sides.
         steps: the changes of the values on the way from left to right.
         text: the notation, for reports.
+        loops: the indices of its loops, as :meth:`at` gives them.
     """
 
     atoms: tuple[int, ...]
@@ -82,11 +65,12 @@ class Transform(NamedTuple):
     right: tuple[Axis, ...]
     steps: tuple[Step, ...] = ()
     text: str = "as it is"
+    loops: tuple[tuple[str, int], ...] = ()
 
     @property
     def inverse(self) -> Transform:
         steps = tuple(step.inverse for step in reversed(self.steps))
-        return Transform(self.atoms, self.right, self.left, steps, self.text)
+        return Transform(self.atoms, self.right, self.left, steps, self.text, self.loops)
 
     @property
     def size(self) -> int:
@@ -95,13 +79,22 @@ class Transform(NamedTuple):
 
     def at(self, index: Mapping[str, int]) -> Transform:
         """The transform for these indices of its loops, such as ``{"e": 3}`` for an expert."""
+        loops = tuple(index.items())
+        return Transform(self.atoms, self.left, self.right, self.steps, self.text, loops)
+
+    def placed(self) -> Transform:
+        """The transform with the indices of its loops in its slots: most are made, few are used."""
+        if not self.loops:
+            return self
+
+        index = dict(self.loops)
 
         def placed(axis: Axis) -> Axis:
-            return tuple(s._replace(start=index[s.loop]) if s.loop in index else s for s in axis)
+            return tuple(s._replace(start=index.get(s.loop, s.start)) if s.loop else s
+                         for s in axis)  # fmt: skip
 
-        return self._replace(
-            left=tuple(map(placed, self.left)), right=tuple(map(placed, self.right))
-        )
+        left, right = (tuple(map(placed, side)) for side in (self.left, self.right))
+        return Transform(self.atoms, left, right, self.steps, self.text)
 
     @property
     def is_identity(self) -> bool:
@@ -117,62 +110,82 @@ class Transform(NamedTuple):
 
     def bounds(self) -> Box:
         """The least box of the left that holds all elements."""
-        return _cover(self.left, {atom: (0, n) for atom, n in enumerate(self.atoms)})[0]
+        every = {atom: (0, n) for atom, n in enumerate(self.atoms)}
+        return geometry.cover(self.placed().left, every)[0]
 
     def reads(self, box: Box) -> Iterator[Box]:
         """Yield the boxes of the left that :meth:`pull` reads for a box of the right."""
-        for ranges in _ranges(self.right, self.atoms, box):
-            yield _cover(self.left, ranges)[0]
+        _, left, right, *_ = self.placed()
+        for ranges in geometry.of_box(right, self.atoms, box):
+            yield geometry.cover(left, ranges)[0]
 
     def windows(self, box: Box, limit: int) -> Iterator[Box]:
         """Yield boxes of the left, which make up ``box``, along the rows of the right.
 
         Each has at most ``limit`` elements, unless a single element of the right's rows has more.
         """
-        order = _order(self.right)
-        for ranges in _ranges(self.left, self.atoms, box):
-            for part in _chunks(ranges, order, limit):
-                for exact in _exact(self.left, part):
-                    yield _cover(self.left, exact)[0]
+        order, left = geometry.order(self.right), self.placed().left
+        for ranges in geometry.of_box(left, self.atoms, box):
+            for part in geometry.chunks(ranges, order, limit):
+                for exact in geometry.exact(left, part):
+                    yield geometry.cover(left, exact)[0]
 
     def forth(self, box: Box) -> Iterator[tuple[Box, Box]]:
         """Yield boxes of the left, which make up ``box``, and the same elements on the right."""
-        for ranges in _ranges(self.left, self.atoms, box):
-            for exact in _exact((*self.left, *self.right), ranges):
-                yield _cover(self.left, exact)[0], _cover(self.right, exact)[0]
+        _, left, right, *_ = self.placed()
+        for ranges in geometry.of_box(left, self.atoms, box):
+            for exact in geometry.exact((*left, *right), ranges):
+                yield geometry.cover(left, exact)[0], geometry.cover(right, exact)[0]
 
-    def pull(self, box: Box, read: Callable[[Box], np.ndarray], out: np.ndarray) -> None:
-        """Fill ``out``, the ``box`` of the right, from the left, of which ``read`` gives boxes.
+    def pull(self, box: Box, pieces: Sequence[Piece], out: np.ndarray) -> None:
+        """Fill ``out``, the ``box`` of the right, from the pieces of the left.
 
         Elements of the right that the left has not are left alone.
-        """
-        left, right = _order(self.left), _order(self.right)
-        order = [left.index(atom) for atom in right]
-        for ranges in _ranges(self.right, self.atoms, box):
-            source, shape, chosen = _cover(self.left, ranges)
-            part = np.asarray(read(source)).reshape(shape)[chosen].transpose(order)
-            target, shape, chosen = _cover(self.right, ranges)
-            place = out[(*boxes.slices(target, box), ...)].reshape(shape)[chosen]
-            tiles.copy(place, self._changed(part, out.dtype))
 
-    def _changed(self, part: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """The values of the right, computed in float32, or in float64 for float64."""
+        Raises:
+            ValueError: the pieces do not cover these elements exactly once.
+        """
+        _, left, right, *_ = self.placed()
+        atoms = geometry.order(left)
+        order = [atoms.index(atom) for atom in geometry.order(right)]
+        for ranges in geometry.of_box(right, self.atoms, box):
+            held, size = 0, geometry.count(ranges)
+            for own, part in geometry.held(left, self.atoms, ranges, pieces):
+                target, shape, chosen = geometry.cover(right, own)
+                place = out[(*boxes.slices(target, box), ...)].reshape(shape)[chosen]
+                self._move(part.transpose(order), place)
+                held += place.size
+            if held != size:
+                raise ValueError(f"the parts of a tensor do not cover {box} exactly once: "
+                                 f"they have {held} of {size} elements")  # fmt: skip
+
+    def _move(self, part: np.ndarray, place: np.ndarray) -> None:
+        """Put elements of the left in their place on the right."""
         if not self.steps:
-            return part
+            tiles.copy(place, part)
+            return
+        held = place if np.can_cast(part.dtype, place.dtype) else np.empty(part.shape, part.dtype)
+        tiles.copy(held, part)
+        for block in boxes.of_range(place.shape, 0, place.size, _BLOCK):
+            index = (*boxes.slices(block, boxes.whole(place.shape)), ...)
+            place[index] = self._changed(held[index], place.dtype)
+
+    def _changed(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """The values after the steps, in float32, or in float64 for float64."""
         wide = np.float64 if dtype == np.float64 else np.float32
-        out = part.astype(wide)
+        before = out = values.astype(wide)
         with np.errstate(over="ignore", invalid="ignore"):
             for (kind, by), _ in self.steps:
                 out = _APPLY[kind](out, wide(by))
             most = float(ml_dtypes.finfo(dtype).max)
-            if out.size and not (-most <= out.min() and out.max() <= most):  # or there is a NaN
-                over = np.isfinite(part.astype(wide)) & ~(np.abs(out) <= most)
+            if not (-most <= out.min() and out.max() <= most):  # or there is a NaN
+                over = np.isfinite(before) & ~(np.abs(out) <= most)
                 if over.any():
                     raise CheckpointError(
                         f"values do not fit {dtype} when they are scaled ({self.text})",
                         expected=f"{-most} to {most}", found=out[over][0],
                     )  # fmt: skip
-            return out.astype(dtype)
+        return out
 
 
 def between(first: Transform, second: Transform) -> Transform:
@@ -272,92 +285,3 @@ def _align(source: Workpiece, goal: Workpiece, axis: int) -> None:
         elif b > a:
             goal.cut(theirs, len(theirs) - number, a)
         number += 1
-
-
-def _order(axes: Sequence[Axis]) -> list[int]:
-    return [slot.atom for axis in axes for slot in axis if slot.atom is not None]
-
-
-def _ranges(axes: Sequence[Axis], atoms: Sequence[int], box: Box) -> Iterator[Ranges]:
-    """Cut a box into ranges of atoms."""
-    parts = (list(_of_axis(axis, atoms, *side)) for axis, side in zip(axes, box, strict=True))
-    for chosen in itertools.product(*parts):
-        ranges: Ranges = {}
-        for part in chosen:
-            ranges |= part
-        yield ranges
-
-
-def _of_axis(axis: Axis, atoms: Sequence[int], start: int, stop: int) -> Iterator[Ranges]:
-    sizes = [slot.size for slot in axis]
-    for part in boxes.of_range(sizes, start, stop, max(1, stop - start)):
-        ranges: Ranges = {}
-        for slot, (a, b) in zip(axis, part, strict=True):
-            length = 1 if slot.atom is None else atoms[slot.atom]
-            low, high = max(a - slot.start, 0), min(b - slot.start, length)
-            if low >= high:
-                break
-            if slot.atom is not None:
-                ranges[slot.atom] = low, high
-        else:
-            yield ranges
-
-
-def _span(slot: Slot, ranges: Ranges) -> tuple[int, int]:
-    """The indices in a slot for these ranges of atoms."""
-    low, high = (0, 1) if slot.atom is None else ranges[slot.atom]
-    return slot.start + low, slot.start + high
-
-
-def _cover(axes: Sequence[Axis], ranges: Ranges) -> tuple[Box, list[int], tuple]:
-    """The least box around these ranges, its shape by slots, and where its elements are there."""
-    box: list[tuple[int, int]] = []
-    shape: list[int] = []
-    chosen: list[int | slice] = []
-    for axis in axes:
-        spans = [_span(slot, ranges) for slot in axis]
-        strides = [math.prod(slot.size for slot in axis[n + 1 :]) for n in range(len(axis))]
-        first = next((n for n, (a, b) in enumerate(spans) if b - a > 1), len(axis) - 1)
-        base = sum(a * stride for (a, _), stride in zip(spans[:first], strides, strict=False))
-        if axis:
-            start, stop = spans[first]
-            box.append((base + start * strides[first], base + stop * strides[first]))
-        else:
-            box.append((0, 1))
-        for number, (slot, (a, b)) in enumerate(zip(axis, spans, strict=True)):
-            if number <= first:
-                a, b = 0, b - a
-            shape.append(b if number <= first else slot.size)
-            chosen.append(slice(a, b) if slot.atom is not None else a)
-    return tuple(box), shape, (*chosen, ...)
-
-
-def _chunks(ranges: Ranges, order: Sequence[int], limit: int) -> Iterator[Ranges]:
-    """Cut ranges of atoms along the first of them, until none has more than ``limit`` elements."""
-    count = math.prod(b - a for a, b in ranges.values())
-    if count <= limit or not order:
-        yield ranges
-        return
-    atom, *inner = order
-    start, stop = ranges[atom]
-    step = max(1, limit * (stop - start) // count)
-    for at in range(start, stop, step):
-        part = ranges | {atom: (at, min(at + step, stop))}
-        yield from _chunks(part, inner if step == 1 else (), limit)
-
-
-def _exact(axes: Sequence[Axis], ranges: Ranges) -> Iterator[Ranges]:
-    """Cut ranges of atoms until they are a box in these axes."""
-    for axis in axes:
-        spread = [_span(slot, ranges) for slot in axis]
-        partial = [n for n, (slot, (a, b)) in enumerate(zip(axis, spread, strict=True))
-                   if b - a < slot.size]  # fmt: skip
-        for number in range(partial[-1] if partial else 0):
-            start, stop = spread[number]
-            if stop - start > 1:
-                atom = axis[number].atom
-                assert atom is not None
-                for index in range(*ranges[atom]):
-                    yield from _exact(axes, ranges | {atom: (index, index + 1)})
-                return
-    yield ranges

@@ -109,12 +109,19 @@ def built(shape: str, text: str) -> tuple[tuple[int, ...], Transform, tuple[int,
     return sizes, work.built(), work.shape()
 
 
-def by_boxes(how: Transform, x: np.ndarray, shape: tuple[int, ...], cuts: Any) -> np.ndarray:
-    """The right side, window by window; elements that the left lacks are NaN."""
+def by_boxes(
+    how: Transform, x: np.ndarray, shape: tuple[int, ...], cuts: Any, pieces: Any = None
+) -> np.ndarray:
+    """The right side, window by window; elements that the left lacks are NaN.
+
+    ``pieces``: the cuts of the left, which is in one piece otherwise.
+    """
+    left = boxes.whole(x.shape)
+    parts = [(box, x[boxes.slices(box, left)])
+             for box in itertools.product(*(pieces or whole_cuts(x.shape)))]  # fmt: skip
     out = np.full(shape, np.nan, x.dtype)
     for box in itertools.product(*cuts):
-        how.pull(box, lambda b: x[boxes.slices(b, boxes.whole(x.shape))],
-                 out[boxes.slices(box, boxes.whole(shape))])  # fmt: skip
+        how.pull(box, parts, out[boxes.slices(box, boxes.whole(shape))])
     return out
 
 
@@ -139,9 +146,10 @@ def test_as_numpy(shape: str, text: str, data: st.DataObject) -> None:
     at = how.at({"e": 2})
     expected = by_numpy(x, text, e=2)
     assert expected.shape == after
-    found = by_boxes(at, x, after, data.draw(cuts_of(after)))
+    of_left, of_right = cuts_of(sizes), cuts_of(after)
+    found = by_boxes(at, x, after, data.draw(of_right), data.draw(of_left))
     np.testing.assert_array_equal(found, expected)
-    back = by_boxes(at.inverse, found, sizes, data.draw(cuts_of(sizes)))
+    back = by_boxes(at.inverse, found, sizes, data.draw(of_left), data.draw(of_right))
     kept = ~np.isnan(back)
     assert kept.sum() == how.size
     np.testing.assert_allclose(back[kept], x[kept], 3e-7, 3e-7 if how.steps else 0)
@@ -168,6 +176,16 @@ def test_boxes_of_both_sides(shape: str, text: str, data: st.DataObject) -> None
     assert seen.max(initial=0) <= 1
     if not PARTIAL & {call.name for call in notation.parse(text)}:
         assert seen.sum() == boxes.size_of(box)
+
+
+def test_pieces_that_do_not_cover_a_window_once() -> None:
+    _, how, after = built("(4, 6)", "T")
+    x, out = np.ones((4, 6), np.float32), np.empty(after, np.float32)
+    upper, all_of_it = (((0, 2), (0, 6)), x[:2]), (boxes.whole(x.shape), x)
+    for pieces in ([upper], [upper, all_of_it], []):
+        with pytest.raises(ValueError, match="the parts of a tensor"):
+            how.pull(boxes.whole(after), pieces, out)
+    how.pull(((0, 6), (0, 2)), [upper], out[:, :2])  # all that this window needs
 
 
 PAIRS = [(s, a, b) for s, a in CASES for t, b in CASES if s == t]

@@ -171,7 +171,8 @@ def _header(data: Any, size: int) -> _Header:
 
 def _entry(name: str, entry: Any, base: int) -> tuple[str, tuple[int, ...], int, int]:
     shape, (start, stop) = entry["shape"], entry["data_offsets"]
-    if not all(type(n) is int and n >= 0 for n in (*shape, start, stop)):
+    numbers = [*shape, start, stop]
+    if {*map(type, numbers)} != {int} or min(numbers) < 0:
         raise CheckpointError("shape and offsets must be whole numbers", name=name)
     return str(entry["dtype"]), tuple(shape), base + start, base + stop
 

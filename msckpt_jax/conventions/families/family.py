@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from msckpt_jax import names
+from msckpt_jax.checkpoint import collector
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions import modules, optimizers
 from msckpt_jax.conventions.convention import Resolved, Resolver
@@ -151,6 +152,7 @@ class Family(Resolver):
         """The family's table, and the sizes of the model."""
         return self._sections[1], self._sections[0]
 
+    @collector.paused()
     def resolve(self, tree: Any) -> Resolved:
         """The parameters of the files that the leaves of ``tree`` make.
 

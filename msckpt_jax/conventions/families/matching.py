@@ -6,21 +6,23 @@ import difflib
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from msckpt_jax import display
 from msckpt_jax.conventions import notation, transform
 from msckpt_jax.conventions.families.table import Paths, Place, Section, Table, Tensor
+from msckpt_jax.conventions.geometry import Slot
 from msckpt_jax.conventions.mapping import Target, View
 from msckpt_jax.conventions.notation import Builder, evaluate_shape
-from msckpt_jax.conventions.transform import Slot, Transform
+from msckpt_jax.conventions.transform import Transform
 from msckpt_jax.errors import CheckpointError
 
 #: The lengths of the parts of each concatenation, by the path and the number of the step.
 Lengths: TypeAlias = dict[tuple[str, int], dict[int, int]]
 #: The most leaves that an error names.
 _MOST = 10
+_NUMBER = re.compile(r"\d+")
 
 
 class Leaf(NamedTuple):
@@ -128,13 +130,15 @@ def shapes(model: Model, section: Section, scanned: bool, axis: int) -> dict[str
     paths = Paths(section, model.sizes, scanned)
     lengths = _lengths(model, section)
     out: dict[str, tuple[int, ...]] = {}
+    of_rows: dict[tuple[str, str, str], tuple[int, ...]] = {}
     layers: dict[str, int] = {}
     for tensor in model.tensors:
         for path, steps in section.rows.get(tensor.row, ()):
             place = paths.place(path, tensor)
-            if place.path not in out:
-                more = {"Vp": model.sizes["V"]}
-                out[place.path] = _built(model, lengths, tensor.row, path, steps, more).shape()
+            key = tensor.row, path, steps
+            if key not in of_rows:
+                of_rows[key] = _built(model, lengths, *key, {"Vp": model.sizes["V"]}).shape()
+            out.setdefault(place.path, of_rows[key])
             if place.layer is not None:
                 layers[place.path] = max(layers.get(place.path, 0), place.layer + 1)
     for path, count in layers.items():
@@ -144,13 +148,13 @@ def shapes(model: Model, section: Section, scanned: bool, axis: int) -> dict[str
 
 def _uses(model: Model, section: Section, scanned: bool) -> list[_Use]:
     out: list[_Use] = []
-    paths, normals = Paths(section, model.sizes, scanned), {}
+    paths, places = Paths(section, model.sizes, scanned), {}
     for tensor in model.tensors:
         for path, steps in section.rows.get(tensor.row, ()):
             place = paths.place(path, tensor)
-            if place.path not in normals:
-                normals[place.path] = normal(place.path)
-            out.append(_Use(tensor, path, steps, Place(normals[place.path], place.layer)))
+            if place not in places:
+                places[place] = Place(normal(place.path), place.layer)
+            out.append(_Use(tensor, path, steps, places[place]))
     return out
 
 
@@ -172,6 +176,7 @@ class _Match:
         self._lengths = _lengths(model, theirs) | _lengths(model, ours)
         for section in (ours, theirs):
             _check_parts(model, self._lengths, section)
+        self._own: dict[Any, Transform] = {}
         self._joints: dict[Any, tuple[Transform, tuple[int, ...]] | None] = {}
         axis = ours.scan_axis if axis is None else axis
         self.axis = self._stack_axis([by_path[path] for path in self.layers], axis)
@@ -185,9 +190,7 @@ class _Match:
         None where these are other parts of Hugging Face's tensor. The loops of the transform are
         the expert ``e`` and the layer ``s``.
         """
-        leaf = self.leaves[use.place.path]
-        layers = self.layers.get(use.place.path)
-        key = row, use.path, use.steps, leaf.shape, layers, path, steps
+        key = row, *self._kind(use), path, steps
         if key not in self._joints:
             mine = self._mine(use)
             text = "; ".join(filter(None, (use.steps and f"undo ({use.steps})", steps)))
@@ -199,11 +202,19 @@ class _Match:
                 self._joints[key] = None
         return self._joints[key]
 
+    def _kind(self, use: _Use) -> tuple[Any, ...]:
+        """The properties of a tensor's leaf that its transform depends on."""
+        path = use.place.path
+        return use.path, use.steps, self.leaves[path].shape, self.layers.get(path)
+
     def _mine(self, use: _Use) -> Transform:
-        work = self._unstacked(use)
-        if use.place.layer is not None:
-            work.right.insert(self.axis, [Slot(None, self.layers[use.place.path], loop="s")])
-        return work.built()
+        key = use.tensor.row, *self._kind(use)
+        if key not in self._own:
+            work = self._unstacked(use)
+            if use.place.layer is not None:
+                work.right.insert(self.axis, [Slot(None, self.layers[use.place.path], loop="s")])
+            self._own[key] = work.built()
+        return self._own[key]
 
     def _unstacked(self, use: _Use) -> Builder:
         rows = (*self.leaves[use.place.path].shape, 0)[0]
@@ -303,10 +314,14 @@ def _axis_and_part(call: notation.Call) -> tuple[int, int]:
 
 
 def _check_names(model: Model, leaves: Mapping[str, Leaf], uses: Mapping[str, _Use]) -> None:
-    unknown = [leaf.name + _near(path, uses) for path, leaf in leaves.items() if path not in uses]
+    unknown = {path: leaf for path, leaf in leaves.items() if path not in uses}
     missing = [path for path in uses if path not in leaves]
     if unknown or missing:
-        lines = [f"not in the table: {name}" for name in unknown[:_MOST]]
+        alike: dict[str, str] = {}
+        for path in uses:
+            alike.setdefault(_NUMBER.sub("0", path), path)
+        some = itertools.islice(unknown.items(), _MOST)
+        lines = [f"not in the table: {leaf.name}{_near(path, uses, alike)}" for path, leaf in some]
         lines += [f"not in the tree: {path}" for path in missing[:_MOST]]
         raise CheckpointError(
             f"the tree is not that of {model.table.name} with this config; not in its table: "
@@ -316,9 +331,15 @@ def _check_names(model: Model, leaves: Mapping[str, Leaf], uses: Mapping[str, _U
         )
 
 
-def _near(path: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(path, known, 1, 0.8)
-    return f" (near {close[0]})" if close else ""
+def _near(path: str, known: Container[str], alike: Mapping[str, str]) -> str:
+    """The known path that is most like this one; ``alike`` has one for all layers and experts."""
+    numbers = _NUMBER.findall(path)
+    close = difflib.get_close_matches(_NUMBER.sub("0", path), alike, 1, 0.8)
+    if not close:
+        return ""
+    rest = iter(numbers)
+    same = _NUMBER.sub(lambda match: next(rest, match[0]), alike[close[0]])
+    return f" (near {same if same in known else alike[close[0]]})"
 
 
 def _listed(lines: Sequence[str]) -> list[str]:

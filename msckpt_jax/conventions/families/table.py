@@ -86,6 +86,8 @@ class Paths:
         if key not in self._of_layers:
             self._of_layers[key] = self._of_layer(path, {**self.sizes, "i": tensor.i})
         place = self._of_layers[key]
+        if "{e}" not in place.path:
+            return place
         return Place(place.path.replace("{e}", str(tensor.e)), place.layer)
 
     def _of_layer(self, path: str, symbols: Symbols) -> Place:
