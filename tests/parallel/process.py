@@ -516,7 +516,7 @@ def die(mesh: Any, victim: int = count - 1) -> None:
     """A process is killed while it writes; the others must not hang."""
     ms.save_checkpoint(tree(mesh, 1), f"{folder}/a", timeout=4)
     if me == victim:
-        pieces.write_runs = pieces.content = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+        pieces.write_runs = boxes.gather = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
     try:
         ms.save_checkpoint(tree(mesh, 2), f"{folder}/a", timeout=4)
     except ms.CheckpointError as error:
