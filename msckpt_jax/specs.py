@@ -23,7 +23,7 @@ class TensorSpec:
 
     Example:
         >>> spec = ms.TensorSpec((None, 3), "float32")
-        >>> ms.export(lambda x: x + 1, spec, file_name="net").path.name
+        >>> ms.export(lambda x: x + 1, spec, file_name="net").file.name
         'net.mindir'
     """
 

@@ -124,7 +124,7 @@ def _alone_on_first(shape: tuple[int, ...]) -> Holders:
     return _of_boxes({boxes.whole(shape): {0}}, shape)
 
 
-@functools.lru_cache(64)  # the layers of a model are alike
+@functools.lru_cache(1024)  # the layers of a model are alike, experts are not
 def _holders(sharding: Any, shape: tuple[int, ...]) -> Holders:
     processes: dict[boxes.Box, set[int]] = {}
     spread = isinstance(sharding, Spread)

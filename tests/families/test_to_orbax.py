@@ -12,10 +12,10 @@ import pytest
 
 import msckpt_jax as ms
 from msckpt_jax import boxes, dtypes, names
+from msckpt_jax.api import orbax_directory
 from msckpt_jax.checkpoint.parameters import Parameters
 from msckpt_jax.checkpoint.records import Record
 from msckpt_jax.conventions.loading import Translated
-from msckpt_jax.interop import orbax_directory
 from tests.families import models
 
 
