@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,11 +28,15 @@ class Folder(NamedTuple):
         path: the folder, which is made if need be.
         head: the file by which readers know the others.
         small: the contents of the files that hold no tensors, by their names.
+        heads: the files by which readers may know an older set.
+        earlier: the files in a folder that an earlier save has left there.
     """
 
     path: Path
     head: str
     small: Mapping[str, bytes]
+    heads: Sequence[str]
+    earlier: Callable[[Path], Collection[str]] = lambda path: ()
 
 
 class Job(NamedTuple):
@@ -67,7 +71,9 @@ def dealt(
     made = sharding.dealt(records, limit)
     files = [File(name, [*group]) for name, group in made.files.items()]
     how = job.how._replace(framework=sharding.framework)
-    return files, job._replace(how=how, folder=Folder(path, made.head, {**beside, **made.small}))
+    small = {**beside, **made.small}
+    folder = Folder(path, made.head, small, sharding.heads, sharding.earlier)
+    return files, job._replace(how=how, folder=folder)
 
 
 def run(files: list[File], job: Job, may_gather: bool = False) -> None:
@@ -104,10 +110,9 @@ def _replace(folder: Folder, files: list[File], job: Job, may_gather: bool) -> N
             return str(stack.enter_context(save).files) if first else ""
 
         def commit() -> None:
-            sharding = formats.named(job.format).sharding
-            if first and sharding is not None:
+            if first:
                 _write_small(folder, save.files, job)
-                save.commit(folder.head, sharding.heads, sharding.earlier(folder.path))
+                save.commit(folder.head, folder.heads, folder.earlier(folder.path))
 
         staged = Path(begin() if meetings is None else meetings.meet(begin).first)
         for file in files:

@@ -112,20 +112,22 @@ class Restored:
 class Assembled:
     """The tensor ``name``, made of parts of others while it is read; what no part fills is zero.
 
+    ``read``: the dtype in which parts are read, where it is a wider one.
+
     Raises:
         CheckpointError: values that are no floats are scaled.
     """
 
     def __init__(
         self, parts: Sequence[tuple[Sequence[Piece], Transform]], shape: tuple[int, ...],
-        dtype: np.dtype, name: str,
+        dtype: np.dtype, name: str, read: np.dtype | None = None,
     ):  # fmt: skip
         if any(how.steps for _, how in parts) and not jnp.issubdtype(dtype, jnp.floating):
             raise CheckpointError(
                 "the values of this parameter are scaled: they must be floats; bring quantised "
                 "ones back first", name=name, found=dtype,
             )  # fmt: skip
-        self.shape, self.dtype, self.name = shape, dtype, name
+        self.shape, self.dtype, self.name, self._read = shape, dtype, name, read or dtype
         self._full = sum(how.size for _, how in parts) == math.prod(shape)
         bounds = [how.inverse.bounds() for _, how in parts]
         self._axes = [axis for axis in range(len(shape))
@@ -140,7 +142,7 @@ class Assembled:
         out = (np.empty if self._full else np.zeros)(boxes.shape_of(box), self.dtype)
         for pieces, how in self._parts_in(box):
             try:
-                how.pull(box, functools.partial(_read, pieces, self.dtype), out)
+                how.pull(box, functools.partial(_read, pieces, self._read), out)
             except CheckpointError as error:
                 raise error.within(None, self.name) from None
         return out

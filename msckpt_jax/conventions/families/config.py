@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions.notation import evaluate
 from msckpt_jax.errors import CheckpointError
 
@@ -65,6 +66,12 @@ def read(config: Any) -> dict[str, Any]:
     if not isinstance(out.get("model_type"), str):
         raise CheckpointError("the config names no model_type", file=file)
     return out
+
+
+def folder_of(config: PathLike) -> str:
+    """The folder of a config that is a path."""
+    path = paths.path_of(config)
+    return str(path if path.is_dir() else path.parent)
 
 
 def _parsed(file: Any) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions import modules
 from msckpt_jax.conventions.convention import Resolved, Resolver
 from msckpt_jax.conventions.families import config as configs
-from msckpt_jax.conventions.families import matching
+from msckpt_jax.conventions.families import lora, matching
 from msckpt_jax.conventions.families import table as tables
 from msckpt_jax.conventions.families.matching import Leaf, Model, normal
 from msckpt_jax.conventions.families.table import FILES, JAX, Section, Table, Tensor
@@ -44,6 +44,9 @@ class Family(Resolver):
             side (``llama3.1-*``), which ``config.json`` cannot tell.
         scan_axis: the axis that counts stacked layers, where the shapes do not tell.
         table: a table of your own, the path of a TOML file.
+        lora_alpha: the alpha of the LoRA leaves that qwix put into a tree of tunix: what is saved
+            are the weights with alpha / rank times A B added, in float32, rounded once. The leaves
+            by themselves are saved by :func:`save_adapter`.
 
     Raises:
         CheckpointError: no table knows the model, or its table has no such stack; the config does
@@ -65,6 +68,7 @@ class Family(Resolver):
     maxtext_model: str | None = None
     scan_axis: int | None = None
     table: PathLike | None = None
+    lora_alpha: float | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("jax", JAX), ("files", FILES)):
@@ -76,6 +80,7 @@ class Family(Resolver):
             raise TypeError(f"maxtext_model must be a str, not {kind}")
         if self.scan_axis is not None and (type(self.scan_axis) is not int or self.scan_axis < 0):
             raise ValueError(f"scan_axis must be an axis, 0 or more, not {self.scan_axis!r}")
+        lora.check_alpha(self.lora_alpha, self.jax)
         _ = self._sections  # which refuses what no table knows
 
     @property
@@ -104,7 +109,7 @@ class Family(Resolver):
         content, table, ours, _ = self._sections
         if scanned and not ours.scanned:
             raise ValueError(f"{self.jax} does not stack the layers of {table.name}")
-        model = Model(table, content, list(tensors(table, content)))
+        model = self.model()
         axis = ours.scan_axis if self.scan_axis is None else self.scan_axis
         shapes = matching.shapes(model, ours, scanned, 1 if axis is None else axis)
         dtype = jax.numpy.dtype(content["dtype"])
@@ -118,11 +123,30 @@ class Family(Resolver):
 
         Raises:
             CheckpointError: leaves that the table does not name, that are missing, or have another
-                shape than the config gives, all at once; a state of an optimizer.
+                shape than the config gives, all at once; a state of an optimizer; LoRA leaves
+                without ``lora_alpha``.
         """
-        content, table, ours, theirs = self._sections
-        model = Model(table, content, list(tensors(table, content)))
-        return Resolved(matching.targets(model, ours, theirs, _leaves(tree), self.scan_axis), {})
+        _, _, ours, theirs = self._sections
+        model, (leaves, pairs) = self.model(), lora.apart(_leaves(tree))
+        merges = lora.merges(model, ours, pairs, self.lora_alpha)
+        made = matching.targets(model, ours, theirs, leaves, self.scan_axis, merges)
+        return Resolved(made, {})
+
+    def model(self) -> Model:
+        """The table of the model, its sizes, and its tensors."""
+        content, table, _, _ = self._sections
+        return Model(table, content, list(tensors(table, content)))
+
+    def lora_modules(self, tree: Any) -> list[tuple[lora.Pair, list[lora.Module]]]:
+        """The LoRA leaves of a tree, and the layers of Hugging Face that each pair changes.
+
+        Raises:
+            CheckpointError: a leaf is beside no weight of a Linear layer, or of another shape than
+                follows from it.
+        """
+        _, pairs = lora.apart(_leaves(tree))
+        known = lora.modules(self.model(), self._sections[2], pairs)
+        return [(pair, known[pair.path]) for pair in pairs]
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -141,6 +165,13 @@ class Family(Resolver):
         if self.files != "huggingface":
             return {}
         return configs.companions(self.config)
+
+    @property
+    def base(self) -> str | None:
+        """The name of the model, or the folder that the config came from."""
+        own = configs.read(self.config).get("_name_or_path")
+        folder = None if isinstance(self.config, Mapping) else configs.folder_of(self.config)
+        return own if isinstance(own, str) and own else folder
 
     def leaves_out(self, name: str) -> bool:
         """Tell whether the model does without a parameter of a file, such as ``inv_freq``."""

@@ -1,0 +1,133 @@
+"""Products of two small leaves (LoRA) that are added to a large one while it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+
+from msckpt_jax import boxes
+from msckpt_jax.boxes import Box, Piece
+from msckpt_jax.errors import CheckpointError
+
+#: The elements of a product that are summed up at a time, so that they stay in the cache.
+_TILE = 1 << 15
+
+
+class Half(NamedTuple):
+    """A factor of a product: a leaf, one axis of which counts the ranks."""
+
+    leaf: str
+    shape: tuple[int, ...]
+
+
+class LowRank(NamedTuple):
+    """What is added to a leaf: ``scale`` times A B, summed up over the ranks.
+
+    Attributes:
+        a: has those axes of the leaf that ``inside`` names, and the ranks behind them.
+        b: has the ranks, and behind them all other axes of the leaf.
+        inside: the axes of the leaf along which inputs are summed up.
+        scale: alpha / rank.
+    """
+
+    a: Half
+    b: Half
+    inside: tuple[int, ...]
+    scale: float
+
+    @property
+    def rank(self) -> int:
+        return self.b.shape[0]
+
+
+def added(
+    pieces: Sequence[Piece], plus: LowRank, a: Sequence[Piece], b: Sequence[Piece], dtype: np.dtype
+) -> list[Piece]:
+    """The pieces of a leaf of this dtype with the product of ``a`` and ``b`` added to each.
+
+    They give float32, or float64 for a leaf of float64: the reader rounds once.
+
+    Raises:
+        CheckpointError: the leaf is of integers.
+    """
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise CheckpointError(
+            "LoRA is merged into floats only; bring quantised weights back first", found=dtype
+        )
+    return [(box, _Sum(source, box, plus, a, b, dtype)) for box, source in pieces]
+
+
+def wide(dtype: np.dtype) -> np.dtype:
+    """The dtype in which sums are computed."""
+    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+
+
+class _Sum:
+    """The box ``origin`` of a leaf, with the product added to each window that is read."""
+
+    def __init__(
+        self, source: Any, origin: Box, plus: LowRank,
+        a: Sequence[Piece], b: Sequence[Piece], dtype: np.dtype,
+    ):  # fmt: skip
+        self.source, self.origin, self.plus, self.a, self.b = source, origin, plus, a, b
+        self.leaf_dtype, self.dtype = dtype, wide(dtype)
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        start = [o for o, _ in self.origin]
+        box = tuple((s.start + o, s.stop + o) for s, o in zip(index, start, strict=True))
+        inside = [axis for axis in range(len(box)) if axis in self.plus.inside]
+        outside = [axis for axis in range(len(box)) if axis not in self.plus.inside]
+        ranks = (0, self.plus.rank)
+        a = self._factor(self.plus.a, self.a, (*(box[axis] for axis in inside), ranks))
+        b = self._factor(self.plus.b, self.b, (ranks, *(box[axis] for axis in outside)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = _product(a.reshape(-1, self.plus.rank), b.reshape(self.plus.rank, -1))
+            product *= self.dtype.type(self.plus.scale)
+            sizes, order = boxes.shape_of(box), [*inside, *outside]
+            product = product.reshape([sizes[axis] for axis in order]).transpose(np.argsort(order))
+            weight = np.asarray(self.source[index])
+            out = weight.astype(self.dtype)
+            out += product
+            self._check(out, weight)
+        return out
+
+    def _factor(self, half: Half, pieces: Sequence[Piece], box: Box) -> np.ndarray:
+        out = np.empty(boxes.shape_of(box), self.dtype)
+        try:
+            boxes.gather(pieces, box, out)
+        except ValueError:
+            raise CheckpointError(
+                "a part of this leaf, by which LoRA changes a weight, lies on another host than "
+                "the part of the weight: shard it as the weight is, or replicate it",
+                name=half.leaf,
+            ) from None
+        return out
+
+    def _check(self, out: np.ndarray, weight: np.ndarray) -> None:
+        most = float(ml_dtypes.finfo(self.leaf_dtype).max)
+        if out.size and not (-most <= out.min() and out.max() <= most):  # or there is a NaN
+            over = np.isfinite(weight.astype(self.dtype)) & ~(np.abs(out) <= most)
+            if over.any():
+                raise CheckpointError(
+                    f"values with LoRA merged do not fit {self.leaf_dtype}", name=self.plus.a.leaf,
+                    expected=f"{-most} to {most}", found=out[over][0],
+                )  # fmt: skip
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``a @ b``, summed up rank by rank: the same bits, whatever the window."""
+    out = np.zeros((len(a), b.shape[1]), a.dtype)
+    rows, columns = max(1, _TILE // max(1, b.shape[1])), _TILE
+    term = np.empty((rows, min(columns, b.shape[1])), a.dtype)
+    for row in range(0, len(a), rows):
+        for column in range(0, b.shape[1], columns):
+            tile = out[row : row + rows, column : column + columns]
+            room = term[: tile.shape[0], : tile.shape[1]]
+            for rank in range(b.shape[0]):
+                left, right = a[row : row + rows, rank, None], b[rank, column : column + columns]
+                tile += np.multiply(left, right, out=room)
+    return out
