@@ -44,7 +44,8 @@ def save_adapter(
             other leaves are not looked at.
         folder: the folder, which is made if need be.
         convention: ``Family(config, jax="tunix", lora_alpha=...)``, with the alpha of qwix.
-        durable, timeout: as for :func:`save_checkpoint`.
+        durable: as for :func:`save_checkpoint`.
+        timeout: as for :func:`save_checkpoint`.
 
     Raises:
         CheckpointError: there are no LoRA leaves, or one that does not follow from a weight of the
