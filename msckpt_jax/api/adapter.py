@@ -10,6 +10,7 @@ from msckpt_jax.api.save_options import check_amounts
 from msckpt_jax.checkpoint import folder as folders
 from msckpt_jax.checkpoint import paths, records, writer
 from msckpt_jax.checkpoint.file import open_checkpoint
+from msckpt_jax.checkpoint.formats import SAFETENSORS
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.parameters import Parameters
 from msckpt_jax.checkpoint.paths import PathLike
@@ -21,7 +22,7 @@ from msckpt_jax.conventions.families.adapter import Adapter, Stored
 from msckpt_jax.conventions.families.family import Family
 from msckpt_jax.errors import CheckpointError
 
-_WEIGHTS = "adapter_model.safetensors"
+_WEIGHTS = f"adapter_model{SAFETENSORS.suffix}"
 
 
 def save_adapter(
@@ -70,7 +71,7 @@ def save_adapter(
     records.check_tags(entries)
     config = adapter.config(save_obj)
     job = Job(
-        "safetensors",
+        SAFETENSORS.name,
         How(framework=adapter.framework),
         writer.Options(durable=durable, timeout=timeout),
         folder=Folder(path, _WEIGHTS, {peft_config.NAME: config}, (peft_config.NAME, _WEIGHTS)),
@@ -104,12 +105,12 @@ def load_adapter(folder: PathLike, like: Any, convention: Family) -> Any:
     weights, config = path / _WEIGHTS, path / peft_config.NAME
     if not weights.exists() and (path / "adapter_model.bin").exists():
         raise CheckpointError(
-            "an adapter in torch's pickle is not read: save it in PEFT as safetensors",
+            f"an adapter in torch's pickle is not read: save it in PEFT as {SAFETENSORS.name}",
             file=path / "adapter_model.bin",
         )
     with folders.reading(path, [weights, config]) as check:
         content = peft_config.read(config)
-        file = open_checkpoint(weights, format="safetensors")
+        file = open_checkpoint(weights, format=SAFETENSORS.name)
         check(weights)
     parameters = Parameters(file, list(file))
     stored = Stored(convention, content, parameters)

@@ -13,9 +13,6 @@ from msckpt_jax import boxes
 from msckpt_jax.boxes import Box, Piece
 from msckpt_jax.errors import CheckpointError
 
-#: The elements of a product that are summed up at a time, so that they stay in the cache.
-_TILE = 1 << 15
-
 
 class Half(NamedTuple):
     """A factor of a product: a leaf, one axis of which counts the ranks."""
@@ -88,10 +85,9 @@ class _Sum:
             product = _product(a.reshape(-1, self.plus.rank), b.reshape(self.plus.rank, -1))
             product *= self.dtype.type(self.plus.scale)
             sizes, order = boxes.shape_of(box), [*inside, *outside]
-            product = product.reshape([sizes[axis] for axis in order]).transpose(np.argsort(order))
+            out = product.reshape([sizes[axis] for axis in order]).transpose(np.argsort(order))
             weight = np.asarray(self.source[index])
-            out = weight.astype(self.dtype)
-            out += product
+            out += weight
             self._check(out, weight)
         return out
 
@@ -119,15 +115,8 @@ class _Sum:
 
 
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """``a @ b``, summed up rank by rank: the same bits, whatever the window."""
-    out = np.zeros((len(a), b.shape[1]), a.dtype)
-    rows, columns = max(1, _TILE // max(1, b.shape[1])), _TILE
-    term = np.empty((rows, min(columns, b.shape[1])), a.dtype)
-    for row in range(0, len(a), rows):
-        for column in range(0, b.shape[1], columns):
-            tile = out[row : row + rows, column : column + columns]
-            room = term[: tile.shape[0], : tile.shape[1]]
-            for rank in range(b.shape[0]):
-                left, right = a[row : row + rows, rank, None], b[rank, column : column + columns]
-                tile += np.multiply(left, right, out=room)
-    return out
+    """``a @ b``, summed up rank by rank: the same bits for any window, unlike those of BLAS."""
+    columns = b.shape[1]
+    if columns == 1:  # a single one is summed up along the row, in another order
+        b = np.repeat(b, 2, axis=1)
+    return np.einsum("ir,rj->ij", a, b)[:, :columns]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import msckpt_jax as ms
 from msckpt_jax import boxes
 from msckpt_jax.parallel import merged, pieces, shares
+from tests.parallel import lora_tree
 
 WHOLE = np.arange(64 * 48, dtype=np.float32).reshape(64, 48)
 NAMES = ("rows", "columns", "both", "swapped", "replicated", "half")
@@ -116,6 +117,22 @@ def check_folder(where: Path) -> None:
     assert sorted(os.listdir(where / "out")) == sorted(os.listdir(where / "one"))
     for path in (where / "one").iterdir():
         assert (where / "out" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_adapters(tmp_path: Path, count: int) -> None:
+    """LoRA leaves on many processes: the files of one, also merged, or an error on all."""
+    ended = run("adapters", count, tmp_path)
+    check_ended_well(ended)
+    tree, family = lora_tree.whole(), lora_tree.FAMILY
+    ms.save_adapter(tree, tmp_path / "one", family)
+    ms.save_checkpoint(tree, tmp_path / "whole", format="safetensors", convention=family)
+    for ours, theirs in (("one/adapter_model", "adapter/adapter_model"), ("whole", "merged")):
+        left, right = ((tmp_path / f"{n}.safetensors").read_bytes() for n in (ours, theirs))
+        assert left == right
+    assert all("told: " in each.output for each in ended)
+    assert any("up_proj.kernel_lora_b" in e.output and "another host" in e.output for e in ended)
+    assert not (tmp_path / "away.safetensors").exists()
 
 
 def test_a_process_is_killed_while_a_folder_is_replaced(tmp_path: Path) -> None:
