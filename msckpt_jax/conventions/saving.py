@@ -77,7 +77,7 @@ def _record(target: Target, by_leaf: Mapping[str, Record]) -> Record:
         if isinstance(part, Part):
             pieces += _pieces(record, part)
     content = Tensor(target.shape, _stored(first), tuple(pieces))
-    frozen = all(record.frozen for record in sources)
+    frozen = all(by_leaf[leaf].frozen for part in target.parts for leaf in part.leaves)
     sharding = _joined(target, sources)
     return Record(target.name, first.type, target.shape, content, frozen, sharding)
 

@@ -21,6 +21,7 @@ import pytest
 from flax import nnx
 
 import msckpt_jax as ms
+from msckpt_jax.conventions import low_rank
 from tests.families.decoder import Decoder
 from tests.families.test_logits import DATA, TOKENS, config_of
 
@@ -223,6 +224,57 @@ def test_merging_rounds_once(dtype: Any, tmp_path: Path) -> None:
     ms.save_checkpoint(sharded, tmp_path / "c.safetensors", format="safetensors", convention=how)
     same = (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "c.safetensors").read_bytes()
     assert same
+
+
+def test_merged_into_concatenated_weights(tmp_path: Path) -> None:
+    """Queries, keys and values with and without LoRA in one parameter of MindFormers."""
+    how, base, lora = loaded("llama")
+    tree = joined(
+        base, {"layers": {"0": {"attn": {"v_proj": lora["layers"]["0"]["attn"]["v_proj"]}}}}
+    )
+    trees = []
+    for files in ("huggingface", "mindformers-concat"):
+        way, plain = (
+            ms.Family(DATA / "llama", jax="tunix", files=files, lora_alpha=alpha)
+            for alpha in (how.lora_alpha, None)
+        )
+        ms.save_checkpoint(tree, tmp_path / f"{files}.ckpt", convention=way)
+        trees.append(
+            ms.load_checkpoint(tmp_path / f"{files}.ckpt", like=how.abstract(), convention=plain)
+        )
+    jax.tree.map(np.testing.assert_array_equal, *trees)
+    before = base["layers"]["0"]["attn"]["v_proj"]["w"]
+    assert not np.array_equal(trees[0]["layers"]["0"]["attn"]["v_proj"]["w"], before)
+
+
+def test_later_changes_do_not_reach_an_asynchronous_save(tmp_path: Path) -> None:
+    """Neither of the weights, which jax.Arrays keep, nor of A and B in NumPy."""
+    how, base, lora = loaded("llama")
+    tree = joined(base, jax.tree.map(np.array, lora))
+    tree = {path: leaf if "_lora_" in path else jnp.asarray(leaf)
+            for path, leaf in leaves_of(tree).items()}  # fmt: skip
+    ms.save_checkpoint(tree, tmp_path / "a.ckpt", convention=how)
+    save = ms.save_checkpoint(tree, tmp_path / "b.ckpt", convention=how, async_save=True)
+    for path, leaf in tree.items():
+        if "_lora_" in path:
+            leaf[...] = np.nan
+    assert save is not None
+    save.result()
+    assert (tmp_path / "a.ckpt").read_bytes() == (tmp_path / "b.ckpt").read_bytes()
+
+
+def test_a_product_has_the_same_bits_in_any_window() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(40, 33)).astype(np.float32), rng.normal(size=(33, 50))
+    b = b.astype(np.float32)
+    expected = np.zeros((40, 50), np.float32)
+    for rank in range(33):
+        expected += a[:, rank, None] * b[rank]
+    for rows, columns in [(1, 1), (40, 1), (1, 50), (3, 2), (7, 5), (40, 17), (39, 50)]:
+        ours = low_rank._product(a[:rows].copy(), b[:, :columns].copy())
+        np.testing.assert_allclose(ours, expected[:rows, :columns], 1e-5, 1e-5)
+        whole = low_rank._product(a, b)[:rows, :columns]
+        assert ours.tobytes() == whole.tobytes()
 
 
 def spec(mesh: jax.sharding.Mesh, x: Any) -> jax.NamedSharding:

@@ -17,6 +17,9 @@ from msckpt_jax.conventions.mapping import Target, View
 from msckpt_jax.conventions.transform import Slot, Step, Transform
 from msckpt_jax.errors import CheckpointError
 
+#: Factors that round nothing.
+_EXACT = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+
 
 class Adapter(Resolver):
     """The names and layouts of an adapter of a Family, as it is saved.
@@ -142,14 +145,15 @@ class Stored(Adapter):
         """What makes alpha / rank of the tree that of the adapter: a power of two, or nothing."""
         scale = peft_config.scale(self._config, module.name, rank, self._file)
         factor = scale * pair.rank / self.alpha
-        nearest = 2.0 ** round(math.log2(factor)) if side_by_side else 1.0
-        if nearest < 1 or not math.isclose(factor, nearest, rel_tol=1e-6):
+        exact = next((by for by in (_EXACT if side_by_side else _EXACT[:1])
+                      if math.isclose(factor, by, rel_tol=1e-6)), None)  # fmt: skip
+        if exact is None:
             raise CheckpointError(
                 "the adapter was trained with another alpha than the tree computes with",
                 name=module.name, file=self._file, found=f"lora_alpha={self.alpha:g}",
                 expected=f"lora_alpha={scale * (rank if side_by_side else pair.rank):g}",
             )  # fmt: skip
-        return (Step(("multiply", nearest), ("divide", nearest)),) if nearest > 1 else ()
+        return (Step(("multiply", exact), ("divide", exact)),) if exact > 1 else ()
 
 
 def _known(family: Family, tree: Any) -> list[tuple[Pair, list[Module]]]:
