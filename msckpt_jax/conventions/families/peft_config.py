@@ -12,7 +12,7 @@ from typing import Any
 from msckpt_jax.errors import CheckpointError
 
 NAME = "adapter_config.json"
-#: Properties that other versions of the values do not depend on, or that are read below.
+#: Properties on which the values do not depend, and those that are read below.
 _READ = {
     "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "ensure_weight_tying",
     "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights",
