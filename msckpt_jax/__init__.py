@@ -11,6 +11,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from msckpt_jax.api.adapter import load_adapter as load_adapter
+    from msckpt_jax.api.adapter import save_adapter as save_adapter
     from msckpt_jax.api.background import AsyncSave as AsyncSave
     from msckpt_jax.api.convert import ckpt_to_safetensors as ckpt_to_safetensors
     from msckpt_jax.api.convert import safetensors_to_ckpt as safetensors_to_ckpt
@@ -90,6 +92,7 @@ _HOME = {
     "filter_parameters": "api.filtering",
     "latest_checkpoint": "training.resume",
     "load": "api.load_model",
+    "load_adapter": "api.adapter",
     "load_checkpoint": "api.load",
     "load_checkpoint_async": "api.load",
     "load_distributed_checkpoint": "api.load_parts",
@@ -105,6 +108,7 @@ _HOME = {
     "restore_group_info_list": "parallel.group_info",
     "resume": "training.resume",
     "safetensors_to_ckpt": "api.convert",
+    "save_adapter": "api.adapter",
     "save_checkpoint": "api.save",
     "transform_checkpoint_by_rank": "parallel.transform",
     "transform_checkpoints": "parallel.transform",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,11 +26,15 @@ class Folder(NamedTuple):
         path: the folder, which is made if need be.
         head: the file by which readers know the others.
         small: the contents of the files that hold no tensors, by their names.
+        heads: the files by which readers may know an older set.
+        earlier: the files in a folder that an earlier save has left there.
     """
 
     path: Path
     head: str
     small: Mapping[str, bytes]
+    heads: Sequence[str]
+    earlier: Callable[[Path], Collection[str]] = lambda path: ()
 
 
 class Job(NamedTuple):
@@ -70,7 +74,9 @@ def dealt(
     made = sharding.dealt(records, limit)
     files = [File(name, [*group]) for name, group in made.files.items()]
     how = job.how._replace(framework=sharding.framework)
-    return files, job._replace(how=how, folder=Folder(path, made.head, {**beside, **made.small}))
+    small = {**beside, **made.small}
+    folder = Folder(path, made.head, small, sharding.heads, sharding.earlier)
+    return files, job._replace(how=how, folder=folder)
 
 
 def run(files: list[File], job: Job, may_gather: bool = False) -> None:
@@ -154,10 +160,8 @@ def _replace_in_order(folder: Folder, plans: Mapping[str, Plan], job: Job) -> No
 
 
 def _commit(folder: Folder, save: FolderSave, job: Job) -> None:
-    sharding = formats.named(job.format).sharding
-    assert sharding is not None
     _write_small(folder, save.files, job)
-    save.commit(folder.head, sharding.heads, sharding.earlier(folder.path))
+    save.commit(folder.head, folder.heads, folder.earlier(folder.path))
 
 
 def _write_small(folder: Folder, staged: Path, job: Job) -> None:

@@ -99,7 +99,9 @@ def _how(target: Target, part: Part | View) -> str:
     if target.copy_of:
         return f"where it is not {target.copy_of}"
     if isinstance(part, View):
-        return part.how.text
+        plus = part.plus
+        merged = f" + {plus.scale:g} {plus.a.leaf} {plus.b.leaf}" if plus else ""
+        return part.how.text + merged
     out = part.pattern.text + (", negated" if part.pattern.negated else "")
     out += "".join(f", {at} of axis {axis}" for axis, at in part.pattern.fixed)
     if len(target.parts) > 1:

@@ -52,6 +52,18 @@ def _kind(dtype: Any) -> Any:
     return _FLOAT if np.dtype(dtype).itemsize > 1 else dtype
 
 
+def _check_merged(targets: Sequence[Target]) -> None:
+    """Refuse parameters into which leaves are merged: no file tells them apart again."""
+    for target in targets:
+        for part in target.parts:
+            if isinstance(part, View) and part.plus is not None:
+                raise CheckpointError(
+                    "LoRA is merged into a weight when it is saved, and cannot be taken out again: "
+                    "load a tree without LoRA leaves, and an adapter by load_adapter",
+                    name=part.plus.a.leaf,
+                )
+
+
 class Translated(Mapping[str, Any]):
     """The values of a tree's leaves by their names, arrays as Tensors.
 
@@ -81,6 +93,7 @@ class Translated(Mapping[str, Any]):
         self._dtypes = {leaf.name: leaf.value.dtype for leaf in leaves
                         if isinstance(getattr(leaf.value, "dtype", None), np.dtype)}  # fmt: skip
         targets = resolver.targets(tree)
+        _check_merged(targets)
         self.leaves = {t.name: [p.leaf for p in t.parts] for t in targets}
         self.source = keys_of(targets, parameters, repair)
         used = set(self.source.values())

@@ -12,6 +12,7 @@ from msckpt_jax import names
 from msckpt_jax.boxes import Box
 from msckpt_jax.conventions import layers, pattern, siblings
 from msckpt_jax.conventions.layers import LAYERS, RECURRENT, Layer
+from msckpt_jax.conventions.low_rank import LowRank
 from msckpt_jax.conventions.modules import Layers, Located, Segments, parents
 from msckpt_jax.conventions.pattern import Pattern
 from msckpt_jax.conventions.transform import Step, Transform
@@ -41,6 +42,10 @@ class Part(NamedTuple):
     def is_identity(self) -> bool:
         return self.pattern.is_identity
 
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        return (self.leaf,)
+
     def boxes(self, box: Box) -> Iterator[Box]:
         """Yield the boxes of the parameter that hold the elements in ``box`` of the leaf."""
         for _, theirs in self.pattern.forth(box, self.shape):
@@ -50,7 +55,9 @@ class Part(NamedTuple):
 class View(NamedTuple):
     """A leaf in a parameter where a transform says which elements of it, and where.
 
-    ``at``: the layer and the expert, which the transforms of a row's tensors do not know.
+    Attributes:
+        at: the layer and the expert, which the transforms of a row's tensors do not know.
+        plus: what is added to the leaf before it is saved.
     """
 
     leaf: str
@@ -58,6 +65,7 @@ class View(NamedTuple):
     how: Transform
     at: Mapping[str, int] = {}
     written: bool = True
+    plus: LowRank | None = None
 
     @property
     def transform(self) -> Transform:
@@ -65,7 +73,12 @@ class View(NamedTuple):
 
     @property
     def is_identity(self) -> bool:
-        return self.how.is_identity
+        return self.how.is_identity and self.plus is None
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """The leaf, and those of what is added to it."""
+        return (self.leaf, self.plus.a.leaf, self.plus.b.leaf) if self.plus else (self.leaf,)
 
     def boxes(self, box: Box) -> Iterator[Box]:
         """Yield the boxes of the parameter that hold the elements in ``box`` of the leaf."""

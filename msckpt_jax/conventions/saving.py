@@ -17,7 +17,7 @@ from msckpt_jax import boxes, names
 from msckpt_jax.checkpoint import collector, leaves, records
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.conventions import convention as conventions
-from msckpt_jax.conventions import holders, sources
+from msckpt_jax.conventions import holders, low_rank, sources
 from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.conventions.mapping import Part, Target, View
 from msckpt_jax.errors import CheckpointError
@@ -49,7 +49,7 @@ def from_tree(
             continue
         if chosen(target.name):
             targets.append(target)
-    wanted = {part.leaf for target in targets for part in target.parts}
+    wanted = {leaf for target in targets for part in target.parts for leaf in part.leaves}
     of_leaves = leaves.from_tree(tree, wanted.__contains__)
     by_leaf = dict(zip((name for name in values if name in wanted), of_leaves, strict=True))
     try:
@@ -80,12 +80,12 @@ def _record(target: Target, by_leaf: Mapping[str, Record], exact: bool) -> Recor
             "the leaves that make one parameter have different dtypes", name=target.name,
             found=", ".join(f"{r.tag} {r.type}" for r in sources),
         )  # fmt: skip
-    pieces = _assembled(target, sources, exact)
+    pieces = _assembled(target, by_leaf, exact)
     for record, part in zip(sources, target.parts, strict=True):
         if isinstance(part, Part):
             pieces += _pieces(record, part)
     content = Tensor(target.shape, _stored(first), tuple(pieces))
-    frozen = all(record.frozen for record in sources)
+    frozen = all(by_leaf[leaf].frozen for part in target.parts for leaf in part.leaves)
     sharding = _joined(target, sources)
     return Record(target.name, first.type, target.shape, content, frozen, sharding)
 
@@ -101,18 +101,19 @@ def _pieces(record: Record, part: Part) -> list[boxes.Piece]:
         shape = part.pattern.shape(part.shape)
         zeros = np.broadcast_to(np.zeros((), _stored(record)), shape)
         return sources.shifted([(boxes.whole(shape), zeros)], part.start)
-    own = _own(record, part)
+    own = _own(record, part.shape)
     if not part.pattern.is_identity:
         own = sources.arrange(own, part.pattern, part.shape)
     return sources.shifted(own, part.start) if part.start else list(own)
 
 
-def _assembled(target: Target, records: Sequence[Record], exact: bool) -> list[boxes.Piece]:
+def _assembled(target: Target, by_leaf: Mapping[str, Record], exact: bool) -> list[boxes.Piece]:
     """A parameter made of views, as a piece, or as those boxes of it that this process holds."""
-    parts = [(_own(record, part), part.transform) for record, part in
-             zip(records, target.parts, strict=True) if isinstance(part, View)]  # fmt: skip
-    if not parts:
+    views = [part for part in target.parts if isinstance(part, View)]
+    if not views:
         return []
+    parts = [(_viewed(view, by_leaf), view.transform) for view in views]
+    records = [by_leaf[view.leaf] for view in views]
     stored = _stored(records[0])
     if exact:
         return sources.exact(parts, target.shape, stored, target.name)
@@ -125,13 +126,23 @@ def _assembled(target: Target, records: Sequence[Record], exact: bool) -> list[b
     return [(box, boxes.part(whole, boxes.slices(box, every), target.shape)) for box in own]
 
 
-def _own(record: Record, part: Part | View) -> Sequence[boxes.Piece]:
-    """The pieces of a leaf in the leaf."""
+def _viewed(view: View, by_leaf: Mapping[str, Record]) -> Sequence[boxes.Piece]:
+    """The pieces of a leaf, with what is added to it."""
+    record = by_leaf[view.leaf]
+    own = _own(record, view.shape)
+    if view.plus is None:
+        return own
+    a, b = (_own(by_leaf[half.leaf], half.shape) for half in (view.plus.a, view.plus.b))
+    return low_rank.added(own, view.plus, a, b, _stored(record))
+
+
+def _own(record: Record, shape: tuple[int, ...]) -> Sequence[boxes.Piece]:
+    """The pieces of a leaf of this shape in the leaf."""
     content = record.content
     assert not isinstance(content, bytes)  # strings have no layer
     if isinstance(content, Tensor):
         return content.pieces
-    return [(boxes.whole(part.shape), content)]
+    return [(boxes.whole(shape), content)]
 
 
 def _joined(target: Target, leaves: Sequence[Record]) -> _Sharding:

@@ -153,6 +153,8 @@ class Restored(_Made):
 class Assembled(_Made):
     """The tensor ``name``, made of parts of others while it is read; what no part fills is zero.
 
+    ``read``: the dtype in which parts are read, where it is a wider one.
+
     Raises:
         CheckpointError: values that are no floats are scaled.
     """

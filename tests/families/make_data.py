@@ -3,8 +3,9 @@
 Those in ``data/released/`` are as makers release them: quantised, with parts for more than text.
 
 Run with torch 2.13.0 and transformers beside it (6 GB, so not by the tests):
-``python tests/families/make_data.py``. The sizes hide nothing: H hd != D, several query heads to a
-key head, unequal D, F and V, more than ten experts, remainders of blocks of layers.
+``python tests/families/make_data.py``; their adapters with peft, too: ``make_data.py lora``. The
+sizes hide nothing: H hd != D, several query heads to a key head, unequal D, F and V, more than ten
+experts, remainders of blocks of layers.
 """
 
 from __future__ import annotations
@@ -82,6 +83,17 @@ MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
 }  # fmt: skip
 #: The models whose file is cut into several with an index.
 SHARDED = {"llama": 6000}
+
+
+#: By folders: the adapter of ``<folder>/lora``, of which all values are random.
+ADAPTERS: dict[str, dict[str, Any]] = {
+    "llama": {"r": 3, "lora_alpha": 6, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj",
+              "gate_proj", "up_proj", "down_proj", "lm_head"]},
+    "qwen3": {"r": 4, "lora_alpha": 5, "target_modules": ["q_proj", "v_proj", "down_proj"],
+              "layers_to_transform": [1], "use_rslora": True},
+    "gemma2": {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj",
+               "gate_proj", "up_proj", "down_proj"], "rank_pattern": {"up_proj": 3}},
+}  # fmt: skip
 
 
 def config_of(name: str, own: dict[str, Any]) -> Any:
@@ -236,7 +248,36 @@ def gemma3() -> None:
 
 RELEASED = {"gpt_oss": gpt_oss, "deepseek_v3": deepseek, "gemma3": gemma3}
 
-if __name__ == "__main__":
+
+def make_lora(folder: str) -> None:
+    import peft  # pyright: ignore[reportMissingImports]
+
+    to = DATA / folder / "lora"
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        DATA / folder, dtype=torch.float32, attn_implementation="eager"
+    )
+    config = peft.LoraConfig(task_type="CAUSAL_LM", **ADAPTERS[folder])
+    model = peft.get_peft_model(model, config).eval()
+    generator = torch.Generator().manual_seed(11)
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            if ".lora_" in name:
+                tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.3)
+        logits = model(torch.from_numpy(TOKENS)).logits
+    model.save_pretrained(to)
+    (to / "README.md").unlink()
+    written = json.loads((to / "adapter_config.json").read_text())
+    written |= {"base_model_name_or_path": folder}
+    written["target_modules"].sort()  # a set, whose order differs from run to run
+    (to / "adapter_config.json").write_text(json.dumps(written, indent=2) + "\n")
+    np.save(to / "logits.npy", logits.numpy())
+    print(folder, peft.__version__, sum(f.stat().st_size for f in to.iterdir()))
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["lora"]:
+    for each in ADAPTERS:
+        make_lora(each)
+elif __name__ == "__main__":
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     print(versions)
     for each in sys.argv[1:] or [*MODELS, *(f"released/{name}" for name in RELEASED)]:

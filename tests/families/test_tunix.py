@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import msckpt_jax as ms
 from tests.families.test_logits import DATA, TOKENS, config_of
 
 pytest.importorskip("tunix")
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -84,8 +86,8 @@ CASES: dict[str, tuple[str, Callable[[Any, dict[str, Any]], Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("folder", CASES)
-def test_its_own_network(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def filled(folder: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """tunix's network in float32, with the weights of a folder."""
     config = config_of(folder)
     name, made = CASES[folder]
     model = importlib.import_module(f"tunix.models.{name}.model")
@@ -95,17 +97,63 @@ def test_its_own_network(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(model, "apply_rope", patched)
     net = made(model, config)
     nnx.update(net, _float32(nnx.state(net, nnx.Param)))
-    state = nnx.state(net, nnx.Param)
+    return with_weights(net, DATA / folder, folder)
+
+
+def with_weights(net: Any, path: Path, folder: str) -> Any:
     how = ms.Family(DATA / folder, jax="tunix")
-    nnx.update(net, ms.load_checkpoint(DATA / folder, like=state, convention=how))
+    nnx.update(net, ms.load_checkpoint(path, like=nnx.state(net, nnx.Param), convention=how))
+    return net
+
+
+def inputs() -> tuple[Any, ...]:
     count = TOKENS.shape[1]
     positions = jnp.broadcast_to(jnp.arange(count), TOKENS.shape)
     mask = jnp.broadcast_to(jnp.tri(count, dtype=bool), (*TOKENS.shape, count))
-    logits = net(jnp.asarray(TOKENS), positions, None, mask)[0]
+    return jnp.asarray(TOKENS), positions, None, mask
+
+
+def assert_logits(net: Any, folder: str) -> None:
+    logits = net(*inputs())[0]
     expected = np.load(DATA / folder / "logits.npy")
     difference = np.abs(np.asarray(logits, np.float64) - expected).max() / np.abs(expected).max()
     print(f"{folder}: {difference:.1e}")
     assert difference < 1e-4
+
+
+@pytest.mark.parametrize("folder", CASES)
+def test_its_own_network(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_logits(filled(folder, monkeypatch), folder)
+
+
+#: By folders: the alpha, and by qwix's paths the ranks, of which the first that fits counts.
+LORA = {
+    "llama": (6.0, {".*": 3}),
+    "qwen3": (10.0, {"layers/1/attn/[qv]_proj": 4, "layers/1/mlp/down_proj": 4}),
+    "gemma2": (4.0, {".*kv_einsum": 4, ".*up_proj": 3, ".*": 2}),
+}
+
+
+@pytest.mark.parametrize("folder", LORA)
+def test_lora(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An adapter of PEFT in qwix's leaves, saved, loaded again, and merged: PEFT's logits."""
+    qwix = pytest.importorskip("qwix")
+    alpha, ranks = LORA[folder]
+    net = filled(folder, monkeypatch)
+    rules = [qwix.LoraRule(module_path=p, rank=r, alpha=alpha) for p, r in ranks.items()]
+    lora = qwix.apply_lora_to_model(net, qwix.LoraProvider(rules), *inputs(), rngs=nnx.Rngs(1))
+    type(lora)._pytree__is_pytree = type(net)._pytree__is_pytree  # else Llama has no leaves
+    how = ms.Family(DATA / folder, jax="tunix", lora_alpha=alpha)
+    empty = nnx.state(lora, nnx.LoRAParam)
+    nnx.update(lora, ms.load_adapter(DATA / folder / "lora", empty, how))
+    assert_logits(lora, f"{folder}/lora")
+    ms.save_adapter(lora, tmp_path / "adapter", how)
+    ms.save_checkpoint(nnx.state(lora, nnx.Param), tmp_path / "merged", format="safetensors",
+                       max_shard_size="5GB", convention=how)  # fmt: skip
+    nnx.update(lora, jax.tree.map(jnp.zeros_like, empty))
+    nnx.update(lora, ms.load_adapter(tmp_path / "adapter", empty, how))
+    assert_logits(lora, f"{folder}/lora")
+    assert_logits(with_weights(net, tmp_path / "merged", folder), f"{folder}/lora")
 
 
 def _float32(state: Any) -> Any:

@@ -17,6 +17,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax
 import jax.numpy as jnp
+import lora_tree  # beside this file
 import numpy as np
 from jax.experimental import multihost_utils
 
@@ -576,6 +577,28 @@ def fail(mesh: Any, victim: int = 1) -> None:
 def differ(mesh: Any) -> None:
     try:
         ms.save_checkpoint(tree(mesh) | {f"only_{me}": np.ones(1)}, f"{folder}/a")
+    except ms.CheckpointError as error:
+        print(f"told: {error}", flush=True)
+
+
+def adapters(mesh: Any) -> None:
+    """LoRA leaves, saved by themselves and merged; then A and B where the weights are not."""
+    mine, family = lora_tree.sharded(mesh), lora_tree.FAMILY
+    ms.save_adapter(mine, f"{folder}/adapter", family)
+    ms.save_checkpoint(mine, f"{folder}/merged", format="safetensors", convention=family)
+    parts = {"format": "safetensors", "max_shard_size": 4000, "convention": family}
+    ms.save_checkpoint(mine, f"{folder}/parts", **parts)
+    loaded = ms.load_adapter(f"{folder}/adapter", mine, family)
+    for name, array in loaded.items():
+        for shard in array.addressable_shards:
+            assert np.array_equal(shard.data, lora_tree.whole()[name][shard.index]), name
+    path = "layers.0.mlp.up_proj.kernel_lora_b"
+    away = jax.NamedSharding(mesh, jax.P(None, "x"))
+    mine[path] = jax.make_array_from_callback(
+        mine[path].shape, away, lambda i: lora_tree.whole()[path][i]
+    )
+    try:
+        ms.save_checkpoint(mine, f"{folder}/away", format="safetensors", convention=family)
     except ms.CheckpointError as error:
         print(f"told: {error}", flush=True)
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import msckpt_jax as ms
 from msckpt_jax import boxes
 from msckpt_jax.parallel import merged, pieces, shares
+from tests.parallel import lora_tree
 
 WHOLE = np.arange(64 * 48, dtype=np.float32).reshape(64, 48)
 NAMES = ("rows", "columns", "both", "swapped", "replicated", "half")
@@ -153,6 +154,30 @@ def test_the_files_are_those_of_unsharded_trees(tmp_path: Path, what: str, count
     )  # fmt: skip
     assert spread == whole
     assert len(spread) > 20
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_adapters(tmp_path: Path, count: int) -> None:
+    """LoRA leaves on many processes: the files of one, also merged, or an error on all."""
+    ended = run("adapters", count, tmp_path)
+    check_ended_well(ended)
+    tree, family = lora_tree.whole(), lora_tree.FAMILY
+    ms.save_adapter(tree, tmp_path / "one", family)
+    ms.save_checkpoint(tree, tmp_path / "whole", format="safetensors", convention=family)
+    for ours, theirs in (("one/adapter_model", "adapter/adapter_model"), ("whole", "merged")):
+        left, right = ((tmp_path / f"{n}.safetensors").read_bytes() for n in (ours, theirs))
+        assert left == right
+    parts = {"format": "safetensors", "max_shard_size": 4000, "convention": family}
+    ms.save_checkpoint(tree, tmp_path / "whole_parts", **parts)
+    names = sorted(os.listdir(tmp_path / "whole_parts"))
+    assert len(names) > 3
+    assert names == sorted(os.listdir(tmp_path / "parts"))
+    for name in names:
+        left, right = ((tmp_path / each / name).read_bytes() for each in ("parts", "whole_parts"))
+        assert left == right
+    assert all("told: " in each.output for each in ended)
+    assert any("up_proj.kernel_lora_b" in e.output and "another host" in e.output for e in ended)
+    assert not (tmp_path / "away.safetensors").exists()
 
 
 def test_asynchronous_saves_of_many_processes(tmp_path: Path) -> None:

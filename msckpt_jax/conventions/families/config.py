@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions.notation import evaluate
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.visible import log
@@ -76,6 +77,12 @@ def of_text(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config of a model of text, also of the one in a model of more than text."""
     text = config.get(TEXT)
     return dict(config) | (dict(text) if isinstance(text, Mapping) else {})
+
+
+def folder_of(config: PathLike) -> str:
+    """The folder of a config that is a path."""
+    path = paths.path_of(config)
+    return str(path if path.is_dir() else path.parent)
 
 
 def _parsed(file: Any) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions import modules, optimizers
 from msckpt_jax.conventions.convention import Resolved, Resolver
 from msckpt_jax.conventions.families import config as configs
-from msckpt_jax.conventions.families import matching, released
+from msckpt_jax.conventions.families import lora, matching, released
 from msckpt_jax.conventions.families import table as tables
 from msckpt_jax.conventions.families.matching import Leaf, Model, normal
 from msckpt_jax.conventions.families.table import FILES, JAX, Section, Table, Tensor
@@ -54,6 +54,9 @@ class Family(Resolver):
         table: a table of your own, the path of a TOML file.
         optimizer, hyperparameters: as of a :class:`Convention`, for the states of optax: the
             moments of weights lie in the files as these do.
+        lora_alpha: the alpha of the LoRA leaves that qwix put into a tree of tunix: what is saved
+            are the weights with alpha / rank times A B added, in float32, rounded once. The leaves
+            by themselves are saved by :func:`save_adapter`.
 
     Raises:
         CheckpointError: no table knows the model, or its table has no such stack; the config does
@@ -77,6 +80,7 @@ class Family(Resolver):
     table: PathLike | None = None
     optimizer: str | None = None
     hyperparameters: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    lora_alpha: float | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("jax", JAX), ("files", FILES)):
@@ -89,6 +93,7 @@ class Family(Resolver):
         if self.scan_axis is not None and (type(self.scan_axis) is not int or self.scan_axis < 0):
             raise ValueError(f"scan_axis must be an axis, 0 or more, not {self.scan_axis!r}")
         optimizers.check(self.optimizer, self.hyperparameters)
+        lora.check_alpha(self.lora_alpha, self.jax)
         _ = self._sections  # which refuses what no table knows
 
     @property
@@ -120,11 +125,10 @@ class Family(Resolver):
 
     def shapes(self, scanned: bool = False) -> dict[str, tuple[int, ...]]:
         """The shapes of the leaves of :meth:`abstract` by their names."""
-        content, table, ours, _ = self._sections
+        _, table, ours, _ = self._sections
         if scanned and not ours.scanned:
             raise ValueError(f"{self.jax} does not stack the layers of {table.name}")
-        model = Model(table, content, list(tensors(table, content)))
-        return matching.shapes(model, ours, scanned, self.layer_axis)
+        return matching.shapes(self._with_tensors(), ours, scanned, self.layer_axis)
 
     @property
     def dtype(self) -> np.dtype:
@@ -158,21 +162,42 @@ class Family(Resolver):
 
         Raises:
             CheckpointError: leaves that the table does not name, that are missing, or have another
-                shape than the config gives, all at once.
+                shape than the config gives, all at once; LoRA leaves without ``lora_alpha``, or in
+                the state of an optimizer.
         """
-        content, table, ours, theirs = self._sections
-        model = Model(table, content, list(tensors(table, content)))
+        _, _, ours, theirs = self._sections
+        model = self._with_tensors()
         located = modules.locate(tree, names.named_leaves(tree), {})
+        lora.check_no_states(located)
         states = optimizers.find(located, self.optimizer)
 
         def match(group: Iterable[Located], power: int | None = None) -> list[Target]:
-            leaves = _leaves(group, states.root)
-            made = matching.targets(model, ours, theirs, leaves, self.scan_axis)
+            leaves, pairs = lora.apart(_leaves(group, states.root))
+            merges = lora.merges(model, ours, pairs, self.lora_alpha)
+            made = matching.targets(model, ours, theirs, leaves, self.scan_axis, merges)
             return made if power is None else [_of_moment(target, power) for target in made]
 
         made = match(entry for entry in located if entry.slot is None)
         made += optimizers.targets(states, match, self.hyperparameters)
         return Resolved(made, {})
+
+    def _with_tensors(self) -> Model:
+        """The model, and the list of its tensors."""
+        return Model(*self.model, list(tensors(*self.model)))
+
+    def lora_modules(self, tree: Any) -> list[tuple[lora.Pair, list[lora.Module]]]:
+        """The LoRA leaves of a tree, and the layers of Hugging Face that each pair changes.
+
+        Raises:
+            CheckpointError: a leaf is beside no weight of a Linear layer, or of another shape than
+                follows from it; the tree has LoRA leaves in the state of an optimizer.
+        """
+        located = modules.locate(tree, names.named_leaves(tree), {})
+        lora.check_no_states(located)
+        weights = (entry for entry in located if entry.slot is None)
+        _, pairs = lora.apart(_leaves(weights, ()))
+        known = lora.modules(self._with_tensors(), self._sections[2], pairs)
+        return [(pair, known[pair.path]) for pair in pairs]
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -201,6 +226,13 @@ class Family(Resolver):
         config = configs.of_text(configs.read(self.config)) | {"dtype": content["dtype"]}
         rows = {name: evaluate(text, content) for name, text in table.cut.items()}
         return released.opened(parameters, table.wrapped, config, self.leaves_out, rows)
+
+    @property
+    def base(self) -> str | None:
+        """The name of the model, or the folder that the config came from."""
+        own = configs.read(self.config).get("_name_or_path")
+        folder = None if isinstance(self.config, Mapping) else configs.folder_of(self.config)
+        return own if isinstance(own, str) and own else folder
 
     def leaves_out(self, name: str) -> bool:
         """Tell whether the model does without a parameter of a file, such as ``inv_freq``."""

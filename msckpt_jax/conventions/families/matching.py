@@ -6,13 +6,14 @@ import difflib
 import itertools
 import math
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from msckpt_jax import display
 from msckpt_jax.conventions import notation, transform
 from msckpt_jax.conventions.families.table import Paths, Place, Section, Table, Tensor
 from msckpt_jax.conventions.geometry import Slot
+from msckpt_jax.conventions.low_rank import LowRank
 from msckpt_jax.conventions.mapping import Target, View
 from msckpt_jax.conventions.notation import Builder, evaluate_shape
 from msckpt_jax.conventions.transform import Transform
@@ -58,9 +59,12 @@ def listed(path: str) -> str:
 
 
 def targets(
-    model: Model, ours: Section, theirs: Section, leaves: Mapping[str, Leaf], axis: int | None
-) -> list[Target]:
+    model: Model, ours: Section, theirs: Section, leaves: Mapping[str, Leaf], axis: int | None,
+    merges: Mapping[str, LowRank],
+) -> list[Target]:  # fmt: skip
     """The parameters of the files, in the order of the model's tensors.
+
+    ``merges``: what is added to leaves, by their normal paths.
 
     Raises:
         CheckpointError: leaves are unknown, missing or of another shape; the shapes leave open
@@ -87,7 +91,8 @@ def targets(
             how, shape = joint
             name = paths.place(path, tensor).path
             shapes[name] = shape
-            parts.setdefault(name, []).append(View(leaf.name, leaf.shape, how, index))
+            view = View(leaf.name, leaf.shape, how, index, plus=merges.get(use.place.path))
+            parts.setdefault(name, []).append(view)
     made = [Target(name, shapes[name], tuple(views), model.table.name)
             for name, views in parts.items()]  # fmt: skip
     padded = {leaves[use.place.path].name for use in uses if "pad0" in use.steps}
@@ -144,6 +149,17 @@ def shapes(model: Model, section: Section, scanned: bool, axis: int) -> dict[str
     for path, count in layers.items():
         out[path] = (*out[path][:axis], count, *out[path][axis:])
     return out
+
+
+def transforms(
+    model: Model, section: Section, wanted: Container[str]
+) -> Iterator[tuple[Tensor, str, Transform]]:
+    """Yield the tensors of the leaves whose normal paths are wanted, and how they lie in them."""
+    lengths, more = _lengths(model, section), {"Vp": model.sizes["V"]}
+    for use in _uses(model, section, scanned=False):
+        if use.place.path in wanted:
+            work = _built(model, lengths, use.tensor.row, use.path, use.steps, more)
+            yield use.tensor, use.place.path, work.built()._replace(text=use.steps or "as it is")
 
 
 def _uses(model: Model, section: Section, scanned: bool) -> list[_Use]:
@@ -249,7 +265,7 @@ class _Match:
         if wrong:
             counted = display.counted(len(wrong), "leaf", "leaves")
             raise CheckpointError(
-                f"the config gives other shapes to {counted}:", more=_listed(wrong)
+                f"the config gives other shapes to {counted}:", more=some_of(wrong)
             )
 
 
@@ -327,7 +343,7 @@ def _check_names(model: Model, leaves: Mapping[str, Leaf], uses: Mapping[str, _U
             f"the tree is not that of {model.table.name} with this config; not in its table: "
             f"{display.counted(len(unknown), 'leaf', 'leaves')}, not in the tree: "
             f"{display.counted(len(missing), 'leaf', 'leaves')}:",
-            more=_listed(lines),
+            more=some_of(lines),
         )
 
 
@@ -342,6 +358,7 @@ def _near(path: str, known: Container[str], alike: Mapping[str, str]) -> str:
     return f" (near {same if same in known else alike[close[0]]})"
 
 
-def _listed(lines: Sequence[str]) -> list[str]:
+def some_of(lines: Sequence[str]) -> list[str]:
+    """Lines of an error, not too many of them."""
     more = [f"and {len(lines) - 2 * _MOST} more"] if len(lines) > 2 * _MOST else []
     return [f"  {line}" for line in [*lines[: 2 * _MOST], *more]]
