@@ -100,7 +100,8 @@ class _Leaf:
         return 1 < self.shape[axis] * self._sources(first) <= self._sources(whole)
 
     def _sources(self, box: boxes.Box) -> int:
-        return len({id(source) for _, source in boxes.origins_of(self.content.pieces, box)})
+        sources = [source for _, source in boxes.origins_of(self.content.pieces, box)]
+        return len({id(source) for source in sources})  # all are alive: no two have one id
 
 
 class _Handler(ocp.type_handlers.TypeHandler):

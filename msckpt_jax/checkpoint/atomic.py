@@ -43,7 +43,7 @@ def replacing(target: Path, *, durable: bool, beside: Path | None = None) -> Ite
     """
     _sweep(target)
     older = _status(target) or (_status(beside) if beside else None)
-    temporary = _create(target, secrets.token_hex(8), older)
+    temporary = _create(target, older)
     try:
         yield temporary
         _publish(temporary, target, older, durable)
@@ -68,7 +68,7 @@ def resuming(target: Path, job: str) -> Iterator[Temporary]:
     left = _left(target, job)
     _sweep(target, spared=left and left.path)
     older = _status(target)
-    temporary = left or _create(target, f"{job}.{secrets.token_hex(8)}", older)
+    temporary = left or _create(target, older, f"{job}.")
     try:
         yield temporary
         _publish(temporary, target, older, durable=True)
@@ -163,12 +163,12 @@ def _prefix(target: Path) -> str:
     return f".{target.name.encode()[:200].decode(errors='ignore')}."
 
 
-def _create(target: Path, token: str, older: os.stat_result | None) -> Temporary:
+def _create(target: Path, older: os.stat_result | None, job: str = "") -> Temporary:
     mode = _NEW if older is None else _OWN if _is_own(older) else _OWN | older.st_mode & _NEW
     while True:
-        temporary = target.with_name(f"{_prefix(target)}{token}.tmp")
+        temporary = target.with_name(f"{_prefix(target)}{job}{secrets.token_hex(8)}.tmp")
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY, mode)
-        # A sweep may have come between the two calls: then the file has lost its name.
+        # A sweep may have come between the two calls: then the file has lost its name, or will.
         if lock(fd) and os.fstat(fd).st_nlink:
             return Temporary(fd, temporary)
         os.close(fd)

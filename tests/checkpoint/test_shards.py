@@ -316,7 +316,7 @@ def test_convert(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", one, folder, "--max-shard-size", "0.1KB", "--crc"]) == 0
     shown = capsys.readouterr()
     assert "5 entries" in shown.out
-    assert "in 2 safetensors files" in shown.out
+    assert "in 2 files" in shown.out
     same(ms.load_checkpoint(folder, crc_check=True), TREE)
     assert ms.open_checkpoint(folder).custom_metadata == {}
     assert main(["convert", folder, back]) == 0

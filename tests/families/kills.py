@@ -87,7 +87,9 @@ class Kills:
     def __init__(self, source: Path, root: Path, name: str):
         self.source, self.root, self.target = source, root, root / "out" / name
         self.prepared()
+        begin = time.perf_counter()
         self.wanted, self.all = self.finished("job")
+        self.seconds = time.perf_counter() - begin
 
     def prepared(self) -> None:
         shutil.rmtree(self.root / "out", ignore_errors=True)
@@ -128,7 +130,7 @@ class Kills:
             self.prepared()
             while True:
                 child = forked(lambda: convert(self.source, self.target, "job"))
-                time.sleep(moments.uniform(0.05, 0.6))
+                time.sleep(moments.uniform(0, 1.5 * self.seconds))
                 os.kill(child, signal.SIGKILL)
                 if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
                     break
