@@ -311,6 +311,7 @@ def test_shards_of_a_mesh_are_written_window_by_window(
 def test_convert(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, folder, back = (str(tmp_path / name) for name in ("a.ckpt", "out", "b.ckpt"))
     ms.save_checkpoint({**TREE, "note": "warm"}, one)
+    Path(key := str(tmp_path / "key")).write_bytes(bytes(16))
     assert main(["convert", one, folder, "--max-shard-size", "100B"]) == 2
     assert "like '5GB'" in capsys.readouterr().err
     assert main(["convert", one, folder, "--max-shard-size", "0.1KB", "--crc"]) == 0
@@ -327,7 +328,7 @@ def test_convert(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ms.load_checkpoint(tmp_path / "small")["model.embed"].dtype == ml_dtypes.bfloat16
     for more, message in (
         (["--to", "x=2"], "cannot be combined with --to"),
-        (["--enc-key-file", one], "cannot be combined"),
+        (["--enc-key-file", key], "cannot be combined"),
     ):
         assert main(["convert", folder, str(tmp_path / "x"), "--max-shard-size", "1GB", *more]) == 2
         assert message in capsys.readouterr().err
