@@ -17,7 +17,7 @@ from msckpt_jax.api.conversion.plan import ConversionPlan
 from msckpt_jax.api.conversion.target import Kind, Options, Work
 from msckpt_jax.api.conversion.verify import Difference
 from msckpt_jax.api.conversion.view import Stacks, View
-from msckpt_jax.checkpoint import cipher, writer
+from msckpt_jax.checkpoint import cipher, collector, writer
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions.families.route import MIDDLE
 from msckpt_jax.conventions.families.table import FILES, JAX
@@ -86,6 +86,7 @@ class Conversion(NamedTuple):
         )  # fmt: skip
 
 
+@collector.paused()
 def prepared(
     target: PathLike, file: Any, stacks: Stacks, options: Options, new: bool = True
 ) -> Conversion:
@@ -101,6 +102,7 @@ def prepared(
     return Conversion(target, source, kind, targets.work(source, kind, options), options)
 
 
+@collector.paused()
 def planned(target: PathLike, file: Any, stacks: Stacks, options: Options) -> ConversionPlan:
     """The plan for an opened file, or for what an index lists."""
     kind, stacks = _decided(target, stacks, options)
@@ -248,6 +250,7 @@ def check(differences: list[Difference], target: PathLike) -> None:
         raise CheckpointError(f"{counted} differ from the source:", file=target, more=more)
 
 
+@collector.paused()
 def plan_conversion(
     src: PathLike,
     dst: PathLike,

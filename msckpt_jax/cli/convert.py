@@ -11,7 +11,7 @@ from msckpt_jax.api import convert_checkpoint, convert_model, targets
 from msckpt_jax.api.conversion import source as opening
 from msckpt_jax.api.conversion.target import DTYPES, SHARD_SIZE, Options, renaming
 from msckpt_jax.api.conversion.view import Stacks
-from msckpt_jax.checkpoint import cipher, writer
+from msckpt_jax.checkpoint import cipher, collector, writer
 from msckpt_jax.cli import common, options, sources
 from msckpt_jax.conventions.families.table import FILES, JAX
 from msckpt_jax.lowering.target import Target
@@ -181,6 +181,7 @@ def run(args: argparse.Namespace) -> int:
     return _plan(args, stacks, how) if args.plan else _write(args, stacks, how)
 
 
+@collector.paused()
 def _plan(args: argparse.Namespace, stacks: Stacks, how: Options) -> int:
     file = opening.listed(args.source, stacks) or _source(args)
     plan = convert_checkpoint.planned(args.target, file, stacks, how)

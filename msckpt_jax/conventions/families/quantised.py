@@ -107,6 +107,7 @@ SCHEMES = {
     "mxfp4": Scheme("_blocks", "_scales", _BYTES, _BYTES, _of_groups, _groups),
     "fp8": Scheme("", "_scale_inv", _F8, _FLOATS, _of_blocks, _blocks, blocks=True),
 }
+_ANY_SCALES = tuple(scheme.scales for scheme in SCHEMES.values())
 
 #: Endings of names in files of schemes that are not known here.
 _FOREIGN = {
@@ -116,6 +117,7 @@ _FOREIGN = {
         ".weight_scale", ".weight_packed", ".weight_zero_point", ".input_scale",
     ),
 }  # fmt: skip
+_ANY_FOREIGN = tuple(itertools.chain(*_FOREIGN.values()))
 _INSTEAD = (
     "take the release in bfloat16, or have transformers load it dequantised and save it again"
 )
@@ -171,15 +173,16 @@ def plain_names(names: Mapping[str, Any]) -> dict[str, str]:
 
 def _found(own: Sequence[str], parameters: Mapping[str, Any]) -> Iterator[tuple[str, Scheme]]:
     """Yield the names of quantised tensors, and their schemes."""
-    for key, scheme in itertools.product(own, SCHEMES.values()):
-        ending, other = scheme.scales, scheme.values
-        if key.endswith(ending) and key.removesuffix(ending) + other in parameters:
-            yield key.removesuffix(ending), scheme
+    for key in own:
+        for scheme in SCHEMES.values() if key.endswith(_ANY_SCALES) else ():
+            ending, other = scheme.scales, scheme.values
+            if key.endswith(ending) and key.removesuffix(ending) + other in parameters:
+                yield key.removesuffix(ending), scheme
 
 
 def _check_foreign(name: str, parameters: Mapping[str, Any]) -> None:
     file = stored.file_of(parameters)
-    for scheme, endings in _FOREIGN.items():
+    for scheme, endings in _FOREIGN.items() if name.endswith(_ANY_FOREIGN) else ():
         if name.endswith(endings):
             raise CheckpointError(
                 f"the file is quantised ({scheme}): {_INSTEAD}", name=name, file=file,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msckpt_jax import display, dtypes, names
@@ -96,7 +96,7 @@ class Map(NamedTuple):
 
     @property
     def _how(self) -> Resolver:
-        return self.family if self.scaled else _Unscaled(self.family)
+        return self.family if self.scaled and self.source != MIDDLE else _Of(self)
 
     def _tree(self, given: Sequence[Record]) -> dict[str, Any]:
         flat = {record.tag: leaves.Given(record) for record in given}
@@ -119,15 +119,20 @@ class Map(NamedTuple):
         return out, [leaf.name for leaf in names.named_leaves(tree)]
 
 
-class _Unscaled(Resolver):
-    """A Family that moves values and leaves them as they are."""
+class _Of(Resolver):
+    """The Family of a map that leaves values as they are, or whose source has been opened."""
 
-    def __init__(self, family: Family):
-        self._family = family
-        self.leaves_out = family.leaves_out
+    def __init__(self, map: Map):
+        self._map, self._family = map, map.family
+        self.leaves_out = map.family.leaves_out
+
+    def opened(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        return parameters if self._map.source == MIDDLE else self._family.opened(parameters)
 
     def resolve(self, tree: Any) -> Resolved:
         resolved = self._family.resolve(tree)
+        if self._map.scaled:
+            return resolved
         return resolved._replace(targets=[_unscaled(target) for target in resolved.targets])
 
 

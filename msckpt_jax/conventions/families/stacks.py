@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -132,6 +133,7 @@ def _has(
     return all(not there.isdisjoint((path, normal(path), listed(path))) for path in places)
 
 
+@functools.lru_cache(1024)
 def turned(how: str) -> str:
     """The notation of a transform's inverse: ``undo (T); mul(2)`` for ``undo (mul(2)); T``."""
     done, rest = "", how
