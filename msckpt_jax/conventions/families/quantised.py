@@ -52,8 +52,8 @@ class Scheme(NamedTuple):
 
     values: str
     scales: str
-    of_values: tuple[Any, ...]
-    of_scales: tuple[Any, ...]
+    of_values: tuple[np.dtype, ...]
+    of_scales: tuple[np.dtype, ...]
     shape: Callable[[Shape, Shape, Shape], Shape | None]
     read: Callable[[Box, Read, Read, Shape], np.ndarray]
     blocks: bool = False
@@ -100,8 +100,9 @@ def _blocks(box: Box, values: Read, scales: Read, block: Shape) -> np.ndarray:
     return out
 
 
-_BYTES, _FLOATS = (np.uint8,), (np.float32, ml_dtypes.bfloat16, np.float16, np.uint8)
-_F8 = (ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)
+_BYTES = (np.dtype(np.uint8),)
+_FLOATS = *map(np.dtype, (np.float32, ml_dtypes.bfloat16, np.float16)), *_BYTES
+_F8 = tuple(map(np.dtype, (ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)))
 #: The schemes by their names in ``quant_method``.
 SCHEMES = {
     "mxfp4": Scheme("_blocks", "_scales", _BYTES, _BYTES, _of_groups, _groups),
@@ -146,6 +147,7 @@ def plain(
         )  # fmt: skip
     dtype = np.dtype(config["dtype"])
     out: dict[str, Tensor | None] = {}
+    block: Shape = ()
     own = [name for name in parameters if not leaves_out(name)]
     for name, scheme in _found(own, parameters):
         values, scales = name + scheme.values, name + scheme.scales
@@ -153,7 +155,7 @@ def plain(
             raise CheckpointError("the file holds the tensor twice, as it is and quantised",
                                   name=name, file=file)  # fmt: skip
         out[values] = out[scales] = None
-        block = _block(how, scales, file) if scheme.blocks else ()
+        block = block or (_block(how, scales, file) if scheme.blocks else ())
         out[name] = _tensor(parameters, name, scheme, block, dtype)
     for name in own:
         if name not in out:
@@ -216,45 +218,52 @@ def _tensor(
 ) -> Tensor:
     file = stored.file_of(parameters)
     shapes: list[Shape] = []
-    reads: list[Read] = []
     for ending, known in ((scheme.values, scheme.of_values), (scheme.scales, scheme.of_scales)):
         shape, held = stored.shape_and_dtype(name + ending, parameters)
-        if held not in map(np.dtype, known):
+        if held not in known:
             raise CheckpointError(
                 "a quantised tensor is not stored so", name=name + ending, file=file, found=held,
-                expected=" or ".join(str(np.dtype(each)) for each in known),
+                expected=" or ".join(map(str, known)),
             )  # fmt: skip
         shapes.append(shape)
-        reads.append(functools.partial(_read, name + ending, parameters, held))
-    (values, scales), shape = reads, scheme.shape(shapes[0], shapes[1], block)
+    shape = scheme.shape(shapes[0], shapes[1], block)
     if shape is None:
         of_blocks = f" in blocks of {list(block)}" if block else ""
         raise CheckpointError(
             f"values and scales do not fit each other{of_blocks}", name=name, file=file,
             found=f"{list(shapes[0])} and {list(shapes[1])}",
         )  # fmt: skip
-    source = Dequantised(lambda box: scheme.read(box, values, scales, block), shape, dtype,
-                         (name, file))  # fmt: skip
+    source = Dequantised(parameters, name, scheme, block, shape, dtype)
     return Tensor(shape, dtype, ((boxes.whole(shape), source),))
-
-
-def _read(key: str, parameters: Mapping[str, Any], dtype: np.dtype, box: Box) -> np.ndarray:
-    """A box of a stored tensor, whose pieces are many to keep for all tensors of a model."""
-    return sources.read(stored.pieces(key, parameters)[1], dtype, box)
 
 
 class Dequantised:
     """A tensor that is computed when it is indexed: in float32, for ``dtype`` or a wider one.
 
+    A model has many thousands of them: pieces of what is stored are looked up when they are read.
+
     Raises:
         CheckpointError: values are too great for ``dtype``.
     """
 
+    __slots__ = ("_block", "_name", "_parameters", "_scheme", "dtype", "shape")
+
     def __init__(
-        self, read: Callable[[Box], np.ndarray], shape: Shape, dtype: np.dtype,
-        where: tuple[str, str | None],
+        self, parameters: Mapping[str, Any], name: str, scheme: Scheme, block: Shape, shape: Shape,
+        dtype: np.dtype,
     ):  # fmt: skip
-        self._read, self.shape, self.dtype, self._where = read, shape, dtype, where
+        self._parameters, self._name = parameters, name
+        self._scheme, self._block = scheme, block
+        self.shape, self.dtype = shape, dtype
+
+    def _read(self, box: Box) -> np.ndarray:
+        values, scales = (functools.partial(self._stored, self._name + ending)
+                          for ending in (self._scheme.values, self._scheme.scales))  # fmt: skip
+        return self._scheme.read(box, values, scales, self._block)
+
+    def _stored(self, key: str, box: Box) -> np.ndarray:
+        dtype = stored.shape_and_dtype(key, self._parameters)[1]
+        return sources.read(stored.pieces(key, self._parameters)[1], dtype, box)
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
         out = np.empty(boxes.shape_of(boxes.from_index(index, self.shape)), np.float32)
@@ -276,8 +285,8 @@ class Dequantised:
         if out.size and not (-most <= out.min() and out.max() <= most):  # or there is a NaN
             over = np.abs(out) > most
             if over.any():
-                name, file = self._where
+                file = stored.file_of(self._parameters)
                 raise CheckpointError(
-                    f"quantised values do not fit {self.dtype}", name=name, file=file,
+                    f"quantised values do not fit {self.dtype}", name=self._name, file=file,
                     expected=f"{-most} to {most}", found=out[over][0],
                 )  # fmt: skip
