@@ -84,12 +84,12 @@ def _contents(index: _Index, mmap: bool, problem: Problem) -> Contents:
     for error in problems:
         problem(error)
     data = Joined([part.data for part in parts.values()])
-    moved = [
-        _moved(entry, start)
-        for (file, part), start in zip(parts.items(), data.starts, strict=False)
-        for entry in part.entries.values()
-        if places[entry.tag] == file
-    ]
+    moved: list[Entry] = []
+    for (file, part), start in zip(parts.items(), data.starts, strict=False):
+        own = (entry for entry in part.entries.values() if places[entry.tag] == file)
+        moved += [_moved(entry, start) for entry in own]
+        if not part.check_sums:  # which need them; there may be 100,000
+            part.entries.clear()
     custom = _merged([*(part.custom for part in parts.values()), index.metadata])
     return Contents(
         _by_name(sorted(moved, key=lambda entry: entry.tag), problem),
