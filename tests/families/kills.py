@@ -125,7 +125,7 @@ class Kills:
 
     def at_random_moments(self, rounds: int) -> int:
         """Kill again and again until it is done; return the number of kills."""
-        moments, kills = random.Random(0), 0
+        moments, kills = random.Random(1), 0  # whose first moment comes early
         for _ in range(rounds):
             self.prepared()
             while True:
