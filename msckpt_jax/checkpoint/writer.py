@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import functools
 import os
 import stat
 import threading
@@ -290,13 +292,35 @@ def begin_writeback(fd: int, offset: int, nbytes: int) -> None:
 
 
 def reserve(fd: int, size: int) -> None:
-    """Allocate the file: faster to fill, and a full disk is noticed before a byte is written."""
-    if size >= planning.CHUNK_BYTES and hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(fd, 0, size)
-        except OSError as error:
-            if error.errno not in _CANNOT_RESERVE:
-                raise
+    """Allocate the file: faster to fill, and a full disk is noticed before a byte is written.
+
+    In memory there is only a check for space: what is allocated there is filled with zeros first.
+    """
+    if size < planning.CHUNK_BYTES or not hasattr(os, "posix_fallocate"):
+        return
+    status = os.fstat(fd)
+    if _in_memory(status.st_dev):
+        room = os.fstatvfs(fd)  # without blocks there is no limit
+        if room.f_blocks > 0 and room.f_bavail * room.f_frsize < size - status.st_blocks * 512:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        if error.errno not in _CANNOT_RESERVE:
+            raise
+
+
+@functools.lru_cache(64)
+def _in_memory(device: int) -> bool:
+    """Tell whether a file system, by the number of its device, is one of Linux in memory."""
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/mountinfo") as mounts:
+        for line in mounts:
+            mount, _, kind = line.partition(" - ")
+            major, minor = map(int, mount.split()[2].split(":"))
+            if os.makedev(major, minor) == device:
+                return kind.split()[0] in ("tmpfs", "ramfs")
+    return False
 
 
 def _report(progress: Progress | None, nbytes: int) -> None:

@@ -12,6 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +25,8 @@ import numpy as np
 import pytest
 
 import msckpt_jax as ms
-from msckpt_jax.checkpoint import atomic
+from msckpt_jax.checkpoint import atomic, writer
+from msckpt_jax.checkpoint import plan as planning
 
 OLD = {"version": 1, "w": np.zeros(100)}
 NEW = {"version": 2, "w": np.ones((64, 40_000))}  # 20 MB: several windows
@@ -401,3 +403,13 @@ def test_missing_folder_and_folder_as_target(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         ms.save_checkpoint(OLD, str(tmp_path))
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="no file system in memory")
+def test_a_full_file_system_in_memory_is_noticed_before_a_byte_is_written() -> None:
+    with tempfile.TemporaryFile(dir="/dev/shm") as file:
+        room = os.fstatvfs(file.fileno())
+        writer.reserve(file.fileno(), planning.CHUNK_BYTES)
+        assert not os.fstat(file.fileno()).st_blocks  # zeros would be written twice
+        with pytest.raises(OSError, match="No space left"):
+            writer.reserve(file.fileno(), 2 * room.f_blocks * room.f_frsize)
