@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ def forked(work: Callable[[], Any]) -> int:
     return child
 
 
-def killed_before(call: int, work: Callable[[], Any]) -> bool:
+def killed_before(call: int, work: Callable[[], Any], calls: Sequence[str] = CALLS) -> bool:
     """Do ``work`` in a process that ends before the call of that number; tell whether it did."""
     count = itertools.count()
 
@@ -123,7 +123,7 @@ def killed_before(call: int, work: Callable[[], Any]) -> bool:
         return guard
 
     def start() -> None:
-        for name in CALLS:
+        for name in calls:
             setattr(os, name, guarded(getattr(os, name)))
         work()
 

@@ -20,7 +20,7 @@ from typing import Any
 import msckpt_jax as ms
 from msckpt_jax.checkpoint import plan, writer
 from msckpt_jax.parallel import cells, ordered
-from tests.checkpoint.kills import forked
+from tests.checkpoint.kills import forked, killed_before
 from tests.families import models, orbaxes
 
 CONFIG = models.config("llama") | {"num_hidden_layers": 4, "intermediate_size": 48}
@@ -59,28 +59,6 @@ def ended(work: Callable[[], Any]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(forked(work), 0)[1])
 
 
-def killed_before(call: int, work: Callable[[], Any]) -> bool:
-    """Do ``work`` in a process that ends before the call of that number; tell whether it did."""
-    numbers = itertools.count()
-
-    def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-        def guard(*args: Any, **kwargs: Any) -> Any:
-            if next(numbers) == call:
-                os._exit(9)
-            return function(*args, **kwargs)
-
-        return guard
-
-    def start() -> None:
-        for name in CALLS:
-            setattr(os, name, guarded(getattr(os, name)))
-        work()
-
-    status = ended(start)
-    assert status in (0, 9), status
-    return status == 9
-
-
 class Kills:
     """Conversions of a checkpoint into a folder, and the bytes that they should have."""
 
@@ -116,7 +94,7 @@ class Kills:
         for call in itertools.count(step // 2, step):
             self.prepared()
             work = lambda: convert(self.source, self.target, "job", threads=1)  # noqa: E731
-            if not killed_before(call, work):
+            if not killed_before(call, work, CALLS):
                 return out
             files, nbytes = self.finished("job")
             assert files == self.wanted, call
@@ -143,7 +121,7 @@ class Kills:
         """Kill one job and do another; return the bytes written by that."""
         self.prepared()
         work = lambda: convert(self.source, self.target, "job", threads=1)  # noqa: E731
-        assert killed_before(call, work)
+        assert killed_before(call, work, CALLS)
         files, nbytes = self.finished("another")
         assert files == self.wanted
         return nbytes
