@@ -144,7 +144,9 @@ def _replace(folder: Folder, files: list[File], job: Job, may_gather: bool) -> N
         return
     with save:
         for file in files:
-            _write(file._replace(target=save.files / file.target), job, may_gather, together=False)
+            target = save.files / file.target
+            target.parent.mkdir(exist_ok=True)
+            _write(file._replace(target=target), job, may_gather, together=False)
         commit()
 
 
@@ -154,7 +156,7 @@ def _replace_in_order(folder: Folder, plans: Mapping[str, Plan], job: Job) -> No
     with FolderSave(folder.path, job.options.durable, name) as save:
         placed = [ordered.Placed(save.files / file, plan) for file, plan in plans.items()]
         with save.log() as log:
-            ordered.make(placed, log)
+            ordered.make(save.files, placed, log)
             ordered.write(placed, job.options, log)
         _commit(folder, save, job)
 

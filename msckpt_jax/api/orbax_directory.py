@@ -6,9 +6,12 @@ structure; the arrays' contents go through TensorStore, so that no tensor is eve
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,15 +21,20 @@ import tensorstore as ts
 from orbax.checkpoint import future
 
 from msckpt_jax import boxes, dtypes, names
-from msckpt_jax.checkpoint import narrowing
+from msckpt_jax.checkpoint import folder, narrowing, paths
 from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.checkpoint.formats.orbax import absolute, reading
+from msckpt_jax.checkpoint.log import Done, Log
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel.layout import Layout
 
 #: The most bytes of a chunk, and the number of chunks that are on their way to the disk at a time.
 _CHUNK_BYTES, _IN_FLIGHT = 4 << 20, 2
+#: After so many bytes those that were written are noted down.
+STEP_BYTES = 64 << 20
+#: The folder in which Orbax keeps the arrays of the first process until the directory is complete.
+_DATABASE = "ocdbt.process_0"
 #: The nodes of the database that are kept: Orbax keeps 100 MB of those that are outdated.
 _CACHE = {"cache_pool#ocdbt": {"total_bytes_limit": 1 << 20}}
 
@@ -104,12 +112,30 @@ class _Leaf:
         return len({id(source) for source in sources})  # all are alive: no two have one id
 
 
+class _Left(NamedTuple):
+    """The database of a killed run of the same job, if there is one, and the log of its chunks."""
+
+    database: Path
+    log: Log
+
+    def taken(self, directory: Any) -> int:
+        """Put the database into the new directory; return the number of chunks that it has."""
+        if self.log.last.units and self.database.is_dir():
+            self.database.rename(Path(directory) / _DATABASE)
+        else:
+            self.log.clear()
+        return self.log.last.units
+
+
 class _Handler(ocp.type_handlers.TypeHandler):
     """The writer of leaves, chunk by chunk, a few in flight; Orbax reads them as NumPy arrays."""
 
-    def __init__(self, progress: Callable[[int], Any] | None):
-        self._progress = progress
+    def __init__(self, progress: Callable[[int], Any] | None, left: _Left | None):
+        self._progress, self._left = progress, left
         self._context: Any = None
+        #: The chunks that are in the database, in their order, and those that it was found with.
+        self._done = self._there = 0
+        self._nbytes = 0
 
     def typestr(self) -> str:
         return "np.ndarray"
@@ -118,31 +144,27 @@ class _Handler(ocp.type_handlers.TypeHandler):
         self, values: Sequence[Any], infos: Sequence[Any], args: Any = None
     ) -> list[future.Future]:
         async def write() -> None:
-            for value, info in zip(values, infos, strict=True):
+            for number, (value, info) in enumerate(zip(values, infos, strict=True)):
+                if hasattr(info, "await_path_creation"):  # newer versions make folders later
+                    await info.await_path_creation()
+                if number == 0 and self._left is not None:
+                    self._there = self._left.taken(info.parent_dir)
                 await self._write(value, info)
 
         return [future.CommitFutureAwaitingContractedSignals(write(), name="msckpt")]
 
     async def _write(self, leaf: _Leaf, info: Any) -> None:
-        if hasattr(info, "await_path_creation"):  # newer versions make folders in the background
-            await info.await_path_creation()
         chunk = leaf.chunk()
-        spec = ocp.type_handlers.get_json_tspec_write(
-            info,
-            use_ocdbt=True,
-            global_shape=leaf.shape,
-            local_shape=chunk,
-            dtype=leaf.dtype,
-            process_index=0,
-        )
-        dtype = ts.dtype(leaf.dtype)
-        if self._context is None:
-            self._context = ts.Context(_CACHE, info.ts_context)
-        store = await ts.open(ts.Spec(spec), create=True, dtype=dtype, context=self._context)
+        left = list(boxes.grid(leaf.shape, chunk))
+        while left and self._done < self._there:
+            self._count(boxes.size_of(left.pop(0)) * leaf.content.stored.itemsize)
+        if not left:
+            return
+        store = await self._opened(leaf, info, chunk)
         waiting: list[tuple[Any, int]] = []
         stored = leaf.content.stored
         windows = np.empty((_IN_FLIGHT, math.prod(chunk)), stored)  # reused: all stay in memory
-        for number, box in enumerate(boxes.grid(leaf.shape, chunk)):
+        for number, box in enumerate(left):
             if len(waiting) == _IN_FLIGHT:
                 await self._written(*waiting.pop(0))
             window = windows[number % _IN_FLIGHT, : boxes.size_of(box)]
@@ -154,8 +176,30 @@ class _Handler(ocp.type_handlers.TypeHandler):
         for pending in waiting:
             await self._written(*pending)
 
+    async def _opened(self, leaf: _Leaf, info: Any, chunk: tuple[int, ...]) -> Any:
+        spec = ocp.type_handlers.get_json_tspec_write(
+            info,
+            use_ocdbt=True,
+            global_shape=leaf.shape,
+            local_shape=chunk,
+            dtype=leaf.dtype,
+            process_index=0,
+        )
+        if self._context is None:
+            self._context = ts.Context(_CACHE, info.ts_context)
+        spec, dtype = ts.Spec(spec), ts.dtype(leaf.dtype)
+        return await ts.open(spec, open=True, create=True, dtype=dtype, context=self._context)
+
     async def _written(self, write: Any, nbytes: int) -> None:
         await write
+        self._count(nbytes)
+        self._nbytes += nbytes
+        if self._left is not None and self._nbytes >= STEP_BYTES:
+            self._left.log.add(Done(self._done, 0))
+            self._nbytes = 0
+
+    def _count(self, nbytes: int) -> None:
+        self._done += 1
         if self._progress is not None:
             self._progress(nbytes)
 
@@ -174,35 +218,85 @@ def write(
     records: Sequence[Record],
     metadata: Mapping[str, Any],
     progress: Callable[[int], Any] | None = None,
+    resume: str | None = None,
 ) -> None:
     """Write records to a new Orbax directory, which appears when it is complete.
 
     The tree is nested dicts by the dots in the names.
 
+    ``resume`` says of what the directory is made, so that only the same has its value: a run that
+    is killed is continued by the next of the same value. ``progress`` is also called for the bytes
+    that were there already.
+
     Raises:
+        BlockingIOError: another process is writing it.
         CheckpointError: a name is both a leaf and the prefix of another, or a tensor has no
             elements (Orbax cannot hold it).
         FileExistsError: the path exists already.
     """
     target = absolute(path)
     if target.exists():
+        folder.discard(paths.path_of(path))
         raise FileExistsError(17, "Orbax writes to new directories only", str(target))
-    tree = names.nested(dict(map(_leaf, records)))
+    leaves = dict(map(_leaf, records))
+    job = _job(resume, leaves) if isinstance(paths.path_of(path), Path) else None
+    with _left(target, job) as left:
+        _save(target, names.nested(leaves), metadata, _Handler(progress, left))
+
+
+def _job(resume: str | None, leaves: Mapping[str, Any]) -> str | None:
+    """A name that only the same chunks have, in the same order; None where others write, too."""
+    if resume is None or not all(isinstance(leaf, _Leaf | str) for leaf in leaves.values()):
+        return None
+    chunks = [(name, leaf.shape, str(leaf.dtype), leaf.chunk())
+              for name, leaf in leaves.items() if isinstance(leaf, _Leaf)]  # fmt: skip
+    return hashlib.sha256(repr((resume, ocp.__version__, chunks)).encode()).hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def _left(target: Any, job: str | None) -> Iterator[_Left | None]:
+    """What a run of the job has left, if it goes on after a kill; a kill in the block leaves it."""
+    if job is None:
+        with _removed(target, BaseException):
+            yield None
+        return
+    with folder.FolderSave(target, job=job) as save, save.log() as log, _removed(target, Exception):
+        assert log is not None
+        database = save.files / _DATABASE
+        for temporary in _temporaries(target):
+            there = Path(temporary) / _DATABASE
+            if log.last.units and there.is_dir() and not database.exists():
+                there.rename(database)
+            temporary.rmtree()
+        yield _Left(database, log)
+
+
+@contextlib.contextmanager
+def _removed(target: Any, kind: type[BaseException]) -> Iterator[None]:
+    """Remove what Orbax has written of a directory when the block ends by an error of a kind."""
+    try:
+        yield
+    except kind:
+        for temporary in _temporaries(target):
+            temporary.rmtree()
+        raise
+
+
+def _temporaries(target: Any) -> list[Any]:
+    return [*target.parent.glob(f"{target.name}.orbax-checkpoint-tmp*")]
+
+
+def _save(target: Any, tree: Any, metadata: Mapping[str, Any], leaves: _Handler) -> None:
     handlers = ocp.type_handlers
     registry = handlers.create_type_handler_registry(
         (str, handlers.get_type_handler(str)),
         (jax.Array, handlers.get_type_handler(jax.Array)),
-        (_Leaf, _Handler(progress)),
+        (_Leaf, leaves),
     )
     handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
-    try:
-        with ocp.Checkpointer(handler) as checkpointer:
-            args = ocp.args.PyTreeSave(tree, custom_metadata=dict(metadata))
-            checkpointer.save(target, args=args)
-    except BaseException:
-        for temporary in target.parent.glob(f"{target.name}.orbax-checkpoint-tmp*"):
-            temporary.rmtree()
-        raise
+    with ocp.Checkpointer(handler) as checkpointer:
+        args = ocp.args.PyTreeSave(tree, custom_metadata=dict(metadata))
+        checkpointer.save(target, args=args)
 
 
 def _leaf(record: Record) -> tuple[str, Any]:

@@ -178,6 +178,12 @@ def recover(target: str | os.PathLike[str]) -> bool:
     return finished
 
 
+def discard(target: Any) -> None:
+    """Remove what a killed writer of a folder that is there now has left beside it."""
+    if isinstance(target, Path):
+        _discard(_beside(Path(os.path.realpath(target))))
+
+
 @contextlib.contextmanager
 def reading(folder: Any, heads: Iterable[Any]) -> Iterator[Callable[[Any], None]]:
     """Refuse a folder in which a save replaces files, at the start of the block and at its end.
@@ -285,7 +291,7 @@ def _remove(stage: Path) -> None:
         stage.rmdir()
 
 
-def _discard(stage: Path, spared: Path) -> None:
+def _discard(stage: Path, spared: Path | None = None) -> None:
     """Remove the stage of a writer that was killed before, or just after, its folder came to be."""
     if stage == spared or not stage.is_dir() or stage.is_symlink():
         return

@@ -87,11 +87,13 @@ def write_file(target: Path, plan: Plan, options: writer.Options, job: str | Non
         os.ftruncate(file.fd, plan.nbytes)
 
 
-def make(files: Sequence[Placed], log: Log | None) -> None:
-    """Make new files of their sizes, unless a run that the log tells of has left them all."""
+def make(root: Path, files: Sequence[Placed], log: Log | None) -> None:
+    """Make new files of their sizes below ``root``, unless a run that the log tells of left all."""
     names = {file.path for file in files}
-    for path in {path for file in files for path in file.path.parent.iterdir()} - names:
+    for path in {path for path in root.rglob("*") if not path.is_dir()} - names:
         path.unlink()  # an index that was not complete, say
+    for folder in {path.parent for path in names}:
+        folder.mkdir(exist_ok=True)
     if log is not None:
         if log.last.units and all(atomic.is_left(path, plan.nbytes) for path, plan in files):
             return

@@ -94,7 +94,7 @@ def stores(draw: Any) -> tuple[Store, int]:
 def written(plans: list[plan.Plan], threads: int) -> Iterator[bytes]:
     with tempfile.TemporaryDirectory() as folder:
         files = [ordered.Placed(Path(folder) / f"{n}", each) for n, each in enumerate(plans)]
-        ordered.make(files, None)
+        ordered.make(Path(folder), files, None)
         ordered.write(files, writer.Options(threads=threads, durable=False))
         for path, _ in files:
             yield path.read_bytes()

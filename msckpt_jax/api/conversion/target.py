@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from msckpt_jax.api.conversion.view import View
 from msckpt_jax.checkpoint import copying, formats, leaves, metadata, records, writer
 from msckpt_jax.checkpoint.cipher import Mode
 from msckpt_jax.checkpoint.copying import FLOATS as FLOATS
+from msckpt_jax.checkpoint.folder import recover
 from msckpt_jax.checkpoint.formats import shards
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.paths import PathLike
@@ -225,34 +225,42 @@ def _to_folder(
 def _to_tree(
     path: PathLike, source: Any, work: Work, options: Options, progress: Progress | None
 ) -> int:
-    del source, options
+    del source
     from msckpt_jax.api import orbax_directory
 
-    orbax_directory.write(path, work.records, work.metadata, progress)
+    orbax_directory.write(path, work.records, work.metadata, progress, options.resume)
     return 1
 
 
 def _to_ranks(
     path: PathLike, source: Any, work: Work, options: Options, progress: Progress | None
 ) -> int:
-    folder = Path(path)
+    folder = jobs.folder_path(path)
+    jobs.check_folder(folder)
     tensors = Written(work, source)
     layouts = layouts_of(options.to, source, tensors)
     plan = placement.plan_of(options.to if layouts is None else layouts)
-    files = rank_records.plan_files(tensors, plan, folder, "rank", formats.CKPT.suffix)
-    try:
-        rank_records.write_files(files, progress=progress, threads=options.threads)
-    except BaseException:
-        for file in files:  # there were none before: check_ranks
-            shutil.rmtree(file.target.parent, ignore_errors=True)
-        raise
-    if layouts is not None:
-        strategy.write(folder / strategy.FILE, layouts)
-    return len([file for file in files if file.records])
+    planned = rank_records.plan_files(tensors, plan, Path(), "rank", formats.CKPT.suffix)
+    files = [file for file in planned if file.records]  # MindSpore cannot load an empty file
+    for file in files:
+        records.check_tags(file.records)
+    small = (
+        {} if layouts is None else {strategy.FILE: strategy.encode(folder / strategy.FILE, layouts)}
+    )
+    head = next(iter(small), str(files[-1].target))
+    written = writer.Options(threads=options.threads, progress=progress)
+    job = jobs.Job(
+        formats.CKPT.name, How(), written, folder=jobs.Folder(folder, head, small, ()),
+        resume=options.resume,
+    )  # fmt: skip
+    jobs.run(files, job)
+    return len(files)
 
 
 def check_ranks(path: PathLike, source: Any, options: Options) -> None:
     """Refuse a folder that holds rank files, and shardings of which the source knows nothing."""
+    if os.path.isdir(path):
+        recover(path)  # what a killed conversion has made complete
     if any(Path(path).glob("rank_*")):
         raise ValueError(visible(f"{path} holds rank files already; convert to a new folder"))
     if options.to == SAVED:
