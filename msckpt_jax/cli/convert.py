@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from msckpt_jax import display, progress
-from msckpt_jax.api import convert_checkpoint, convert_model, targets
+from msckpt_jax.api import convert_checkpoint, targets
 from msckpt_jax.api.conversion import source as opening
 from msckpt_jax.api.conversion.target import DTYPES, SHARD_SIZE, Options, renaming
 from msckpt_jax.api.conversion.view import Stacks
@@ -228,6 +228,8 @@ def _model(args: argparse.Namespace, source: Target) -> int:
         )
     cipher = source.cipher(Path(args.source)) if source.cipher else None
     secrets = {} if cipher is None else common.model_secrets(args, args.source, cipher)
+    from msckpt_jax.api import convert_model  # with all that lowers models, which checkpoints need not
+
     file, notes = convert_model.convert(args.source, args.target, **secrets, **options.asked(args))
     common.say(*notes, f"{file}: {display.size(file.stat().st_size)}")
     return 0

@@ -3,7 +3,8 @@
 The model is like Llama, in MaxText's layout: 1.2 GiB of bfloat16, 24 layers stacked on axis 1,
 saved from a mesh of 2 x 4, so that each chunk is a shard with a part of all layers. The peer
 restores it with Orbax, changes the layouts with NumPy and writes files with safetensors' own
-`save_file`. Times are medians over interleaved rounds; extra MiB is the peak of anonymous memory
+`save_file`. Where MaxText is installed, its own converter runs beside them, by the functions of its
+`to_huggingface` script (start of Python and tokenizer left out). Times are medians over interleaved rounds; extra MiB is the peak of anonymous memory
 beyond what was there before. Run it alone on the machine, on a file system in memory:
 
     python tests/benchmarks/from_orbax.py --folder /dev/shm              # about 3 minutes
@@ -19,12 +20,14 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAG}"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import argparse
+import importlib.util
 import logging
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -53,6 +56,8 @@ SPECS = {
     "wo.kernel": jax.P("x", None, "y"), "embedding": jax.P("x", "y"),
     "logits_dense.kernel": jax.P("x", "y"),
 }  # fmt: skip
+#: MaxText's name of a model with the layout of this one.
+MODEL = "llama3.1-8b"
 #: The bytes of a file: five files.
 LIMIT = 300_000_000
 
@@ -140,6 +145,35 @@ def by_hand(params: Any, sizes: dict[str, Any]) -> Iterator[tuple[str, np.ndarra
     yield "lm_head.weight", decoder["logits_dense"]["kernel"].T
 
 
+def maxtext(source: Path, target: Path, sizes: dict[str, Any]) -> None:
+    """The steps of MaxText's `to_huggingface`, for bfloat16, as it recommends."""
+    from absl import flags
+    from maxtext.checkpoint_conversion import to_huggingface
+    from maxtext.checkpoint_conversion.utils import utils
+    from transformers import LlamaConfig
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS([""])
+    config = SimpleNamespace(
+        scan_layers=True, param_scan_axis=1, use_multimodal=False, num_experts=0, base_num_decoder_layers=sizes["num_hidden_layers"],
+        inhomogeneous_layer_cycle_interval=1, weight_dtype="bfloat16", model_name=MODEL,
+        checkpoint_storage_concurrent_gb=96, checkpoint_storage_use_ocdbt=True,
+        checkpoint_storage_use_zarr3=True, load_parameters_path=str(source), head_dim=sizes["head_dim"],
+        lora=SimpleNamespace(lora_restore_path="", lora_alpha=0.0, lora_rank=0),
+    )  # fmt: skip
+    released = LlamaConfig(**sizes)
+    found = to_huggingface.load_orbax_checkpoint(config)
+    mappings = to_huggingface._get_model_mappings(MODEL, True, released.to_dict(), config)
+    params = utils.detect_and_extract_checkpoint(found)
+    keys = utils.validate_and_filter_param_map_keys(mappings["param_mapping"], set(params))
+    made = to_huggingface._transform_weights_to_full_model(
+        config, keys, params, mappings["param_mapping"], mappings["hook_fn_mapping"],
+        mappings["shape_mapping"],
+    )  # fmt: skip
+    target.mkdir()
+    utils.save_model_files(made, released, None, None, str(target))
+
+
 def check_equal(left: Path, right: Path) -> None:
     """Refuse to compare ways that do not write the same tensors."""
     one, two = ({name: array for file in sorted(folder.glob("*.safetensors"))
@@ -159,7 +193,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     sizes = config(args.layers)
-    family = ms.Family(sizes, jax="maxtext", maxtext_model="llama3.1-8b")
+    family = ms.Family(sizes, jax="maxtext", maxtext_model=MODEL)
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
         source = folder / "orbax"
@@ -170,8 +204,15 @@ def main() -> None:
             Contender("ours", lambda: ours(source, folder / "ours", family), usual, goal=0.75,
                       extra=4 * group + 96),
         ]  # fmt: skip
+        if importlib.util.find_spec("maxtext") is not None:
+            theirs = "MaxText's converter"
+            contenders[1].at_least[theirs] = 4
+            run = lambda: maxtext(source, folder / "maxtext", sizes)  # noqa: E731
+            contenders.append(Contender(theirs, run, usual))
         for contender in contenders:
             contender.run()
+        for peer in contenders[2:]:
+            check_equal(folder / "maxtext", folder / "ours")
         check_equal(folder / "whole", folder / "ours")
         results = measure(contenders, args.rounds, folder, lambda path: path == source)
         title = f"Orbax to Hugging Face, {args.layers} layers; a group of chunks: {group:.0f} MiB"
