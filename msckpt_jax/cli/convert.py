@@ -228,7 +228,7 @@ def _model(args: argparse.Namespace, source: Target) -> int:
         )
     cipher = source.cipher(Path(args.source)) if source.cipher else None
     secrets = {} if cipher is None else common.model_secrets(args, args.source, cipher)
-    from msckpt_jax.api import convert_model  # with all that lowers models, which checkpoints need not
+    from msckpt_jax.api import convert_model  # loads all that lowers models
 
     file, notes = convert_model.convert(args.source, args.target, **secrets, **options.asked(args))
     common.say(*notes, f"{file}: {display.size(file.stat().st_size)}")

@@ -4,8 +4,9 @@ The model is like Llama, in MaxText's layout: 1.2 GiB of bfloat16, 24 layers sta
 saved from a mesh of 2 x 4, so that each chunk is a shard with a part of all layers. The peer
 restores it with Orbax, changes the layouts with NumPy and writes files with safetensors' own
 `save_file`. Where MaxText is installed, its own converter runs beside them, by the functions of its
-`to_huggingface` script (start of Python and tokenizer left out). Times are medians over interleaved rounds; extra MiB is the peak of anonymous memory
-beyond what was there before. Run it alone on the machine, on a file system in memory:
+`to_huggingface` script; the start of Python and the tokenizer are left out. Times are medians over
+interleaved rounds; extra MiB is the peak of anonymous memory beyond what was there before. Run it
+alone on the machine, on a file system in memory:
 
     python tests/benchmarks/from_orbax.py --folder /dev/shm              # about 3 minutes
     python tests/benchmarks/from_orbax.py --folder /dev/shm --layers 4   # a quick look
@@ -155,10 +156,11 @@ def maxtext(source: Path, target: Path, sizes: dict[str, Any]) -> None:
     if not flags.FLAGS.is_parsed():
         flags.FLAGS([""])
     config = SimpleNamespace(
-        scan_layers=True, param_scan_axis=1, use_multimodal=False, num_experts=0, base_num_decoder_layers=sizes["num_hidden_layers"],
+        scan_layers=True, param_scan_axis=1, use_multimodal=False, num_experts=0,
+        base_num_decoder_layers=sizes["num_hidden_layers"], head_dim=sizes["head_dim"],
         inhomogeneous_layer_cycle_interval=1, weight_dtype="bfloat16", model_name=MODEL,
         checkpoint_storage_concurrent_gb=96, checkpoint_storage_use_ocdbt=True,
-        checkpoint_storage_use_zarr3=True, load_parameters_path=str(source), head_dim=sizes["head_dim"],
+        checkpoint_storage_use_zarr3=True, load_parameters_path=str(source),
         lora=SimpleNamespace(lora_restore_path="", lora_alpha=0.0, lora_rank=0),
     )  # fmt: skip
     released = LlamaConfig(**sizes)
@@ -211,7 +213,7 @@ def main() -> None:
             contenders.append(Contender(theirs, run, usual))
         for contender in contenders:
             contender.run()
-        for peer in contenders[2:]:
+        if len(contenders) > 2:
             check_equal(folder / "maxtext", folder / "ours")
         check_equal(folder / "whole", folder / "ours")
         results = measure(contenders, args.rounds, folder, lambda path: path == source)
