@@ -4,7 +4,8 @@ The model is like Llama, in MaxText's layout: 1.2 GiB of bfloat16, 24 layers sta
 saved from a mesh of 2 x 4, so that each chunk is a shard with a part of all layers. The peer
 restores it with Orbax, changes the layouts with NumPy and writes files with safetensors' own
 `save_file`. Where MaxText is installed, its own converter runs beside them, by the functions of its
-`to_huggingface` script; the start of Python and the tokenizer are left out. Times are medians over
+`to_huggingface` script, in a process with one device, as that has; the start of Python and the
+tokenizer are left out. Times are medians over
 interleaved rounds; extra MiB is the peak of anonymous memory beyond what was there before. Run it
 alone on the machine, on a file system in memory:
 
@@ -16,15 +17,22 @@ from __future__ import annotations
 
 import os
 
-_FLAG = "--xla_force_host_platform_device_count=8"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAG}"
+import sys
+
+#: Given as the first argument to the process in which MaxText runs, which has one device.
+_PEER = "maxtext"
+if sys.argv[1:2] != [_PEER]:
+    _FLAG = "--xla_force_host_platform_device_count=8"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAG}"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import argparse
 import importlib.util
+import json
 import logging
-import sys
+import subprocess
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,7 +76,10 @@ def config(layers: int) -> dict[str, Any]:
         "model_type": "llama", "vocab_size": 16384, "hidden_size": 1536, "head_dim": 128,
         "num_hidden_layers": layers, "num_attention_heads": 12, "num_key_value_heads": 4,
         "intermediate_size": 4096, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
-        "rope_scaling": {"rope_type": "llama3"},
+        "rope_scaling": {
+            "rope_type": "llama3", "rope_theta": 500_000.0, "factor": 8.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+        },
     }  # fmt: skip
 
 
@@ -146,15 +157,22 @@ def by_hand(params: Any, sizes: dict[str, Any]) -> Iterator[tuple[str, np.ndarra
     yield "lm_head.weight", decoder["logits_dense"]["kernel"].T
 
 
-def maxtext(source: Path, target: Path, sizes: dict[str, Any]) -> None:
-    """The steps of MaxText's `to_huggingface`, for bfloat16, as it recommends."""
+def maxtext(source: Path, target: Path, sizes: dict[str, Any]) -> float:
+    """The seconds that MaxText's `to_huggingface` takes, in a process of its own."""
+    env = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    command = [sys.executable, __file__, _PEER, str(source), str(target), json.dumps(sizes)]
+    done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def maxtext_here(source: Path, target: Path, sizes: dict[str, Any]) -> None:
+    """Print the seconds of the steps of `to_huggingface`, for bfloat16, as it recommends."""
     from absl import flags
     from maxtext.checkpoint_conversion import to_huggingface
     from maxtext.checkpoint_conversion.utils import utils
     from transformers import LlamaConfig
 
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS([""])
+    flags.FLAGS([""])
     config = SimpleNamespace(
         scan_layers=True, param_scan_axis=1, use_multimodal=False, num_experts=0,
         base_num_decoder_layers=sizes["num_hidden_layers"], head_dim=sizes["head_dim"],
@@ -164,6 +182,9 @@ def maxtext(source: Path, target: Path, sizes: dict[str, Any]) -> None:
         lora=SimpleNamespace(lora_restore_path="", lora_alpha=0.0, lora_rank=0),
     )  # fmt: skip
     released = LlamaConfig(**sizes)
+    target.mkdir()
+    jax.devices()
+    begin = time.perf_counter()
     found = to_huggingface.load_orbax_checkpoint(config)
     mappings = to_huggingface._get_model_mappings(MODEL, True, released.to_dict(), config)
     params = utils.detect_and_extract_checkpoint(found)
@@ -172,8 +193,8 @@ def maxtext(source: Path, target: Path, sizes: dict[str, Any]) -> None:
         config, keys, params, mappings["param_mapping"], mappings["hook_fn_mapping"],
         mappings["shape_mapping"],
     )  # fmt: skip
-    target.mkdir()
     utils.save_model_files(made, released, None, None, str(target))
+    print(time.perf_counter() - begin)
 
 
 def check_equal(left: Path, right: Path) -> None:
@@ -210,7 +231,7 @@ def main() -> None:
             theirs = "MaxText's converter"
             contenders[1].at_least[theirs] = 4
             run = lambda: maxtext(source, folder / "maxtext", sizes)  # noqa: E731
-            contenders.append(Contender(theirs, run, usual))
+            contenders.append(Contender(theirs, run, usual, memory=False))
         for contender in contenders:
             contender.run()
         if len(contenders) > 2:
@@ -222,4 +243,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == [_PEER]:
+        maxtext_here(Path(sys.argv[2]), Path(sys.argv[3]), json.loads(sys.argv[4]))
+    else:
+        main()
