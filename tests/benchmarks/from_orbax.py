@@ -16,7 +16,6 @@ alone on the machine, on a file system in memory:
 from __future__ import annotations
 
 import os
-
 import sys
 
 #: Given as the first argument to the process in which MaxText runs, which has one device.
