@@ -14,7 +14,7 @@ from jax.sharding import AxisType, NamedSharding
 
 from msckpt_jax import names
 from msckpt_jax.errors import ExportError
-from msckpt_jax.lowering import freedoms, side_effects, training
+from msckpt_jax.lowering import callables, freedoms, hoisting, side_effects, training, viewing
 from msckpt_jax.lowering.problems import failures
 from msckpt_jax.lowering.rewrites import random
 from msckpt_jax.specs import is_spec
@@ -44,11 +44,13 @@ def trace(net: Any, inputs: Sequence[Any], *, as_it_is: bool = False) -> Traced:
     Modules are in inference mode, and what is left of training is noted, but for ``as_it_is``.
     """
     tree, function = _parts(net)
+    own = tree
     notes: list[str] = []
     if not as_it_is:
         tree, notes = training.inference(tree)
     leaves = names.flatten(tree)
-    weights = {leaf.name: _weight(leaf.name, leaf.value) for leaf in leaves.leaves}
+    numbers = [i for i, leaf in enumerate(leaves.leaves) if _is_weight(leaf)]
+    weights = {leaf.name: _weight(leaf) for leaf in (leaves.leaves[i] for i in numbers)}
     examples, structure = jax.tree.flatten(tuple(inputs))
     flat_names = list(map(names.Unique(weights), _input_names(function, tree is None, inputs)))
     examples = [_example(n, x) for n, x in zip(flat_names, examples, strict=True)]
@@ -56,21 +58,28 @@ def trace(net: Any, inputs: Sequence[Any], *, as_it_is: bool = False) -> Traced:
     input_kinds = [_key_kind(value) for value in examples]
     examples = list(map(_data, examples))
     abstract = with_symbols(examples)
+    look = callables.Look(function)
+    called, more = viewing.viewed(look, function, as_it_is)
 
     def flat(values: Sequence[Any], *flat_inputs: Any) -> Any:
-        values = list(map(_as_key, values, kinds))
+        whole = [leaf.value for leaf in leaves.leaves]
+        for i, value, kind in zip(numbers, values, kinds, strict=False):  # others are held
+            whole[i] = _as_key(value, kind)
         arguments = structure.unflatten(map(_as_key, flat_inputs, input_kinds))
-        weights = () if tree is None else (leaves.rebuild(values),)
-        return jax.tree.map(_data, function(*weights, *arguments))
+        weights = () if tree is None else (leaves.rebuild(whole),)
+        return jax.tree.map(_data, called(*weights, *arguments))
 
     shapes = [_abstract(value) for value in weights.values()]
     jaxpr, results = _jaxpr(flat, shapes, dict(zip(flat_names, abstract, strict=True)))
     if not jaxpr.out_avals:
         raise ExportError("the function returns no arrays")
-    if not as_it_is:
-        with failures():
-            notes += training.notes(jaxpr, tree, [*weights], results)
-    notes += freedoms.notes(jaxpr) + side_effects.notes(jaxpr)
+    with failures():
+        jaxpr, weights, unnamed = hoisting.hoisted(jaxpr, weights, look)
+        if not as_it_is:
+            modules = callables.Look(function, own).modules().values()
+            statistics = training.statistics(weights, modules)
+            notes += training.notes(jaxpr, statistics, [*weights], results)
+    notes += [*more, *unnamed, *freedoms.notes(jaxpr), *side_effects.notes(jaxpr)]
     tagged = {_tagged(n, v): _data(v) for n, v in weights.items()}
     return Traced(jaxpr, tagged, dict(zip(flat_names, examples, strict=True)), flat, notes)
 
@@ -136,14 +145,22 @@ def _is_linen(net: Any) -> bool:
     return linen is not None and isinstance(net, linen.Module)
 
 
-def _weight(name: str, value: Any) -> Any:
-    if is_spec(value):
-        raise TypeError(f"the weight {name!r} has a shape and no values: initialise the network")
-    if isinstance(value, jax.Array):
-        return value
-    value = np.asarray(value)
-    if value.dtype.kind in "OSUmM":
-        raise TypeError(f"the weight {name!r} is no array of numbers, but of {value.dtype}")
+def _is_weight(leaf: names.Leaf) -> bool:
+    """Tell whether a leaf is a parameter; flags, texts and functions are part of the program.
+
+    Raises:
+        TypeError: it has a shape and no values.
+    """
+    if is_spec(leaf.value):
+        text = f"the weight {leaf.name!r} has a shape and no values: initialise the network"
+        raise TypeError(text)
+    return callables.is_array(leaf.value)
+
+
+def _weight(leaf: names.Leaf) -> Any:
+    if isinstance(leaf.value, jax.Array):
+        return leaf.value
+    value = np.asarray(leaf.value)
     return value.astype(jax.dtypes.canonicalize_dtype(value.dtype), copy=False)
 
 
