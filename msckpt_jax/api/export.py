@@ -50,6 +50,8 @@ def export(
     split_bytes: int | None = None,
     durable: bool = True,
     soc: str | None = None,
+    input_names: Sequence[str] | Mapping[str, str] | None = None,
+    output_names: Sequence[str] | Mapping[str, str] | None = None,
     narrow: bool = False,
     opset: int = 21,
     engine: str = "auto",
@@ -152,7 +154,9 @@ def export(
     inputs, preprocessor = _preprocessed(inputs, format)
     load = {} if enc_key is None else {"dec_key": key, "dec_mode": enc_mode}
     wanted = Wanted(encrypt, key, split_bytes, durable, preprocessor, load, options)
-    traced = trace(net, inputs, as_it_is=training)
+    traced = trace(
+        net, inputs, as_it_is=training, input_names=input_names, output_names=output_names
+    )
     file, graph, notes = _written(
         traced, path, wanted, format, Lowering(fuse, exact, target, rules)
     )

@@ -19,9 +19,10 @@ import jax
 import numpy as np
 
 from msckpt_jax import names
+from msckpt_jax.graph.function import ModelFunction
 
 #: The packages whose instances hold no weights, beside the standard library.
-_LIBRARIES = frozenset({"builtins", "jax", "jaxlib", "ml_dtypes", "numpy"})
+_LIBRARIES = frozenset({"builtins", "google", "jax", "jaxlib", "ml_dtypes", "msckpt_jax", "numpy"})
 #: The types of jit-ed functions in JAX, Flax and Equinox, which have no public names.
 _JITS = frozenset({"PjitFunction", "JitWrapped", "_JitWrapper"})
 _EMPTY = types.CellType()
@@ -68,6 +69,15 @@ def kind_of(value: Any) -> Kind | None:
     return next((kind for kind in KINDS if kind.is_of(value)), None)
 
 
+def _parts(value: Any) -> list[Part]:
+    """The parts of an object; none of those of strangers whose attributes fail."""
+    try:
+        kind = None if is_array(value) else kind_of(value)
+        return [] if kind is None else [*kind.parts(value)]
+    except Exception:
+        return []
+
+
 class Look:
     """A look into callables, at whose objects one may look again.
 
@@ -82,8 +92,7 @@ class Look:
     def parts(self, value: Any) -> list[Part]:
         """Return the parts of an object in which arrays may be."""
         if id(value) not in self._parts:
-            kind = None if is_array(value) else kind_of(value)
-            self._parts[id(value)] = value, [] if kind is None else [*kind.parts(value)]
+            self._parts[id(value)] = value, _parts(value)
         return self._parts[id(value)][1]
 
     def walk(self, *nets: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -329,6 +338,11 @@ def _of_keras(value: Any) -> Iterator[Part]:
         yield Part(variable.path.replace("/", "."), variable.value)
 
 
+def _of_loaded(value: ModelFunction) -> Iterator[Part]:
+    for name, array in value.on_device.items():
+        yield Part(name, array)
+
+
 def _is_bound(value: Any) -> bool:
     return _is_a("flax.linen", "Module", value) and value.scope is not None
 
@@ -379,7 +393,7 @@ def _pytree_remade(value: Any, make: _Remaking) -> Any:
 
 
 def _is_instance(value: Any) -> bool:
-    root = type(value).__module__.partition(".")[0]
+    root = str(type(value).__module__).partition(".")[0]
     known = root in _LIBRARIES or root in sys.stdlib_module_names
     return not known and not isinstance(value, type) and hasattr(value, "__dict__")
 
@@ -401,6 +415,7 @@ KINDS = (
     Kind(_is_wrapper, _of_wrapper, _wrapper_remade),
     Kind(_is_function, _of_function, _function_remade),
     Kind(names.is_module, _of_nnx),
+    Kind(lambda value: isinstance(value, ModelFunction), _of_loaded),
     Kind(_is_keras, _of_keras),
     Kind(_is_bound, _of_bound),
     Kind(lambda value: _around(value) is not None, _of_variable),

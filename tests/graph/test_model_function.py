@@ -156,10 +156,10 @@ def test_wrong_arguments_are_refused(exported: Export) -> None:
 def test_weights_go_to_the_device_once(exported: Export, monkeypatch: Any) -> None:
     function = exported(Mlp(), X)
     function(X)
-    before = function._on_device
+    before = function.on_device
     assert all(isinstance(array, jax.Array) for array in before.values())
     function(X)
-    assert function._on_device is before
+    assert function.on_device is before
 
 
 def test_dynamic_sizes(exported: Export) -> None:
