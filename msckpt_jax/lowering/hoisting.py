@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
-
+from jax import lax
+from jax.extend import core
 
 from msckpt_jax import _compat, names
 from msckpt_jax._compat import Atom, Equation, SourceInfo, Var
-from msckpt_jax.lowering import callables
+from msckpt_jax.lowering import callables, forms, kinds
 from msckpt_jax.lowering.callables import Look
 from msckpt_jax.lowering.context import LITERAL_BYTES
 from msckpt_jax.lowering.rewrites import calls
@@ -36,6 +38,8 @@ def hoisted(jaxpr: Any, weights: Mapping[str, Any], look: Look) -> Hoisted:
         weights: by name.
         look: finds the constants in objects, by identity.
     """
+    if not _has_constants(jaxpr):
+        return Hoisted(jaxpr, weights, ())
     opened = _Opened(jaxpr)
     paths = _paths(look, opened.constants)
     unique = names.Unique(weights)
@@ -53,7 +57,9 @@ def hoisted(jaxpr: Any, weights: Mapping[str, Any], look: Look) -> Hoisted:
 
 
 class _Opened:
-    """A jaxpr whose constants are all at its top: calls that have some are inlined.
+    """A jaxpr whose constants are all at its top.
+
+    Calls that have some are inlined, and bodies of control flow get them as operands.
 
     Attributes:
         constants: the variable and the array of each constant, by its identity.
@@ -62,17 +68,28 @@ class _Opened:
     """
 
     def __init__(self, jaxpr: Any):
+        self._like = jaxpr
         self.jaxpr, consts = _compat.opened(jaxpr)
         self.constants: dict[Any, tuple[Var, Any]] = {}
         self.eqns: list[Equation] = []
         env = {var: var for var in self.jaxpr.invars}
         self.outvars = self._inline(self.jaxpr, consts, env, None)
 
+    def closed(self, constants: Mapping[Any, tuple[Var, Any]]) -> Any:
+        """The jaxpr without constants, which takes some before its arguments."""
+        own = self.constants
+        first = [own[key][0] if key in own else Var(v.aval) for key, (v, _) in constants.items()]
+        arguments = [*first, *self.jaxpr.invars]
+        return _compat.closed(self._like, [], [], arguments, self.eqns, self.outvars)
+
+    def _constant(self, key: Any, var: Var, const: Any) -> Var:
+        return self.constants.setdefault(key, (Var(var.aval), const))[0]
+
     def _inline(
         self, jaxpr: Any, consts: Sequence[Any], env: dict[Any, Any], outer: SourceInfo | None
     ) -> list[Atom]:
         for var, const in zip(jaxpr.constvars, consts, strict=True):
-            env[var] = self.constants.setdefault(_identity(const), (Var(var.aval), const))[0]
+            env[var] = self._constant(_identity(const), var, const)
 
         def read(atom: Atom) -> Atom:
             return atom if isinstance(atom, _compat.Literal) else env[atom]
@@ -80,36 +97,92 @@ class _Opened:
         for eqn in jaxpr.eqns:
             operands = [read(atom) for atom in eqn.invars]
             source = _compat.within(outer, eqn.source_info)
-            callee = calls.callee(eqn) if _has_constants(eqn) else None
-            if callee is None:
-                outvars = [Var(v.aval) for v in eqn.outvars]
-                self.eqns.append(eqn.replace(invars=operands, outvars=outvars, source_info=source))
-            else:
-                body, inner = callee
-                given = operands[len(operands) - len(body.invars) :]
-                outvars = self._inline(
-                    body, inner, dict(zip(body.invars, given, strict=True)), source
-                )
-            env.update(zip(eqn.outvars, outvars, strict=True))
+            env.update(zip(eqn.outvars, self._equation(eqn, operands, source), strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
+    def _equation(self, eqn: Equation, operands: list[Atom], source: SourceInfo) -> list[Atom]:
+        has_constants = any(_has_constants(body) for body in _bodies(eqn))
+        if has_constants and (callee := calls.callee(eqn)) is not None:
+            body, consts = callee
+            given = operands[len(operands) - len(body.invars) :]
+            return self._inline(body, consts, dict(zip(body.invars, given, strict=True)), source)
+        if has_constants and eqn.primitive.name in forms.BODIES:
+            bodies = [_Opened(body) for body in _bodies(eqn)]
+            held = {key: pair for body in bodies for key, pair in body.constants.items()}
+            first = [self._constant(key, *pair) for key, pair in held.items()]
+            rest = iter(bodies)
+            params = forms.with_bodies(eqn, lambda _: next(rest).closed(held))
+            if eqn.primitive.name == "scan":
+                jaxpr = _scan(eqn, params["jaxpr"], [*first, *operands])
+                inner, consts = _compat.opened(jaxpr)
+                env = dict(zip(inner.invars, [*first, *operands], strict=True))
+                return self._inline(inner, consts, env, source)
+            operands = _PLACED[eqn.primitive.name](params, first, operands)
+            eqn = eqn.replace(params=params)
+        outvars = [Var(v.aval) for v in eqn.outvars]
+        self.eqns.append(eqn.replace(invars=operands, outvars=outvars, source_info=source))
+        return outvars
 
-def _has_constants(eqn: Equation) -> bool:
-    """Tell whether a call has constants, or a call in it."""
-    callee = calls.callee(eqn)
-    return callee is not None and (bool(callee[1]) or any(map(_has_constants, callee[0].eqns)))
+
+def _bodies(eqn: Equation) -> list[Any]:
+    """The jaxprs that an equation calls, or that are its bodies."""
+    if (callee := calls.callee(eqn)) is not None:
+        return [callee]
+    bodies: list[Any] = []
+    forms.with_bodies(eqn, lambda body: bodies.append(body) or body)
+    return bodies
 
 
-def _paths(
-    look: Look, constants: Mapping[Any, tuple[Var, Any]]
-) -> dict[Any, tuple[str, ...]]:
+def _has_constants(body: Any) -> bool:
+    inner, consts = body if isinstance(body, tuple) else _compat.opened(body)
+    return bool(consts) or any(_has_constants(b) for eqn in inner.eqns for b in _bodies(eqn))
+
+
+def _cond(params: dict[str, Any], first: list[Atom], operands: list[Atom]) -> list[Atom]:
+    return [operands[0], *first, *operands[1:]]
+
+
+def _while(params: dict[str, Any], first: list[Atom], operands: list[Atom]) -> list[Atom]:
+    count = params["cond_nconsts"]
+    for name in ("cond_nconsts", "body_nconsts"):
+        params[name] += len(first)
+    return [*first, *operands[:count], *first, *operands[count:]]
+
+
+_PLACED = {"cond": _cond, "while": _while}
+
+
+def _scan(eqn: Equation, body: Any, operands: Sequence[Atom]) -> Any:
+    """The jaxpr of a scan whose body takes more constants, the first operands."""
+    params = _compat.params_of(eqn)
+    carry = params["num_carry"]
+    count = len(operands) - len(eqn.invars) + params["num_consts"]
+
+    def run(*values: Any) -> tuple[Any, ...]:
+        def step(state: Any, x: Any) -> tuple[Any, Any]:
+            results = core.jaxpr_as_fun(body)(*values[:count], *state, *x)
+            return results[:carry], results[carry:]
+
+        state, xs = [*values[count : count + carry]], [*values[count + carry :]]
+        how = {name: params[name] for name in ("length", "reverse", "unroll")}
+        last, ys = lax.scan(step, state, xs, **how)
+        return (*last, *ys)
+
+    types = [
+        jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype, weak_type=v.aval.weak_type)
+        for v in operands
+    ]
+    return jax.make_jaxpr(run)(*types)
+
+
+def _paths(look: Look, constants: Mapping[Any, tuple[Var, Any]]) -> dict[Any, tuple[str, ...]]:
     """The path of each constant that has one, by its identity."""
     paths: dict[Any, tuple[str, ...]] = {}
     left = {key for key, (_, const) in constants.items() if _is_weight(const)}
     if not left:
         return paths
     for path, value in look.walk():
-        key = _identity(value) if callables.is_array(value) else None
+        key = _identity(value) if kinds.is_array(value) else None
         if key in left:
             paths[key] = path
             left.remove(key)

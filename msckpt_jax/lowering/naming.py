@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from msckpt_jax import names
-from msckpt_jax.lowering import callables
+from msckpt_jax.lowering import kinds
 from msckpt_jax.visible import visible
 
 #: What stands for the name of a result without a key.
@@ -20,7 +20,7 @@ RESULT = "output"
 def arguments(net: Any, count: int) -> list[str]:
     """Return the names of a callable's first parameters, ``x0`` and so on where it has none."""
     own = next((of(net) for is_of, of in _SIGNED if is_of(net)), None)
-    return padded(callables.parameters(net) if own is None else own, count)
+    return padded(kinds.parameters(net) if own is None else own, count)
 
 
 def padded(own: Sequence[str], count: int) -> list[str]:
@@ -123,14 +123,12 @@ def _is_applying(net: Any) -> bool:
 
 
 def _of_applying(net: Any) -> list[str]:
-    bound, keywords = (0, {}) if not isinstance(net, functools.partial) else (
-        len(net.args), net.keywords
-    )  # fmt: skip
-    module = (net.func if isinstance(net, functools.partial) else net).__self__
+    net = net if isinstance(net, functools.partial) else functools.partial(net)
+    bound, keywords, module = len(net.args), net.keywords, net.func.__self__
     method = keywords.get("method") or module.__call__
     if isinstance(method, str):
         method = getattr(module, method)
-    own = callables.parameters(method)
+    own = kinds.parameters(method)
     own = own if hasattr(method, "__self__") else own[1:]
     variables = [] if bound or "variables" in keywords else ["variables"]
     own = [*variables, *(own[bound - 1 :] if bound else own)]
@@ -144,5 +142,5 @@ def _is_keras(net: Any) -> bool:
 
 _SIGNED: tuple[tuple[Callable[[Any], bool], Callable[[Any], list[str]]], ...] = (
     (_is_applying, _of_applying),
-    (_is_keras, lambda net: callables.parameters(net.call)),
+    (_is_keras, lambda net: kinds.parameters(net.call)),
 )

@@ -39,7 +39,8 @@ def opened(net: Any) -> Net:
 
 
 def _module(net: Any) -> Net:
-    return Net(net, lambda module, *inputs: module(*inputs), functools.partial(naming.arguments, net))
+    arguments = functools.partial(naming.arguments, net)
+    return Net(net, lambda module, *inputs: module(*inputs), arguments)
 
 
 def _class(net: Any) -> Net:

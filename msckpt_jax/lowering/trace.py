@@ -16,6 +16,7 @@ from msckpt_jax.lowering import (
     callables,
     freedoms,
     hoisting,
+    kinds,
     naming,
     nets,
     side_effects,
@@ -67,7 +68,7 @@ def trace(
     examples, structure = jax.tree.flatten(tuple(inputs))
     own_names = naming.inputs(opened.arguments(len(inputs)), inputs)
     examples = [_example(n, x) for n, x in zip(own_names, examples, strict=True)]
-    kinds = [_key_kind(value) for value in weights.values()]
+    key_kinds = [_key_kind(value) for value in weights.values()]
     input_kinds = [_key_kind(value) for value in examples]
     examples = list(map(_data, examples))
     look = callables.Look(opened.function)
@@ -75,7 +76,7 @@ def trace(
 
     def flat(values: Sequence[Any], *flat_inputs: Any) -> Any:
         whole = [leaf.value for leaf in leaves.leaves]
-        for i, value, kind in zip(numbers, values, kinds, strict=False):  # the others are held
+        for i, value, kind in zip(numbers, values, key_kinds, strict=False):  # the others are held
             whole[i] = _as_key(value, kind)
         arguments = structure.unflatten(map(_as_key, flat_inputs, input_kinds))
         weights = () if tree is None else (leaves.rebuild(whole),)
@@ -138,7 +139,7 @@ def _is_weight(leaf: names.Leaf) -> bool:
     if is_spec(leaf.value):
         text = f"the weight {leaf.name!r} has a shape and no values: initialise the network"
         raise TypeError(text)
-    return callables.is_array(leaf.value)
+    return kinds.is_array(leaf.value)
 
 
 def _weight(leaf: names.Leaf) -> Any:
