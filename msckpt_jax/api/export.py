@@ -63,14 +63,14 @@ def export(
     names every such part with the line of the user's code that it comes from.
 
     Args:
-        net: any callable: a function (``jax.jit`` or not), an ``nnx.Module``, an Equinox module, a
-            bound method, a ``functools.partial``, a Keras model on JAX, a function of ``load``; or a
-            pair ``(function, weights)`` or ``(linen module, variables)``, called as
+        net: any callable: a function (``jax.jit`` or not), an ``nnx.Module``, an Equinox module,
+            a bound method, a ``functools.partial``, a Keras model on JAX, a function of ``load``;
+            or a pair ``(function, weights)`` or ``(linen module, variables)``, called as
             ``function(weights, *inputs)``. Weights become parameters with the names that they have
             in a CheckPoint; sharded ones are written shard by shard. So do arrays that a callable
-            holds (in closures, arguments, attributes, the globals of its file) by their paths,
-            which begin with the variable where there are several: ``notes`` name the arrays
-            without a path, which become ``constant_N``. Flags, texts, functions and Python's
+            holds, in closures, arguments, attributes and the globals of its file, by their paths;
+            these begin with the variables where there are several. Arrays without a path become
+            parameters ``constant_N``, which ``notes`` tell. Flags, texts, functions and Python's
             numbers among the weights are part of the program.
             The file computes the network's results; its changes of its own state are not kept.
         inputs: example arguments, pytrees of arrays, ``jax.ShapeDtypeStruct`` or

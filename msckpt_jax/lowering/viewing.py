@@ -37,7 +37,7 @@ def viewed(
     split = sys.modules["flax.nnx"].split(shared) if shared else None
 
     def called(*inputs: Any) -> Any:
-        fresh = sys.modules["flax.nnx"].merge(*split) if split else {}
+        fresh = sys.modules["flax.nnx"].merge(*split, copy=True) if split else {}
         made = {id(modules[path]): node for path, node in fresh.items()}
         return callables.remade(look, function, made | single)(*inputs)
 
