@@ -179,23 +179,52 @@ def _paths(look: Look, constants: Mapping[Any, tuple[Var, Any]]) -> dict[Any, tu
     """The path of each constant that has one, by its identity."""
     paths: dict[Any, tuple[str, ...]] = {}
     left = {key for key, (_, const) in constants.items() if _is_weight(const)}
-    if not left:
-        return paths
-    for path, value in look.walk():
-        key = _identity(value) if kinds.is_array(value) else None
+    wide: dict[Any, list[tuple[str, ...]]] = {}
+    for path, value in look.walk() if left else ():
+        if not kinds.is_array(value):
+            continue
+        key = _identity(value)
         if key in left:
             paths[key] = path
             left.remove(key)
             if not left:
                 break
-    return paths
+        elif (content := _narrowed(value)) is not None:
+            wide.setdefault(content, []).append(path)
+    return paths | _equal(wide, {key: constants[key][1] for key in left})
+
+
+def _equal(
+    wide: Mapping[Any, Sequence[tuple[str, ...]]], left: Mapping[Any, Any]
+) -> dict[Any, tuple[str, ...]]:
+    """The paths of arrays that JAX has narrowed: each is the only one with its numbers."""
+    contents: dict[Any, list[Any]] = {}
+    for key, const in left.items() if wide else ():
+        if isinstance(const, np.ndarray):
+            contents.setdefault(_content(const), []).append(key)
+    pairs = ((keys, wide.get(content, ())) for content, keys in contents.items())
+    return {keys[0]: paths[0] for keys, paths in pairs if len(keys) == len(paths) == 1}
+
+
+def _narrowed(array: Any) -> Any:
+    """The content of an array of NumPy's as JAX narrows it; None for others, and for one number."""
+    if not isinstance(array, np.ndarray) or array.size < 2:
+        return None
+    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+    if dtype == array.dtype or (array == array.flat[0]).all():
+        return None
+    return _content(array.astype(dtype))
+
+
+def _content(array: Any) -> Any:
+    return array.dtype, array.shape, np.asarray(array).tobytes()
 
 
 def _is_weight(const: Any) -> bool:
-    """Tell whether a constant may be a parameter: few whole numbers of NumPy's are indices."""
+    """Tell whether a constant may be a parameter: NumPy's whole numbers are indices, masks."""
     if not isinstance(const, np.ndarray):
         return True
-    return const.ndim > 0 and (const.dtype.kind not in "biu" or const.nbytes > LITERAL_BYTES)
+    return const.ndim > 0 and const.dtype.kind not in "biu"
 
 
 def _identity(array: Any) -> Any:
@@ -214,8 +243,8 @@ def _notes(eqns: Sequence[Equation], rest: Sequence[tuple[Var, Any]]) -> list[st
     """A note about each larger array that has no name."""
     out = []
     for var, const in rest:
-        if isinstance(const, np.ndarray) or const.nbytes <= LITERAL_BYTES:
-            continue  # NumPy computes tables, masks
+        if not _is_weight(const) or const.nbytes <= LITERAL_BYTES:
+            continue
         sizes = ",".join(map(str, const.shape))
         line = next((_compat.user_line(e.source_info) for e in eqns if var in e.invars), "")
         where = f"{line}: " if line else ""

@@ -209,7 +209,7 @@ def parameters(function: Any) -> list[str]:
     """Return the names of the parameters that take arrays by position; none if nobody knows."""
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):
+    except Exception:  # a callable without a signature, or whose attributes fail
         return []
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return [p.name for p in signature.parameters.values() if p.kind in kinds]
@@ -306,7 +306,11 @@ def _attributes(value: Any) -> Iterator[Part]:
 
 
 def _instance_remade(value: Any, make: Making) -> Any:
-    made = make.begin(value, copy.copy(value))
+    try:
+        made = copy.copy(value)
+    except Exception:  # a class whose instances cannot be copied, such as JAX's custom_vjp
+        made = object.__new__(type(value))
+    make.begin(value, made)
     made.__dict__.update({name: make(attribute) for name, attribute in vars(value).items()})
     return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -89,8 +90,8 @@ def trace(
     with failures():
         jaxpr, weights, unnamed = hoisting.hoisted(jaxpr, weights, look)
         if not as_it_is:
-            modules = callables.Look(opened.function, opened.tree).modules().values()
-            statistics = training.statistics(weights, modules)
+            whole = callables.Look(opened.function, opened.tree)
+            statistics = functools.partial(training.statistics, weights, whole)
             notes += training.notes(jaxpr, statistics, [*weights], types)
     notes += [*more, *unnamed, *freedoms.notes(jaxpr), *side_effects.notes(jaxpr)]
     tagged = {_tagged(n, v): _data(v) for n, v in weights.items()}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 from jax.extend import core
 
 from msckpt_jax import _compat, names
+from msckpt_jax.lowering.callables import Look
 
 #: The attributes by which layers of ``flax.nnx`` know their mode, with their values in inference.
 _INFERENCE = {"deterministic": True, "use_running_average": True}
@@ -101,13 +102,13 @@ def _set(part: Any, name: str, value: Any, where: str) -> None:
 
 
 def notes(
-    jaxpr: Any, statistics: Container[str], weights: Sequence[str], results: Any
+    jaxpr: Any, statistics: Callable[[], Container[str]], weights: Sequence[str], results: Any
 ) -> list[str]:
     """Return notes about a function that is in training mode, each with the user's line.
 
     Args:
         jaxpr: its arguments are the weights, then the inputs.
-        statistics: the names of those that are running statistics.
+        statistics: gives the names of those that are running statistics.
         weights: the names of the weights.
         results: the pytree of the results' types.
     """
@@ -135,7 +136,7 @@ def equations(jaxpr: Any, outer: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _of_statistics(
-    jaxpr: Any, statistics: Container[str], weights: Sequence[str], results: Any
+    jaxpr: Any, statistics: Callable[[], Container[str]], weights: Sequence[str], results: Any
 ) -> list[str]:
     """Note the running statistics that are only updated: the batch's own take their place."""
     _, needed = _compat.needed(jaxpr, [not changed for changed in _changed(results)])
@@ -145,9 +146,10 @@ def _of_statistics(
         for name, var, used in zip(weights, inner.invars, needed, strict=False)
         if not used
     }
+    running = statistics() if unused else ()
     lines: dict[str, list[str]] = {}
     for name, var in unused.items():
-        if name in statistics and (source := _first_use(inner, var, None)) is not None:
+        if name in running and (source := _first_use(inner, var, None)) is not None:
             lines.setdefault(_compat.user_line(source), []).append(name)
     return [
         f"{line}: the results depend on the statistics of the batch, as in training, not on the "
@@ -174,11 +176,11 @@ def _first_use(jaxpr: Any, var: Any, outer: Any) -> Any:
     return None
 
 
-def statistics(weights: Mapping[str, Any], modules: Iterable[Any]) -> frozenset[str]:
-    """Return the names of the weights that are running statistics, in linen or in some modules."""
+def statistics(weights: Mapping[str, Any], look: Look) -> frozenset[str]:
+    """Return the names of the weights that are running statistics, in linen or in modules."""
     nnx = sys.modules.get("flax.nnx")
-    kept = [node for node in modules if nnx is not None and names.is_module(node)]
-    states = [nnx.state(node, nnx.BatchStat) for node in kept] if nnx else []
+    modules = [node for node in look.modules().values() if names.is_module(node)]
+    states = [nnx.state(node, nnx.BatchStat) for node in modules] if nnx else []
     arrays = {id(leaf.value) for state in states for leaf in names.named_leaves(state)}
     return frozenset(
         name
