@@ -92,15 +92,16 @@ def shortened(paths: Sequence[tuple[str, ...]], least: int = 1) -> list[str]:
     return [".".join(path) for path in paths]
 
 
-def remade(look: Look, net: Any, new: Mapping[int, Any]) -> Any:
-    """Return a callable like one that was looked into, that holds other objects.
+def remade(look: Look, net: Any, new: Mapping[int, Any]) -> tuple[Any, Sequence[Any]]:
+    """Return a callable like one that was looked into, that holds other objects, and what stays.
 
     Args:
         look: the look.
-        net: the callable; what holds none of the objects stays itself.
+        net: the callable; what holds none of the objects, or cannot be copied, stays itself.
         new: other objects, by the numbers of those in their place.
     """
-    return _Remaking(look, new)(net)
+    making = _Remaking(look, new)
+    return making(net), making.kept
 
 
 class _Remaking:
@@ -110,6 +111,7 @@ class _Remaking:
         self.parts = look.parts
         self._made = dict(new)
         self._holding = look.holding(new)
+        self.kept: list[Any] = []
 
     def __call__(self, value: Any) -> Any:
         kind = kind_of(value) if self.changes(value) else None
@@ -125,3 +127,8 @@ class _Remaking:
         """Note an object before its parts are there: they may refer to it."""
         self._made[id(value)] = made
         return made
+
+    def keep(self, value: Any) -> Any:
+        """Note an object that cannot be made again."""
+        self.kept.append(value)
+        return value

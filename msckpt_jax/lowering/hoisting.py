@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax import lax
-from jax.extend import core
+from jax.extend import core, source_info_util
 
 from msckpt_jax import _compat, names
 from msckpt_jax._compat import Atom, Equation, SourceInfo, Var
@@ -20,6 +20,9 @@ from msckpt_jax.lowering import callables, forms, kinds
 from msckpt_jax.lowering.callables import Look
 from msckpt_jax.lowering.context import LITERAL_BYTES
 from msckpt_jax.lowering.rewrites import calls
+
+# Our own frames are none of the user's.
+source_info_util.register_exclusion(__file__)
 
 
 class Hoisted(NamedTuple):
@@ -43,7 +46,8 @@ def hoisted(jaxpr: Any, weights: Mapping[str, Any], look: Look) -> Hoisted:
     opened = _Opened(jaxpr)
     paths = _paths(look, opened.constants)
     unique = names.Unique(weights)
-    named = dict(zip(paths, map(unique, callables.shortened([*paths.values()])), strict=True))
+    told = (name or names.ROOT for name in callables.shortened([*paths.values()]))
+    named = dict(zip(paths, map(unique, told), strict=True))
     rest = [pair for key, pair in opened.constants.items() if key not in named]
     inner, count = opened.jaxpr, len(weights)
     found = [opened.constants[key] for key in named]

@@ -22,8 +22,8 @@ from msckpt_jax.graph.function import ModelFunction
 
 #: The packages whose instances hold no weights, beside the standard library.
 _LIBRARIES = frozenset({"builtins", "google", "jax", "jaxlib", "ml_dtypes", "msckpt_jax", "numpy"})
-#: The types of jit-ed functions in JAX, Flax and Equinox, which have no public names.
-_JITS = frozenset({"PjitFunction", "JitWrapped", "_JitWrapper"})
+#: The types of functions of JAX, Flax, Equinox and Python that keep what they did before.
+_JITS = frozenset({"PjitFunction", "JitWrapped", "_JitWrapper", "_lru_cache_wrapper"})
 _EMPTY = types.CellType()
 
 
@@ -54,6 +54,9 @@ class Making(Protocol):
 
     def begin(self, value: Any, made: Any) -> Any:
         """Note and return an object before its parts are there: they may refer to it."""
+
+    def keep(self, value: Any) -> Any:
+        """Note and return an object that cannot be made again: its parts stay."""
 
 
 class Kind(NamedTuple):
@@ -101,7 +104,9 @@ def _is_partial(value: Any) -> bool:
 
 def _of_partial(value: functools.partial) -> Iterator[Part]:
     yield Part("", value.func)
-    for name, argument in zip(parameters(value.func), value.args, strict=False):
+    own = parameters(value.func)
+    for number, argument in enumerate(value.args):
+        name = own[number] if number < len(own) else f"argument_{number}"
         yield Part(Variable(name), argument)
     for name, argument in value.keywords.items():
         yield Part(Variable(name), argument)
@@ -137,7 +142,7 @@ def _of_wrapper(value: Any) -> Iterator[Part]:
 
 
 def _wrapper_remade(value: Any, make: Making) -> Any:
-    """The function itself for jit, whose caches know the other object; else a wrapper around it."""
+    """The function itself where caches know the other object; else a wrapper around it."""
     if type(value).__name__ in _JITS:
         return make(make.parts(value)[0].value)
     return (_pytree_remade if _is_pytree(value) else _instance_remade)(value, make)
@@ -305,11 +310,17 @@ def _attributes(value: Any) -> Iterator[Part]:
         yield Part(name, attribute)
 
 
-def _instance_remade(value: Any, make: Making) -> Any:
+def _copied(value: Any) -> Any:
     try:
-        made = copy.copy(value)
-    except Exception:  # a class whose instances cannot be copied, such as JAX's custom_vjp
-        made = object.__new__(type(value))
+        return copy.copy(value)
+    except Exception:  # a class whose instances are made otherwise, such as JAX's custom_vjp
+        return object.__new__(type(value))
+
+
+def _instance_remade(value: Any, make: Making) -> Any:
+    made = value if hasattr(type(value), "__del__") else _copied(value)
+    if made is value:
+        return make.keep(value)
     make.begin(value, made)
     made.__dict__.update({name: make(attribute) for name, attribute in vars(value).items()})
     return made

@@ -7,9 +7,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from jax.extend import source_info_util
+
 from msckpt_jax import names
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.lowering import naming
+
+# Our own frames are none of the user's.
+source_info_util.register_exclusion(__file__)
 
 
 class Net(NamedTuple):

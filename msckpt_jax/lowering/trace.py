@@ -135,12 +135,16 @@ def _is_weight(leaf: names.Leaf) -> bool:
     """Tell whether a leaf is a parameter; flags, texts and functions are part of the program.
 
     Raises:
-        TypeError: it has a shape and no values.
+        TypeError: it has a shape and no values, or is an array of something else than numbers.
     """
     if is_spec(leaf.value):
         text = f"the weight {leaf.name!r} has a shape and no values: initialise the network"
         raise TypeError(text)
-    return kinds.is_array(leaf.value)
+    is_array = kinds.is_array(leaf.value)
+    if isinstance(leaf.value, np.ndarray) and not is_array:
+        text = f"the weight {leaf.name!r} is no array of numbers, but of {leaf.value.dtype}"
+        raise TypeError(text)
+    return is_array
 
 
 def _weight(leaf: names.Leaf) -> Any:

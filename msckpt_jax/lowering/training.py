@@ -177,16 +177,21 @@ def _first_use(jaxpr: Any, var: Any, outer: Any) -> Any:
 
 
 def statistics(weights: Mapping[str, Any], look: Look) -> frozenset[str]:
-    """Return the names of the weights that are running statistics, in linen or in modules."""
-    nnx = sys.modules.get("flax.nnx")
-    modules = [node for node in look.modules().values() if names.is_module(node)]
-    states = [nnx.state(node, nnx.BatchStat) for node in modules] if nnx else []
-    arrays = {id(leaf.value) for state in states for leaf in names.named_leaves(state)}
+    """Return the names of the weights that are running statistics, in linen or in nnx."""
+    arrays = {id(array) for _, value in look.walk() for array in _statistics_in(value)}
     return frozenset(
         name
         for name, value in weights.items()
         if id(value) in arrays or _STATISTICS in name.split(".")
     )
+
+
+def _statistics_in(value: Any) -> list[Any]:
+    """The running statistics of a module of nnx, or a variable that is one."""
+    nnx = sys.modules.get("flax.nnx")
+    if nnx is not None and names.is_module(value):
+        return [leaf.value for leaf in names.named_leaves(nnx.state(value, nnx.BatchStat))]
+    return [value.get_value()] if names.is_variable(value) and _is_statistic((), value) else []
 
 
 def _changed(results: Any) -> list[bool]:

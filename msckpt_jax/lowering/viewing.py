@@ -10,14 +10,24 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from jax.extend import source_info_util
+
 from msckpt_jax import names
 from msckpt_jax.lowering import callables, training
+
+# Our own frames are none of the user's.
+source_info_util.register_exclusion(__file__)
+
+_KEPT = (
+    "a {} that holds modules cannot be copied: these keep their mode; call eval() on them before, "
+    "or export (function, module)"
+)
 
 
 def viewed(
     look: callables.Look, function: Callable[..., Any], as_it_is: bool
 ) -> tuple[Callable[..., Any], list[str]]:
-    """Return the function with views of its modules, and a note about layers in training mode.
+    """Return the function with views of its modules, and notes, which grow when it is called.
 
     Args:
         look: a look into the function.
@@ -39,6 +49,9 @@ def viewed(
     def called(*inputs: Any) -> Any:
         fresh = sys.modules["flax.nnx"].merge(*split, copy=True) if split else {}
         made = {id(modules[path]): node for path, node in fresh.items()}
-        return callables.remade(look, function, made | single)(*inputs)
+        copied, kept = callables.remade(look, function, made | single)
+        notes[before:] = [_KEPT.format(type(each).__name__) for each in kept]
+        return copied(*inputs)
 
+    before = len(notes)
     return called, notes
