@@ -14,7 +14,7 @@ from msckpt_jax.api import targets
 from msckpt_jax.cli import common, options
 
 DESCRIPTION = """\
-Write a function, an nnx.Module or a pair (function, weights) of a Python module as a model file:
+Write a network of a Python module, any callable or a pair (function, weights), as a model file:
 a MindIR, which MindSpore runs with JAX's numbers, an AIR file for Ascend's atc, or an ONNX file.
 The module may lie in the current folder. `msckpt ops` lists the primitives that can be exported.
 """

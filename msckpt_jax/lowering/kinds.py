@@ -186,7 +186,8 @@ def _read(code: types.CodeType) -> list[str]:
 
 
 def _is_own(value: Any, known: Mapping[str, Any]) -> bool:
-    if isinstance(value, type | types.ModuleType):
+    """Tell whether a global may hold weights: scalars such as EPSILON are part of the program."""
+    if isinstance(value, type | types.ModuleType) or (is_array(value) and not value.ndim):
         return False
     inner = inspect.unwrap(value) if callable(value) else None
     return not isinstance(inner, types.FunctionType) or inner.__globals__ is known
