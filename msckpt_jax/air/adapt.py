@@ -68,7 +68,7 @@ class _Adapting:
             self._try(builder, f"the input {value.name!r}", [value], builder.argument, value)
         for name, parameter in graph.parameters.items():
             self._try(builder, f"the weight {name!r}", [parameter], builder.parameter, parameter)
-        self._fill(builder, graph.nodes, graph.outputs)
+        self._fill(builder, graph.nodes, graph.outputs, graph.results)
         self.out.weights = builder.weights
 
     def body(self, graph: Graph, inputs: Sequence[Value], results: Sequence[Any], kind: str) -> str:
@@ -81,7 +81,13 @@ class _Adapting:
         self._fill(builder, graph.nodes, results)
         return name
 
-    def _fill(self, builder: Builder, nodes: Sequence[Node], results: Sequence[Any]) -> None:
+    def _fill(
+        self,
+        builder: Builder,
+        nodes: Sequence[Node],
+        results: Sequence[Any],
+        names: Sequence[str] = (),
+    ) -> None:
         operands = [operand for node in nodes for operand in node.inputs]
         emit = Emit(
             builder,
@@ -93,7 +99,7 @@ class _Adapting:
             self._try(builder, node.source, node.outputs, self._node, emit, node)
         values = [r.array if isinstance(r, Const) else r for r in results]
         self._try(builder, f"the results of the graph {builder.message.name!r}", [],
-                  builder.results, values)  # fmt: skip
+                  builder.results, values, names)  # fmt: skip
         if builder.has_unused:
             builder.prune()
 

@@ -137,13 +137,18 @@ class Builder:
         """Note a value that could not be made; the graph is not going to be written."""
         self._sources[value] = "", 0, Tensor(np.dtype(bool), value.type.shape)
 
-    def results(self, values: Sequence[Value | np.ndarray]) -> None:
-        """Add the graph's results: an explicit NetOutput, since GE drops outputs given twice."""
+    def results(self, values: Sequence[Value | np.ndarray], names: Sequence[str] = ()) -> None:
+        """Add the graph's results: an explicit NetOutput, since GE drops outputs given twice.
+
+        ``names`` are those of the results, which their descriptions have; GE ignores them.
+        """
         op = self._operator("NetOutput", self._unique("NetOutput"))
         for value in values:
             name, index, type_ = self._source(self._value(value))
             op.input.append(f"{name}:{index}")
             op.input_desc.append(self._described(type_, "ND"))
+        for described, name in zip(op.input_desc, names, strict=False):
+            described.name = name
         op.MergeFrom(_bookkeeping(tuple(f"input{index}" for index in range(len(values))), ()))
 
     def prune(self) -> None:

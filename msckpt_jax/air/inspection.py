@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from msckpt_jax import display
+from msckpt_jax import display, names
 from msckpt_jax.air import file, meaning
 from msckpt_jax.air.described import dtype_name
-from msckpt_jax.air.wiring import CONSTANTS, DATA, arguments
+from msckpt_jax.air.wiring import CONSTANTS, DATA, arguments, result_names, results
 from msckpt_jax.graph.evaluate import FLOW
 
 
@@ -35,6 +35,11 @@ def _content(path: Path, chosen: Callable[[str], bool]) -> dict[str, Any]:
         "inputs": [
             _described(op.name, op.input_desc[0]) for op in arguments(main) if op.input_desc
         ],
+        "outputs": [
+            _described(name, described)
+            for end in [op for op in main.op if op.type == "NetOutput"][:1]
+            for name, described in zip(_result_names(main), end.input_desc, strict=False)
+        ],
         "operators": [
             {"name": op, "count": count, "loads": _loads(op)}
             for op, count in counts.most_common()
@@ -46,6 +51,11 @@ def _content(path: Path, chosen: Callable[[str], bool]) -> dict[str, Any]:
             if chosen(name)
         ],
     }
+
+
+def _result_names(graph: Any) -> list[str]:
+    unique = names.Unique()
+    return result_names(graph) or [unique("output") for _ in results(graph)]
 
 
 def _described(name: str, tensor: Any) -> dict[str, Any]:

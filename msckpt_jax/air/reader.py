@@ -21,7 +21,15 @@ from msckpt_jax.air.attributes import attributes, written
 from msckpt_jax.air.described import fits, in_order, type_of
 from msckpt_jax.air.meaning import POSITIONS
 from msckpt_jax.air.prototypes import prototypes
-from msckpt_jax.air.wiring import CONSTANTS, DATA, arguments, end, results, sources
+from msckpt_jax.air.wiring import (
+    CONSTANTS,
+    DATA,
+    arguments,
+    end,
+    result_names,
+    results,
+    sources,
+)
 from msckpt_jax.dtypes import BY_GE
 from msckpt_jax.errors import AirError
 from msckpt_jax.graph.evaluate import FLOW
@@ -51,6 +59,7 @@ def read(file_name: str | os.PathLike[str]) -> Program:
         text = f"{faults[0].where}: {faults[0].problem}{more}; msckpt verify lists all"
         raise AirError(text, file=path)
     graph = _Reader(model, path).main()
+    graph.results = result_names(model.graph[0])
     result = graph.outputs[0] if len(graph.outputs) == 1 else tuple(graph.outputs)
     return Program(path, "AirFunction", graph, tuple(graph.inputs), result, AirError)
 

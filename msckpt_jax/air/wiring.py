@@ -84,6 +84,13 @@ def results(graph: Any) -> list[Source]:
     return [end(text) or Source(text, 0) for text in dict.fromkeys(graph.output)]
 
 
+def result_names(graph: Any) -> list[str]:
+    """The names of the graph's results, which the descriptions of its NetOutput may have."""
+    ends = [op for op in graph.op if op.type == "NetOutput"]
+    told = [described.name for op in ends[:1] for described in op.input_desc]
+    return told if any(told) and len(told) == len(results(graph)) else []
+
+
 def input_names(operator: Any) -> tuple[list[str], list[int]]:
     """The names of ports and their positions: the bookkeeping attributes that GE reads."""
     keys, values = (

@@ -93,7 +93,8 @@ def _through_jax(model: ModelFunction, target: Target) -> Graph:
     types = [jax.ShapeDtypeStruct(weight.shape, weight.dtype) for weight in weights.values()]
     with jax.enable_x64(True):  # the models have int64, whatever JAX is set to
         jaxpr = jax.make_jaxpr(function)(types, *with_symbols(list(inputs.values())))
-        return lowered(Traced(jaxpr, weights, inputs, function), target, Lowering())
+        traced = Traced(jaxpr, weights, inputs, function, results=model.graph.results)
+        return lowered(traced, target, Lowering())
 
 
 def _struct(value: Value) -> TensorSpec | jax.ShapeDtypeStruct:

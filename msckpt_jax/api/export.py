@@ -50,6 +50,8 @@ def export(
     split_bytes: int | None = None,
     durable: bool = True,
     soc: str | None = None,
+    input_names: Sequence[str] | Mapping[str, str] | None = None,
+    output_names: Sequence[str] | Mapping[str, str] | None = None,
     narrow: bool = False,
     opset: int = 21,
     engine: str = "auto",
@@ -61,10 +63,15 @@ def export(
     names every such part with the line of the user's code that it comes from.
 
     Args:
-        net: a function (``jax.jit`` or not), an ``nnx.Module``, or a pair ``(function, weights)``
-            or ``(linen module, variables)``, called as ``function(weights, *inputs)``. Weights
-            become parameters with the names they have in a CheckPoint; sharded ones are written
-            shard by shard. Arrays that a function closes over become parameters ``constant_N``.
+        net: any callable: a function (``jax.jit`` or not), an ``nnx.Module``, an Equinox module,
+            a bound method, a ``functools.partial``, a Keras model on JAX, a function of ``load``;
+            or a pair ``(function, weights)`` or ``(linen module, variables)``, called as
+            ``function(weights, *inputs)``. Weights become parameters with the names that they have
+            in a CheckPoint; sharded ones are written shard by shard. So do arrays that a callable
+            holds, in closures, arguments, attributes and the globals of its file, by their paths;
+            these begin with the variables where there are several. Arrays without a path become
+            parameters ``constant_N``, which ``notes`` tell. Flags, texts, functions and Python's
+            numbers among the weights are part of the program.
             The file computes the network's results; its changes of its own state are not kept.
         inputs: example arguments, pytrees of arrays, ``jax.ShapeDtypeStruct`` or
             :class:`TensorSpec`, in which a size that is None or a name is dynamic. (MindSpore
@@ -104,6 +111,11 @@ def export(
         durable: fsync before a new file replaces an old one.
         soc: AIR: ``"Ascend910B"``, ``"Ascend310P"`` or ``"Ascend910"``: ``notes`` name the
             operators for which the chip has no kernel.
+        input_names: names of the inputs in the file, one for each leaf, or a mapping of default
+            names to others. The default is the parameter's name, and the path in it:
+            ``batch.ids``.
+        output_names: names of the results likewise. The defaults are the keys of dicts, named
+            tuples and dataclasses, joined by dots; ``output``, ``output_1`` without keys.
         narrow: AIR: float64 becomes float32, int64 becomes int32, complex128 becomes complex64;
             constants and weights with numbers that do not fit are refused.
         opset: ONNX: the version of its operators.
@@ -152,7 +164,9 @@ def export(
     inputs, preprocessor = _preprocessed(inputs, format)
     load = {} if enc_key is None else {"dec_key": key, "dec_mode": enc_mode}
     wanted = Wanted(encrypt, key, split_bytes, durable, preprocessor, load, options)
-    traced = trace(net, inputs, as_it_is=training)
+    traced = trace(
+        net, inputs, as_it_is=training, input_names=input_names, output_names=output_names
+    )
     file, graph, notes = _written(
         traced, path, wanted, format, Lowering(fuse, exact, target, rules)
     )

@@ -14,7 +14,7 @@ from msckpt_jax.api import targets
 from msckpt_jax.cli import common, options
 
 DESCRIPTION = """\
-Write a function, an nnx.Module or a pair (function, weights) of a Python module as a model file:
+Write a network of a Python module, any callable or a pair (function, weights), as a model file:
 a MindIR, which MindSpore runs with JAX's numbers, an AIR file for Ascend's atc, or an ONNX file.
 The module may lie in the current folder. `msckpt ops` lists the primitives that can be exported.
 """
@@ -48,6 +48,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--input", action="append", default=[], metavar="DTYPE[SHAPE]",
         help="dtype and shape of an argument, such as f32[1,3,224,224]; once for each",
     )  # fmt: skip
+    for kind in ("input", "output"):
+        parser.add_argument(
+            f"--{kind}-names", metavar="NAME,...", type=lambda text: text.split(","),
+            help=f"names of the {kind}s in the file, in their order",
+        )  # fmt: skip
     parser.add_argument(
         "--verify", action="store_true", help="run the file, and compare its results with JAX's"
     )
@@ -73,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     done = export(
         _find(args.net), *inputs, file_name=args.output, file_format=args.format, enc_key=key,
         enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, training=args.training,
-        target=args.target, fuse=not args.no_fuse, **options.asked(args),
+        target=args.target, fuse=not args.no_fuse, input_names=args.input_names,
+        output_names=args.output_names, **options.asked(args),
     )  # fmt: skip
     common.say(*done.notes, done.summary)
     return 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from msckpt_jax import display
+from msckpt_jax import display, names
 from msckpt_jax.graph import listing, widths
 from msckpt_jax.graph.evaluate import FLOW, Check, Meaning, evaluate
 from msckpt_jax.graph.graph import Graph
@@ -41,6 +41,7 @@ class ModelFunction:
         file: the file's path.
         parameters: name to weight, read-only arrays over the file until they are used. In an AIR
             file, weights are the floating-point constants that have names of their own.
+        input_names, output_names: the names of the inputs and of the results, flat.
         inputs: for each argument its ``jax.ShapeDtypeStruct``, or nested tuples of them; with
             dynamic sizes, which are None, a :class:`TensorSpec`.
         graph: the operators that are computed, MindSpore's or GE's.
@@ -67,12 +68,19 @@ class ModelFunction:
         self.file = program.path
         self.graph: Graph = program.graph
         self.parameters = {name: p.data for name, p in self.graph.parameters.items()}
+        self.input_names = tuple(value.name for value in self.graph.inputs)
+        self.output_names = _result_names(self.graph)
         self._wide = widths.is_wide(self.graph)
         with self._width():
             self.inputs = tuple(_nested(argument, _struct) for argument in program.arguments)
         self._meanings = _meanings(program, {**table, **(rules or {})})
         self._program, self._check = program, check
-        self._on_device: dict[str, Any] | None = None
+
+    @functools.cached_property
+    def on_device(self) -> Mapping[str, jax.Array]:
+        """The weights as arrays of JAX, which a call takes."""
+        with self._width(), jax.ensure_compile_time_eval():
+            return {name: jnp.asarray(value) for name, value in self.parameters.items()}
 
     @functools.cached_property
     def preprocess(self) -> Pipeline | None:
@@ -97,10 +105,7 @@ class ModelFunction:
             TypeError: the number or the structure of the inputs differs from the model's.
             ValueError: a ``jit`` around the model would compile an operator of 64 bits with 32.
         """
-        if self._on_device is None:
-            with self._width(), jax.ensure_compile_time_eval():
-                self._on_device = {k: jnp.asarray(v) for k, v in self.parameters.items()}
-        return self._run(self._on_device, inputs)
+        return self._run(self.on_device, inputs)
 
     def apply(self, parameters: Mapping[str, Any], *inputs: Any) -> Any:
         """Compute the model's result with other weights, all of them given by name.
@@ -150,8 +155,7 @@ class ModelFunction:
     def _flat(self, inputs: tuple[Any, ...]) -> list[Any]:
         given, wanted = jax.tree.structure(inputs), jax.tree.structure(self.inputs)
         if given != wanted:
-            names = [value.name for value in self.graph.inputs]
-            raise TypeError(f"the model takes {names}, {self.inputs}, not {given}")
+            raise TypeError(f"the model takes {[*self.input_names]}, {self.inputs}, not {given}")
         wanted = jax.tree.leaves(self.inputs)
         return [_widened(leaf, w) for leaf, w in zip(jax.tree.leaves(inputs), wanted, strict=True)]
 
@@ -164,6 +168,13 @@ class ModelFunction:
 
     def _repr_html_(self) -> str:
         return display.page(self._title, *listing.html(self.graph))
+
+
+def _result_names(graph: Graph) -> tuple[str, ...]:
+    """The names of the results; those without one are called ``output``."""
+    unique = names.Unique(graph.results)
+    given = graph.results or [""] * len(graph.outputs)
+    return tuple(name or unique("output") for name in given)
 
 
 def _meanings(program: Program, known: Mapping[str, Meaning]) -> dict[str, Meaning]:

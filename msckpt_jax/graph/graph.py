@@ -46,7 +46,8 @@ class Graph:
     """Nodes in an order in which they can be computed.
 
     ``parameters`` are the weights of the root graph; the bodies of control flow may refer to them,
-    and to nothing else from outside.
+    and to nothing else from outside. ``results`` are the names of its outputs, empty where these
+    have none, or no names at all.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Graph:
     nodes: list[Node] = field(default_factory=list)
     outputs: list[Value | Const] = field(default_factory=list)
     parameters: dict[str, Parameter] = field(default_factory=dict)
+    results: list[str] = field(default_factory=list)
 
     def walk(self) -> Iterator[Node]:
         """Yield all nodes, those of bodies after the node that owns them."""

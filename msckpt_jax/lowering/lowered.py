@@ -55,6 +55,7 @@ def _lowered(traced: Traced, target: Target, how: Lowering, rules: Mapping[str, 
     guarded = how.exact or target.guarded
     options = Options({**RULES, **rules}, how.exact, how.target, target.kernels, guarded)
     graph = lower(jaxpr, weights, list(traced.inputs), options)
+    graph.results = [*traced.results] if any(traced.results) else []
     check.check(graph, kernels=target.kernels)
     return graph
 

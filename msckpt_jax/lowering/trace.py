@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +13,17 @@ from jax.sharding import AxisType, NamedSharding
 
 from msckpt_jax import names
 from msckpt_jax.errors import ExportError
-from msckpt_jax.lowering import freedoms, side_effects, training
+from msckpt_jax.lowering import (
+    callables,
+    freedoms,
+    hoisting,
+    kinds,
+    naming,
+    nets,
+    side_effects,
+    training,
+    viewing,
+)
 from msckpt_jax.lowering.problems import failures
 from msckpt_jax.lowering.rewrites import random
 from msckpt_jax.specs import is_spec
@@ -28,7 +37,8 @@ class Traced(NamedTuple):
 
     ``function`` takes the weights as a list, then the inputs; ``inputs`` are examples of these,
     flat: arrays, or specs where none was given. ``notes`` are about its mode,
-    and about results that depend on the library.
+    and about results that depend on the library. ``results`` are their names, empty where they
+    have none.
     """
 
     jaxpr: Any
@@ -36,49 +46,66 @@ class Traced(NamedTuple):
     inputs: Mapping[str, Any]
     function: Callable[..., Any]
     notes: Sequence[str] = ()
+    results: Sequence[str] = ()
 
 
-def trace(net: Any, inputs: Sequence[Any], *, as_it_is: bool = False) -> Traced:
+def trace(
+    net: Any,
+    inputs: Sequence[Any],
+    *,
+    as_it_is: bool = False,
+    input_names: Sequence[str] | Mapping[str, str] | None = None,
+    output_names: Sequence[str] | Mapping[str, str] | None = None,
+) -> Traced:
     """The jaxpr of a network, its weights and its inputs by name.
 
     Modules are in inference mode, and what is left of training is noted, but for ``as_it_is``.
     """
-    tree, function = _parts(net)
-    notes: list[str] = []
-    if not as_it_is:
-        tree, notes = training.inference(tree)
+    opened = nets.opened(net)
+    tree, notes = (opened.tree, []) if as_it_is else training.inference(opened.tree)
     leaves = names.flatten(tree)
-    weights = {leaf.name: _weight(leaf.name, leaf.value) for leaf in leaves.leaves}
+    numbers = [i for i, leaf in enumerate(leaves.leaves) if _is_weight(leaf)]
+    weights = {leaf.name: _weight(leaf) for leaf in (leaves.leaves[i] for i in numbers)}
     examples, structure = jax.tree.flatten(tuple(inputs))
-    flat_names = list(map(names.Unique(weights), _input_names(function, tree is None, inputs)))
-    examples = [_example(n, x) for n, x in zip(flat_names, examples, strict=True)]
-    kinds = [_key_kind(value) for value in weights.values()]
+    own_names = naming.inputs(opened.arguments(len(inputs)), inputs)
+    examples = [_example(n, x) for n, x in zip(own_names, examples, strict=True)]
+    key_kinds = [_key_kind(value) for value in weights.values()]
     input_kinds = [_key_kind(value) for value in examples]
     examples = list(map(_data, examples))
-    abstract = with_symbols(examples)
+    look = callables.Look(opened.function)
+    called, more = viewing.viewed(look, opened.function, as_it_is)
 
     def flat(values: Sequence[Any], *flat_inputs: Any) -> Any:
-        values = list(map(_as_key, values, kinds))
+        whole = [leaf.value for leaf in leaves.leaves]
+        for i, value, kind in zip(numbers, values, key_kinds, strict=False):  # the others are held
+            whole[i] = _as_key(value, kind)
         arguments = structure.unflatten(map(_as_key, flat_inputs, input_kinds))
-        weights = () if tree is None else (leaves.rebuild(values),)
-        return jax.tree.map(_data, function(*weights, *arguments))
+        weights = () if tree is None else (leaves.rebuild(whole),)
+        return jax.tree.map(_data, called(*weights, *arguments))
 
     shapes = [_abstract(value) for value in weights.values()]
-    jaxpr, results = _jaxpr(flat, shapes, dict(zip(flat_names, abstract, strict=True)))
+    jaxpr, types = _jaxpr(flat, shapes, own_names, with_symbols(examples))
     if not jaxpr.out_avals:
         raise ExportError("the function returns no arrays")
-    if not as_it_is:
-        with failures():
-            notes += training.notes(jaxpr, tree, [*weights], results)
-    notes += freedoms.notes(jaxpr) + side_effects.notes(jaxpr)
+    with failures():
+        jaxpr, weights, unnamed = hoisting.hoisted(jaxpr, weights, look)
+        if not as_it_is:
+            whole = callables.Look(opened.function, opened.tree)
+            statistics = functools.partial(training.statistics, weights, whole)
+            notes += training.notes(jaxpr, statistics, [*weights], types)
+    notes += [*more, *unnamed, *freedoms.notes(jaxpr), *side_effects.notes(jaxpr)]
     tagged = {_tagged(n, v): _data(v) for n, v in weights.items()}
-    return Traced(jaxpr, tagged, dict(zip(flat_names, examples, strict=True)), flat, notes)
+    chosen = naming.chosen("input", input_names, own_names, weights)
+    results = naming.results(types) if opened.results is None else opened.results
+    results = naming.chosen("output", output_names, results, [*weights, *chosen])
+    return Traced(jaxpr, tagged, dict(zip(chosen, examples, strict=True)), flat, notes, results)
 
 
 def _jaxpr(
     flat: Callable[..., Any],
     weights: Sequence[jax.ShapeDtypeStruct],
-    inputs: Mapping[str, jax.ShapeDtypeStruct],
+    input_names: Sequence[str],
+    inputs: Sequence[jax.ShapeDtypeStruct],
 ) -> tuple[Any, Any]:
     """The jaxpr of a function of the weights and the inputs, and the types of its results.
 
@@ -86,12 +113,13 @@ def _jaxpr(
         ExportError: the user's code fails on these inputs; its error is the cause.
     """
     try:
-        return jax.make_jaxpr(flat, return_shape=True)(weights, *inputs.values())
+        return jax.make_jaxpr(flat, return_shape=True)(weights, *inputs)
     except (ExportError, MemoryError, RecursionError):
         raise
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
-        given = ", ".join(f"{name} of {_shown(type)}" for name, type in inputs.items())
+        pairs = zip(input_names, inputs, strict=True)
+        given = ", ".join(f"{name} of {_shown(type)}" for name, type in pairs)
         raise ExportError(
             f"the network itself fails in JAX, given {given or 'no inputs'}: "
             f"{type(error).__name__}: {reason}"
@@ -103,47 +131,26 @@ def _shown(type: jax.ShapeDtypeStruct) -> str:
     return f"{type.dtype}[{','.join(map(str, type.shape))}]"
 
 
-def _parts(net: Any) -> tuple[Any, Callable[..., Any]]:
-    """The tree of weights, and the function of it and the inputs."""
-    if names.is_module(net):
-        return net, lambda module, *inputs: module(*inputs)
-    _check_no_class(net)
-    if isinstance(net, tuple) and len(net) == 2:
-        function, tree = net
-        _check_no_class(function)
-        function = getattr(function, "apply", function)
-        if callable(function):
-            return tree, function
-    if _is_linen(net):
-        raise TypeError("a linen module has no weights of its own: pass (module, variables)")
-    if not callable(net):
-        raise TypeError(
-            f"net must be a function, an nnx.Module or a pair (function, weights), not "
-            f"{type(net).__name__}"
-        )
-    return None, net
+def _is_weight(leaf: names.Leaf) -> bool:
+    """Tell whether a leaf is a parameter; flags, texts and functions are part of the program.
+
+    Raises:
+        TypeError: it has a shape and no values, or is an array of something else than numbers.
+    """
+    if is_spec(leaf.value):
+        text = f"the weight {leaf.name!r} has a shape and no values: initialise the network"
+        raise TypeError(text)
+    is_array = kinds.is_array(leaf.value)
+    if isinstance(leaf.value, np.ndarray) and not is_array:
+        text = f"the weight {leaf.name!r} is no array of numbers, but of {leaf.value.dtype}"
+        raise TypeError(text)
+    return is_array
 
 
-def _check_no_class(net: Any) -> None:
-    if isinstance(net, type):
-        raise TypeError(
-            f"{net.__name__} is a class: pass a network that is made of it, {net.__name__}(...)"
-        )
-
-
-def _is_linen(net: Any) -> bool:
-    linen = sys.modules.get("flax.linen")
-    return linen is not None and isinstance(net, linen.Module)
-
-
-def _weight(name: str, value: Any) -> Any:
-    if is_spec(value):
-        raise TypeError(f"the weight {name!r} has a shape and no values: initialise the network")
-    if isinstance(value, jax.Array):
-        return value
-    value = np.asarray(value)
-    if value.dtype.kind in "OSUmM":
-        raise TypeError(f"the weight {name!r} is no array of numbers, but of {value.dtype}")
+def _weight(leaf: names.Leaf) -> Any:
+    if isinstance(leaf.value, jax.Array):
+        return leaf.value
+    value = np.asarray(leaf.value)
     return value.astype(jax.dtypes.canonicalize_dtype(value.dtype), copy=False)
 
 
@@ -183,23 +190,6 @@ def explicit(value: Any) -> NamedSharding | None:
     if not isinstance(sharding, NamedSharding) or AxisType.Explicit not in sharding.mesh.axis_types:
         return None
     return sharding
-
-
-def _input_names(function: Callable[..., Any], bare: bool, inputs: Sequence[Any]) -> list[str]:
-    """A name for each leaf: the function's own argument, and the path in it."""
-    try:
-        own = [p.name for p in inspect.signature(function).parameters.values()
-               if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]  # fmt: skip
-    except (TypeError, ValueError):
-        own = []
-    own = own if bare else own[1:]
-    arguments = own[: len(inputs)] + [f"x{i}" for i in range(len(own), len(inputs))]
-    out = []
-    for name, tree in zip(arguments, inputs, strict=True):
-        for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]:
-            inner = jax.tree_util.keystr(path, simple=True, separator=".")
-            out.append(f"{name}.{inner}" if inner else name)
-    return out
 
 
 def _example(name: str, value: Any) -> Any:

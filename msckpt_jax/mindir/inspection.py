@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from msckpt_jax import display, dtypes
+from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.graph import meaning
 from msckpt_jax.graph.values import Tensor
 from msckpt_jax.mindir import nodes, source
@@ -61,11 +62,7 @@ def _content(opened: Source, chosen: Callable[[str], bool]) -> dict[str, Any]:
             for v in inputs
             for row in _rows(v.name.partition(":")[2] or v.name, types.of_value(v))
         ],
-        "outputs": [
-            row
-            for v in proto.graph.output
-            for row in _rows(v.name.partition(":")[2] or v.name, types.of_value(v))
-        ],
+        "outputs": [row for v in proto.graph.output for row in _outputs(v, types)],
         "operators": [
             {"name": op, "count": count, "loads": op in known} for op, count in ops.most_common()
         ],
@@ -80,6 +77,15 @@ def _content(opened: Source, chosen: Callable[[str], bool]) -> dict[str, Any]:
         "user_info": dict(proto.user_info),
         "preprocessor": [op.operations for op in proto.preprocessor.op],
     }
+
+
+def _outputs(value: pb.ValueInfoProto, types: nodes.Types) -> Iterator[dict[str, Any]]:
+    """The results of a graph: ours have names, and a tuple the types of its parts."""
+    if any(tensor.name for tensor in value.tensor):
+        for tensor in value.tensor:
+            yield from _rows(tensor.name, types.of_value(pb.ValueInfoProto(tensor=[tensor])))
+    else:
+        yield from _rows(value.name.partition(":")[2] or value.name, types.of_value(value))
 
 
 def _rows(name: str, type: Type) -> Iterator[dict[str, Any]]:

@@ -26,6 +26,7 @@ from msckpt_jax.graph import operators
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Const, Operand, Scalar, Size, Tensor, Value
 from msckpt_jax.mindir import values
+from msckpt_jax.mindir.source import PRODUCER
 from msckpt_jax.mindir.values import Abstract
 
 #: The MindSpore whose files ours look like.
@@ -35,7 +36,7 @@ MINDSPORE = "2.10.0"
 def of_graph(graph: Graph, user_info: Mapping[str, str] | None = None) -> ModelProto:
     """The model; its parameters have neither ``raw_data`` nor ``external_data`` yet."""
     model = ModelProto(
-        ir_version="1.1", producer_name="msckpt_jax", model_version=MINDSPORE,
+        ir_version="1.1", producer_name=PRODUCER, model_version=MINDSPORE,
         little_endian=True, mind_ir_version=3,
     )  # fmt: skip
     for key, value in (user_info or {}).items():
@@ -54,6 +55,9 @@ class _Builder:
         self.literals: list[NodeProto] = []
         self.primitives: dict[Any, str] = {}
         self.count = itertools.count(1)
+        #: The names of the nodes that compute results with names, which nothing else takes.
+        self.results = _result_names(graph)
+        self.kept = frozenset(self.results.values())
         root = model.graph
         root.name = graph.name
         for parameter in graph.parameters.values():
@@ -67,13 +71,14 @@ class _Builder:
             root.input.add(name=name).tensor.append(values.tensor(value.type))
         writer = _GraphWriter(self, root)
         writer.nodes(graph.nodes)
-        writer.finish(graph.outputs)
+        writer.finish(graph.outputs, graph.results)
         nodes = list(root.node)  # constants serve all graphs: they come first
         del root.node[:]
         root.node.extend(self.literals + nodes)
 
     def fresh(self, stem: str) -> str:
-        return f"{stem}_{next(self.count)}"
+        names = (f"{stem}_{number}" for number in self.count)
+        return next(name for name in names if name not in self.kept)
 
     def constant(self, value: Any) -> str:
         key = _key(value)
@@ -109,12 +114,15 @@ class _GraphWriter:
         for node in nodes:
             {"If": self._if, "While": self._while}.get(node.op, self._operator)(node)
 
-    def finish(self, outputs: Sequence[Value | Const]) -> None:
-        """Set the graph's result: its only output, or a tuple of all outputs."""
-        if len(outputs) == 1:
-            self.proto.output.add(name=self._name(outputs[0]))
-        else:
-            self.proto.output.add(name=self._tuple(outputs))
+    def finish(self, outputs: Sequence[Value | Const], names: Sequence[str]) -> None:
+        """Set the graph's result: its only output, or a tuple of all outputs, with their names."""
+        single = len(outputs) == 1
+        result = self.proto.output.add(
+            name=self._name(outputs[0]) if single else self._tuple(outputs)
+        )
+        types = (v.type if isinstance(v, Value) else Tensor(v.array.dtype, v.array.shape)
+                 for v in outputs)  # fmt: skip
+        result.tensor.extend(map(values.tensor, types, names))
 
     def _operator(self, node: Node) -> None:
         inputs = [self._name(operand) for operand in node.inputs]
@@ -122,7 +130,8 @@ class _GraphWriter:
         if _gives_tuple(node):
             self._unpack(self._node(node.op, inputs, types, node.attrs), node.outputs)
         else:
-            name = self._node(node.op, inputs, types[0], node.attrs)
+            name = self.builder.results.get(node.outputs[0])
+            name = self._node(node.op, inputs, types[0], node.attrs, name)
             self.builder.names[node.outputs[0]] = name
 
     def _if(self, node: Node) -> None:
@@ -187,11 +196,20 @@ class _GraphWriter:
         inputs: Sequence[str],
         results: Abstract | None,
         attrs: Mapping[str, Any] | None = None,
+        name: str | None = None,
     ) -> str:
-        return self._put(f"REF::{self.builder.primitive(op, attrs or {})}", op, inputs, results)
+        kind = f"REF::{self.builder.primitive(op, attrs or {})}"
+        return self._put(kind, op, inputs, results, name)
 
-    def _put(self, kind: str, stem: str, inputs: Sequence[str], results: Abstract | None) -> str:
-        name = f"{self.proto.name}:{self.builder.fresh(stem)}"
+    def _put(
+        self,
+        kind: str,
+        stem: str,
+        inputs: Sequence[str],
+        results: Abstract | None,
+        name: str | None = None,
+    ) -> str:
+        name = f"{self.proto.name}:{name or self.builder.fresh(stem)}"
         node = self.proto.node.add(
             input=inputs, output=[name], name=name, op_type=kind,
             domain=f"Default/{name.partition(':')[2]}",
@@ -203,7 +221,8 @@ class _GraphWriter:
     def _unpack(self, result: str, outputs: Sequence[Value]) -> None:
         for number, value in enumerate(outputs):
             item = [result, self.builder.constant(number)]
-            self.builder.names[value] = self._node("TupleGetItem", item, value.type)
+            name = self.builder.results.get(value)
+            self.builder.names[value] = self._node("TupleGetItem", item, value.type, None, name)
 
     def _tuple(self, operands: Sequence[Operand]) -> str:
         types = tuple(_abstract(operand) for operand in operands)
@@ -230,6 +249,16 @@ class _GraphWriter:
             item = [self.sizes[whole], self.builder.constant(size.axis)]
             self.sizes[entry] = self._node("TupleGetItem", item, np.int64)
         return self.sizes[entry]
+
+
+def _result_names(graph: Graph) -> dict[Value, str]:
+    """The names of results that may be those of the nodes that compute them."""
+    taken = {value.name for value in (*graph.inputs, *graph.parameters.values())}
+    out: dict[Value, str] = {}
+    for value, name in zip(graph.outputs, graph.results, strict=False):
+        if isinstance(value, Value) and name and name not in taken:
+            out.setdefault(value, name)
+    return out
 
 
 def _gives_tuple(node: Node) -> bool:

@@ -79,6 +79,7 @@ def _program(opened: Source) -> Program:
     inputs = [value for value in leaves(arguments) if value is not MONAD]
     graph = Graph(model.root.name, inputs, block.nodes, outputs, parameters)
     blocks.prune(graph)
+    graph.results = source.result_names(opened.model, len(outputs))
     kept = tuple(argument for argument in arguments if not isinstance(argument, Monad))
     return Program(
         opened.path,

@@ -21,6 +21,8 @@ from msckpt_jax.mindir import attributes, weights
 #: A cipher mode's name, or a function of the file's path and the key that gives the plain bytes.
 DecMode: TypeAlias = "str | Callable[[str, bytes], bytes]"
 
+#: The producer of our own files.
+PRODUCER = "msckpt_jax"
 _OLD_NONCE = 16  # before the 12 bytes of 2.10, MindSpore took the whole IV
 
 
@@ -96,6 +98,13 @@ def parameter_name(parameter: pb.TensorProto) -> str:
     """The name in the CheckPoint: as in MindSpore's loader, the text after the graph's name."""
     graph, colon, name = parameter.name.partition(":")
     return parameter.ref_key or (name if colon else graph)
+
+
+def result_names(model: pb.ModelProto, count: int) -> list[str]:
+    """The names that a file of ours has for so many results; others have none."""
+    told = [tensor.name for value in model.graph.output for tensor in value.tensor]
+    ours = model.producer_name == PRODUCER
+    return told if ours and any(told) and len(told) == count else []
 
 
 def _parse(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,11 +54,12 @@ def adapt(graph: Graph, *, opset: int = OPSET) -> Adapted:
     # Names of inputs and weights come first: nothing else may take them.
     inputs = [info(builder.define(value, "x"), value.type) for value in graph.inputs]
     weights = {builder.define(p, p.name): p for p in graph.parameters.values()}
+    hints = [names.unique(name) if name else "" for name in graph.results]
     adapting.nodes(builder, graph.nodes)
     types = map(builder.type, graph.outputs)
     adapting.dtypes("result", ((str(i), type_) for i, type_ in enumerate(types)))
     adapting.problems.refuse()
-    results = adapting.results(builder, graph.outputs, "output")
+    results = adapting.results(builder, graph.outputs, "output", hints)
     made = _tidied(graph.name, builder, inputs, results, weights)
     model = helper.make_model(
         made,
@@ -127,12 +129,23 @@ class _Adapting:
             for value, computed in zip(node.outputs, values, strict=False):
                 builder.same(value, computed)
 
-    def results(self, builder: Builder, outputs: Sequence[Any], hint: str) -> list[ValueInfoProto]:
-        """The results of a graph under names of their own, as some may be inputs or constants."""
+    def results(
+        self, builder: Builder, outputs: Sequence[Any], hint: str, given: Sequence[str] = ()
+    ) -> list[ValueInfoProto]:
+        """The results of a graph under names of their own, as some may be inputs or constants.
+
+        Args:
+            builder: builds the graph.
+            outputs: what the results are.
+            hint: the name of those without one.
+            given: names that are kept for the results, empty where there is none.
+        """
         infos = []
-        for output in outputs:
+        for name, output in itertools.zip_longest(given, outputs, fillvalue=""):
             type_ = builder.type(output)
             value = Value(type_, hint)
+            if name:
+                builder.keep(value, name)
             builder.node("Identity", [builder.name(output)], [value], {})
             builder.infos.pop()
             infos.append(info(builder.name(value), type_))

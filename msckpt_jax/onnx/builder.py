@@ -97,9 +97,14 @@ class Builder:
         self.infos += [info(n, v.type) for n, v in zip(outputs, results, strict=True)]
 
     def define(self, value: Value, hint: str) -> str:
-        """Give a value a name of its own."""
-        self._known[value] = self.names.unique(value.name or hint)
+        """Give a value a name of its own, unless it has one that was kept for it."""
+        if value not in self._known:
+            self._known[value] = self.names.unique(value.name or hint)
         return self._known[value]
+
+    def keep(self, value: Value, name: str) -> None:
+        """Give a value a name that nothing else has."""
+        self._known[value] = name
 
     def same(self, value: Value, operand: Any) -> None:
         """Give ``value`` the name of ``operand``, which is the same."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,7 @@ def adapt(traced: Traced, opset: int, folder: Path) -> Adapted:
             raise UnsupportedError(f"jax2onnx cannot be asked: {line}")
     jaxpr, weights = _function(traced)
     adapted = _adapted(_converted(jaxpr, [*weights, *traced.inputs], opset), weights)
+    _name_results(adapted.model.graph, traced.results)
     with tempfile.TemporaryDirectory(prefix=".msckpt-", dir=folder) as trial:
         file = Path(trial) / "model.onnx"
         tried = Adapted(onnx.ModelProto(), adapted.weights)
@@ -110,6 +112,16 @@ def _adapted(model: onnx.ModelProto, weights: dict[str, Parameter]) -> Adapted:
     kept = {name: parameter for name, parameter in weights.items() if name in used}
     model.graph.initializer.extend(initializer(name, p) for name, p in kept.items())
     return Adapted(model, kept)
+
+
+def _name_results(graph: onnx.GraphProto, results: Sequence[str]) -> None:
+    """Give results their names, by a node each; those that jax2onnx has taken stay without."""
+    taken = {name for node in graph.node for name in node.output}
+    taken |= {value.name for value in (*graph.input, *graph.initializer)}
+    for value, name in zip(graph.output, results, strict=False):
+        if name and name not in taken:
+            graph.node.append(onnx.helper.make_node("Identity", [value.name], [name], name=name))
+            value.name = name
 
 
 def _check(file: Path, traced: Traced) -> None:

@@ -149,17 +149,17 @@ def test_names_of_other_weights_are_refused(exported: Export, change: Any, text:
 def test_wrong_arguments_are_refused(exported: Export) -> None:
     function = exported(Mlp(), X)
     for arguments in ((), (X, X), ((X,),)):
-        with pytest.raises(TypeError, match=r"the model takes \['x0'\]"):
+        with pytest.raises(TypeError, match=r"the model takes \['x'\]"):
             function(*arguments)
 
 
 def test_weights_go_to_the_device_once(exported: Export, monkeypatch: Any) -> None:
     function = exported(Mlp(), X)
     function(X)
-    before = function._on_device
+    before = function.on_device
     assert all(isinstance(array, jax.Array) for array in before.values())
     function(X)
-    assert function._on_device is before
+    assert function.on_device is before
 
 
 def test_dynamic_sizes(exported: Export) -> None:

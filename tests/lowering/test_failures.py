@@ -131,7 +131,7 @@ def test_what_is_no_network(tmp_path: Path) -> None:
         with pytest.raises(TypeError, match=r"Net is a class: pass a network .*, Net\(...\)"):
             ms.export(net, X, file_name=tmp_path / "net")
     with pytest.raises(TypeError, match="the weight 'w' is no array of numbers"):
-        ms.export((lambda p, x: x, {"w": "abc"}), X, file_name=tmp_path / "net")
+        ms.export((lambda p, x: x, {"w": np.array(["abc"])}), X, file_name=tmp_path / "net")
     with pytest.raises(ValueError, match="the input x has a negative size"):
         ms.export(lambda x: x, jax.ShapeDtypeStruct((-1, 3), "float32"), file_name=tmp_path / "net")
 
