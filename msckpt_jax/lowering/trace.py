@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.extend import source_info_util
-from jax.sharding import AxisType, NamedSharding
 
 from msckpt_jax import names
 from msckpt_jax.errors import ExportError
-from msckpt_jax.lowering import freedoms, side_effects, training
-from msckpt_jax.lowering.problems import failures
+from msckpt_jax.lowering import freedoms, inconclusive, side_effects, symbols, training
+from msckpt_jax.lowering.problems import failures, line_of
 from msckpt_jax.lowering.rewrites import random
 from msckpt_jax.specs import is_spec
 
@@ -27,7 +26,7 @@ class Traced(NamedTuple):
     """A network as a jaxpr: arguments are the weights, then the inputs.
 
     ``function`` takes the weights as a list, then the inputs; ``inputs`` are examples of these,
-    flat: arrays, or specs where none was given. ``notes`` are about its mode,
+    flat: arrays, or types where none was given, with symbolic sizes where they are dynamic. ``notes`` are about its mode,
     and about results that depend on the library.
     """
 
@@ -38,10 +37,13 @@ class Traced(NamedTuple):
     notes: Sequence[str] = ()
 
 
-def trace(net: Any, inputs: Sequence[Any], *, as_it_is: bool = False) -> Traced:
+def trace(
+    net: Any, inputs: Sequence[Any], *, constraints: Sequence[str] = (), as_it_is: bool = False
+) -> Traced:
     """The jaxpr of a network, its weights and its inputs by name.
 
     Modules are in inference mode, and what is left of training is noted, but for ``as_it_is``.
+    ``constraints`` are those of the dynamic sizes.
     """
     tree, function = _parts(net)
     notes: list[str] = []
@@ -55,7 +57,8 @@ def trace(net: Any, inputs: Sequence[Any], *, as_it_is: bool = False) -> Traced:
     kinds = [_key_kind(value) for value in weights.values()]
     input_kinds = [_key_kind(value) for value in examples]
     examples = list(map(_data, examples))
-    abstract = with_symbols(examples)
+    named = dict(zip(flat_names, examples, strict=True))
+    types = dict(zip(flat_names, symbols.symbolic(named, constraints), strict=True))
 
     def flat(values: Sequence[Any], *flat_inputs: Any) -> Any:
         values = list(map(_as_key, values, kinds))
@@ -64,7 +67,7 @@ def trace(net: Any, inputs: Sequence[Any], *, as_it_is: bool = False) -> Traced:
         return jax.tree.map(_data, function(*weights, *arguments))
 
     shapes = [_abstract(value) for value in weights.values()]
-    jaxpr, results = _jaxpr(flat, shapes, dict(zip(flat_names, abstract, strict=True)))
+    jaxpr, results = _jaxpr(flat, shapes, types)
     if not jaxpr.out_avals:
         raise ExportError("the function returns no arrays")
     if not as_it_is:
@@ -72,7 +75,8 @@ def trace(net: Any, inputs: Sequence[Any], *, as_it_is: bool = False) -> Traced:
             notes += training.notes(jaxpr, tree, [*weights], results)
     notes += freedoms.notes(jaxpr) + side_effects.notes(jaxpr)
     tagged = {_tagged(n, v): _data(v) for n, v in weights.items()}
-    return Traced(jaxpr, tagged, dict(zip(flat_names, examples, strict=True)), flat, notes)
+    given = {name: types[name] if is_spec(value) else value for name, value in named.items()}
+    return Traced(jaxpr, tagged, given, flat, notes)
 
 
 def _jaxpr(
@@ -90,12 +94,12 @@ def _jaxpr(
     except (ExportError, MemoryError, RecursionError):
         raise
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
         given = ", ".join(f"{name} of {_shown(type)}" for name, type in inputs.items())
-        raise ExportError(
-            f"the network itself fails in JAX, given {given or 'no inputs'}: "
-            f"{type(error).__name__}: {reason}"
-        ) from error
+        text = f"given {given or 'no inputs'}: {type(error).__name__}: {reason}"
+        line, more = line_of(error), inconclusive.advice(error)
+        where, how = line and f"{line}: ", more and f"; {more}"
+        raise ExportError(f"{where}the network itself fails in JAX, {text}{how}") from error
 
 
 def _shown(type: jax.ShapeDtypeStruct) -> str:
@@ -174,15 +178,7 @@ def _data(value: Any) -> Any:
 
 
 def _abstract(value: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=explicit(value))
-
-
-def explicit(value: Any) -> NamedSharding | None:
-    """The sharding of a value if it belongs to its type: functions may ask for it."""
-    sharding = getattr(value, "sharding", None)
-    if not isinstance(sharding, NamedSharding) or AxisType.Explicit not in sharding.mesh.axis_types:
-        return None
-    return sharding
+    return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=symbols.explicit(value))
 
 
 def _input_names(function: Callable[..., Any], bare: bool, inputs: Sequence[Any]) -> list[str]:
@@ -215,20 +211,3 @@ def _example(name: str, value: Any) -> Any:
         f"the input {name} is a {type(value).__name__}: inputs are arrays, ShapeDtypeStructs or "
         "TensorSpecs"
     )
-
-
-def with_symbols(examples: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
-    """The types of the inputs; sizes that are None or a name become symbolic dimensions."""
-    scope, unnamed = jax.export.SymbolicScope(), 0
-    out = []
-    for example in examples:
-        dims = []
-        for dim in example.shape:
-            if dim is None:
-                dim, unnamed = f"d{unnamed}", unnamed + 1
-            dims.append(str(dim) if isinstance(dim, str) else dim)
-        if any(isinstance(dim, str) for dim in dims):
-            dims = jax.export.symbolic_shape(",".join(map(str, dims)), scope=scope)
-        dtype = jax.dtypes.canonicalize_dtype(example.dtype)
-        out.append(jax.ShapeDtypeStruct(tuple(dims), dtype, sharding=explicit(example)))
-    return out

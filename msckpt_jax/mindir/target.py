@@ -64,10 +64,10 @@ def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
         )
     # Each case gets its own cell: MindSpore compiles a cell anew for each size, loops only once.
     with runner.MindSpore() as mindspore:
-        outcomes = mindspore.run([runner.Case(file, [inputs], wanted.load) for inputs, _ in tried])
-    for outcome in outcomes:
+        outcomes = mindspore.run([runner.Case(file, [inputs], wanted.load) for inputs, *_ in tried])
+    for trial, outcome in zip(tried, outcomes, strict=True):
         if outcome.error:
-            raise ExportError(f"{file}: MindSpore fails on it: {outcome.error}")
+            raise ExportError(f"{file}: MindSpore fails on it{trial.at}: {outcome.error}")
     results = iter([outcome.results[0] for outcome in outcomes])
     return trials.largest(file, tried, lambda *_: next(results), "MindSpore", due)
 
