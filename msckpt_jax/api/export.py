@@ -68,8 +68,8 @@ def export(
             shard by shard. Arrays that a function closes over become parameters ``constant_N``.
             The file computes the network's results; its changes of its own state are not kept.
         inputs: example arguments, pytrees of arrays, ``jax.ShapeDtypeStruct`` or
-            :class:`TensorSpec`, in which a size that is None, a name, or an expression of names
-            (``"2*s"``) is dynamic. (MindSpore
+            :class:`TensorSpec`, in which a size that is None, a name or an expression of names is
+            dynamic (docs/dynamic.md). (MindSpore
             compiles a loop once: with dynamic sizes call ``set_inputs`` of the ``GraphCell`` first,
             sizes None.) The
             file's inputs are the leaves in order, its results the leaves of the result; typed PRNG

@@ -112,6 +112,19 @@ def names_of(jaxpr: Any) -> list[str]:
     return names_in(" ".join(map(str, filter(jax.export.is_symbolic_dim, dims))))
 
 
+def perhaps_empty(jaxpr: Any) -> list[str]:
+    """The sizes of values that JAX does not know to be at least 1."""
+    dims = filter(jax.export.is_symbolic_dim, _of_values(jaxpr))
+    return [text for text, dim in {str(dim): dim for dim in dims}.items() if not _positive(dim)]
+
+
+def _positive(dim: Any) -> bool:
+    try:
+        return bool(dim >= 1)
+    except jax.errors.InconclusiveDimensionOperation:
+        return False
+
+
 def _of_values(jaxpr: Any) -> Iterator[Any]:
     return (dim for aval in _compat.avals(jaxpr) for dim in getattr(aval, "shape", ()))
 

@@ -254,7 +254,8 @@ CASES: dict[str, Case] = {
     ),
     "half of the words": Case(lambda x: x[:, : x.shape[1] // 2], [WORDS], ("s >= 2",), TWO),
     "ceil of half": Case(lambda x: x[:, : -(-x.shape[1] // 2)], [WORDS]),
-    "a remainder": Case(lambda x: x[:, x.shape[1] % 3 :], [WORDS], (), TWO),
+    "a remainder": Case(lambda x: x[:, x.shape[1] % 3 :], [WORDS], (),
+                        ({"b": 2, "s": 4}, {"b": 1, "s": 3}, {"b": 3, "s": 7})),
     "the larger size": Case(
         lambda x: jnp.zeros((jax.core.max_dim(x.shape[1], 4), 2)) + x.mean(), [WORDS]
     ),
