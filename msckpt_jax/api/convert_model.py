@@ -13,9 +13,9 @@ from msckpt_jax.errors import ExportError
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.values import Value
+from msckpt_jax.lowering import symbols
 from msckpt_jax.lowering.lowered import lowered
 from msckpt_jax.lowering.target import Target
-from msckpt_jax.lowering import symbols
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
 from msckpt_jax.specs import TensorSpec, spec

@@ -64,8 +64,10 @@ _ADVICE: Sequence[tuple[re.Pattern[str], Callable[..., str]]] = (
     (re.compile(r"'_DimExpr' object cannot be interpreted as an integer"), _python),
     (
         re.compile(r"The remainder .+ should be 0"),
-        lambda: "write the size out instead of -1, with // where it is divided, and say what "
-        'divides: constraints=["mod(s, 2) == 0"]',
+        lambda: (
+            "write the size out instead of -1, with // where it is divided, and say what "
+            'divides: constraints=["mod(s, 2) == 0"]'
+        ),
     ),
     (
         re.compile(r"min\((\d+), (\w+)\)"),

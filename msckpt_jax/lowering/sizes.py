@@ -47,9 +47,7 @@ class Solution(NamedTuple):
     formula: str
 
 
-def solution(
-    name: str, texts: Collection[str], waiting: tuple[str, ...] = ()
-) -> Solution | None:
+def solution(name: str, texts: Collection[str], waiting: tuple[str, ...] = ()) -> Solution | None:
     """The first text from which a size follows: it is the size, times a factor, plus the rest.
 
     Sizes in these must follow, too, without those that are ``waiting`` for this one.

@@ -213,7 +213,8 @@ def _kept(names: Sequence[str], constraints: Sequence[str], pool: Sequence[int],
 
 def _possible(constraints: Sequence[str], sizes: Sizes) -> bool:
     """Tell whether numbers for some names break no constraint."""
-    parts = [match.groups() for match in map(_CONSTRAINT.fullmatch, constraints) if match]
+    matches = map(_CONSTRAINT.fullmatch, constraints)
+    parts = [(match[1], match[2], match[3]) for match in matches if match]
     known = dict(sizes)
     for left, kind, right in parts:  # a name that inputs do not have: JAX puts the other in place
         with contextlib.suppress(KeyError):

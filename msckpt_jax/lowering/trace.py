@@ -26,8 +26,8 @@ class Traced(NamedTuple):
     """A network as a jaxpr: arguments are the weights, then the inputs.
 
     ``function`` takes the weights as a list, then the inputs; ``inputs`` are examples of these,
-    flat: arrays, or types where none was given, with symbolic sizes where they are dynamic. ``notes`` are about its mode,
-    and about results that depend on the library.
+    flat: arrays, or types where none was given, with symbolic sizes where they are dynamic.
+    ``notes`` are about its mode, and about results that depend on the library.
     """
 
     jaxpr: Any

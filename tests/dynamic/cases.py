@@ -36,8 +36,8 @@ class Case(NamedTuple):
         out = []
         for text in self.inputs:
             dims, dtype, below = _parsed(text)
-            shape = tuple(eval(dim, {}, dict(sizes)) if isinstance(dim, str) else dim for dim in dims)
-            if dtype == bool:
+            shape = tuple(eval(str(dim), {}, dict(sizes)) for dim in dims)
+            if dtype.kind == "b":
                 out.append(rng.random(shape) < 0.5)
             elif dtype.kind in "iu":
                 out.append(rng.integers(0, below, shape).astype(dtype))
@@ -168,7 +168,7 @@ PICTURES = ({"b": 2, "h": 8, "w": 9}, {"b": 1, "h": 5, "w": 6}, {"b": 3, "h": 11
 LARGE = ("h >= 3", "w >= 3")
 #: No array without elements, of which some kernels of MindSpore take none.
 TWO = ({"b": 2, "s": 3}, {"b": 1, "s": 2}, {"b": 3, "s": 7})
-
+BOTH = ({"b": 2, "s": 3, "t": 4}, {"b": 1, "s": 1, "t": 1}, {"b": 3, "s": 7, "t": 2})
 EIGHTS = ({"b": 2, "s": 8}, {"b": 1, "s": 24}, {"b": 3, "s": 16})
 CACHE = ({"b": 2, "s": 3, "c": 6}, {"b": 1, "s": 1, "c": 1}, {"b": 3, "s": 2, "c": 9})
 PAST = ({"b": 2, "s": 3, "p": 5}, {"b": 1, "s": 1, "p": 1}, {"b": 3, "s": 2, "p": 7})
@@ -265,7 +265,7 @@ CASES: dict[str, Case] = {
     ),
     "transposed": Case(lambda x: x.transpose(2, 1, 0) * 2, [WORDS]),
     "broadcast": Case(lambda x, y: x[:, :, None] + y[:, None], ["f32[b,s]", "f32[b,t]"], (),
-                      ({"b": 2, "s": 3, "t": 4}, {"b": 1, "s": 1, "t": 1}, {"b": 3, "s": 7, "t": 2})),
+                      BOTH),
     "broadcast_to": Case(lambda x: jnp.broadcast_to(MIX, (*x.shape[:2], 8, 8)), [WORDS]),
     "tiled": Case(lambda x: jnp.tile(x, (1, 3, 1)), [WORDS]),
     "repeated": Case(lambda x: jnp.repeat(x, 2, 1), [WORDS]),
@@ -312,21 +312,24 @@ CASES: dict[str, Case] = {
     "where": Case(lambda x, m: jnp.where(m[..., None], x, -x), [WORDS, "bool[b,s]"]),
     # Sizes as numbers
     "divided by a size": Case(lambda x: x / x.shape[1] + x.shape[0], [WORDS]),
-    "by a root": Case(lambda x: x * jnp.sqrt(x.shape[1]) + lax.rsqrt(jnp.float32(x.shape[1])), [WORDS]),
-    "full": Case(lambda x: jnp.full((x.shape[1], 3), x.shape[0]) + jnp.ones(x.shape[:1] + (1, 1)),
+    "by a root": Case(
+        lambda x: x * jnp.sqrt(x.shape[1]) + lax.rsqrt(jnp.float32(x.shape[1])), [WORDS]
+    ),
+    "full": Case(lambda x: jnp.full((x.shape[1], 3), x.shape[0]) + jnp.ones((*x.shape[:1], 1, 1)),
                  [WORDS]),
     "the sizes": Case(
         lambda x: jnp.array([x.shape[0], x.shape[1] * 2, x.shape[0] * x.shape[1]]), [WORDS]
     ),
-    "linspace": Case(lambda x: jnp.linspace(0.0, 1.0, x.shape[1]) + x[..., 0], [WORDS], ("s >= 2",), TWO),
+    "linspace": Case(
+        lambda x: jnp.linspace(0.0, 1.0, x.shape[1]) + x[..., 0], [WORDS], ("s >= 2",), TWO
+    ),
     "identity matrix": Case(lambda x: jnp.eye(x.shape[1])[None] + x, ["f32[b,s,s]"]),
     "meshgrid": Case(
         lambda x: jnp.stack(jnp.meshgrid(*map(jnp.arange, x.shape[:2]), indexing="ij")), [WORDS]
     ),
     # Products
     "einsum": Case(lambda x, y: jnp.einsum("bsd,btd,de->bste", x, y, MIX),
-                   [WORDS, "f32[b,t,8]"], (),
-                   ({"b": 2, "s": 3, "t": 4}, {"b": 1, "s": 1, "t": 1}, {"b": 3, "s": 7, "t": 2})),
+                   [WORDS, "f32[b,t,8]"], (), BOTH),
     "products over a size": Case(lambda x: jnp.einsum("bsd,bse->de", x, x), [WORDS]),
     "outer": Case(lambda x: x[:, :, None] * x[:, None], ["f32[b,s]"]),
     # Loops
@@ -338,7 +341,9 @@ CASES: dict[str, Case] = {
         lambda x: lax.fori_loop(0, x.shape[1], lambda i, c: c + x[:, i] * i, x[:, 0]), [WORDS]
     ),
     "while to a size": Case(
-        lambda x: lax.while_loop(lambda c: c[0] < x.shape[1], lambda c: (c[0] + 1, c[1] * 2), (0, x)),
+        lambda x: lax.while_loop(
+            lambda c: c[0] < x.shape[1], lambda c: (c[0] + 1, c[1] * 2), (0, x)
+        ),
         [WORDS],
     ),
     "cond on a size": Case(
@@ -352,8 +357,7 @@ CASES: dict[str, Case] = {
     "attention of jax.nn, causal": Case(dot_product, [WORDS]),
     "attention, two lengths": Case(
         lambda q, k: jax.nn.dot_product_attention(q, k, k),
-        ["f32[b,s,2,4]", "f32[b,t,2,4]"], (),
-        ({"b": 2, "s": 3, "t": 4}, {"b": 1, "s": 1, "t": 1}, {"b": 3, "s": 7, "t": 2}),
+        ["f32[b,s,2,4]", "f32[b,t,2,4]"], (), BOTH,
     ),
     "GRU": Case(GRU, [WORDS]),
     "LSTM": Case(LSTM, [WORDS]),

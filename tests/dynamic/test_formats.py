@@ -1,4 +1,4 @@
-"""One file for all sizes: in MindSpore, onnxruntime and by GE's operators, JAX's numbers at each."""
+"""One file for all sizes: JAX's numbers in MindSpore, onnxruntime and by GE's operators."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ from tests.oracle.conftest import runs as runs
 Results: TypeAlias = dict[str, list[list[np.ndarray]]]
 
 
+#: Each compiled function runs once.
+QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
 @pytest.fixture(scope="module")
 def expected() -> Results:
     return together({name: case.function for name, case in CASES.items()})
@@ -33,7 +37,10 @@ def together(functions: dict[str, Callable[..., Any]]) -> Results:
     """The results of all functions; those that can be are compiled as one."""
     alone = {name: f for name, f in functions.items() if isinstance(f, nnx.Module)}
     rest = {name: f for name, f in functions.items() if name not in alone}
-    joint = jax.jit(lambda calls: {name: rest[name](*call) for name, call in calls.items()})
+    joint = jax.jit(
+        lambda calls: {name: rest[name](*call) for name, call in calls.items()},
+        compiler_options=QUICKLY,
+    )
     out: Results = {name: [] for name in functions}
     for at in range(3):
         calls = {name: CASES[name].arguments(CASES[name].sizes[at]) for name in functions}
@@ -45,7 +52,7 @@ def together(functions: dict[str, Callable[..., Any]]) -> Results:
 
 
 def exported(folder: Path, file_format: str) -> dict[str, Path]:
-    options = {"engine": "native"} if file_format == "ONNX" else {}
+    options: Any = {"engine": "native"} if file_format == "ONNX" else {}
     return {
         name: ms.export(
             case.function, *case.specs(), file_name=folder / f"{number}", durable=False,
@@ -106,7 +113,7 @@ def test_onnx(name: str, onnx_files: dict[str, Path], expected: Results) -> None
     check(name, [run(*case.arguments(sizes)) for sizes in case.sizes], expected)
 
 
-def texts(shape: Sequence[int | str]) -> list[int | str]:
+def texts(shape: Sequence[Any]) -> list[int | str]:
     """The sizes as JAX writes them."""
     return [str(*jax.export.symbolic_shape(d)) if isinstance(d, str) else d for d in shape]
 

@@ -191,7 +191,9 @@ def test_verify_says_at_which_sizes(tmp_path: Path) -> None:
     text = r"result 0 is off by .* in onnxruntime at b = 1, s = 1 \("
     with pytest.raises(ms.ExportError, match=text):
         export(lambda x: x * 2 if x.shape[1] == 1 else x, x, folder=tmp_path, verify=True)
-    with pytest.raises(ms.ExportError, match=r"fails in JAX at b = \d, s = 5: TypeError: .*reshape"):
+    with pytest.raises(
+        ms.ExportError, match=r"fails in JAX at b = \d, s = 5: TypeError: .*reshape"
+    ):
         export(lambda x: x.reshape(x.shape[0], x.shape[1] // 2, 2), x, folder=tmp_path, verify=True)
 
 

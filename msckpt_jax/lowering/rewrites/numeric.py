@@ -12,8 +12,8 @@ from jax import Array, lax
 
 from msckpt_jax._compat import Atom, Equation, Literal
 from msckpt_jax.lowering.rewrites import calls
-from msckpt_jax.lowering.rewrites.declined import Declined
 from msckpt_jax.lowering.rewrites.cumulative import accumulated
+from msckpt_jax.lowering.rewrites.declined import Declined
 from msckpt_jax.lowering.rewrites.ignoring import ignoring
 from msckpt_jax.lowering.rewrites.peephole import Made, Shorter
 from msckpt_jax.lowering.rewrites.widening import widened

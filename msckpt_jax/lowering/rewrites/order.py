@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from msckpt_jax.lowering.rewrites.cumulative import accumulated
 from msckpt_jax.lowering.rewrites import window
+from msckpt_jax.lowering.rewrites.cumulative import accumulated
 from msckpt_jax.lowering.rewrites.ignoring import ignoring
 from msckpt_jax.lowering.rewrites.numeric import reversed_first
 
