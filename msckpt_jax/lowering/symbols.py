@@ -37,12 +37,16 @@ def symbolic(inputs: Mapping[str, Any], constraints: Sequence[str] = ()) -> list
     with these constraints.
 
     Raises:
-        ValueError: a size or a constraint is none, or there are two scopes.
+        ValueError: a text is no size or no constraint, a constraint is of no size of an input, or
+            there are two scopes.
     """
     scope = _scope(inputs, constraints)
-    texts = [dim for value in inputs.values() for dim in value.shape if isinstance(dim, str)]
-    texts += map(str, _compat.constraints(scope))
-    unique, count = Unique(names_in(" ".join(texts))), 0
+    dims = [dim for value in inputs.values() for dim in value.shape if dim is not None]
+    names = names_in(" ".join(map(str, dims)))
+    for text in constraints:
+        if missing := [name for name in names_in(text) if name not in names]:
+            raise ValueError(f"the constraint {text!r} is of {missing[0]}, a size of no input")
+    unique, count = Unique([*names, *names_in(" ".join(_compat.constraints(scope)))]), 0
     out = []
     for name, value in inputs.items():
         dims = []
@@ -100,7 +104,7 @@ def _parsed(name: str, text: str, scope: jax.export.SymbolicScope) -> Any:
         dims = jax.export.symbolic_shape(text, scope=scope)
     except ValueError as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"the size {text!r} of the input {name} is none: {reason}") from None
+        raise ValueError(f"the size {text!r} of the input {name} is no size: {reason}") from None
     if len(dims) != 1:
         raise ValueError(f"the size {text!r} of the input {name} is {len(dims)} sizes")
     return dims[0]
