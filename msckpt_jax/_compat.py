@@ -94,6 +94,11 @@ def is_wide(jaxpr: Any) -> bool:
     return any(getattr(aval, "dtype", None) in _WIDE for aval in avals(jaxpr))
 
 
+def constraints(scope: Any) -> list[str]:
+    """The constraints of a scope of symbolic sizes, as it prints them: JAX has no other way."""
+    return [line.strip() for line in str(scope).splitlines()[1:]]
+
+
 _WIDE = tuple(map(np.dtype, ("int64", "uint64", "float64", "complex128")))
 
 

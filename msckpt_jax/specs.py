@@ -12,13 +12,13 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class TensorSpec:
-    """The shape and dtype of an array; a size that is None or a name is dynamic.
+    """The shape and dtype of an array; a size that is None, a name or a text of names is dynamic.
 
     ``jax.ShapeDtypeStruct`` is the same with sizes that are all known (or symbolic, from
     ``jax.export.symbolic_shape``): from JAX 0.11.2 it refuses None.
 
     Attributes:
-        shape: the sizes; equal names are equal sizes.
+        shape: the sizes; equal names are equal sizes, ``"2*s + 1"`` is one that follows from ``s``.
         dtype: a NumPy dtype, or what makes one.
 
     Example:

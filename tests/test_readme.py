@@ -72,6 +72,14 @@ def test_readme_runs(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr[-3000:]
 
 
+@pytest.mark.parametrize("page", ["docs/dynamic.md"])
+def test_pages_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = list(BLOCK.finditer((ROOT / page).read_text()))
+    code = "".join(block["code"] for block in blocks if not block["reason"])
+    exec(compile(code, page, "exec"), {"__name__": page})
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()

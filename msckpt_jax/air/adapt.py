@@ -191,8 +191,13 @@ class Emit:
         self(kind, inputs, [out], attributes)
         return out
 
-    def reshape(self, operand: Any, shape: tuple[int, ...]) -> Value:
+    def reshape(
+        self, operand: Any, shape: tuple[Any, ...], known: tuple[Any, ...] | None = None
+    ) -> Value:
+        """The operand in another shape, of numbers, or of sizes whose dims are ``known``."""
         dtype, old = self.type(operand)
+        if known is not None:
+            return self.value("Reshape", [operand, self._packed(shape, np.int64)], dtype, known)
         known = tuple(product(old) if size == -1 else size for size in shape)
         return self.value("Reshape", [operand, np.array(shape, np.int64)], dtype, known)
 

@@ -111,7 +111,10 @@ def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
     run = open_model(file, strict=True)
     tried, due = trials.trials(traced), exactness.precisions(traced.jaxpr)
     if wanted.options["narrow"]:
-        tried = [([*map(_narrow, inputs)], [*map(_narrow, results)]) for inputs, results in tried]
+        tried = [
+            trials.Trial([*map(_narrow, inputs)], [*map(_narrow, results)], at)
+            for inputs, results, at in tried
+        ]
         due = []  # these results were rounded twice
 
     def results(*inputs: Any) -> Any:

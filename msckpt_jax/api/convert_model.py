@@ -13,9 +13,10 @@ from msckpt_jax.errors import ExportError
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.values import Value
+from msckpt_jax.lowering import symbols
 from msckpt_jax.lowering.lowered import lowered
 from msckpt_jax.lowering.target import Target
-from msckpt_jax.lowering.trace import Traced, with_symbols
+from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
 from msckpt_jax.specs import TensorSpec, spec
 from msckpt_jax.visible import visible
@@ -92,7 +93,7 @@ def _through_jax(model: ModelFunction, target: Target) -> Graph:
     inputs = {value.name or f"x{i}": _struct(value) for i, value in enumerate(model.graph.inputs)}
     types = [jax.ShapeDtypeStruct(weight.shape, weight.dtype) for weight in weights.values()]
     with jax.enable_x64(True):  # the models have int64, whatever JAX is set to
-        jaxpr = jax.make_jaxpr(function)(types, *with_symbols(list(inputs.values())))
+        jaxpr = jax.make_jaxpr(function)(types, *symbols.symbolic(inputs))
         traced = Traced(jaxpr, weights, inputs, function, results=model.graph.results)
         return lowered(traced, target, Lowering())
 

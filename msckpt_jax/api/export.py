@@ -45,6 +45,7 @@ def export(
     fuse: bool = True,
     exact: bool = False,
     training: bool = False,
+    constraints: Sequence[str] = (),
     target: str | None = None,
     rules: Mapping[str, Rule | Callable[..., Any]] | None = None,
     split_bytes: int | None = None,
@@ -74,7 +75,8 @@ def export(
             numbers among the weights are part of the program.
             The file computes the network's results; its changes of its own state are not kept.
         inputs: example arguments, pytrees of arrays, ``jax.ShapeDtypeStruct`` or
-            :class:`TensorSpec`, in which a size that is None or a name is dynamic. (MindSpore
+            :class:`TensorSpec`, in which a size that is None, a name or an expression of names is
+            dynamic (docs/dynamic.md). (MindSpore
             compiles a loop once: with dynamic sizes call ``set_inputs`` of the ``GraphCell`` first,
             sizes None.) The
             file's inputs are the leaves in order, its results the leaves of the result; typed PRNG
@@ -102,6 +104,8 @@ def export(
             view: yours stays as it is. ``notes`` say which layers were in training mode, and
             name the lines of functions (linen's ``apply`` among them) that draw random numbers or
             normalise by the statistics of the batch.
+        constraints: what is known of dynamic sizes, as ``jax.export.symbolic_shape`` takes it:
+            ``["s <= 2048", "mod(s, 8) == 0"]``. Sizes that it made have their own.
         target: ``"cpu"`` lowers convolutions to Im2Col and MatMul, many times faster there; the
             default keeps Conv2D, which Ascend and MindSpore Lite know best.
         rules: further lowering rules, primitive name to ``rule(context, *inputs, **params)``.
@@ -165,8 +169,9 @@ def export(
     load = {} if enc_key is None else {"dec_key": key, "dec_mode": enc_mode}
     wanted = Wanted(encrypt, key, split_bytes, durable, preprocessor, load, options)
     traced = trace(
-        net, inputs, as_it_is=training, input_names=input_names, output_names=output_names
-    )
+        net, inputs, constraints=constraints, as_it_is=training, input_names=input_names,
+        output_names=output_names,
+    )  # fmt: skip
     file, graph, notes = _written(
         traced, path, wanted, format, Lowering(fuse, exact, target, rules)
     )

@@ -27,6 +27,8 @@ A name in a shape is a dynamic size.
 """
 
 _INPUT = re.compile(r"(?P<dtype>\w+)\[(?P<shape>[^\]]*)\]")
+#: A comma that is not in parentheses, as those of mod(s, 8) are.
+_BETWEEN = re.compile(r",(?![^(]*\))")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +56,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             help=f"names of the {kind}s in the file, in their order",
         )  # fmt: skip
     parser.add_argument(
+        "--constraint", action="append", default=[], metavar="TEXT", dest="constraints",
+        help="what is known of a dynamic size, such as 's <= 2048'; once for each",
+    )  # fmt: skip
+    parser.add_argument(
         "--verify", action="store_true", help="run the file, and compare its results with JAX's"
     )
     parser.add_argument(
@@ -78,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
     done = export(
         _find(args.net), *inputs, file_name=args.output, file_format=args.format, enc_key=key,
         enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, training=args.training,
-        target=args.target, fuse=not args.no_fuse, input_names=args.input_names,
-        output_names=args.output_names, **options.asked(args),
+        constraints=args.constraints, target=args.target, fuse=not args.no_fuse,
+        input_names=args.input_names, output_names=args.output_names, **options.asked(args),
     )  # fmt: skip
     common.say(*done.notes, done.summary)
     return 0
@@ -114,5 +120,5 @@ def _input_of(text: str) -> Any:
     if match is None or row is None:
         known = ", ".join(dtypes.BY_SHORT)
         raise ValueError(f"{text!r} is not DTYPE[SHAPE] with one of the dtypes {known}")
-    dims = [dim for dim in match["shape"].split(",") if dim]
+    dims = [dim for dim in re.split(_BETWEEN, match["shape"]) if dim]
     return specs.spec((int(d) if d.isdigit() else d for d in dims), row.array)

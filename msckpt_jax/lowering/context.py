@@ -7,7 +7,7 @@ value, or several.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -81,7 +81,8 @@ class Context:
         self.results: tuple[Tensor, ...] = ()
         self.avals: tuple[_compat.Aval, ...] = ()
         self._source = ""
-        self._sizes: dict[Dim, Number] = {}
+        self._axes: dict[str, Size] = {}  # where a size can be read, by its text
+        self._sizes: dict[str, Number] = {}  # those that were computed
 
     @property
     def result(self) -> Tensor:
@@ -167,15 +168,46 @@ class Context:
         """A size as an argument; if no tensor here has it, computed of the sizes that some have.
 
         Raises:
-            UnsupportedError: a dynamic size is not the size of an axis of any tensor here.
+            UnsupportedError: a dynamic size does not follow from those of the tensors here.
         """
         if isinstance(dim, int):
             return Const(dim)
+        if dim in self._axes:
+            return self._axes[dim]
         if dim not in self._sizes:
-            if dim.isidentifier():
-                raise UnsupportedError(f"no tensor in this graph has an axis of size {dim}")
-            self._sizes[dim] = sizes.computed(dim, self.size, self._computed)
+            self._sizes[dim] = self._solved(dim) if dim.isidentifier() else self._of(dim, {})
         return self._sizes[dim]
+
+    def _solved(self, name: str) -> Number:
+        text, formula = self._solution(name)
+        return self._of(formula, {"_": self._axes[text]})
+
+    def _solution(self, name: str) -> sizes.Solution:
+        solution = sizes.solution(name, self._axes)
+        if solution is None:
+            raise UnsupportedError(
+                f"the size {name} does not follow from the sizes of the inputs; give the function "
+                f"an input with an axis of size {name}"
+            )
+        return solution
+
+    def _of(self, text: str, known: Mapping[str, Number]) -> Number:
+        return sizes.computed(text, lambda n: known.get(n) or self.size(n), self._computed)
+
+    def holders(self, names: Iterable[str], given: Sequence[Array]) -> list[Array]:
+        """The values beside those given from whose sizes those of these names follow."""
+        texts = set(_texts(given))
+        out: dict[Array, None] = {}
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if (solution := sizes.solution(name, texts)) is None:
+                solution = self._solution(name)
+                holder = self._axes[solution.text].of
+                texts.update(_texts([holder]))
+                out[holder] = None
+            waiting += [n for n in sizes.names_in(solution.text) if n != name]
+        return [*out]
 
     def _computed(self, op: str, x: Number, y: Number) -> Number:
         out = Scalar(sizes.SCALAR)
@@ -183,8 +215,8 @@ class Context:
         return out
 
     def sizes(self, shape: Sequence[Dim], infer: bool = True) -> tuple[Number, ...]:
-        """A shape as an argument; with ``infer`` a single dynamic size is -1."""
-        if infer and sum(isinstance(dim, str) for dim in shape) == 1:
+        """A shape as an argument; with ``infer`` a single dynamic size is -1, but beside 0."""
+        if infer and 0 not in shape and sum(isinstance(dim, str) for dim in shape) == 1:
             return tuple(Const(dim if isinstance(dim, int) else -1) for dim in shape)
         return tuple(map(self.size, shape))
 
@@ -304,7 +336,7 @@ class Context:
         """Remember where dynamic sizes can be read."""
         for axis, dim in enumerate(value.type.shape):
             if isinstance(dim, str):
-                self._sizes.setdefault(dim, Size(value, axis))
+                self._axes.setdefault(dim, Size(value, axis))
         return value
 
 
@@ -315,6 +347,12 @@ def tensor_of(aval: _compat.Aval) -> Tensor:
 
 def dims_of(shape: Sequence[Any]) -> tuple[Dim, ...]:
     return tuple(int(d) if isinstance(d, int | np.integer) else str(d) for d in shape)
+
+
+def _texts(values: Iterable[Array]) -> list[str]:
+    """The dynamic sizes of values."""
+    shapes = [value.type.shape for value in values if isinstance(value, Value)]
+    return [dim for shape in shapes for dim in shape if isinstance(dim, str)]
 
 
 def _is_tensor(operand: Operand) -> bool:

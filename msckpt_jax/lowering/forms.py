@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.lax import GatherScatterMode as Mode
@@ -72,11 +73,11 @@ def _pad(eqn: Equation) -> bool:
 
 
 def is_negative(size: Any) -> bool:
-    """Tell whether a padding is negative.
-
-    A symbolic padding is not: JAX makes it of SAME, though it cannot always prove its sign.
-    """
-    return isinstance(size, int) and size < 0
+    """Tell whether a padding is negative at some sizes, or may be as far as JAX knows."""
+    try:
+        return bool(size < 0)
+    except jax.errors.InconclusiveDimensionOperation:
+        return True
 
 
 def outwards(padding: Sequence[Sequence[Any]]) -> bool:

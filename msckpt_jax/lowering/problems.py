@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 from msckpt_jax import display
 from msckpt_jax.errors import ExportError, UnsupportedError
+from msckpt_jax.lowering import inconclusive
 
 #: Errors that say nothing about an equation, and pass through.
 PASSING = (MemoryError, RecursionError)
@@ -17,8 +20,10 @@ class Problems(dict[str, Exception | None]):
 
     def note(self, line: str, what: str, kind: str, error: Exception) -> None:
         """Note that ``what`` is refused, or that its rule, rewrite or row (``kind``) fails."""
-        known = isinstance(error, UnsupportedError)
-        text = f"{what}: {error if known else _failure(what, kind, error)}"
+        unsure = inconclusive.is_inconclusive(error)
+        known = unsure or isinstance(error, UnsupportedError)
+        reason = _unsure(error) if unsure else str(error)
+        text = f"{what}: {reason if known else _failure(what, kind, error)}"
         self.setdefault(f"{line}: {text}" if line else text, None if known else error)
 
     def refuse(self) -> None:
@@ -50,6 +55,20 @@ def failures() -> Iterator[None]:
             f"nothing was written: msckpt_jax itself fails with {type(error).__name__}: {reason}; "
             "please report it, with the error that is its cause"
         ) from error
+
+
+def line_of(error: BaseException) -> str:
+    """``file:line (function)`` of the innermost code of the user's that an error came through."""
+    ours = str(Path(__file__).parents[1])
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "site-packages" not in f.filename and ours not in f.filename
+           and Path(f.filename).is_file()]  # fmt: skip
+    return f"{own[-1].filename}:{own[-1].lineno} ({own[-1].name})" if own else ""
+
+
+def _unsure(error: Exception) -> str:
+    reason = str(error).strip().partition("\n")[0].rstrip(".")
+    return f"{reason}: {inconclusive.advice(error)}"
 
 
 def _failure(what: str, kind: str, error: Exception) -> str:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.extend import source_info_util
-from jax.sharding import AxisType, NamedSharding
 
 from msckpt_jax import names
 from msckpt_jax.errors import ExportError
@@ -17,14 +16,16 @@ from msckpt_jax.lowering import (
     callables,
     freedoms,
     hoisting,
+    inconclusive,
     kinds,
     naming,
     nets,
     side_effects,
+    symbols,
     training,
     viewing,
 )
-from msckpt_jax.lowering.problems import failures
+from msckpt_jax.lowering.problems import failures, line_of
 from msckpt_jax.lowering.rewrites import random
 from msckpt_jax.specs import is_spec
 
@@ -36,9 +37,9 @@ class Traced(NamedTuple):
     """A network as a jaxpr: arguments are the weights, then the inputs.
 
     ``function`` takes the weights as a list, then the inputs; ``inputs`` are examples of these,
-    flat: arrays, or specs where none was given. ``notes`` are about its mode,
-    and about results that depend on the library. ``results`` are their names, empty where they
-    have none.
+    flat: arrays, or types where none was given, with symbolic sizes where they are dynamic.
+    ``notes`` are about its mode, and about results that depend on the library. ``results`` are
+    their names, empty where they have none.
     """
 
     jaxpr: Any
@@ -53,6 +54,7 @@ def trace(
     net: Any,
     inputs: Sequence[Any],
     *,
+    constraints: Sequence[str] = (),
     as_it_is: bool = False,
     input_names: Sequence[str] | Mapping[str, str] | None = None,
     output_names: Sequence[str] | Mapping[str, str] | None = None,
@@ -60,6 +62,7 @@ def trace(
     """The jaxpr of a network, its weights and its inputs by name.
 
     Modules are in inference mode, and what is left of training is noted, but for ``as_it_is``.
+    ``constraints`` are those of the dynamic sizes.
     """
     opened = nets.opened(net)
     tree, notes = (opened.tree, []) if as_it_is else training.inference(opened.tree)
@@ -68,10 +71,12 @@ def trace(
     weights = {leaf.name: _weight(leaf) for leaf in (leaves.leaves[i] for i in numbers)}
     examples, structure = jax.tree.flatten(tuple(inputs))
     own_names = naming.inputs(opened.arguments(len(inputs)), inputs)
+    own_names = list(map(names.Unique(), own_names))
     examples = [_example(n, x) for n, x in zip(own_names, examples, strict=True)]
     key_kinds = [_key_kind(value) for value in weights.values()]
     input_kinds = [_key_kind(value) for value in examples]
     examples = list(map(_data, examples))
+    specs = symbols.symbolic(dict(zip(own_names, examples, strict=True)), constraints)
     look = callables.Look(opened.function)
     called, more = viewing.viewed(look, opened.function, as_it_is)
 
@@ -84,7 +89,7 @@ def trace(
         return jax.tree.map(_data, called(*weights, *arguments))
 
     shapes = [_abstract(value) for value in weights.values()]
-    jaxpr, types = _jaxpr(flat, shapes, own_names, with_symbols(examples))
+    jaxpr, types = _jaxpr(flat, shapes, dict(zip(own_names, specs, strict=True)))
     if not jaxpr.out_avals:
         raise ExportError("the function returns no arrays")
     with failures():
@@ -98,14 +103,14 @@ def trace(
     chosen = naming.chosen("input", input_names, own_names, weights)
     results = naming.results(types) if opened.results is None else opened.results
     results = naming.chosen("output", output_names, results, [*weights, *chosen])
-    return Traced(jaxpr, tagged, dict(zip(chosen, examples, strict=True)), flat, notes, results)
+    given = [spec if is_spec(x) else x for x, spec in zip(examples, specs, strict=True)]
+    return Traced(jaxpr, tagged, dict(zip(chosen, given, strict=True)), flat, notes, results)
 
 
 def _jaxpr(
     flat: Callable[..., Any],
     weights: Sequence[jax.ShapeDtypeStruct],
-    input_names: Sequence[str],
-    inputs: Sequence[jax.ShapeDtypeStruct],
+    inputs: Mapping[str, jax.ShapeDtypeStruct],
 ) -> tuple[Any, Any]:
     """The jaxpr of a function of the weights and the inputs, and the types of its results.
 
@@ -113,17 +118,16 @@ def _jaxpr(
         ExportError: the user's code fails on these inputs; its error is the cause.
     """
     try:
-        return jax.make_jaxpr(flat, return_shape=True)(weights, *inputs)
+        return jax.make_jaxpr(flat, return_shape=True)(weights, *inputs.values())
     except (ExportError, MemoryError, RecursionError):
         raise
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        pairs = zip(input_names, inputs, strict=True)
-        given = ", ".join(f"{name} of {_shown(type)}" for name, type in pairs)
-        raise ExportError(
-            f"the network itself fails in JAX, given {given or 'no inputs'}: "
-            f"{type(error).__name__}: {reason}"
-        ) from error
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        given = ", ".join(f"{name} of {_shown(type)}" for name, type in inputs.items())
+        text = f"given {given or 'no inputs'}: {type(error).__name__}: {reason}"
+        line, more = line_of(error), inconclusive.advice(error)
+        where, how = line and f"{line}: ", more and f"; {more}"
+        raise ExportError(f"{where}the network itself fails in JAX, {text}{how}") from error
 
 
 def _shown(type: jax.ShapeDtypeStruct) -> str:
@@ -181,15 +185,7 @@ def _data(value: Any) -> Any:
 
 
 def _abstract(value: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=explicit(value))
-
-
-def explicit(value: Any) -> NamedSharding | None:
-    """The sharding of a value if it belongs to its type: functions may ask for it."""
-    sharding = getattr(value, "sharding", None)
-    if not isinstance(sharding, NamedSharding) or AxisType.Explicit not in sharding.mesh.axis_types:
-        return None
-    return sharding
+    return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=symbols.explicit(value))
 
 
 def _example(name: str, value: Any) -> Any:
@@ -205,20 +201,3 @@ def _example(name: str, value: Any) -> Any:
         f"the input {name} is a {type(value).__name__}: inputs are arrays, ShapeDtypeStructs or "
         "TensorSpecs"
     )
-
-
-def with_symbols(examples: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
-    """The types of the inputs; sizes that are None or a name become symbolic dimensions."""
-    scope, unnamed = jax.export.SymbolicScope(), 0
-    out = []
-    for example in examples:
-        dims = []
-        for dim in example.shape:
-            if dim is None:
-                dim, unnamed = f"d{unnamed}", unnamed + 1
-            dims.append(str(dim) if isinstance(dim, str) else dim)
-        if any(isinstance(dim, str) for dim in dims):
-            dims = jax.export.symbolic_shape(",".join(map(str, dims)), scope=scope)
-        dtype = jax.dtypes.canonicalize_dtype(example.dtype)
-        out.append(jax.ShapeDtypeStruct(tuple(dims), dtype, sharding=explicit(example)))
-    return out

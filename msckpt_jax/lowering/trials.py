@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from msckpt_jax.errors import ExportError
+from msckpt_jax.lowering import symbols
 from msckpt_jax.lowering.exactness import Precision
-from msckpt_jax.lowering.trace import Traced, explicit
+from msckpt_jax.lowering.symbols import Sizes, explicit
+from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.specs import is_spec
 
 #: float32 kernels of MindSpore and XLA agree to this; smaller dtypes to their own precision.
@@ -20,22 +21,42 @@ RTOL, ATOL = 1e-3, 1e-5
 #: Those of float64 to this: one of float32 in between would show.
 RTOL64, ATOL64 = 1e-10, 1e-12
 
-#: Dynamic sizes begin here in the two trials; sizes of different names differ.
-_DYNAMIC = (3, 4)
-_NAME = re.compile(r"[A-Za-z_]\w*")
 
-#: Inputs, and JAX's results.
-Trial: TypeAlias = tuple[list[np.ndarray], list[np.ndarray]]
+class Trial(NamedTuple):
+    """Inputs, and JAX's results of them; ``at`` tells their dynamic sizes, as `` at b = 3``."""
+
+    inputs: list[np.ndarray]
+    results: list[np.ndarray]
+    at: str = ""
 
 
 def trials(traced: Traced) -> list[Trial]:
-    """Inputs, given or random, and JAX's results of them: twice if sizes are dynamic."""
+    """Inputs, given or random, and JAX's results of them: at several sizes if some are dynamic.
+
+    Raises:
+        ExportError: no sizes keep the constraints, or JAX fails at some that do.
+    """
     weights = [_placed(np.asarray(value), value) for value in traced.weights.values()]
     examples = list(traced.inputs.values())
+    try:
+        settings = symbols.tried([e for e in examples if is_spec(e)], traced.jaxpr)
+    except ValueError as error:
+        raise ExportError(f"{error}, at which the file could be compared with JAX") from None
     tried = []
-    for inputs in _samples(examples):
-        expected = traced.function(weights, *map(_placed, inputs, examples))
-        tried.append((inputs, [np.asarray(value) for value in jax.tree.leaves(expected)]))
+    for sizes in settings:
+        rng, at = np.random.default_rng(0), symbols.shown(sizes)
+        inputs = [_sample(example, sizes, rng) for example in examples]
+        try:
+            results = traced.function(weights, *map(_placed, inputs, examples))
+        except Exception as error:
+            if not at:
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            raise ExportError(
+                f"the function itself fails in JAX{at}: {type(error).__name__}: {reason}; say "
+                'which sizes it takes, such as constraints=["s >= 2"]'
+            ) from error
+        tried.append(Trial(inputs, [np.asarray(value) for value in jax.tree.leaves(results)], at))
     return tried
 
 
@@ -56,12 +77,21 @@ def largest(
     """The largest difference of all trials; ``run`` gives the file's results.
 
     Raises:
-        ExportError: dtypes, shapes or numbers differ.
+        ExportError: dtypes, shapes or numbers differ, or the file does not run at some sizes.
     """
-    return max(
-        compare(file, expected, [np.asarray(x) for x in run(*inputs)], where, due)
-        for inputs, expected in tried
-    )
+    worst = 0.0
+    for inputs, expected, at in tried:
+        try:
+            results = [np.asarray(x) for x in run(*inputs)]
+        except Exception as error:  # of runtimes, which have no class in common
+            if not at or isinstance(error, ExportError | MemoryError):
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            raise ExportError(
+                f"{file}: {where} fails on it{at}: {type(error).__name__}: {reason}"
+            ) from error
+        worst = max(worst, compare(file, expected, results, f"{where}{at}", due))
+    return worst
 
 
 def compare(
@@ -153,28 +183,11 @@ def _epsilon(dtype: np.dtype) -> float:
     return float(jax.numpy.finfo(dtype).eps)
 
 
-def _samples(examples: Sequence[Any]) -> list[list[np.ndarray]]:
-    """Inputs at each of two sizes, or once if no size is dynamic."""
-    texts = [d for e in examples for d in e.shape if isinstance(d, str)]
-    names = dict.fromkeys(name for text in texts for name in _NAME.findall(text))
-    unnamed = any(dim is None for example in examples for dim in example.shape)
-    samples = []
-    for first in _DYNAMIC if names or unnamed else _DYNAMIC[:1]:
-        # A constraint makes a number of each expression in its scope.
-        constraints = [f"{name} == {size}" for size, name in enumerate(names, first)]
-        scope = jax.export.SymbolicScope(constraints)
-        rng = np.random.default_rng(0)
-        samples.append([_sample(example, first, scope, rng) for example in examples])
-    return samples
-
-
-def _sample(value: Any, first: int, scope: Any, rng: np.random.Generator) -> np.ndarray:
+def _sample(value: Any, sizes: Sizes, rng: np.random.Generator) -> np.ndarray:
     dtype = jax.dtypes.canonicalize_dtype(value.dtype)
     if not is_spec(value):
         return np.asarray(value, dtype)
-    dims = [first if dim is None else dim for dim in value.shape]
-    text = ",".join(map(str, dims))
-    shape: Any = jax.export.symbolic_shape(text, scope=scope) if dims else ()
+    shape = symbols.at(value.shape, sizes)
     if dtype.kind == "b":
         return rng.random(shape) < 0.5
     if dtype.kind in "iu":

@@ -21,11 +21,16 @@ from msckpt_jax import dtypes, processes
 
 
 class Case(NamedTuple):
-    """A file and the inputs of each call. ``load`` has further arguments of ``mindspore.load``."""
+    """A file and the inputs of each call. ``load`` has further arguments of ``mindspore.load``.
+
+    ``shapes`` of the inputs, dynamic sizes None, are for ``set_inputs``: without them MindSpore
+    compiles the file anew for each size, and loops for the first only.
+    """
 
     file: str | os.PathLike[str]
     calls: Sequence[Sequence[Any]]
     load: Mapping[str, Any] = {}
+    shapes: Sequence[Sequence[int | None]] = ()
 
 
 class Outcome(NamedTuple):
@@ -108,7 +113,10 @@ def _request(case: Case, folder: Path, number: int) -> dict[str, Any]:
         for call, inputs in enumerate(case.calls)
     ]
     load = {k: v.hex() if isinstance(v, bytes) else v for k, v in case.load.items()}
-    return {"file": os.fspath(case.file), "calls": calls, "folder": str(here), "load": load}
+    return {
+        "file": os.fspath(case.file), "calls": calls, "folder": str(here), "load": load,
+        "shapes": [list(shape) for shape in case.shapes],
+    }  # fmt: skip
 
 
 def _spec(array: np.ndarray, path: Path) -> dict[str, Any]:

@@ -46,11 +46,21 @@ def flat(values: Any) -> list[Any]:
     return [values]
 
 
-def run(file: str, calls: list[list[dict[str, Any]]], folder: str, load: dict[str, Any]) -> Any:
+def run(
+    file: str,
+    calls: list[list[dict[str, Any]]],
+    folder: str,
+    load: dict[str, Any],
+    shapes: list[list[int | None]],
+) -> Any:
     """Load a file and call it with each list of inputs; return its results."""
     if "dec_key" in load:
         load = load | {"dec_key": bytes.fromhex(load["dec_key"])}
     net = nn.GraphCell(ms.load(file, **load))
+    if shapes:
+        kinds = [tensor(spec).dtype for spec in calls[0]]
+        specs = [ms.Tensor(shape=s, dtype=k) for s, k in zip(shapes, kinds, strict=True)]
+        net.set_inputs(*specs)
     out = []
     for number, inputs in enumerate(calls):
         results = flat(net(*map(tensor, inputs)))

@@ -14,10 +14,10 @@ from msckpt_jax.graph import meaning
 from msckpt_jax.graph.evaluate import FLOW, Meaning
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
-from msckpt_jax.lowering import algorithms, exactness, trials
-from msckpt_jax.lowering.target import Option, Target, Verdict, text_mapping
+from msckpt_jax.lowering import algorithms, exactness, symbols, trials
+from msckpt_jax.lowering.target import Option, Target, Verdict, Written, text_mapping
 from msckpt_jax.lowering.trace import Traced
-from msckpt_jax.lowering.wanted import Wanted
+from msckpt_jax.lowering.wanted import Lowering, Wanted
 from msckpt_jax.mindir import inspection, reader, runner, source, writer
 from msckpt_jax.mindir.source import DecMode
 
@@ -28,6 +28,23 @@ _ROUNDED64 = ("igamma", "igamma_grad_a", "igammac")
 def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
     """Write the file; return the path of the file to load, and no notes."""
     return writer.write(graph, path, wanted), []
+
+
+def export(
+    traced: Traced, path: Path, wanted: Wanted, how: Lowering, lower: Callable[[], Graph]
+) -> Written:
+    """Write a function; note where MindSpore fails on some sizes."""
+    graph = lower()
+    file, notes = write(graph, path, wanted)
+    return Written(file, graph, [*notes, *map(_empty, symbols.perhaps_empty(traced.jaxpr))])
+
+
+def _empty(size: str) -> str:
+    return (
+        f"an axis has {size} elements, which may be none: MindSpore's CPU fails on some arrays "
+        "without elements, and a cell may give wrong numbers afterwards; call it with other sizes "
+        f'only, and say so: constraints=["{size} >= 1"]'
+    )
 
 
 def open_model(
@@ -64,10 +81,10 @@ def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
         )
     # Each case gets its own cell: MindSpore compiles a cell anew for each size, loops only once.
     with runner.MindSpore() as mindspore:
-        outcomes = mindspore.run([runner.Case(file, [inputs], wanted.load) for inputs, _ in tried])
-    for outcome in outcomes:
+        outcomes = mindspore.run([runner.Case(file, [inputs], wanted.load) for inputs, *_ in tried])
+    for trial, outcome in zip(tried, outcomes, strict=True):
         if outcome.error:
-            raise ExportError(f"{file}: MindSpore fails on it: {outcome.error}")
+            raise ExportError(f"{file}: MindSpore fails on it{trial.at}: {outcome.error}")
     results = iter([outcome.results[0] for outcome in outcomes])
     return trials.largest(file, tried, lambda *_: next(results), "MindSpore", due)
 
@@ -105,6 +122,7 @@ TARGET = Target(
     name="MINDIR",
     suffix=".mindir",
     write=write,
+    export=export,
     open=open_model,
     difference=difference,
     inspect=inspection.inspect,

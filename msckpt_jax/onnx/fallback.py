@@ -129,12 +129,12 @@ def _check(file: Path, traced: Traced) -> None:
     try:
         onnx.checker.check_model(str(file), full_check=True)
         run = runner.session(file)
-        computed = [run(*inputs) for inputs, _ in tried]
+        computed = [run(*trial.inputs) for trial in tried]
     except Exception as error:  # onnxruntime's and the checker's have no class in common
         reason = str(error).strip().partition("\n")[0]
         raise UnsupportedError(f"jax2onnx's file is invalid: {reason}") from error
     try:
-        for (_, expected), results in zip(tried, computed, strict=True):
-            trials.compare(file, expected, results, "onnxruntime")
+        for trial, results in zip(tried, computed, strict=True):
+            trials.compare(file, trial.results, results, f"onnxruntime{trial.at}")
     except ExportError as error:
         raise UnsupportedError(f"jax2onnx's file: {str(error).partition(': ')[2]}") from error

@@ -53,7 +53,7 @@ def _conv(lhs: Any, rhs: Any, **params: Any) -> Any:
     sizes = [rhs.shape[axis] for axis in rhs_spec[2:]]
     reach = [(size - 1) * by for size, by in zip(sizes, dilations, strict=True)]
     pads = [(r - low, r - high) for r, (low, high) in zip(reach, params["padding"], strict=True)]
-    output = [max(0, -high) for _, high in pads]
+    output = [max(0, -high) if isinstance(high, int) else 0 for _, high in pads]
     plain = (
         all(stride == 1 for stride in params["window_strides"])
         and params["feature_group_count"] == params["batch_group_count"] == 1
@@ -62,8 +62,10 @@ def _conv(lhs: Any, rhs: Any, **params: Any) -> Any:
         and lhs.dtype == rhs.dtype
         and params["preferred_element_type"] in (None, lhs.dtype)
     )
-    fits = all(low >= 0 for low, _ in pads) and all(map(int.__lt__, output, strides))
-    if max(strides, default=1) == 1 or not plain or not fits:
+    known = all(isinstance(n, int) for pair in pads for n in pair)
+    if not known or max(strides, default=1) == 1 or not plain:
+        return convolutions.convolution(lhs, rhs, **params)
+    if any(low < 0 for low, _ in pads) or not all(map(int.__lt__, output, strides)):
         return convolutions.convolution(lhs, rhs, **params)
     order = (rhs_spec[1], rhs_spec[0], *rhs_spec[2:])
     kernel = lax.rev(lax.transpose(rhs, order), tuple(range(2, rhs.ndim)))

@@ -60,7 +60,7 @@ class _Pickler(pickle.Pickler):
         if isinstance(obj, jax.Array):
             return np.asarray, (np.asarray(obj),)
         if jax.export.is_symbolic_dim(obj):
-            return _dim, (str(obj),)
+            return _dim, (str(obj), tuple(_compat.constraints(obj.scope)))
         return NotImplemented
 
 
@@ -84,12 +84,12 @@ def _jaxpr(
     return _compat.closed(jax.make_jaxpr(tuple)(()), constvars, consts, invars, eqns, outvars)
 
 
-def _dim(text: str) -> Any:
+def _dim(text: str, constraints: tuple[str, ...]) -> Any:
     """A dynamic size; equal names are equal sizes throughout a process."""
-    (dim,) = jax.export.symbolic_shape(text, scope=_scope())
+    (dim,) = jax.export.symbolic_shape(text, scope=_scope(constraints))
     return dim
 
 
 @cache
-def _scope() -> jax.export.SymbolicScope:
-    return jax.export.SymbolicScope()
+def _scope(constraints: tuple[str, ...]) -> jax.export.SymbolicScope:
+    return jax.export.SymbolicScope(constraints)

@@ -52,7 +52,7 @@ def session(file: Path) -> Callable[..., list[np.ndarray]]:
 
 def trials(traced: Traced) -> list[trying.Trial]:
     """The trials of a function, with complex results as pairs, as a file has them."""
-    return [(inputs, [*map(pairs.stored, results)]) for inputs, results in trying.trials(traced)]
+    return [t._replace(results=[*map(pairs.stored, t.results)]) for t in trying.trials(traced)]
 
 
 def _is_bfloat16(value: ValueInfoProto) -> bool:

@@ -148,7 +148,7 @@ TARGET = Target(
         "engine": Option("auto", _ENGINE, ENGINES, _check_engine),
         "user_info": Option(None, check=text_mapping("user_info")),
     },
-    algorithms=algorithms.ALGORITHMS,
+    algorithms={**algorithms.ALGORITHMS, **algorithms.DYNAMIC},
     algorithms64={**algorithms.FLOAT64, "reduce_window_sum": window.summed_in_slices},
     rewrites=fusions.REWRITES,
     fusions=fusions.FUSIONS,

@@ -111,6 +111,7 @@ _STRIDED = row(
 
 def _strided_slice(emit: Any, node: Node) -> None:
     """Computed bounds are left out where a mask says so; else GE has no function for them."""
+    node = _to_the_end(emit, node)
     masks = {1: given(node, 4), 2: given(node, 5), 3: 0}
     inputs = list(node.inputs)
     for at, mask in masks.items():
@@ -124,6 +125,19 @@ def _strided_slice(emit: Any, node: Node) -> None:
             raise emit.refuse(node, "has computed bounds, which GE's function does not take")
         inputs[at] = tuple(parts)
     _STRIDED.adapt(emit, replace(node, inputs=tuple(inputs)))
+
+
+def _to_the_end(emit: Any, node: Node) -> Node:
+    """The node with a mask in the place of ends that are the operand's own dynamic sizes."""
+    ends, mask = node.inputs[2], given(node, 5)
+    if _known(ends) or not isinstance(ends, tuple):
+        return node
+    parts = list(ends)
+    for axis, (part, dim) in enumerate(zip(ends, emit.type(node.inputs[0]).shape, strict=True)):
+        if isinstance(part, Size) and part.of.type.shape[part.axis] == dim:
+            parts[axis], mask = Const(0), mask | 1 << axis
+    inputs = (*node.inputs[:2], tuple(parts), *node.inputs[3:5], Const(mask), *node.inputs[6:])
+    return replace(node, inputs=inputs)
 
 
 def _tile(emit: Any, node: Node) -> None:
@@ -149,16 +163,14 @@ def _tile(emit: Any, node: Node) -> None:
 def _repeated(emit: Any, x: Any, axis: int, number: int, name: Any) -> Value:
     """``x``, repeated along an axis of dynamic size: copies along a new axis, which is merged."""
     kind, shape = emit.type(x)
-    if sum(isinstance(dim, str) for dim in shape) > 1:
-        raise emit.refuse(emit.node, "repeats an axis of dynamic size of a tensor with another one")
     apart = emit.value("ExpandDims", [x, np.array(axis)], kind,
                        (*shape[:axis], 1, *shape[axis:]))  # fmt: skip
     mask = np.ones([number if k == axis else 1 for k in range(len(shape) + 1)], bool)
     wide = Value(Tensor(kind, (*shape[:axis], number, *shape[axis:])))
     _select(emit, apart, mask, wide)
     whole = (*shape[:axis], name, *shape[axis + 1 :])
-    dims = np.array([-1 if isinstance(dim, str) else dim for dim in whole], np.int64)
-    return emit.value("Reshape", [wide, dims], kind, whole)
+    sizes = [Size(x, k) if isinstance(dim, str) else Const(dim) for k, dim in enumerate(shape)]
+    return emit.reshape(wide, (*sizes[:axis], Const(-1), *sizes[axis + 1 :]), whole)
 
 
 def _concat(emit: Any, node: Node) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from msckpt_jax.lowering.algorithms import (
     convolutions,
@@ -25,6 +25,7 @@ from msckpt_jax.lowering.algorithms import (
     special,
 )
 from msckpt_jax.lowering.rewrites import Declined, Rewrite
+from msckpt_jax.lowering.rewrites.cumulative import of_dynamic_size
 from msckpt_jax.lowering.rewrites.ignoring import Ignoring, ignoring
 from msckpt_jax.lowering.rewrites.widening import widened
 
@@ -82,10 +83,16 @@ ALGORITHMS: Mapping[str, Rewrite] = {
 FLOAT64: Mapping[str, Rewrite] = {**convolutions.REWRITES, **elementary.FLOAT64}
 #: Convolutions of float64 and integers, for which runtimes have no kernel.
 CONVOLUTIONS: Mapping[str, Rewrite] = convolutions.REWRITES
+#: Accumulations along axes of dynamic size, which ONNX's operators of few steps do not take.
+DYNAMIC: Mapping[str, Rewrite] = {
+    "cummax": of_dynamic_size(lax.max),
+    "cummin": of_dynamic_size(lax.min),
+    "cumprod": of_dynamic_size(lax.mul),
+}
 #: Scatters of complex numbers, likewise.
 SCATTERS: Mapping[str, Rewrite] = {**scatters.SUMS, **scatters.PRODUCTS}
 #: Primitives whose algorithm is for some dtypes alone, and declines the others.
-IN_PART = frozenset({*CONVOLUTIONS, *SCATTERS})
+IN_PART = frozenset({*CONVOLUTIONS, *DYNAMIC, *SCATTERS})
 #: Primitives whose operator in MindSpore rounds, or is the identity, though they are exact.
 ROUNDED: Mapping[str, Rewrite] = {**special.EXACT, **remainder.REWRITES}
 #: Primitives that MindSpore has no operator for.

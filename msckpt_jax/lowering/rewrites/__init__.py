@@ -67,6 +67,7 @@ ALWAYS = frozenset({"sort", *index.REWRITES})
 #: Shorter rewrites, where the equations that made the operands allow them.
 PEEPHOLES: dict[str, Peephole] = {
     "bitcast_convert_type": bits.mantissa_of_one,
+    "concatenate": shape.of_some,
     "cond": control.known_branch,
     "reshape": shape.of_reshape,
     "select_n": numeric.known_case,

@@ -12,6 +12,7 @@ from jax import Array, lax
 
 from msckpt_jax._compat import Atom, Equation, Literal
 from msckpt_jax.lowering.rewrites import calls
+from msckpt_jax.lowering.rewrites.cumulative import accumulated
 from msckpt_jax.lowering.rewrites.declined import Declined
 from msckpt_jax.lowering.rewrites.ignoring import ignoring
 from msckpt_jax.lowering.rewrites.peephole import Made, Shorter
@@ -63,7 +64,7 @@ def clz(x: Array) -> Array:
 
 
 def cumlogsumexp(x: Array, *, axis: int, reverse: bool) -> Array:
-    return lax.associative_scan(jnp.logaddexp, x, reverse=reverse, axis=axis)
+    return accumulated(jnp.logaddexp, x, axis, reverse)
 
 
 def reversed_first(cumulative: Callable[..., Array]) -> Callable[..., Array]:

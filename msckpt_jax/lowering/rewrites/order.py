@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array, lax
 
 from msckpt_jax.lowering.rewrites import window
+from msckpt_jax.lowering.rewrites.cumulative import accumulated
 from msckpt_jax.lowering.rewrites.ignoring import ignoring
 from msckpt_jax.lowering.rewrites.numeric import reversed_first
 
@@ -51,7 +52,7 @@ def _cumulative(
 
     def rewrite(x: Array, *, axis: int, reverse: bool) -> Array:
         if jnp.issubdtype(x.dtype, np.complexfloating):
-            return lax.associative_scan(function, x, reverse=reverse, axis=axis)
+            return accumulated(function, x, axis, reverse)
         return real(x, axis=axis, reverse=reverse)
 
     return rewrite

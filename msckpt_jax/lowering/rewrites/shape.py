@@ -17,11 +17,16 @@ def pad(x: Array, value: Array, *, padding_config: Sequence[tuple[Any, Any, int]
     for axis, (_, _, interior) in enumerate(padding_config):
         if interior and x.shape[axis]:
             x = _spread(x, value, axis, interior)
-    outwards = [(max(low, 0), max(high, 0), 0) for low, high, _ in padding_config]
-    x = lax.pad(x, value, outwards)
-    starts = [max(-low, 0) for low, _, _ in padding_config]
-    ends = [n - max(-high, 0) for n, (_, high, _) in zip(x.shape, padding_config, strict=True)]
-    return lax.slice(x, starts, ends)
+    outwards = [(_positive(low), _positive(high), 0) for low, high, _ in padding_config]
+    sizes = [n + low + high for n, (low, high, _) in zip(x.shape, padding_config, strict=True)]
+    starts = [_positive(-low) for low, _, _ in padding_config]
+    ends = [start + size for start, size in zip(starts, sizes, strict=True)]
+    return lax.slice(lax.pad(x, value, outwards), starts, ends)
+
+
+def _positive(size: Any) -> Any:
+    """The size, or 0 if it is negative; a dynamic size may be either."""
+    return max(size, 0) if isinstance(size, int) else size.max(0)
 
 
 def _spread(x: Array, value: Array, axis: int, gap: int) -> Array:
@@ -50,6 +55,17 @@ def of_reshape(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | Non
     if maker is None or maker.primitive.name not in ("reshape", "squeeze"):
         return None
     return REWRITES["reshape"], maker.invars
+
+
+def of_some(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | None:
+    """Join only the operands that have elements; other sizes of empty ones may be dynamic."""
+    axis = eqn.params["dimension"]
+    kept = [x for x in operands if x.aval.shape[axis] != 0]
+    return (_joined, kept) if 0 < len(kept) < len(operands) else None
+
+
+def _joined(*parts: Array, dimension: int) -> Array:
+    return parts[0] if len(parts) == 1 else lax.concatenate(parts, dimension)
 
 
 REWRITES: dict[str, Callable[..., Any] | Ignoring] = {

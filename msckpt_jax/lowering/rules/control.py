@@ -9,13 +9,14 @@ from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.values import Const, Parameter
 from msckpt_jax.lowering.context import Array, Context
 from msckpt_jax.lowering.rule import Rule, rule
+from msckpt_jax.lowering.symbols import names_of
 
 
 def _cond(
     ctx: Context, index: Array, *operands: Array, branches: Sequence[ClosedJaxpr]
 ) -> list[Array]:
     otherwise, then = branches
-    given = _computed(operands)
+    given = _computed(ctx, branches, operands)
     types, inputs = ctx.results, [ctx.type(x) for x in given]
     arguments = _arguments(operands, given)
     bodies = (
@@ -35,7 +36,8 @@ def _while(
 ) -> list[Array]:
     """Constants of the loop that are computed are carried along, before the carry."""
     first, second = cond_nconsts, cond_nconsts + body_nconsts
-    fixed, carry = _computed(operands[:second]), operands[second:]
+    carry = operands[second:]
+    fixed = _computed(ctx, (cond_jaxpr, body_jaxpr), operands[:second], carry)
     types = [ctx.type(x) for x in (*fixed, *carry)]
     places = list(range(len(fixed), len(types)))
 
@@ -48,9 +50,19 @@ def _while(
     return list(ctx.control("While", [*fixed, *carry], types, (condition, step))[len(fixed) :])
 
 
-def _computed(operands: Sequence[Array]) -> list[Array]:
-    """The operands that a body must be given; it may refer to constants and weights itself."""
-    return list(dict.fromkeys(x for x in operands if not isinstance(x, Const | Parameter)))
+def _computed(
+    ctx: Context,
+    bodies: Sequence[ClosedJaxpr],
+    operands: Sequence[Array],
+    more: Sequence[Array] = (),
+) -> list[Array]:
+    """The operands that bodies must be given beside ``more``, and values that tell them sizes.
+
+    A body may refer to constants and weights itself.
+    """
+    given = dict.fromkeys(x for x in operands if not isinstance(x, Const | Parameter))
+    names = dict.fromkeys(name for body in bodies for name in names_of(body))
+    return [*given, *ctx.holders(names, [*given, *more])]
 
 
 def _arguments(operands: Sequence[Array], given: list[Array]) -> list[Array | int]:

@@ -157,8 +157,20 @@ def _slice(
     if strides is None or all(s == 1 for s in strides):
         return sliced(ctx, x, begin, ctx.result.shape)
     _few_axes(begin)
-    begins, ends = (tuple(map(ctx.size, places)) for places in (begin, dims_of(limit_indices)))
+    ends = dims_of(limit_indices)
+    if _inside(begin, ends, ctx.type(x).shape):
+        whole = [end - start for start, end in zip(start_indices, limit_indices, strict=True)]
+        x = sliced(ctx, x, begin, dims_of(whole))
+        begin, ends = (0,) * len(begin), dims_of(whole)
+    begins, ends = (tuple(map(ctx.size, places)) for places in (begin, ends))
     return ctx("StridedSlice", x, begins, ends, ints(*strides), *ints(0, 0, 0, 0, 0))
+
+
+def _inside(begin: Sequence[Dim], ends: Sequence[Dim], shape: Sequence[Dim]) -> bool:
+    """Tell whether bounds must be computed: they are dynamic, and not the end of an axis."""
+    pairs = zip(ends, shape, strict=True)
+    computed = [end for end, size in pairs if end != size]
+    return any(isinstance(bound, str) for bound in (*begin, *computed))
 
 
 def _iota(ctx: Context, *, dimension: int) -> Array:

@@ -28,7 +28,7 @@ from msckpt_jax.onnx.rows.operands import (
 
 def _reshape(b: Builder, node: Node) -> Value:
     shape = b.vector(node.inputs[1])
-    zeros = isinstance(shape, np.ndarray) and 0 in shape and -1 not in shape
+    zeros = 0 in type_of(node).shape and not (isinstance(shape, np.ndarray) and -1 in shape)
     return b("Reshape", node.inputs[0], shape, type=type_of(node), allowzero=int(zeros) or None)
 
 
