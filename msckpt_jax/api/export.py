@@ -17,7 +17,9 @@ from msckpt_jax.api.exported import Exported
 from msckpt_jax.checkpoint import cipher, formats, paths
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.errors import ExportError
+from msckpt_jax.lowering import quantising
 from msckpt_jax.lowering.lowered import lowered
+from msckpt_jax.lowering.quantised import Quantiser
 from msckpt_jax.lowering.rule import Rule
 from msckpt_jax.lowering.target import Target, Written
 from msckpt_jax.lowering.trace import Traced, trace
@@ -28,7 +30,7 @@ from msckpt_jax.visible import visible
 source_info_util.register_exclusion(__file__)
 
 #: Devices that an export can be for.
-DEVICES = (None, "cpu")
+DEVICES = (None, "cpu", "onnxruntime")
 _OTHER_SUFFIXES = {*targets.SUFFIXES, *formats.SUFFIXES}
 
 
@@ -46,6 +48,8 @@ def export(
     exact: bool = False,
     training: bool = False,
     target: str | None = None,
+    weights: str | None = None,
+    weight_block_size: int | None = None,
     rules: Mapping[str, Rule | Callable[..., Any]] | None = None,
     split_bytes: int | None = None,
     durable: bool = True,
@@ -97,6 +101,13 @@ def export(
             normalise by the statistics of the batch.
         target: ``"cpu"`` lowers convolutions to Im2Col and MatMul, many times faster there; the
             default keeps Conv2D, which Ascend and MindSpore Lite know best.
+        weights: ``"int8"`` or ``"int4"``: weights that are operands of matrix products, and of
+            nothing else, are stored in so many bits, with scales that they are multiplied by when
+            the file runs. ``notes`` say which, and how far numbers moved: half a scale at most.
+            ``verify`` compares with JAX on these weights.
+        weight_block_size: the numbers that share a scale, a power of two from 16 on, along the axis
+            that products sum over. By default int8 has a scale for each output channel, int4 one
+            for each 32 numbers.
         rules: further lowering rules, primitive name to ``rule(context, *inputs, **params)``.
         split_bytes: more bytes of weights than this go to ``<name>_variables/`` and the graph to
             ``<name>_graph.mindir``, or the weights to ``<name>.onnx.data``: by default more than
@@ -138,6 +149,8 @@ def export(
     path = _path(file_name, format)
     if target not in DEVICES:
         raise ValueError(f"target must be one of {DEVICES}, not {target!r}")
+    wish = quantising.wish(weights, weight_block_size)
+    quantiser = None if wish is None else Quantiser(wish)
     asked = _asked(
         custom_func=custom_func, user_info=user_info, soc=soc, narrow=narrow, opset=opset,
         engine=engine,
@@ -154,8 +167,11 @@ def export(
     wanted = Wanted(encrypt, key, split_bytes, durable, preprocessor, load, options)
     traced = trace(net, inputs, as_it_is=training)
     file, graph, notes = _written(
-        traced, path, wanted, format, Lowering(fuse, exact, target, rules)
+        traced, path, wanted, format, Lowering(fuse, exact, target, rules, quantiser)
     )
+    if quantiser is not None:
+        notes = [*quantiser.notes, *notes]
+        traced = traced._replace(weights=quantiser.rounded(traced.weights)) if verify else traced
     # The first note says who made a file without a graph, the last one how to compile an AIR file.
     notes = [*notes, *traced.notes] if graph is None else [*traced.notes, *notes]
     difference = _difference(file, traced, wanted, format, notes) if verify else None

@@ -56,7 +56,9 @@ def _lowered(traced: Traced, target: Target, how: Lowering, rules: Mapping[str, 
     options = Options({**RULES, **rules}, how.exact, how.target, target.kernels, guarded)
     graph = lower(jaxpr, weights, list(traced.inputs), options)
     check.check(graph, kernels=target.kernels)
-    return graph
+    if how.quantiser is None:
+        return graph
+    return how.quantiser(graph, lambda product: target.spell(product, how.target), weights)
 
 
 def _algorithms(jaxpr: ClosedJaxpr, target: Target, exact: bool) -> Mapping[str, Rewrite]:

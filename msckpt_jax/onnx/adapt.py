@@ -15,7 +15,7 @@ from msckpt_jax.graph.values import Parameter, Tensor, Value
 from msckpt_jax.lowering.problems import PASSING, Problems
 from msckpt_jax.onnx import attention, tidy
 from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer, number
-from msckpt_jax.onnx.rows import ROWS
+from msckpt_jax.onnx.rows import ROWS, quantised
 
 #: The opsets in which all operators of the rows have their present form and the checker knows them.
 OPSETS = range(18, 27)
@@ -59,10 +59,11 @@ def adapt(graph: Graph, *, opset: int = OPSET) -> Adapted:
     adapting.problems.refuse()
     results = adapting.results(builder, graph.outputs, "output")
     made = _tidied(graph.name, builder, inputs, results, weights)
+    further = [helper.make_opsetid(domain, 1) for domain in sorted(tidy.domains(made.node))]
     model = helper.make_model(
         made,
         producer_name="msckpt_jax",
-        opset_imports=[helper.make_opsetid("", opset)],
+        opset_imports=[helper.make_opsetid("", opset), *further],
         ir_version=helper.find_min_ir_version_for([helper.make_opsetid("", opset)], True),
     )
     return Adapted(model, weights)
@@ -143,9 +144,10 @@ class _Adapting:
             return self._if(builder, node)
         if node.op == "While":
             return self._while(builder, node)
-        if node.op not in ROWS:
+        row = ROWS.get(node.op) or quantised.ROWS.get(node.op)
+        if row is None:
             raise UnsupportedError("has no row in onnx/rows")
-        return ROWS[node.op](builder, node)
+        return row(builder, node)
 
     def _if(self, builder: Builder, node: Node) -> list[Value]:
         """Add an If, whose branches see the values around them, so that no operands are passed."""

@@ -17,7 +17,7 @@ from msckpt_jax.lowering.rewrites import window
 from msckpt_jax.lowering.target import Option, Target, Verdict, Written, text_mapping
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
-from msckpt_jax.onnx import adapt, fusions, inspection, packages, writer
+from msckpt_jax.onnx import adapt, fusions, inspection, packages, quantised, writer
 from msckpt_jax.onnx.rows import ROWS
 from msckpt_jax.visible import visible
 
@@ -44,15 +44,15 @@ def export(
     """
     engine = wanted.options["engine"]
     if engine == "jax2onnx":
-        if how.rules or how.exact:
-            raise ValueError("jax2onnx heeds neither rules nor exact")
+        if how.rules or how.exact or how.quantiser:
+            raise ValueError("jax2onnx heeds neither rules nor exact nor weights")
         return _by_jax2onnx(traced, path, wanted, ())
     try:
         graph = lower()
         file, notes = write(graph, path, wanted)
         return Written(file, graph, notes)
     except ExportError as error:
-        if engine == "native" or how.rules or how.exact:
+        if engine == "native" or how.rules or how.exact or how.quantiser:
             raise
         return _by_jax2onnx(traced, path, wanted, error.problems)
 
@@ -153,6 +153,7 @@ TARGET = Target(
     rewrites=fusions.REWRITES,
     fusions=fusions.FUSIONS,
     tiny=tiny.FLOATS,
+    spell=quantised.spell,
     complex=False,
     operators=ROWS.keys(),
 )
