@@ -4,7 +4,8 @@ A scale belongs to a *block*: the numbers of a row or column that are multiplied
 together, all of them or so many in a row. It is the block's largest number, divided by 127 (8 bits)
 or 7 (4 bits) and rounded to the weight's dtype; a block of zeros has the scale 1. A number is the
 nearest multiple of its scale, ties to even, from -127 to 127 or from -7 to 7, so that it differs by
-half a scale at most.
+half a scale at most. Scales of 4-bit numbers in 16 bits are rounded to fewer, so that no multiple
+has to be: then it does not matter whether a runtime rounds it.
 """
 
 from __future__ import annotations
@@ -173,12 +174,21 @@ def _scales(peak: np.ndarray, dtype: np.dtype, most: int) -> np.ndarray:
     # Numbers below the least normal one are 0 to XLA; float16, computed in float32, keeps them.
     least = ml_dtypes.finfo(dtype).smallest_normal if dtype != np.float16 else 0
     with np.errstate(over="ignore"):
-        scale = np.maximum(peak / most, float(least)).astype(dtype)
+        scale = np.maximum(_few_bits(peak / most, dtype, most), float(least)).astype(dtype)
         low = peak > (most + 0.5) * scale.astype(np.float64)
         scale = np.where(low, np.nextafter(scale, np.array(np.inf, dtype)), scale)
         largest = (most * scale.astype(np.float64)).astype(dtype).astype(np.float64)
     scale = np.where(np.isinf(largest), np.nextafter(scale, np.array(0, dtype)), scale)
     return np.where(peak == 0, np.array(1, dtype), scale)
+
+
+def _few_bits(scale: np.ndarray, dtype: np.dtype, most: int) -> np.ndarray:
+    """Scales of 4-bit numbers in so few bits that their multiples need no rounding in 16 bits."""
+    if dtype.itemsize > 2 or most > 7:
+        return scale
+    mantissa, exponent = np.frexp(scale)
+    bits = ml_dtypes.finfo(dtype).nmant + 1 - most.bit_length()
+    return np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits)
 
 
 def _rounded(wide: np.ndarray, steps: np.ndarray, most: int) -> np.ndarray:

@@ -180,8 +180,8 @@ def _step(node: Node) -> Step | None:
 def _ints(operand: Operand) -> tuple[int, ...] | None:
     """The numbers of a constant operand; None for other operands."""
     if isinstance(operand, Const):
-        value = operand.value
-        return tuple(map(int, np.ravel(value))) if not isinstance(value, str | None) else None
+        value = np.asarray(operand.value)
+        return tuple(map(int, np.ravel(value))) if value.dtype.kind in "iu" else None
     if isinstance(operand, tuple) and all(isinstance(part, Const) for part in operand):
         return tuple(int(part.value) for part in operand)  # type: ignore[union-attr]
     return None
