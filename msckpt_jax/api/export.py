@@ -150,7 +150,6 @@ def export(
     if target not in DEVICES:
         raise ValueError(f"target must be one of {DEVICES}, not {target!r}")
     wish = quantising.wish(weights, weight_block_size)
-    quantiser = None if wish is None else Quantiser(wish)
     asked = _asked(
         custom_func=custom_func, user_info=user_info, soc=soc, narrow=narrow, opset=opset,
         engine=engine,
@@ -165,6 +164,7 @@ def export(
     inputs, preprocessor = _preprocessed(inputs, format)
     load = {} if enc_key is None else {"dec_key": key, "dec_mode": enc_mode}
     wanted = Wanted(encrypt, key, split_bytes, durable, preprocessor, load, options)
+    quantiser = None if wish is None else Quantiser(wish, {**options, "target": target})
     traced = trace(net, inputs, as_it_is=training)
     file, graph, notes = _written(
         traced, path, wanted, format, Lowering(fuse, exact, target, rules, quantiser)

@@ -58,7 +58,7 @@ def _lowered(traced: Traced, target: Target, how: Lowering, rules: Mapping[str, 
     check.check(graph, kernels=target.kernels)
     if how.quantiser is None:
         return graph
-    return how.quantiser(graph, lambda product: target.spell(product, how.target), weights)
+    return how.quantiser(graph, target.spell, weights)
 
 
 def _algorithms(jaxpr: ClosedJaxpr, target: Target, exact: bool) -> Mapping[str, Rewrite]:

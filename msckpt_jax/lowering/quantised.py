@@ -23,7 +23,7 @@ from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Parameter
 from msckpt_jax.lowering import quantising, weight_views
 from msckpt_jax.lowering.quantising import Quantised, Sheets, Wish
-from msckpt_jax.lowering.spelling import Emit, Product, Spelling
+from msckpt_jax.lowering.spelling import Emit, Product, Spell, Spelling
 from msckpt_jax.lowering.weight_views import View
 from msckpt_jax.names import Unique
 
@@ -38,23 +38,21 @@ class Quantiser:
 
     Attributes:
         wish: how weights are quantised.
+        options: those of the format, and the ``target`` of ``export``.
         notes: how many weights were quantised, which were not, and how far numbers moved.
     """
 
-    def __init__(self, wish: Wish):
-        self.wish = wish
+    def __init__(self, wish: Wish, options: Mapping[str, Any]):
+        self.wish, self.options = wish, options
         self.notes: list[str] = []
         self._products: list[Product] = []
 
-    def __call__(
-        self, graph: Graph, spell: Callable[[Product], Spelling],
-        names: Container[str] | None = None,
-    ) -> Graph:  # fmt: skip
+    def __call__(self, graph: Graph, spell: Spell, names: Container[str] | None = None) -> Graph:
         """Return the graph with quantised weights.
 
         Args:
             graph: a graph of MindSpore's operators; it stays as it is.
-            spell: the spelling of each product in the target.
+            spell: chooses the spelling of each product.
             names: the weights that may be quantised; None: all.
 
         Raises:
@@ -66,7 +64,7 @@ class Quantiser:
         if not chosen:
             raise ExportError(_nothing(self.wish, left))
         self._products = _products(chosen, graph, self.wish)
-        changed = _rewritten(graph, self._products, spell)
+        changed = _rewritten(graph, self._products, lambda product: spell(product, self.options))
         self.notes = _notes(graph, changed, self._products, left, self.wish)
         return changed
 

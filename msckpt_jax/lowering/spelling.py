@@ -34,6 +34,8 @@ class Product(NamedTuple):
 
 #: Emits a node in place of a product: with another operand, or another operator.
 Spelling: TypeAlias = Callable[["Emit", Product], Node]
+#: Chooses the spelling of a product, by the format's options and the ``target`` of ``export``.
+Spell: TypeAlias = Callable[[Product, Mapping[str, Any]], Spelling]
 
 
 class Emit:
@@ -70,7 +72,7 @@ def multiplied(emit: Emit, product: Product) -> Node:
     return instead(emit, product, _multiplied)
 
 
-def plain(product: Product, device: str | None) -> Spelling:
+def plain(product: Product, options: Mapping[str, Any]) -> Spelling:
     """The spelling that needs no operators of a format's own."""
     return multiplied
 

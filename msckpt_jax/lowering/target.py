@@ -18,7 +18,7 @@ from msckpt_jax.graph.graph import Graph
 from msckpt_jax.lowering import spelling
 from msckpt_jax.lowering.fusions import Fusion
 from msckpt_jax.lowering.rewrites import Rewrite
-from msckpt_jax.lowering.spelling import Product, Spelling
+from msckpt_jax.lowering.spelling import Spell
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
 
@@ -92,7 +92,7 @@ class Target:
         rewrites: further rewrites, for exports with fusions.
         fusions: operators that only this format fuses.
         tiny: the dtypes of 8 and 4 bits that its weights keep; others get a wider dtype.
-        spell: the spelling of a product of quantised weights, for the device of ``export``.
+        spell: the spelling of a product of quantised weights, for options and a ``target``.
         complex: whether the format has complex dtypes; else each such array becomes a pair.
         operators: the operators of MindSpore that the format has rows for; None: all of them.
         vocabulary: whose operators the graph of an open file has.
@@ -120,7 +120,7 @@ class Target:
     rewrites: Mapping[str, Rewrite] = field(default_factory=dict)
     fusions: Sequence[Fusion] = ()
     tiny: Set[np.dtype] = frozenset()
-    spell: Callable[[Product, str | None], Spelling] = spelling.plain
+    spell: Spell = spelling.plain
     complex: bool = True
     operators: Set[str] | None = None
     check_runner: Callable[[], None] = lambda: None

@@ -6,8 +6,9 @@ Both are nodes of the graph under these names; their rows are in ``rows/quantise
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -23,10 +24,10 @@ _I4 = np.dtype(ml_dtypes.int4)
 RUNTIME = "onnxruntime"
 
 
-def spell(product: Product, device: str | None) -> Spelling:
-    """The spelling of a product for a device."""
+def spell(product: Product, options: Mapping[str, Any]) -> Spelling:
+    """The spelling of a product for a target."""
     four = product.data.wish.bits == 4
-    if four and device == RUNTIME and spelling.is_plain(product):
+    if four and options["target"] == RUNTIME and spelling.is_plain(product):
         return _by_columns
     if four and product.view.layer is not None:  # nothing takes a layer of int4
         return spelling.multiplied
