@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from msckpt_jax.air.described import dtype_name
 from msckpt_jax.air.prototypes import SOCS, kernels
 from msckpt_jax.dtypes import of_array

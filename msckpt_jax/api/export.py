@@ -17,7 +17,7 @@ from msckpt_jax.api.exported import Exported
 from msckpt_jax.checkpoint import cipher, formats, paths
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.errors import ExportError
-from msckpt_jax.lowering import quantising
+from msckpt_jax.lowering import quantising, tiny, trials
 from msckpt_jax.lowering.lowered import lowered
 from msckpt_jax.lowering.quantised import Quantiser
 from msckpt_jax.lowering.rule import Rule
@@ -169,13 +169,23 @@ def export(
     file, graph, notes = _written(
         traced, path, wanted, format, Lowering(fuse, exact, target, rules, quantiser)
     )
+    notes = [*tiny.notes(traced.weights, format.tiny, format.name), *notes]
     if quantiser is not None:
         notes = [*quantiser.notes, *notes]
-        traced = traced._replace(weights=quantiser.rounded(traced.weights)) if verify else traced
+        if verify:
+            traced, moved = _rounded(traced, quantiser)
+            notes.append(moved)
     # The first note says who made a file without a graph, the last one how to compile an AIR file.
     notes = [*notes, *traced.notes] if graph is None else [*traced.notes, *notes]
     difference = _difference(file, traced, wanted, format, notes) if verify else None
     return Exported(file, graph, difference, tuple(notes))
+
+
+def _rounded(traced: Traced, quantiser: Quantiser) -> tuple[Traced, str]:
+    """Return the function on the weights that are in the file, and how far its results moved."""
+    rounded = traced._replace(weights=quantiser.rounded(traced.weights))
+    moved = trials.moved(traced, rounded)
+    return rounded, f"quantising moved the results by {moved:.2g} of the largest number at most"
 
 
 def _difference(

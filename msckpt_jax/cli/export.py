@@ -63,6 +63,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-fuse", action="store_true", help="write no fused operators (Softmax, LayerNorm, ...)"
     )
+    options.add_weights(parser)
     options.add(parser)
     common.key_arguments(parser, "enc")
 
@@ -75,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
     done = export(
         _find(args.net), *inputs, file_name=args.output, file_format=args.format, enc_key=key,
         enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, training=args.training,
-        target=args.target, fuse=not args.no_fuse, **options.asked(args),
+        target=args.target, weights=args.weights, weight_block_size=args.weight_block_size,
+        fuse=not args.no_fuse, **options.asked(args),
     )  # fmt: skip
     common.say(*done.notes, done.summary)
     return 0

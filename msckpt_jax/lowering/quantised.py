@@ -15,13 +15,14 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from msckpt_jax import display
 from msckpt_jax.errors import ExportError
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Parameter
-from msckpt_jax.lowering import quantising, weight_views
+from msckpt_jax.lowering import late, quantising, weight_views
 from msckpt_jax.lowering.quantising import Quantised, Sheets, Wish
 from msckpt_jax.lowering.spelling import Emit, Product, Spell, Spelling
 from msckpt_jax.lowering.weight_views import View
@@ -70,13 +71,15 @@ class Quantiser:
 
     def rounded(self, weights: Mapping[str, Any]) -> dict[str, Any]:
         """Return the weights of a function, with the numbers that the file's stand for."""
-        out = dict(weights)
+        names = {product.view.parameter.name for product in self._products}
+        made = {name: np.array(late.array(name, weights[name])) for name in names}
         for product in self._products:
-            name = product.view.parameter.name
-            if out[name] is weights[name]:
-                out[name] = np.array(quantising.array(name, weights[name]))
-            _put(out[name], product)
-        return out
+            _put(made[product.view.parameter.name], product)
+        return {**weights, **{name: _placed(made[name], weights[name]) for name in names}}
+
+
+def _placed(array: np.ndarray, like: Any) -> Any:
+    return jax.device_put(array, like.sharding) if isinstance(like, jax.Array) else array
 
 
 def _put(array: np.ndarray, product: Product) -> None:
@@ -170,7 +173,7 @@ def _sheets(view: View) -> Sheets:
 
     def read(layer: int) -> np.ndarray:
         at = None if view.layer is None else layer
-        return view.matrix(quantising.array(weight.name, weight.data, at))
+        return view.matrix(late.array(weight.name, weight.data, at))
 
     return Sheets(weight.name, read, count, view.type, view.axis)
 

@@ -11,7 +11,6 @@ has to be: then it does not matter whether a runtime rounds it.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,10 +18,9 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from msckpt_jax import boxes, dtypes
-from msckpt_jax.checkpoint import leaves, records
+from msckpt_jax import boxes
 from msckpt_jax.errors import ExportError
-from msckpt_jax.graph.values import Parameter, Tensor
+from msckpt_jax.graph.values import Tensor
 
 #: The dtypes of weights that are quantised.
 FLOATS = frozenset(map(np.dtype, (np.float32, np.float16, ml_dtypes.bfloat16)))
@@ -220,16 +218,6 @@ def _pieces(shape: tuple[int, ...], axis: int) -> Iterator[tuple[tuple[slice, ..
         yield piece, (*piece[:at], slice(None), *piece[at + 1 :])
 
 
-# The layouts of numbers in files.
-
-
-def nibbles(numbers: np.ndarray) -> np.ndarray:
-    """ONNX's int4: two numbers a byte in the order of the tensor, the first in the low bits."""
-    flat = numbers.reshape(-1).view(U8) & np.uint8(15)
-    flat = np.pad(flat, (0, -flat.size % 2))
-    return flat[0::2] | (flat[1::2] << np.uint8(4))
-
-
 def halves(axis: int) -> Callable[[np.ndarray], np.ndarray]:
     """Two numbers an int8: of the first half of an axis in the low bits, of the second above."""
 
@@ -238,59 +226,3 @@ def halves(axis: int) -> Callable[[np.ndarray], np.ndarray]:
         return ((low & np.uint8(15)) | (high << np.uint8(4))).view(I8)
 
     return packed
-
-
-def same(numbers: np.ndarray) -> np.ndarray:
-    """One number a byte."""
-    return numbers
-
-
-def parameter(
-    name: str,
-    type: Tensor,
-    matrices: Quantised,
-    layout: Callable[[np.ndarray], np.ndarray] = same,
-    stored: tuple[np.dtype, tuple[int, ...]] | None = None,
-) -> Parameter:
-    """A weight of whole numbers, whose bytes are made when they are written.
-
-    ``stored``: the dtype and the shape of the bytes, where these are not those of the weight.
-    """
-    dtype, shape = stored or (type.dtype, tuple(int(n) for n in type.shape))
-    source = _Late(lambda: layout(matrices.numbers()).reshape(shape), math.prod(shape))
-    content = records.Tensor(shape, dtype, ((boxes.whole(shape), source),))
-    row = dtypes.of_array(dtype)
-    assert row is not None
-    return Parameter(type, name, leaves.Given(records.Record(name, row.name, shape, content)))
-
-
-class _Late:
-    """An array that is made when it is first read, and let go when all of it was."""
-
-    def __init__(self, make: Callable[[], np.ndarray], size: int):
-        self._make, self._size = make, size
-        self._array: np.ndarray | None = None
-        self._left = size
-        self._lock = threading.Lock()
-
-    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
-        with self._lock:
-            array = self._make() if self._array is None else self._array
-            part = array[index]
-            self._left -= part.size
-            done = self._left <= 0
-            self._array, self._left = (None, self._size) if done else (array, self._left)
-            return part
-
-
-def array(name: str, data: Any, layer: int | None = None) -> np.ndarray:
-    """A weight, or a layer of it, as an array: a view where it is one, not kept where it is not."""
-    content = leaves.of_value(name, data).content
-    if isinstance(content, np.ndarray):
-        return content if layer is None else content[layer : layer + 1]
-    assert isinstance(content, records.Tensor)
-    box = boxes.whole(content.shape)
-    box = box if layer is None else ((layer, layer + 1), *box[1:])
-    out = np.empty(boxes.shape_of(box), content.stored)
-    boxes.gather(content.pieces, box, out)
-    return out

@@ -15,7 +15,7 @@ import numpy as np
 
 from msckpt_jax.graph.graph import Node
 from msckpt_jax.graph.values import Const, Operand, Parameter, Tensor, Value
-from msckpt_jax.lowering import quantising
+from msckpt_jax.lowering import late, quantising
 from msckpt_jax.lowering.quantising import I8, Quantised
 from msckpt_jax.lowering.weight_views import View
 
@@ -126,7 +126,8 @@ def _unpacked(emit: Emit, product: Product) -> Value:
     type_ = Tensor(I8, tuple(shape))
     layout = quantising.halves(axis)
     packed = emit.weight(
-        product.name, lambda: quantising.parameter(product.name, type_, data, layout)
+        product.name,
+        lambda: late.parameter(product.name, type_, lambda: layout(data.numbers())),
     )
     both = layer_of(emit, product, packed)
     half = both.type
@@ -140,7 +141,7 @@ def numbers(emit: Emit, product: Product, shape: tuple[int, ...]) -> Parameter:
     """The weight of whole numbers, one a byte, in a shape."""
     type_ = Tensor(I8, shape)
     return emit.weight(
-        product.name, lambda: quantising.parameter(product.name, type_, product.data)
+        product.name, lambda: late.parameter(product.name, type_, product.data.numbers)
     )
 
 

@@ -125,7 +125,7 @@ def _views(graph: Graph) -> Iterator[View]:
 
 def _operands(node: Node) -> Iterator[tuple[int, int]]:
     """The operands of a product that are matrices, and the axis that each is summed over."""
-    if node.op in ("MatMul", "BatchMatMul"):
+    if node.op in ("MatMul", "BatchMatMul") and len(node.inputs) == 4:
         turned = [bool(getattr(flag, "value", False)) for flag in node.inputs[2:4]]
         yield 0, -2 if turned[0] else -1
         yield 1, -1 if turned[1] else -2

@@ -13,9 +13,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from msckpt_jax.checkpoint import leaves
 from msckpt_jax.graph.graph import Node
 from msckpt_jax.graph.values import Const, Parameter, Tensor, Value
-from msckpt_jax.lowering import quantising, spelling
+from msckpt_jax.lowering import late, spelling
 from msckpt_jax.lowering.quantising import U8, Quantised
 from msckpt_jax.lowering.spelling import Emit, Product, Spelling
 
@@ -46,9 +47,10 @@ def _weight(emit: Emit, product: Product) -> Value:
     """
     data, (dtype, shape) = product.data, product.view.type
     lead = spelling.lead(data)
+    sizes = tuple(int(n) for n in shape)
     if data.wish.block is None and len(shape) == 2:  # one axis of scales, in any opset
         axis = 2 if data.sheets.axis == -2 else 1
-        split, blocks = (1, *shape), (*lead, data.scale.size // max(math.prod(lead), 1))
+        split, blocks = (1, *sizes), (*lead, data.scale.size // max(math.prod(lead), 1))
         attrs = {"axis": axis}
     else:
         split, blocks = spelling.split(shape, data)
@@ -65,11 +67,32 @@ def _numbers(emit: Emit, product: Product, shape: tuple[int, ...]) -> Parameter:
     """The weight of whole numbers in a shape."""
     if product.data.wish.bits == 8:
         return spelling.numbers(emit, product, shape)
-    type_, stored = Tensor(_I4, shape), (U8, (-(-math.prod(shape) // 2),))
-    return emit.weight(
-        product.name,
-        lambda: quantising.parameter(product.name, type_, product.data, quantising.nibbles, stored),
-    )
+    weights = product.data
+    return emit.weight(product.name, lambda: _packed(product.name, shape, weights.numbers))
+
+
+def stored(parameter: Parameter) -> Parameter:
+    """A weight as the file has it: int4 in half a byte."""
+    dtype, shape = parameter.type
+    if dtype != _I4 or isinstance(parameter.data, leaves.Given):
+        return parameter
+
+    def numbers() -> np.ndarray:
+        return late.array(parameter.name, parameter.data)
+
+    return _packed(parameter.name, tuple(int(n) for n in shape), numbers)
+
+
+def _packed(name: str, shape: tuple[int, ...], numbers: Callable[[], np.ndarray]) -> Parameter:
+    """A weight of int4: two numbers a byte, in the order of the tensor, the first below."""
+
+    def make() -> np.ndarray:
+        flat = numbers().reshape(-1).view(U8) & U8.type(15)
+        flat = np.pad(flat, (0, -flat.size % 2))
+        return flat[0::2] | (flat[1::2] << U8.type(4))
+
+    size = -(-math.prod(shape) // 2)
+    return late.parameter(name, Tensor(_I4, shape), make, (U8, (size,)))
 
 
 def _by_columns(emit: Emit, product: Product) -> Node:
@@ -78,7 +101,7 @@ def _by_columns(emit: Emit, product: Product) -> Node:
     depth, count = data.shape
     type_ = Tensor(U8, (count, depth // data.block, data.block // 2))
     numbers = emit.weight(
-        product.name, lambda: quantising.parameter(product.name, type_, data, _columns(data))
+        product.name, lambda: late.parameter(product.name, type_, lambda: _columns(data))
     )
     columns = np.ascontiguousarray(data.scale.T).reshape(-1)
     scale = emit.weight(
@@ -89,12 +112,8 @@ def _by_columns(emit: Emit, product: Product) -> Node:
     return replace(node, op="MatMulNBits", inputs=(node.inputs[0], numbers, scale), attrs=attrs)
 
 
-def _columns(data: Quantised) -> Callable[[np.ndarray], np.ndarray]:
+def _columns(data: Quantised) -> np.ndarray:
     """The layout uint8[columns, blocks, bytes], 8 more than each number, the first one low."""
-
-    def packed(numbers: np.ndarray) -> np.ndarray:
-        rows = np.ascontiguousarray(numbers.T).view(U8) + U8.type(8)
-        both = rows[:, 0::2] | (rows[:, 1::2] << U8.type(4))
-        return both.reshape(len(rows), -1, data.block // 2)
-
-    return packed
+    rows = np.ascontiguousarray(data.numbers().T).view(U8) + U8.type(8)
+    both = rows[:, 0::2] | (rows[:, 1::2] << U8.type(4))
+    return both.reshape(len(rows), -1, data.block // 2)

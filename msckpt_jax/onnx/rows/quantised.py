@@ -19,16 +19,16 @@ _I4, _BF16, _F32, _F16 = (
 #: The domain of onnxruntime's own operators.
 _DOMAIN = "com.microsoft"
 #: The opsets from which DequantizeLinear takes float16, and blocks and int4.
-_FLOAT16, _BLOCKS = 19, 21
+_FLOAT16, BLOCKS = 19, 21
 
 
 def _dequantize_linear(b: Builder, node: Node) -> Value:
     numbers, scale = node.inputs
     dtype, shape = type_of(node)
     blocks = "block_size" in node.attrs or b.type(numbers).dtype == _I4
-    if blocks and b.names.opset < _BLOCKS:
+    if blocks and b.names.opset < BLOCKS:
         raise UnsupportedError(
-            f"blocks of weights need opset={_BLOCKS} or more, not {b.names.opset}"
+            f"blocks of weights need opset={BLOCKS} or more, not {b.names.opset}"
         )
     wide = dtype == _BF16 or (dtype == _F16 and b.names.opset < _FLOAT16)
     if wide:
