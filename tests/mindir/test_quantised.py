@@ -1,0 +1,71 @@
+"""Quantised weights in MindIR files, run by MindSpore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import msckpt_jax as ms
+from msckpt_jax.mindir import runner
+from tests import quantising
+from tests.quantising import CASES, DTYPES, WISHES
+
+_KINDS = [
+    *(("right", dtype, wish) for dtype in DTYPES for wish in WISHES if dtype is not np.float16),
+    ("right", np.float16, "int4"),
+    ("left", np.float32, "int4"),
+    ("heads", np.float32, "int8 in blocks"),
+    ("experts", np.float32, "int4"),
+]
+_ALL = {f"{name}-{np.dtype(dtype).name}-{wish}": (name, dtype, wish)
+        for name, dtype, wish in _KINDS}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("quantised")
+    made = {}
+    for number, (key, (name, dtype, wish)) in enumerate(_ALL.items()):
+        weight, x = CASES[name].arrays(dtype)
+        done = ms.export((CASES[name].function, {"w": weight}), x, file_name=folder / str(number),
+                         **WISHES[wish])  # fmt: skip
+        made[key] = done.file
+    return made
+
+
+@pytest.fixture(scope="module")
+def outcomes(files: dict[str, Path]) -> dict[str, runner.Outcome]:
+    cases = [runner.Case(files[key], [[CASES[name].arrays(dtype)[1]]], {})
+             for key, (name, dtype, _) in _ALL.items()]  # fmt: skip
+    with runner.MindSpore() as mindspore:
+        return dict(zip(_ALL, mindspore.run(cases), strict=True))
+
+
+@pytest.mark.parametrize("key", _ALL)
+def test_products(files: dict[str, Path], outcomes: dict[str, runner.Outcome], key: str) -> None:
+    """MindSpore's numbers, and those of the function that ``load`` makes, are NumPy's."""
+    name, dtype, wish = _ALL[key]
+    want = quantising.expected(CASES[name], dtype, WISHES[wish])
+    assert not outcomes[key].error
+    quantising.check(outcomes[key].results[0][0], want, dtype)
+    function = ms.load(files[key])
+    quantising.check(np.asarray(function(CASES[name].arrays(dtype)[1])), want, dtype)
+    bits = quantising.bits_and_block(WISHES[wish])[0]
+    assert function.parameters["w"].nbytes == np.prod(CASES[name].weight) * bits // 8
+
+
+def test_layers_of_a_stack(tmp_path: Path) -> None:
+    """A loop takes one layer of numbers and of scales at a time, in MindSpore."""
+    stack = np.random.default_rng(0).standard_normal((100, 32, 32)).astype(np.float32) / 8
+
+    def net(p: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+        return jax.lax.scan(lambda c, w: (jnp.tanh(c @ w), None), x, p["w"])[0]
+
+    done = ms.export((net, {"w": stack}), jnp.ones((5, 32)), file_name=tmp_path / "a",
+                     weights="int4", verify=True)  # fmt: skip
+    assert done.graph is not None
+    assert done.graph.parameters["w"].type.shape == (100, 16, 32)
