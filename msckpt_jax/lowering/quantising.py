@@ -25,7 +25,7 @@ from msckpt_jax.graph.values import Tensor
 #: The dtypes of weights that are quantised.
 FLOATS = frozenset(map(np.dtype, (np.float32, np.float16, ml_dtypes.bfloat16)))
 #: Elements that are quantised at a time.
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 
 I8, U8 = np.dtype(np.int8), np.dtype(np.uint8)
 
@@ -97,7 +97,7 @@ class Quantised:
             matrix, place = self.sheets.read(layer), _layer(out, self.sheets, layer)
             scale = _layer(self.scale, self.sheets, layer)
             for piece, blocks in _pieces(matrix.shape, self.sheets.axis):
-                wide = _blocked(matrix[piece], self.sheets.axis, self.block)
+                wide = _wide(_blocked(matrix[piece], self.sheets.axis, self.block))
                 steps = _blocked(scale[blocks], self.sheets.axis, 1)
                 place[piece] = _rounded(wide, steps, self.wish.most).reshape(place[piece].shape)
         return out
@@ -148,8 +148,8 @@ def quantised(sheets: Sheets, how: Wish) -> Quantised:
     for layer in range(sheets.count or 1):
         matrix, place = sheets.read(layer), _layer(scale, sheets, layer)
         for piece, blocks in _pieces(matrix.shape, sheets.axis):
-            wide = _blocked(matrix[piece], sheets.axis, block)
-            peak = np.abs(wide).max(sheets.axis, keepdims=True)
+            wide = _wide(_blocked(matrix[piece], sheets.axis, block))
+            peak = _largest(wide, sheets.axis).astype(np.float64)
             if not np.isfinite(peak).all():
                 raise ExportError(
                     f"the weight {sheets.name!r} has numbers that are NaN or infinite, which no "
@@ -157,9 +157,9 @@ def quantised(sheets: Sheets, how: Wish) -> Quantised:
                 )
             steps = _scales(peak, sheets.type.dtype, how.most)
             place[blocks] = steps.reshape(place[blocks].shape)
-            steps = steps.astype(np.float64)
-            numbers = np.clip(np.rint(wide / steps), -how.most, how.most)
-            error = max(error, float(np.abs(numbers - wide / steps).max(initial=0)))
+            exact = wide / steps.astype(np.float64)
+            numbers = np.rint(exact).clip(-how.most, how.most)
+            error = max(error, float(_largest(np.subtract(numbers, exact, out=exact), None)))
     return Quantised(sheets, how, block, scale, error)
 
 
@@ -190,15 +190,27 @@ def _few_bits(scale: np.ndarray, dtype: np.dtype, most: int) -> np.ndarray:
 
 
 def _rounded(wide: np.ndarray, steps: np.ndarray, most: int) -> np.ndarray:
-    return np.clip(np.rint(wide / steps.astype(np.float64)), -most, most).astype(I8)
+    exact = wide / steps.astype(np.float64)
+    return np.rint(exact, out=exact).clip(-most, most, out=exact).astype(I8)
 
 
 def _blocked(array: np.ndarray, axis: int, block: int) -> np.ndarray:
-    """The array with its axis in two: blocks and places in them; weights in float64."""
+    """The array with its axis in two: blocks and places in them."""
     at = array.ndim + axis
     shape = (*array.shape[:at], array.shape[at] // block, block, *array.shape[at + 1 :])
-    blocked = array.reshape(shape)
-    return blocked if array.dtype == I8 else blocked.astype(np.float64)
+    return array.reshape(shape)
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    """Weights in float32, in which NumPy computes fast."""
+    return array.astype(np.float32, copy=False)
+
+
+def _largest(array: np.ndarray, axis: int | None) -> np.ndarray:
+    """The largest magnitude along an axis that is kept; NaN where there is one."""
+    keep = axis is not None
+    high, low = array.max(axis, keepdims=keep), array.min(axis, keepdims=keep)
+    return np.maximum(high, -low)
 
 
 def _layer(array: np.ndarray, sheets: Sheets, layer: int) -> np.ndarray:

@@ -118,7 +118,8 @@ def test_what_is_quantised(tmp_path: Path) -> None:
 def test_names_that_are_taken(tmp_path: Path) -> None:
     weights = {"w": np.ones((64, 64), np.float32), "w.scale": np.ones((64,), np.float32)}
     done = ms.export((lambda p, x: (x @ p["w"]) * p["w.scale"], weights), _X,
-                     file_name=tmp_path / "a", weights="int8", verify=True)  # fmt: skip
+                     file_name=tmp_path / "a", file_format="AIR", weights="int8",
+                     verify=True)  # fmt: skip
     assert done.graph is not None
     assert sorted(done.graph.parameters) == ["w", "w.scale", "w.scale_1"]
 

@@ -25,6 +25,13 @@ _ALL = {f"{name}-{np.dtype(dtype).name}-{wish}": (name, dtype, wish)
         for name, dtype, wish in _KINDS}  # fmt: skip
 
 
+STACK = np.random.default_rng(0).standard_normal((100, 32, 32)).astype(np.float32) / 5
+
+
+def _scanned(p: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+    return jax.lax.scan(lambda c, w: (jnp.tanh(c @ w), None), x, p["w"])[0]
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("quantised")
@@ -34,15 +41,19 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         done = ms.export((CASES[name].function, {"w": weight}), x, file_name=folder / str(number),
                          **WISHES[wish])  # fmt: skip
         made[key] = done.file
-    return made
+    stacked = ms.export((_scanned, {"w": STACK}), jnp.ones((5, 32)), file_name=folder / "stack",
+                        weights="int4")  # fmt: skip
+    return made | {"stack": stacked.file}
 
 
 @pytest.fixture(scope="module")
 def outcomes(files: dict[str, Path]) -> dict[str, runner.Outcome]:
-    cases = [runner.Case(files[key], [[CASES[name].arrays(dtype)[1]]], {})
-             for key, (name, dtype, _) in _ALL.items()]  # fmt: skip
+    """All files in one MindSpore; that of a stack is the last."""
+    inputs = {key: CASES[name].arrays(dtype)[1] for key, (name, dtype, _) in _ALL.items()}
+    inputs["stack"] = np.ones((5, 32), np.float32)
+    cases = [runner.Case(files[key], [[x]], {}) for key, x in inputs.items()]
     with runner.MindSpore() as mindspore:
-        return dict(zip(_ALL, mindspore.run(cases), strict=True))
+        return dict(zip(inputs, mindspore.run(cases), strict=True))
 
 
 @pytest.mark.parametrize("key", _ALL)
@@ -58,14 +69,12 @@ def test_products(files: dict[str, Path], outcomes: dict[str, runner.Outcome], k
     assert function.parameters["w"].nbytes == np.prod(CASES[name].weight) * bits // 8
 
 
-def test_layers_of_a_stack(tmp_path: Path) -> None:
+def test_layers_of_a_stack(files: dict[str, Path], outcomes: dict[str, runner.Outcome]) -> None:
     """A loop takes one layer of numbers and of scales at a time, in MindSpore."""
-    stack = np.random.default_rng(0).standard_normal((100, 32, 32)).astype(np.float32) / 8
-
-    def net(p: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-        return jax.lax.scan(lambda c, w: (jnp.tanh(c @ w), None), x, p["w"])[0]
-
-    done = ms.export((net, {"w": stack}), jnp.ones((5, 32)), file_name=tmp_path / "a",
-                     weights="int4", verify=True)  # fmt: skip
-    assert done.graph is not None
-    assert done.graph.parameters["w"].type.shape == (100, 16, 32)
+    layers = [quantising.dequantised(layer, 0, 4, 32).astype(np.float64) for layer in STACK]
+    want = np.ones((5, 32))
+    for layer in layers:
+        want = np.tanh(want @ layer)
+    assert not outcomes["stack"].error
+    np.testing.assert_allclose(outcomes["stack"].results[0][0], want, rtol=1e-4, atol=1e-6)
+    assert ms.load(files["stack"]).parameters["w"].shape == (100, 16, 32)
