@@ -61,6 +61,7 @@ class Quantiser:
         """
         known = [v for v in weight_views.views(graph) if names is None or v.parameter.name in names]
         left = _left(graph, known, self.wish)
+        left |= _no_operands(graph, known, names)
         chosen = [view for view in known if view.parameter not in left]
         if not chosen:
             raise ExportError(_nothing(self.wish, left))
@@ -107,6 +108,16 @@ def _left(graph: Graph, known: Sequence[View], wish: Wish) -> dict[Parameter, st
         if reason:
             left.setdefault(view.parameter, reason)
     return left
+
+
+def _no_operands(
+    graph: Graph, known: Sequence[View], names: Container[str] | None
+) -> dict[Parameter, str]:
+    """The large weights that no product takes as they are."""
+    seen = {view.parameter for view in known}
+    rest = [p for p in graph.parameters.values() if names is None or p.name in names]
+    large = [p for p in rest if len(p.type.shape) > 1 and math.prod(_ints(p)) >= LEAST]
+    return {p: "no operand of matrix products" for p in large if p not in seen}
 
 
 def _covered(keys: set[Any], view: View, known: Sequence[View]) -> int:

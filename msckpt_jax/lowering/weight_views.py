@@ -94,7 +94,7 @@ def others(graph: Graph, known: Sequence[View]) -> set[Parameter]:
             if use not in covered:
                 return True
             node = on_the_way.get(use[0])
-            if node is not None and elsewhere(node.outputs[0]):
+            if node is not None and any(map(elsewhere, node.outputs)):
                 return True
         return False
 
@@ -148,7 +148,7 @@ def _view(
         node = makers.get(operand)
         if node is None or layer is not None:
             return None
-        step = _step(node)
+        step = _step(node, operand)
         if node.op == "Cast":
             casts.append(node.outputs[0].type.dtype)
         elif step is not None:
@@ -167,10 +167,16 @@ def _view(
     )  # fmt: skip
 
 
-def _step(node: Node) -> Step | None:
-    """The move that a node is, or None."""
+def _step(node: Node, result: Value) -> Step | None:
+    """The move that gives a result of a node, or None."""
     if node.op in ("Reshape", "Squeeze", "ExpandDims"):
-        return "Reshape", (node.outputs[0].type.shape,)
+        return "Reshape", (result.type.shape,)
+    if node.op == "Split":
+        axis = (_ints(node.inputs[1]) or (0,))[0]
+        at = node.outputs.index(result) * int(result.type.shape[axis])
+        begin = [0] * len(result.type.shape)
+        begin[axis] = at
+        return "Slice", (tuple(begin), result.type.shape)
     arguments = [_ints(operand) for operand in node.inputs[1:]]
     if node.op not in _MOVES or any(argument is None for argument in arguments):
         return None
