@@ -58,7 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--training", action="store_true", help="keep networks in the mode that they are in"
     )
     parser.add_argument(
-        "--target", choices=["cpu", "onnxruntime"], help="take operators that are fast there"
+        "--target", choices=targets.DEVICES, help="take operators that are fast there"
     )
     parser.add_argument(
         "--no-fuse", action="store_true", help="write no fused operators (Softmax, LayerNorm, ...)"

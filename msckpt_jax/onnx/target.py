@@ -136,6 +136,7 @@ _ENGINE = "the library that writes the file; auto takes jax2onnx for operators w
 TARGET = Target(
     name="ONNX",
     suffix=".onnx",
+    devices=("cpu", "onnxruntime"),
     write=write,
     export=export,
     open=open_model,

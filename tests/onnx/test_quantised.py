@@ -13,7 +13,7 @@ import pytest
 
 import msckpt_jax as ms
 from msckpt_jax.api import convert_model
-from msckpt_jax.onnx import check, runner
+from msckpt_jax.onnx import check, inspection, runner
 from tests import quantising
 from tests.quantising import CASES, DTYPES, WISHES
 
@@ -94,6 +94,10 @@ def test_weights_that_are_of_few_bits(tmp_path: Path) -> None:
     assert {name: len(stored[name].raw_data) for name in weights} == {
         "four": 64 * 31 // 2, "odd": 2, "e4m3": 31 * 16, "e5m2": 16 * 8
     }  # fmt: skip
+    listed = inspection.inspect(done.file, bool, dec_key=None, dec_mode="")[0]["initializers"]
+    assert {t["name"]: t["bytes"] for t in listed if t["name"] in weights} == {
+        name: len(stored[name].raw_data) for name in weights
+    }
     back = onnx.numpy_helper.to_array(stored["four"])
     assert back.astype(np.int8).tolist() == np.asarray(four).astype(np.int8).tolist()
     assert not done.notes
