@@ -37,7 +37,7 @@ def _takes(product: Product, soc: str | None) -> bool:
     row = of_array(dtype)
     name = "" if row is None or row.ge is None else dtype_name(row.ge)
     known = kernels()[_KIND]
-    engines = [soc and SOCS[soc]] if soc else list(known)
+    engines = list(known) if soc is None else [SOCS[soc]]
     fits = (name in known.get(engine, {}).get("x", ()) for engine in engines)
     return any(fits) and max(int(n) for n in shape) <= _LARGEST
 

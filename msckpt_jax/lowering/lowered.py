@@ -58,7 +58,9 @@ def _lowered(traced: Traced, target: Target, how: Lowering, rules: Mapping[str, 
     check.check(graph, kernels=target.kernels)
     if how.quantiser is None:
         return graph
-    return how.quantiser(graph, target.spell, weights)
+    # Complex weights are pairs now, and narrow ones wider: they are not those of the function.
+    same = {n for n, weight in traced.weights.items() if weight.dtype == weights[n].dtype}
+    return how.quantiser(graph, target.spell, same)
 
 
 def _algorithms(jaxpr: ClosedJaxpr, target: Target, exact: bool) -> Mapping[str, Rewrite]:

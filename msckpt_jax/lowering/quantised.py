@@ -1,7 +1,7 @@
 """Weights of products in 8 or 4 bits: the pass over a graph that ``export(weights=)`` asks for.
 
-    c = MatMul(x, w)                              # w: f32[4096,1024]
-    a = Dequantize(w, w.scale); c = MatMul(x, a)  # w: i8[4096,1024], w.scale: f32[1,1024]
+    c = MatMul(x, w)                                         # w: f32[4096,1024]
+    a = Cast(w, f32); b = Mul(a, w.scale); c = MatMul(x, b)  # w: i8[4096,1024]
 
 What is multiplied is quantised: a weight that is an operand of matrix products, and of nothing
 else. It is stored as the matrix that the product takes, under its own name.
@@ -24,7 +24,7 @@ from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Parameter
 from msckpt_jax.lowering import late, quantising, weight_views
 from msckpt_jax.lowering.quantising import Quantised, Sheets, Wish
-from msckpt_jax.lowering.spelling import Emit, Product, Spell, Spelling
+from msckpt_jax.lowering.spelling import Emit, Product, Spell, Spelling, multiplied
 from msckpt_jax.lowering.weight_views import View
 from msckpt_jax.names import Unique
 
@@ -66,7 +66,8 @@ class Quantiser:
         if not chosen:
             raise ExportError(_nothing(self.wish, left))
         self._products = _products(chosen, graph, self.wish)
-        changed = _rewritten(graph, self._products, lambda product: spell(product, self.options))
+        spellings = _spellings(self._products, lambda product: spell(product, self.options))
+        changed = _rewritten(graph, self._products, spellings)
         self.notes = _notes(graph, changed, self._products, left, self.wish)
         return changed
 
@@ -86,10 +87,12 @@ def _placed(array: np.ndarray, like: Any) -> Any:
 def _put(array: np.ndarray, product: Product) -> None:
     """Put the numbers of a product's matrix to their places in the weight."""
     view, data = product.view, product.data
-    places = np.arange(array.size).reshape(array.shape)
-    for layer in range(data.sheets.count or 1):
-        part = places if view.layer is None else places[layer : layer + 1]
-        array.reshape(-1)[view.matrix(part)] = data.weight(layer)
+    places, weight = np.arange(array.size).reshape(array.shape), data.weight()
+    if view.layer is None:
+        places, weight = places[None], weight[None]
+    for place, matrix in zip(places, weight, strict=True):
+        place = place if view.layer is None else place[None]
+        array.reshape(-1)[view.matrix(place)] = matrix
 
 
 def _left(graph: Graph, known: Sequence[View], wish: Wish) -> dict[Parameter, str]:
@@ -189,8 +192,18 @@ def _sheets(view: View) -> Sheets:
     return Sheets(weight.name, read, count, view.type, view.axis)
 
 
+def _spellings(
+    products: Sequence[Product], spell: Callable[[Product], Spelling]
+) -> dict[str, Spelling]:
+    """The spelling of each matrix by its name: products of one matrix share how it is stored."""
+    kinds: dict[str, set[Spelling]] = defaultdict(set)
+    for product in products:
+        kinds[product.name].add(spell(product))
+    return {name: some.pop() if len(some) == 1 else multiplied for name, some in kinds.items()}
+
+
 def _rewritten(
-    graph: Graph, products: Sequence[Product], spell: Callable[[Product], Spelling]
+    graph: Graph, products: Sequence[Product], spellings: Mapping[str, Spelling]
 ) -> Graph:
     """The graph, with the products spelled anew and without the nodes on the way to them."""
     gone = {id(node) for product in products for node in product.view.nodes}
@@ -205,7 +218,7 @@ def _rewritten(
             emit = Emit(parameters)
             for node in old.nodes:
                 if id(node) not in gone:
-                    emit.nodes.append(_node(emit, node, ends[id(node)], spell, again))
+                    emit.nodes.append(_node(emit, node, ends[id(node)], spellings, again))
             made[id(old)] = Graph(old.name, list(old.inputs), emit.nodes, list(old.outputs))
         return made[id(old)]
 
@@ -218,12 +231,12 @@ def _rewritten(
 
 def _node(
     emit: Emit, node: Node, products: Sequence[Product],
-    spell: Callable[[Product], Spelling], again: Callable[[Graph], Graph],
+    spellings: Mapping[str, Spelling], again: Callable[[Graph], Graph],
 ) -> Node:  # fmt: skip
     emit.source = node.source
     for product in products:  # both operands may be quantised
         product = product._replace(view=product.view._replace(node=node))
-        node = spell(product)(emit, product)
+        node = spellings[product.name](emit, product)
     if node.bodies:
         node = replace(node, bodies=tuple(map(again, node.bodies)))
     return node
@@ -235,7 +248,7 @@ def _notes(
 ) -> list[str]:  # fmt: skip
     weights = {product.view.parameter for product in products}
     fresh = [p for name, p in after.parameters.items() if before.parameters.get(name) is not p]
-    sizes = [display.size(sum(_nbytes(p, wish) for p in some)) for some in (weights, fresh)]
+    sizes = [display.size(sum(map(_nbytes, some))) for some in (weights, fresh)]
     error = max(product.data.error for product in products)
     count = display.counted(len(weights), "weight")
     notes = [
@@ -245,8 +258,7 @@ def _notes(
     return notes + [f"not quantised: {text}" for text in _reasons(left)]
 
 
-def _nbytes(parameter: Parameter, wish: Wish) -> int:
-    """The bytes of a weight in the file."""
-    size = math.prod(_ints(parameter))
-    whole = parameter.type.dtype.name == "int4"
-    return -(-size // 2) if whole else size * parameter.type.dtype.itemsize
+def _nbytes(parameter: Parameter) -> int:
+    """The bytes of a weight in the file, where a byte holds two numbers of int4."""
+    size, dtype = math.prod(_ints(parameter)), parameter.type.dtype
+    return -(-size // 2) if dtype.name == "int4" else size * dtype.itemsize

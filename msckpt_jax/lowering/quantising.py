@@ -102,14 +102,11 @@ class Quantised:
                 place[piece] = _rounded(wide, steps, self.wish.most).reshape(place[piece].shape)
         return out
 
-    def weight(self, layer: int = 0) -> np.ndarray:
-        """The matrix that the numbers stand for, in the dtype of the weight."""
-        numbers = self.numbers()
-        numbers = numbers if self.sheets.count is None else numbers[layer]
-        axis, scale = self.sheets.axis, _layer(self.scale, self.sheets, layer)
-        factors = _blocked(scale, axis, 1).astype(np.float32)
-        product = _blocked(numbers, axis, self.block).astype(np.float32) * factors
-        return product.reshape(numbers.shape).astype(scale.dtype)
+    def weight(self) -> np.ndarray:
+        """The matrices that the numbers stand for, in the dtype of the weight."""
+        numbers, axis = _blocked(self.numbers(), self.sheets.axis, self.block), self.sheets.axis
+        product = numbers.astype(np.float32) * _blocked(self.scale, axis, 1).astype(np.float32)
+        return product.reshape(self.shape).astype(self.scale.dtype)
 
 
 def wish(weights: Any, block: Any) -> Wish | None:

@@ -19,7 +19,7 @@ from msckpt_jax.lowering import late, quantising
 from msckpt_jax.lowering.quantising import I8, Quantised
 from msckpt_jax.lowering.weight_views import View
 
-_F32, _BF16, _I64 = (np.dtype(d) for d in (np.float32, ml_dtypes.bfloat16, np.int64))
+_F32, _BF16 = np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16)
 _SHIFT, _ONE = Const(np.array(4, np.int8)), Const(np.array([1], np.int64))
 
 
@@ -176,11 +176,12 @@ def layer_of(emit: Emit, product: Product, weight: Parameter) -> Value:
     if product.view.layer is None:
         return weight
     begin = product.view.layer.inputs[1]
+    assert isinstance(begin, Value)
     dtype, (_, *shape) = weight.type
-    zero, rank = Const(np.array([0], np.int64)), len(shape)
-    first = emit("Slice", begin, zero, _ONE, type=Tensor(_I64, (1,)))
-    rest = Const(np.zeros(rank, np.int64))
-    start = emit("Concat", (first, rest), Const(0), type=Tensor(_I64, (rank + 1,)))
+    number, zero, rank = begin.type.dtype, Const(np.array([0], np.int64)), len(shape)
+    first = emit("Slice", begin, zero, _ONE, type=Tensor(number, (1,)))
+    rest = Const(np.zeros(rank, number))
+    start = emit("Concat", (first, rest), Const(0), type=Tensor(number, (rank + 1,)))
     size = Const(np.array([1, *shape], np.int64))
     part = emit("Slice", weight, start, size, type=Tensor(dtype, (1, *shape)))
     return emit("Squeeze", part, Const((0,)), type=Tensor(dtype, tuple(shape)))

@@ -199,7 +199,9 @@ def _is_layer(node: Node) -> bool:
         return False
     size = _ints(node.inputs[2])
     whole = node.inputs[0].type.shape
-    return isinstance(node.inputs[1], Value) and size == (1, *whole[1:])
+    begin = node.inputs[1]
+    vector = isinstance(begin, Value) and len(begin.type.shape) == 1
+    return vector and size == (1, *whole[1:])
 
 
 def _needed(dtype: np.dtype, casts: Sequence[np.dtype]) -> tuple[np.dtype, ...]:

@@ -124,6 +124,25 @@ def test_names_that_are_taken(tmp_path: Path) -> None:
     assert sorted(done.graph.parameters) == ["w", "w.scale", "w.scale_1"]
 
 
+def test_weights_that_the_file_has_in_another_form(tmp_path: Path) -> None:
+    """Complex ones are pairs in ONNX, narrow ones are wider in AIR: they stay as they are."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "w": rng.standard_normal((64, 64)).astype(np.float32),
+        "c": (rng.standard_normal((64, 64)) * (1 + 2j)).astype(np.complex64),
+        "e": jnp.asarray(rng.standard_normal((64, 64)), jnp.float8_e5m2),
+    }
+
+    def net(p: Any, x: Any) -> Any:
+        return (x @ p["w"]) @ p["e"].astype(x.dtype), jnp.real(x @ p["c"])
+
+    for kind in ("ONNX", "AIR"):
+        done = ms.export((net, weights), _X, file_name=tmp_path / "a", file_format=kind,
+                         weights="int8", verify=True)  # fmt: skip
+        assert done.graph is not None
+        assert [name for name in done.graph.parameters if "scale" in name] == ["w.scale"]
+
+
 def test_constants_of_the_function_stay(tmp_path: Path) -> None:
     """They may be tables of any use; and a wish that nothing fulfils is refused."""
     inside = jnp.asarray(np.random.default_rng(0).standard_normal((64, 64)), jnp.float32)

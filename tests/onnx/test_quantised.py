@@ -46,6 +46,20 @@ def test_products(tmp_path: Path, name: str, dtype: Any, wish: str) -> None:
     assert len(stored.raw_data) == np.prod(case.weight) * bits // 8
 
 
+@pytest.mark.parametrize("target", [None, "onnxruntime"])
+def test_a_weight_that_two_kinds_of_products_share(tmp_path: Path, target: str | None) -> None:
+    """It is stored once, in a way that both can read."""
+    weight = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+
+    def net(p: Any, x: Any) -> Any:
+        return x @ p["w"], x.astype(jnp.bfloat16) @ p["w"].astype(jnp.bfloat16)
+
+    done = ms.export((net, {"w": weight}), np.ones((2, 64), np.float32), file_name=tmp_path / "a",
+                     file_format="ONNX", weights="int4", target=target, verify=True)  # fmt: skip
+    assert done.graph is not None
+    assert sorted(done.graph.parameters) == ["w", "w.scale"]
+
+
 def test_which_operators(tmp_path: Path) -> None:
     kinds = {}
     for wish in ("int8", "int4", "int4, onnxruntime"):
