@@ -84,7 +84,7 @@ TABLE = (
     _row("Float64", np.float64, "F64", "f64", 11, 44, 12, 11, 11),
     _row("BFloat16", ml_dtypes.bfloat16, "BF16", "bf16", 16, 45, 27, 27, 16),
     # MindSpore keeps one byte an element here; safetensors gets I8 plus a metadata entry.
-    _row("Int4", ml_dtypes.int4, "I8", "i4", stored=np.int8),
+    _row("Int4", ml_dtypes.int4, "I8", "i4", onnx=22, stored=np.int8),
     # MindSpore writes complex without complaint and then refuses to load it: read, never written.
     _row("Complex64", np.complex64, "C64", "c64", 14, 51, 16, 16, 14, loads=False),
     _row("Complex128", np.complex128, None, "c128", 15, 52, 17, 17, 15, loads=False),

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from msckpt_jax import display
-from msckpt_jax.air import adapt, attributes, check, file, inspection, reader, writer
+from msckpt_jax.air import adapt, attributes, check, file, inspection, quantised, reader, writer
 from msckpt_jax.air.meaning import MEANINGS
 from msckpt_jax.air.narrowing import NARROW
 from msckpt_jax.air.prototypes import SOCS
@@ -170,5 +170,6 @@ TARGET = Target(
         "qr": algorithms.FORMS["qr"],
     },
     operators=ROWS.keys(),
+    spell=quantised.spell,
     vocabulary="GE",
 )

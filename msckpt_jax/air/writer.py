@@ -66,7 +66,7 @@ def write(model: Adapted, target: Path, wanted: Wanted) -> None:
 
 
 def _content(parameter: Parameter) -> Part:
-    return payload.content(parameter, narrow=parameter.data.dtype in NARROW)
+    return payload.content(parameter, narrow=getattr(parameter.data, "dtype", None) in NARROW)
 
 
 def _model(model: Any, name: str, weights: dict[str, Part]) -> Iterator[Part]:

@@ -13,8 +13,9 @@ from msckpt_jax.errors import ExportError
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.values import Value
-from msckpt_jax.lowering import symbols
+from msckpt_jax.lowering import quantising, symbols
 from msckpt_jax.lowering.lowered import lowered
+from msckpt_jax.lowering.quantised import Quantiser
 from msckpt_jax.lowering.target import Target
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
@@ -32,6 +33,8 @@ def convert(
     dec_key: bytes | None = None,
     dec_mode: Any = "AES-GCM",
     durable: bool = True,
+    weights: str | None = None,
+    weight_block_size: int | None = None,
     **options: Any,
 ) -> tuple[Path, list[str]]:
     """Write the model of a file, ours or MindSpore's, in another format.
@@ -46,6 +49,8 @@ def convert(
         dec_key: key of an encrypted source.
         dec_mode: its cipher, or a function of path and key.
         durable: fsync before a new file replaces an old one.
+        weights: ``"int8"`` or ``"int4"``, as in :func:`msckpt_jax.export`.
+        weight_block_size: as there.
         options: the arguments of :func:`msckpt_jax.export` that the target's format heeds.
 
     Returns:
@@ -63,26 +68,35 @@ def convert(
         suffixes = [suffix for suffix in targets.SUFFIXES if suffix != reading.suffix]
         raise ValueError(visible(f"{target} must end with {' or '.join(suffixes)}"))
     how = Wanted(durable=durable, options=targets.options_for(wanted, options))
+    wish = quantising.wish(weights, weight_block_size)
+    quantiser = None if wish is None else Quantiser(wish, {**how.options, "target": None})
     jobs.check_folder(target)
     model = reading.open(source, dec_key=dec_key, dec_mode=dec_mode)
+
+    def anew() -> tuple[Path, list[str]]:
+        return _write(wanted, _through_jax(model, wanted, quantiser), target, how, quantiser)
+
     if reading.vocabulary != _VOCABULARY:
-        return _write(wanted, _through_jax(model, wanted), target, how)
+        return anew()
     try:
-        return _write(wanted, model.graph, target, how)
+        graph = model.graph if quantiser is None else quantiser(model.graph, wanted.spell)
+        return _write(wanted, graph, target, how, quantiser)
     except ExportError as first:
         try:
-            return _write(wanted, _through_jax(model, wanted), target, how)
+            return anew()
         except ExportError as second:
             second.add_note(f"converting it one operator at a time failed, too: {first}")
             raise
 
 
-def _write(format: Target, graph: Graph, path: Path, how: Wanted) -> tuple[Path, list[str]]:
+def _write(
+    format: Target, graph: Graph, path: Path, how: Wanted, quantiser: Quantiser | None
+) -> tuple[Path, list[str]]:
     file, notes = format.write(graph, path, how)
-    return file, list(notes)
+    return file, [*([] if quantiser is None else quantiser.notes), *notes]
 
 
-def _through_jax(model: ModelFunction, target: Target) -> Graph:
+def _through_jax(model: ModelFunction, target: Target, quantiser: Quantiser | None) -> Graph:
     """Return the model's graph, made anew from a trace of JAX."""
     names, weights = list(model.parameters), model.parameters
     structure = jax.tree.structure(model.inputs)
@@ -92,10 +106,11 @@ def _through_jax(model: ModelFunction, target: Target) -> Graph:
 
     inputs = {value.name or f"x{i}": _struct(value) for i, value in enumerate(model.graph.inputs)}
     types = [jax.ShapeDtypeStruct(weight.shape, weight.dtype) for weight in weights.values()]
+    how = Lowering(quantiser=quantiser)
     with jax.enable_x64(True):  # the models have int64, whatever JAX is set to
         jaxpr = jax.make_jaxpr(function)(types, *symbols.symbolic(inputs))
         traced = Traced(jaxpr, weights, inputs, function, results=model.graph.results)
-        return lowered(traced, target, Lowering())
+        return lowered(traced, target, how)
 
 
 def _struct(value: Value) -> TensorSpec | jax.ShapeDtypeStruct:

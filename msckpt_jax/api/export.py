@@ -17,7 +17,9 @@ from msckpt_jax.api.exported import Exported
 from msckpt_jax.checkpoint import cipher, formats, paths
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.errors import ExportError
+from msckpt_jax.lowering import quantising, tiny, trials
 from msckpt_jax.lowering.lowered import lowered
+from msckpt_jax.lowering.quantised import Quantiser
 from msckpt_jax.lowering.rule import Rule
 from msckpt_jax.lowering.target import Target, Written
 from msckpt_jax.lowering.trace import Traced, trace
@@ -27,8 +29,6 @@ from msckpt_jax.visible import visible
 # Our own frames are not the user's: messages name the line of the user that called JAX.
 source_info_util.register_exclusion(__file__)
 
-#: Devices that an export can be for.
-DEVICES = (None, "cpu")
 _OTHER_SUFFIXES = {*targets.SUFFIXES, *formats.SUFFIXES}
 
 
@@ -47,6 +47,8 @@ def export(
     training: bool = False,
     constraints: Sequence[str] = (),
     target: str | None = None,
+    weights: str | None = None,
+    weight_block_size: int | None = None,
     rules: Mapping[str, Rule | Callable[..., Any]] | None = None,
     split_bytes: int | None = None,
     durable: bool = True,
@@ -107,7 +109,15 @@ def export(
         constraints: what is known of dynamic sizes, as ``jax.export.symbolic_shape`` takes it:
             ``["s <= 2048", "mod(s, 8) == 0"]``. Sizes that it made have their own.
         target: ``"cpu"`` lowers convolutions to Im2Col and MatMul, many times faster there; the
-            default keeps Conv2D, which Ascend and MindSpore Lite know best.
+            default keeps Conv2D, which Ascend and MindSpore Lite know best. ONNX also
+            ``"onnxruntime"``: takes its own operators, which no other runtime has.
+        weights: ``"int8"`` or ``"int4"``: weights that are operands of matrix products, and of
+            nothing else, are stored in so many bits, with scales that they are multiplied by when
+            the file runs. ``notes`` say which, and how far numbers moved: half a scale at most.
+            ``verify`` compares with JAX on these weights.
+        weight_block_size: the numbers that share a scale, a power of two from 16 on, along the axis
+            that products sum over. By default int8 has a scale for each output channel, int4 one
+            for each 32 numbers.
         rules: further lowering rules, primitive name to ``rule(context, *inputs, **params)``.
         split_bytes: more bytes of weights than this go to ``<name>_variables/`` and the graph to
             ``<name>_graph.mindir``, or the weights to ``<name>.onnx.data``: by default more than
@@ -152,8 +162,9 @@ def export(
     """
     format = targets.named(file_format)
     path = _path(file_name, format)
-    if target not in DEVICES:
-        raise ValueError(f"target must be one of {DEVICES}, not {target!r}")
+    if target not in (devices := (None, *format.devices)):
+        raise ValueError(f"target must be one of {devices} for {format.name}, not {target!r}")
+    wish = quantising.wish(weights, weight_block_size)
     asked = _asked(
         custom_func=custom_func, user_info=user_info, soc=soc, narrow=narrow, opset=opset,
         engine=engine,
@@ -168,17 +179,31 @@ def export(
     inputs, preprocessor = _preprocessed(inputs, format)
     load = {} if enc_key is None else {"dec_key": key, "dec_mode": enc_mode}
     wanted = Wanted(encrypt, key, split_bytes, durable, preprocessor, load, options)
+    quantiser = None if wish is None else Quantiser(wish, {**options, "target": target})
     traced = trace(
         net, inputs, constraints=constraints, as_it_is=training, input_names=input_names,
         output_names=output_names,
     )  # fmt: skip
     file, graph, notes = _written(
-        traced, path, wanted, format, Lowering(fuse, exact, target, rules)
+        traced, path, wanted, format, Lowering(fuse, exact, target, rules, quantiser)
     )
+    notes = [*tiny.notes(traced.weights, format.tiny, format.name), *notes]
+    if quantiser is not None:
+        notes = [*quantiser.notes, *notes]
+        if verify:
+            traced, moved = _rounded(traced, quantiser)
+            notes.append(moved)
     # The first note says who made a file without a graph, the last one how to compile an AIR file.
     notes = [*notes, *traced.notes] if graph is None else [*traced.notes, *notes]
     difference = _difference(file, traced, wanted, format, notes) if verify else None
     return Exported(file, graph, difference, tuple(notes))
+
+
+def _rounded(traced: Traced, quantiser: Quantiser) -> tuple[Traced, str]:
+    """Return the function on the weights that are in the file, and how far its results moved."""
+    rounded = traced._replace(weights=quantiser.rounded(traced.weights))
+    moved = trials.moved(traced, rounded)
+    return rounded, f"quantising moved the results by {moved:.2g} of the largest number at most"
 
 
 def _difference(

@@ -132,6 +132,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
                         "the same work has left finished parts")  # fmt: skip
     _of_stacks(parser.add_argument_group("language models"))
     _of_checks(parser.add_argument_group("plan and verify"))
+    options.add_weights(parser.add_argument_group("models"))
     options.add(parser)
     common.key_arguments(parser)
     common.key_arguments(parser, "enc")
@@ -171,6 +172,8 @@ def run(args: argparse.Namespace) -> int:
     convert_checkpoint.check_paths(args.source, args.target)
     if (model := targets.of_suffix(args.source)) is not None:
         return _model(args, model)
+    if args.weights or args.weight_block_size:
+        raise ValueError("--weights and --weight-block-size are for models, not for CheckPoints")
     if (args.json or args.all) and not args.plan:
         raise ValueError("--json and --all go with --plan")
     stacks = Stacks(
@@ -230,7 +233,10 @@ def _model(args: argparse.Namespace, source: Target) -> int:
     secrets = {} if cipher is None else common.model_secrets(args, args.source, cipher)
     from msckpt_jax.api import convert_model  # loads all that lowers models
 
-    file, notes = convert_model.convert(args.source, args.target, **secrets, **options.asked(args))
+    file, notes = convert_model.convert(
+        args.source, args.target, **secrets, weights=args.weights,
+        weight_block_size=args.weight_block_size, **options.asked(args),
+    )  # fmt: skip
     common.say(*notes, f"{file}: {display.size(file.stat().st_size)}")
     return 0
 

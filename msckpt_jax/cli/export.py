@@ -68,10 +68,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--training", action="store_true", help="keep networks in the mode that they are in"
     )
-    parser.add_argument("--target", choices=["cpu"], help="take operators that are fast there")
+    parser.add_argument(
+        "--target", choices=targets.DEVICES, help="take operators that are fast there"
+    )
     parser.add_argument(
         "--no-fuse", action="store_true", help="write no fused operators (Softmax, LayerNorm, ...)"
     )
+    options.add_weights(parser)
     options.add(parser)
     common.key_arguments(parser, "enc")
 
@@ -84,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
     done = export(
         _find(args.net), *inputs, file_name=args.output, file_format=args.format, enc_key=key,
         enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, training=args.training,
-        constraints=args.constraints, target=args.target, fuse=not args.no_fuse,
+        constraints=args.constraints, target=args.target, weights=args.weights,
+        weight_block_size=args.weight_block_size, fuse=not args.no_fuse,
         input_names=args.input_names, output_names=args.output_names, **options.asked(args),
     )  # fmt: skip
     common.say(*done.notes, done.summary)

@@ -25,6 +25,15 @@ def add(parser: argparse.ArgumentParser, only: Container[str] | None = None) -> 
         parser.add_argument(f"--{name}", **how)
 
 
+def add_weights(parser: Any) -> None:
+    """Add the options that quantise the weights of a model."""
+    parser.add_argument("--weights", choices=["int8", "int4"],
+                        help="store the weights of matrix products in so many bits")  # fmt: skip
+    parser.add_argument("--weight-block-size", type=int, metavar="N",
+                        help="so many numbers share a scale (default: int8 all of an output "
+                        "channel, int4 32)")  # fmt: skip
+
+
 def asked(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options of model formats that have other values than their defaults."""
     return {

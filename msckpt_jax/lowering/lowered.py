@@ -57,7 +57,11 @@ def _lowered(traced: Traced, target: Target, how: Lowering, rules: Mapping[str, 
     graph = lower(jaxpr, weights, list(traced.inputs), options)
     graph.results = [*traced.results] if any(traced.results) else []
     check.check(graph, kernels=target.kernels)
-    return graph
+    if how.quantiser is None:
+        return graph
+    # Complex weights are pairs now, and narrow ones wider: they are not those of the function.
+    same = {n for n, weight in traced.weights.items() if weight.dtype == weights[n].dtype}
+    return how.quantiser(graph, target.spell, same)
 
 
 def _algorithms(jaxpr: ClosedJaxpr, target: Target, exact: bool) -> Mapping[str, Rewrite]:

@@ -15,8 +15,10 @@ import numpy as np
 
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
+from msckpt_jax.lowering import spelling
 from msckpt_jax.lowering.fusions import Fusion
 from msckpt_jax.lowering.rewrites import Rewrite
+from msckpt_jax.lowering.spelling import Spell
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
 
@@ -71,6 +73,7 @@ class Target:
 
     Attributes:
         name: ``file_format`` of ``export``. suffix: the ending of its files.
+        devices: the values of ``export(target=)`` that it knows.
         write: writes a graph to a path as is wanted; returns the file to load, and notes.
         open: makes a function of JAX of a path, the key, the cipher and the user's meanings.
         difference: returns the largest difference between the results of a file and of the
@@ -90,6 +93,7 @@ class Target:
         rewrites: further rewrites, for exports with fusions.
         fusions: operators that only this format fuses.
         tiny: the dtypes of 8 and 4 bits that its weights keep; others get a wider dtype.
+        spell: the spelling of a product of quantised weights, for options and a ``target``.
         complex: whether the format has complex dtypes; else each such array becomes a pair.
         operators: the operators of MindSpore that the format has rows for; None: all of them.
         vocabulary: whose operators the graph of an open file has.
@@ -107,6 +111,7 @@ class Target:
     difference: Callable[[Path, Traced, Wanted], float]
     inspect: Callable[..., tuple[dict[str, Any], list[str]]]
     verify: Callable[..., Verdict]
+    devices: tuple[str, ...] = ("cpu",)
     options: Mapping[str, Option] = field(default_factory=dict)
     verify_options: tuple[str, ...] = ()
     kernels: bool = False
@@ -117,6 +122,7 @@ class Target:
     rewrites: Mapping[str, Rewrite] = field(default_factory=dict)
     fusions: Sequence[Fusion] = ()
     tiny: Set[np.dtype] = frozenset()
+    spell: Spell = spelling.plain
     complex: bool = True
     operators: Set[str] | None = None
     check_runner: Callable[[], None] = lambda: None

@@ -35,11 +35,11 @@ FLOATS = frozenset(
         ml_dtypes.float8_e5m2fnuz,
     )
 )  # fmt: skip
-_INT4, _UINT4 = np.dtype(ml_dtypes.int4), np.dtype(ml_dtypes.uint4)
+INT4, _UINT4 = np.dtype(ml_dtypes.int4), np.dtype(ml_dtypes.uint4)
 #: The dtypes, and those that carry them.
 CARRIERS: Mapping[np.dtype, np.dtype] = {
     **dict.fromkeys(FLOATS, np.dtype(np.float16)),
-    _INT4: np.dtype(np.int8),
+    INT4: np.dtype(np.int8),
     _UINT4: np.dtype(np.uint8),
 }
 
@@ -65,7 +65,7 @@ _MODULAR = frozenset((
     "shift_left", "xor",
 ))  # fmt: skip
 #: Which shift to the right has the bits that move in.
-_SHIFTS = {_INT4: "shift_right_arithmetic", _UINT4: "shift_right_logical"}
+_SHIFTS = {INT4: "shift_right_arithmetic", _UINT4: "shift_right_logical"}
 
 
 def touches(eqn: Equation) -> bool:
@@ -104,6 +104,16 @@ def carried(
     problems.refuse()
     given = zip(weights.items(), types, strict=False)
     return result, {n: w if w.dtype == t.dtype else w.astype(t.dtype) for (n, w), t in given}
+
+
+def notes(weights: Mapping[str, Any], stored: AbstractSet[np.dtype], where: str) -> list[str]:
+    """Return lines about weights that take more bytes in a file than in memory."""
+    wide = {name: w.dtype for name, w in weights.items() if w.dtype in CARRIERS.keys() - stored}
+    return [
+        f"the weights of {dtype.name} are written as {CARRIERS[dtype].name}, which {where} has: "
+        + ", ".join(name for name, its in wide.items() if its == dtype)
+        for dtype in dict.fromkeys(wide.values())
+    ]
 
 
 def _check_ends(jaxpr: ClosedJaxpr, weights: int, problems: Problems) -> None:

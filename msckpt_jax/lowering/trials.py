@@ -94,6 +94,17 @@ def largest(
     return worst
 
 
+def moved(before: Traced, after: Traced) -> float:
+    """The largest difference of a float result of two functions, over its largest number."""
+    largest = 0.0
+    for (_, left), (_, right) in zip(trials(before), trials(after), strict=True):
+        for old, new in zip(left, right, strict=True):
+            if old.size and jax.numpy.issubdtype(old.dtype, np.floating):
+                scale = float(np.max(np.abs(old.astype(np.float64))))
+                largest = max(largest, distance(old, new)[0] / (scale or 1.0))
+    return largest
+
+
 def compare(
     file: Path,
     expected: list[np.ndarray],

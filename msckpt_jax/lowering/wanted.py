@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from msckpt_jax.checkpoint import cipher
+from msckpt_jax.lowering.quantised import Quantiser
 from msckpt_jax.lowering.rule import Rule
 
 
@@ -16,6 +17,7 @@ class Lowering(NamedTuple):
     exact: bool = False
     target: str | None = None
     rules: Mapping[str, Rule | Callable[..., Any]] | None = None
+    quantiser: Quantiser | None = None
 
 
 class Wanted(NamedTuple):

@@ -13,16 +13,20 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Parameter, Tensor, Value
+from msckpt_jax.lowering import tiny
 from msckpt_jax.lowering.problems import PASSING, Problems
-from msckpt_jax.onnx import attention, tidy
+from msckpt_jax.onnx import attention, quantised, tidy
 from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer, number
 from msckpt_jax.onnx.rows import ROWS
+from msckpt_jax.onnx.rows.quantised import ROWS as QUANTISED
 
 #: The opsets in which all operators of the rows have their present form and the checker knows them.
 OPSETS = range(18, 27)
 OPSET = 21
 _FLOAT = TensorProto.FLOAT
 _BOOL, _I64 = np.dtype(bool), np.dtype(np.int64)
+#: The opsets from which operators take dtypes of few bits.
+_SINCE = {**dict.fromkeys(tiny.FLOATS, 19), tiny.INT4: 21}
 
 
 @dataclass(slots=True)
@@ -45,7 +49,7 @@ def adapt(graph: Graph, *, opset: int = OPSET) -> Adapted:
             all of them, each with the user's source line.
     """
     check_opset(opset)
-    adapting = _Adapting()
+    adapting = _Adapting(opset)
     adapting.dtypes("input", ((value.name, value.type) for value in graph.inputs))
     adapting.dtypes("weight", ((name, p.type) for name, p in graph.parameters.items()))
     adapting.problems.refuse()
@@ -53,7 +57,7 @@ def adapt(graph: Graph, *, opset: int = OPSET) -> Adapted:
     builder = Builder(names)
     # Names of inputs and weights come first: nothing else may take them.
     inputs = [info(builder.define(value, "x"), value.type) for value in graph.inputs]
-    weights = {builder.define(p, p.name): p for p in graph.parameters.values()}
+    weights = {builder.define(p, p.name): quantised.stored(p) for p in graph.parameters.values()}
     hints = [names.unique(name) if name else "" for name in graph.results]
     adapting.nodes(builder, graph.nodes)
     types = map(builder.type, graph.outputs)
@@ -61,10 +65,11 @@ def adapt(graph: Graph, *, opset: int = OPSET) -> Adapted:
     adapting.problems.refuse()
     results = adapting.results(builder, graph.outputs, "output", hints)
     made = _tidied(graph.name, builder, inputs, results, weights)
+    further = [helper.make_opsetid(domain, 1) for domain in sorted(tidy.domains(made.node))]
     model = helper.make_model(
         made,
         producer_name="msckpt_jax",
-        opset_imports=[helper.make_opsetid("", opset)],
+        opset_imports=[helper.make_opsetid("", opset), *further],
         ir_version=helper.find_min_ir_version_for([helper.make_opsetid("", opset)], True),
     )
     return Adapted(model, weights)
@@ -102,8 +107,16 @@ def _tidied(
     return helper.make_graph(nodes, name, inputs, results, initializers, value_info=infos)
 
 
+def _check_since(dtype: np.dtype, opset: int) -> None:
+    """Refuse a dtype of fewer bits than the operators of an opset take."""
+    since = _SINCE.get(dtype, 0)
+    if opset < since:
+        raise UnsupportedError(f"{dtype.name} needs opset={since} or more, not {opset}")
+
+
 class _Adapting:
-    def __init__(self) -> None:
+    def __init__(self, opset: int) -> None:
+        self.opset = opset
         self.problems = Problems()
 
     def dtypes(self, what: str, types: Iterable[tuple[str | None, Tensor]]) -> None:
@@ -111,6 +124,7 @@ class _Adapting:
         for name, type_ in types:
             try:
                 number(type_.dtype)
+                _check_since(type_.dtype, self.opset)
             except UnsupportedError as error:
                 self.problems.note("", f"the {what} {name}", "row", error)
 
@@ -156,9 +170,10 @@ class _Adapting:
             return self._if(builder, node)
         if node.op == "While":
             return self._while(builder, node)
-        if node.op not in ROWS:
+        row = ROWS.get(node.op) or QUANTISED.get(node.op)
+        if row is None:
             raise UnsupportedError("has no row in onnx/rows")
-        return ROWS[node.op](builder, node)
+        return row(builder, node)
 
     def _if(self, builder: Builder, node: Node) -> list[Value]:
         """Add an If, whose branches see the values around them, so that no operands are passed."""

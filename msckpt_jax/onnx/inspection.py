@@ -73,12 +73,17 @@ def _described(value: ValueInfoProto) -> dict[str, Any]:
     return {"name": value.name, "dtype": _dtype(tensor.elem_type), "shape": shape}
 
 
+#: The bits of numbers of which a byte holds several.
+_PACKED = {"int4": 4, "uint4": 4, "float4e2m1": 4, "int2": 2, "uint2": 2}
+
+
 def _weight(tensor: TensorProto, file_name: str) -> dict[str, Any]:
     """A weight and the size of its numbers, which may be stored wider, or in another file."""
     shape, dtype = list(tensor.dims), _dtype(tensor.data_type)
     if dtype is None:
         raise FileError("an initializer has no dtype of ONNX", file=file_name, name=tensor.name)
-    size = math.prod(shape) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    whole = 8 * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    size = -(-math.prod(shape) * _PACKED.get(dtype, whole) // 8)
     return {"name": tensor.name, "dtype": dtype, "shape": shape, "bytes": size}
 
 

@@ -17,7 +17,7 @@ from msckpt_jax.lowering.rewrites import window
 from msckpt_jax.lowering.target import Option, Target, Verdict, Written, text_mapping
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
-from msckpt_jax.onnx import adapt, fusions, inspection, packages, writer
+from msckpt_jax.onnx import adapt, fusions, inspection, packages, quantised, writer
 from msckpt_jax.onnx.rows import ROWS
 from msckpt_jax.visible import visible
 
@@ -44,15 +44,15 @@ def export(
     """
     engine = wanted.options["engine"]
     if engine == "jax2onnx":
-        if how.rules or how.exact:
-            raise ValueError("jax2onnx heeds neither rules nor exact")
+        if how.rules or how.exact or how.quantiser:
+            raise ValueError("jax2onnx heeds neither rules nor exact nor weights")
         return _by_jax2onnx(traced, path, wanted, ())
     try:
         graph = lower()
         file, notes = write(graph, path, wanted)
         return Written(file, graph, notes)
     except ExportError as error:
-        if engine == "native" or how.rules or how.exact:
+        if engine == "native" or how.rules or how.exact or how.quantiser:
             raise
         return _by_jax2onnx(traced, path, wanted, error.problems)
 
@@ -136,6 +136,7 @@ _ENGINE = "the library that writes the file; auto takes jax2onnx for operators w
 TARGET = Target(
     name="ONNX",
     suffix=".onnx",
+    devices=("cpu", "onnxruntime"),
     write=write,
     export=export,
     open=open_model,
@@ -152,7 +153,8 @@ TARGET = Target(
     algorithms64={**algorithms.FLOAT64, "reduce_window_sum": window.summed_in_slices},
     rewrites=fusions.REWRITES,
     fusions=fusions.FUSIONS,
-    tiny=tiny.FLOATS,
+    tiny=tiny.FLOATS | {tiny.INT4},
+    spell=quantised.spell,
     complex=False,
     operators=ROWS.keys(),
 )

@@ -131,6 +131,15 @@ def uses(nodes: Iterable[NodeProto]) -> Counter[str]:
     return Counter(name for node in nodes for name in _operands(node))
 
 
+def domains(nodes: Iterable[NodeProto]) -> set[str]:
+    """The domains of operators beside ONNX's own, those in bodies too."""
+    found = {node.domain for node in nodes if node.domain}
+    for node in nodes:
+        for attribute in node.attribute:
+            found |= domains(attribute.g.node)
+    return found
+
+
 def _operands(node: NodeProto) -> Collection[str]:
     """The names that a node takes, those in its bodies too."""
     names = list(node.input)

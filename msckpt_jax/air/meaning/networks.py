@@ -41,6 +41,29 @@ def _product(x: Any, y: Any, bias: Any, offset: Any) -> Any:
     return out if bias is None else _plus(out, bias)
 
 
+def _of_quantised(
+    x: Any, weight: Any, scale: Any, offset: Any = None, quant_scale: Any = None,
+    quant_offset: Any = None, bias: Any = None, *,
+    transpose_x: bool, transpose_weight: bool, antiquant_group_size: int,
+) -> Any:  # fmt: skip
+    """The product with ``(weight + offset) * scale``; a scale is a channel's, or a group's."""
+    alike(x, scale, offset)
+    if quant_scale is not None or quant_offset is not None:
+        raise NotRunError("a product that is quantised again is not run in JAX")
+    depth = int(transpose_weight)  # the axis that is summed over
+
+    def spread(part: Any) -> Any:
+        if not antiquant_group_size:
+            return along(part.reshape(-1), 2, 1 - depth)
+        wide = jnp.repeat(part, antiquant_group_size, depth)
+        return lax.slice_in_dim(wide, 0, weight.shape[depth], axis=depth)
+
+    wide = weight.astype(x.dtype)
+    wide = (wide if offset is None else wide + spread(offset)) * spread(scale)
+    out = jnp.matmul(_turned(x, transpose_x), _turned(wide, transpose_weight))
+    return out if bias is None else out + bias.astype(out.dtype)
+
+
 def _no_offset(offset: Any) -> None:
     if offset is not None:
         raise NotRunError("the offsets of quantised weights are not run in JAX")
@@ -152,4 +175,5 @@ TABLE: dict[str, Meaning] = {
     "LayerNormV4": _layer_norm_v4,
     "MatMul": _matmul,
     "MatMulV2": _matmul,
+    "WeightQuantBatchMatmulV2": _of_quantised,
 }

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax.air import dtype_table
-from msckpt_jax.air.rows.row import Adapt, Arg, Row, given, listed
+from msckpt_jax.air.rows.row import Adapt, Arg, Row, given, listed, row
 from msckpt_jax.graph.graph import Node
 from msckpt_jax.graph.values import Const, Tensor, Value
 
@@ -234,7 +234,11 @@ PRODUCTS: Mapping[str, Row] = {
     "BatchMatMul": Row(_product, ("BatchMatMul",), attributes={"adj_x1": Arg(2), "adj_x2": Arg(3)}),
     "Conv2D": Row(convolution("Conv2D", 2), ("Conv2D",)),
     "Conv3D": Row(convolution("Conv3D", 3), ("Conv3D",)),
+    "WeightQuantBatchMatmul": row(
+        "WeightQuantBatchMatmulV2", 0, 1, 2, None, None, None, None,
+        transpose_x=Arg(7), transpose_weight=Arg(8), antiquant_group_size=Arg(9),
+    ),
     "MatMul": Row(
         _product, ("MatMulV2",), attributes={"transpose_x1": Arg(2), "transpose_x2": Arg(3)}
     ),
-}
+}  # fmt: skip
