@@ -29,6 +29,7 @@ from msckpt_jax.lowering.rewrites import (
     Rewrite,
     calls,
     random,
+    refs,
 )
 from msckpt_jax.lowering.rewrites.ignoring import ignoring
 from msckpt_jax.lowering.settling import settle
@@ -115,6 +116,9 @@ class _Builder:
         self, jaxpr: Any, consts: Sequence[Any], operands: Sequence[Atom], scope: _Scope
     ) -> list[Atom]:
         """Emit the equations of a jaxpr in canonical forms; return its results."""
+        count = len(jaxpr.outvars)
+        if refs.stateful(jaxpr):
+            jaxpr, consts = _compat.opened(refs.pure(jaxpr, consts).jaxpr)
         env: dict[Var, Atom] = dict(zip(jaxpr.invars, operands, strict=True))
         for var, const in zip(jaxpr.constvars, consts, strict=True):
             env[var] = folding.literal(random.data(const), random.physical(var.aval))
@@ -127,7 +131,7 @@ class _Builder:
         for eqn in jaxpr.eqns:
             results = self.equation(eqn, [read(atom) for atom in eqn.invars], scope)
             env.update(zip(eqn.outvars, results, strict=True))
-        return [read(atom) for atom in jaxpr.outvars]
+        return [read(atom) for atom in jaxpr.outvars[:count]]
 
     def equation(self, eqn: Equation, operands: list[Atom], scope: _Scope) -> list[Atom]:
         """Emit an equation in canonical forms; as it is, with a note, if something fails on it."""

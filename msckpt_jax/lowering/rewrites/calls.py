@@ -13,7 +13,7 @@ from msckpt_jax._compat import ClosedJaxpr, Equation, opened
 from msckpt_jax.lowering.rewrites import effects
 
 #: Primitive -> the parameter that holds the jaxpr it stands for.
-_CALLEE: dict[str, str] = {
+CALLEE: dict[str, str] = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
     "closed_call": "call_jaxpr",
@@ -83,7 +83,7 @@ def callee(eqn: Equation) -> tuple[Any, Sequence[Any]] | None:
     """The jaxpr (and its constants) that an equation only calls, with its last operands."""
     if eqn.primitive.name == "shard_map" and eqn.params["mesh"].size > 1:
         return None
-    param = _CALLEE.get(eqn.primitive.name)
+    param = CALLEE.get(eqn.primitive.name)
     jaxpr = eqn.params.get(param) if param else None
     return None if jaxpr is None else opened(jaxpr)
 
