@@ -23,9 +23,10 @@ CALLEE: dict[str, str] = {
     "custom_vjp_call": "call_jaxpr",
     "custom_lin": "call_jaxpr",
     "custom_vmap_call": "call",
+    "custom_partitioning": "call",
     "remat2": "jaxpr",
     "checkpoint": "jaxpr",
-    "composite": "jaxpr",
+    "composite": "call_jaxpr",
     "linear_call": "callee",
     "xla_metadata_call": "jaxpr",
     "shard_map": "jaxpr",  # of one device
@@ -84,7 +85,8 @@ def callee(eqn: Equation) -> tuple[Any, Sequence[Any]] | None:
     if eqn.primitive.name == "shard_map" and eqn.params["mesh"].size > 1:
         return None
     param = CALLEE.get(eqn.primitive.name)
-    jaxpr = eqn.params.get(param) if param else None
+    # JAX 0.10 calls the one of composite "jaxpr", too.
+    jaxpr = eqn.params.get(param, eqn.params.get("jaxpr")) if param else None
     return None if jaxpr is None else opened(jaxpr)
 
 

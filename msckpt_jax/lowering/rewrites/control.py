@@ -14,7 +14,6 @@ from jax.extend import core
 from msckpt_jax._compat import Atom, ClosedJaxpr, Equation, Literal, opened
 from msckpt_jax.lowering.rewrites import effects
 from msckpt_jax.lowering.rewrites.calls import call_of_user
-from msckpt_jax.lowering.rewrites.declined import Declined
 from msckpt_jax.lowering.rewrites.ignoring import ignoring
 from msckpt_jax.lowering.rewrites.peephole import Made, Shorter
 
@@ -42,6 +41,9 @@ def known_branch(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | N
     """Call the branch where it is known, or where the others do nothing but raise."""
     if effects.checked(eqn):
         return (_without_errors, operands)
+    if (platforms := eqn.params.get("branches_platforms")) is not None:
+        index = _of_platform(platforms, [effects.foreign(b) for b in eqn.params["branches"]])
+        return (lambda _, *xs, branches, **params: call_of_user(branches[index], *xs)), operands
     return (REWRITES["cond"], operands) if isinstance(operands[0], Literal) else None
 
 
@@ -54,11 +56,17 @@ def _without_errors(
 
 def platform_index(*, platforms: Sequence[Any]) -> np.int32:
     """The index of ``lax.platform_dependent``'s implementation for CPU, or for any platform."""
-    for name in ("cpu", None):
-        for index, names in enumerate(platforms):
-            if name == names or (names is not None and name in names):
-                return np.int32(index)
-    raise Declined
+    return np.int32(_of_platform(platforms, [False] * len(platforms)))
+
+
+def _of_platform(platforms: Sequence[Any], foreign: Sequence[bool]) -> int:
+    """The implementation for CPU, else for any platform; first those that are plain JAX."""
+
+    def order(index: int) -> tuple[bool, int]:
+        names = platforms[index]
+        return foreign[index], 1 if names is None else 0 if "cpu" in names else 2
+
+    return min(range(len(platforms)), key=order)
 
 
 def scan(
