@@ -146,7 +146,7 @@ class _Walk:
         refs = list(dict.fromkeys(v for v in eqn.invars if _compat.is_ref(v.aval)))
         params = dict(_compat.params_of(eqn))
         bodies = {}
-        for param in params.keys() & _BODIES.get(eqn.primitive.name, ()):
+        for param in filter(params.__contains__, _BODIES.get(eqn.primitive.name, ())):
             value = params.pop(param)
             many = enumerate(value) if isinstance(value, tuple) else [(None, value)]
             bodies |= {(param, k): self.body(eqn, body) for k, body in many}
