@@ -89,7 +89,7 @@ def scan(
     def step(state: Any) -> Any:
         count, carry, ys = state
         at = _number(length - 1) - count if reverse else count
-        inputs = [lax.squeeze(_row(x, at), (0,)) for x in xs]
+        inputs = [_row(x, at) for x in xs]
         out = call_of_user(jaxpr, *consts, *carry, *inputs)
         ys = [_with_row(y, new, at) for y, new in zip(ys, out[num_carry:], strict=True)]
         return count + np.int32(1), out[:num_carry], ys
@@ -127,8 +127,13 @@ def _number(size: Any) -> Array | np.int32:
 
 
 def _row(x: Array, at: Array | np.int32) -> Array:
-    starts = [at] + [np.int32(0)] * (x.ndim - 1)
-    return lax.dynamic_slice(x, starts, (1, *x.shape[1:]), allow_negative_indices=False)
+    """The row of an array at a place within it."""
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return lax.dynamic_index_in_dim(x, at, keepdims=False, allow_negative_indices=False)
+    rest = tuple(range(x.ndim - 1))
+    numbers = lax.GatherDimensionNumbers(rest, collapsed_slice_dims=(0,), start_index_map=(0,))
+    place, sizes = lax.reshape(at, (1,)), (1, *x.shape[1:])
+    return lax.gather(x, place, numbers, sizes, mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS)
 
 
 def _with_row(x: Array, row: Array, at: Array | np.int32) -> Array:
