@@ -72,6 +72,11 @@ def is_ref(aval: Aval) -> bool:
     return isinstance(aval, jax.ref.AbstractRef)
 
 
+def is_mutable(value: Any) -> bool:
+    """Tell whether a value is a mutable array."""
+    return isinstance(value, jax.ref.Ref)
+
+
 def value_of_ref(aval: Aval) -> ShapedArray:
     """The type of the value of a mutable array, wherever its memory is."""
     return ShapedArray(aval.shape, aval.dtype)

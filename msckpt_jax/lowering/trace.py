@@ -12,7 +12,7 @@ import numpy as np
 from jax.extend import source_info_util
 from jax.sharding import AxisType, NamedSharding
 
-from msckpt_jax import names
+from msckpt_jax import _compat, names
 from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering import freedoms, side_effects, training
 from msckpt_jax.lowering.problems import failures
@@ -51,15 +51,17 @@ def trace(net: Any, inputs: Sequence[Any], *, as_it_is: bool = False) -> Traced:
     weights = {leaf.name: _weight(leaf.name, leaf.value) for leaf in leaves.leaves}
     examples, structure = jax.tree.flatten(tuple(inputs))
     flat_names = list(map(names.Unique(weights), _input_names(function, tree is None, inputs)))
+    mutable_inputs = list(map(_compat.is_mutable, examples))
     examples = [_example(n, x) for n, x in zip(flat_names, examples, strict=True)]
     kinds = [_key_kind(value) for value in weights.values()]
+    mutable = [_compat.is_mutable(leaf.value) for leaf in leaves.leaves]
     input_kinds = [_key_kind(value) for value in examples]
     examples = list(map(_data, examples))
     abstract = with_symbols(examples)
 
     def flat(values: Sequence[Any], *flat_inputs: Any) -> Any:
-        values = list(map(_as_key, values, kinds))
-        arguments = structure.unflatten(map(_as_key, flat_inputs, input_kinds))
+        values = list(map(_as_given, values, kinds, mutable))
+        arguments = structure.unflatten(map(_as_given, flat_inputs, input_kinds, mutable_inputs))
         weights = () if tree is None else (leaves.rebuild(values),)
         return jax.tree.map(_data, function(*weights, *arguments))
 
@@ -70,6 +72,8 @@ def trace(net: Any, inputs: Sequence[Any], *, as_it_is: bool = False) -> Traced:
     if not as_it_is:
         with failures():
             notes += training.notes(jaxpr, tree, [*weights], results)
+    if any((*mutable, *mutable_inputs)):
+        notes.append("what the network writes to mutable arrays among its arguments is not kept")
     notes += freedoms.notes(jaxpr) + side_effects.notes(jaxpr)
     tagged = {_tagged(n, v): _data(v) for n, v in weights.items()}
     return Traced(jaxpr, tagged, dict(zip(flat_names, examples, strict=True)), flat, notes)
@@ -139,6 +143,8 @@ def _is_linen(net: Any) -> bool:
 def _weight(name: str, value: Any) -> Any:
     if is_spec(value):
         raise TypeError(f"the weight {name!r} has a shape and no values: initialise the network")
+    if _compat.is_mutable(value):
+        value = value[...]
     if isinstance(value, jax.Array):
         return value
     value = np.asarray(value)
@@ -152,8 +158,10 @@ def _key_kind(value: Any) -> str | None:
     return random.implementation(value) if random.is_key(value) else None
 
 
-def _as_key(value: Any, kind: str | None) -> Any:
+def _as_given(value: Any, kind: str | None, mutable: bool) -> Any:
     """A weight as the network has it; the data of a key in a file becomes the key."""
+    if mutable:
+        return jax.new_ref(value)
     if kind is None or random.is_key(value):
         return value
     return jax.random.wrap_key_data(value, impl=kind)
@@ -203,6 +211,8 @@ def _input_names(function: Callable[..., Any], bare: bool, inputs: Sequence[Any]
 
 
 def _example(name: str, value: Any) -> Any:
+    if _compat.is_mutable(value):
+        value = value[...]
     if is_spec(value) or isinstance(value, jax.Array | np.ndarray):
         if any(isinstance(dim, int) and dim < 0 for dim in value.shape):
             raise ValueError(

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array, lax
 
 from msckpt_jax import _compat
-from msckpt_jax._compat import opened
+from msckpt_jax._compat import Literal, opened
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.lowering.rewrites import refs
 from msckpt_jax.lowering.rewrites.calls import call_of_user
@@ -58,6 +58,7 @@ class _Block(NamedTuple):
         squeezed: the axes that the kernel does not see.
         padding: what is put around the array.
         index_map: a jaxpr: the position in the grid, then scalars, to indices.
+        signed: whether an index on an axis may be negative: it counts from the end.
     """
 
     array: tuple[int, ...]
@@ -67,6 +68,7 @@ class _Block(NamedTuple):
     squeezed: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]
     index_map: Any
+    signed: tuple[bool, ...]
 
     @classmethod
     def of(cls, mapping: Any) -> _Block:
@@ -77,8 +79,12 @@ class _Block(NamedTuple):
         steps = [n if kind == "Blocked" else 1 for kind, n in zip(kinds, sizes, strict=True)]
         padding = [getattr(dim, "padding", (0, 0)) for dim in mapping.block_shape]
         squeezed = tuple(axis for axis, kind in enumerate(kinds) if kind == "Squeezed")
+        inner, _ = opened(mapping.index_map_jaxpr)
+        signed = tuple(
+            x.val < 0 if isinstance(x, Literal) else x not in inner.invars for x in inner.outvars
+        )
         return cls(mapping.array_aval.shape, mapping.array_aval.dtype, tuple(sizes), tuple(steps),
-                   squeezed, tuple(padding), mapping.index_map_jaxpr)  # fmt: skip
+                   squeezed, tuple(padding), mapping.index_map_jaxpr, signed)  # fmt: skip
 
     def padded(self, x: Array) -> Array:
         """The array with its padding, and filled up to whole blocks."""
@@ -104,12 +110,15 @@ class _Block(NamedTuple):
                 for i, step in zip(map(jnp.int32, indices), self.steps, strict=True)]  # fmt: skip
 
     def get(self, x: Array, starts: Sequence[Any]) -> Array:
-        block = x if self.sizes == x.shape else lax.dynamic_slice(x, starts, self.sizes)
-        return lax.squeeze(block, self.squeezed)
+        if self.sizes != x.shape:
+            x = lax.dynamic_slice(x, starts, self.sizes, allow_negative_indices=self.signed)
+        return lax.squeeze(x, self.squeezed)
 
     def put(self, x: Array, block: Array, starts: Sequence[Any]) -> Array:
         block = lax.expand_dims(block, self.squeezed)
-        return block if self.sizes == x.shape else lax.dynamic_update_slice(x, block, starts)
+        if self.sizes == x.shape:
+            return block
+        return lax.dynamic_update_slice(x, block, starts, allow_negative_indices=self.signed)
 
 
 class _Loop:
