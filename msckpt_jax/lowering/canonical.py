@@ -168,8 +168,9 @@ class _Builder:
             return known
         if (call := calls.callee(eqn)) is not None:
             operands = operands[len(operands) - len(call[0].invars) :]
-            made = scope.made and (scope.ours or eqn.primitive is not calls.call_of_user_p)
-            return self.inline(*call, operands, replace(scope, made=made))
+            ours = scope.ours and not eqn.params.get("surely", False)
+            made = scope.made and (ours or eqn.primitive is not calls.call_of_user_p)
+            return self.inline(*call, operands, replace(scope, made=made, ours=ours))
         if small:
             return self.emit(eqn, operands, scope)
         rewrite = _rewrite_of(eqn, scope)

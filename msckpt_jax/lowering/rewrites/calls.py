@@ -35,12 +35,17 @@ CALLEE: dict[str, str] = {
 #: The call by which rewrites run jaxprs of the user: the source lines inside are the user's.
 call_of_user_p = core.Primitive("call_of_user")
 call_of_user_p.multiple_results = True
-call_of_user_p.def_abstract_eval(lambda *_, jaxpr: [v.aval for v in opened(jaxpr)[0].outvars])
+call_of_user_p.def_abstract_eval(
+    lambda *_, jaxpr, surely=False: [v.aval for v in opened(jaxpr)[0].outvars]
+)
 
 
-def call_of_user(jaxpr: ClosedJaxpr, *operands: Array) -> list[Array]:
-    """The results of a jaxpr of the user. For rewrites only: the call is inlined at once."""
-    return call_of_user_p.bind(*operands, jaxpr=jaxpr)
+def call_of_user(jaxpr: ClosedJaxpr, *operands: Array, surely: bool = False) -> list[Array]:
+    """The results of a jaxpr of the user. For rewrites only: the call is inlined at once.
+
+    ``surely``: it is the user's also where the loop around it is a rewrite's.
+    """
+    return call_of_user_p.bind(*operands, jaxpr=jaxpr, surely=surely)
 
 
 #: Primitives that never change anything.

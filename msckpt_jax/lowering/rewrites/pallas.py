@@ -180,7 +180,7 @@ class _Loop:
         seen = [position[axis] for axis in self.seen]
         sizes = [jnp.int32(self.grid[axis]) for axis in self.seen]
         given = [*self.scalars, *parts, *arrays[count:]]
-        results = call_of_user(self.kernel.jaxpr, *seen, *sizes, *given)
+        results = call_of_user(self.kernel.jaxpr, *seen, *sizes, *given, surely=True)
         new = results[len(results) - len(self.kernel.written) :]
         for place, value in zip(self.kernel.written, new, strict=True):
             k = place - len(self.scalars)

@@ -177,7 +177,7 @@ class _Walk:
 
 
 def _primitive(name: str) -> core.Primitive:
-    primitive = core.Primitive(f"{name} of a ref")
+    primitive = core.Primitive(f"{name} of a ref" if name in _RULES else name)
     primitive.multiple_results = True
     return primitive
 
@@ -418,7 +418,21 @@ def _rewrite(name: str) -> Callable[..., Any]:
     return rewrite
 
 
+def _of_a_chip(*operands: Array, **_: Any) -> Any:
+    raise UnsupportedError(
+        "a kernel uses what only one kind of chip has: export what it computes in plain JAX, such as "
+        "jax.lax.platform_dependent(..., tpu=kernel, default=plain)"
+    )
+
+
+#: Primitives of kernels for the memory, the semaphores and the random numbers of a chip.
+_OF_CHIPS = """
+dma_start dma_wait get_barrier_semaphore semaphore_read semaphore_signal semaphore_wait prng_seed
+prng_random_bits core_map get_global delay atomic_rmw atomic_cas elementwise_inline_asm
+"""
+
 REWRITES = {
+    **dict.fromkeys(_OF_CHIPS.split(), _of_a_chip),
     **{f"{name} of a ref": _rewrite(name) for name in _RULES},
     "broadcast_to": lambda x, *, shape: jnp.broadcast_to(x, shape),
 }
