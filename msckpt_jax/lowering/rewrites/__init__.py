@@ -33,6 +33,7 @@ from msckpt_jax.lowering.rewrites import (
     refs,
     shape,
     sort,
+    sparse,
     window,
 )
 from msckpt_jax.lowering.rewrites.declined import Declined as Declined
@@ -61,6 +62,7 @@ REWRITES: dict[str, Rewrite] = {
     **refs.REWRITES,
     **shape.REWRITES,
     **sort.REWRITES,
+    **sparse.REWRITES,
     **window.REWRITES,
 }
 
