@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, TypeAlias
 
-import jax
 import numpy as np
 from jax.core import ShapedArray as ShapedArray
 from jax.extend import core, source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.extend.core import Var as Var
 from jax.interpreters import partial_eval
+from jax.ref import AbstractRef, Ref
 
 #: ShapedArray; the avals of tokens and references have no shape.
 Aval: TypeAlias = Any
@@ -69,12 +69,12 @@ def within(outer: SourceInfo | None, inner: SourceInfo) -> SourceInfo:
 
 def is_ref(aval: Aval) -> bool:
     """Tell whether a type is that of a mutable array."""
-    return isinstance(aval, jax.ref.AbstractRef)
+    return isinstance(aval, AbstractRef)
 
 
 def is_mutable(value: Any) -> bool:
     """Tell whether a value is a mutable array."""
-    return isinstance(value, jax.ref.Ref)
+    return isinstance(value, Ref)
 
 
 def value_of_ref(aval: Aval) -> ShapedArray:

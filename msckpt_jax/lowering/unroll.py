@@ -2,14 +2,15 @@
 
     scan over layers.kernel of (3, 8, 8)  ->  layers.0.kernel, layers.1.kernel, layers.2.kernel
 
-Only scans whose inputs are weights are written out. The weights of a layer are windows of the stacked
-array: their bytes are read when they are written, and no stack is copied.
+Only scans whose inputs are weights are written out. The weights of a layer are windows of the
+stacked array: their bytes are read when they are written, and no stack is copied.
 """
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -17,16 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from msckpt_jax import _compat, boxes
+from msckpt_jax import _compat, dtypes
 from msckpt_jax._compat import Atom, Equation, Literal, ShapedArray, SourceInfo, Var
 from msckpt_jax.checkpoint import leaves
-from msckpt_jax.checkpoint.records import Tensor
+from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.lowering import settling
 from msckpt_jax.lowering.rewrites import calls
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.names import Unique
 
-#: Equations of one operand that work on each element, so that a layer of theirs is theirs of a layer.
+#: Primitives of one operand that work on each element, and so on each layer by itself.
 _ELEMENTWISE = frozenset({"convert_element_type", "copy", "copy_p", "reduce_precision"})
 
 
@@ -51,34 +52,42 @@ def unrolled(traced: Traced) -> Traced:
     )
 
 
-class Layer(leaves.Given):
-    """An array less one axis, at an index of that axis; its bytes are read when it is written."""
+def _layer(stack: Any, axis: int, index: int) -> Any:
+    """An array less one axis, at an index of that axis: a view, or windows of shards."""
+    at = (slice(None),) * axis + (index,)
+    row = dtypes.of_array(stack.dtype)
+    if isinstance(stack, np.ndarray) or row is None or not row.loads:
+        return np.asarray(stack)[at]
+    record = leaves.of_value("", stack)
+    if isinstance(record.content, np.ndarray):
+        return record.content[at]
+    return _Sharded(stack, record, axis, index)
 
-    def __init__(self, name: str, stack: Any, axis: int, index: int):
-        whole = leaves.of_value(name, stack)
-        cut = whole.content
-        if isinstance(cut, np.ndarray):
-            cut = cut[(slice(None),) * axis + (index,)]
-            pieces: tuple[boxes.Piece, ...] = ((boxes.whole(cut.shape), cut),)
-        else:
-            assert isinstance(cut, Tensor)
-            pieces = tuple(
-                ((*box[:axis], *box[axis + 1 :]), _Window(source, axis, index - box[axis][0]))
-                for box, source in cut.pieces
-                if box[axis][0] <= index < box[axis][1]
-            )
+
+class _Sharded(leaves.Given):
+    """A layer of an array in shards, whose bytes are read when it is written."""
+
+    def __init__(self, stack: jax.Array, record: Record, axis: int, index: int):
+        assert isinstance(record.content, Tensor)
+        pieces = tuple(
+            ((*box[:axis], *box[axis + 1 :]), _Window(source, axis, index - box[axis][0]))
+            for box, source in record.content.pieces
+            if box[axis][0] <= index < box[axis][1]
+        )
         shape = (*stack.shape[:axis], *stack.shape[axis + 1 :])
-        self.dtype = stack.dtype
-        stored = cut.stored if isinstance(cut, Tensor) else cut.dtype
-        content = Tensor(shape, stored, pieces)
-        super().__init__(whole._replace(dims=shape, content=content, sharding=None))
-        self._stack, self._at = stack, (slice(None),) * axis + (index,)
+        content = Tensor(shape, record.content.stored, pieces)
+        super().__init__(record._replace(dims=shape, content=content, sharding=None))
+        self.dtype, self._stack, self._at = stack.dtype, stack, (slice(None),) * axis + (index,)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(np.asarray(self._stack)[self._at], dtype or self.dtype)
+        return np.array(self._stack[self._at], dtype or self.dtype)
+
+    def astype(self, dtype: Any) -> jax.Array:
+        return self._stack[self._at].astype(dtype)
 
 
-class _Window(NamedTuple):
+@dataclass(frozen=True)
+class _Window:
     """A source of NumPy arrays, less one axis, at an index of that axis."""
 
     source: Any
@@ -95,7 +104,7 @@ class _Own(NamedTuple):
 
     name: str
     var: Var
-    data: Layer
+    data: Any
 
 
 class _Walk:
@@ -158,8 +167,10 @@ class _Walk:
 
     def view(self, atom: Atom, axis: int = 0) -> tuple[Var, int] | None:
         """The weight of which an atom shows layers along an axis, and the weight's own axis."""
-        if isinstance(atom, Literal) or atom in self.weights:
-            return None if isinstance(atom, Literal) else (atom, axis)
+        if isinstance(atom, Literal) or leaves.is_key(atom.aval.dtype):
+            return None
+        if atom in self.weights:
+            return atom, axis
         eqn = self.made.get(atom)
         if eqn is None:
             return None
@@ -208,8 +219,8 @@ class _Walk:
         if eqn.primitive.name not in _ELEMENTWISE:
             return part
         params = {k: None if k == "sharding" else value for k, value in eqn.params.items()}
-        shape = part.aval.shape
-        aval = ShapedArray(shape, eqn.outvars[0].aval.dtype, weak_type=eqn.outvars[0].aval.weak_type)
+        whole: _compat.Aval = eqn.outvars[0].aval
+        aval = ShapedArray(part.aval.shape, whole.dtype, weak_type=whole.weak_type)
         return self.emit(eqn.replace(params=params), [part], [aval])[0]
 
     def own(self, var: Var, axis: int, index: int, paths: dict[str, str]) -> Var:
@@ -218,7 +229,7 @@ class _Walk:
             name, data = self.weights[var]
             path = paths[name]
             unique = self.unique(f"{path}.{index}{name.removeprefix(path)}")
-            layer = Layer(unique, data, axis, index)
+            layer = _layer(data, axis, index)
             aval = ShapedArray(layer.shape, var.aval.dtype)
             self.layers[key] = _Own(unique, Var(aval), layer)
         return self.layers[key].var
@@ -244,9 +255,7 @@ def _stacked(*rows: Array) -> Array:
 
 def _scans(jaxpr: Any) -> bool:
     """Tell whether a jaxpr has a scan, in the jaxprs that it calls, too."""
-    return any(
-        eqn.primitive.name == "scan" or any(map(_scans, _called(eqn))) for eqn in jaxpr.eqns
-    )
+    return any(eqn.primitive.name == "scan" or any(map(_scans, _called(eqn))) for eqn in jaxpr.eqns)
 
 
 def _called(eqn: Equation) -> list[Any]:
@@ -264,7 +273,7 @@ def _paths(names: Sequence[str]) -> dict[str, str]:
         groups.setdefault(name.partition(".")[0], []).append(name.split("."))
     out = {}
     for parts in groups.values():
-        common = os.path.commonprefix(parts)  # of lists: of their items
-        depth = min(len(common), *(max(1, len(path) - 1) for path in parts))
+        alike = itertools.takewhile(lambda names: len({*names}) == 1, zip(*parts, strict=False))
+        depth = min(len([*alike]), *(max(1, len(path) - 1) for path in parts))
         out |= {".".join(path): ".".join(path[:depth]) for path in parts}
     return out

@@ -67,7 +67,7 @@ CASES: dict[str, tuple[Callable[..., Any], Any]] = {
     "another shape": (lambda m, v: m.reshape(4, 5).todense(), M),
     "extracted": (lambda m, v: sparse.bcoo_extract(m, jnp.full((5, 4), 2.0)).data, M),
     "BCSR": (lambda m, v: m @ v, sparse.BCSR.fromdense(D, nse=12)),
-    "BCSR of a BCOO": (lambda m, v: (sparse.BCSR.from_bcoo(m) @ v), sparse.BCOO.fromdense(D)),
+    "BCSR of a BCOO": (lambda m, v: sparse.BCSR.from_bcoo(m) @ v, sparse.BCOO.fromdense(D)),
     "BCSR, dense": (lambda m, v: m.todense(), sparse.BCSR.fromdense(D, nse=12)),
     "COO": (lambda m, v: (m @ v, m.T @ (m @ v[:, 0]), m.todense()), sparse.COO.fromdense(D)),
     "CSR": (lambda m, v: (m @ v, m @ v[:, 0], m.todense()), sparse.CSR.fromdense(D)),
@@ -104,6 +104,4 @@ def test_files(format: str, tmp_path: Path) -> None:
 
 def test_arrays_of_coordinates_are_not_made(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="make a BCOO or BCSR of it"):
-        ms.export(
-            lambda x: sparse.COO.fromdense(x, nse=4) @ x.T, V, file_name=tmp_path / "net"
-        )
+        ms.export(lambda x: sparse.COO.fromdense(x, nse=4) @ x.T, V, file_name=tmp_path / "net")

@@ -157,6 +157,20 @@ def test_stacks_on_a_mesh_are_written_shard_by_shard(tmp_path: Path) -> None:
         np.testing.assert_array_equal(loaded.parameters[f"w.{i}"], w[i])
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "int4", "complex64"])
+def test_dtypes_that_formats_store_in_other_ways(dtype: str, tmp_path: Path) -> None:
+    def net(weights: Any, x: Array) -> Array:
+        return lax.scan(lambda x, w: (x + w.real.astype(x.dtype), None), x, weights["w"])[0]
+
+    w = jnp.arange(12).reshape(3, 4).astype(dtype)
+    done = ms.export(
+        (net, {"w": w}), jnp.ones(4), file_name=tmp_path / "net", file_format="AIR",
+        unroll_layers=True, verify=True,
+    )  # fmt: skip
+    assert done.graph is not None
+    assert [*done.graph.parameters] == ["w.0", "w.1", "w.2"]
+
+
 def test_a_note_where_nothing_is_scanned(tmp_path: Path) -> None:
     done = ms.export(lambda x: x + 1, X, file_name=tmp_path / "net", unroll_layers=True)
     assert "no scan has weights as its inputs" in done.notes[0]

@@ -1,7 +1,8 @@
 """Kernels of Pallas as loops over their grids, as ``interpret=True`` runs them.
 
-Each step cuts the blocks of the step, runs the kernel on their values, and puts back the blocks that it
-has written. What no step writes is NaN, or the lowest integer, as are elements beyond an array.
+Each step cuts blocks from the arrays, runs the kernel on their values, and puts back the blocks
+that the kernel has written. What no step writes is NaN, or the lowest integer, and so are elements
+beyond an array.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from msckpt_jax.lowering.rewrites.views import uninitialised
 
 
 def pallas_call(
-    *operands: Array, jaxpr: Any, grid_mapping: Any, input_output_aliases: Sequence[tuple[int, int]],
-    mesh: Any = None,
+    *operands: Array, jaxpr: Any, grid_mapping: Any,
+    input_output_aliases: Sequence[tuple[int, int]], mesh: Any = None,
 ) -> list[Array]:  # fmt: skip
     """What the kernel writes, all programs of the grid one after another."""
     call = _compat.kernel_of(grid_mapping)
     if mesh is not None or call.unknown:
-        raise UnsupportedError(f"a kernel with {call.unknown or 'a mesh'}: no device of its own")
+        raise UnsupportedError("a kernel for the cores of a chip, which has a mesh or named axes")
     bounds, operands = operands[: call.dynamic], operands[call.dynamic :]
     rest = iter(bounds)
     grid = [size if isinstance(size, int) else next(rest) for size in call.grid]
@@ -73,8 +74,9 @@ class _Block(NamedTuple):
     @classmethod
     def of(cls, mapping: Any) -> _Block:
         kinds = [type(dim).__name__ for dim in mapping.block_shape]
-        if unknown := {*kinds} - {"Blocked", "Element", "Squeezed"} or mapping.transforms:
-            raise UnsupportedError(f"a block with {', '.join(map(str, unknown))}")
+        unknown = [*mapping.transforms, *({*kinds} - {"Blocked", "Element", "Squeezed"})]
+        if unknown:
+            raise UnsupportedError(f"blocks by {unknown[0]}: cut them by sizes and an index map")
         sizes = [getattr(dim, "block_size", 1) for dim in mapping.block_shape]
         steps = [n if kind == "Blocked" else 1 for kind, n in zip(kinds, sizes, strict=True)]
         padding = [getattr(dim, "padding", (0, 0)) for dim in mapping.block_shape]
@@ -138,7 +140,7 @@ class _Loop:
     ):  # fmt: skip
         self.grid, self.scalars, self.blocks, self.shared = grid, scalars, blocks, shared
         self.seen = [axis for axis in range(len(grid)) if axis not in batched]
-        self.kernel = refs.pure(jaxpr, (), len(self.seen))
+        self.kernel = refs.pure(*opened(jaxpr), len(self.seen))
         self.written = [k - len(scalars) for k in self.kernel.written if k >= len(scalars)]
         self.carried = sorted({*self.written, *self._copies()})
 
@@ -153,7 +155,7 @@ class _Loop:
             return [new[k] for k in self.carried]
 
         count = functools.reduce(operator.mul, self.grid, 1)
-        out = lax.fori_loop(0, count, step, [arrays[k] for k in self.carried])
+        out = lax.fori_loop(np.int32(0), jnp.int32(count), step, [arrays[k] for k in self.carried])
         arrays = list(arrays)
         for k, x in zip(self.carried, out, strict=True):
             arrays[k] = x

@@ -3,9 +3,9 @@
     r = new_ref x; r[0] <- y; z = freeze r
     r' = "swap of a ref" x y; z = r'
 
-The equations of the user stay; those that take a mutable array are replaced by one that takes and
-returns its value, whose rewrite (``of_values``) says in JAX what it does. Loops carry the arrays that
-their bodies write.
+The equations of the user stay; one that takes a mutable array is replaced by one that takes and
+returns its value, whose rewrite (``of_values``) says in JAX what it does. Loops carry the arrays
+that their bodies write.
 """
 
 from __future__ import annotations
@@ -134,8 +134,10 @@ class _Walk:
         elif name == "num_programs":
             sizes = self.position[len(self.position) // 2 :]
             self.env[eqn.outvars[0]] = sizes[eqn.params["axis"]]
-        elif name in _MAKING or any(_compat.is_ref(v.aval) for v in eqn.invars) or (
-            self.position and _asks(eqn)
+        elif (
+            name in _MAKING
+            or any(_compat.is_ref(v.aval) for v in eqn.invars)
+            or (self.position and _asks(eqn))
         ):
             self.of_refs(eqn)
         else:
@@ -144,9 +146,9 @@ class _Walk:
     def of_refs(self, eqn: Equation) -> None:
         """Emit the equation that takes values in the place of one that takes mutable arrays."""
         refs = list(dict.fromkeys(v for v in eqn.invars if _compat.is_ref(v.aval)))
-        params = dict(_compat.params_of(eqn))
+        params: dict[str, Any] = dict(_compat.params_of(eqn))
         bodies = {}
-        for param in filter(params.__contains__, _BODIES.get(eqn.primitive.name, ())):
+        for param in [p for p in _BODIES.get(eqn.primitive.name, ()) if p in params]:
             value = params.pop(param)
             many = enumerate(value) if isinstance(value, tuple) else [(None, value)]
             bodies |= {(param, k): self.body(eqn, body) for k, body in many}
@@ -420,7 +422,7 @@ def _rewrite(name: str) -> Callable[..., Any]:
 
 def _of_a_chip(*operands: Array, **_: Any) -> Any:
     raise UnsupportedError(
-        "a kernel uses what only one kind of chip has: export what it computes in plain JAX, such as "
+        "a kernel uses what only one kind of chip has: export what it computes in plain JAX, as by "
         "jax.lax.platform_dependent(..., tpu=kernel, default=plain)"
     )
 

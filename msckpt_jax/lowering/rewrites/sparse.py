@@ -1,7 +1,7 @@
 """Sparse arrays of ``jax.experimental.sparse``: gathers, products and scatters of their elements.
 
-Most of their primitives know what they do in plain JAX. Products do not: the elements are multiplied
-by rows of the dense array, and added up where they belong.
+Most of their primitives know what they do in plain JAX. Products do not: the elements are
+multiplied by rows of the dense array, and added up where they belong.
 """
 
 from __future__ import annotations
@@ -45,9 +45,7 @@ def _dot(
     return jnp.zeros((*sizes, *product.shape[1:]), dtype).at[places].add(product)
 
 
-def _elements(
-    data: Array, indices: Array, batch: Sequence[int]
-) -> tuple[list[Array], Array]:
+def _elements(data: Array, indices: Array, batch: Sequence[int]) -> tuple[list[Array], Array]:
     """The place of each element on the axes that are not dense, and the elements in a row."""
     count, axes = indices.shape[-2], len(batch)
     data = jnp.broadcast_to(data, (*batch, count, *data.shape[axes + 1 :]))

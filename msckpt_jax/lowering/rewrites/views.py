@@ -134,8 +134,8 @@ class _Window(NamedTuple):
         if any(stride != 1 for stride in self.strides):
             raise UnsupportedError("a masked slice with strides")
         known = all(isinstance(start, int) for start in self.starts)
-        if known and all(0 <= start and start + size <= n for start, size, n in
-                         zip(self.starts, self.sizes, x.shape, strict=True)):  # fmt: skip
+        places = zip(self.starts, self.sizes, x.shape, strict=True)
+        if known and all(start >= 0 and start + size <= n for start, size, n in places):
             return x
         return lax.pad(x, uninitialised((), x.dtype), [(0, size, 0) for size in self.sizes])
 
