@@ -61,6 +61,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-fuse", action="store_true", help="write no fused operators (Softmax, LayerNorm, ...)"
     )
+    parser.add_argument(
+        "--unroll-layers", action="store_true",
+        help="write scans over stacked weights out, with parameters of their own for each layer",
+    )  # fmt: skip
     options.add(parser)
     common.key_arguments(parser, "enc")
 
@@ -73,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
     done = export(
         _find(args.net), *inputs, file_name=args.output, file_format=args.format, enc_key=key,
         enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, training=args.training,
-        target=args.target, fuse=not args.no_fuse, **options.asked(args),
+        target=args.target, fuse=not args.no_fuse, unroll_layers=args.unroll_layers,
+        **options.asked(args),
     )  # fmt: skip
     common.say(*done.notes, done.summary)
     return 0

@@ -230,7 +230,8 @@ class _Walk:
             path = paths[name]
             unique = self.unique(f"{path}.{index}{name.removeprefix(path)}")
             layer = _layer(data, axis, index)
-            aval = ShapedArray(layer.shape, var.aval.dtype)
+            whole: _compat.Aval = var.aval
+            aval = ShapedArray(layer.shape, whole.dtype)
             self.layers[key] = _Own(unique, Var(aval), layer)
         return self.layers[key].var
 

@@ -30,10 +30,10 @@ from msckpt_jax.lowering.rewrites import (
     order,
     pallas,
     random,
-    refs,
     shape,
     sort,
     sparse,
+    values_of_refs,
     window,
 )
 from msckpt_jax.lowering.rewrites.declined import Declined as Declined
@@ -59,12 +59,15 @@ REWRITES: dict[str, Rewrite] = {
     **order.REWRITES,
     **pallas.REWRITES,
     **random.REWRITES,
-    **refs.REWRITES,
     **shape.REWRITES,
     **sort.REWRITES,
     **sparse.REWRITES,
+    **values_of_refs.REWRITES,
     **window.REWRITES,
 }
+
+#: Primitives whose rewrites only say why they are refused, and what to do.
+REFUSED = frozenset({*effects.REFUSED, *sparse.REFUSED, *values_of_refs.REFUSED})
 
 #: Primitives that are rewritten even where they look canonical, but not inside their own rewrite:
 #: indices come in bounds, and a sort carries nothing along but the order.

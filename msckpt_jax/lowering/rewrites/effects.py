@@ -60,4 +60,8 @@ def of_compiled_code(*operands: Any, target_name: str, **_: Any) -> Any:
     )
 
 
-REWRITES = {"ffi_call": of_compiled_code, "io_callback": of_python, "pure_callback": of_python}
+REWRITES = REFUSED = {
+    "ffi_call": of_compiled_code,
+    "io_callback": of_python,
+    "pure_callback": of_python,
+}

@@ -201,9 +201,17 @@ REWRITES = {
         pallas_call, "backend", "compiler_params", "cost_estimate", "debug", "interpret",
         "metadata", "name", "out_avals",
     ),
+    "max_contiguous": lambda x, *, values: x,
     "multiple_of": lambda x, *, values: x,
+    "roll": lambda x, shift, *, axis, stride, stride_axis: _rolled(x, shift, axis, stride),
     "reciprocal": ignoring(lambda x, *, approx: _reciprocal(x, approx), "full_range"),
 }  # fmt: skip
+
+
+def _rolled(x: Array, shift: Array, axis: int, stride: int | None) -> Array:
+    if stride is not None:
+        raise UnsupportedError("a roll by other steps for each row: roll each row by itself")
+    return jnp.roll(x, shift, axis)
 
 
 def _reciprocal(x: Array, approx: bool) -> Array:

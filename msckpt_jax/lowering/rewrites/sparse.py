@@ -128,13 +128,14 @@ _PLAIN = """
 bcoo_todense bcoo_fromdense bcoo_extract bcoo_transpose bcoo_dot_general_sampled bcoo_spdot_general
 bcoo_sort_indices bcoo_sum_duplicates bcsr_todense bcsr_fromdense bcsr_extract
 """
+REFUSED = dict.fromkeys(("coo_fromdense", "csr_fromdense"), _made)
 REWRITES: dict[str, Callable[..., Any]] = {
     **{name: _plain(name) for name in _PLAIN.split()},
     "bcoo_dot_general": _dot,
     "bcsr_dot_general": _of_rows,
     "coo_todense": _dense_coo,
     "csr_todense": _dense_csr,
-    **dict.fromkeys(("coo_fromdense", "csr_fromdense"), _made),
+    **REFUSED,
     **dict.fromkeys(("coo_matvec", "coo_matmat"), _of_coo),
     **dict.fromkeys(("csr_matvec", "csr_matmat"), _of_csr),
 }
