@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jax.core import ShapedArray as ShapedArray
@@ -12,6 +12,7 @@ from jax.extend import core, source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.extend.core import Var as Var
 from jax.interpreters import partial_eval
+from jax.ref import AbstractRef, Ref
 
 #: ShapedArray; the avals of tokens and references have no shape.
 Aval: TypeAlias = Any
@@ -66,6 +67,21 @@ def within(outer: SourceInfo | None, inner: SourceInfo) -> SourceInfo:
     return outer
 
 
+def is_ref(aval: Aval) -> bool:
+    """Tell whether a type is that of a mutable array."""
+    return isinstance(aval, AbstractRef)
+
+
+def is_mutable(value: Any) -> bool:
+    """Tell whether a value is a mutable array."""
+    return isinstance(value, Ref)
+
+
+def value_of_ref(aval: Aval) -> ShapedArray:
+    """The type of the value of a mutable array, wherever its memory is."""
+    return ShapedArray(aval.shape, aval.dtype)
+
+
 def params_of(eqn: Equation) -> Mapping[str, Any]:
     """The parameters of an equation; from JAX 0.11 a scan has its operands in groups, not counts.
 
@@ -77,6 +93,39 @@ def params_of(eqn: Equation) -> Mapping[str, Any]:
     consts, carry, _ = (len(list(group)) for group in eqn.params["ft_in"].unpack())
     kept = {k: value for k, value in eqn.params.items() if k not in ("ft_in", "ft_out")}
     return {"num_consts": consts, "num_carry": carry, **kept}
+
+
+class Kernel(NamedTuple):
+    """The calling conventions of a kernel of Pallas.
+
+    Attributes:
+        grid: the sizes of its axes; dynamic ones are not of type int.
+        dynamic: how many of them are operands, before all others.
+        batched: the axes that ``vmap`` has added.
+        scalars: how many operands are scalars for index maps.
+        blocks: how inputs and outputs are cut.
+        scratch: the types of further memory.
+        unknown: what it has beside these, or an empty text.
+    """
+
+    grid: tuple[Any, ...]
+    dynamic: int
+    batched: tuple[int, ...]
+    scalars: int
+    blocks: tuple[Any, ...]
+    scratch: tuple[Aval, ...]
+    unknown: str
+
+
+def kernel_of(mapping: Any) -> Kernel:
+    """The calling conventions of a kernel by its ``grid_mapping``."""
+    unknown = [name for name in ("grid_names", "get_grid_indices", "local_grid_env")
+               if getattr(mapping, name, None) is not None]  # fmt: skip
+    return Kernel(
+        mapping.grid, mapping.num_dynamic_grid_bounds, tuple(mapping.vmapped_dims),
+        mapping.num_index_operands, tuple(mapping.block_mappings), tuple(mapping.scratch_avals),
+        ", ".join(unknown),
+    )  # fmt: skip
 
 
 def avals(jaxpr: Any) -> Iterator[Aval]:

@@ -19,10 +19,12 @@ from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering import quantising, tiny, trials
 from msckpt_jax.lowering.lowered import lowered
+from msckpt_jax.lowering.problems import failures
 from msckpt_jax.lowering.quantised import Quantiser
 from msckpt_jax.lowering.rule import Rule
 from msckpt_jax.lowering.target import Target, Written
 from msckpt_jax.lowering.trace import Traced, trace
+from msckpt_jax.lowering.unroll import unrolled
 from msckpt_jax.lowering.wanted import Lowering, Wanted
 from msckpt_jax.visible import visible
 
@@ -51,6 +53,7 @@ def export(
     weight_block_size: int | None = None,
     rules: Mapping[str, Rule | Callable[..., Any]] | None = None,
     split_bytes: int | None = None,
+    unroll_layers: bool = False,
     durable: bool = True,
     soc: str | None = None,
     input_names: Sequence[str] | Mapping[str, str] | None = None,
@@ -122,6 +125,9 @@ def export(
         split_bytes: more bytes of weights than this go to ``<name>_variables/`` and the graph to
             ``<name>_graph.mindir``, or the weights to ``<name>.onnx.data``: by default more than
             1 GiB, as in MindSpore. AIR: to ``air_weight/``, by default past 2 GiB.
+        unroll_layers: write out scans over stacked weights: ``layers.kernel`` of three layers
+            becomes ``layers.0.kernel``, ``layers.1.kernel``, ``layers.2.kernel``. By default such a
+            scan is a loop over the stacked parameter, or written out if it is small.
         durable: fsync before a new file replaces an old one.
         soc: AIR: ``"Ascend910B"``, ``"Ascend310P"`` or ``"Ascend910"``: ``notes`` name the
             operators for which the chip has no kernel.
@@ -184,6 +190,9 @@ def export(
         net, inputs, constraints=constraints, as_it_is=training, input_names=input_names,
         output_names=output_names,
     )  # fmt: skip
+    if unroll_layers:
+        with failures():
+            traced = unrolled(traced)
     file, graph, notes = _written(
         traced, path, wanted, format, Lowering(fuse, exact, target, rules, quantiser)
     )

@@ -75,6 +75,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--no-fuse", action="store_true", help="write no fused operators (Softmax, LayerNorm, ...)"
     )
     options.add_weights(parser)
+    parser.add_argument(
+        "--unroll-layers", action="store_true",
+        help="write scans over stacked weights out, with parameters of their own for each layer",
+    )  # fmt: skip
     options.add(parser)
     common.key_arguments(parser, "enc")
 
@@ -88,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         _find(args.net), *inputs, file_name=args.output, file_format=args.format, enc_key=key,
         enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, training=args.training,
         constraints=args.constraints, target=args.target, weights=args.weights,
-        weight_block_size=args.weight_block_size, fuse=not args.no_fuse,
+        weight_block_size=args.weight_block_size, fuse=not args.no_fuse, unroll_layers=args.unroll_layers,
         input_names=args.input_names, output_names=args.output_names, **options.asked(args),
     )  # fmt: skip
     common.say(*done.notes, done.summary)

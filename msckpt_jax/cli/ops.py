@@ -9,7 +9,7 @@ from msckpt_jax.api import targets
 from msckpt_jax.cli import common
 from msckpt_jax.lowering.algorithms import FORMS, IN_PART
 from msckpt_jax.lowering.algorithms import complex as pairs
-from msckpt_jax.lowering.rewrites import REWRITES
+from msckpt_jax.lowering.rewrites import REFUSED, REWRITES
 from msckpt_jax.lowering.rules import RULES
 from msckpt_jax.lowering.target import Target
 
@@ -49,10 +49,8 @@ def coverage() -> dict[str, list[str]]:
     formats = [*targets.every()]
     primitives = {*RULES, *REWRITES, *(name for format in formats for name in format.algorithms)}
     primitives |= {name for format in formats for name in format.algorithms64}
-    return {
-        name: [_column(name, format) for format in formats]
-        for name in sorted(primitives - {"ms_op"})
-    }
+    primitives -= {"ms_op", *REFUSED, *(name for name in primitives if " " in name)}  # JAX's own
+    return {name: [_column(name, format) for format in formats] for name in sorted(primitives)}
 
 
 def _column(name: str, format: Target) -> str:

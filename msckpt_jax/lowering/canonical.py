@@ -29,6 +29,7 @@ from msckpt_jax.lowering.rewrites import (
     Rewrite,
     calls,
     random,
+    refs,
 )
 from msckpt_jax.lowering.rewrites.ignoring import ignoring
 from msckpt_jax.lowering.settling import settle
@@ -115,6 +116,9 @@ class _Builder:
         self, jaxpr: Any, consts: Sequence[Any], operands: Sequence[Atom], scope: _Scope
     ) -> list[Atom]:
         """Emit the equations of a jaxpr in canonical forms; return its results."""
+        count = len(jaxpr.outvars)
+        if refs.stateful(jaxpr):
+            jaxpr, consts = _compat.opened(refs.pure(jaxpr, consts).jaxpr)
         env: dict[Var, Atom] = dict(zip(jaxpr.invars, operands, strict=True))
         for var, const in zip(jaxpr.constvars, consts, strict=True):
             env[var] = folding.literal(random.data(const), random.physical(var.aval))
@@ -127,7 +131,7 @@ class _Builder:
         for eqn in jaxpr.eqns:
             results = self.equation(eqn, [read(atom) for atom in eqn.invars], scope)
             env.update(zip(eqn.outvars, results, strict=True))
-        return [read(atom) for atom in jaxpr.outvars]
+        return [read(atom) for atom in jaxpr.outvars[:count]]
 
     def equation(self, eqn: Equation, operands: list[Atom], scope: _Scope) -> list[Atom]:
         """Emit an equation in canonical forms; as it is, with a note, if something fails on it."""
@@ -164,8 +168,9 @@ class _Builder:
             return known
         if (call := calls.callee(eqn)) is not None:
             operands = operands[len(operands) - len(call[0].invars) :]
-            made = scope.made and (scope.ours or eqn.primitive is not calls.call_of_user_p)
-            return self.inline(*call, operands, replace(scope, made=made))
+            ours = scope.ours and not eqn.params.get("surely", False)
+            made = scope.made and (ours or eqn.primitive is not calls.call_of_user_p)
+            return self.inline(*call, operands, replace(scope, made=made, ours=ours))
         if small:
             return self.emit(eqn, operands, scope)
         rewrite = _rewrite_of(eqn, scope)

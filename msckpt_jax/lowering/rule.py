@@ -28,6 +28,11 @@ HARMLESS = {
         "how few of the best elements suffice, where all of them are found",
     ),
     **dict.fromkeys(("msg", "allow_constant_across_batch"), "for ``vmap``, which is done before"),
+    **dict.fromkeys(
+        ("backend", "compiler_params", "cost_estimate", "debug", "full_range", "interpret",
+         "metadata", "name", "out_avals"),
+        "how a kernel is compiled, or what it is called",
+    ),
     "select_callable": "it is for sorted eigenvalues, which are refused",
     "branches_platforms": "``platform_index`` has chosen the branch for CPU",
     "broadcast_dimensions": "only axes of size 1 are added, between those of the operand",

@@ -9,6 +9,10 @@ from msckpt_jax.lowering.rewrites import effects
 from msckpt_jax.lowering.training import equations
 
 _REASON = "a file has no side effects"
+_MUTABLE = (
+    "mutable arrays that the function closes over are in the file as they are now: what it writes "
+    "to them is not kept"
+)
 
 
 def notes(jaxpr: Any) -> list[str]:
@@ -18,6 +22,8 @@ def notes(jaxpr: Any) -> list[str]:
         for eqn, source in equations(jaxpr, None)
         if (what := _effect(eqn)) is not None
     ]
+    if any(_compat.is_ref(v.aval) for v in _compat.opened(jaxpr)[0].constvars):
+        out.append(_MUTABLE)
     return list(dict.fromkeys(out))
 
 

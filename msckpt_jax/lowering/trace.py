@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.extend import source_info_util
 
-from msckpt_jax import names
+from msckpt_jax import _compat, names
 from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering import (
     callables,
@@ -72,8 +72,10 @@ def trace(
     examples, structure = jax.tree.flatten(tuple(inputs))
     own_names = naming.inputs(opened.arguments(len(inputs)), inputs)
     own_names = list(map(names.Unique(), own_names))
+    mutable_inputs = list(map(_compat.is_mutable, examples))
     examples = [_example(n, x) for n, x in zip(own_names, examples, strict=True)]
     key_kinds = [_key_kind(value) for value in weights.values()]
+    mutable = [_compat.is_mutable(leaves.leaves[i].value) for i in numbers]
     input_kinds = [_key_kind(value) for value in examples]
     examples = list(map(_data, examples))
     specs = symbols.symbolic(dict(zip(own_names, examples, strict=True)), constraints)
@@ -82,9 +84,10 @@ def trace(
 
     def flat(values: Sequence[Any], *flat_inputs: Any) -> Any:
         whole = [leaf.value for leaf in leaves.leaves]
-        for i, value, kind in zip(numbers, values, key_kinds, strict=False):  # the others are held
-            whole[i] = _as_key(value, kind)
-        arguments = structure.unflatten(map(_as_key, flat_inputs, input_kinds))
+        given = zip(numbers, values, key_kinds, mutable, strict=False)  # the others are held
+        for i, value, kind, is_mutable in given:
+            whole[i] = _as_given(value, kind, is_mutable)
+        arguments = structure.unflatten(map(_as_given, flat_inputs, input_kinds, mutable_inputs))
         weights = () if tree is None else (leaves.rebuild(whole),)
         return jax.tree.map(_data, called(*weights, *arguments))
 
@@ -98,6 +101,8 @@ def trace(
             whole = callables.Look(opened.function, opened.tree)
             statistics = functools.partial(training.statistics, weights, whole)
             notes += training.notes(jaxpr, statistics, [*weights], types)
+    if any((*mutable, *mutable_inputs)):
+        notes.append("what the network writes to mutable arrays among its arguments is not kept")
     notes += [*more, *unnamed, *freedoms.notes(jaxpr), *side_effects.notes(jaxpr)]
     tagged = {_tagged(n, v): _data(v) for n, v in weights.items()}
     chosen = naming.chosen("input", input_names, own_names, weights)
@@ -144,7 +149,7 @@ def _is_weight(leaf: names.Leaf) -> bool:
     if is_spec(leaf.value):
         text = f"the weight {leaf.name!r} has a shape and no values: initialise the network"
         raise TypeError(text)
-    is_array = kinds.is_array(leaf.value)
+    is_array = kinds.is_array(leaf.value) or _compat.is_mutable(leaf.value)
     if isinstance(leaf.value, np.ndarray) and not is_array:
         text = f"the weight {leaf.name!r} is no array of numbers, but of {leaf.value.dtype}"
         raise TypeError(text)
@@ -152,9 +157,10 @@ def _is_weight(leaf: names.Leaf) -> bool:
 
 
 def _weight(leaf: names.Leaf) -> Any:
-    if isinstance(leaf.value, jax.Array):
-        return leaf.value
-    value = np.asarray(leaf.value)
+    value = leaf.value[...] if _compat.is_mutable(leaf.value) else leaf.value
+    if isinstance(value, jax.Array):
+        return value
+    value = np.asarray(value)
     return value.astype(jax.dtypes.canonicalize_dtype(value.dtype), copy=False)
 
 
@@ -163,8 +169,10 @@ def _key_kind(value: Any) -> str | None:
     return random.implementation(value) if random.is_key(value) else None
 
 
-def _as_key(value: Any, kind: str | None) -> Any:
+def _as_given(value: Any, kind: str | None, mutable: bool) -> Any:
     """A weight as the network has it; the data of a key in a file becomes the key."""
+    if mutable:
+        return jax.new_ref(value)
     if kind is None or random.is_key(value):
         return value
     return jax.random.wrap_key_data(value, impl=kind)
@@ -189,6 +197,8 @@ def _abstract(value: Any) -> jax.ShapeDtypeStruct:
 
 
 def _example(name: str, value: Any) -> Any:
+    if _compat.is_mutable(value):
+        value = value[...]
     if is_spec(value) or isinstance(value, jax.Array | np.ndarray):
         if any(isinstance(dim, int) and dim < 0 for dim in value.shape):
             raise ValueError(

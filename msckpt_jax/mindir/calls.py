@@ -163,11 +163,13 @@ class Translation:
         pairs = list(zip(leaves(results[0]), leaves(results[1]), strict=True))
         condition = nodes.as_bool(block, block.operand(choice.condition))
         if len(pairs) == 1 and all(isinstance(part, Const) for part in pairs[0]):
-            values = tuple(part.value for part in pairs[0])
-            if values == (True, False):
-                return condition
-            if values == (False, True):
-                return block.add("LogicalNot", (condition,), nodes.BOOL)
+            values = [np.asarray(part.value) for part in pairs[0]]
+            if all(value.dtype == bool and value.ndim == 0 for value in values):
+                if values[0] and not values[1]:
+                    return rebuilt(results[0], iter([condition]))
+                if values[1] and not values[0]:
+                    other = block.add("LogicalNot", (condition,), nodes.BOOL)
+                    return rebuilt(results[0], iter([other]))
         self.budget.spend(len(pairs))
         # A value that both sides take from outside unchanged needs no result.
         own = sides[0].own

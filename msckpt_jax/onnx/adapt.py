@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.graph import Graph, Node
@@ -91,15 +91,9 @@ def _tidied(
     shapes = {info.name: dims_of(info) for info in (*inputs, *builder.infos)}
     shapes |= {name: weight.type.shape for name, weight in weights.items()}
     shapes |= {tensor.name: tuple(tensor.dims) for tensor in builder.names.initializers}
+    single = {i.name for i in builder.infos if i.type.tensor_type.elem_type == _FLOAT}
+    nodes = _fused(builder, builder.nodes, [value.name for value in results], shapes, single)
     names = builder.names
-    nodes = tidy.reshaped_once(builder.nodes)
-    nodes = tidy.biases_first(nodes, shapes, builder.name, names.unique)
-    nodes = tidy.matrices_last(nodes, names.unique)
-    if names.opset >= attention.OPSET:
-        single = {i.name for i in builder.infos if i.type.tensor_type.elem_type == _FLOAT}
-        known = list(names.initializers)
-        nodes = attention.attentions(nodes, shapes, single, known, builder.name, names.unique)
-    nodes = tidy.living(nodes, [value.name for value in results])
     used = tidy.uses(nodes)
     constants = [tensor for tensor in names.initializers if used[tensor.name]]
     infos = [info for info in builder.infos if used[info.name]]
@@ -112,6 +106,43 @@ def _check_since(dtype: np.dtype, opset: int) -> None:
     since = _SINCE.get(dtype, 0)
     if opset < since:
         raise UnsupportedError(f"{dtype.name} needs opset={since} or more, not {opset}")
+
+
+def _fused(
+    builder: Builder,
+    nodes: list[NodeProto],
+    results: Sequence[str],
+    shapes: Mapping[str, Sequence[Any]],
+    single: Set[str],
+) -> list[NodeProto]:
+    """The nodes in the form that runtimes know best, those in bodies too.
+
+    Args:
+        builder: gives names and constants.
+        nodes: the nodes of a graph, in order.
+        results: the names of its results.
+        shapes: the shapes of values by name, of those around the graph too.
+        single: the names of values that are float32.
+    """
+    names = builder.names
+    for body in (a.g for node in nodes for a in node.attribute if a.HasField("g")):
+        infos = [*body.input, *body.value_info]
+        inner = {info.name: dims_of(info) for info in infos}
+        floats = {i.name for i in infos if i.type.tensor_type.elem_type == _FLOAT}
+        ends = [value.name for value in body.output]
+        kept = _fused(builder, list(body.node), ends, {**shapes, **inner}, single | floats)
+        used = tidy.uses(kept)
+        seen = [info for info in body.value_info if used[info.name]]
+        del body.node[:], body.value_info[:]
+        body.node.extend(kept)
+        body.value_info.extend(seen)
+    nodes = tidy.reshaped_once(nodes)
+    nodes = tidy.biases_first(nodes, shapes, builder.name, names.unique)
+    nodes = tidy.matrices_last(nodes, names.unique)
+    if names.opset >= attention.OPSET:
+        known = list(names.initializers)
+        nodes = attention.attentions(nodes, shapes, single, known, builder.name, names.unique)
+    return tidy.living(nodes, results)
 
 
 class _Adapting:

@@ -197,3 +197,18 @@ def test_a_convolution_in_three_dimensions_is_loaded_with_its_strides(tmp_path):
     x, kernel = np.ones((1, 2, 4, 5, 6), np.float32), np.ones((3, 2, 2, 2, 2), np.float32)
     file = export(function, x, kernel, file_name=tmp_path / "a").file
     np.testing.assert_array_equal(load(file)(x, kernel), function(x, kernel))
+
+
+@pytest.mark.parametrize(
+    "ends", [(True, False), (False, True), (1.0, 0.0), (1, 0), ([np.nan, 1.0], [0.0, 0.0])]
+)
+def test_branches_that_give_constants(ends, tmp_path):
+    yes, no = map(jnp.asarray, ends)
+    done = export(
+        lambda p: jax.lax.cond(p > 0, lambda: yes, lambda: no), np.float32(0),
+        file_name=tmp_path / "net",
+    )  # fmt: skip
+    for number, want in ((1, yes), (-1, no)):
+        got = load(done.file)(np.float32(number))
+        assert got.dtype == want.dtype
+        np.testing.assert_array_equal(got, want)

@@ -28,9 +28,12 @@ from msckpt_jax.lowering.rewrites import (
     mesh,
     numeric,
     order,
+    pallas,
     random,
     shape,
     sort,
+    sparse,
+    values_of_refs,
     window,
 )
 from msckpt_jax.lowering.rewrites.declined import Declined as Declined
@@ -54,11 +57,17 @@ REWRITES: dict[str, Rewrite] = {
     **mesh.REWRITES,
     **numeric.REWRITES,
     **order.REWRITES,
+    **pallas.REWRITES,
     **random.REWRITES,
     **shape.REWRITES,
     **sort.REWRITES,
+    **sparse.REWRITES,
+    **values_of_refs.REWRITES,
     **window.REWRITES,
 }
+
+#: Primitives whose rewrites only say why they are refused, and what to do.
+REFUSED = frozenset({*effects.REFUSED, *sparse.REFUSED, *values_of_refs.REFUSED})
 
 #: Primitives that are rewritten even where they look canonical, but not inside their own rewrite:
 #: indices come in bounds, and a sort carries nothing along but the order.

@@ -13,7 +13,7 @@ from msckpt_jax._compat import ClosedJaxpr, Equation, opened
 from msckpt_jax.lowering.rewrites import effects
 
 #: Primitive -> the parameter that holds the jaxpr it stands for.
-_CALLEE: dict[str, str] = {
+CALLEE: dict[str, str] = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
     "closed_call": "call_jaxpr",
@@ -23,9 +23,10 @@ _CALLEE: dict[str, str] = {
     "custom_vjp_call": "call_jaxpr",
     "custom_lin": "call_jaxpr",
     "custom_vmap_call": "call",
+    "custom_partitioning": "call",
     "remat2": "jaxpr",
     "checkpoint": "jaxpr",
-    "composite": "jaxpr",
+    "composite": "call_jaxpr",
     "linear_call": "callee",
     "xla_metadata_call": "jaxpr",
     "shard_map": "jaxpr",  # of one device
@@ -34,12 +35,17 @@ _CALLEE: dict[str, str] = {
 #: The call by which rewrites run jaxprs of the user: the source lines inside are the user's.
 call_of_user_p = core.Primitive("call_of_user")
 call_of_user_p.multiple_results = True
-call_of_user_p.def_abstract_eval(lambda *_, jaxpr: [v.aval for v in opened(jaxpr)[0].outvars])
+call_of_user_p.def_abstract_eval(
+    lambda *_, jaxpr, surely=False: [v.aval for v in opened(jaxpr)[0].outvars]
+)
 
 
-def call_of_user(jaxpr: ClosedJaxpr, *operands: Array) -> list[Array]:
-    """The results of a jaxpr of the user. For rewrites only: the call is inlined at once."""
-    return call_of_user_p.bind(*operands, jaxpr=jaxpr)
+def call_of_user(jaxpr: ClosedJaxpr, *operands: Array, surely: bool = False) -> list[Array]:
+    """The results of a jaxpr of the user. For rewrites only: the call is inlined at once.
+
+    ``surely``: it is the user's also where the loop around it is a rewrite's.
+    """
+    return call_of_user_p.bind(*operands, jaxpr=jaxpr, surely=surely)
 
 
 #: Primitives that never change anything.
@@ -83,8 +89,9 @@ def callee(eqn: Equation) -> tuple[Any, Sequence[Any]] | None:
     """The jaxpr (and its constants) that an equation only calls, with its last operands."""
     if eqn.primitive.name == "shard_map" and eqn.params["mesh"].size > 1:
         return None
-    param = _CALLEE.get(eqn.primitive.name)
-    jaxpr = eqn.params.get(param) if param else None
+    param = CALLEE.get(eqn.primitive.name)
+    # JAX 0.10 calls the one of composite "jaxpr", too.
+    jaxpr = eqn.params.get(param, eqn.params.get("jaxpr")) if param else None
     return None if jaxpr is None else opened(jaxpr)
 
 

@@ -14,7 +14,6 @@ from jax.extend import core
 from msckpt_jax._compat import Atom, ClosedJaxpr, Equation, Literal, opened
 from msckpt_jax.lowering.rewrites import effects
 from msckpt_jax.lowering.rewrites.calls import call_of_user
-from msckpt_jax.lowering.rewrites.declined import Declined
 from msckpt_jax.lowering.rewrites.ignoring import ignoring
 from msckpt_jax.lowering.rewrites.peephole import Made, Shorter
 
@@ -42,6 +41,9 @@ def known_branch(eqn: Equation, operands: list[Atom], made: Made) -> Shorter | N
     """Call the branch where it is known, or where the others do nothing but raise."""
     if effects.checked(eqn):
         return (_without_errors, operands)
+    if (platforms := eqn.params.get("branches_platforms")) is not None:
+        index = _of_platform(platforms, [effects.foreign(b) for b in eqn.params["branches"]])
+        return (lambda _, *xs, branches, **params: call_of_user(branches[index], *xs)), operands
     return (REWRITES["cond"], operands) if isinstance(operands[0], Literal) else None
 
 
@@ -54,11 +56,17 @@ def _without_errors(
 
 def platform_index(*, platforms: Sequence[Any]) -> np.int32:
     """The index of ``lax.platform_dependent``'s implementation for CPU, or for any platform."""
-    for name in ("cpu", None):
-        for index, names in enumerate(platforms):
-            if name == names or (names is not None and name in names):
-                return np.int32(index)
-    raise Declined
+    return np.int32(_of_platform(platforms, [False] * len(platforms)))
+
+
+def _of_platform(platforms: Sequence[Any], foreign: Sequence[bool]) -> int:
+    """The implementation for CPU, else for any platform; first those that are plain JAX."""
+
+    def order(index: int) -> tuple[bool, int]:
+        names = platforms[index]
+        return foreign[index], 1 if names is None else 0 if "cpu" in names else 2
+
+    return min(range(len(platforms)), key=order)
 
 
 def scan(
@@ -81,7 +89,7 @@ def scan(
     def step(state: Any) -> Any:
         count, carry, ys = state
         at = _number(length - 1) - count if reverse else count
-        inputs = [lax.squeeze(_row(x, at), (0,)) for x in xs]
+        inputs = [_row(x, at) for x in xs]
         out = call_of_user(jaxpr, *consts, *carry, *inputs)
         ys = [_with_row(y, new, at) for y, new in zip(ys, out[num_carry:], strict=True)]
         return count + np.int32(1), out[:num_carry], ys
@@ -119,8 +127,13 @@ def _number(size: Any) -> Array | np.int32:
 
 
 def _row(x: Array, at: Array | np.int32) -> Array:
-    starts = [at] + [np.int32(0)] * (x.ndim - 1)
-    return lax.dynamic_slice(x, starts, (1, *x.shape[1:]), allow_negative_indices=False)
+    """The row of an array at a place within it."""
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return lax.dynamic_index_in_dim(x, at, keepdims=False, allow_negative_indices=False)
+    rest = tuple(range(x.ndim - 1))
+    numbers = lax.GatherDimensionNumbers(rest, collapsed_slice_dims=(0,), start_index_map=(0,))
+    place, sizes = lax.reshape(at, (1,)), (1, *x.shape[1:])
+    return lax.gather(x, place, numbers, sizes, mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS)
 
 
 def _with_row(x: Array, row: Array, at: Array | np.int32) -> Array:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from jax.extend import core
+
 from msckpt_jax._compat import Equation, opened
 from msckpt_jax.errors import UnsupportedError
 
@@ -41,4 +43,25 @@ def of_python(
     )
 
 
-REWRITES = {"io_callback": of_python, "pure_callback": of_python}
+def foreign(jaxpr: Any) -> bool:
+    """Tell whether a jaxpr calls compiled code that no file has."""
+    return any(
+        eqn.primitive.name == "ffi_call" or any(map(foreign, core.jaxprs_in_params(eqn.params)))
+        for eqn in opened(jaxpr)[0].eqns
+    )
+
+
+def of_compiled_code(*operands: Any, target_name: str, **_: Any) -> Any:
+    """Refuse results of compiled code."""
+    raise UnsupportedError(
+        f"compiled code of yours, {target_name!r}, computes its results, which a file cannot hold: "
+        "say in plain JAX what it does, jax.lax.platform_dependent(..., cuda=it, default=plain), "
+        "or give a rule that emits operators for it, export(..., rules={'ffi_call': rule})"
+    )
+
+
+REWRITES = REFUSED = {
+    "ffi_call": of_compiled_code,
+    "io_callback": of_python,
+    "pure_callback": of_python,
+}

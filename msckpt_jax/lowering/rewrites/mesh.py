@@ -98,6 +98,8 @@ def _without_mesh(jaxpr: Any, axes: _Axes) -> ClosedJaxpr:
 
     def declared(var: Var) -> Var:
         aval: _compat.Aval = var.aval
+        if _compat.is_ref(aval):
+            return env.setdefault(var, var)  # type: ignore[return-value]
         plain = _compat.ShapedArray(aval.shape, aval.dtype, weak_type=aval.weak_type)
         return env.setdefault(var, Var(plain))  # type: ignore[return-value]
 
@@ -135,6 +137,8 @@ def _plain(eqn: Equation, operands: list[Atom], results: list[Var], axes: _Axes)
 def _params(name: str, value: Any, axes: _Axes) -> Any:
     if name in ("sharding", "out_sharding"):
         return None
+    if hasattr(value, "eqns") and any(_compat.is_ref(v.aval) for v in value.invars):
+        return value  # a kernel knows nothing of the mesh
     if isinstance(value, tuple) and type(value) is tuple:
         return tuple(_params("", each, axes) for each in value)
     is_jaxpr = isinstance(value, ClosedJaxpr) or hasattr(value, "eqns")

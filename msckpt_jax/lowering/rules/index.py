@@ -206,9 +206,15 @@ def _dynamic_update_slice(ctx: Context, x: Array, update: Array, *starts: Array)
     if not moving:
         return update
     order = (*moving, *(axis for axis in range(len(old.shape)) if axis not in moving))
-    begin = _clamped(ctx, starts, old.shape, new.shape, moving)
-    grid = _grid(ctx, [new.shape[axis] for axis in moving])
-    places = ctx("Add", grid, begin, type=ctx.type(grid))
+    known = _known_starts(starts, old.shape, new.shape)
+    sizes = [new.shape[axis] for axis in moving]
+    if known is not None and all(isinstance(n, int) for n in (*known, *sizes)):
+        begin: Any = np.array([known[axis] for axis in moving], _I64)
+        places: Array = ctx.constant(_places(sizes) + begin)
+    else:
+        begin = _clamped(ctx, starts, old.shape, new.shape, moving)
+        grid = _grid(ctx, sizes)
+        places = ctx("Add", grid, begin, type=ctx.type(grid))
     turned, part = transposed(ctx, x, order), transposed(ctx, update, order)
     result = ctx("TensorScatterUpdate", turned, places, part, type=ctx.type(turned))
     return transposed(ctx, result, tuple(np.argsort(order).tolist()))
@@ -220,8 +226,12 @@ def _grid(ctx: Context, sizes: Sequence[Dim]) -> Array:
         return reshaped(ctx, counted(ctx, sizes[0], _I64), (sizes[0], 1))
     if not all(isinstance(size, int) for size in sizes):
         raise UnsupportedError("the update is smaller on several axes, of which some are dynamic")
+    return ctx.constant(_places(sizes))
+
+
+def _places(sizes: Sequence[Dim]) -> np.ndarray:
     grid = np.meshgrid(*(np.arange(int(size)) for size in sizes), indexing="ij")
-    return ctx.constant(np.stack(grid, -1).astype(_I64))
+    return np.stack(grid, -1).astype(_I64)
 
 
 #: The operators that ``_clamped`` emits.
