@@ -13,7 +13,7 @@ from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Parameter, Tensor, Value
 from msckpt_jax.lowering.problems import PASSING, Problems
-from msckpt_jax.onnx import attention, tidy
+from msckpt_jax.onnx import attention, ranks, tidy
 from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer, number
 from msckpt_jax.onnx.rows import ROWS
 
@@ -87,6 +87,8 @@ def _tidied(
     names = builder.names
     nodes = tidy.reshaped_once(builder.nodes)
     nodes = tidy.biases_first(nodes, shapes, builder.name, names.unique)
+    nodes = ranks.unexpanded(nodes, shapes)
+    nodes = ranks.products_of_any_rank(nodes, shapes, names.unique)
     nodes = tidy.matrices_last(nodes, names.unique)
     if names.opset >= attention.OPSET:
         single = {i.name for i in builder.infos if i.type.tensor_type.elem_type == _FLOAT}
