@@ -27,8 +27,6 @@ from msckpt_jax.visible import visible
 # Our own frames are not the user's: messages name the line of the user that called JAX.
 source_info_util.register_exclusion(__file__)
 
-#: Devices that an export can be for.
-DEVICES = (None, "cpu")
 _OTHER_SUFFIXES = {*targets.SUFFIXES, *formats.SUFFIXES}
 
 
@@ -96,7 +94,8 @@ def export(
             name the lines of functions (linen's ``apply`` among them) that draw random numbers or
             normalise by the statistics of the batch.
         target: ``"cpu"`` lowers convolutions to Im2Col and MatMul, many times faster there; the
-            default keeps Conv2D, which Ascend and MindSpore Lite know best.
+            default keeps Conv2D, which Ascend and MindSpore Lite know best. ONNX also
+            ``"onnxruntime"``: takes its own operators, which no other runtime has.
         rules: further lowering rules, primitive name to ``rule(context, *inputs, **params)``.
         split_bytes: more bytes of weights than this go to ``<name>_variables/`` and the graph to
             ``<name>_graph.mindir``, or the weights to ``<name>.onnx.data``: by default more than
@@ -136,8 +135,8 @@ def export(
     """
     format = targets.named(file_format)
     path = _path(file_name, format)
-    if target not in DEVICES:
-        raise ValueError(f"target must be one of {DEVICES}, not {target!r}")
+    if target not in (devices := (None, *format.devices)):
+        raise ValueError(f"target must be one of {devices} for {format.name}, not {target!r}")
     asked = _asked(
         custom_func=custom_func, user_info=user_info, soc=soc, narrow=narrow, opset=opset,
         engine=engine,

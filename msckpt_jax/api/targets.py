@@ -29,6 +29,8 @@ _TARGETS: Mapping[str, _Row] = {
 }
 NAMES = tuple(_TARGETS)
 DEFAULT = NAMES[0]
+#: The values of ``target`` of all formats; each knows some of them.
+DEVICES = ("cpu", "onnxruntime")
 SUFFIXES = tuple(row.suffix for row in _TARGETS.values())
 
 

@@ -57,7 +57,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--training", action="store_true", help="keep networks in the mode that they are in"
     )
-    parser.add_argument("--target", choices=["cpu"], help="take operators that are fast there")
+    parser.add_argument(
+        "--target", choices=targets.DEVICES, help="take operators that are fast there"
+    )
     parser.add_argument(
         "--no-fuse", action="store_true", help="write no fused operators (Softmax, LayerNorm, ...)"
     )

@@ -71,6 +71,7 @@ class Target:
 
     Attributes:
         name: ``file_format`` of ``export``. suffix: the ending of its files.
+        devices: the values of ``export(target=)`` that it knows.
         write: writes a graph to a path as is wanted; returns the file to load, and notes.
         open: makes a function of JAX of a path, the key, the cipher and the user's meanings.
         difference: returns the largest difference between the results of a file and of the
@@ -107,6 +108,7 @@ class Target:
     difference: Callable[[Path, Traced, Wanted], float]
     inspect: Callable[..., tuple[dict[str, Any], list[str]]]
     verify: Callable[..., Verdict]
+    devices: tuple[str, ...] = ("cpu",)
     options: Mapping[str, Option] = field(default_factory=dict)
     verify_options: tuple[str, ...] = ()
     kernels: bool = False

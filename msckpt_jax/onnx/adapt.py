@@ -13,8 +13,9 @@ from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Parameter, Tensor, Value
 from msckpt_jax.lowering.problems import PASSING, Problems
-from msckpt_jax.onnx import attention, ranks, tidy
+from msckpt_jax.onnx import attention, norms, ranks, tidy
 from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer, number
+from msckpt_jax.onnx.facts import Facts
 from msckpt_jax.onnx.rows import ROWS
 
 #: The opsets in which all operators of the rows have their present form and the checker knows them.
@@ -32,12 +33,13 @@ class Adapted:
     weights: dict[str, Parameter]
 
 
-def adapt(graph: Graph, *, opset: int = OPSET) -> Adapted:
+def adapt(graph: Graph, *, opset: int = OPSET, contributed: bool = False) -> Adapted:
     """The ONNX model of a Graph.
 
     Args:
         graph: has MindSpore's operators.
         opset: the version of ONNX's operators, which gives each its form.
+        contributed: take operators of onnxruntime's own, too.
 
     Raises:
         UnsupportedError: operators have no row, no form in the opset, or no kernel in onnxruntime:
@@ -58,11 +60,12 @@ def adapt(graph: Graph, *, opset: int = OPSET) -> Adapted:
     adapting.dtypes("result", ((str(i), type_) for i, type_ in enumerate(types)))
     adapting.problems.refuse()
     results = adapting.results(builder, graph.outputs, "output")
-    made = _tidied(graph.name, builder, inputs, results, weights)
+    made = _tidied(graph.name, builder, inputs, results, weights, contributed)
+    further = [helper.make_opsetid(domain, 1) for domain in sorted(tidy.domains(made.node))]
     model = helper.make_model(
         made,
         producer_name="msckpt_jax",
-        opset_imports=[helper.make_opsetid("", opset)],
+        opset_imports=[helper.make_opsetid("", opset), *further],
         ir_version=helper.find_min_ir_version_for([helper.make_opsetid("", opset)], True),
     )
     return Adapted(model, weights)
@@ -79,8 +82,9 @@ def _tidied(
     inputs: list[ValueInfoProto],
     results: list[ValueInfoProto],
     weights: Mapping[str, Parameter],
+    contributed: bool,
 ) -> GraphProto:
-    """The ``GraphProto``, tidy."""
+    """The ``GraphProto``, tidy; ``contributed``: with onnxruntime's own operators."""
     shapes = {info.name: dims_of(info) for info in (*inputs, *builder.infos)}
     shapes |= {name: weight.type.shape for name, weight in weights.items()}
     shapes |= {tensor.name: tuple(tensor.dims) for tensor in builder.names.initializers}
@@ -90,9 +94,10 @@ def _tidied(
     nodes = ranks.unexpanded(nodes, shapes)
     nodes = ranks.products_of_any_rank(nodes, shapes, names.unique)
     nodes = tidy.matrices_last(nodes, names.unique)
+    single = {i.name for i in builder.infos if i.type.tensor_type.elem_type == _FLOAT}
+    known = list(names.initializers)
+    nodes = norms.norms(nodes, Facts.of(nodes, shapes, known), names.opset, single, contributed)
     if names.opset >= attention.OPSET:
-        single = {i.name for i in builder.infos if i.type.tensor_type.elem_type == _FLOAT}
-        known = list(names.initializers)
         nodes = attention.attentions(nodes, shapes, single, known, builder.name, names.unique)
     nodes = tidy.living(nodes, [value.name for value in results])
     used = tidy.uses(nodes)
