@@ -3,8 +3,8 @@
     m = Div(Reshape(ReduceSum(Mul(x, x), -1), [..., 1]), n); r = Reciprocal(Sqrt(Add(m, epsilon)))
     y = Mul(Mul(x, r), scale)        (or y = Div(Mul(scale, x), Sqrt(Add(m, epsilon))))
 
-becomes ``RMSNormalization[epsilon](x, scale)`` where the opset has it. onnxruntime has an operator of
-its own for ``x = Add(a, b)`` and the norm of it, which takes any opset:
+becomes ``RMSNormalization[epsilon](x, scale)`` where the opset has it. onnxruntime has an operator
+of its own, in any opset, for ``x = Add(a, b)`` and the norm of it:
 
     y, _, _, x = com.microsoft.SkipSimplifiedLayerNormalization[epsilon](a, b, scale)
 """
@@ -22,7 +22,6 @@ from msckpt_jax.onnx.facts import Facts
 OPSET = 23
 #: The domain of onnxruntime's own operators.
 DOMAIN = "com.microsoft"
-_CONTRIBUTED = "SkipSimplifiedLayerNormalization"
 
 
 class _Match(NamedTuple):
@@ -59,26 +58,24 @@ def norms(
     for node in nodes:
         name = node.output[0]
         if name in skips:
-            match, norm = matches[skips[name]], skips[name]
-            done.append(
-                helper.make_node(
-                    _CONTRIBUTED, [*node.input, match.scale], [norm, "", "", name], name=norm,
-                    domain=DOMAIN, epsilon=match.epsilon,
-                )  # fmt: skip
-            )
-        elif name in computed:
-            continue
-        elif name in matches and opset >= OPSET:
-            match = matches[name]
-            done.append(
-                helper.make_node(
-                    "RMSNormalization", [match.x, match.scale], [name], name=name, axis=-1,
-                    epsilon=match.epsilon,
-                )  # fmt: skip
-            )
-        else:
+            done.append(_contributed(node, skips[name], matches[skips[name]]))
+        elif name in matches and name not in computed and opset >= OPSET:
+            done.append(_standard(name, matches[name]))
+        elif name not in computed:
             done.append(node)
     return done
+
+
+def _standard(name: str, match: _Match) -> NodeProto:
+    operands, op = [match.x, match.scale], "RMSNormalization"
+    return helper.make_node(op, operands, [name], name=name, axis=-1, epsilon=match.epsilon)
+
+
+def _contributed(total: NodeProto, name: str, match: _Match) -> NodeProto:
+    """The node of a sum and its norm."""
+    op, results = "SkipSimplifiedLayerNormalization", [name, "", "", match.x]
+    operands = [*total.input, match.scale]
+    return helper.make_node(op, operands, results, name=name, domain=DOMAIN, epsilon=match.epsilon)
 
 
 def _matched(facts: Facts, node: NodeProto) -> _Match | None:
@@ -86,19 +83,20 @@ def _matched(facts: Facts, node: NodeProto) -> _Match | None:
     return next(filter(None, (_norm(facts, *parts) for parts in _parts(facts, node))), None)
 
 
-def _parts(facts: Facts, node: NodeProto) -> Iterator[tuple[str, str, NodeProto]]:
-    """What may be x, the scale, and the node of the root that x is divided by."""
+def _parts(facts: Facts, node: NodeProto) -> Iterator[tuple[str, str, str, NodeProto]]:
+    """What may be x and the scale, the root or its inverse by name, and the node of the root."""
     for normed, scale in _orders(node, "Mul"):
         product = facts.maker(normed, "Mul")
         for x, inverse in _orders(product, "Mul"):
-            root = facts.maker(inverse, "Reciprocal")
-            if root is not None and (sqrt := facts.maker(root.input[0], "Sqrt")) is not None:
-                yield x, scale, sqrt
+            over = facts.maker(facts.before_reshape(inverse), "Reciprocal")
+            if over is not None and (root := facts.maker(over.input[0], "Sqrt")) is not None:
+                yield x, scale, inverse, root
     if node.op_type == "Div":
-        sqrt, product = facts.maker(node.input[1], "Sqrt"), facts.maker(node.input[0], "Mul")
+        divisor, product = node.input[1], facts.maker(node.input[0], "Mul")
+        root = facts.maker(facts.before_reshape(divisor), "Sqrt")
         for x, scale in _orders(product, "Mul"):
-            if sqrt is not None:
-                yield x, scale, sqrt
+            if root is not None:
+                yield x, scale, divisor, root
 
 
 def _orders(node: NodeProto | None, op: str) -> list[tuple[str, str]]:
@@ -109,9 +107,12 @@ def _orders(node: NodeProto | None, op: str) -> list[tuple[str, str]]:
     return [(left, right), (right, left)]
 
 
-def _norm(facts: Facts, x: str, scale: str, root: NodeProto) -> _Match | None:
-    shape = facts.shapes.get(x)
+def _norm(facts: Facts, x: str, scale: str, size: str, root: NodeProto) -> _Match | None:
+    """The match, or None; ``size`` names the root or its inverse in the shape that x meets."""
+    shape = list(facts.shapes.get(x, ()))
     if not shape or not isinstance(shape[-1], int) or shape[-1] == 1:
+        return None
+    if list(facts.shapes.get(size, ())) != [*shape[:-1], 1]:
         return None
     vector = _vector(facts, scale, shape[-1])
     for mean, number in _orders(facts.maker(root.input[0], "Add"), "Add"):
@@ -122,11 +123,9 @@ def _norm(facts: Facts, x: str, scale: str, root: NodeProto) -> _Match | None:
 
 
 def _is_mean(facts: Facts, name: str, x: str) -> bool:
-    """Tell whether a value is the mean of the squares of ``x`` along its last axis, which stays."""
+    """Tell whether a value is the mean of the squares of ``x`` along its last axis."""
     mean = facts.maker(name, "Div")
     if mean is None or facts.number(mean.input[1]) != facts.shapes[x][-1]:
-        return False
-    if list(facts.shapes.get(name, ())) != [*facts.shapes[x][:-1], 1]:
         return False
     total = facts.maker(facts.before_reshape(mean.input[0]), "ReduceSum")
     if total is None or len(total.input) < 2:

@@ -1,7 +1,9 @@
-"""Nodes that need fewer shapes: operators that repeat operands, and take matrices of any rank.
+"""Operators that repeat their operands themselves, and products with matrices of any rank.
 
-    b = Expand(mask, s); c = Where(b, x, Expand(0, s))      c = Where(mask, x, 0)
-    b = Reshape(x, [-1, k]); c = MatMul(b, w); d = Reshape(c, s)      d = Reshape(MatMul(x, w), s)
+    b = Expand(mask, s); c = Where(b, x, Expand(0, s))              c = Where(mask, x, 0)
+    b = Reshape(x, [-1, k]); c = MatMul(b, w); d = Reshape(c, s)    d = Reshape(MatMul(x, w), s)
+
+The last reshape leaves, too, if its shape is that of the product.
 """
 
 from __future__ import annotations
