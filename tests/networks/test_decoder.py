@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -178,3 +179,18 @@ def test_weights_of_two_bytes_are_written_once(tmp_path: Path) -> None:
     assert {tensor.data_type for tensor in kept} == {onnx.TensorProto.BFLOAT16}
     assert sum(2 * np.prod(tensor.dims) for tensor in kept) == size
     assert beside.stat().st_size < size + 4096 * len(kept)
+
+
+def test_the_example_of_the_documentation(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs/language-models.md").read_text()
+    code = re.search(r"## Run it in .*?```python\n(.*?)```", page, re.S)
+    assert code is not None
+    there: dict[str, Any] = {}
+    exec(code[1], there)
+    ids = there["ids"]
+    for token in there["tokens"]:
+        place = np.arange(ids.shape[1])[None]
+        logits = there["prefill"](there["weights"], ids, np.ones_like(ids), place)["logits"]
+        assert np.array_equal(logits[:, -1:].argmax(-1), token)
+        ids = np.concatenate([ids, token], 1)
