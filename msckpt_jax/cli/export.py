@@ -92,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
         _find(args.net), *inputs, file_name=args.output, file_format=args.format, enc_key=key,
         enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, training=args.training,
         constraints=args.constraints, target=args.target, weights=args.weights,
-        weight_block_size=args.weight_block_size, fuse=not args.no_fuse, unroll_layers=args.unroll_layers,
+        weight_block_size=args.weight_block_size, fuse=not args.no_fuse,
+        unroll_layers=args.unroll_layers,
         input_names=args.input_names, output_names=args.output_names, **options.asked(args),
     )  # fmt: skip
     common.say(*done.notes, done.summary)

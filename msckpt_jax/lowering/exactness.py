@@ -3,11 +3,13 @@
 A number is exact where it is only moved, chosen, compared, converted, or made of its bits: every
 runtime owes the same. One sum, product, quotient or root of such numbers is rounded correctly by
 all. Of two in a row XLA may make one, with other roundings. Then a result is as precise as the
-narrowest float that has a part in it.
+narrowest float that has a part in it. Products of matrices that follow each other are each rounded
+anew: their units add up as the errors of chance do.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple, TypeAlias
@@ -31,6 +33,7 @@ _EXACT = frozenset({
     "stop_gradient", "tile", "top_k", "transpose",
 })  # fmt: skip
 _ROUNDED = frozenset(["add", "add_any", "sub", "mul", "div", "sqrt", "square"])
+_PRODUCTS = frozenset(["dot_general", "conv_general_dilated", "ragged_dot_general"])
 
 
 class _Level(IntEnum):
@@ -74,7 +77,8 @@ def _results(eqn: Equation, operands: list[_Grade]) -> list[_Grade]:
         once &= not (_is_complex(eqn) or _by_reciprocal(eqn, operands))
         level = _Level.ROUNDED if once else _Level.OPEN
     made = 0.0 if exact else max(_units(eqn), default=0.0)
-    unit = max((made, *(grade.unit for grade in operands)))
+    given = max((grade.unit for grade in operands), default=0.0)
+    unit = math.hypot(made, given) if eqn.primitive.name in _PRODUCTS else max(made, given)
     repeated = eqn.primitive.name == "broadcast_in_dim"
     return [_Grade(level, unit, repeated)] * len(eqn.outvars)
 

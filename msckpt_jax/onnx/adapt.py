@@ -15,8 +15,9 @@ from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Parameter, Tensor, Value
 from msckpt_jax.lowering import tiny
 from msckpt_jax.lowering.problems import PASSING, Problems
-from msckpt_jax.onnx import attention, quantised, tidy
+from msckpt_jax.onnx import attention, norms, quantised, ranks, tidy
 from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer, number
+from msckpt_jax.onnx.facts import Facts
 from msckpt_jax.onnx.rows import ROWS
 from msckpt_jax.onnx.rows.quantised import ROWS as QUANTISED
 
@@ -37,12 +38,13 @@ class Adapted:
     weights: dict[str, Parameter]
 
 
-def adapt(graph: Graph, *, opset: int = OPSET) -> Adapted:
+def adapt(graph: Graph, *, opset: int = OPSET, contributed: bool = False) -> Adapted:
     """The ONNX model of a Graph.
 
     Args:
         graph: has MindSpore's operators.
         opset: the version of ONNX's operators, which gives each its form.
+        contributed: take operators of onnxruntime's own, too.
 
     Raises:
         UnsupportedError: operators have no row, no form in the opset, or no kernel in onnxruntime:
@@ -64,7 +66,7 @@ def adapt(graph: Graph, *, opset: int = OPSET) -> Adapted:
     adapting.dtypes("result", ((str(i), type_) for i, type_ in enumerate(types)))
     adapting.problems.refuse()
     results = adapting.results(builder, graph.outputs, "output", hints)
-    made = _tidied(graph.name, builder, inputs, results, weights)
+    made = _tidied(graph.name, builder, inputs, results, weights, contributed)
     further = [helper.make_opsetid(domain, 1) for domain in sorted(tidy.domains(made.node))]
     model = helper.make_model(
         made,
@@ -86,13 +88,15 @@ def _tidied(
     inputs: list[ValueInfoProto],
     results: list[ValueInfoProto],
     weights: Mapping[str, Parameter],
+    contributed: bool,
 ) -> GraphProto:
-    """The ``GraphProto``, tidy."""
+    """The ``GraphProto``, tidy; ``contributed``: with onnxruntime's own operators."""
     shapes = {info.name: dims_of(info) for info in (*inputs, *builder.infos)}
     shapes |= {name: weight.type.shape for name, weight in weights.items()}
     shapes |= {tensor.name: tuple(tensor.dims) for tensor in builder.names.initializers}
     single = {i.name for i in builder.infos if i.type.tensor_type.elem_type == _FLOAT}
-    nodes = _fused(builder, builder.nodes, [value.name for value in results], shapes, single)
+    ends = [value.name for value in results]
+    nodes = _fused(builder, builder.nodes, ends, shapes, single, contributed)
     names = builder.names
     used = tidy.uses(nodes)
     constants = [tensor for tensor in names.initializers if used[tensor.name]]
@@ -114,6 +118,7 @@ def _fused(
     results: Sequence[str],
     shapes: Mapping[str, Sequence[Any]],
     single: Set[str],
+    contributed: bool,
 ) -> list[NodeProto]:
     """The nodes in the form that runtimes know best, those in bodies too.
 
@@ -123,6 +128,7 @@ def _fused(
         results: the names of its results.
         shapes: the shapes of values by name, of those around the graph too.
         single: the names of values that are float32.
+        contributed: with onnxruntime's own operators.
     """
     names = builder.names
     for body in (a.g for node in nodes for a in node.attribute if a.HasField("g")):
@@ -130,7 +136,9 @@ def _fused(
         inner = {info.name: dims_of(info) for info in infos}
         floats = {i.name for i in infos if i.type.tensor_type.elem_type == _FLOAT}
         ends = [value.name for value in body.output]
-        kept = _fused(builder, list(body.node), ends, {**shapes, **inner}, single | floats)
+        kept = _fused(
+            builder, list(body.node), ends, {**shapes, **inner}, single | floats, contributed
+        )
         used = tidy.uses(kept)
         seen = [info for info in body.value_info if used[info.name]]
         del body.node[:], body.value_info[:]
@@ -138,9 +146,12 @@ def _fused(
         body.value_info.extend(seen)
     nodes = tidy.reshaped_once(nodes)
     nodes = tidy.biases_first(nodes, shapes, builder.name, names.unique)
+    nodes = ranks.unexpanded(nodes, shapes)
+    nodes = ranks.products_of_any_rank(nodes, shapes, names.unique)
     nodes = tidy.matrices_last(nodes, names.unique)
+    known = list(names.initializers)
+    nodes = norms.norms(nodes, Facts.of(nodes, shapes, known), names.opset, single, contributed)
     if names.opset >= attention.OPSET:
-        known = list(names.initializers)
         nodes = attention.attentions(nodes, shapes, single, known, builder.name, names.unique)
     return tidy.living(nodes, results)
 

@@ -11,14 +11,13 @@ add and drop axes of size 1. Sizes may be dynamic.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper
 
-from msckpt_jax.onnx.tidy import uses
+from msckpt_jax.onnx.facts import Facts
 
 #: The first opset that has Attention.
 OPSET = 23
@@ -26,53 +25,6 @@ OPSET = 23
 _LOW = -1e9
 #: The number that is added to a score to mask it; the score is lost in the sum.
 _LOWEST = np.float32(-0.7) * np.finfo(np.float32).max
-
-
-class _Graph(NamedTuple):
-    """Facts about nodes: the maker of a name, how often it is taken, its shape, constants."""
-
-    made: Mapping[str, NodeProto]
-    taken: Counter[str]
-    shapes: Mapping[str, Sequence[Any]]
-    constants: Mapping[str, TensorProto]
-
-    def maker(self, name: str, op: str) -> NodeProto | None:
-        """The node of kind ``op`` that computes a name for a single taker, or None."""
-        node = self.made.get(name)
-        return node if node is not None and node.op_type == op and self.taken[name] == 1 else None
-
-    def before_reshape(self, name: str) -> str:
-        node = self.maker(name, "Reshape")
-        if node is None or not self.alike(node.input[0], name):
-            return name
-        return self.before_reshape(node.input[0])
-
-    def alike(self, left: str, right: str) -> bool:
-        """Tell whether shapes are known and equal, apart from axes of size 1."""
-        return self.long(left) == self.long(right) and None not in self.long(left)
-
-    def long(self, name: str) -> list[Any]:
-        return [n for n in self.shapes.get(name, ()) if n != 1]
-
-    def constant(self, name: str) -> np.ndarray | None:
-        """A constant before it is expanded or reshaped, or None."""
-        node = self.made.get(name)
-        if node is not None and node.op_type in ("Expand", "Reshape"):
-            return self.constant(node.input[0])
-        tensor = self.constants.get(name)
-        return None if tensor is None else numpy_helper.to_array(tensor)
-
-    def number(self, name: str) -> float | None:
-        """The number that a constant repeats, or None."""
-        values = np.unique(array) if (array := self.constant(name)) is not None else ()
-        return float(values[0]) if len(values) == 1 else None
-
-    def chooses(self, name: str) -> bool:
-        """Tell whether a mask is known to choose at least one score of each row."""
-        mask = self.constant(name)
-        if mask is None or mask.shape[-1:] != tuple(self.shapes[name][-1:]):
-            return False
-        return bool(mask.any(-1).all())
 
 
 class _Match(NamedTuple):
@@ -167,8 +119,7 @@ def attentions(
         constant: gives the name of a constant.
         new: gives a new name.
     """
-    made = {name: node for node in nodes for name in node.output}
-    graph = _Graph(made, uses(nodes), shapes, {tensor.name: tensor for tensor in constants})
+    graph = Facts.of(nodes, shapes, constants)
     done = _Nodes(shapes, constant, new)
     for node in nodes:
         product = node.op_type == "MatMul" and node.output[0] in single
@@ -180,7 +131,7 @@ def attentions(
     return done.nodes
 
 
-def _matched(graph: _Graph, node: NodeProto) -> _Match | None:
+def _matched(graph: Facts, node: NodeProto) -> _Match | None:
     softmax = graph.maker(graph.before_reshape(node.input[0]), "Softmax")
     shape = graph.shapes.get(node.output[0], ())
     if softmax is None or len(shape) != 4 or None in shape:
@@ -196,7 +147,7 @@ def _matched(graph: _Graph, node: NodeProto) -> _Match | None:
 
 
 def _attention(
-    graph: _Graph, node: NodeProto, scores: str, name: str, mask: str = "", chooses: bool = False
+    graph: Facts, node: NodeProto, scores: str, name: str, mask: str = "", chooses: bool = False
 ) -> _Match | None:
     """The match, or None; ``name`` names the scores that are not masked yet."""
     whole = graph.shapes.get(name, ())
@@ -223,7 +174,7 @@ def _attention(
     return _Match(operands, scale, mask, sizes, chooses)
 
 
-def _masked(graph: _Graph, name: str) -> Iterator[tuple[Any, ...]]:
+def _masked(graph: Facts, name: str) -> Iterator[tuple[Any, ...]]:
     """Candidates for the scores, and how they are masked, if Attention can mask them so."""
     where, add = graph.maker(name, "Where"), graph.maker(name, "Add")
     if where is not None:
@@ -240,7 +191,7 @@ def _masked(graph: _Graph, name: str) -> Iterator[tuple[Any, ...]]:
         yield (name,)
 
 
-def _scaled(graph: _Graph, name: str) -> tuple[str, float | None]:
+def _scaled(graph: Facts, name: str) -> tuple[str, float | None]:
     """The product of query and key, and the factor by which it is multiplied."""
     times, over = graph.maker(name, "Mul"), graph.maker(name, "Div")
     if times is not None:

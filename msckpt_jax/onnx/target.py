@@ -24,12 +24,14 @@ from msckpt_jax.visible import visible
 ENGINES = ("auto", "native", "jax2onnx")
 
 
-def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
+def write(
+    graph: Graph, path: Path, wanted: Wanted, target: str | None = None
+) -> tuple[Path, list[str]]:
     """Write the file; return it, and no notes."""
     opset = wanted.options["opset"]
     adapt.check_opset(opset)
     with failures():
-        adapted = adapt.adapt(graph, opset=opset)
+        adapted = adapt.adapt(graph, opset=opset, contributed=target == "onnxruntime")
     _write(adapted, path, wanted)
     return path, []
 
@@ -49,7 +51,7 @@ def export(
         return _by_jax2onnx(traced, path, wanted, ())
     try:
         graph = lower()
-        file, notes = write(graph, path, wanted)
+        file, notes = write(graph, path, wanted, how.target)
         return Written(file, graph, notes)
     except ExportError as error:
         if engine == "native" or how.rules or how.exact or how.quantiser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ CASES: dict[str, tuple[Any, float | None]] = {
     "in a call": (lambda x: jax.jit(jnp.tanh)(x), _F32),
     "in a loop": (lambda x: lax.fori_loop(0, 3, lambda i, c: c * 2, x), _F32),
     "by way of float16": (lambda x: jnp.exp(x.astype(jnp.float16)).astype(jnp.float32), _F16),
+    "two products of float16": (
+        lambda x: jnp.eye(3, dtype="f2") @ (jnp.eye(3, dtype="f2") @ x.astype("f2")),
+        math.hypot(_F16, _F16),
+    ),
 }
 
 

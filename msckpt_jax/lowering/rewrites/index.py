@@ -104,17 +104,29 @@ def gather(
     batch = indices.shape[:-1]
     axes = _axes(operand.shape, slice_sizes, batching)
     counted = dict(zip(batching, map(int, dims.start_indices_batching_dims), strict=True))
-    if axes.pointed:
-        out = lax.transpose(operand, (*axes.pointed, *axes.whole))
-        out = take(out, _indices(starts, batch, axes, slice_sizes, counted))
+    if not batch and all(isinstance(start, np.generic) for start in starts.values()):
+        out = _window(operand, starts, slice_sizes, dims.collapsed_slice_dims)
     else:
-        out = lax.broadcast(operand, batch)
-    out = _arranged(out, len(batch), axes, slice_sizes, dims)
+        if axes.pointed:
+            out = lax.transpose(operand, (*axes.pointed, *axes.whole))
+            out = take(out, _indices(starts, batch, axes, slice_sizes, counted))
+        else:
+            out = lax.broadcast(operand, batch)
+        out = _arranged(out, len(batch), axes, slice_sizes, dims)
     if mode != Mode.FILL_OR_DROP or valid is None or _all(valid):
         return out
     where = [axis for axis in range(out.ndim) if axis not in dims.offset_dims]
     valid = lax.broadcast_in_dim(valid, out.shape, where)
     return lax.select(valid, out, jnp.full(out.shape, _fill(fill_value, out.dtype), out.dtype))
+
+
+def _window(
+    operand: Array, starts: Mapping[int, Any], sizes: Sequence[Any], collapsed: Sequence[int]
+) -> Array:
+    """A single window at a known place: a slice, as JAX writes it where no size is dynamic."""
+    for axis, start in starts.items():
+        operand = lax.slice_in_dim(operand, int(start), int(start) + sizes[axis], axis=axis)
+    return lax.squeeze(operand, collapsed)
 
 
 def _arranged(
