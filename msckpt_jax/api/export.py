@@ -16,7 +16,9 @@ from msckpt_jax.api import targets
 from msckpt_jax.api.exported import Exported
 from msckpt_jax.checkpoint import cipher, formats, paths
 from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.errors import ExportError
+from msckpt_jax.lowering.laid_out import laid_out
 from msckpt_jax.lowering.lowered import lowered
 from msckpt_jax.lowering.rule import Rule
 from msckpt_jax.lowering.target import Target, Written
@@ -47,6 +49,7 @@ def export(
     training: bool = False,
     target: str | None = None,
     rules: Mapping[str, Rule | Callable[..., Any]] | None = None,
+    convention: ConventionLike | None = None,
     split_bytes: int | None = None,
     durable: bool = True,
     soc: str | None = None,
@@ -98,6 +101,10 @@ def export(
         target: ``"cpu"`` lowers convolutions to Im2Col and MatMul, many times faster there; the
             default keeps Conv2D, which Ascend and MindSpore Lite know best.
         rules: further lowering rules, primitive name to ``rule(context, *inputs, **params)``.
+        convention: names and lays out the parameters as ``save_checkpoint`` does with the same
+            argument, so that each takes the other's values by name: MindSpore's
+            ``load_param_into_net(GraphCell, load_checkpoint(...))``. The graph makes the leaves of
+            them again; ``notes`` say what other values have to heed.
         split_bytes: more bytes of weights than this go to ``<name>_variables/`` and the graph to
             ``<name>_graph.mindir``, or the weights to ``<name>.onnx.data``: by default more than
             1 GiB, as in MindSpore. AIR: to ``air_weight/``, by default past 2 GiB.
@@ -122,6 +129,8 @@ def export(
         ExportError: the network cannot be exported; ``problems`` has each reason by itself. With
             ``verify`` also: a result of the file is not JAX's, or running the file fails; the
             message names the file, which stays there.
+        AmbiguousLeafError, CheckpointError: the ``convention`` cannot tell the parameters of a
+            leaf, or the leaf from the parameters.
         PreprocessorError: a MindIR cannot describe the data set.
         ImportError: ``verify`` of an ONNX file, and onnxruntime is not installed; nothing was
             written.
@@ -153,6 +162,8 @@ def export(
     load = {} if enc_key is None else {"dec_key": key, "dec_mode": enc_mode}
     wanted = Wanted(encrypt, key, split_bytes, durable, preprocessor, load, options)
     traced = trace(net, inputs, as_it_is=training)
+    if convention is not None:
+        traced = laid_out(traced, convention)
     file, graph, notes = _written(
         traced, path, wanted, format, Lowering(fuse, exact, target, rules)
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -82,6 +82,7 @@ class Context:
         self.avals: tuple[_compat.Aval, ...] = ()
         self._source = ""
         self._sizes: dict[Dim, Number] = {}
+        self._made: dict[Value, Node] = {}
 
     @property
     def result(self) -> Tensor:
@@ -162,6 +163,19 @@ class Context:
 
     def type(self, x: Array) -> Tensor:
         return Tensor(x.value.dtype, x.value.shape) if isinstance(x, Const) else x.type
+
+    def untransposed(self, x: Array) -> Value | None:
+        """The weight, or the part of one, of whose matrices ``x`` has the transposes, or None."""
+        node = self._made.get(x) if isinstance(x, Value) else None
+        if node is None or node.op != "Transpose" or not self._is_weight(source := node.inputs[0]):
+            return None
+        rank = len(source.type.shape)
+        swap = (*range(rank - 2), rank - 1, rank - 2)
+        return source if node.inputs[1] == tuple(map(Const, swap)) else None
+
+    def _is_weight(self, x: Operand) -> TypeGuard[Value]:
+        node = self._made.get(x) if isinstance(x, Value) else None
+        return isinstance(x if node is None or node.op != "Slice" else node.inputs[0], Parameter)
 
     def size(self, dim: Dim) -> Number:
         """A size as an argument; if no tensor here has it, computed of the sizes that some have.
@@ -289,7 +303,9 @@ class Context:
         attrs: Mapping[str, Any] | None,
     ) -> list[Value]:
         outputs = tuple(self._note(Value(t)) for t in types)
-        self.graph.nodes.append(Node(op, tuple(inputs), outputs, attrs or {}, (), self._source))
+        node = Node(op, tuple(inputs), outputs, attrs or {}, (), self._source)
+        self._made.update(dict.fromkeys(outputs, node))
+        self.graph.nodes.append(node)
         return list(outputs)
 
     def _widen(self, operand: Operand, wider: Mapping[np.dtype, np.dtype]) -> Operand:

@@ -47,6 +47,8 @@ def lower(
     graph.outputs = list(results)
     used = {v for node in graph.walk() for operand in node.inputs for v in values_of(operand)}
     used |= {v for g in _graphs(graph) for v in g.outputs if isinstance(v, Value)}
+    for each in _graphs(graph):  # products read weights transposed
+        each.nodes[:] = [n for n in each.nodes if n.op != "Transpose" or n.outputs[0] in used]
     kept = [a for a in [*arguments, *root.constants.values()] if a in used]
     graph.parameters = {p.name: p for p in kept if isinstance(p, Parameter)}
     return graph

@@ -26,9 +26,10 @@ source_info_util.register_exclusion(__file__)
 class Traced(NamedTuple):
     """A network as a jaxpr: arguments are the weights, then the inputs.
 
-    ``function`` takes the weights as a list, then the inputs; ``inputs`` are examples of these,
-    flat: arrays, or specs where none was given. ``notes`` are about its mode,
-    and about results that depend on the library.
+    ``function`` takes the leaves of the network as a list, then the inputs; ``inputs`` are
+    examples of these, flat: arrays, or specs where none was given. ``notes`` are about its mode,
+    and about results that depend on the library. ``own``: the leaves where the weights are others,
+    those of a convention. ``tree`` makes the network's tree of weights, if it has one.
     """
 
     jaxpr: Any
@@ -36,6 +37,12 @@ class Traced(NamedTuple):
     inputs: Mapping[str, Any]
     function: Callable[..., Any]
     notes: Sequence[str] = ()
+    own: Mapping[str, Any] | None = None
+    tree: Callable[[], Any] | None = None
+
+    @property
+    def leaves(self) -> Mapping[str, Any]:
+        return self.weights if self.own is None else self.own
 
 
 def trace(net: Any, inputs: Sequence[Any], *, as_it_is: bool = False) -> Traced:
@@ -72,7 +79,9 @@ def trace(net: Any, inputs: Sequence[Any], *, as_it_is: bool = False) -> Traced:
             notes += training.notes(jaxpr, tree, [*weights], results)
     notes += freedoms.notes(jaxpr) + side_effects.notes(jaxpr)
     tagged = {_tagged(n, v): _data(v) for n, v in weights.items()}
-    return Traced(jaxpr, tagged, dict(zip(flat_names, examples, strict=True)), flat, notes)
+    examples = dict(zip(flat_names, examples, strict=True))
+    whole = None if tree is None else lambda: leaves.rebuild([*weights.values()])
+    return Traced(jaxpr, tagged, examples, flat, notes, tree=whole)
 
 
 def _jaxpr(

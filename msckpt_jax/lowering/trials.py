@@ -30,7 +30,7 @@ Trial: TypeAlias = tuple[list[np.ndarray], list[np.ndarray]]
 
 def trials(traced: Traced) -> list[Trial]:
     """Inputs, given or random, and JAX's results of them: twice if sizes are dynamic."""
-    weights = [_placed(np.asarray(value), value) for value in traced.weights.values()]
+    weights = [_placed(np.asarray(value), value) for value in traced.leaves.values()]
     examples = list(traced.inputs.values())
     tried = []
     for inputs in _samples(examples):
