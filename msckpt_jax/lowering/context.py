@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -166,16 +166,30 @@ class Context:
 
     def untransposed(self, x: Array) -> Value | None:
         """The weight, or the part of one, of whose matrices ``x`` has the transposes, or None."""
-        node = self._made.get(x) if isinstance(x, Value) else None
-        if node is None or node.op != "Transpose" or not self._is_weight(source := node.inputs[0]):
+        node, source = self._maker(x)
+        if node is None or node.op != "Transpose":
             return None
-        rank = len(source.type.shape)
+        part, whole = self._maker(source)
+        if not isinstance(whole if part is not None and part.op == "Slice" else source, Parameter):
+            return None
+        rank = len(self.type(x).shape)
         swap = (*range(rank - 2), rank - 1, rank - 2)
         return source if node.inputs[1] == tuple(map(Const, swap)) else None
 
-    def _is_weight(self, x: Operand) -> TypeGuard[Value]:
+    def _maker(self, x: Any) -> tuple[Node | None, Any]:
+        """The node that made a value, and its first operand: those between the casts of a kernel."""
+        node, source = self._node(x)
+        if node is None or node.op != "Cast":
+            return node, source
+        inner, operand = self._node(source)
+        before, operand = self._node(operand)
+        around = before is not None and before.op == "Cast" and operand.type.dtype == x.type.dtype
+        return (inner, operand) if around else (node, source)
+
+    def _node(self, x: Any) -> tuple[Node | None, Any]:
+        """The node that made a value, and its first operand."""
         node = self._made.get(x) if isinstance(x, Value) else None
-        return isinstance(x if node is None or node.op != "Slice" else node.inputs[0], Parameter)
+        return node, None if node is None else node.inputs[0]
 
     def size(self, dim: Dim) -> Number:
         """A size as an argument; if no tensor here has it, computed of the sizes that some have.
