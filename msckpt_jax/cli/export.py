@@ -12,6 +12,7 @@ from typing import Any
 from msckpt_jax import dtypes
 from msckpt_jax.api import targets
 from msckpt_jax.cli import common, options
+from msckpt_jax.conventions.layers import BASES
 
 DESCRIPTION = """\
 Write a function, an nnx.Module or a pair (function, weights) of a Python module as a model file:
@@ -57,6 +58,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--training", action="store_true", help="keep networks in the mode that they are in"
     )
+    parser.add_argument(
+        "--convention",
+        choices=BASES,
+        help="names and layouts of the parameters, as in a CheckPoint",
+    )
     parser.add_argument("--target", choices=["cpu"], help="take operators that are fast there")
     parser.add_argument(
         "--no-fuse", action="store_true", help="write no fused operators (Softmax, LayerNorm, ...)"
@@ -73,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     done = export(
         _find(args.net), *inputs, file_name=args.output, file_format=args.format, enc_key=key,
         enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, training=args.training,
-        target=args.target, fuse=not args.no_fuse, **options.asked(args),
+        target=args.target, convention=args.convention, fuse=not args.no_fuse,
+        **options.asked(args),
     )  # fmt: skip
     common.say(*done.notes, done.summary)
     return 0

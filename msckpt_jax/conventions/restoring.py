@@ -7,7 +7,7 @@ traced: a model file whose parameters are those of a CheckPoint begins with it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
@@ -116,24 +116,31 @@ def _of_parts(
 def _restored(value: Array, pattern: Pattern, shape: Sequence[int]) -> Array:
     """A part of a parameter in the layout of the leaf, where it has this shape."""
     order = pattern.order
-    loose = value.reshape([shape[axis] for axis in order])
-    turned = _transposed(loose, [order.index(axis) for axis in range(len(order))])
+    loose = [shape[axis] for axis in order]
+    fixed = [-1 for _ in pattern.fixed]
+    axes = fixed + [number for number, group in enumerate(pattern.groups) for _ in group]
+    turned = _transposed(value, loose, axes, [order.index(axis) for axis in range(len(order))])
     turned = lax.rev(turned, tuple(pattern.flipped)) if pattern.flipped else turned
     return -turned if pattern.negated else turned
 
 
-def _transposed(value: Array, order: Sequence[int]) -> Array:
-    """``value.transpose(order)`` as a transpose of few axes: those that stay neighbours are one."""
+def _transposed(
+    value: Array, shape: Sequence[int], axes: Sequence[int], order: Sequence[int]
+) -> Array:
+    """``value.reshape(shape).transpose(order)``, with no axis cut that need not be.
+
+    ``axes``: of which axis of the value each axis of the shape is a part.
+    """
     groups: list[list[int]] = []
     for axis in order:
-        if groups and groups[-1][-1] == axis - 1:
+        if groups and groups[-1][-1] == axis - 1 and axes[axis - 1] == axes[axis]:
             groups[-1].append(axis)
         else:
             groups.append([axis])
     before = sorted(groups)
-    joined = value.reshape([math.prod(value.shape[axis] for axis in group) for group in before])
+    joined = value.reshape([math.prod(shape[axis] for axis in group) for group in before])
     turned = joined.transpose([before.index(group) for group in groups])
-    return turned.reshape([value.shape[axis] for axis in order])
+    return turned.reshape([shape[axis] for axis in order])
 
 
 def _undone(value: Array, steps: Sequence[Step], dtype: np.dtype) -> Array:
@@ -165,26 +172,28 @@ def _common_grid(works: Sequence[Workpiece], axes: int) -> list[int]:
 
 def _of_view(work: Workpiece, value: Array) -> _Piece:
     """The part of a leaf that is a part of a parameter, and its box in the grid of the leaf."""
-    left, right = list(_flat(work.left)), list(_flat(work.right))
-    value = value.reshape([slot.size for slot in right])
+    left, right = _flat(work.left), _flat(work.right)
     box = _box(work, right)
-    if box != boxes.whole(value.shape):
+    if any(slot.size != stop - start for (_, slot), (start, stop) in zip(right, box, strict=True)):
+        value = value.reshape([slot.size for _, slot in right])
         value = lax.slice(value, *zip(*box, strict=True))
-    order = [slot.atom for slot in right if slot.atom is not None]
-    value = value.reshape([work.atoms[atom] for atom in order])
-    wanted = [order.index(slot.atom) for slot in left if slot.atom is not None]
-    value = _transposed(value, wanted)
+    atoms = [(axis, slot.atom) for axis, slot in right if slot.atom is not None]
+    order = [atom for _, atom in atoms]
+    value = _transposed(
+        value, [work.atoms[atom] for atom in order], [axis for axis, _ in atoms],
+        [order.index(slot.atom) for _, slot in left if slot.atom is not None],
+    )  # fmt: skip
     box = _box(work, left)
     return box, value.reshape(boxes.shape_of(box))
 
 
-def _flat(axes: Sequence[Sequence[Slot]]) -> Iterator[Slot]:
-    for axis in axes:
-        yield from axis
+def _flat(axes: Sequence[Sequence[Slot]]) -> list[tuple[int, Slot]]:
+    """The slots of all axes, and the numbers of these."""
+    return [(number, slot) for number, axis in enumerate(axes) for slot in axis]
 
 
-def _box(work: Workpiece, slots: Sequence[Slot]) -> Box:
-    return tuple((slot.start, slot.start + work.length(slot)) for slot in slots)
+def _box(work: Workpiece, slots: Sequence[tuple[int, Slot]]) -> Box:
+    return tuple((slot.start, slot.start + work.length(slot)) for _, slot in slots)
 
 
 def _joined(pieces: Sequence[_Piece], shape: Sequence[int], axis: int = 0) -> Array:

@@ -177,7 +177,7 @@ class Context:
         return source if node.inputs[1] == tuple(map(Const, swap)) else None
 
     def _maker(self, x: Any) -> tuple[Node | None, Any]:
-        """The node that made a value, and its first operand: those between the casts of a kernel."""
+        """The node that made a value, and its first operand, without the casts of a kernel."""
         node, source = self._node(x)
         if node is None or node.op != "Cast":
             return node, source

@@ -137,7 +137,8 @@ import numpy as np
 import msckpt_jax as ms
 from flax import nnx
 from tests.exporting import Block, _switch
-ms.export(Block(nnx.Rngs(0)), np.ones((2, 5, 8), np.float32), file_name=sys.argv[1], file_format="AIR")
+block, x = Block(nnx.Rngs(0)), np.ones((2, 5, 8), np.float32)
+ms.export(block, x, file_name=sys.argv[1], file_format="AIR")
 ms.export(_switch, np.int32(1), np.ones(3, np.float32), file_name=sys.argv[2], file_format="AIR")
 """
 

@@ -1,4 +1,4 @@
-"""A MindIR with a convention, and CheckPoints with the same one: MindSpore puts one in the other."""
+"""A MindIR and CheckPoints of one convention: MindSpore loads one into the other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen, nnx
+from flax import nnx
 
 import msckpt_jax as ms
 from tests import exporting
@@ -20,22 +20,21 @@ from tests.families.models import config
 
 
 class Net(NamedTuple):
-    """A network, its weights, others, an input, and the convention."""
+    """A network, two trees of weights, an input, and the convention."""
 
     function: Callable[..., Any]
-    weights: Any
-    others: Any
+    trees: Sequence[Any]
     inputs: tuple[Any, ...]
     convention: Any
 
 
 def check(mindspore: Any, folder: Path, net: Net, unused: list[str] | None = None) -> None:
-    """Compare the parameters of the MindIR with the CheckPoint's, and results with other weights."""
+    """Compare the MindIR's parameters with the CheckPoint's, and results with other weights."""
     how = net.convention
-    for name, tree in (("own", net.weights), ("others", net.others)):
+    for name, tree in zip(("own", "others"), net.trees, strict=True):
         ms.save_checkpoint(tree, folder / f"{name}.ckpt", convention=how, choice_func=no_rngs)
     done = ms.export(
-        (net.function, net.weights), *net.inputs, file_name=folder / "net", convention=how
+        (net.function, net.trees[0]), *net.inputs, file_name=folder / "net", convention=how
     )
     np.savez(folder / "x.npz", *jax.tree.leaves(net.inputs))
     found = mindspore.call(
@@ -52,8 +51,7 @@ def check(mindspore: Any, folder: Path, net: Net, unused: list[str] | None = Non
         assert Path(own["file"]).read_bytes() == param.data
     results = list(np.load(folder / "y.npz").values())
     compiled = nnx.jit(net.function)
-    former, expected = (jax.tree.leaves(compiled(w, *net.inputs))
-                        for w in (net.weights, net.others))  # fmt: skip
+    former, expected = (jax.tree.leaves(compiled(tree, *net.inputs)) for tree in net.trees)
     for result, array, before in zip(results, expected, former, strict=True):
         np.testing.assert_allclose(result, array, rtol=1e-4, atol=1e-4)
         assert not np.allclose(result, before, rtol=1e-3, atol=1e-3)
@@ -102,7 +100,7 @@ def test_every_layer(mindspore: Any, tmp_path: Path, base: str) -> None:
         for name in UNUSED.get(case.name, ())
     ]
     inputs = tuple(tuple(random_inputs(case)) for case in cases)
-    net = Net(lambda net, *x: net(*x), *trees, inputs, base)
+    net = Net(lambda net, *x: net(*x), trees, inputs, base)
     check(mindspore, tmp_path, net, unused)
 
 
@@ -113,7 +111,7 @@ def test_linen(mindspore: Any, tmp_path: Path) -> None:
     tree = module.init(jax.random.key(0), *inputs)
     others = jax.tree.map(lambda x: jnp.flip(x) * 1.25 + 0.125, tree)
     how = ms.Convention(module=module, inputs=inputs)
-    check(mindspore, tmp_path, Net(module.apply, tree, others, inputs, how))
+    check(mindspore, tmp_path, Net(module.apply, [tree, others], inputs, how))
 
 
 class Stacked(nnx.Module):
@@ -137,7 +135,7 @@ class Stacked(nnx.Module):
 def test_stacked_layers(mindspore: Any, tmp_path: Path) -> None:
     trees = [filled(Stacked, seed) for seed in range(2)]
     x = (np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32),)
-    check(mindspore, tmp_path, Net(lambda net, x: net(x), *trees, x, "mindspore"))
+    check(mindspore, tmp_path, Net(lambda net, x: net(x), trees, x, "mindspore"))
 
 
 def test_language_model(mindspore: Any, tmp_path: Path) -> None:
@@ -156,4 +154,4 @@ def test_language_model(mindspore: Any, tmp_path: Path) -> None:
         x = tree["token_embedder"]["embedding"][tokens]
         return [x, *(jnp.tanh(leaf).sum(-1) for leaf in jax.tree.leaves(tree))]
 
-    check(mindspore, tmp_path, Net(read, *trees, (tokens,), how))
+    check(mindspore, tmp_path, Net(read, trees, (tokens,), how))
