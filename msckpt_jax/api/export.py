@@ -109,8 +109,9 @@ def export(
             ``<name>_graph.mindir``, or the weights to ``<name>.onnx.data``: by default more than
             1 GiB, as in MindSpore. AIR: to ``air_weight/``, by default past 2 GiB.
         durable: fsync before a new file replaces an old one.
-        soc: AIR: ``"Ascend910B"``, ``"Ascend310P"`` or ``"Ascend910"``: ``notes`` name the
-            operators for which the chip has no kernel.
+        soc: AIR: the chip, a kind (``"Ascend910B"``, ``"Ascend310P"``, ``"Ascend910"``) or by
+            its whole name as of ``atc --soc_version`` (``"Ascend910B4"``): ``notes`` name the
+            operators for which it has no kernel, or say that its kernels are not known.
         narrow: AIR: float64 becomes float32, int64 becomes int32, complex128 becomes complex64;
             constants and weights with numbers that do not fit are refused.
         opset: ONNX: the version of its operators.
