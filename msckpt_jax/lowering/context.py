@@ -30,6 +30,8 @@ Array: TypeAlias = Value | Const
 #: Larger known tensors become parameters: MindSpore keeps constants in each graph.
 LITERAL_BYTES = 1024
 LARGE_BYTES = 1 << 20
+#: Operators whose results are parts of their operands, in order.
+_PARTS = ("Slice", "Reshape")
 
 
 @dataclass(frozen=True)
@@ -169,8 +171,10 @@ class Context:
         node, source = self._maker(x)
         if node is None or node.op != "Transpose":
             return None
-        part, whole = self._maker(source)
-        if not isinstance(whole if part is not None and part.op == "Slice" else source, Parameter):
+        whole = source
+        while (part := self._maker(whole))[0] is not None and part[0].op in _PARTS:
+            whole = part[1]
+        if not isinstance(whole, Parameter):
             return None
         rank = len(self.type(x).shape)
         swap = (*range(rank - 2), rank - 1, rank - 2)
