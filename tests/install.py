@@ -86,8 +86,8 @@ def constraints(jax: str) -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = (project["optional-dependencies"][extra] for extra in EXTRAS if extra)
     needs = itertools.chain(project["dependencies"], *extras)
-    bounds = (re.match(r"([\w-]+)(?:\[\w+\])?>=([\w.]+)", need) for need in needs)
-    return "".join(f"{bound[1]}=={bound[2]}\n" for bound in bounds if bound)
+    bounds = (re.match(r"([\w-]+)(?:\[\w+\])?>=([\w.]+)[^;]*(.*)", need) for need in needs)
+    return "".join(f"{bound[1]}=={bound[2]}{bound[3]}\n" for bound in bounds if bound)
 
 
 def tried(python: str, jax: str, extra: str) -> str:
