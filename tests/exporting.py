@@ -47,8 +47,7 @@ class Cnn(nnx.Module):
 
 
 class Block(nnx.Module):
-    def __init__(self) -> None:
-        rngs = nnx.Rngs(0)
+    def __init__(self, rngs: nnx.Rngs) -> None:
         self.norm = nnx.LayerNorm(8, rngs=rngs)
         self.attention = nnx.MultiHeadAttention(2, 8, decode=False, rngs=rngs)
 
@@ -79,7 +78,7 @@ def _cumulative(x: Any) -> Any:
 CASES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "mlp": (Mlp(), (_array(2, 3),)),
     "cnn": (Cnn(), (_array(2, 8, 8, 3),)),
-    "attention": (Block(), (_array(2, 5, 8),)),
+    "attention": (Block(nnx.Rngs(0)), (_array(2, 5, 8),)),
     "cond": (lambda p, x: lax.cond(p > 0, jnp.sin, jnp.cos, x), (_array(), _array(3))),
     "switch": (_switch, (np.int32(1), _array(3))),
     "fori_loop": (_loop, (_array(3),)),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
-from msckpt_jax.air import prototypes as tables
+from msckpt_jax.air import chips
 from msckpt_jax.air.check_operator import operator_problems, reference_problems
 from msckpt_jax.air.check_results import result_problems
 from msckpt_jax.air.wiring import DATA, GraphView, Problem, Source, end
@@ -38,10 +38,13 @@ def check(model: Any, *, soc: str | None = None) -> list[Finding]:
 
     Args:
         model: a ``ge_ir_pb2.ModelDef``.
-        soc: a chip of :data:`msckpt_jax.air.prototypes.SOCS`, whose kernel tables are compared.
+        soc: the name of a chip, with whose kernels the operators are compared where a table of
+            these is known; otherwise a note says so.
     """
-    engine = None if soc is None else tables.SOCS[soc]
-    findings = _findings(
+    chip = None if soc is None else chips.named(soc)
+    engine = None if chip is None else chip.kernels
+    findings = [] if chip is None or engine else [_no_table(chip)]
+    findings += _findings(
         model,
         (_model, _graphs_are_unique, _nesting),
         _GRAPH_CHECKS,
@@ -54,6 +57,12 @@ def check(model: Any, *, soc: str | None = None) -> list[Finding]:
             for graph, operator, problem in result_problems(model)
         ]
     return findings
+
+
+def _no_table(chip: chips.Chip) -> Finding:
+    near = f"; did you mean {chip.near}?" if chip.near else ""
+    problem = f"no kernel table for {chip.version}: operators were not compared{near}"
+    return Finding(False, "model", problem)
 
 
 def references(model: Any) -> list[Finding]:

@@ -110,8 +110,6 @@ def _attribute(text: str) -> Attribute:
     return Attribute(*match.groups())
 
 
-#: The chips whose kernel tables we have, by the names that MindSpore users know.
-SOCS = {"Ascend910B": "ascend910b", "Ascend310P": "ascend310p", "Ascend910": "ascend910"}
 #: The engines on the chip's CPU, which serve what its cores don't.
 CPU_ENGINES = ("aicpu", "tf_aicpu")
 

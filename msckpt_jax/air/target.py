@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +12,19 @@ import jax
 import numpy as np
 
 from msckpt_jax import display
-from msckpt_jax.air import adapt, attributes, check, file, inspection, quantised, reader, writer
+from msckpt_jax.air import (
+    adapt,
+    attributes,
+    check,
+    chips,
+    file,
+    inspection,
+    quantised,
+    reader,
+    writer,
+)
 from msckpt_jax.air.meaning import MEANINGS
 from msckpt_jax.air.narrowing import NARROW
-from msckpt_jax.air.prototypes import SOCS
 from msckpt_jax.air.rows import ROWS
 from msckpt_jax.errors import AirError, ExportError
 from msckpt_jax.graph.evaluate import Meaning
@@ -30,8 +40,6 @@ from msckpt_jax.visible import visible
 
 #: Primitives that GE has no operator for.
 _LACKING = ("eig", "householder_product", "igamma_grad_a")
-#: The names that ``atc --soc_version`` knows, of the smallest chip of each kind.
-SOC_VERSIONS = {"Ascend910B": "Ascend910B1", "Ascend310P": "Ascend310P3", "Ascend910": "Ascend910A"}
 
 
 def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
@@ -54,7 +62,7 @@ def atc_command(path: str, soc: str | None = None) -> str:
     Without the precision mode float32 becomes float16.
     """
     output = path.removesuffix(".air")
-    version = SOC_VERSIONS.get(soc or "", "<SOC_VERSION>")
+    version = "<SOC_VERSION>" if soc is None else chips.named(soc).version
     return (
         f"atc --framework=1 --model={shlex.quote(path)} --output={shlex.quote(output)} "
         f"--soc_version={version} --precision_mode=must_keep_origin_dtype"
@@ -145,8 +153,12 @@ def verify(path: Path, *, dec_key: bytes | None, dec_mode: str, soc: str | None)
 
 
 def _check_soc(soc: Any) -> None:
-    if soc is not None and soc not in SOCS:
-        raise ValueError(f"soc is for AIR and one of {', '.join(SOCS)}, not {soc!r}")
+    if soc is None:
+        return
+    if not isinstance(soc, str):
+        raise TypeError(f"soc is the name of a chip, not {type(soc).__name__}")
+    if not re.fullmatch(r"[\w-]+", soc, re.ASCII):
+        raise ValueError(f"soc is the name of a chip for atc --soc_version, not {soc!r}")
 
 
 TARGET = Target(
@@ -158,7 +170,9 @@ TARGET = Target(
     inspect=inspection.inspect,
     verify=verify,
     options={
-        "soc": Option(None, "the chip to export for", tuple(SOCS), _check_soc),
+        "soc": Option(
+            None, "the chip to export for, as of atc --soc_version: Ascend910B1", check=_check_soc
+        ),
         "narrow": Option(False, "no 64-bit dtypes"),
     },
     verify_options=("soc",),

@@ -16,8 +16,10 @@ from msckpt_jax.api import targets
 from msckpt_jax.api.exported import Exported
 from msckpt_jax.checkpoint import cipher, formats, paths
 from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering import quantising, tiny, trials
+from msckpt_jax.lowering.laid_out import laid_out
 from msckpt_jax.lowering.lowered import lowered
 from msckpt_jax.lowering.problems import failures
 from msckpt_jax.lowering.quantised import Quantiser
@@ -52,6 +54,7 @@ def export(
     weights: str | None = None,
     weight_block_size: int | None = None,
     rules: Mapping[str, Rule | Callable[..., Any]] | None = None,
+    convention: ConventionLike | None = None,
     split_bytes: int | None = None,
     unroll_layers: bool = False,
     durable: bool = True,
@@ -122,6 +125,10 @@ def export(
             that products sum over. By default int8 has a scale for each output channel, int4 one
             for each 32 numbers.
         rules: further lowering rules, primitive name to ``rule(context, *inputs, **params)``.
+        convention: names and lays out the parameters as ``save_checkpoint`` does with the same
+            argument, so that each takes the other's values by name: MindSpore's
+            ``load_param_into_net(GraphCell, load_checkpoint(...))``. The graph makes the leaves of
+            them again; ``notes`` say what other values have to heed.
         split_bytes: more bytes of weights than this go to ``<name>_variables/`` and the graph to
             ``<name>_graph.mindir``, or the weights to ``<name>.onnx.data``: by default more than
             1 GiB, as in MindSpore. AIR: to ``air_weight/``, by default past 2 GiB.
@@ -129,8 +136,9 @@ def export(
             becomes ``layers.0.kernel``, ``layers.1.kernel``, ``layers.2.kernel``. By default such a
             scan is a loop over the stacked parameter, or written out if it is small.
         durable: fsync before a new file replaces an old one.
-        soc: AIR: ``"Ascend910B"``, ``"Ascend310P"`` or ``"Ascend910"``: ``notes`` name the
-            operators for which the chip has no kernel.
+        soc: AIR: the chip, a kind (``"Ascend910B"``, ``"Ascend310P"``, ``"Ascend910"``) or by
+            its whole name as of ``atc --soc_version`` (``"Ascend910B4"``): ``notes`` name the
+            operators for which it has no kernel, or say that its kernels are not known.
         input_names: names of the inputs in the file, one for each leaf, or a mapping of default
             names to others. The default is the parameter's name, and the path in it:
             ``batch.ids``.
@@ -154,6 +162,8 @@ def export(
         ExportError: the network cannot be exported; ``problems`` has each reason by itself. With
             ``verify`` also: a result of the file is not JAX's, or running the file fails; the
             message names the file, which stays there.
+        AmbiguousLeafError, CheckpointError: the ``convention`` cannot tell the parameters of a
+            leaf, or the leaf from the parameters.
         PreprocessorError: a MindIR cannot describe the data set.
         ImportError: ``verify`` of an ONNX file, and onnxruntime is not installed; nothing was
             written.
@@ -171,6 +181,11 @@ def export(
     if target not in (devices := (None, *format.devices)):
         raise ValueError(f"target must be one of {devices} for {format.name}, not {target!r}")
     wish = quantising.wish(weights, weight_block_size)
+    if verify and wish is not None and convention is not None:
+        raise ValueError(
+            "verify=True compares with your leaves, of which weights= rounds those of a "
+            "convention=: leave out one of the three"
+        )
     asked = _asked(
         custom_func=custom_func, user_info=user_info, soc=soc, narrow=narrow, opset=opset,
         engine=engine,
@@ -190,6 +205,8 @@ def export(
         net, inputs, constraints=constraints, as_it_is=training, input_names=input_names,
         output_names=output_names,
     )  # fmt: skip
+    if convention is not None:
+        traced = laid_out(traced, convention)
     if unroll_layers:
         with failures():
             traced = unrolled(traced)

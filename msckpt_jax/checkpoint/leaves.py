@@ -44,10 +44,30 @@ def from_tree(tree: Any, choose: Callable[[str], Any] = lambda name: True) -> li
 
 
 class Given:
-    """A leaf that is a record already, whose content is read from a file when it is written."""
+    """A leaf that is a record already, whose content is read or rearranged when it is written."""
 
     def __init__(self, record: Record):
         self.record, self.shape = record, record.dims
+
+    @property
+    def dtype(self) -> np.dtype:
+        content = self.record.content
+        assert not isinstance(content, bytes)  # a string
+        return content.stored if isinstance(content, Tensor) else content.dtype
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The whole leaf."""
+        del copy  # numpy makes one of what it may not keep
+        content = self.record.content
+        if isinstance(content, Tensor):
+            whole = np.empty(content.shape, content.stored)
+            boxes.gather(content.pieces, boxes.whole(content.shape), whole)
+            content = whole
+        return np.asarray(content, dtype)
+
+    def astype(self, dtype: Any) -> np.ndarray:
+        """The whole leaf in another dtype."""
+        return np.asarray(self).astype(dtype)
 
 
 def of_value(name: str, value: Any) -> Record:

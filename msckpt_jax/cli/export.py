@@ -12,6 +12,7 @@ from typing import Any
 from msckpt_jax import dtypes
 from msckpt_jax.api import targets
 from msckpt_jax.cli import common, options
+from msckpt_jax.conventions.layers import BASES
 
 DESCRIPTION = """\
 Write a network of a Python module, any callable or a pair (function, weights), as a model file:
@@ -69,6 +70,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--training", action="store_true", help="keep networks in the mode that they are in"
     )
     parser.add_argument(
+        "--convention",
+        choices=BASES,
+        help="names and layouts of the parameters, as in a CheckPoint",
+    )
+    parser.add_argument(
         "--target", choices=targets.DEVICES, help="take operators that are fast there"
     )
     parser.add_argument(
@@ -93,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, training=args.training,
         constraints=args.constraints, target=args.target, weights=args.weights,
         weight_block_size=args.weight_block_size, fuse=not args.no_fuse,
-        unroll_layers=args.unroll_layers,
+        unroll_layers=args.unroll_layers, convention=args.convention,
         input_names=args.input_names, output_names=args.output_names, **options.asked(args),
     )  # fmt: skip
     common.say(*done.notes, done.summary)

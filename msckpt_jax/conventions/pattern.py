@@ -49,13 +49,13 @@ class Pattern(NamedTuple):
         return self.groups == tuple((i,) for i in range(len(self.groups)))
 
     @property
-    def _order(self) -> list[int]:
+    def order(self) -> list[int]:
         """The leaf's axes in the order of the parameter, the fixed ones first."""
         return [axis for axis, _ in self.fixed] + [axis for g in self.groups for axis in g]
 
     def inside(self, at: Mapping[int, int]) -> Pattern:
         """The pattern of a leaf that has the axes ``at`` more, for one index on each."""
-        count = len(self._order) + len(at)
+        count = len(self.order) + len(at)
         free = [axis for axis in range(count) if axis not in at]
         groups = tuple(tuple(free[axis] for axis in group) for group in self.groups)
         flipped = frozenset(free[axis] for axis in self.flipped)
@@ -82,11 +82,11 @@ class Pattern(NamedTuple):
     def arrange(self, part: np.ndarray) -> np.ndarray:
         """Rearrange the leaf's side of a :data:`Pair` to the layout of the parameter."""
         turned = self._turned(part)
-        return turned.transpose(self._order).reshape(self.shape(part.shape))
+        return turned.transpose(self.order).reshape(self.shape(part.shape))
 
     def restore(self, part: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """Rearrange the parameter's side of a :data:`Pair` to the layout of the leaf, ``shape``."""
-        order = self._order
+        order = self.order
         loose = part.reshape([shape[axis] for axis in order])
         return self._turned(loose.transpose(np.argsort(order)))
 

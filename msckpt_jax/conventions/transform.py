@@ -11,8 +11,8 @@ transform between their results (:meth:`Transform.between`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -38,11 +38,18 @@ class Step(NamedTuple):
         return Step(self.undo, self.do)
 
 
-_APPLY: dict[str, Callable[[np.ndarray, np.generic], np.ndarray]] = {
+_APPLY: dict[str, Callable[[Any, np.generic], Any]] = {
     "multiply": lambda x, by: x * by,
     "divide": lambda x, by: x / by,
     "add": lambda x, by: x + by,
 }
+
+
+def changed(values: Any, steps: Iterable[Step], dtype: np.dtype) -> Any:
+    """The values, an array of NumPy or JAX of this dtype, after the steps."""
+    for (kind, by), _ in steps:
+        values = _APPLY[kind](values, dtype.type(by))
+    return values
 
 
 class ApartError(ValueError):
@@ -172,11 +179,10 @@ class Transform(NamedTuple):
 
     def _changed(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
         """The values after the steps, in float32, or in float64 for float64."""
-        wide = np.float64 if dtype == np.float64 else np.float32
-        before = out = values.astype(wide)
+        wide = np.dtype(np.float64 if dtype == np.float64 else np.float32)
+        before = values.astype(wide)
         with np.errstate(over="ignore", invalid="ignore"):
-            for (kind, by), _ in self.steps:
-                out = _APPLY[kind](out, wide(by))
+            out = changed(before, self.steps, wide)
             most = float(ml_dtypes.finfo(dtype).max)
             if not (-most <= out.min() and out.max() <= most):  # or there is a NaN
                 over = np.isfinite(before) & ~(np.abs(out) <= most)

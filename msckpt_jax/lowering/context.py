@@ -30,6 +30,8 @@ Array: TypeAlias = Value | Const
 #: Larger known tensors become parameters: MindSpore keeps constants in each graph.
 LITERAL_BYTES = 1024
 LARGE_BYTES = 1 << 20
+#: Operators whose results are parts of their operands, in order.
+_PARTS = ("Slice", "Reshape")
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Context:
         self._source = ""
         self._axes: dict[str, Size] = {}  # where a size can be read, by its text
         self._sizes: dict[str, Number] = {}  # those that were computed
+        self._made: dict[Value, Node] = {}
 
     @property
     def result(self) -> Tensor:
@@ -163,6 +166,35 @@ class Context:
 
     def type(self, x: Array) -> Tensor:
         return Tensor(x.value.dtype, x.value.shape) if isinstance(x, Const) else x.type
+
+    def untransposed(self, x: Array) -> Value | None:
+        """The weight, or the part of one, of whose matrices ``x`` has the transposes, or None."""
+        node, source = self._maker(x)
+        if node is None or node.op != "Transpose":
+            return None
+        whole = source
+        while (part := self._maker(whole))[0] is not None and part[0].op in _PARTS:
+            whole = part[1]
+        if not isinstance(whole, Parameter):
+            return None
+        rank = len(self.type(x).shape)
+        swap = (*range(rank - 2), rank - 1, rank - 2)
+        return source if node.inputs[1] == tuple(map(Const, swap)) else None
+
+    def _maker(self, x: Any) -> tuple[Node | None, Any]:
+        """The node that made a value, and its first operand, without the casts of a kernel."""
+        node, source = self._node(x)
+        if node is None or node.op != "Cast":
+            return node, source
+        inner, operand = self._node(source)
+        before, operand = self._node(operand)
+        around = before is not None and before.op == "Cast" and operand.type.dtype == x.type.dtype
+        return (inner, operand) if around else (node, source)
+
+    def _node(self, x: Any) -> tuple[Node | None, Any]:
+        """The node that made a value, and its first operand."""
+        node = self._made.get(x) if isinstance(x, Value) else None
+        return node, None if node is None else node.inputs[0]
 
     def size(self, dim: Dim) -> Number:
         """A size as an argument; if no tensor here has it, computed of the sizes that some have.
@@ -321,7 +353,9 @@ class Context:
         attrs: Mapping[str, Any] | None,
     ) -> list[Value]:
         outputs = tuple(self._note(Value(t)) for t in types)
-        self.graph.nodes.append(Node(op, tuple(inputs), outputs, attrs or {}, (), self._source))
+        node = Node(op, tuple(inputs), outputs, attrs or {}, (), self._source)
+        self._made.update(dict.fromkeys(outputs, node))
+        self.graph.nodes.append(node)
         return list(outputs)
 
     def _widen(self, operand: Operand, wider: Mapping[np.dtype, np.dtype]) -> Operand:

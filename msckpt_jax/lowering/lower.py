@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msckpt_jax import _compat
-from msckpt_jax.graph.graph import Graph
+from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Parameter, Value, values_of
 from msckpt_jax.lowering.context import Array, Context, Options, Root, tensor_of
 from msckpt_jax.names import Unique
@@ -45,11 +45,24 @@ def lower(
     results = context.run(jaxpr, [*arguments, *graph.inputs])
     root.problems.refuse()
     graph.outputs = list(results)
+    for each in _graphs(graph):
+        each.nodes[:] = _living(each)
     used = {v for node in graph.walk() for operand in node.inputs for v in values_of(operand)}
     used |= {v for g in _graphs(graph) for v in g.outputs if isinstance(v, Value)}
     kept = [a for a in [*arguments, *root.constants.values()] if a in used]
     graph.parameters = {p.name: p for p in kept if isinstance(p, Parameter)}
     return graph
+
+
+def _living(graph: Graph) -> list[Node]:
+    """The nodes whose results are taken: products read weights before they are transposed."""
+    used = {value for value in graph.outputs if isinstance(value, Value)}
+    kept = []
+    for node in reversed(graph.nodes):
+        if not used.isdisjoint(node.outputs):
+            kept.append(node)
+            used.update(v for operand in node.inputs for v in values_of(operand))
+    return kept[::-1]
 
 
 def _graphs(graph: Graph) -> list[Graph]:

@@ -36,10 +36,11 @@ source_info_util.register_exclusion(__file__)
 class Traced(NamedTuple):
     """A network as a jaxpr: arguments are the weights, then the inputs.
 
-    ``function`` takes the weights as a list, then the inputs; ``inputs`` are examples of these,
-    flat: arrays, or types where none was given, with symbolic sizes where they are dynamic.
-    ``notes`` are about its mode, and about results that depend on the library. ``results`` are
-    their names, empty where they have none.
+    ``function`` takes the leaves of the network as a list, then the inputs; ``inputs`` are
+    examples of these, flat: arrays, or types where none was given, with symbolic sizes where they
+    are dynamic. ``notes`` are about its mode, and about results that depend on the library.
+    ``results`` are their names, empty where they have none. ``own``: the leaves where the weights
+    are others, those of a convention. ``tree`` makes the network's tree of weights, if it has one.
     """
 
     jaxpr: Any
@@ -48,6 +49,12 @@ class Traced(NamedTuple):
     function: Callable[..., Any]
     notes: Sequence[str] = ()
     results: Sequence[str] = ()
+    own: Mapping[str, Any] | None = None
+    tree: Callable[[], Any] | None = None
+
+    @property
+    def leaves(self) -> Mapping[str, Any]:
+        return self.weights if self.own is None else self.own
 
 
 def trace(
@@ -109,7 +116,16 @@ def trace(
     results = naming.results(types) if opened.results is None else opened.results
     results = naming.chosen("output", output_names, results, [*weights, *chosen])
     given = [spec if is_spec(x) else x for x, spec in zip(examples, specs, strict=True)]
-    return Traced(jaxpr, tagged, dict(zip(chosen, given, strict=True)), flat, notes, results)
+    examples = dict(zip(chosen, given, strict=True))
+
+    def whole_tree() -> Any:
+        values = [None] * len(leaves.leaves)
+        for i, value in zip(numbers, weights.values(), strict=False):
+            values[i] = value
+        return leaves.rebuild(values)
+
+    whole = None if tree is None else whole_tree
+    return Traced(jaxpr, tagged, examples, flat, notes, results, tree=whole)
 
 
 def _jaxpr(

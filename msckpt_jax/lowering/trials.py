@@ -36,7 +36,7 @@ def trials(traced: Traced) -> list[Trial]:
     Raises:
         ExportError: no sizes keep the constraints, or JAX fails at some that do.
     """
-    weights = [_placed(np.asarray(value), value) for value in traced.weights.values()]
+    weights = [_placed(np.asarray(value), value) for value in traced.leaves.values()]
     examples = list(traced.inputs.values())
     try:
         settings = symbols.tried([e for e in examples if is_spec(e)], traced.jaxpr)

@@ -45,10 +45,11 @@ def unrolled(traced: Traced) -> Traced:
     eqns = settling.live(walk.eqns, outputs)
     head = [*walk.consts], [*walk.consts.values()], inputs
     weights = {**traced.weights, **{layer.name: layer.data for layer in layers}}
+    given = len(traced.leaves)
     return traced._replace(
         jaxpr=_compat.closed(traced.jaxpr, *head, eqns, outputs),
         weights=weights,
-        function=lambda values, *inputs: traced.function(values[:count], *inputs),
+        function=lambda values, *inputs: traced.function(values[:given], *inputs),
     )
 
 

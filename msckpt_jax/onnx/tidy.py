@@ -126,15 +126,6 @@ def living(nodes: _Nodes, results: Iterable[str]) -> _Nodes:
     return kept[::-1]
 
 
-def domains(nodes: Iterable[NodeProto]) -> set[str]:
-    """The domains of operators beside ONNX's own, those in bodies too."""
-    found = {node.domain for node in nodes if node.domain}
-    for node in nodes:
-        for attribute in node.attribute:
-            found |= domains(attribute.g.node)
-    return found
-
-
 def uses(nodes: Iterable[NodeProto]) -> Counter[str]:
     """The number of times that each name is taken."""
     return Counter(name for node in nodes for name in _operands(node))

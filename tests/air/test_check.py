@@ -13,7 +13,8 @@ import pytest
 import msckpt_jax as ms
 from msckpt_jax._protos import ge_ir_pb2
 from msckpt_jax.air.check import check
-from msckpt_jax.air.prototypes import SOCS, kernels, prototypes
+from msckpt_jax.air.chips import CHIPS, TABLES, named
+from msckpt_jax.air.prototypes import kernels, prototypes
 from msckpt_jax.air.rows import ROWS
 from msckpt_jax.cli import main
 
@@ -292,7 +293,38 @@ def test_tables() -> None:
     assert conv.attributes["strides"].default is None
     assert conv.attributes["data_format"] == ("data_format", "String", '"NHWC"')
     assert "bf16" in kernels()["Abs"]["ascend910b"]["x"]
-    assert {engine for engines in kernels().values() for engine in engines} >= set(SOCS.values())
+    assert {engine for engines in kernels().values() for engine in engines} >= set(TABLES)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "table"),
+    [
+        ("Ascend910B", "Ascend910B1", "ascend910b"),
+        ("ascend910b4-1", "Ascend910B4-1", "ascend910b"),
+        ("Ascend310P3Vir04", "Ascend310P3Vir04", "ascend310p"),
+        ("Ascend910", "Ascend910A", "ascend910"),
+        ("Ascend910ProA", "Ascend910ProA", "ascend910"),
+        ("Ascend910_93", "Ascend910_9391", None),
+        ("Ascend310", "Ascend310", None),
+        ("Ascend310B4", "Ascend310B4", None),
+        ("Ascend950PR", "Ascend950PR", None),
+    ],
+)
+def test_chips(name: str, version: str, table: str | None) -> None:
+    chip = named(name)
+    assert (chip.version, chip.kernels) == (version, table)
+    notes = [finding for finding in check(model("min_py"), soc=name) if "table" in finding.problem]
+    expected = [] if table else [
+        f"note: model: no kernel table for {version}: operators were not compared"
+    ]  # fmt: skip
+    assert [str(note) for note in notes] == expected
+
+
+def test_a_chip_that_is_misspelt() -> None:
+    assert all(chip.near is None for chip in CHIPS.values())
+    (note,) = check(model("min_py"), soc="Ascend910Bl")
+    assert not note.fault
+    assert note.problem.endswith("operators were not compared; did you mean Ascend910B1?")
 
 
 def test_command_line(tmp_path: Path, capsys: Any) -> None:

@@ -27,7 +27,7 @@ def _made(make: Any) -> Any:
 NETWORKS: dict[str, tuple[Any, tuple[Any, ...], Any]] = {
     "mlp": (Mlp(), ("b", 3), np.float32),
     "cnn": (Cnn(), ("b", 8, 8, 3), np.float32),
-    "attention": (Block(), ("b", "t", 8), np.float32),
+    "attention": (Block(nnx.Rngs(0)), ("b", "t", 8), np.float32),
     "rnn": (_made(Lstm), ("b", 7, 6), np.float32),
     "transformer": (_made(Decoder), ("b", 12), np.int32),
     "vit": (_made(Vit), ("b", 32, 32, 3), np.float32),

@@ -239,6 +239,17 @@ def run_layer(
     return {"missing": missing, "unused": unused}
 
 
+def run_graph(model: str, load: str, inputs: str, output: str, folder: str) -> dict[str, Any]:
+    """Run a MindIR with the parameters of a CheckPoint instead of its own, which are described."""
+    net = ms.nn.GraphCell(ms.load(model))
+    own = [describe(p.name, p, folder, i) for i, p in enumerate(net.get_parameters())]
+    missing, unused = ms.load_param_into_net(net, ms.load_checkpoint(load), strict_load=True)
+    results = net(*[ms.Tensor(array) for array in np.load(inputs).values()])
+    results = results if isinstance(results, tuple) else (results,)
+    np.savez(output, *[result.asnumpy() for result in results])
+    return {"own": own, "missing": missing, "unused": unused}
+
+
 def run_optimizer(
     make: str, optimizer: str, gradients: list[str], load: str, save: str
 ) -> dict[str, Any]:

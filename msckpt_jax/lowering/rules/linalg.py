@@ -37,9 +37,10 @@ def _dot_general(
         or not left.dtype == right.dtype == ctx.result.dtype
     ):
         raise UnsupportedError("it must be a batched product of matrices of one dtype")
-    if rank == 2:
-        return ctx("MatMul", x, y, _NO, _NO)
-    return ctx("BatchMatMul", x, y, _NO, _NO)
+    sides = [(ctx.untransposed(side), side) for side in (x, y)]
+    factors = [side if weight is None else weight for weight, side in sides]
+    turned = [Const(weight is not None) for weight, _ in sides]
+    return ctx("MatMul" if rank == 2 else "BatchMatMul", *factors, *turned)
 
 
 def _cholesky(ctx: Context, x: Array) -> Array:
