@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,10 @@ from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Parameter, Tensor, Value
 from msckpt_jax.lowering.problems import PASSING, Problems
-from msckpt_jax.onnx import attention, tidy
+from msckpt_jax.onnx import attention, opsets, tidy
 from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer, number
 from msckpt_jax.onnx.rows import ROWS
 
-#: The opsets in which all operators of the rows have their present form and the checker knows them.
-OPSETS = range(18, 27)
-OPSET = 21
 _FLOAT = TensorProto.FLOAT
 _BOOL, _I64 = np.dtype(bool), np.dtype(np.int64)
 
@@ -32,23 +30,29 @@ class Adapted:
     weights: dict[str, Parameter]
 
 
-def adapt(graph: Graph, *, opset: int = OPSET) -> Adapted:
+def adapt(graph: Graph, *, opset: int | None = None) -> Adapted:
     """The ONNX model of a Graph.
 
     Args:
         graph: has MindSpore's operators.
-        opset: the version of ONNX's operators, which gives each its form.
+        opset: the version of ONNX's operators, which gives each its form; by default the lowest
+            that the graph needs.
 
     Raises:
         UnsupportedError: operators have no row, no form in the opset, or no kernel in onnxruntime:
             all of them, each with the user's source line.
     """
-    check_opset(opset)
-    adapting = _Adapting()
+    opsets.check(opset)
+    if opset is None:
+        return opsets.lowest(lambda opset, later: _adapted(graph, Names(opset, later)))
+    return _adapted(graph, Names(opset))
+
+
+def _adapted(graph: Graph, names: Names) -> Adapted:
+    adapting = _Adapting(names)
     adapting.dtypes("input", ((value.name, value.type) for value in graph.inputs))
     adapting.dtypes("weight", ((name, p.type) for name, p in graph.parameters.items()))
     adapting.problems.refuse()
-    names = Names(opset)
     builder = Builder(names)
     # Names of inputs and weights come first: nothing else may take them.
     inputs = [info(builder.define(value, "x"), value.type) for value in graph.inputs]
@@ -59,18 +63,14 @@ def adapt(graph: Graph, *, opset: int = OPSET) -> Adapted:
     adapting.problems.refuse()
     results = adapting.results(builder, graph.outputs, "output")
     made = _tidied(graph.name, builder, inputs, results, weights)
+    imports = [helper.make_opsetid("", names.opset)]
     model = helper.make_model(
         made,
         producer_name="msckpt_jax",
-        opset_imports=[helper.make_opsetid("", opset)],
-        ir_version=helper.find_min_ir_version_for([helper.make_opsetid("", opset)], True),
+        opset_imports=imports,
+        ir_version=helper.find_min_ir_version_for(imports, True),
     )
     return Adapted(model, weights)
-
-
-def check_opset(opset: int) -> None:
-    if opset not in OPSETS:
-        raise ValueError(f"opset must be {OPSETS[0]} to {OPSETS[-1]}, not {opset}")
 
 
 def _tidied(
@@ -88,6 +88,7 @@ def _tidied(
     nodes = tidy.reshaped_once(builder.nodes)
     nodes = tidy.biases_first(nodes, shapes, builder.name, names.unique)
     nodes = tidy.matrices_last(nodes, names.unique)
+    nodes = tidy.nan_computed(nodes, shapes, names.nan(), builder.name, names.unique)
     if names.opset >= attention.OPSET:
         single = {i.name for i in builder.infos if i.type.tensor_type.elem_type == _FLOAT}
         known = list(names.initializers)
@@ -101,14 +102,16 @@ def _tidied(
 
 
 class _Adapting:
-    def __init__(self) -> None:
-        self.problems = Problems()
+    def __init__(self, names: Names) -> None:
+        self.names, self.problems = names, Problems()
 
     def dtypes(self, what: str, types: Iterable[tuple[str | None, Tensor]]) -> None:
         """Note the inputs, weights or results whose dtypes ONNX files lack."""
         for name, type_ in types:
             try:
                 number(type_.dtype)
+                opsets.first(self.names.opset, self.names.later,
+                             partial(opsets.check_dtype, type_.dtype))  # fmt: skip
             except UnsupportedError as error:
                 self.problems.note("", f"the {what} {name}", "row", error)
 
@@ -116,7 +119,7 @@ class _Adapting:
         for node in nodes:
             try:
                 results = self._node(builder, node)
-            except PASSING:
+            except (*PASSING, opsets.TooEarlyError):
                 raise
             except Exception as error:
                 self.problems.note(node.source, node.op, "row", error)

@@ -17,7 +17,7 @@ from msckpt_jax.lowering.rewrites import window
 from msckpt_jax.lowering.target import Option, Target, Verdict, Written, text_mapping
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
-from msckpt_jax.onnx import adapt, fusions, inspection, packages, writer
+from msckpt_jax.onnx import adapt, fusions, inspection, opsets, packages, writer
 from msckpt_jax.onnx.rows import ROWS
 from msckpt_jax.visible import visible
 
@@ -27,7 +27,7 @@ ENGINES = ("auto", "native", "jax2onnx")
 def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
     """Write the file; return it, and no notes."""
     opset = wanted.options["opset"]
-    adapt.check_opset(opset)
+    opsets.check(opset)
     with failures():
         adapted = adapt.adapt(graph, opset=opset)
     _write(adapted, path, wanted)
@@ -66,9 +66,9 @@ def _by_jax2onnx(traced: Traced, path: Path, wanted: Wanted, problems: tuple[str
     from msckpt_jax.onnx import fallback
 
     opset = wanted.options["opset"]
-    adapt.check_opset(opset)
+    opsets.check(opset)
     try:
-        adapted = fallback.adapt(traced, opset, path.parent)
+        adapted = fallback.adapt(traced, opset or fallback.OPSET, path.parent)
     except UnsupportedError as error:
         problems = (*problems, *error.problems)
         text = f"{display.counted(len(problems), 'problem')}, nothing was written:"
@@ -121,6 +121,8 @@ def verify(file: Path, *, dec_key: bytes | None, dec_mode: str) -> Verdict:
 
 
 def _check_opset(opset: Any) -> None:
+    if opset is None:
+        return
     if not isinstance(opset, int | np.integer) or isinstance(opset, bool):
         raise TypeError(f"opset must be an int, not {type(opset).__name__}")
     if opset < 0:
@@ -133,6 +135,7 @@ def _check_engine(engine: Any) -> None:
 
 
 _ENGINE = "the library that writes the file; auto takes jax2onnx for operators without a row"
+_OPSET = "the version of its operators (default: the lowest that the network needs)"
 TARGET = Target(
     name="ONNX",
     suffix=".onnx",
@@ -144,7 +147,7 @@ TARGET = Target(
     inspect=inspection.inspect,
     verify=verify,
     options={
-        "opset": Option(adapt.OPSET, "the version of its operators", check=_check_opset),
+        "opset": Option(None, _OPSET, check=_check_opset, kind=int),
         "engine": Option("auto", _ENGINE, ENGINES, _check_engine),
         "user_info": Option(None, check=text_mapping("user_info")),
     },

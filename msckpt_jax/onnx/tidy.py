@@ -116,6 +116,46 @@ def matrices_last(nodes: _Nodes, new: _New) -> _Nodes:
     return done
 
 
+def nan_computed(
+    nodes: _Nodes, shapes: _Shapes, nan: Mapping[str, np.dtype], constant: _Constant, new: _New
+) -> _Nodes:
+    """The nodes, with NaN computed where it is chosen: quantisers find no scale for a constant NaN.
+
+    y = Where(Expand(a, s), Expand(NaN, s), x)
+    y = Mul(x, Sqrt(Where(a, -1, 1)))
+
+    Args:
+        nodes: the nodes of a graph, in order.
+        shapes: the shapes of values by name.
+        nan: the dtypes of constants that are NaN, by name.
+        constant: gives the name of a constant.
+        new: gives a new name.
+    """
+    made = {name: node for node in nodes for name in node.output}
+    done = []
+    for node in nodes:
+        inputs = [_before_expand(made, name) for name in node.input]
+        places = [i for i in (1, 2) if node.op_type == "Where" and inputs[i] in nan]
+        kept = node.input[3 - places[0]] if places else ""
+        if not places or shapes.get(kept) != shapes[node.output[0]]:
+            done.append(node)
+            continue
+        dtype = nan[inputs[places[0]]]
+        signs = [constant(np.array(-1 if i in places else 1, dtype)) for i in (1, 2)]
+        sign, factor = (new(f"{node.output[0]}_{end}") for end in ("sign", "factor"))
+        done += [
+            helper.make_node("Where", [inputs[0], *signs], [sign], name=sign),
+            helper.make_node("Sqrt", [sign], [factor], name=factor),
+            helper.make_node("Mul", [kept, factor], node.output, name=node.name),
+        ]
+    return done
+
+
+def _before_expand(made: Mapping[str, NodeProto], name: str) -> str:
+    node = made.get(name)
+    return node.input[0] if node is not None and node.op_type == "Expand" else name
+
+
 def living(nodes: _Nodes, results: Iterable[str]) -> _Nodes:
     """The nodes whose results are taken; bodies see the values around them."""
     wanted, kept = set(results), []
