@@ -12,9 +12,9 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.graph import Graph, Node
-from msckpt_jax.graph.values import Parameter, Tensor, Value
+from msckpt_jax.graph.values import Const, Parameter, Tensor, Value
 from msckpt_jax.lowering.problems import PASSING, Problems
-from msckpt_jax.onnx import attention, opsets, tidy
+from msckpt_jax.onnx import attention, loops, opsets, tidy
 from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer, number
 from msckpt_jax.onnx.rows import ROWS
 
@@ -88,7 +88,9 @@ def _tidied(
     nodes = tidy.reshaped_once(builder.nodes)
     nodes = tidy.biases_first(nodes, shapes, builder.name, names.unique)
     nodes = tidy.matrices_last(nodes, names.unique)
-    nodes = tidy.nan_computed(nodes, shapes, names.nan(), builder.name, names.unique)
+    arrays = names.arrays()
+    nodes = tidy.nan_computed(nodes, shapes, arrays, builder.name, names.unique)
+    nodes = tidy.pads_pooled(nodes, arrays)
     if names.opset >= attention.OPSET:
         single = {i.name for i in builder.infos if i.type.tensor_type.elem_type == _FLOAT}
         known = list(names.initializers)
@@ -145,7 +147,8 @@ class _Adapting:
         if node.op == "If":
             return self._if(builder, node)
         if node.op == "While":
-            return self._while(builder, node)
+            counter = loops.counter(node)
+            return self._scan(builder, node, counter) if counter else self._while(builder, node)
         if node.op not in ROWS:
             raise UnsupportedError("has no row in onnx/rows")
         return ROWS[node.op](builder, node)
@@ -171,6 +174,28 @@ class _Adapting:
         self.nodes(inner, body.nodes)
         results = self.results(inner, body.outputs, kind)
         return helper.make_graph(inner.nodes, kind, [], results, value_info=inner.infos)
+
+    def _scan(self, builder: Builder, node: Node, counter: loops.Counter) -> list[Value]:
+        """Add a Scan, whose body is given what is carried but for the counter, and the counter."""
+        _, step = node.bodies
+        place, numbers = counter
+        inner = Builder(builder.names, builder)
+        last = step.inputs[place]
+        given = [*(value for value in step.inputs if value is not last), last]
+        carry = [Value(value.type, "carry") for value in given]
+        inputs = [info(inner.define(value, "carry"), value.type) for value in carry]
+        for value, taken in zip(given, carry, strict=True):
+            inner.same(value, taken)
+        self.nodes(inner, step.nodes)
+        state = [value for i, value in enumerate(step.outputs) if i != place]
+        results = self.results(inner, state, "next")
+        body = helper.make_graph(inner.nodes, "step", inputs, results, value_info=inner.infos)
+        operands = [x for i, x in enumerate(node.inputs) if i != place]
+        values = [Value(value.type) for i, value in enumerate(node.outputs) if i != place]
+        names = [*map(builder.name, operands), builder.name(numbers)]
+        builder.node("Scan", names, values, {"body": body, "num_scan_inputs": 1})
+        end = Const(np.array(numbers[-1] + 1, numbers.dtype))
+        return [*values[:place], end, *values[place:]]
 
     def _while(self, builder: Builder, node: Node) -> list[Value]:
         """Add a Loop, which asks after each step whether to go on: the condition is there twice."""

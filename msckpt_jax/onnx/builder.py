@@ -37,11 +37,9 @@ class Names:
         self.constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self.initializers: list[TensorProto] = []
 
-    def nan(self) -> dict[str, np.dtype]:
-        """The dtypes of the constants that are NaN, by name."""
-        arrays = ((t.name, numpy_helper.to_array(t)) for t in self.initializers)
-        some = ((name, a) for name, a in arrays if a.dtype.kind == "f" and a.size)
-        return {name: a.dtype for name, a in some if np.isnan(a).all()}
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The constants by name; weights are none."""
+        return {tensor.name: numpy_helper.to_array(tensor) for tensor in self.initializers}
 
 
 class Builder:
@@ -133,12 +131,16 @@ class Builder:
             return Tensor(array.dtype, array.shape)
         return array.type
 
+    def narrow(self, operand: Any) -> Any:
+        """The operand before a conversion that loses nothing."""
+        return self._narrow.get(self.name(operand), operand)
+
     def cast(self, operand: Any, dtype: Any) -> Value:
         """The operand in another dtype; conversions before it that lose nothing are left out."""
         type_ = Tensor(np.dtype(dtype), self.type(operand).shape)
         if not isinstance(operand, Value):
             return self("Cast", operand, type=type_, to=number(type_.dtype))
-        operand = self._narrow.get(self.name(operand), operand)
+        operand = self.narrow(operand)
         if operand.type == type_:
             return operand
         converted = self("Cast", operand, type=type_, to=number(type_.dtype))

@@ -81,7 +81,7 @@ def scan(
     def step(state: Any) -> Any:
         count, carry, ys = state
         at = _number(length - 1) - count if reverse else count
-        inputs = [lax.squeeze(_row(x, at), (0,)) for x in xs]
+        inputs = [_row(x, at) for x in xs]
         out = call_of_user(jaxpr, *consts, *carry, *inputs)
         ys = [_with_row(y, new, at) for y, new in zip(ys, out[num_carry:], strict=True)]
         return count + np.int32(1), out[:num_carry], ys
@@ -119,8 +119,12 @@ def _number(size: Any) -> Array | np.int32:
 
 
 def _row(x: Array, at: Array | np.int32) -> Array:
-    starts = [at] + [np.int32(0)] * (x.ndim - 1)
-    return lax.dynamic_slice(x, starts, (1, *x.shape[1:]), allow_negative_indices=False)
+    """A row by Gather: a Slice that begins at a computed place is cut to what is there, too."""
+    numbers = lax.GatherDimensionNumbers(
+        offset_dims=tuple(range(x.ndim - 1)), collapsed_slice_dims=(0,), start_index_map=(0,)
+    )
+    mode = lax.GatherScatterMode.PROMISE_IN_BOUNDS
+    return lax.gather(x, jnp.reshape(at, (1,)), numbers, (1, *x.shape[1:]), mode=mode)
 
 
 def _with_row(x: Array, row: Array, at: Array | np.int32) -> Array:

@@ -22,11 +22,20 @@ def _turned(b: Builder, x: Any) -> Value:
     return b("Transpose", x, type=Tensor(old.dtype, shape), perm=order)
 
 
+#: The operands that MatMulInteger has kernels for in all versions of onnxruntime.
+_BYTES = (("i1", "i1"), ("u1", "u1"), ("u1", "i1"))
+
+
 def _matmul(b: Builder, node: Node) -> Value:
+    """The product; of integers of 8 bits that were made 32 wide without these conversions."""
     left, right = node.inputs[:2]
+    narrow = tuple(map(b.narrow, (left, right)))
+    small = tuple(b.type(x).dtype.str[1:] for x in narrow) in _BYTES
+    small &= type_of(node).dtype == np.int32
+    left, right = narrow if small else (left, right)
     left = _turned(b, left) if given(node, 2) else left
     right = _turned(b, right) if given(node, 3) else right
-    return b("MatMul", left, right, type=type_of(node))
+    return b("MatMulInteger" if small else "MatMul", left, right, type=type_of(node))
 
 
 def _dense(b: Builder, node: Node) -> Value:
