@@ -175,10 +175,13 @@ class _Adapting:
         results = self.results(inner, body.outputs, kind)
         return helper.make_graph(inner.nodes, kind, [], results, value_info=inner.infos)
 
-    def _scan(self, builder: Builder, node: Node, counter: loops.Counter) -> list[Value]:
+    def _scan(self, builder: Builder, node: Node, counter: loops.Counter) -> list[Any]:
         """Add a Scan, whose body is given what is carried but for the counter, and the counter."""
         _, step = node.bodies
         place, numbers = counter
+        end = Const(np.array(numbers[-1] + 1, numbers.dtype))
+        if len(step.inputs) == 1:
+            return [end]
         inner = Builder(builder.names, builder)
         last = step.inputs[place]
         given = [*(value for value in step.inputs if value is not last), last]
@@ -194,7 +197,6 @@ class _Adapting:
         values = [Value(value.type) for i, value in enumerate(node.outputs) if i != place]
         names = [*map(builder.name, operands), builder.name(numbers)]
         builder.node("Scan", names, values, {"body": body, "num_scan_inputs": 1})
-        end = Const(np.array(numbers[-1] + 1, numbers.dtype))
         return [*values[:place], end, *values[place:]]
 
     def _while(self, builder: Builder, node: Node) -> list[Value]:

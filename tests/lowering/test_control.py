@@ -91,4 +91,4 @@ def test_equations_of_a_scan_come_from_the_users_line():
     body = loop.params["body_jaxpr"].jaxpr
     lines = {e.primitive.name: source_info_util.summarize(e.source_info) for e in body.eqns}
     assert "step)" in lines["mul"]
-    assert "function)" in lines["dynamic_slice"]
+    assert "function)" in lines["gather"]
