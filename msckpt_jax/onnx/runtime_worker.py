@@ -7,6 +7,7 @@ interpreter that has these can run it.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,8 +19,7 @@ Arrays = Sequence[np.ndarray]
 
 
 def _onnxruntime(file: str, inputs: Arrays) -> Arrays:
-    import onnxruntime
-
+    onnxruntime = importlib.import_module("onnxruntime")
     options: Any = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     made = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
@@ -28,8 +28,7 @@ def _onnxruntime(file: str, inputs: Arrays) -> Arrays:
 
 
 def _openvino(file: str, inputs: Arrays) -> Arrays:
-    import openvino
-
+    openvino = importlib.import_module("openvino")
     core = openvino.Core()
     exact = {"INFERENCE_PRECISION_HINT": "f32"}  # else bfloat16, where the processor has it
     made = core.compile_model(core.read_model(file), "CPU", exact)
@@ -38,8 +37,7 @@ def _openvino(file: str, inputs: Arrays) -> Arrays:
 
 
 def _tract(file: str, inputs: Arrays) -> Arrays:
-    import tract
-
+    tract = importlib.import_module("tract")
     run = tract.onnx().load(file).into_model().into_runnable().run
     return [result.to_numpy() for result in run(list(inputs))]
 

@@ -19,6 +19,7 @@ from msckpt_jax import cli
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.onnx import packages, runner, runtime_worker, runtimes
 from tests.exporting import CASES
+from tests.runtimes import networks, run
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -156,3 +157,10 @@ def test_a_runtime_that_is_missing_is_told(
         exported(tmp_path, jnp.cos, X, verify=True, runtime="tract")
     with pytest.raises(ValueError, match="runtime must be one of onnxruntime, openvino, tract"):
         exported(tmp_path, jnp.cos, X, verify=True, runtime="lite")
+
+
+def test_the_page_has_the_networks_that_are_tried() -> None:
+    lines = run.PAGE.read_text("utf-8").partition(run.BEGIN)[2].partition(run.END)[0].splitlines()
+    rows = [line.split("|")[1].strip() for line in lines if line.startswith("|")]
+    assert rows[2:-1] == [*networks.CASES], "run: python -m tests.runtimes.run FOLDER"
+    assert lines[0].count("|") == len(run.COLUMNS) + 2
