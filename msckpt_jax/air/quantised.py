@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from msckpt_jax.air import chips
 from msckpt_jax.air.described import dtype_name
-from msckpt_jax.air.prototypes import SOCS, kernels
+from msckpt_jax.air.prototypes import kernels
 from msckpt_jax.dtypes import of_array
 from msckpt_jax.graph.graph import Node
 from msckpt_jax.graph.values import Const
@@ -37,7 +38,7 @@ def _takes(product: Product, soc: str | None) -> bool:
     row = of_array(dtype)
     name = "" if row is None or row.ge is None else dtype_name(row.ge)
     known = kernels()[_KIND]
-    engines = list(known) if soc is None else [SOCS[soc]]
+    engines = list(known) if soc is None else [chips.named(soc).kernels or ""]
     fits = (name in known.get(engine, {}).get("x", ()) for engine in engines)
     return any(fits) and max(int(n) for n in shape) <= _LARGEST
 

@@ -62,7 +62,7 @@ def export(
     input_names: Sequence[str] | Mapping[str, str] | None = None,
     output_names: Sequence[str] | Mapping[str, str] | None = None,
     narrow: bool = False,
-    opset: int = 21,
+    opset: int | None = None,
     engine: str = "auto",
     **more: Any,
 ) -> Exported:
@@ -146,7 +146,8 @@ def export(
             tuples and dataclasses, joined by dots; ``output``, ``output_1`` without keys.
         narrow: AIR: float64 becomes float32, int64 becomes int32, complex128 becomes complex64;
             constants and weights with numbers that do not fit are refused.
-        opset: ONNX: the version of its operators.
+        opset: ONNX: the version of its operators, 18 to 26; by default the lowest that the network
+            needs, so that older runtimes take the file.
         engine: ONNX: ``"native"`` uses rows of this library only, ``"jax2onnx"`` that package
             only, in a process of its own; ``"auto"`` goes to jax2onnx for operators without a
             row, with its reasons in ``notes``, unless there are ``rules`` or the file is to be

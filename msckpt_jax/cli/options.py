@@ -19,7 +19,7 @@ def add(parser: argparse.ArgumentParser, only: Container[str] | None = None) -> 
             how["action"] = "store_true"
         else:
             how["default"] = option.default
-            how["type"] = str if option.default is None else type(option.default)
+            how["type"] = option.kind if option.default is None else type(option.default)
             how["choices"] = option.choices or None
             how["help"] += "" if option.default is None else f" (default: {option.default})"
         parser.add_argument(f"--{name}", **how)

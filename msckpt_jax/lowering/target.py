@@ -31,12 +31,14 @@ class Option(NamedTuple):
         help: for the command line, which has no such option where this is empty.
         choices: the values that there are; any where this is empty.
         check: refuses wrong values, by a TypeError or a ValueError.
+        kind: makes the value of a text of the command line, where the default is None.
     """
 
     default: Any
     help: str = ""
     choices: tuple[str, ...] = ()
     check: Callable[[Any], None] = lambda value: None
+    kind: Callable[[str], Any] = str
 
 
 def text_mapping(name: str) -> Callable[[Any], None]:

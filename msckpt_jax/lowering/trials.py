@@ -97,8 +97,8 @@ def largest(
 def moved(before: Traced, after: Traced) -> float:
     """The largest difference of a float result of two functions, over its largest number."""
     largest = 0.0
-    for (_, left), (_, right) in zip(trials(before), trials(after), strict=True):
-        for old, new in zip(left, right, strict=True):
+    for left, right in zip(trials(before), trials(after), strict=True):
+        for old, new in zip(left.results, right.results, strict=True):
             if old.size and jax.numpy.issubdtype(old.dtype, np.floating):
                 scale = float(np.max(np.abs(old.astype(np.float64))))
                 largest = max(largest, distance(old, new)[0] / (scale or 1.0))

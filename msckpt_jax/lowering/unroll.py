@@ -78,13 +78,13 @@ class _Sharded(leaves.Given):
         shape = (*stack.shape[:axis], *stack.shape[axis + 1 :])
         content = Tensor(shape, record.content.stored, pieces)
         super().__init__(record._replace(dims=shape, content=content, sharding=None))
-        self.dtype, self._stack, self._at = stack.dtype, stack, (slice(None),) * axis + (index,)
+        self._stack, self._at = stack, (slice(None),) * axis + (index,)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self._stack[self._at], dtype or self.dtype)
 
-    def astype(self, dtype: Any) -> jax.Array:
-        return self._stack[self._at].astype(dtype)
+    def astype(self, dtype: Any) -> np.ndarray:
+        return np.asarray(self._stack[self._at].astype(dtype))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,16 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.graph import Graph, Node
-from msckpt_jax.graph.values import Parameter, Tensor, Value
-from msckpt_jax.lowering import tiny
+from msckpt_jax.graph.values import Const, Parameter, Tensor, Value
 from msckpt_jax.lowering.problems import PASSING, Problems
-from msckpt_jax.onnx import attention, norms, quantised, ranks, tidy
+from msckpt_jax.onnx import attention, loops, norms, opsets, quantised, ranks, tidy
 from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer, number
 from msckpt_jax.onnx.facts import Facts
 from msckpt_jax.onnx.rows import ROWS
 from msckpt_jax.onnx.rows.quantised import ROWS as QUANTISED
 
-#: The opsets in which all operators of the rows have their present form and the checker knows them.
-OPSETS = range(18, 27)
-OPSET = 21
 _FLOAT = TensorProto.FLOAT
 _BOOL, _I64 = np.dtype(bool), np.dtype(np.int64)
-#: The opsets from which operators take dtypes of few bits.
-_SINCE = {**dict.fromkeys(tiny.FLOATS, 19), tiny.INT4: 21}
 
 
 @dataclass(slots=True)
@@ -38,24 +33,30 @@ class Adapted:
     weights: dict[str, Parameter]
 
 
-def adapt(graph: Graph, *, opset: int = OPSET, contributed: bool = False) -> Adapted:
+def adapt(graph: Graph, *, opset: int | None = None, contributed: bool = False) -> Adapted:
     """The ONNX model of a Graph.
 
     Args:
         graph: has MindSpore's operators.
-        opset: the version of ONNX's operators, which gives each its form.
+        opset: the version of ONNX's operators, which gives each its form; by default the lowest
+            that the graph needs.
         contributed: take operators of onnxruntime's own, too.
 
     Raises:
         UnsupportedError: operators have no row, no form in the opset, or no kernel in onnxruntime:
             all of them, each with the user's source line.
     """
-    check_opset(opset)
-    adapting = _Adapting(opset)
+    opsets.check(opset)
+    if opset is None:
+        return opsets.lowest(lambda opset, later: _adapted(graph, Names(opset, later), contributed))
+    return _adapted(graph, Names(opset), contributed)
+
+
+def _adapted(graph: Graph, names: Names, contributed: bool) -> Adapted:
+    adapting = _Adapting(names)
     adapting.dtypes("input", ((value.name, value.type) for value in graph.inputs))
     adapting.dtypes("weight", ((name, p.type) for name, p in graph.parameters.items()))
     adapting.problems.refuse()
-    names = Names(opset)
     builder = Builder(names)
     # Names of inputs and weights come first: nothing else may take them.
     inputs = [info(builder.define(value, "x"), value.type) for value in graph.inputs]
@@ -67,19 +68,15 @@ def adapt(graph: Graph, *, opset: int = OPSET, contributed: bool = False) -> Ada
     adapting.problems.refuse()
     results = adapting.results(builder, graph.outputs, "output", hints)
     made = _tidied(graph.name, builder, inputs, results, weights, contributed)
+    own = [helper.make_opsetid("", names.opset)]
     further = [helper.make_opsetid(domain, 1) for domain in sorted(tidy.domains(made.node))]
     model = helper.make_model(
         made,
         producer_name="msckpt_jax",
-        opset_imports=[helper.make_opsetid("", opset), *further],
-        ir_version=helper.find_min_ir_version_for([helper.make_opsetid("", opset)], True),
+        opset_imports=[*own, *further],
+        ir_version=helper.find_min_ir_version_for(own, True),
     )
     return Adapted(model, weights)
-
-
-def check_opset(opset: int) -> None:
-    if opset not in OPSETS:
-        raise ValueError(f"opset must be {OPSETS[0]} to {OPSETS[-1]}, not {opset}")
 
 
 def _tidied(
@@ -103,13 +100,6 @@ def _tidied(
     infos = [info for info in builder.infos if used[info.name]]
     initializers = [*constants, *(initializer(name, p) for name, p in weights.items())]
     return helper.make_graph(nodes, name, inputs, results, initializers, value_info=infos)
-
-
-def _check_since(dtype: np.dtype, opset: int) -> None:
-    """Refuse a dtype of fewer bits than the operators of an opset take."""
-    since = _SINCE.get(dtype, 0)
-    if opset < since:
-        raise UnsupportedError(f"{dtype.name} needs opset={since} or more, not {opset}")
 
 
 def _fused(
@@ -149,6 +139,9 @@ def _fused(
     nodes = ranks.unexpanded(nodes, shapes)
     nodes = ranks.products_of_any_rank(nodes, shapes, names.unique)
     nodes = tidy.matrices_last(nodes, names.unique)
+    arrays = names.arrays()
+    nodes = tidy.nan_computed(nodes, shapes, arrays, builder.name, names.unique)
+    nodes = tidy.pads_pooled(nodes, arrays)
     known = list(names.initializers)
     nodes = norms.norms(nodes, Facts.of(nodes, shapes, known), names.opset, single, contributed)
     if names.opset >= attention.OPSET:
@@ -157,16 +150,16 @@ def _fused(
 
 
 class _Adapting:
-    def __init__(self, opset: int) -> None:
-        self.opset = opset
-        self.problems = Problems()
+    def __init__(self, names: Names) -> None:
+        self.names, self.problems = names, Problems()
 
     def dtypes(self, what: str, types: Iterable[tuple[str | None, Tensor]]) -> None:
         """Note the inputs, weights or results whose dtypes ONNX files lack."""
         for name, type_ in types:
             try:
                 number(type_.dtype)
-                _check_since(type_.dtype, self.opset)
+                opsets.first(self.names.opset, self.names.later,
+                             partial(opsets.check_dtype, type_.dtype))  # fmt: skip
             except UnsupportedError as error:
                 self.problems.note("", f"the {what} {name}", "row", error)
 
@@ -174,7 +167,7 @@ class _Adapting:
         for node in nodes:
             try:
                 results = self._node(builder, node)
-            except PASSING:
+            except (*PASSING, opsets.TooEarlyError):
                 raise
             except Exception as error:
                 self.problems.note(node.source, node.op, "row", error)
@@ -211,7 +204,8 @@ class _Adapting:
         if node.op == "If":
             return self._if(builder, node)
         if node.op == "While":
-            return self._while(builder, node)
+            counter = loops.counter(node)
+            return self._scan(builder, node, counter) if counter else self._while(builder, node)
         row = ROWS.get(node.op) or QUANTISED.get(node.op)
         if row is None:
             raise UnsupportedError("has no row in onnx/rows")
@@ -238,6 +232,30 @@ class _Adapting:
         self.nodes(inner, body.nodes)
         results = self.results(inner, body.outputs, kind)
         return helper.make_graph(inner.nodes, kind, [], results, value_info=inner.infos)
+
+    def _scan(self, builder: Builder, node: Node, counter: loops.Counter) -> list[Any]:
+        """Add a Scan, whose body is given what is carried but for the counter, and the counter."""
+        _, step = node.bodies
+        place, numbers = counter
+        end = Const(np.array(numbers[-1] + 1, numbers.dtype))
+        if len(step.inputs) == 1:
+            return [end]
+        inner = Builder(builder.names, builder)
+        last = step.inputs[place]
+        given = [*(value for value in step.inputs if value is not last), last]
+        carry = [Value(value.type, "carry") for value in given]
+        inputs = [info(inner.define(value, "carry"), value.type) for value in carry]
+        for value, taken in zip(given, carry, strict=True):
+            inner.same(value, taken)
+        self.nodes(inner, step.nodes)
+        state = [value for i, value in enumerate(step.outputs) if i != place]
+        results = self.results(inner, state, "next")
+        body = helper.make_graph(inner.nodes, "step", inputs, results, value_info=inner.infos)
+        operands = [x for i, x in enumerate(node.inputs) if i != place]
+        values = [Value(value.type) for i, value in enumerate(node.outputs) if i != place]
+        names = [*map(builder.name, operands), builder.name(numbers)]
+        builder.node("Scan", names, values, {"body": body, "num_scan_inputs": 1})
+        return [*values[:place], end, *values[place:]]
 
     def _while(self, builder: Builder, node: Node) -> list[Value]:
         """Add a Loop, which asks after each step whether to go on: the condition is there twice."""

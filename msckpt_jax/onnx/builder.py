@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from onnx.defs import OpSchema
 
 from msckpt_jax.dtypes import of_array
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.values import Const, Dim, Parameter, Size, Tensor, Value
 from msckpt_jax.names import Unique
-from msckpt_jax.onnx import kernels
+from msckpt_jax.onnx import kernels, opsets
 
 #: Operators whose result does not follow from the bits of their operands.
 _ORDERED = frozenset(
@@ -24,13 +24,22 @@ _ORDERED = frozenset(
 
 
 class Names:
-    """The names of a model: ONNX wants them unique across nested graphs."""
+    """The names of a model, which ONNX wants unique across nested graphs, and its opset.
 
-    def __init__(self, opset: int):
-        self.opset = opset
+    Attributes:
+        opset: the version of its operators.
+        later: the opsets that it may have instead.
+    """
+
+    def __init__(self, opset: int, later: Iterable[int] = ()):
+        self.opset, self.later = opset, later
         self.unique = Unique()
         self.constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self.initializers: list[TensorProto] = []
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The constants by name; weights are none."""
+        return {tensor.name: numpy_helper.to_array(tensor) for tensor in self.initializers}
 
 
 class Builder:
@@ -62,6 +71,7 @@ class Builder:
 
         Raises:
             UnsupportedError: the opset lacks the operator, or onnxruntime a kernel for the dtypes.
+            TooEarlyError: a later opset, which the model may have, lacks neither.
         """
         return self.several(op, *inputs, types=[type], **attributes)[0]
 
@@ -69,9 +79,10 @@ class Builder:
         self, op: str, *inputs: Any, types: Sequence[Tensor], **attributes: Any
     ) -> list[Value]:
         """Add a node with several results."""
-        schema = self._schema(op)
-        dtypes = self._dtypes(schema, inputs, types)
-        wider = self._wider(schema, dtypes, attributes)
+        given = {name: value for name, value in attributes.items() if value is not None}
+        schema, dtypes, wider = opsets.first(
+            self.names.opset, self.names.later, lambda n: self._form(n, op, inputs, types, given)
+        )
         operands = [
             self._as(operand, wider.get(letter, dtypes.get(letter)))
             for operand, letter in zip(inputs, _letters(schema.inputs, len(inputs)), strict=True)
@@ -81,7 +92,7 @@ class Builder:
             Value(Tensor(wider.get(letter, t.dtype), t.shape))
             for t, letter in zip(types, letters, strict=True)
         ]
-        self.node(op, [self.name(x) for x in operands], inner, attributes)
+        self.node(op, [self.name(x) for x in operands], inner, given)
         return [
             value if value.type == t else self.cast(value, t.dtype)
             for value, t in zip(inner, types, strict=True)
@@ -92,8 +103,9 @@ class Builder:
     ) -> None:
         """Add a node as it is."""
         outputs = [self.define(value, op) for value in results]
-        given = {k: v for k, v in attributes.items() if v is not None}
-        self.nodes.append(helper.make_node(op, list(inputs), outputs, name=outputs[0], **given))
+        self.nodes.append(
+            helper.make_node(op, list(inputs), outputs, name=outputs[0], **attributes)
+        )
         self.infos += [info(n, v.type) for n, v in zip(outputs, results, strict=True)]
 
     def define(self, value: Value, hint: str) -> str:
@@ -124,12 +136,16 @@ class Builder:
             return Tensor(array.dtype, array.shape)
         return array.type
 
+    def narrow(self, operand: Any) -> Any:
+        """The operand before a conversion that loses nothing."""
+        return self._narrow.get(self.name(operand), operand)
+
     def cast(self, operand: Any, dtype: Any) -> Value:
         """The operand in another dtype; conversions before it that lose nothing are left out."""
         type_ = Tensor(np.dtype(dtype), self.type(operand).shape)
         if not isinstance(operand, Value):
             return self("Cast", operand, type=type_, to=number(type_.dtype))
-        operand = self._narrow.get(self.name(operand), operand)
+        operand = self.narrow(operand)
         if operand.type == type_:
             return operand
         converted = self("Cast", operand, type=type_, to=number(type_.dtype))
@@ -182,31 +198,41 @@ class Builder:
             self._sizes[key] = self("Shape", size.of, type=t, start=size.axis, end=size.axis + 1)
         return self._sizes[key]
 
-    def _schema(self, op: str) -> OpSchema:
+    def _form(
+        self, opset: int, op: str, inputs: Sequence[Any], types: Sequence[Tensor],
+        attributes: Mapping[str, Any],
+    ) -> tuple[OpSchema, dict[str, np.dtype], dict[str, np.dtype]]:  # fmt: skip
+        """The operator in an opset, the dtypes of its type letters, and those that are wider."""
         try:
-            return onnx.defs.get_schema(op, self.names.opset)
+            schema = onnx.defs.get_schema(op, opset)
         except onnx.defs.SchemaError:
-            raise UnsupportedError(f"opset {self.names.opset} has no {op}") from None
+            raise UnsupportedError(f"opset {opset} has no {op}") from None
+        if unknown := attributes.keys() - schema.attributes.keys():
+            raise UnsupportedError(f"{op} has no {', '.join(sorted(unknown))} in opset {opset}")
+        dtypes = self._dtypes(schema, inputs, types)
+        for dtype in dtypes.values():
+            opsets.check_dtype(dtype, opset)
+        return schema, dtypes, self._wider(schema, dtypes, attributes, opset)
 
     def _wider(
-        self, schema: OpSchema, dtypes: Mapping[str, np.dtype], attributes: Mapping[str, Any]
-    ) -> dict[str, np.dtype]:
+        self, schema: OpSchema, dtypes: Mapping[str, np.dtype], attributes: Mapping[str, Any],
+        opset: int,
+    ) -> dict[str, np.dtype]:  # fmt: skip
         """The type letters whose dtype has to change for a kernel to exist, with the new dtypes."""
         able = kernels.able(schema, attributes)
         if able is None:
             raise UnsupportedError(f"onnxruntime has no kernel of {schema.name}")
         changes: dict[str, np.dtype] = {}
         for letter, dtype in dtypes.items():
-            row = of_array(dtype)
-            if letter not in able or (row and row.short in able[letter]):
+            if letter not in able:
                 continue
-            to = kernels.wider(dtype, able[letter], ordered=schema.name in _ORDERED)
+            to = kernels.computing(dtype, able[letter], ordered=schema.name in _ORDERED)
             if to is None:
                 raise UnsupportedError(
-                    f"onnxruntime has no kernel of {schema.name} for {dtype.name} in opset "
-                    f"{self.names.opset}"
+                    f"onnxruntime has no kernel of {schema.name} for {dtype.name} in opset {opset}"
                 )
-            changes[letter] = to
+            if to != dtype:
+                changes[letter] = to
         return changes
 
     def _dtypes(

@@ -27,6 +27,8 @@ from msckpt_jax.onnx import jaxprs, packages, runner, writer
 from msckpt_jax.onnx.adapt import Adapted
 from msckpt_jax.onnx.builder import initializer
 
+#: The opset where none is asked for: jax2onnx stamps a file with it, but chooses few forms by it.
+OPSET = 21
 #: Seconds that jax2onnx may take; version 0.17 takes 30 for YOLOv4.
 _PATIENCE = 600
 

@@ -3,7 +3,9 @@
 ``kernels.tsv`` was taken from onnxruntime 1.32.0 (``get_all_opkernel_def``), CPU, default domain:
 operator, opsets, and the dtypes that its type constraints take in any of its kernels. A kernel may
 refuse some of these when it runs, for a value of an attribute: ``operator[attribute=value]`` has
-those that remain, found by running each (``python -m tests.onnx.sweep``).
+those that remain, found by running each (``python -m tests.onnx.sweep``). A ``+`` marks the dtypes
+for which onnxruntime 1.16.3 has no kernel in opsets 18 and 19, found by running each, too: a dtype
+that it has is taken instead where one holds the numbers.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -35,7 +37,14 @@ _WIDER = {
 }
 
 
-def able(schema: OpSchema, attributes: Mapping[str, Any]) -> Mapping[str, frozenset[str]] | None:
+class Dtypes(NamedTuple):
+    """Short names of dtypes: those with a kernel, and those that have had one since 1.16."""
+
+    known: frozenset[str]
+    old: frozenset[str]
+
+
+def able(schema: OpSchema, attributes: Mapping[str, Any]) -> Mapping[str, Dtypes] | None:
     """The dtypes of each type constraint of a schema where a node has these attributes."""
     op = schema.name
     for name, value in {**_defaults(op, schema.since_version), **attributes}.items():
@@ -54,37 +63,41 @@ def _defaults(op: str, since: int) -> Mapping[str, Any]:
 
 
 @cache
-def dtypes(op: str, since: int) -> Mapping[str, frozenset[str]] | None:
-    """The short names of the dtypes of each type constraint of a schema; None without a kernel."""
+def dtypes(op: str, since: int) -> Mapping[str, Dtypes] | None:
+    """The dtypes of each type constraint of a schema; None without a kernel."""
     for first, last, constraints in _table().get(op, ()):
         if first <= since <= last or (first <= since and last >= 1000):
             return constraints
     return None
 
 
-def wider(dtype: np.dtype, among: frozenset[str], *, ordered: bool) -> np.dtype | None:
-    """A dtype ``among`` these in which numbers of ``dtype`` are computed, or None.
+def computing(dtype: np.dtype, among: Dtypes, *, ordered: bool) -> np.dtype | None:
+    """The dtype ``among`` these in which numbers of ``dtype`` are computed, or None.
 
     ``ordered``: the operator compares or divides, so that equal bits are not enough.
     """
     row = of_array(dtype)
     if row is None:
         return None
-    for name in _WIDER.get(row.short, ()):
-        if name in among and not (ordered and row.short == "u64"):
-            return BY_SHORT[name].array
+    wider = () if ordered and row.short == "u64" else _WIDER.get(row.short, ())
+    for shorts in (among.old, among.known):
+        for name in (row.short, *wider):
+            if name in shorts:
+                return BY_SHORT[name].array
     return None
 
 
 @cache
-def _table() -> Mapping[str, list[tuple[int, int, Mapping[str, frozenset[str]]]]]:
-    table: dict[str, list[tuple[int, int, Mapping[str, frozenset[str]]]]] = {}
+def _table() -> Mapping[str, list[tuple[int, int, Mapping[str, Dtypes]]]]:
+    table: dict[str, list[tuple[int, int, Mapping[str, Dtypes]]]] = {}
     for line in files("msckpt_jax.onnx").joinpath("kernels.tsv").read_text().splitlines():
         op, opsets, *groups = line.split("\t")
         first, _, last = opsets.partition("-")
-        taken: dict[str, frozenset[str]] = {}
+        taken: dict[str, Dtypes] = {}
         for group in filter(None, groups):
             names, _, shorts = group.partition("=")
-            taken |= dict.fromkeys(names.split(","), frozenset(shorts.split()))
+            marked = shorts.split()
+            known = frozenset(name.removesuffix("+") for name in marked)
+            taken |= dict.fromkeys(names.split(","), Dtypes(known, known.intersection(marked)))
         table.setdefault(op, []).append((int(first), int(last or 9999), taken))
     return table

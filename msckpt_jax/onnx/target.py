@@ -17,7 +17,16 @@ from msckpt_jax.lowering.rewrites import window
 from msckpt_jax.lowering.target import Option, Target, Verdict, Written, text_mapping
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
-from msckpt_jax.onnx import adapt, fusions, inspection, packages, quantised, writer
+from msckpt_jax.onnx import (
+    adapt,
+    fusions,
+    inspection,
+    opsets,
+    packages,
+    quantised,
+    runtimes,
+    writer,
+)
 from msckpt_jax.onnx.rows import ROWS
 from msckpt_jax.visible import visible
 
@@ -29,7 +38,7 @@ def write(
 ) -> tuple[Path, list[str]]:
     """Write the file; return it, and no notes."""
     opset = wanted.options["opset"]
-    adapt.check_opset(opset)
+    opsets.check(opset)
     with failures():
         adapted = adapt.adapt(graph, opset=opset, contributed=target == "onnxruntime")
     _write(adapted, path, wanted)
@@ -68,9 +77,9 @@ def _by_jax2onnx(traced: Traced, path: Path, wanted: Wanted, problems: tuple[str
     from msckpt_jax.onnx import fallback
 
     opset = wanted.options["opset"]
-    adapt.check_opset(opset)
+    opsets.check(opset)
     try:
-        adapted = fallback.adapt(traced, opset, path.parent)
+        adapted = fallback.adapt(traced, opset or fallback.OPSET, path.parent)
     except UnsupportedError as error:
         problems = (*problems, *error.problems)
         text = f"{display.counted(len(problems), 'problem')}, nothing was written:"
@@ -101,28 +110,36 @@ def check_runner() -> None:
 
 
 def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
-    """Return the largest difference to JAX when onnxruntime runs the file."""
+    """Return the largest difference to JAX when the runtime runs the file."""
     from msckpt_jax.onnx import runner  # onnxruntime, only where a file is run
 
-    due = exactness.precisions(traced.jaxpr)
-    tried = runner.trials(traced)
-    return trials.largest(file, tried, runner.session(file), "onnxruntime", due)
+    due, name = exactness.precisions(traced.jaxpr), wanted.options["runtime"]
+    run: Callable[..., Any] = lambda *inputs: runtimes.results(file, name, inputs)  # noqa: E731
+    run = runner.session(file) if name == packages.RUNTIME else run
+    return trials.largest(file, runner.trials(traced), run, name, due)
 
 
-def verify(file: Path, *, dec_key: bytes | None, dec_mode: str) -> Verdict:
+def verify(file: Path, *, dec_key: bytes | None, dec_mode: str, runtime: str) -> Verdict:
     """Check the file by onnx's own checker, types and shapes too, and load it in onnxruntime.
 
-    Where that is not installed, a line says so.
+    Where that is not installed, a line says so. Another runtime runs it, too, and its results are
+    compared with onnxruntime's.
     """
     from msckpt_jax.onnx import check
 
     checked = check.check(file)
     facts = f"{file}: opset {checked.opset}, {checked.nodes} nodes"
     lines = checked.problems + ([] if checked.opset is None else [facts, *checked.notes])
-    return Verdict(not checked.problems, lines)
+    if checked.problems or runtime == packages.RUNTIME:
+        return Verdict(not checked.problems, lines)
+    problems, line = runtimes.problems(file, runtime)
+    lines += [f"{file}: {text}" for text in problems or [line]]
+    return Verdict(not problems, lines)
 
 
 def _check_opset(opset: Any) -> None:
+    if opset is None:
+        return
     if not isinstance(opset, int | np.integer) or isinstance(opset, bool):
         raise TypeError(f"opset must be an int, not {type(opset).__name__}")
     if opset < 0:
@@ -135,6 +152,8 @@ def _check_engine(engine: Any) -> None:
 
 
 _ENGINE = "the library that writes the file; auto takes jax2onnx for operators without a row"
+_RUNTIME = "the runtime that runs the file to verify it"
+_OPSET = "the version of its operators (default: the lowest that the network needs)"
 TARGET = Target(
     name="ONNX",
     suffix=".onnx",
@@ -147,10 +166,12 @@ TARGET = Target(
     inspect=inspection.inspect,
     verify=verify,
     options={
-        "opset": Option(adapt.OPSET, "the version of its operators", check=_check_opset),
+        "opset": Option(None, _OPSET, check=_check_opset, kind=int),
         "engine": Option("auto", _ENGINE, ENGINES, _check_engine),
+        "runtime": Option(packages.RUNTIME, _RUNTIME, runtimes.NAMES, runtimes.check_name),
         "user_info": Option(None, check=text_mapping("user_info")),
     },
+    verify_options=("runtime",),
     algorithms={**algorithms.ALGORITHMS, **algorithms.DYNAMIC},
     algorithms64={**algorithms.FLOAT64, "reduce_window_sum": window.summed_in_slices},
     rewrites=fusions.REWRITES,

@@ -19,6 +19,7 @@ from onnx import NodeProto, helper
 
 _Nodes = list[NodeProto]
 _Shapes = Mapping[str, Sequence[Any]]
+_Arrays = Mapping[str, np.ndarray]
 #: Gives the name of a constant, and a new name.
 _Constant = Callable[[np.ndarray], str]
 _New = Callable[[str], str]
@@ -114,6 +115,75 @@ def matrices_last(nodes: _Nodes, new: _New) -> _Nodes:
             helper.make_node("Transpose", [inner], node.output, name=node.name, perm=swap),
         ]
     return done
+
+
+def nan_computed(
+    nodes: _Nodes, shapes: _Shapes, arrays: _Arrays, constant: _Constant, new: _New
+) -> _Nodes:
+    """The nodes, with NaN computed where it is chosen: quantisers find no scale for a constant NaN.
+
+    y = Where(Expand(a, s), Expand(NaN, s), x)
+    y = Mul(x, Sqrt(Where(a, -1, 1)))
+
+    Args:
+        nodes: the nodes of a graph, in order.
+        shapes: the shapes of values by name.
+        arrays: the constants that are known, by name.
+        constant: gives the name of a constant.
+        new: gives a new name.
+    """
+    made = {name: node for node in nodes for name in node.output}
+    nan = {name: x.dtype for name, x in arrays.items() if _is(np.isnan, x)}
+    done = []
+    for node in nodes:
+        inputs = [_before_expand(made, name) for name in node.input]
+        places = [i for i in (1, 2) if node.op_type == "Where" and inputs[i] in nan]
+        kept = node.input[3 - places[0]] if places else ""
+        if not places or shapes.get(kept) != shapes[node.output[0]]:
+            done.append(node)
+            continue
+        dtype = nan[inputs[places[0]]]
+        signs = [constant(np.array(-1 if i in places else 1, dtype)) for i in (1, 2)]
+        sign, factor = (new(f"{node.output[0]}_{end}") for end in ("sign", "factor"))
+        done += [
+            helper.make_node("Where", [inputs[0], *signs], [sign], name=sign),
+            helper.make_node("Sqrt", [sign], [factor], name=factor),
+            helper.make_node("Mul", [kept, factor], node.output, name=node.name),
+        ]
+    return done
+
+
+def pads_pooled(nodes: _Nodes, arrays: _Arrays) -> _Nodes:
+    """The nodes, with -inf padded by MaxPool itself: quantisers find no scale for -inf, either."""
+    made = {name: node for node in nodes for name in node.output}
+    for node in nodes:
+        pad = made.get(node.input[0]) if node.op_type == "MaxPool" else None
+        if pad is None or pad.op_type != "Pad" or len(pad.input) != 3:
+            continue
+        pads, value = (arrays.get(name) for name in pad.input[1:])
+        how = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        if pads is None or value is None or not _is(np.isneginf, value):
+            continue
+        (low, high), sizes = pads.reshape(2, -1), how["kernel_shape"]
+        spatial = [*low[2:], *high[2:]]
+        if any((*low[:2], *high[:2])) or how["auto_pad"] != b"VALID":
+            continue
+        if all(0 <= n < size for n, size in zip(spatial, [*sizes, *sizes], strict=True)):
+            del node.attribute[:]
+            how |= {"auto_pad": "NOTSET", "pads": spatial}
+            node.attribute.extend(helper.make_attribute(*item) for item in how.items())
+            node.input[0] = pad.input[0]
+    return nodes
+
+
+def _is(judged: Callable[[np.ndarray], Any], x: np.ndarray) -> bool:
+    """Tell whether an array of floats has numbers, and all are such."""
+    return x.dtype.kind == "f" and x.size > 0 and bool(judged(x).all())
+
+
+def _before_expand(made: Mapping[str, NodeProto], name: str) -> str:
+    node = made.get(name)
+    return node.input[0] if node is not None and node.op_type == "Expand" else name
 
 
 def living(nodes: _Nodes, results: Iterable[str]) -> _Nodes:

@@ -113,7 +113,8 @@ def cases(opset: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
         for attributes in _variants(sample):
             known = {k: v for k, v in attributes.items() if k in schema.attributes}
             taken = kernels.able(schema, known)
-            for short in sorted((taken or {}).get(_letter(schema, sample), ())):
+            letter = _letter(schema, sample)
+            for short in sorted(taken[letter].known if taken and letter in taken else ()):
                 if short in BY_SHORT and BY_SHORT[short].onnx is not None:
                     yield op, short, known
 

@@ -15,7 +15,8 @@ from jax import lax
 import msckpt_jax as ms
 from msckpt_jax.errors import ExportError
 from msckpt_jax.onnx import runner
-from msckpt_jax.onnx.adapt import OPSETS, ROWS
+from msckpt_jax.onnx.adapt import ROWS
+from msckpt_jax.onnx.opsets import OPSETS
 from msckpt_jax.onnx.rows.operands import same
 from tests.exporting import CASES, Mlp, sum_of_three
 
@@ -51,7 +52,7 @@ def test_an_operator_that_the_opset_lacks_is_refused(
     monkeypatch.setitem(ROWS, "Sin", same("Swish"))
     with pytest.raises(ExportError, match="opset 21 has no Swish"):
         ms.export(jnp.sin, np.ones((2, 3), np.float32), file_name=tmp_path / "a",
-                  file_format="ONNX", engine="native")  # fmt: skip
+                  file_format="ONNX", engine="native", opset=21)  # fmt: skip
     for opset in (11, 17, 27):
         for engine in ("auto", "native", "jax2onnx"):
             with pytest.raises(ValueError, match=f"opset must be 18 to 26, not {opset}"):
@@ -61,6 +62,34 @@ def test_an_operator_that_the_opset_lacks_is_refused(
 
 
 _FLOAT8 = jnp.float8_e5m2
+
+
+def _saturated(b: Any, node: Any) -> Any:
+    """A row with an attribute that Cast has from opset 19 on."""
+    return b("Cast", *node.inputs, type=node.outputs[0].type, to=1, saturate=0)
+
+
+@pytest.mark.parametrize(
+    ("net", "rows", "opset", "version"),
+    [
+        (jnp.sin, {}, 18, 8),
+        ((lambda w, x: x * w["w"].astype(x.dtype), {"w": np.ones(3, _FLOAT8)}), {}, 19, 9),
+        (jnp.sin, {"Sin": same("Gelu")}, 20, 9),
+        (jnp.sin, {"Sin": _saturated}, 19, 9),
+    ],
+    ids=["sin", "float8", "a later operator", "a later attribute"],
+)
+def test_the_lowest_opset_that_a_network_needs(
+    net: Any, rows: Any, opset: int, version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, row in rows.items():
+        monkeypatch.setitem(ROWS, name, row)
+    out = ms.export(net, X, file_name=tmp_path / "a", file_format="ONNX", engine="native")
+    model = onnx.load(out.file)
+    assert (model.opset_import[0].version, model.ir_version) == (opset, version)
+    onnx.checker.check_model(model, full_check=True)
+
+
 #: A network of a dtype that stays inside of files, and where it is.
 FOREIGN: dict[str, tuple[Any, Any]] = {
     "input 0": (lambda x: x.astype(jnp.float32), jax.ShapeDtypeStruct((3,), _FLOAT8)),

@@ -23,11 +23,11 @@ from tests.networks.small import NETWORKS
 #: An attention has five: of query, key, value and result, and of the key's matrices.
 OPERATORS: dict[str, dict[str, int]] = {
     "ResNet-50": {"Transpose": 1, "Conv": 53, "BatchNormalization": 53, "Relu": 49, "Pad": 1},
-    "BERT": {"Transpose": 10, "LayerNormalization": 5, "Softmax": 2, "Gelu": 2, "Tanh": 1},
+    "BERT": {"Transpose": 10, "LayerNormalization": 5, "Softmax": 2, "Erf": 2, "Tanh": 1},
     "YOLOv3": {"Transpose": 10, "Conv": 75, "LeakyRelu": 20, "Pad": 0},
     "YOLOv4": {"Transpose": 10, "Conv": 110, "LeakyRelu": 35, "Exp": 72, "Log": 0},
-    "GPT-2": {"Transpose": 15, "LayerNormalization": 7, "Softmax": 3, "Gelu": 3},
-    "ViT": {"Transpose": 12, "LayerNormalization": 4, "Softmax": 2, "Gelu": 2},
+    "GPT-2": {"Transpose": 15, "LayerNormalization": 7, "Softmax": 3, "Tanh": 3},
+    "ViT": {"Transpose": 12, "LayerNormalization": 4, "Softmax": 2, "Tanh": 2},
     "UNet": {"Transpose": 2, "Conv": 6, "ConvTranspose": 2, "Pad": 0},
     "LSTM": {"Reciprocal": 42, "Tanh": 28},
     "BiLSTM": {"Reciprocal": 63, "Tanh": 42},

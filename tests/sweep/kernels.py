@@ -53,7 +53,8 @@ _ONNX = """
 ## ONNX
 
 All {} nodes of opsets 18, 21 and 26 run. These are the dtypes of opset 21; an operand of another
-dtype is cast to one of these that holds it, and the result back.
+dtype is cast to one of these that holds it, and the result back. So is a dtype that onnxruntime
+1.16 has no kernel for, where it has one for a dtype that holds it.
 
 | operator | dtypes |
 |---|---|

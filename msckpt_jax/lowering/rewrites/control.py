@@ -127,7 +127,7 @@ def _number(size: Any) -> Array | np.int32:
 
 
 def _row(x: Array, at: Array | np.int32) -> Array:
-    """The row of an array at a place within it."""
+    """The row of an array at a place within it, by Gather: a Slice there is cut to what is left."""
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return lax.dynamic_index_in_dim(x, at, keepdims=False, allow_negative_indices=False)
     rest = tuple(range(x.ndim - 1))

@@ -145,16 +145,18 @@ def _pool(pooled: Callable[[Context, Array, _Window], Array], *operators: str) -
 
 
 def _max_pool(ctx: Context, x: Array, window: _Window) -> Array:
-    x = _padded(ctx, x, ctx.like(-np.inf, x), window.pads)
+    filled = _padded(ctx, x, ctx.like(-np.inf, x), window.pads)
     attrs = {
         "kernel_size": (1, 1, *window.sizes), "strides": (1, 1, *window.strides),
         "pad_mode": "VALID", "format": "NCHW", "data_format": "NCHW",
     }  # fmt: skip
-    result = ctx("MaxPool", x, attrs=attrs)
+    result = ctx("MaxPool", filled, attrs=attrs)
     if not ctx.options.guarded:
         return result
     # MindSpore's and onnxruntime's lose NaN: pool the places where they are.
-    some = ctx("MaxPool", ctx.cast(is_nan(ctx, x), ctx.result.dtype), attrs=attrs)
+    marks = ctx.cast(is_nan(ctx, x), ctx.result.dtype)
+    marks = _padded(ctx, marks, ctx.like(0, x), window.pads)
+    some = ctx("MaxPool", marks, attrs=attrs)
     some = ctx("Greater", some, ctx.like(0, x), type=shaped(ctx))
     return ctx("Select", some, full(ctx, ctx.like(np.nan, x)), result)
 

@@ -22,11 +22,20 @@ def _turned(b: Builder, x: Any) -> Value:
     return b("Transpose", x, type=Tensor(old.dtype, shape), perm=order)
 
 
+#: The operands that MatMulInteger has kernels for in all versions of onnxruntime.
+_BYTES = (("i1", "i1"), ("u1", "u1"), ("u1", "i1"))
+
+
 def _matmul(b: Builder, node: Node) -> Value:
+    """The product; of integers of 8 bits that were made 32 wide without these conversions."""
     left, right = node.inputs[:2]
+    narrow = tuple(map(b.narrow, (left, right)))
+    small = tuple(b.type(x).dtype.str[1:] for x in narrow) in _BYTES
+    small &= type_of(node).dtype == np.int32
+    left, right = narrow if small else (left, right)
     left = _turned(b, left) if given(node, 2) else left
     right = _turned(b, right) if given(node, 3) else right
-    return b("MatMul", left, right, type=type_of(node))
+    return b("MatMulInteger" if small else "MatMul", left, right, type=type_of(node))
 
 
 def _dense(b: Builder, node: Node) -> Value:
@@ -143,7 +152,7 @@ def _gelu_ext(b: Builder, node: Node) -> Value:
     t, x = type_of(node), node.inputs[0]
     if t.dtype != np.float64 and b.names.opset >= 20:
         return b("Gelu", x, type=t)
-    erf = b("Erf", b("Mul", x, scalar(np.sqrt(0.5), t.dtype), type=t), type=t)
+    erf = b("Erf", b("Div", x, scalar(math.sqrt(2), t.dtype), type=t), type=t)
     half = b("Mul", x, scalar(0.5, t.dtype), type=t)
     return b("Mul", half, b("Add", erf, scalar(1, t.dtype), type=t), type=t)
 
@@ -169,18 +178,22 @@ def _convolution_of_dilated(b: Builder, node: Node) -> Value:
 
 
 def _gelu(b: Builder, node: Node) -> Value:
-    """Spell GELU out before opset 20, and in float64, for which onnxruntime has no kernel."""
+    """Spell GELU out before opset 20, and in float64, for which onnxruntime has no kernel.
+
+    onnxruntime makes one operator of this form: tanh(c x (1 + d x²)).
+    """
     t, x = type_of(node), node.inputs[0]
     if t.dtype != np.float64 and b.names.opset >= 20:
         return b("Gelu", x, type=t, approximate="tanh")
 
-    def times(value: Any, factor: Any) -> Value:
-        return b("Mul", value, factor, type=t)
+    def f(op: str, left: Any, right: Any) -> Value:
+        right = scalar(right, t.dtype) if isinstance(right, float) else right
+        return b(op, left, right, type=t)
 
-    cube = times(times(x, x), x)
-    inner = b("Add", x, times(cube, scalar(0.044715, t.dtype)), type=t)
-    tanh = b("Tanh", times(inner, scalar(math.sqrt(2 / math.pi), t.dtype)), type=t)
-    return times(times(x, scalar(0.5, t.dtype)), b("Add", tanh, scalar(1, t.dtype), type=t))
+    square = f("Mul", f("Mul", x, 0.044715), x)
+    inner = f("Mul", f("Mul", x, math.sqrt(2 / math.pi)), f("Add", square, 1.0))
+    tanh = b("Tanh", inner, type=t)
+    return f("Mul", f("Mul", x, 0.5), f("Add", tanh, 1.0))
 
 
 def _add_n(b: Builder, node: Node) -> Value:

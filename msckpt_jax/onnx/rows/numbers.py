@@ -19,9 +19,21 @@ def _square(b: Builder, node: Node) -> Value:
 
 
 def _is_finite(b: Builder, node: Node) -> Value:
-    t, x = type_of(node), node.inputs[0]
-    either = b("Or", b("IsNaN", x, type=t), b("IsInf", x, type=t), type=t)
-    return b("Not", either, type=t)
+    """|x| < infinity, which NaN is not either: MindSpore Lite has no IsInf."""
+    x = node.inputs[0]
+    size = b("Abs", x, type=b.type(x))
+    return b("Less", size, scalar(np.inf, b.type(x).dtype), type=type_of(node))
+
+
+def _or_equal(op: str, opposite: str) -> Row:
+    """The row of ``op``; of integers the opposite's negation, which is all that Lite has."""
+
+    def row(b: Builder, node: Node) -> Value:
+        if any(b.type(x).dtype.kind not in "iu" for x in node.inputs):  # NaN fulfils neither
+            return b(op, *node.inputs, type=type_of(node))
+        return negated(opposite)(b, node)
+
+    return row
 
 
 def _real_div(b: Builder, node: Node) -> Value:
@@ -130,8 +142,8 @@ _SAME = {
     "Atan": "Atan", "Atanh": "Atanh", "BitwiseAnd": "BitwiseAnd", "BitwiseOr": "BitwiseOr",
     "BitwiseXor": "BitwiseXor", "Ceil": "Ceil", "Cos": "Cos", "Cosh": "Cosh", "Equal": "Equal",
     "Erf": "Erf", "Exp": "Exp", "Floor": "Floor", "Greater": "Greater",
-    "GreaterEqual": "GreaterOrEqual", "HSwish": "HardSwish", "Identity": "Identity",
-    "Invert": "BitwiseNot", "Less": "Less", "LessEqual": "LessOrEqual", "Log": "Log",
+    "HSwish": "HardSwish", "Identity": "Identity",
+    "Invert": "BitwiseNot", "Less": "Less", "Log": "Log",
     "LogicalAnd": "And", "LogicalNot": "Not", "LogicalOr": "Or", "LogicalXor": "Xor",
     "MatrixDeterminant": "Det", "Maximum": "Max", "Minimum": "Min", "Mul": "Mul",
     "Neg": "Neg", "Pow": "Pow", "ReLU": "Relu", "Reciprocal": "Reciprocal", "Rint": "Round",
@@ -152,8 +164,10 @@ ROWS: Mapping[str, Row] = {
     "ScalarFloorDiv": _of_scalars(_floor_div),
     "ScalarMod": _of_scalars(_floor_mod),
     "ScalarToTensor": _scalar_to_tensor,
+    "GreaterEqual": _or_equal("GreaterOrEqual", "Less"),
     "IsFinite": _is_finite,
     "LeftShift": _left_shift,
+    "LessEqual": _or_equal("LessOrEqual", "Greater"),
     "Mod": same("Mod", fmod=1),
     "NotEqual": negated("Equal"),
     "PopulationCount": _population_count,

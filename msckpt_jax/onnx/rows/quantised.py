@@ -10,6 +10,7 @@ import numpy as np
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.graph import Node
 from msckpt_jax.graph.values import Tensor, Value
+from msckpt_jax.onnx import opsets
 from msckpt_jax.onnx.builder import Builder
 from msckpt_jax.onnx.rows.operands import Row, type_of
 
@@ -26,16 +27,19 @@ def _dequantize_linear(b: Builder, node: Node) -> Value:
     numbers, scale = node.inputs
     dtype, shape = type_of(node)
     blocks = "block_size" in node.attrs or b.type(numbers).dtype == _I4
-    if blocks and b.names.opset < BLOCKS:
-        raise UnsupportedError(
-            f"blocks of weights need opset={BLOCKS} or more, not {b.names.opset}"
-        )
+    if blocks:
+        opsets.first(b.names.opset, b.names.later, _check_blocks)
     wide = dtype == _BF16 or (dtype == _F16 and b.names.opset < _FLOAT16)
     if wide:
         scale = b.cast(scale, _F32)
     value = Value(Tensor(_F32 if wide else dtype, shape))
     b.node("DequantizeLinear", [b.name(numbers), b.name(scale)], [value], node.attrs)
     return b.cast(value, dtype)
+
+
+def _check_blocks(opset: int) -> None:
+    if opset < BLOCKS:
+        raise UnsupportedError(f"blocks of weights need opset={BLOCKS} or more, not {opset}")
 
 
 def _mat_mul_n_bits(b: Builder, node: Node) -> Value:

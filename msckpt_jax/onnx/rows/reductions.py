@@ -110,10 +110,39 @@ def _top_k(b: Builder, node: Node) -> list[Value]:
 
 
 def _top(b: Builder, node: Node, count: Any, axis: int, largest: int) -> list[Value]:
-    types = [type_of(node), Tensor(I64, type_of(node).shape)]
-    results = b.several("TopK", node.inputs[0], count, types=types, axis=axis, largest=largest,
-                        sorted=1)  # fmt: skip
-    return [results[0], *(cast_to(b, results[1], value.type.dtype) for value in node.outputs[1:])]
+    x, t = node.inputs[0], type_of(node)
+    small = b.type(x).dtype.kind in "iu" and b.type(x).dtype.itemsize < 8
+    key = _distinct(b, x, axis, largest) if small else x
+    types = [Tensor(b.type(key).dtype, t.shape), Tensor(I64, t.shape)]
+    values, places = b.several("TopK", key, count, types=types, axis=axis, largest=largest,
+                               sorted=1)  # fmt: skip
+    if small:
+        values = b("GatherElements", x, places, type=t, axis=axis)
+    return [values, *(cast_to(b, places, value.type.dtype) for value in node.outputs[1:])]
+
+
+def _distinct(b: Builder, x: Any, axis: int, largest: int) -> Value:
+    """Integers in the order of ``x``, all different: OpenVINO leaves equal ones in any order.
+
+    They are of 32 bits where that is enough, as tract orders no others.
+    """
+    shape = b.type(x).shape
+    axis %= len(shape)
+    line = ints(*(-1 if i == axis else 1 for i in range(len(shape))))
+    size = shape[axis]
+    short = b.type(x).dtype.itemsize == 1 and isinstance(size, int) and size <= 2**23
+    dtype, factor = (np.dtype(np.int32), 2**23) if short else (I64, 2**31)
+    if isinstance(size, int):
+        places: Any = np.arange(size, dtype=dtype).reshape(line)
+    else:
+        assert isinstance(x, Value)
+        end = b.scalar((Size(x, axis),))
+        places = b("Range", scalar(0, I64), end, scalar(1, I64), type=Tensor(I64, (size,)))
+        column = tuple(n if i == axis else 1 for i, n in enumerate(shape))
+        places = b("Reshape", places, line, type=Tensor(I64, column))
+    t = Tensor(dtype, shape)
+    far = b("Mul", b.cast(x, dtype), scalar(factor, dtype), type=t)
+    return b("Sub" if largest else "Add", far, places, type=t)
 
 
 def _in_order(row: Row) -> Row:
