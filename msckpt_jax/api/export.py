@@ -219,7 +219,7 @@ def export(
         notes = [*quantiser.notes, *notes]
         if verify:
             traced, moved = _rounded(traced, quantiser)
-            notes.append(moved)
+            notes = [moved, *notes]
     # The first note says who made a file without a graph, the last one how to compile an AIR file.
     notes = [*notes, *traced.notes] if graph is None else [*traced.notes, *notes]
     difference = _difference(file, traced, wanted, format, notes) if verify else None
