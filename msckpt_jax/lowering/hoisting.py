@@ -183,6 +183,7 @@ def _paths(look: Look, constants: Mapping[Any, tuple[Var, Any]]) -> dict[Any, tu
     """The path of each constant that has one, by its identity."""
     paths: dict[Any, tuple[str, ...]] = {}
     left = {key for key, (_, const) in constants.items() if _is_weight(const)}
+    shapes = {constants[key][1].shape for key in left}
     wide: dict[Any, list[tuple[str, ...]]] = {}
     for path, value in look.walk() if left else ():
         if not kinds.is_array(value):
@@ -193,7 +194,7 @@ def _paths(look: Look, constants: Mapping[Any, tuple[Var, Any]]) -> dict[Any, tu
             left.remove(key)
             if not left:
                 break
-        elif (content := _narrowed(value)) is not None:
+        elif value.shape in shapes and (content := _narrowed(value)) is not None:
             wide.setdefault(content, []).append(path)
     return paths | _equal(wide, {key: constants[key][1] for key in left})
 

@@ -24,6 +24,9 @@ from msckpt_jax.graph.function import ModelFunction
 _LIBRARIES = frozenset({"builtins", "google", "jax", "jaxlib", "ml_dtypes", "msckpt_jax", "numpy"})
 #: The types of functions of JAX, Flax, Equinox and Python that keep what they did before.
 _JITS = frozenset({"PjitFunction", "JitWrapped", "_JitWrapper", "_lru_cache_wrapper"})
+#: The number of entries from which on a list or a dict is looked into no more.
+_MANY = 100_000
+_PLAIN = frozenset({bool, bytes, complex, float, int, str})
 _EMPTY = types.CellType()
 
 
@@ -278,6 +281,9 @@ def _of_variable(value: Any) -> Iterator[Part]:
 
 
 def _is_pytree(value: Any) -> bool:
+    """Tell whether it is a node of a tree; lists of so many things are data, and take long."""
+    if isinstance(value, list | tuple | dict) and len(value) > _MANY:
+        return False
     return not jax.tree_util.all_leaves([value])
 
 
@@ -292,7 +298,8 @@ def _leaves(value: Any) -> tuple[list[tuple[Any, Any]], Any]:
 
 def _of_pytree(value: Any) -> Iterator[Part]:
     for path, leaf in _leaves(value)[0]:
-        yield Part(".".join(map(names.segment, path)), leaf)
+        if type(leaf) not in _PLAIN:
+            yield Part(".".join(map(names.segment, path)), leaf)
 
 
 def _pytree_remade(value: Any, make: Making) -> Any:
