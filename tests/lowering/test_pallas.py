@@ -190,12 +190,13 @@ def test_sums(name: str) -> None:
     check(function, *inputs, rtol=1e-6)
 
 
-_FILES = ("blocks that do not fit", "by scalars", "several results", "product", "softmax")
+_FILES = ("blocks that do not fit", "several results", "product", "by scalars", "softmax")
 
 
 @pytest.mark.parametrize("format", ["MINDIR", "ONNX", "AIR"])
 def test_files(format: str, tmp_path: Path) -> None:
-    cases = [{**EXACT, **CLOSE}[name] for name in _FILES]
+    names = _FILES[-2:] if format == "AIR" else _FILES  # AIR is evaluated, which takes its time
+    cases = [{**EXACT, **CLOSE}[name] for name in names]
     inputs = [tuple(inputs) for _, *inputs in cases]
 
     def all_of_them(*inputs: Any) -> Any:
@@ -208,7 +209,7 @@ def test_files(format: str, tmp_path: Path) -> None:
     assert done.difference < 1e-6
 
 
-def _attention(scale: float, causal: bool) -> Callable[..., None]:
+def _attention(scale: float) -> Callable[..., None]:
     """The kernel of flash attention: a block of queries, keys block after block."""
 
     def kernel(q: Any, k: Any, v: Any, out: Any) -> None:
@@ -218,9 +219,8 @@ def _attention(scale: float, causal: bool) -> Callable[..., None]:
         def step(i: Array, carry: Any) -> Any:
             high, total, mixed = carry
             scores = jnp.dot(q[...], k[pl.ds(i * size, size), :].T) * scale
-            if causal:
-                keys = i * size + lax.broadcasted_iota(i32, (rows, size), 1)
-                scores = jnp.where(keys <= at, scores, -1e30)
+            keys = i * size + lax.broadcasted_iota(i32, (rows, size), 1)
+            scores = jnp.where(keys <= at, scores, -1e30)
             new = jnp.maximum(high, scores.max(-1))
             e, less = jnp.exp(scores - new[:, None]), jnp.exp(high - new)
             mixed = mixed * less[:, None] + jnp.dot(e, v[pl.ds(i * size, size), :])
@@ -233,18 +233,17 @@ def _attention(scale: float, causal: bool) -> Callable[..., None]:
     return kernel
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_flash_attention_is_attention(causal: bool, tmp_path: Path) -> None:
+def test_flash_attention_is_attention(tmp_path: Path) -> None:
     q, k, v = (numbers(2, 32, n)[..., :16] for n in (16, 17, 18))
     part = Block((None, 8, 16), lambda h, i: (h, i, 0))
     whole = Block((None, 32, 16), lambda h, i: (h, 0, 0))
-    function = call(_attention(0.25, causal), Shape((2, 32, 16), f32), grid=(2, 4),
+    function = call(_attention(0.25), Shape((2, 32, 16), f32), grid=(2, 4),
                     in_specs=[part, whole, whole], out_specs=part)  # fmt: skip
     done = ms.export(function, q, k, v, file_name=tmp_path / "net", file_format="ONNX", verify=True)
     assert done.difference is not None
     assert done.difference < 1e-6
     swapped = (x.swapaxes(0, 1)[None] for x in (q, k, v))
-    want = jax.nn.dot_product_attention(*swapped, scale=0.25, is_causal=causal)[0].swapaxes(0, 1)
+    want = jax.nn.dot_product_attention(*swapped, scale=0.25, is_causal=True)[0].swapaxes(0, 1)
     np.testing.assert_allclose(function(q, k, v), want, rtol=1e-5, atol=1e-6)
 
 

@@ -2,7 +2,8 @@
 
 Each step cuts blocks from the arrays, runs the kernel on their values, and puts back the blocks
 that the kernel has written. What no step writes is NaN, or the lowest integer, and so are elements
-beyond an array.
+beyond an array. An input and an output of one memory see each other's writes, as they do in JAX's
+interpreter from JAX 0.11 on.
 """
 
 from __future__ import annotations
