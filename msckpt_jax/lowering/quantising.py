@@ -227,11 +227,7 @@ def _pieces(shape: tuple[int, ...], axis: int) -> Iterator[tuple[tuple[slice, ..
         yield piece, (*piece[:at], slice(None), *piece[at + 1 :])
 
 
-def halves(axis: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Two numbers an int8: of the first half of an axis in the low bits, of the second above."""
-
-    def packed(numbers: np.ndarray) -> np.ndarray:
-        low, high = np.split(numbers.view(U8), 2, axis)
-        return ((low & np.uint8(15)) | (high << np.uint8(4))).view(I8)
-
-    return packed
+def halves(data: Quantised, axis: int) -> np.ndarray:
+    """Two numbers a byte, 8 more than each: those of the first half of an axis in the low bits."""
+    low, high = np.split(data.numbers().view(U8) + U8.type(8), 2, axis)
+    return low | (high << U8.type(4))

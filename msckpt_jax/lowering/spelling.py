@@ -16,11 +16,11 @@ import numpy as np
 from msckpt_jax.graph.graph import Node
 from msckpt_jax.graph.values import Const, Operand, Parameter, Tensor, Value
 from msckpt_jax.lowering import late, quantising
-from msckpt_jax.lowering.quantising import I8, Quantised
+from msckpt_jax.lowering.quantising import I8, U8, Quantised
 from msckpt_jax.lowering.weight_views import View
 
 _F32, _BF16 = np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16)
-_SHIFT, _ONE = Const(np.array(4, np.int8)), Const(np.array([1], np.int64))
+_ONE = Const(np.array([1], np.int64))
 
 
 class Product(NamedTuple):
@@ -68,7 +68,7 @@ class Emit:
 
 
 def multiplied(emit: Emit, product: Product) -> Node:
-    """Cast the numbers and multiply them by their scales; two numbers of 4 bits are an int8."""
+    """Cast the numbers and multiply them by their scales; two numbers of 4 bits are a byte."""
     return instead(emit, product, _multiplied)
 
 
@@ -99,7 +99,7 @@ def instead(emit: Emit, product: Product, make: Callable[[Emit, Product], Value]
 def _multiplied(emit: Emit, product: Product) -> Value:
     data, (dtype, shape) = product.data, product.view.type
     work = _F32 if dtype == _BF16 else dtype  # MindSpore's CPU has no Reshape of bfloat16
-    whole = _bytes(emit, product) if data.wish.bits == 8 else _unpacked(emit, product)
+    whole = _bytes(emit, product) if data.wish.bits == 8 else _unpacked(emit, product, work)
     value = cast(emit, whole, work)
     if data.wish.block is None:
         scale = scales(emit, product, data.scale.shape)
@@ -118,23 +118,26 @@ def _bytes(emit: Emit, product: Product) -> Value:
     return layer_of(emit, product, numbers(emit, product, product.data.shape))
 
 
-def _unpacked(emit: Emit, product: Product) -> Value:
-    """The numbers of 4 bits in int8: the low halves of bytes, then the high halves."""
+def _unpacked(emit: Emit, product: Product, dtype: np.dtype) -> Value:
+    """The numbers of 4 bits as floats, which every runtime and chip computes with.
+
+    A byte is 8 more than a number of the first half, and 16 times that of the second half.
+    """
     data, axis = product.data, product.data.sheets.axis
     shape = list(data.shape)
     shape[axis] //= 2
-    type_ = Tensor(I8, tuple(shape))
-    layout = quantising.halves(axis)
+    type_ = Tensor(U8, tuple(shape))
     packed = emit.weight(
         product.name,
-        lambda: late.parameter(product.name, type_, lambda: layout(data.numbers())),
+        lambda: late.parameter(product.name, type_, lambda: quantising.halves(data, axis)),
     )
-    both = layer_of(emit, product, packed)
-    half = both.type
-    low = emit("LeftShift", both, _SHIFT, type=half)
-    parts = [emit("RightShift", part, _SHIFT, type=half) for part in (low, both)]
-    whole = Tensor(I8, product.view.type.shape)
-    return emit("Concat", tuple(parts), Const(len(whole.shape) + axis), type=whole)
+    both = cast(emit, layer_of(emit, product, packed), dtype)
+    half, whole = both.type, Tensor(dtype, product.view.type.shape)
+    least, many, part = (Const(np.array(number, dtype)) for number in (8, 16, 1 / 16))
+    high = emit("Floor", emit("Mul", both, part, type=half), type=half)
+    low = emit("Sub", both, emit("Mul", high, many, type=half), type=half)
+    joined = emit("Concat", (low, high), Const(len(whole.shape) + axis), type=whole)
+    return emit("Sub", joined, least, type=whole)
 
 
 def numbers(emit: Emit, product: Product, shape: tuple[int, ...]) -> Parameter:

@@ -36,7 +36,9 @@ def test_products(tmp_path: Path, name: str, dtype: Any, wish: str) -> None:
     quantising.check(np.asarray(function(x)), want, dtype)
     bits = quantising.bits_and_block(WISHES[wish])[0]
     assert done.graph is not None
-    assert np.prod(done.graph.parameters["w"].type.shape) == weight.size * bits // 8
+    assert (
+        np.prod([int(n) for n in done.graph.parameters["w"].type.shape]) == weight.size * bits // 8
+    )
     assert function.parameters.keys() == {"w.scale"}  # integers are constants of the program
 
 

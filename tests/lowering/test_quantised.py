@@ -99,8 +99,8 @@ def test_what_is_quantised(tmp_path: Path) -> None:
     assert done.graph is not None
     dtypes = {name: p.type.dtype.name for name, p in done.graph.parameters.items()}
     assert dtypes == {
-        **dict.fromkeys(weights, "float32"), "kernel": "int8", "kernel.scale": "float32",
-        "shared": "int8", "shared.scale": "float32",
+        **dict.fromkeys(weights, "float32"), "kernel": "uint8", "kernel.scale": "float32",
+        "shared": "uint8", "shared.scale": "float32",
     }  # fmt: skip
     assert done.notes[0].startswith(
         "2 weights of 7 quantised (int4, a scale for each block of 32): 32.0 KiB became 5.0 KiB, "

@@ -29,7 +29,9 @@ _ALL = [
 def _exported(path: Path, name: str, dtype: Any, wish: str) -> ms.Exported:
     case = CASES[name]
     weight, x = case.arrays(dtype)
-    how = WISHES[wish.partition(",")[0]] | ({"target": "onnxruntime"} if "," in wish else {})
+    how: dict[str, Any] = WISHES[wish.partition(",")[0]] | (
+        {"target": "onnxruntime"} if "," in wish else {}
+    )
     return ms.export((case.function, {"w": weight}), x, file_name=path, file_format="ONNX", **how)
 
 
@@ -73,11 +75,13 @@ def test_which_operators(tmp_path: Path) -> None:
 
 def test_opsets(tmp_path: Path) -> None:
     """A scale for each channel is as old as any opset of ours; blocks are not."""
+    function = CASES["right"].function
     for dtype in DTYPES:
         weight, x = CASES["right"].arrays(dtype)
-        net = (CASES["right"].function, {"w": weight})
-        ms.export(net, x, file_name=tmp_path / "a", file_format="ONNX", opset=18, weights="int8",
-                  verify=True)  # fmt: skip
+        ms.export((function, {"w": weight}), x, file_name=tmp_path / "a", file_format="ONNX",
+                  opset=18, weights="int8", verify=True)  # fmt: skip
+    weight, x = CASES["right"].arrays(np.float32)
+    net = (function, {"w": weight})
     for wish, problem in (("int8 in blocks", "blocks of weights need"), ("int4", "int4 needs")):
         with pytest.raises(ms.ExportError, match=f"{problem} opset=21 or more, not 18"):
             ms.export(net, x, file_name=tmp_path / "b", file_format="ONNX", opset=18,

@@ -16,8 +16,8 @@ import msckpt_jax as ms
 from msckpt_jax import onnx as ours
 from tests.onnx import sweep
 
-#: Bodies and fusions, which tests of their own run; OneHot is the name of MindSpore's alone.
-_ELSEWHERE = {"Attention", "Cast", "If", "Loop", "OneHot"}
+#: Bodies, fusions and weights, which tests of their own run; OneHot is the name of MindSpore's alone.
+_ELSEWHERE = {"Attention", "Cast", "DequantizeLinear", "If", "Loop", "OneHot"}
 
 
 @pytest.mark.parametrize("opset", sweep.OPSETS)
