@@ -203,11 +203,11 @@ def uses(nodes: Iterable[NodeProto]) -> Counter[str]:
 
 def domains(nodes: Iterable[NodeProto]) -> set[str]:
     """The domains of operators beside ONNX's own, those in bodies too."""
-    found = {node.domain for node in nodes if node.domain}
+    others = {node.domain for node in nodes if node.domain}
     for node in nodes:
         for attribute in node.attribute:
-            found |= domains(attribute.g.node)
-    return found
+            others |= domains(attribute.g.node)
+    return others
 
 
 def _operands(node: NodeProto) -> Collection[str]:
