@@ -51,23 +51,8 @@ def laid_out(traced: Traced, convention: ConventionLike) -> Traced:
         )
     tree = traced.tree()
     targets = conventions.of(convention).targets(tree)
-    places = restoring.places(targets)
     inner, consts = _compat.opened(traced.jaxpr)
-    count = len(traced.weights)
-    _, living = _compat.needed(traced.jaxpr, [True] * len(inner.outvars))
-    weights = zip(names.named_leaves(tree), traced.weights, inner.invars, living, strict=False)
-    used: list[_Leaf] = []
-    rest: list[tuple[str, Any]] = []
-    for leaf, tag, variable, is_used in weights:
-        if is_used and leaf.name in places:
-            used.append(_Leaf(leaf.name, variable, places[leaf.name]))
-        elif is_used:
-            raise CheckpointError(
-                "the network uses this leaf, which cannot be made of the parameters of a "
-                "CheckPoint of this convention: none holds it as it is", name=leaf.name,
-            )  # fmt: skip
-        else:
-            rest.append((tag, variable))
+    used, rest = _leaves(traced, tree, restoring.places(targets))
     wanted = {place.target.name for leaf in used for place in leaf.places}
     chosen = [target for target in targets if target.name in wanted]
     records = saving.from_tree(tree, convention, wanted.__contains__)
@@ -75,16 +60,38 @@ def laid_out(traced: Traced, convention: ConventionLike) -> Traced:
     its, its_consts = _compat.opened(made)
     jaxpr = _compat.closed(
         traced.jaxpr, [*its.constvars, *inner.constvars], [*its_consts, *consts],
-        [*variables, *(variable for _, variable in rest), *inner.invars[count:]],
+        [*variables, *rest.values(), *inner.invars[len(traced.weights) :]],
         [*_renamed(its.eqns, env), *_renamed(inner.eqns, env)],
         [_read(env, atom) for atom in inner.outvars],
     )  # fmt: skip
     named: dict[str, Any] = {record.tag: Given(record) for record in records}
     unique = names.Unique(named)
-    named |= {unique(tag): traced.weights[tag] for tag, _ in rest}
+    named |= {unique(tag): traced.weights[tag] for tag in rest}
     inputs = {unique(name): value for name, value in traced.inputs.items()}
     notes = [*traced.notes, *_notes(targets, chosen, used)]
     return Traced(jaxpr, named, inputs, traced.function, notes, traced.weights)
+
+
+def _leaves(
+    traced: Traced, tree: Any, places: Mapping[str, Sequence[Place]]
+) -> tuple[list[_Leaf], dict[str, Any]]:
+    """The leaves that the network uses, and the variables of the others by the weights' names."""
+    inner, _ = _compat.opened(traced.jaxpr)
+    _, living = _compat.needed(traced.jaxpr, [True] * len(inner.outvars))
+    used: list[_Leaf] = []
+    rest: dict[str, Any] = {}
+    weights = zip(names.named_leaves(tree), traced.weights, inner.invars, living, strict=False)
+    for leaf, tag, variable, is_used in weights:
+        if not is_used:
+            rest[tag] = variable
+        elif leaf.name in places:
+            used.append(_Leaf(leaf.name, variable, places[leaf.name]))
+        else:
+            raise CheckpointError(
+                "the network uses this leaf, which cannot be made of the parameters of a "
+                "CheckPoint of this convention: none holds it as it is", name=leaf.name,
+            )  # fmt: skip
+    return used, rest
 
 
 def _restoring(

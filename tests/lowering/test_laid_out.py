@@ -175,4 +175,13 @@ def test_refusals(tmp_path: Path) -> None:
     state = optax.adam(1e-3).init({"l": {"kernel": jnp.ones((4, 2)), "bias": jnp.ones(2)}})
     with pytest.raises(ms.CheckpointError, match=r"0\.count': the network uses this leaf"):
         ms.export((lambda s, x: x * s[0].count, state), X, file_name=file, convention="mindspore")
+    family = ms.Family(config("llama"), jax="tunix", lora_alpha=4.0)
+    tree = numbers(family.abstract(), 0)
+    gate = tree["layers"]["0"]["mlp"]["gate_proj"]
+    gate |= {"kernel_lora_a": jnp.ones((20, 2)), "kernel_lora_b": jnp.ones((2, 14))}
+    with pytest.raises(ms.CheckpointError, match=r"gate_proj\.kernel': LoRA is merged"):
+        ms.export(
+            (lambda w: w["layers"]["0"]["mlp"]["gate_proj"]["kernel"], tree), file_name=file,
+            convention=family,
+        )  # fmt: skip
     assert not [*tmp_path.iterdir()]
