@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import itertools
 import os
 import re
 import shutil
@@ -79,14 +78,18 @@ def _run(command: list[Any], folder: Path | None = None) -> str:
     return done.stdout
 
 
-def constraints(jax: str) -> str:
-    """The lines of a file of constraints for one JAX, or for the lowest version of everything."""
+def constraints(jax: str, extra: str) -> str:
+    """The lines of a file of constraints for one JAX, or for the lowest version of everything.
+
+    With an extra that is everything that the extra needs, and JAX: it may need more of the rest.
+    """
     if jax != LOWEST:
         return f"jax=={jax}.*\n"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    extras = (project["optional-dependencies"][extra] for extra in EXTRAS if extra)
-    needs = itertools.chain(project["dependencies"], *extras)
-    bounds = (re.match(r"([\w-]+)(?:\[\w+\])?>=([\w.]+)[^;]*(.*)", need) for need in needs)
+    needs, extras = project["dependencies"], project["optional-dependencies"]
+    if extra:
+        needs = [need for need in needs if need.startswith("jax>")] + extras[extra]
+    bounds = (re.match(r"([\w-]+)>=([\w.]+)[^;]*(.*)", re.sub(r"\[.*?\]", "", n)) for n in needs)
     return "".join(f"{bound[1]}=={bound[2]}{bound[3]}\n" for bound in bounds if bound)
 
 
@@ -94,7 +97,7 @@ def tried(python: str, jax: str, extra: str) -> str:
     """The verdict on one environment: the versions that were used, or why there are none."""
     with tempfile.TemporaryDirectory(prefix="msckpt-install-") as name:
         folder = Path(name)
-        (folder / "constraints").write_text(constraints(jax), "utf-8")
+        (folder / "constraints").write_text(constraints(jax, extra), "utf-8")
         what = f"{ROOT}[{extra}]" if extra else str(ROOT)
         try:
             environment = Environment(folder / "venv", python)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax import _compat
@@ -184,12 +185,14 @@ class Context:
     def _maker(self, x: Any) -> tuple[Node | None, Any]:
         """The node that made a value, and its first operand, without the casts of a kernel."""
         node, source = self._node(x)
-        if node is None or node.op != "Cast":
+        if node is None or node.op != "Cast" or not isinstance(source, Value):
             return node, source
         inner, operand = self._node(source)
         before, operand = self._node(operand)
-        around = before is not None and before.op == "Cast" and operand.type.dtype == x.type.dtype
-        return (inner, operand) if around else (node, source)
+        if before is None or before.op != "Cast" or operand.type.dtype != x.type.dtype:
+            return node, source
+        wide = source.type.dtype == jnp.promote_types(x.type.dtype, source.type.dtype)
+        return (inner, operand) if wide else (node, source)
 
     def _node(self, x: Any) -> tuple[Node | None, Any]:
         """The node that made a value, and its first operand."""

@@ -52,26 +52,8 @@ def laid_out(traced: Traced, convention: ConventionLike) -> Traced:
         )
     tree = traced.tree()
     targets = conventions.of(convention).targets(tree)
-    places = restoring.places(targets)
     inner, consts = _compat.opened(traced.jaxpr)
-    count = len(traced.weights)
-    _, living = _compat.needed(traced.jaxpr, [True] * len(inner.outvars))
-    known = (leaf.name for leaf in names.named_leaves(tree))
-    leaves = itertools.chain(known, itertools.repeat(None))  # then those that functions hold
-    used: list[_Leaf] = []
-    rest: list[tuple[str, Any]] = []
-    for name, tag, variable, is_used in zip(
-        leaves, traced.weights, inner.invars, living, strict=False
-    ):
-        if is_used and name in places:
-            used.append(_Leaf(name, variable, places[name]))
-        elif is_used and name is not None:
-            raise CheckpointError(
-                "the network uses this leaf, which cannot be made of the parameters of a "
-                "CheckPoint of this convention: none holds it as it is", name=name,
-            )  # fmt: skip
-        else:
-            rest.append((tag, variable))
+    used, rest = _leaves(traced, tree, restoring.places(targets))
     wanted = {place.target.name for leaf in used for place in leaf.places}
     chosen = [target for target in targets if target.name in wanted]
     records = saving.from_tree(tree, convention, wanted.__contains__)
@@ -79,18 +61,42 @@ def laid_out(traced: Traced, convention: ConventionLike) -> Traced:
     its, its_consts = _compat.opened(made)
     jaxpr = _compat.closed(
         traced.jaxpr, [*its.constvars, *inner.constvars], [*its_consts, *consts],
-        [*variables, *(variable for _, variable in rest), *inner.invars[count:]],
+        [*variables, *rest.values(), *inner.invars[len(traced.weights) :]],
         [*_renamed(its.eqns, env), *_renamed(inner.eqns, env)],
         [_read(env, atom) for atom in inner.outvars],
     )  # fmt: skip
     named: dict[str, Any] = {record.tag: Given(record) for record in records}
     unique = names.Unique(named)
-    named |= {unique(tag): traced.weights[tag] for tag, _ in rest}
+    named |= {unique(tag): traced.weights[tag] for tag in rest}
     inputs = {unique(name): value for name, value in traced.inputs.items()}
     notes = [*traced.notes, *_notes(targets, chosen, used)]
     return traced._replace(
         jaxpr=jaxpr, weights=named, inputs=inputs, notes=notes, own=traced.weights
     )
+
+
+def _leaves(
+    traced: Traced, tree: Any, places: Mapping[str, Sequence[Place]]
+) -> tuple[list[_Leaf], dict[str, Any]]:
+    """The leaves that the network uses, and the variables of the others by the weights' names."""
+    inner, _ = _compat.opened(traced.jaxpr)
+    _, living = _compat.needed(traced.jaxpr, [True] * len(inner.outvars))
+    known = (leaf.name for leaf in names.named_leaves(tree))
+    leaves = itertools.chain(known, itertools.repeat(None))  # then the weights that functions hold
+    used: list[_Leaf] = []
+    rest: dict[str, Any] = {}
+    weights = zip(leaves, traced.weights, inner.invars, living, strict=False)
+    for name, tag, variable, is_used in weights:
+        if name is None or not is_used:
+            rest[tag] = variable
+        elif name in places:
+            used.append(_Leaf(name, variable, places[name]))
+        else:
+            raise CheckpointError(
+                "the network uses this leaf, which cannot be made of the parameters of a "
+                "CheckPoint of this convention: none holds it as it is", name=name,
+            )  # fmt: skip
+    return used, rest
 
 
 def _restoring(

@@ -117,6 +117,17 @@ def test_products_read_transposed_weights(
     assert operators(done)["Transpose"] == transposes
 
 
+def test_a_weight_that_is_rounded_before_it_is_transposed(tmp_path: Path) -> None:
+    tree = {"w": np.linspace(0, 1, 8, dtype=np.float32).reshape(2, 4)}
+
+    def net(w: Any, x: Any) -> Any:
+        return x @ w["w"].astype(jnp.float16).T.astype(jnp.float32)
+
+    done = ms.export((net, tree), X, file_name=tmp_path / "net")
+    assert np.array_equal(ms.load(done.file)(X), net(tree, X))
+    assert not np.array_equal(net(tree, X), X @ tree["w"].T)
+
+
 def test_an_input_with_the_name_of_a_parameter(tmp_path: Path) -> None:
     tree = {"kernel": jnp.ones((4, 2)), "bias": jnp.ones(2)}
     done = ms.export(
@@ -164,4 +175,13 @@ def test_refusals(tmp_path: Path) -> None:
     state = optax.adam(1e-3).init({"l": {"kernel": jnp.ones((4, 2)), "bias": jnp.ones(2)}})
     with pytest.raises(ms.CheckpointError, match=r"0\.count': the network uses this leaf"):
         ms.export((lambda s, x: x * s[0].count, state), X, file_name=file, convention="mindspore")
+    family = ms.Family(config("llama"), jax="tunix", lora_alpha=4.0)
+    tree = numbers(family.abstract(), 0)
+    gate = tree["layers"]["0"]["mlp"]["gate_proj"]
+    gate |= {"kernel_lora_a": jnp.ones((20, 2)), "kernel_lora_b": jnp.ones((2, 14))}
+    with pytest.raises(ms.CheckpointError, match=r"gate_proj\.kernel': LoRA is merged"):
+        ms.export(
+            (lambda w: w["layers"]["0"]["mlp"]["gate_proj"]["kernel"], tree), file_name=file,
+            convention=family,
+        )  # fmt: skip
     assert not [*tmp_path.iterdir()]

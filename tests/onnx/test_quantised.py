@@ -82,8 +82,11 @@ def test_opsets(tmp_path: Path) -> None:
                   opset=18, weights="int8", verify=True)  # fmt: skip
     weight, x = CASES["right"].arrays(np.float32)
     net = (function, {"w": weight})
-    for wish, problem in (("int8 in blocks", "blocks of weights need"), ("int4", "int4 needs")):
-        with pytest.raises(ms.ExportError, match=f"{problem} opset=21 or more, not 18"):
+    problems = {"int8 in blocks": "need opset=21 or more, not 18", "int4": "opset 18 has no int4"}
+    for wish, problem in problems.items():
+        ms.export(net, x, file_name=tmp_path / "b", file_format="ONNX", **WISHES[wish])
+        assert onnx.load(tmp_path / "b.onnx").opset_import[0].version == 21
+        with pytest.raises(ms.ExportError, match=problem):
             ms.export(net, x, file_name=tmp_path / "b", file_format="ONNX", opset=18,
                       **WISHES[wish])  # fmt: skip
     with pytest.raises(ValueError, match="nor weights"):
