@@ -14,6 +14,7 @@ import pytest
 from jax import lax
 
 import msckpt_jax as ms
+from msckpt_jax.api import targets
 from tests.onnx.test_networks import counts
 
 OPERATORS = ("RMSNormalization", "SkipSimplifiedLayerNormalization")
@@ -101,5 +102,6 @@ def test_small_floats_are_rounded_in_between(tmp_path: Path) -> None:
 
 
 def test_target_is_one_that_the_format_knows(tmp_path: Path) -> None:
+    assert {name for each in targets.every() for name in each.devices} == {*targets.DEVICES}
     with pytest.raises(ValueError, match=r"one of \(None, 'cpu'\) for MINDIR, not 'onnxruntime'"):
         ms.export(jnp.sin, np.ones(3), file_name=tmp_path / "net", target="onnxruntime")
