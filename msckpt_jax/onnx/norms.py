@@ -117,7 +117,9 @@ def _norm(facts: Facts, x: str, scale: str, size: str, root: NodeProto) -> _Matc
     vector = _vector(facts, scale, shape[-1])
     for mean, number in _orders(facts.maker(root.input[0], "Add"), "Add"):
         epsilon = facts.number(number)
-        if epsilon is not None and vector is not None and _is_mean(facts, mean, x):
+        if epsilon is None or epsilon < 0:  # runtimes take no negative ones
+            continue
+        if vector is not None and _is_mean(facts, mean, x):
             return _Match(x, vector, epsilon)
     return None
 

@@ -72,10 +72,10 @@ class Peer:
     Or with the reason why it refuses, which ``ask`` raises as ``PeerRefusedError``.
     """
 
-    def __init__(self, code: str, folder: Path):
+    def __init__(self, code: str, folder: Path, python: str = sys.executable):
         paths = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code],
+            [python, "-c", code],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

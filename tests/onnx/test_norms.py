@@ -14,6 +14,7 @@ import pytest
 from jax import lax
 
 import msckpt_jax as ms
+from msckpt_jax.api import targets
 from tests.onnx.test_networks import counts
 
 OPERATORS = ("RMSNormalization", "SkipSimplifiedLayerNormalization")
@@ -45,6 +46,7 @@ def exported(function: Callable[..., Any], folder: Path, *shapes: Any, **options
     out = ms.export(function, *specs, file_name=folder / "net", file_format="ONNX", verify=True,
                     engine="native", **options)  # fmt: skip
     onnx.checker.check_model(str(out.file), full_check=True)
+    assert out.difference is not None
     assert out.difference < 2e-6
     counted = counts(onnx.load(out.file).graph)
     return tuple(counted[op] for op in OPERATORS)
@@ -72,6 +74,7 @@ OTHERS: dict[str, Any] = {
     ),
     "of products": (lambda x, w: x * lax.rsqrt(jnp.mean(x * w, -1, keepdims=True) ** 2 + 1) * w),
     "of a dynamic epsilon": (lambda x, w: x * lax.rsqrt(_mean(x) + w[0] ** 2 + 1) * w),
+    "of a negative epsilon": (lambda x, w: x * lax.rsqrt(_mean(x) - 1e-6) * w),
     "of a scale of its own for each row": (lambda x, w: by_root(x, jnp.cos(x))),
 }
 
@@ -99,5 +102,6 @@ def test_small_floats_are_rounded_in_between(tmp_path: Path) -> None:
 
 
 def test_target_is_one_that_the_format_knows(tmp_path: Path) -> None:
+    assert {name for each in targets.every() for name in each.devices} == {*targets.DEVICES}
     with pytest.raises(ValueError, match=r"one of \(None, 'cpu'\) for MINDIR, not 'onnxruntime'"):
         ms.export(jnp.sin, np.ones(3), file_name=tmp_path / "net", target="onnxruntime")
