@@ -71,8 +71,12 @@ def check_dtype(dtype: np.dtype, opset: int) -> None:
     row = of_array(dtype)
     if row is None or row.onnx is None:
         return
-    if f"tensor({TensorProto.DataType.Name(row.onnx).lower()})" not in _dtypes(opset):
+    text = f"tensor({TensorProto.DataType.Name(row.onnx).lower()})"
+    since = next((other for other in OPSETS if text in _dtypes(other)), None)
+    if since is None:
         raise UnsupportedError(f"opset {opset} has no {dtype.name}")
+    if opset < since:
+        raise UnsupportedError(f"{dtype.name} needs opset={since} or more, not {opset}")
 
 
 @cache

@@ -82,7 +82,10 @@ def test_opsets(tmp_path: Path) -> None:
                   opset=18, weights="int8", verify=True)  # fmt: skip
     weight, x = CASES["right"].arrays(np.float32)
     net = (function, {"w": weight})
-    problems = {"int8 in blocks": "need opset=21 or more, not 18", "int4": "opset 18 has no int4"}
+    problems = {
+        "int8 in blocks": "blocks of weights need opset=21 or more, not 18",
+        "int4": "int4 needs opset=21 or more, not 18",
+    }
     for wish, problem in problems.items():
         ms.export(net, x, file_name=tmp_path / "b", file_format="ONNX", **WISHES[wish])
         assert onnx.load(tmp_path / "b.onnx").opset_import[0].version == 21

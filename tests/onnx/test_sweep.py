@@ -16,7 +16,7 @@ import msckpt_jax as ms
 from msckpt_jax import onnx as ours
 from tests.onnx import sweep
 
-#: Bodies, fusions and weights, which tests of their own run; OneHot is the name of MindSpore's alone.
+#: Bodies, fusions and weights, which have tests of their own; OneHot is MindSpore's name alone.
 _ELSEWHERE = {"Attention", "Cast", "DequantizeLinear", "If", "Loop", "OneHot"}
 
 
