@@ -182,4 +182,3 @@ def test_the_page_has_the_networks_that_are_tried() -> None:
     lines = run.PAGE.read_text("utf-8").partition(run.BEGIN)[2].partition(run.END)[0].splitlines()
     rows = [line.split("|")[1].strip() for line in lines if line.startswith("|")]
     assert rows[2:-1] == [*networks.CASES], "run: python -m tests.runtimes.run FOLDER"
-    assert lines[0].count("|") == len(run.COLUMNS) + 2

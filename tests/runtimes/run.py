@@ -108,13 +108,14 @@ def right(column: Column, network: str, fate: Any) -> bool:
 
 
 def table(results: dict[str, Any]) -> list[str]:
-    """The lines of the matrix, and the reasons below it."""
-    heads = [f"{c.name.split()[0]} {results[c.name]['version']}" for c in COLUMNS]
+    """The lines of the matrix of the columns that were tried, and the reasons below it."""
+    columns = [column for column in COLUMNS if column.name in results]
+    heads = [f"{c.name.split()[0]} {results[c.name]['version']}" for c in columns]
     lines = [f"| network | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    counts, notes = dict.fromkeys(COLUMNS, 0), []
+    counts, notes = dict.fromkeys(columns, 0), []
     for network in networks.CASES:
         cells = []
-        for column in COLUMNS:
+        for column in columns:
             fate = results[column.name]["fates"].get(network, "it ends without a word")
             good = right(column, network, fate)
             counts[column] += good
@@ -137,7 +138,7 @@ def main() -> None:
     if not (folder / "networks").exists() or args.export:
         export(folder / "networks")
     kept = folder / "results.json"
-    results = json.loads(kept.read_text()) if kept.exists() and args.column else {}
+    results = json.loads(kept.read_text()) if kept.exists() else {}
     for column in COLUMNS:
         if args.column in (None, column.name):
             results[column.name] = tried(column, folder)
