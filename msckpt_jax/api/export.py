@@ -101,8 +101,9 @@ def export(
         user_info: notes kept in the file.
         verify: run the file and compare with JAX: on the inputs given, on random numbers where
             only a shape was given. A MindIR runs in MindSpore (in another process) or, where that
-            is missing, as the function that ``load`` makes of it; an ONNX file in onnxruntime, an
-            AIR file in JAX by the definitions of GE's operators.
+            is missing, as the function that ``load`` makes of it; an ONNX file in onnxruntime, or
+            with ``runtime="openvino"`` or ``"tract"`` there; an AIR file in JAX by the definitions
+            of GE's operators.
         fuse: use MindSpore's own operators (Softmax, LayerNorm, ...) for parts that equal them.
         exact: follow JAX also where that takes more operators: LU of singular matrices; in AIR also
             NaN in max, min, sort, argmax, sign and pooling, floats out of an integer's range,

