@@ -87,6 +87,7 @@ class Context:
         self._axes: dict[str, Size] = {}  # where a size can be read, by its text
         self._sizes: dict[str, Number] = {}  # those that were computed
         self._made: dict[Value, Node] = {}
+        self._waiting: list[str] = []  # those that are computed of others just now
 
     @property
     def result(self) -> Tensor:
@@ -215,10 +216,14 @@ class Context:
 
     def _solved(self, name: str) -> Number:
         text, formula = self._solution(name)
-        return self._of(formula, {"_": self._axes[text]})
+        self._waiting.append(name)
+        try:
+            return self._of(formula, {"_": self._axes[text]})
+        finally:
+            self._waiting.pop()
 
     def _solution(self, name: str) -> sizes.Solution:
-        solution = sizes.solution(name, self._axes)
+        solution = sizes.solution(name, self._axes, tuple(self._waiting))
         if solution is None:
             raise UnsupportedError(
                 f"the size {name} does not follow from the sizes of the inputs; give the function "
@@ -231,17 +236,16 @@ class Context:
 
     def holders(self, names: Iterable[str], given: Sequence[Array]) -> list[Array]:
         """The values beside those given from whose sizes those of these names follow."""
-        texts = set(_texts(given))
+        texts = dict.fromkeys(_texts(given))
         out: dict[Array, None] = {}
-        waiting = list(names)
-        while waiting:
-            name = waiting.pop()
+        waiting = [*dict.fromkeys(names)]
+        for name in waiting:
             if (solution := sizes.solution(name, texts)) is None:
                 solution = self._solution(name)
                 holder = self._axes[solution.text].of
-                texts.update(_texts([holder]))
+                texts |= dict.fromkeys(_texts([holder]))
                 out[holder] = None
-            waiting += [n for n in sizes.names_in(solution.text) if n != name]
+            waiting += [n for n in sizes.names_in(solution.text) if n not in waiting]
         return [*out]
 
     def _computed(self, op: str, x: Number, y: Number) -> Number:

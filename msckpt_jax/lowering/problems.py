@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from msckpt_jax.lowering import inconclusive
 
 #: Errors that say nothing about an equation, and pass through.
 PASSING = (MemoryError, RecursionError)
+#: Where no code of the user's is.
+_OTHERS = ("site-packages", sysconfig.get_path("stdlib"), str(Path(__file__).parents[1]), "<frozen")
 
 
 class Problems(dict[str, Exception | None]):
@@ -59,10 +62,8 @@ def failures() -> Iterator[None]:
 
 def line_of(error: BaseException) -> str:
     """``file:line (function)`` of the innermost code of the user's that an error came through."""
-    ours = str(Path(__file__).parents[1])
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "site-packages" not in f.filename and ours not in f.filename
-           and Path(f.filename).is_file()]  # fmt: skip
+    own = [f for f in frames if not any(place in f.filename for place in _OTHERS)]
     return f"{own[-1].filename}:{own[-1].lineno} ({own[-1].name})" if own else ""
 
 

@@ -82,11 +82,15 @@ def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
     # Each case gets its own cell: MindSpore compiles a cell anew for each size, loops only once.
     with runner.MindSpore() as mindspore:
         outcomes = mindspore.run([runner.Case(file, [inputs], wanted.load) for inputs, *_ in tried])
-    for trial, outcome in zip(tried, outcomes, strict=True):
+    pairs = zip(tried, outcomes, strict=True)
+
+    def results(*_: Any) -> list[Any]:
+        trial, outcome = next(pairs)
         if outcome.error:
             raise ExportError(f"{file}: MindSpore fails on it{trial.at}: {outcome.error}")
-    results = iter([outcome.results[0] for outcome in outcomes])
-    return trials.largest(file, tried, lambda *_: next(results), "MindSpore", due)
+        return outcome.results[0]
+
+    return trials.largest(file, tried, results, "MindSpore", due)
 
 
 def verify(file: Path, *, dec_key: bytes | None, dec_mode: str) -> Verdict:

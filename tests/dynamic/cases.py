@@ -222,6 +222,10 @@ CASES: dict[str, Case] = {
         ),
         ["f32[b,c,4]", "f32[b,s,4]", "i32[b]<8"], ("s <= c",), CACHE,
     ),
+    "cache, places of rows and words": Case(
+        lambda cache, new, i, j: lax.dynamic_update_slice(cache, new, (i, 1, j, 0)),
+        ["f32[9,2,c,3]", "f32[b,1,s,2]", "i32[]<12", "i32[]<12"], ("b <= 9", "s <= c"), CACHE,
+    ),
     "cache, read from a place": Case(
         lambda cache, i: lax.dynamic_slice_in_dim(cache, i, 2, 1), ["f32[b,16,4]", "i32[]<20"],
     ),

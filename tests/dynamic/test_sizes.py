@@ -145,6 +145,20 @@ def test_sizes_follow_from_others(file_format: str, tmp_path: Path) -> None:
     assert done.difference < 1e-5
 
 
+def test_sizes_that_follow_in_circles(tmp_path: Path) -> None:
+    """Of each there are two ways: one must not wait for the other."""
+    shapes = ("a*b", "a*d", "b*c", "c + 1", "d + 1")
+    scope = jax.export.SymbolicScope()
+    a, b = jax.export.symbolic_shape("a, b", scope=scope)
+    inputs = [jax.ShapeDtypeStruct(jax.export.symbolic_shape(dim, scope=scope), np.float32)
+              for dim in shapes]  # fmt: skip
+    done = export(lambda *xs: xs[0].reshape(a, b) * a + sum(x.sum() for x in xs) * b, *inputs,
+                  folder=tmp_path)  # fmt: skip
+    xs = [np.arange(size, dtype=np.float32) for size in (2 * 3, 2 * 5, 3 * 4, 4 + 1, 5 + 1)]
+    want = xs[0].reshape(2, 3) * 2 + sum(x.sum() for x in xs) * 3
+    np.testing.assert_array_equal(runner.session(done.file)(*xs)[0], want)
+
+
 @pytest.mark.parametrize("name", ["cumprod", "cummax", "cummin", "cumlogsumexp"])
 def test_accumulated_along_a_dynamic_axis(name: str, tmp_path: Path) -> None:
     x = ms.TensorSpec((2, "s"), "float32")

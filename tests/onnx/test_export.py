@@ -206,7 +206,7 @@ def test_a_dynamic_batch_runs_at_several_sizes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file_format", ["MINDIR", "AIR", "ONNX"])
-def test_verify_tries_two_sizes(file_format: str, tmp_path: Path) -> None:
+def test_verify_tries_several_sizes(file_format: str, tmp_path: Path) -> None:
     x = jax.ShapeDtypeStruct(("b", 2), jnp.float32)
     with pytest.raises(ExportError, match="result 0 is off by"):
         ms.export(lambda x: x.sum(0), x,

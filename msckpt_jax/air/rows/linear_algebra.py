@@ -19,6 +19,8 @@ def _triangular_solve(emit: Any, node: Node) -> None:
     matrix, right = node.inputs[:2]
     if given(node, 4):  # a unit diagonal, whatever is there
         dtype, shape = emit.type(matrix)
+        if not isinstance(shape[-1], int):
+            raise emit.refuse(node, "takes matrices of a dynamic size")
         ones = [np.eye(shape[-1], dtype=bool), np.ones((), dtype)]
         matrix = emit.value("SelectV2", [*ones, matrix], dtype, shape)
     emit("MatrixTriangularSolve", [matrix, right], node.outputs, attributes)

@@ -127,7 +127,7 @@ def _dynamic_slice(ctx: Context, x: Array, *starts: Array) -> Array:
     if known is not None:
         return sliced(ctx, x, known, new)
     if not all(isinstance(dim, int) for dim in new):
-        return _gathered(ctx, x, starts, moving)
+        return _gathered(ctx, x, starts, moving, new)
     begin = _clamped(ctx, starts, old, new, range(len(old)))
     return ctx("Slice", x, begin, Const(np.array(new, _I64)))
 
@@ -147,15 +147,17 @@ def _known_starts(
     return out
 
 
-def _gathered(ctx: Context, x: Array, starts: Sequence[Array], moving: list[int]) -> Array:
+def _gathered(
+    ctx: Context, x: Array, starts: Sequence[Array], moving: Sequence[int], new: Sequence[Dim]
+) -> Array:
     """A part of an array whose remaining axes are dynamic, which Slice does not take."""
-    old, new = ctx.type(x).shape, ctx.result.shape
+    old = ctx.type(x).shape
     for axis in moving:
         begin = _clamped(ctx, starts, old, new, [axis])
         rows = ctx("Add", counted(ctx, new[axis], _I64), begin, type=Tensor(_I64, (new[axis],)))
         rows = ctx.cast(rows, _I32)
         shape = tuple(new[a] if a <= axis else old[a] for a in range(len(old)))
-        type = Tensor(ctx.result.dtype, shape)
+        type = Tensor(ctx.type(x).dtype, shape)
         x = ctx("Gather", x, rows, Const(axis), Const(0), type=type)
     return x
 
@@ -200,11 +202,26 @@ def _signed(ctx: Context, start: Array) -> Array:
 
 
 def _dynamic_update_slice(ctx: Context, x: Array, update: Array, *starts: Array) -> Array:
+    old, new = ctx.type(x).shape, ctx.type(update).shape
+    return _updated(
+        ctx, x, update, starts, [axis for axis in range(len(old)) if old[axis] != new[axis]]
+    )
+
+
+def _updated(
+    ctx: Context, x: Array, update: Array, starts: Sequence[Array], moving: Sequence[int]
+) -> Array:
     """A scatter along the axes on which the update is smaller, turned to the front."""
     old, new = ctx.type(x), ctx.type(update)
-    moving = [axis for axis in range(len(old.shape)) if old.shape[axis] != new.shape[axis]]
     if not moving:
         return update
+    if len(moving) > 1 and not all(isinstance(new.shape[axis], int) for axis in moving):
+        # No grid of places is known: update the part along the first axis, and put it back.
+        axis, *moving = moving
+        whole = (*old.shape[:axis], new.shape[axis], *old.shape[axis + 1 :])
+        part = _gathered(ctx, x, starts, [axis], whole)
+        update = _updated(ctx, part, update, starts, moving)
+        return _updated(ctx, x, update, starts, [axis])
     order = (*moving, *(axis for axis in range(len(old.shape)) if axis not in moving))
     known = _known_starts(starts, old.shape, new.shape)
     sizes = [new.shape[axis] for axis in moving]
@@ -224,12 +241,11 @@ def _grid(ctx: Context, sizes: Sequence[Dim]) -> Array:
     """All places in an array of these sizes, an axis of its own for their coordinates."""
     if len(sizes) == 1:
         return reshaped(ctx, counted(ctx, sizes[0], _I64), (sizes[0], 1))
-    if not all(isinstance(size, int) for size in sizes):
-        raise UnsupportedError("the update is smaller on several axes, of which some are dynamic")
     return ctx.constant(_places(sizes))
 
 
 def _places(sizes: Sequence[Dim]) -> np.ndarray:
+    """All places in an array of sizes that are known."""
     grid = np.meshgrid(*(np.arange(int(size)) for size in sizes), indexing="ij")
     return np.stack(grid, -1).astype(_I64)
 
@@ -242,7 +258,13 @@ RULES: dict[str, Rule] = {
         _dynamic_slice, "Slice", "Gather", "Add", "Range", *_CLAMPED, ignores=("slice_sizes",)
     ),
     "dynamic_update_slice": rule(
-        _dynamic_update_slice, "TensorScatterUpdate", "Transpose", "Add", "Range", *_CLAMPED
+        _dynamic_update_slice,
+        "TensorScatterUpdate",
+        "Gather",
+        "Transpose",
+        "Add",
+        "Range",
+        *_CLAMPED,
     ),
     "gather": rule(_gather, "Gather", "GatherNd", "Reshape", ignores=(*_PROMISES, "fill_value")),
     "scatter": _scatter("TensorScatterUpdate"),
