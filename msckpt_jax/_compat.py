@@ -37,12 +37,21 @@ def closed(
     like: Any, constvars: list, consts: list, invars: list, eqns: list, outvars: list
 ) -> ClosedJaxpr:
     """A closed jaxpr with the debug information of ``like`` as far as it fits."""
-    effects = frozenset().union(*(eqn.effects for eqn in eqns))
+    arguments = {None, *constvars, *invars}
+    effects = {e for eqn in eqns for e in eqn.effects if getattr(e, "input", None) in arguments}
     debug = like.debug_info
     if len(invars) != len(like.invars) or len(outvars) != len(like.outvars):
         debug = debug.with_unknown_names()
     jaxpr = Jaxpr(constvars, invars, outvars, eqns, effects, debug)
     return ClosedJaxpr(jaxpr, consts)
+
+
+def effects_on(eqn: Equation, operands: Sequence[Atom]) -> set[Any]:
+    """The effects of an equation that gets other operands: on these, if it is on mutable arrays."""
+    moved = {var: new for var, new in zip(eqn.invars, operands, strict=True)
+             if not isinstance(var, Literal)}  # fmt: skip
+    return {e.replace(moved[e.input]) if getattr(e, "input", None) in moved else e
+            for e in eqn.effects}  # fmt: skip
 
 
 def needed(jaxpr: Any, results: Sequence[bool]) -> tuple[Jaxpr, Sequence[bool]]:

@@ -105,6 +105,7 @@ class _Opened:
         return [read(atom) for atom in jaxpr.outvars]
 
     def _equation(self, eqn: Equation, operands: list[Atom], source: SourceInfo) -> list[Atom]:
+        eqn = eqn.replace(effects=_compat.effects_on(eqn, operands))
         has_constants = any(_has_constants(body) for body in _bodies(eqn))
         if has_constants and (callee := calls.callee(eqn)) is not None:
             body, consts = callee
@@ -227,6 +228,8 @@ def _content(array: Any) -> Any:
 
 def _is_weight(const: Any) -> bool:
     """Tell whether a constant may be a parameter: NumPy's whole numbers are indices, masks."""
+    if _compat.is_mutable(const):
+        return False
     if not isinstance(const, np.ndarray):
         return True
     return const.ndim > 0 and const.dtype.kind not in "biu"

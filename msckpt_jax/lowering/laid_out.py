@@ -132,7 +132,8 @@ def _read(env: Mapping[Any, Atom], atom: Atom) -> Atom:
 
 def _renamed(eqns: Sequence[Equation], env: Mapping[Any, Atom]) -> Iterator[Equation]:
     for eqn in eqns:
-        yield eqn.replace(invars=[_read(env, atom) for atom in eqn.invars])
+        operands = [_read(env, atom) for atom in eqn.invars]
+        yield eqn.replace(invars=operands, effects=_compat.effects_on(eqn, operands))
 
 
 def _notes(

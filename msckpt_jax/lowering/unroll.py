@@ -157,7 +157,8 @@ class _Walk:
         call = calls.callee(eqn)
         if call is not None and _scans(call[0]):
             return self.inline(*call, operands[len(operands) - len(call[0].invars) :], source)
-        return self.emit(eqn.replace(source_info=source), operands, [v.aval for v in eqn.outvars])
+        eqn = eqn.replace(source_info=source, effects=_compat.effects_on(eqn, operands))
+        return self.emit(eqn, operands, [v.aval for v in eqn.outvars])
 
     def emit(self, eqn: Equation, operands: list[Atom], avals: Iterable[Any]) -> list[Atom]:
         results = [Var(aval) for aval in avals]

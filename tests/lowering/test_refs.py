@@ -154,6 +154,33 @@ def test_what_a_function_closes_over_is_as_it_is_now(tmp_path: Path) -> None:
     assert calls[...] == 3
 
 
+def test_beside_weights_that_a_function_closes_over(tmp_path: Path) -> None:
+    """The weights become arguments; the writes stay, in calls and loops, too."""
+    weight, held = jnp.linspace(-1, 1, 16).reshape(4, 4), jax.new_ref(jnp.arange(4.0))
+
+    def function(weights: dict[str, Array], x: Array) -> Array:
+        own = jax.new_ref(jnp.arange(4.0))
+
+        @jax.jit
+        def step(x: Array) -> Array:
+            own[...] = own[...] * 2 + x[0]
+            return x @ weight + held[...]
+
+        x, _ = lax.scan(lambda x, layer: (step(x) * layer, None), x, weights["scale"])
+        return x + own[...]
+
+    weights = {"scale": jnp.array([0.5, -1.0, 2.0])}
+    for unroll in (False, True):
+        done = ms.export(
+            (function, weights), X, file_name=tmp_path / "a", file_format="ONNX",
+            verify=True, unroll_layers=unroll,
+        )  # fmt: skip
+        assert done.graph is not None
+        scales = {f"scale.{i}" for i in range(3)} if unroll else {"scale"}
+        assert done.graph.parameters.keys() == {"weight", *scales}
+        assert done.difference == pytest.approx(0, abs=1e-5)
+
+
 def test_a_condition_that_reads_what_the_body_writes_is_refused() -> None:
     def function(x: Array) -> Array:  # JAX never leaves this loop
         count = jax.new_ref(jnp.int32(0))
