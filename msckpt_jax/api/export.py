@@ -183,11 +183,6 @@ def export(
     if target not in (devices := (None, *format.devices)):
         raise ValueError(f"target must be one of {devices} for {format.name}, not {target!r}")
     wish = quantising.wish(weights, weight_block_size)
-    if verify and wish is not None and convention is not None:
-        raise ValueError(
-            "verify=True compares with your leaves, of which weights= rounds those of a "
-            "convention=: leave out one of the three"
-        )
     asked = _asked(
         custom_func=custom_func, user_info=user_info, soc=soc, narrow=narrow, opset=opset,
         engine=engine,
@@ -229,7 +224,7 @@ def export(
 
 def _rounded(traced: Traced, quantiser: Quantiser) -> tuple[Traced, str]:
     """Return the function on the weights that are in the file, and how far its results moved."""
-    rounded = traced._replace(weights=quantiser.rounded(traced.weights))
+    rounded = traced.on(quantiser.rounded(traced.weights))
     moved = trials.moved(traced, rounded)
     return rounded, f"quantising moved the results by {moved:.2g} of the largest number at most"
 

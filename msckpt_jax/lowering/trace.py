@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.extend import source_info_util
+from jax.extend import core, source_info_util
 
 from msckpt_jax import _compat, names
 from msckpt_jax.errors import ExportError
@@ -55,6 +55,13 @@ class Traced(NamedTuple):
     @property
     def leaves(self) -> Mapping[str, Any]:
         return self.weights if self.own is None else self.own
+
+    def on(self, weights: Mapping[str, Any]) -> Traced:
+        """The network on other weights, those of a convention and those that it holds among them.
+
+        Its function is that of the jaxpr, which takes all of them.
+        """
+        return self._replace(weights=weights, own=None, function=_evaluated(self.jaxpr))
 
 
 def trace(
@@ -149,6 +156,23 @@ def _jaxpr(
         line, more = line_of(error), inconclusive.advice(error)
         where, how = line and f"{line}: ", more and f"; {more}"
         raise ExportError(f"{where}the network itself fails in JAX, {text}{how}") from error
+
+
+def _evaluated(jaxpr: Any) -> Callable[..., Any]:
+    """The function of a jaxpr: of its weights as a list, then of the inputs, of any sizes."""
+    avals = [var.aval for var in _compat.opened(jaxpr)[0].invars]
+    kinds = list(map(_key_kind, avals))
+    run = core.jaxpr_as_fun(jaxpr)
+    if any(jax.export.is_symbolic_dim(dim) for aval in avals for dim in aval.shape):
+        types = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals]
+        run = jax.export.export(jax.jit(run))(*types).call
+
+    def function(values: Sequence[Any], *inputs: Any) -> Any:
+        return run(
+            *(_as_given(x, kind, False) for x, kind in zip((*values, *inputs), kinds, strict=True))
+        )
+
+    return function
 
 
 def _shown(type: jax.ShapeDtypeStruct) -> str:

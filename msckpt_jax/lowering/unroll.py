@@ -189,17 +189,14 @@ class _Walk:
         stop = first + params["num_carry"]
         consts, carry, xs = operands[:first], operands[first:stop], operands[stop:]
         paths = _paths([self.weights[view[0]][0] for view in views if view])
-        types = [v.aval for v in _compat.opened(params["jaxpr"])[0].outvars]
+        body, held = _compat.opened(params["jaxpr"])
         rows: list[list[Atom]] = [[]] * length
         for i in reversed(range(length)) if params["reverse"] else range(length):
             inputs = [
                 self.layer(x, 0, i, paths) if view else self.row(x, i, source)
                 for x, view in zip(xs, views, strict=True)
             ]
-            call = _compat.equation(
-                calls.call_of_user_p, [], [], {"jaxpr": params["jaxpr"]}, source
-            )
-            out = self.emit(call, [*consts, *carry, *inputs], types)
+            out = self.inline(body, held, [*consts, *carry, *inputs], source)
             carry, rows[i] = out[: len(carry)], out[len(carry) :]
         stacks = [self.traced(_stacked, column, source) for column in zip(*rows, strict=True)]
         return [*carry, *stacks]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from flax import nnx
 
 import msckpt_jax as ms
 from msckpt_jax.graph.values import Tensor
@@ -143,12 +144,46 @@ def test_weights_that_the_file_has_in_another_form(tmp_path: Path) -> None:
         assert [name for name in done.graph.parameters if "scale" in name] == ["w.scale"]
 
 
-def test_constants_of_the_function_stay(tmp_path: Path) -> None:
-    """They may be tables of any use; and a wish that nothing fulfils is refused."""
+def test_what_a_function_holds(tmp_path: Path) -> None:
+    """Arrays with a path are weights, and JAX has their rounded numbers; others stay."""
     inside = jnp.asarray(np.random.default_rng(0).standard_normal((64, 64)), jnp.float32)
+    done = ms.export(lambda x: x @ inside, _X, file_name=tmp_path / "a", file_format="ONNX",
+                     weights="int4", verify=True)  # fmt: skip
+    assert done.graph is not None
+    assert done.graph.parameters.keys() == {"inside", "inside.scale"}
+    assert done.difference == pytest.approx(0, abs=1e-4)
+
+
+def test_a_wish_that_nothing_fulfils(tmp_path: Path) -> None:
+    """Constants without a path may be tables of any use."""
+
+    def function(x: Any) -> Any:
+        return x @ np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+
     with pytest.raises(ms.ExportError, match="'int8': no weight of a matrix product can be"):
-        ms.export(lambda x: x @ inside, _X, file_name=tmp_path / "a", weights="int8")
+        ms.export(function, _X, file_name=tmp_path / "a", weights="int8")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("how", [{"unroll_layers": True}, {"convention": "mindspore"}])
+def test_with_other_parameters(tmp_path: Path, how: dict[str, Any]) -> None:
+    """Layers by themselves, and those of a convention: verified on what is in the file."""
+
+    class Scanned(nnx.Module):
+        def __init__(self) -> None:
+            keys = jax.random.split(jax.random.key(0), 3)
+            self.layers = nnx.vmap(lambda key: nnx.Linear(64, 64, rngs=nnx.Rngs(key)))(keys)
+
+        def __call__(self, x: Any) -> Any:
+            step = nnx.scan(lambda layer, x: jnp.tanh(layer(x)), in_axes=(0, nnx.Carry),
+                            out_axes=nnx.Carry)  # fmt: skip
+            return step(self.layers, x)
+
+    done = ms.export(Scanned(), _X, file_name=tmp_path / "a", file_format="ONNX",
+                     weights="int8", verify=True, **how)  # fmt: skip
+    assert done.graph is not None
+    assert sum(name.endswith(".scale") for name in done.graph.parameters) == 3
+    assert done.difference == pytest.approx(0, abs=1e-4)
 
 
 @pytest.mark.parametrize(
