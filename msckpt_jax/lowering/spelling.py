@@ -176,15 +176,14 @@ def split(shape: Sequence[Any], data: Quantised) -> tuple[tuple[int, ...], tuple
 
 def layer_of(emit: Emit, product: Product, weight: Parameter) -> Value:
     """The weight, or the layer of it that the graph takes."""
-    if product.view.layer is None:
+    layer = product.view.layer
+    if layer is None:
         return weight
-    begin = product.view.layer.inputs[1]
-    assert isinstance(begin, Value)
+    number = layer.inputs[1]
+    assert isinstance(number, Value)
+    if layer.op == "Slice":  # of a vector, whose first number it is
+        first = Tensor(number.type.dtype, (1,))
+        number = emit("Slice", number, Const(np.array([0], np.int64)), _ONE, type=first)
+        number = emit("Squeeze", number, Const((0,)), type=Tensor(first.dtype, ()))
     dtype, (_, *shape) = weight.type
-    number, zero, rank = begin.type.dtype, Const(np.array([0], np.int64)), len(shape)
-    first = emit("Slice", begin, zero, _ONE, type=Tensor(number, (1,)))
-    rest = Const(np.zeros(rank, number))
-    start = emit("Concat", (first, rest), Const(0), type=Tensor(number, (rank + 1,)))
-    size = Const(np.array([1, *shape], np.int64))
-    part = emit("Slice", weight, start, size, type=Tensor(dtype, (1, *shape)))
-    return emit("Squeeze", part, Const((0,)), type=Tensor(dtype, tuple(shape)))
+    return emit("Gather", weight, number, Const(0), Const(0), type=Tensor(dtype, tuple(shape)))

@@ -108,6 +108,12 @@ class _Own(NamedTuple):
     data: Any
 
 
+class _View(NamedTuple):
+    """What a scan goes through: layers of a weight, or (None) layers that are put together."""
+
+    weight: Var | None
+
+
 class _Walk:
     """The equations of a function whose weights may be taken apart.
 
@@ -167,15 +173,17 @@ class _Walk:
         self.made.update(dict.fromkeys(results, eqn))
         return list(results)
 
-    def view(self, atom: Atom, axis: int = 0) -> tuple[Var, int] | None:
-        """The weight of which an atom shows layers along an axis, and the weight's own axis."""
+    def view(self, atom: Atom, axis: int = 0) -> _View | None:
+        """The weight of which an atom shows layers along an axis, or that it joins such layers."""
         if isinstance(atom, Literal) or leaves.is_key(atom.aval.dtype):
             return None
         if atom in self.weights:
-            return atom, axis
+            return _View(atom)
         eqn = self.made.get(atom)
         if eqn is None:
             return None
+        if _joins_layers(eqn, axis):
+            return _View(None)
         if eqn.primitive.name == "transpose":
             return self.view(eqn.invars[0], eqn.params["permutation"][axis])
         same = eqn.primitive.name in _ELEMENTWISE or calls.changes_nothing(eqn)
@@ -188,7 +196,7 @@ class _Walk:
         first, length = params["num_consts"], params["length"]
         stop = first + params["num_carry"]
         consts, carry, xs = operands[:first], operands[first:stop], operands[stop:]
-        paths = _paths([self.weights[view[0]][0] for view in views if view])
+        paths = _paths([self.weights[view.weight][0] for view in views if view and view.weight])
         body, held = _compat.opened(params["jaxpr"])
         rows: list[list[Atom]] = [[]] * length
         for i in reversed(range(length)) if params["reverse"] else range(length):
@@ -206,6 +214,9 @@ class _Walk:
         if atom in self.weights:
             return self.own(atom, axis, index, paths)
         eqn = self.made[atom]
+        if _joins_layers(eqn, axis):
+            layer = eqn.invars[index]
+            return self.traced(lambda x: lax.squeeze(x, (axis,)), [layer], eqn.source_info)
         if eqn.primitive.name == "transpose":
             order = [*eqn.params["permutation"]]
             along = order.pop(axis)
@@ -251,6 +262,13 @@ class _Walk:
 
 def _stacked(*rows: Array) -> Array:
     return jnp.stack(rows)
+
+
+def _joins_layers(eqn: Equation, axis: int) -> bool:
+    """Tell whether an equation puts layers together along an axis, as of a convention's stack."""
+    if eqn.primitive.name != "concatenate" or eqn.params["dimension"] != axis:
+        return False
+    return all(atom.aval.shape[axis] == 1 for atom in eqn.invars)
 
 
 def _scans(jaxpr: Any) -> bool:

@@ -4,6 +4,7 @@ A product takes a weight itself, or what moves and casts make of it, also of one
 
     a = Transpose(w, (1, 0, 2)); b = Reshape(a, (32, 64)); c = MatMul(x, b)
     a = Slice(w, (i, 0, 0), (1, 32, 64)); b = Squeeze(a, 0); c = MatMul(x, b)
+    a = Gather(w, i, 0); c = MatMul(x, a)
 """
 
 from __future__ import annotations
@@ -153,8 +154,10 @@ def _view(
             casts.append(node.outputs[0].type.dtype)
         elif step is not None:
             steps.append(step)
-        elif _is_layer(node):
+        elif node.op in _LAYERS and _LAYERS[node.op](node):
             layer = node
+            if node.op == "Gather":  # the axis of layers is gone
+                steps.append(("Reshape", (node.outputs[0].type.shape,)))
         else:
             return None
         nodes.append(node)
@@ -193,15 +196,22 @@ def _ints(operand: Operand) -> tuple[int, ...] | None:
     return None
 
 
-def _is_layer(node: Node) -> bool:
-    """Tell whether a node takes one layer, of a number that is computed, of a stack."""
-    if node.op != "Slice" or not isinstance(node.inputs[0], Parameter):
-        return False
-    size = _ints(node.inputs[2])
-    whole = node.inputs[0].type.shape
-    begin = node.inputs[1]
+def _slices_layer(node: Node) -> bool:
+    """Tell whether a Slice takes one layer, of a number that is computed, of a stack."""
+    stack, begin, size = node.inputs[:3]
     vector = isinstance(begin, Value) and len(begin.type.shape) == 1
-    return vector and size == (1, *whole[1:])
+    return vector and isinstance(stack, Parameter) and _ints(size) == (1, *stack.type.shape[1:])
+
+
+def _gathers_layer(node: Node) -> bool:
+    """Tell whether a Gather does."""
+    stack, number, *where = node.inputs
+    scalar = isinstance(number, Value) and not number.type.shape
+    return scalar and isinstance(stack, Parameter) and [*map(_ints, where)] == [(0,), (0,)]
+
+
+#: Operators that take a layer of a stack, by the test whether a node does.
+_LAYERS: Mapping[str, Callable[[Node], bool]] = {"Slice": _slices_layer, "Gather": _gathers_layer}
 
 
 def _needed(dtype: np.dtype, casts: Sequence[np.dtype]) -> tuple[np.dtype, ...]:
