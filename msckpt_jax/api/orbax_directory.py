@@ -260,6 +260,7 @@ def _left(target: Any, job: str | None) -> Iterator[_Left | None]:
         with _removed(target, BaseException):
             yield None
         return
+    Path(target).parent.mkdir(parents=True, exist_ok=True)  # as Orbax does
     with folder.FolderSave(target, job=job) as save, save.log() as log, _removed(target, Exception):
         assert log is not None
         database = save.files / _DATABASE
