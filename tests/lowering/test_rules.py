@@ -26,8 +26,9 @@ from msckpt_jax.lowering.context import Context, Options
 from msckpt_jax.lowering.fusions import FUSIONS
 from msckpt_jax.lowering.lower import lower
 from msckpt_jax.lowering.lowered import lowered
-from msckpt_jax.lowering.rewrites import Rewrite
+from msckpt_jax.lowering.rewrites import REFUSED, Rewrite
 from msckpt_jax.lowering.rewrites.ignoring import ignoring
+from msckpt_jax.lowering.rewrites.sparse import PLAIN
 from msckpt_jax.lowering.rule import HARMLESS
 from msckpt_jax.lowering.rules import RULES
 from msckpt_jax.lowering.trace import trace
@@ -93,6 +94,8 @@ MORE: tuple[tuple[Any, ...], ...] = (
     (lambda x, i: lax.dynamic_slice(x, (i, 0), (x.shape[0] // 2, x.shape[1])),
      _dynamic("b", "c"), np.int32(1)),
     (lambda x, i: lax.dynamic_update_slice(x, x[: x.shape[0] // 2] * 2, (i, 0)),
+     _dynamic("b", "c"), np.int32(1)),
+    (lambda x, i: lax.dynamic_update_slice(x, x[: x.shape[0] // 2, : x.shape[1] // 2], (i, i)),
      _dynamic("b", "c"), np.int32(1)),
 )  # fmt: skip
 
@@ -181,10 +184,18 @@ def test_a_parameter_that_a_newer_jax_may_add_is_refused(name: str) -> None:
         RULES[name].arguments({"foo": 3})
 
 
-@pytest.mark.parametrize("name", REWRITES)
+@pytest.mark.parametrize(
+    "name", [n for n in REWRITES if n.split(": ")[1] not in {*REFUSED, *PLAIN}]
+)
 def test_a_parameter_that_a_newer_jax_may_add_is_refused_by_rewrites(name: str) -> None:
     with pytest.raises(UnsupportedError, match="the parameter foo=3, which its rewrite does not"):
         ignoring(REWRITES[name]).arguments({"foo": 3})
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_parameter_that_jax_itself_refuses(name: str) -> None:
+    with pytest.raises(TypeError, match="foo"):
+        rewrites.REWRITES[name](foo=3)
 
 
 def test_what_is_ignored_is_harmless() -> None:

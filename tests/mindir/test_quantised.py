@@ -13,6 +13,7 @@ import msckpt_jax as ms
 from msckpt_jax.mindir import runner
 from tests import quantising
 from tests.quantising import CASES, DTYPES, WISHES
+from tests.real import need_mindspore
 
 _KINDS = [
     *(("right", dtype, wish) for dtype in DTYPES for wish in WISHES if dtype is not np.float16),
@@ -49,6 +50,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def outcomes(files: dict[str, Path]) -> dict[str, runner.Outcome]:
     """All files in one MindSpore; that of a stack is the last."""
+    need_mindspore()
     inputs = {key: CASES[name].arrays(dtype)[1] for key, (name, dtype, _) in _ALL.items()}
     inputs["stack"] = np.ones((5, 32), np.float32)
     cases = [runner.Case(files[key], [[x]], {}) for key, x in inputs.items()]

@@ -124,13 +124,23 @@ def _plain(name: str) -> Callable[..., Any]:
     return rewrite
 
 
-_PLAIN = """
-bcoo_todense bcoo_fromdense bcoo_extract bcoo_transpose bcoo_dot_general_sampled bcoo_spdot_general
-bcoo_sort_indices bcoo_sum_duplicates bcsr_todense bcsr_fromdense bcsr_extract
-"""
+#: The primitives whose own implementation is plain JAX, which knows their parameters.
+PLAIN = [
+    "bcoo_todense",
+    "bcoo_fromdense",
+    "bcoo_extract",
+    "bcoo_transpose",
+    "bcoo_dot_general_sampled",
+    "bcoo_spdot_general",
+    "bcoo_sort_indices",
+    "bcoo_sum_duplicates",
+    "bcsr_todense",
+    "bcsr_fromdense",
+    "bcsr_extract",
+]
 REFUSED = dict.fromkeys(("coo_fromdense", "csr_fromdense"), _made)
 REWRITES: dict[str, Callable[..., Any]] = {
-    **{name: _plain(name) for name in _PLAIN.split()},
+    **{name: _plain(name) for name in PLAIN},
     "bcoo_dot_general": _dot,
     "bcsr_dot_general": _of_rows,
     "coo_todense": _dense_coo,
