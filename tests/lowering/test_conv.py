@@ -56,8 +56,14 @@ def convolutions(draw):
 @settings(max_examples=20)
 @given(convolutions())
 def test_conv(case):
+    """But for the sign of zeros, which hangs on how XLA computes a convolution of these sizes."""
     lhs, rhs, params = case
-    check(lambda x, w: lax.conv_general_dilated(x, w, **params), numbers(lhs), numbers(rhs))
+
+    def function(x, w):
+        y = lax.conv_general_dilated(x, w, **params)
+        return jnp.where(y == 0, 0, y)
+
+    check(function, numbers(lhs), numbers(rhs))
 
 
 X, W = numbers((2, 6, 5, 4)), numbers((3, 3, 4, 6))

@@ -64,7 +64,8 @@ def filled(make: Callable[[], Any], seed: int) -> Any:
     def fill(leaf: Any) -> Any:
         if leaf.dtype == np.float32:
             return jnp.asarray(rng.uniform(0.1, 1, leaf.shape).astype(np.float32))
-        return jax.random.key(0) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else 0
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.key(0) if is_key else jnp.zeros(leaf.shape, leaf.dtype)
 
     graph, state = nnx.split(nnx.eval_shape(make))
     return nnx.merge(graph, jax.tree.map(fill, state))
