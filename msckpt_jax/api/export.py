@@ -176,7 +176,7 @@ def export(
         >>> net = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
         >>> done = ms.export(net, jnp.ones((1, 2)), file_name="net")
         >>> print(done.summary)
-        net.mindir: 3 operators, 2 parameters, 699 B
+        net.mindir: 3 operators, 2 parameters, 707 B
     """
     format = targets.named(file_format)
     path = _path(file_name, format)

@@ -90,7 +90,8 @@ def _by_definition(case: Exported) -> list[np.ndarray]:
 def _write(
     function: Callable[..., Any], inputs: Sequence[np.ndarray], path: Path, **arguments: Any
 ) -> Path:
-    return export(function, *inputs, file_name=path, durable=False, **arguments).file
+    """In the mode that its modules are in: the cases say which numbers they want."""
+    return export(function, *inputs, file_name=path, durable=False, training=True, **arguments).file
 
 
 def _write_by_jax2onnx(
