@@ -266,7 +266,8 @@ def _left(target: Any, job: str | None) -> Iterator[_Left | None]:
         database = save.files / _DATABASE
         for temporary in _temporaries(target):
             there = Path(temporary) / _DATABASE
-            if log.last.units and there.is_dir() and not database.exists():
+            whole = there.is_dir() and not there.is_symlink() and not database.exists()
+            if log.last.units and whole:
                 there.rename(database)
             temporary.rmtree()
         yield _Left(database, log)

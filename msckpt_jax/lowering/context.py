@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax import _compat
@@ -20,6 +19,7 @@ from msckpt_jax.graph import kernels
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Const, Dim, Operand, Parameter, Scalar, Size, Tensor, Value
 from msckpt_jax.lowering import sizes
+from msckpt_jax.lowering.made import Made
 from msckpt_jax.lowering.problems import PASSING, Problems
 from msckpt_jax.lowering.rule import Rule, rule_of
 from msckpt_jax.lowering.sizes import Number
@@ -31,8 +31,6 @@ Array: TypeAlias = Value | Const
 #: Larger known tensors become parameters: MindSpore keeps constants in each graph.
 LITERAL_BYTES = 1024
 LARGE_BYTES = 1 << 20
-#: Operators whose results are parts of their operands, in order.
-_PARTS = ("Slice", "Reshape")
 
 
 @dataclass(frozen=True)
@@ -75,6 +73,7 @@ class Context:
         result: the type of the first result of the equation whose rule runs.
         results: the types of all its results.
         avals: JAX's types of its operands, with whose dynamic sizes JAX can compute.
+        made: the nodes that made the values.
     """
 
     def __init__(self, root: Root, graph: Graph):
@@ -83,10 +82,10 @@ class Context:
         self.options = root.options
         self.results: tuple[Tensor, ...] = ()
         self.avals: tuple[_compat.Aval, ...] = ()
+        self.made = Made()
         self._source = ""
         self._axes: dict[str, Size] = {}  # where a size can be read, by its text
         self._sizes: dict[str, Number] = {}  # those that were computed
-        self._made: dict[Value, Node] = {}
         self._waiting: list[str] = []  # those that are computed of others just now
 
     @property
@@ -168,37 +167,6 @@ class Context:
 
     def type(self, x: Array) -> Tensor:
         return Tensor(x.value.dtype, x.value.shape) if isinstance(x, Const) else x.type
-
-    def untransposed(self, x: Array) -> Value | None:
-        """The weight, or the part of one, of whose matrices ``x`` has the transposes, or None."""
-        node, source = self._maker(x)
-        if node is None or node.op != "Transpose":
-            return None
-        whole = source
-        while (part := self._maker(whole))[0] is not None and part[0].op in _PARTS:
-            whole = part[1]
-        if not isinstance(whole, Parameter):
-            return None
-        rank = len(self.type(x).shape)
-        swap = (*range(rank - 2), rank - 1, rank - 2)
-        return source if node.inputs[1] == tuple(map(Const, swap)) else None
-
-    def _maker(self, x: Any) -> tuple[Node | None, Any]:
-        """The node that made a value, and its first operand, without the casts of a kernel."""
-        node, source = self._node(x)
-        if node is None or node.op != "Cast" or not isinstance(source, Value):
-            return node, source
-        inner, operand = self._node(source)
-        before, operand = self._node(operand)
-        if before is None or before.op != "Cast" or operand.type.dtype != x.type.dtype:
-            return node, source
-        wide = source.type.dtype == jnp.promote_types(x.type.dtype, source.type.dtype)
-        return (inner, operand) if wide else (node, source)
-
-    def _node(self, x: Any) -> tuple[Node | None, Any]:
-        """The node that made a value, and its first operand."""
-        node = self._made.get(x) if isinstance(x, Value) else None
-        return node, None if node is None else node.inputs[0]
 
     def size(self, dim: Dim) -> Number:
         """A size as an argument; if no tensor here has it, computed of the sizes that some have.
@@ -361,7 +329,7 @@ class Context:
     ) -> list[Value]:
         outputs = tuple(self._note(Value(t)) for t in types)
         node = Node(op, tuple(inputs), outputs, attrs or {}, (), self._source)
-        self._made.update(dict.fromkeys(outputs, node))
+        self.made.note(outputs, node)
         self.graph.nodes.append(node)
         return list(outputs)
 

@@ -7,7 +7,6 @@ own. Its file is kept if the checker takes it and onnxruntime gives JAX's number
 from __future__ import annotations
 
 import pickle
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,14 +22,12 @@ from msckpt_jax.lowering.canonical import canonicalise
 from msckpt_jax.lowering.context import LITERAL_BYTES, tensor_of
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Wanted
-from msckpt_jax.onnx import jaxprs, packages, runner, writer
+from msckpt_jax.onnx import jaxprs, packages, runner, workers, writer
 from msckpt_jax.onnx.adapt import Adapted
 from msckpt_jax.onnx.builder import initializer
 
 #: The opset where none is asked for: jax2onnx stamps a file with it, but chooses few forms by it.
 OPSET = 21
-#: Seconds that jax2onnx may take; version 0.17 takes 30 for YOLOv4.
-_PATIENCE = 600
 
 
 def adapt(traced: Traced, opset: int, folder: Path) -> Adapted:
@@ -90,18 +87,7 @@ def _converted(jaxpr: _compat.ClosedJaxpr, names: list[str], opset: int) -> onnx
         (Path(folder) / "request").write_bytes(pickle.dumps(request))
         command = processes.module("msckpt_jax.onnx.fallback_worker", folder)
         environment = processes.environment(JAX_PLATFORMS="cpu")
-        try:
-            done = subprocess.run(
-                command, env=environment, capture_output=True, timeout=_PATIENCE, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise UnsupportedError(f"jax2onnx: no result after {_PATIENCE} s") from None
-        model, error = Path(folder) / "model", Path(folder) / "error"
-        if error.exists():
-            raise UnsupportedError(f"jax2onnx: {error.read_text(encoding='utf-8')}")
-        if not model.exists():
-            last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-            raise UnsupportedError(f"jax2onnx ended with {done.returncode}: {last}")
+        model = workers.answer("jax2onnx", command, environment, Path(folder), "model")
         return onnx.load_model_from_string(model.read_bytes())
 
 

@@ -8,6 +8,7 @@ interpreter that has these can run it.
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -56,10 +57,16 @@ def main(runtime: str, file: str, folder: Path) -> None:
     try:
         results = RUNNERS[runtime](file, inputs)
     except Exception as error:  # any error is the runtime's answer
-        text = f"{type(error).__name__}: {error}".strip()
+        text = _in_a_line(f"{type(error).__name__}: {error}")
         (folder / "error").write_text(text, encoding="utf-8")
         return
     np.savez(folder / "results.npz", *map(np.asarray, results))
+
+
+def _in_a_line(text: str) -> str:
+    """An error without colours and frames."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text).partition("Stack backtrace")[0]
+    return " ".join(plain.split())
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,12 +14,10 @@ from msckpt_jax import processes
 from msckpt_jax.dtypes import TABLE
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.lowering import trials
-from msckpt_jax.onnx import packages, runner, runtime_worker
+from msckpt_jax.onnx import packages, runner, runtime_worker, workers
 from msckpt_jax.onnx.builder import dims_of
 
 NAMES = tuple(runtime_worker.RUNNERS)
-#: Seconds that a runtime may take.
-_PATIENCE = 600
 #: The size that is tried where any is possible.
 _SIZE = 3
 _BY_NUMBER = {row.onnx: row.array for row in TABLE if row.onnx is not None}
@@ -58,26 +54,10 @@ def results(
         command = processes.script(Path(runtime_worker.__file__), name, file.absolute(), folder)
         if python is not None:
             command = [python, runtime_worker.__file__, *command[-3:]]
-        try:
-            done = subprocess.run(
-                command, env=processes.environment(), capture_output=True, timeout=_PATIENCE,
-                check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            raise UnsupportedError(f"{name}: no result after {_PATIENCE} s") from None
-        error, made = Path(folder) / "error", Path(folder) / "results.npz"
-        if error.exists():
-            raise UnsupportedError(f"{name}: {_first(error.read_text(encoding='utf-8'))}")
-        if not made.exists():
-            raise UnsupportedError(f"{name} ended with {done.returncode} and without a result")
+        environment = processes.environment()
+        made = workers.answer(name, command, environment, Path(folder), "results.npz")
         with np.load(made) as stored:
             return [stored[key] for key in stored.files]
-
-
-def _first(text: str) -> str:
-    """An error in one line, without colours and frames."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text).partition("Stack backtrace")[0]
-    return " ".join(plain.split())
 
 
 def problems(file: Path, name: str) -> tuple[list[str], str]:

@@ -37,7 +37,7 @@ def _dot_general(
         or not left.dtype == right.dtype == ctx.result.dtype
     ):
         raise UnsupportedError("it must be a batched product of matrices of one dtype")
-    sides = [(ctx.untransposed(side), side) for side in (x, y)]
+    sides = [(ctx.made.untransposed(side), side) for side in (x, y)]
     factors = [side if weight is None else weight for weight, side in sides]
     turned = [Const(weight is not None) for weight, _ in sides]
     return ctx("MatMul" if rank == 2 else "BatchMatMul", *factors, *turned)
