@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from msckpt_jax import names
+from msckpt_jax import display, names
 from msckpt_jax.lowering import kinds
 from msckpt_jax.visible import visible
 
@@ -70,7 +70,8 @@ def chosen(kind: str, given: Any, defaults: Sequence[str], taken: Iterable[str])
     if len(wanted) != len(told):
         raise ValueError(
             visible(
-                f"{kind}_names has {len(wanted)} names, but there are {len(told)} {kind}s: "
+                f"{kind}_names has {display.counted(len(wanted), 'name')}, where the network has "
+                f"{display.counted(len(told), kind)}: "
                 f"{', '.join(told)}"
             )
         )
