@@ -181,7 +181,7 @@ def test_inspect_shows_the_names(file_format: str, tmp_path: Path, capsys: Any) 
 
 
 WRONG = {
-    "too few": ({"input_names": ["a"]}, ValueError, "has 1 name, where the network has 2 inputs: q, r.m"),
+    "too few": ({"input_names": ["a"]}, ValueError, "where the network has 2 inputs: q, r.m"),
     "too many": ({"output_names": list("abc")}, ValueError, "2 outputs: output, output_1"),
     "twice": ({"output_names": ["a", "a"]}, ValueError, "output_names has 'a' twice"),
     "a parameter's": ({"input_names": ["a", "w"]}, ValueError, "'w', which is the name of a param"),
