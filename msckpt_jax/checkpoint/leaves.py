@@ -157,14 +157,23 @@ def _of_jax(name: str, array: jax.Array) -> Record:
         )
     row = dtypes.for_saving(array.dtype)
     # 4-bit arrays are packed: NumPy's view of such an array is a copy that the array would keep.
-    host = on_host(array.sharding) and array.dtype not in _FOUR_BIT
+    host = _views_cost_nothing(array.sharding) and array.dtype not in _FOUR_BIT
     if host and array.is_fully_replicated and array.is_fully_addressable:
-        return _of_numpy(name, np.asarray(array), frozen=True, sharding=array.sharding)
+        return _of_numpy(name, _viewed(array), frozen=True, sharding=array.sharding)
     shards = {boxes.from_index(s.index, array.shape): s.data for s in array.addressable_shards}
-    source = np.asarray if host else DeviceShard
+    source = _viewed if host else DeviceShard
     pieces = tuple((box, source(data)) for box, data in shards.items())
     content = Tensor(array.shape, row.stored, pieces)
     return Record(name, row.name, array.shape, content, host, array.sharding)
+
+
+def _views_cost_nothing(sharding: jax.sharding.Sharding) -> bool:
+    return sharding.memory_kind in _HOST_KINDS or on_host(sharding)
+
+
+def _viewed(array: jax.Array) -> np.ndarray:
+    """A view of an array in host memory, or a copy that dies with the view, not with the array."""
+    return np.asarray(array.addressable_data(0))
 
 
 def _of_key(name: str, keys: jax.Array) -> Record:
@@ -179,6 +188,8 @@ def _of_key(name: str, keys: jax.Array) -> Record:
 
 
 _FOUR_BIT = {np.dtype(ml_dtypes.int4), np.dtype(ml_dtypes.uint4)}
+#: JAX's kinds of host memory, in which accelerators keep what is offloaded, such as moments.
+_HOST_KINDS = ("pinned_host", "unpinned_host")
 
 
 def encode_string(name: str, value: str) -> bytes:
@@ -193,7 +204,10 @@ def encode_string(name: str, value: str) -> bytes:
 
 
 class DeviceShard:
-    """A shard in accelerator memory: indexing it copies just that part to the host."""
+    """A shard in accelerator memory: indexing it copies just that part to the host.
+
+    Programs of XLA may not slice an array in host memory, so that one is copied as a whole.
+    """
 
     def __init__(self, data: jax.Array):
         self.data, self.shape, self.dtype = data, data.shape, data.dtype
@@ -201,9 +215,11 @@ class DeviceShard:
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
         sizes = tuple(s.stop - s.start for s in index)
         part = self.data.addressable_data(0)  # a fresh handle: NumPy's copy dies with it
-        if sizes != part.shape:
-            part = jax.lax.dynamic_slice(part, [s.start for s in index], sizes)
-        return np.asarray(part)
+        if sizes == part.shape:
+            return np.asarray(part)
+        if part.sharding.memory_kind in _HOST_KINDS:
+            return np.asarray(part)[index]
+        return np.asarray(jax.lax.dynamic_slice(part, [s.start for s in index], sizes))
 
 
 def is_key(dtype: Any) -> bool:

@@ -35,11 +35,12 @@ class Request(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A part of a tensor in host memory, and the devices that want it."""
+    """A part of a tensor in host memory, and the devices that want it, in the memory ``kind``."""
 
     number: int
     array: np.ndarray
     devices: list[Any]
+    kind: str | None
 
 
 def place(requests: Sequence[Request]) -> list[jax.Array]:
@@ -75,7 +76,8 @@ def _batches(requests: Sequence[Request], pool: ThreadPoolExecutor) -> Iterator[
             if batch and waiting + nbytes > _BATCH:
                 yield batch
                 batch, waiting = [], 0
-            batch.append(_Part(number, _read_box(request, box, pool), devices))
+            kind = request.sharding and request.sharding.memory_kind
+            batch.append(_Part(number, _read_box(request, box, pool), devices, kind))
             waiting += nbytes
     if batch:
         yield batch
@@ -105,11 +107,18 @@ def _send(batch: Sequence[_Part], placed: Sequence[dict[Any, jax.Array]]) -> lis
     for by_default in (True, False):
         chosen = [(part, device) for part, device in places if (device is None) == by_default]
         arrays = [part.array for part, _ in chosen]
-        devices = None if by_default else [device for _, device in chosen]
+        devices = None if by_default else [_memory(dev, part.kind) for part, dev in chosen]
         for (part, device), array in zip(chosen, jax.device_put(arrays, devices), strict=True):
             placed[part.number][device] = array
             out.append(array)
     return out
+
+
+def _memory(device: Any, kind: str | None) -> Any:
+    """The place on a device for arrays of a memory kind; the device itself for its default one."""
+    if kind in (None, device.default_memory().kind):
+        return device
+    return jax.sharding.SingleDeviceSharding(device, memory_kind=kind)
 
 
 def _joined(request: Request, parts: dict[Any, jax.Array]) -> jax.Array:
