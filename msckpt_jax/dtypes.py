@@ -90,6 +90,7 @@ TABLE = (
     _row("Complex128", np.complex128, None, "c128", 15, 52, 17, 17, 15, loads=False),
     _row("Float8E4M3FN", ml_dtypes.float8_e4m3fn, "F8_E4M3", "f8_e4m3fn", onnx=17, loads=False),
     _row("Float8E5M2", ml_dtypes.float8_e5m2, "F8_E5M2", "f8_e5m2", onnx=19, loads=False),
+    _row("Float8E8M0FNU", ml_dtypes.float8_e8m0fnu, "F8_E8M0", "f8_e8m0fnu", loads=False),
     _row("Float8E4M3FNUZ", ml_dtypes.float8_e4m3fnuz, None, "f8_e4m3fnuz", onnx=18, loads=False),
     _row("Float8E5M2FNUZ", ml_dtypes.float8_e5m2fnuz, None, "f8_e5m2fnuz", onnx=20, loads=False),
 )

@@ -119,6 +119,9 @@ def load_checkpoint(
         raise CheckpointError(
             "the filters leave none of the parameters", file=file.path, found=f"{len(file)} before"
         )
+    unknown = next((e for e in (file.entries[name].unknown for name in parameters) if e), None)
+    if unknown is not None:
+        raise unknown.within(file.path)
     if net is not None:
         into.load_param_into_net(net, parameters, strict_load, convention=convention)
     if like is not None:

@@ -27,7 +27,7 @@ def on_devices(parameters: Parameters, sharding: Sharding) -> dict[str, Any]:
         wanted = sharding(name, entry.shape) if callable(sharding) else sharding
         if not (wanted is None or isinstance(wanted, jax.sharding.Sharding)):
             raise TypeError(f"sharding({name!r}, {entry.shape}) gave a {type(wanted).__name__}")
-        dtype = without_x64(name, entry.tensors[0].row.array)
+        dtype = without_x64(name, entry.row.array)
         requests.append(request(name, parameters, dtype, wanted))
     placed = dict(zip(arrays, placement.place(requests), strict=True))
     return {name: placed[name] if name in placed else parameters[name] for name in entries}

@@ -40,7 +40,9 @@ def record_of(file: Readable, name: str, dtype: np.dtype | None = None) -> Recor
         return leaves.of_value(entry.tag, file[name])
     if entry.is_map:
         raise CheckpointError("a MapTensor cannot be converted; leave it out", **where)
-    row = entry.tensors[0].row
+    if entry.unknown:
+        raise entry.unknown.within(file.path)
+    row = entry.row
     pieces: Sequence[boxes.Piece] = file.pieces(name)
     if dtype is not None and row.name in FLOATS:
         pieces = narrowing.checked(pieces, row.array, dtype, **where)

@@ -17,6 +17,8 @@ from msckpt_jax.errors import CheckpointError
 _MAP_TYPES = {
     str(row.array): row for row in dtypes.TABLE if row.array.kind in "iuf" and row.name != "Int4"
 }
+#: All that a tensor's type can be, but for strings.
+_ROWS = _MAP_TYPES | dtypes.BY_NAME
 
 
 class Stored(NamedTuple):
@@ -36,7 +38,15 @@ class Stored(NamedTuple):
 
     @property
     def row(self) -> dtypes.DType:
-        return dtypes.BY_NAME.get(self.type) or _MAP_TYPES[self.type]
+        """The dtype.
+
+        Raises:
+            CheckpointError: it is unknown here, so that the bytes have no meaning.
+        """
+        row = _ROWS.get(self.type)
+        if row is None:
+            raise CheckpointError("unknown dtype", found=self.type)
+        return row
 
 
 class Entry(NamedTuple):
@@ -77,6 +87,28 @@ class Entry(NamedTuple):
         return len(self.tensors[0].spans)
 
     @property
+    def unknown(self) -> CheckpointError | None:
+        """The error that reading it is, if its dtype is unknown; the others of the file are not."""
+        for tensor in self.tensors:
+            if tensor.type not in _ROWS and (self.is_map or tensor.type != dtypes.STRING):
+                problem = "unknown dtype; choice_func or the prefixes can leave it out"
+                return CheckpointError(
+                    problem, name=self.tag, offset=self.offset, found=tensor.type
+                )
+        return None
+
+    @property
+    def row(self) -> dtypes.DType:
+        """The dtype of an array.
+
+        Raises:
+            CheckpointError: it is unknown.
+        """
+        if self.unknown:
+            raise self.unknown
+        return self.tensors[0].row
+
+    @property
     def is_array(self) -> bool:
         """Tell whether the entry is a plain array: no string, no MapTensor, no PRNG key."""
         return not self.is_map and not self.key_impl and self.type != dtypes.STRING
@@ -104,7 +136,12 @@ def distinct(known: Mapping[str, Entry], entry: Entry) -> Entry:
 
 
 def checked(entry: Entry, data: Any) -> None:
-    """Refuse bytes that do not fit dtype and shape: MindSpore pads and cuts in silence."""
+    """Refuse bytes that do not fit dtype and shape: MindSpore pads and cuts in silence.
+
+    An entry whose dtype is unknown passes: it is refused when it is read.
+    """
+    if entry.unknown:
+        return
     known = _MAP_TYPES if entry.is_map else dtypes.BY_NAME
     for tensor in entry.tensors:
         row = known.get(tensor.type) if tensor.type != dtypes.STRING else None

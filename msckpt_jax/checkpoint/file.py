@@ -12,7 +12,7 @@ import numpy as np
 from msckpt_jax import boxes, display, dtypes
 from msckpt_jax.checkpoint import encryption, formats, writer
 from msckpt_jax.checkpoint import source as sources
-from msckpt_jax.checkpoint.entries import Stored, array, joined, pieces, string
+from msckpt_jax.checkpoint.entries import Entry, Stored, array, joined, pieces, string
 from msckpt_jax.checkpoint.formats.format import CheckSum, Contents
 from msckpt_jax.checkpoint.int4 import to_int4
 from msckpt_jax.checkpoint.paths import PathLike
@@ -132,6 +132,12 @@ class CheckpointFile(Mapping[str, Any]):
     def _problem(self, error: CheckpointError) -> None:
         self.problems.append(error.within(self.path))
 
+    def _readable(self, name: str) -> Entry:
+        entry = self.entries[name]
+        if entry.unknown:
+            raise entry.unknown.within(self.path)
+        return entry
+
     @property
     def crc(self) -> int | None:
         """The stored check sum; None where there is none, or one for each of several files."""
@@ -140,7 +146,7 @@ class CheckpointFile(Mapping[str, Any]):
     # The mapping
 
     def __getitem__(self, name: str) -> Any:
-        entry = self.entries[name]
+        entry = self._readable(name)
         if entry.is_map:
             return [array(self._data, tensor) for tensor in entry.tensors]
         if entry.type == dtypes.STRING:
@@ -168,20 +174,21 @@ class CheckpointFile(Mapping[str, Any]):
 
     def get_slice(self, name: str) -> TensorSlice:
         """A handle that reads only the part that it is indexed with: ``get_slice("w")[2:4]``."""
-        if not self.entries[name].is_array:
-            raise TypeError(f"{name!r} is a {self.entries[name].type}, which has no slices")
-        return TensorSlice(self, self.entries[name])
+        entry = self._readable(name)
+        if not entry.is_array:
+            raise TypeError(f"{name!r} is a {entry.type}, which has no slices")
+        return TensorSlice(self, entry)
 
     def raw(self, name: str) -> np.ndarray:
         """The array in the dtype of its bytes: Int4 as int8, PRNG keys as uint32."""
-        return array(self._data, self.entries[name].tensors[0])
+        return array(self._data, self._readable(name).tensors[0])
 
     def pieces(self, name: str, box: boxes.Box | None = None) -> list[boxes.Piece]:
         """The array as pieces ``(box, source)`` in the dtype in which it is stored.
 
         ``box`` is the part that is wanted: a file ignores it, a set of rank files needs it.
         """
-        return pieces(self._data, self.entries[name].tensors[0])
+        return pieces(self._data, self._readable(name).tensors[0])
 
     def raw_bytes(self, tensor: Stored) -> bytes | memoryview:
         """The bytes of a tensor of an entry: a view where they lie in one piece."""

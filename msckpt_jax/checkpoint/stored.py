@@ -42,7 +42,7 @@ def shape_and_dtype(key: str, parameters: Mapping[str, Any]) -> tuple[tuple[int,
     if in_file(key, parameters):
         entry = parameters.file.entries[key]  # type: ignore[attr-defined]
         if entry.is_array:
-            return entry.shape, entry.tensors[0].row.array
+            return entry.shape, entry.row.array
         if entry.is_map:
             raise CheckpointError("a MapTensor cannot be loaded into an array", name=key)
     value = parameters[key]

@@ -20,14 +20,14 @@ class TensorSlice:
     def __init__(self, file: Readable, entry: Entry):
         self._file, self._entry = file, entry
         self.shape = entry.shape
-        self.dtype = entry.tensors[0].row.array
+        self.dtype = entry.row.array
 
     def __getitem__(self, key: Any) -> np.ndarray:
         keys = key if isinstance(key, tuple) else (key,)
         first, rest = self._box(keys)
         out = boxes.view(self._pieces, first)
         if out is None:
-            out = np.empty(boxes.shape_of(first), self._entry.tensors[0].row.stored)
+            out = np.empty(boxes.shape_of(first), self._entry.row.stored)
             boxes.gather(self._pieces, first, out)
         out = out[rest]
         return to_int4(out, self._entry.name, self._file.path) if self._is_int4 else out

@@ -112,7 +112,7 @@ def _compare(
     sides = _describe(left, name), _describe(right, name)
     if (a.is_array, a.key_impl, a.is_map) != (b.is_array, b.key_impl, b.is_map):
         return Difference(name, "kind", *sides)
-    if not a.is_array:
+    if not a.is_array or (a.unknown and a.type == b.type):
         same = all(
             bytes(left.raw_bytes(x)) == bytes(right.raw_bytes(y))
             for x, y in zip(a.tensors, b.tensors, strict=True)
@@ -131,7 +131,7 @@ def _largest_difference(
 ) -> tuple[float, bool]:
     """The largest absolute difference, block by block, and whether all are in the tolerances."""
     shape = left.entries[name].shape
-    row = left.entries[name].tensors[0].row
+    row = left.entries[name].row
     count = max(1, CHUNK_BYTES // row.stored.itemsize)
     largest, close = 0.0, True
     for box in boxes.of_range(shape, 0, boxes.size_of(boxes.whole(shape)), count):

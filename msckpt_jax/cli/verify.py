@@ -72,14 +72,15 @@ def _model(args: argparse.Namespace, target: Target) -> int:
 
 def _checkpoint(args: argparse.Namespace) -> int:
     file = common.open_file(args, args.file)
-    problems = [str(problem) for problem in file.problems]
+    unknown = [e.unknown.within(file.path) for e in file.entries.values() if e.unknown]
+    problems = [str(problem) for problem in (*file.problems, *unknown)]
     if not problems and file.check_sums:
         try:
             with progress.bar("check sum", file.size) as advance:
                 file.check_crc(advance)
         except CheckpointError as error:
             problems.append(str(error))
-    entries = display.counted(len(file), "entry", "entries")
+    entries = display.counted(len(file) - len(unknown), "entry", "entries")
     if problems:
         common.say(*problems, f"{display.counted(len(problems), 'problem')}; {entries} sound")
         return 1

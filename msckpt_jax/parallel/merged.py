@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from msckpt_jax import boxes, display, dtypes
+from msckpt_jax import boxes, display
 from msckpt_jax.checkpoint import copying, formats
 from msckpt_jax.checkpoint.entries import Entry, Stored
 from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
@@ -113,7 +113,7 @@ class MergedCheckpoint(Mapping[str, Any]):
         if name not in self._parts:
             return self._holder(name)[name]
         entry = self.entries[name]
-        out = np.empty(entry.shape, entry.tensors[0].row.stored)
+        out = np.empty(entry.shape, entry.row.stored)
         boxes.gather(self.pieces(name), boxes.whole(entry.shape), out)
         return to_int4(out, name, self.path) if entry.type == "Int4" else out
 
@@ -177,7 +177,7 @@ class MergedCheckpoint(Mapping[str, Any]):
                 holder = next(rank for rank, file in self.files.items() if name in file)
                 out[holder] += entry.nbytes
                 continue
-            size = entry.tensors[0].row.stored.itemsize
+            size = entry.row.stored.itemsize
             out.update({rank: n * size for rank, n in self.holders(name, box).items()})
         return dict(out)
 
@@ -207,7 +207,7 @@ class MergedCheckpoint(Mapping[str, Any]):
     def _add(self, name: str) -> None:
         entry = self._holder(name).entries[name]
         staged = self.plan.parameters.get(name) if self.plan else None
-        if staged is None or not entry.is_array:
+        if staged is None or not entry.is_array or entry.unknown:
             self._check_same(name)
             self.entries[name] = entry
             return
@@ -237,7 +237,7 @@ class MergedCheckpoint(Mapping[str, Any]):
                 )
             parts.setdefault(box, rank)
         self._parts[name] = parts
-        nbytes = boxes.size_of(boxes.whole(shape)) * dtypes.BY_NAME[entry.type].stored.itemsize
+        nbytes = boxes.size_of(boxes.whole(shape)) * entry.row.stored.itemsize
         self.entries[name] = entry._replace(tensors=(Stored(entry.type, shape, ((0, nbytes),)),))
 
     def _missing(self, name: str, box: boxes.Box) -> list[int]:

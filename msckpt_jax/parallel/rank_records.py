@@ -63,7 +63,7 @@ def rank_records(source: Source, target: Plan | None, rank: int) -> list[Record]
         except CheckpointError as error:
             raise CheckpointError(error.problem, name=name) from None
         if box is not None:  # else it belongs to another stage
-            row = entry.tensors[0].row
+            row = entry.row
             out.append(copying.part_of(entry, row, source.pieces(name, box), box))
     return out
 

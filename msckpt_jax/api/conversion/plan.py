@@ -131,7 +131,7 @@ def _copied(file: Any) -> tuple[list[Record], list[Link]]:
     """The records and links where all tensors keep their names."""
     entries = [entry for entry in file.entries.values() if entry.type != dtypes.STRING]
     records = [
-        Record(e.name, e.type, e.shape, Tensor(e.tensors[0].shape, e.tensors[0].row.stored, ()))
+        Record(e.name, e.type, e.shape, Tensor(e.tensors[0].shape, e.row.stored, ()))
         for e in entries
     ]
     return records, [Link(e.name, e.name, _AS_IT_IS) for e in entries]

@@ -169,7 +169,7 @@ class View(Mapping[str, Any]):
         return out
 
     def __getitem__(self, name: str) -> Any:
-        out = np.empty(self.entries[name].shape, self.entries[name].tensors[0].row.stored)
+        out = np.empty(self.entries[name].shape, self.entries[name].row.stored)
         boxes.gather(self.pieces(name), boxes.whole(out.shape), out)
         return out
 

@@ -233,11 +233,12 @@ def _entries(data: Any, head: _Header, problem: Problem) -> dict[str, Entry]:
     for tag, (kind, shape, start, stop) in sorted(head.tensors.items()):
         row = dtypes.BY_SAFETENSORS.get(kind)
         try:
-            if row is None:
+            if row is None and not kind.isupper():  # no name in the style of the format
                 raise CheckpointError("unknown dtype", name=tag, offset=start, found=kind)
-            if head.metadata.get(tag) == "Int4" and row.name == "Int8":
-                row = dtypes.BY_NAME["Int4"]
-            entry = named(tag, start, (Stored(row.name, shape, ((start, stop),)),))
+            name = row.name if row else kind
+            if head.metadata.get(tag) == "Int4" and name == "Int8":
+                name = "Int4"
+            entry = named(tag, start, (Stored(name, shape, ((start, stop),)),))
             checked(distinct(entries, entry), data)
         except CheckpointError as error:
             problem(error)
