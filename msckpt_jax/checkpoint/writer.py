@@ -139,7 +139,7 @@ def _plain(fd: int, plan: Plan, options: Options, threads: int) -> None:
     reserve(fd, plan.nbytes)
     sums = list(in_threads(crc_of_written, planning.chunks(plan.parts), threads))
     if plan.trailer:
-        os.pwrite(fd, plan.trailer(crc.join(sums)), plan.nbytes)
+        write_at(fd, plan.trailer(crc.join(sums)), plan.nbytes)
 
 
 def write_chunk(fd: int, chunk: Chunk, options: Options, local: threading.local) -> list:
@@ -167,13 +167,13 @@ def _encrypted(fd: int, plan: Plan, options: Options, threads: int) -> None:
             if options.durable:
                 begin_writeback(fd, at, len(data))
             at += len(data)
-        os.pwrite(fd, encryptor.head, head)  # only now is the tag known
+        write_at(fd, encryptor.head, head)  # only now is the tag known
         return encryptor.head
 
     size = cipher.encrypted_bytes(mode, plan.nbytes)
     reserve(fd, size)
     heads = list(in_threads(write_block, _blocks(plan, cipher.BLOCK_BYTES), threads))
-    os.pwrite(fd, _seal(heads, options), size)
+    write_at(fd, _seal(heads, options), size)
 
 
 def _encryptor(block: _Block, options: Options) -> cipher.BlockEncryptor:
@@ -274,6 +274,11 @@ def write_vector(fd: int, data: list, nbytes: int, offset: int) -> None:
         while rest:
             done = os.pwrite(fd, rest, offset + nbytes - len(rest))
             rest = rest[done:]
+
+
+def write_at(fd: int, data: bytes, offset: int) -> None:
+    """Write all bytes to their place: a disk that fills up may take a part of them."""
+    write_vector(fd, [data], len(data), offset)
 
 
 def _write_all(fd: int, data: Any) -> None:

@@ -268,4 +268,4 @@ def _append_trailer(
     """
     data = np.memmap(file.path, np.uint8, "r", shape=(size,))
     value = writer.checksum([data], progress=lambda _: meetings.alive())
-    os.pwrite(file.fd, trailer(value), size)
+    writer.write_at(file.fd, trailer(value), size)
