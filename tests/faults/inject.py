@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -64,11 +65,12 @@ def short(name: str, function: Callable[..., Any], args: Sequence[Any], first: b
 
 
 class Outcome(NamedTuple):
-    """The end of a job: ``killed``, the text of its ``error`` or None, the number of its calls."""
+    """The end of a job: ``killed``, or with ``result``, ``error`` (or None) and number of calls."""
 
     killed: bool
     error: str | None
     calls: int
+    result: Any = None
 
 
 def run(work: Callable[[], Any], note: Path, fault: Fault | None = None, at: int = 0) -> Outcome:
@@ -82,19 +84,17 @@ def run(work: Callable[[], Any], note: Path, fault: Fault | None = None, at: int
         for name in CALLS:
             setattr(os, name, _guarded(name, getattr(os, name), counted, fault, at))
         try:
-            work()
-            error = ""
+            result, error = work(), None
         except BaseException as caught:
-            error = f"{type(caught).__name__}: {caught}"
-        write(fd, f"{next(counted)} {error}".encode())
+            result, error = None, f"{type(caught).__name__}: {caught}"
+        write(fd, json.dumps([error, next(counted), result]).encode())
         sys.stderr.flush()
         leave(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status == _KILLED:
         return Outcome(True, None, at)
     assert status == 0, status
-    calls, _, error = note.read_text().partition(" ")
-    return Outcome(False, error or None, int(calls))
+    return Outcome(False, *json.loads(note.read_text()))
 
 
 def _guarded(

@@ -7,6 +7,7 @@ nothing, an error does not name a file or leaves something behind, or the next r
 from __future__ import annotations
 
 import collections
+import importlib
 import json
 import os
 import shutil
@@ -36,10 +37,10 @@ class Sweep:
         (self.kept / "out").mkdir(parents=True)
         (self.kept / "src").mkdir()
         self.source(self.kept, OLD)
-        self.old = "absent"
+        self.old: int | str = "absent"
         if self.job.renews:
             self.job.work(self.kept, OLD)
-            self.old = self.job.read(self.kept)
+            self.old = OLD
         self.calls = self.clean(NEW)
         self.whole = _listing(self.folder)
 
@@ -65,13 +66,19 @@ class Sweep:
         return inject.run(lambda: self.job.work(self.folder, value), self.root / "note", **fault)
 
     def read(self) -> int | str:
-        """The value that is read, or why there is none."""
-        try:
-            return self.job.read(self.folder)
-        except FileNotFoundError:
-            return "absent"
-        except ms.CheckpointError:
-            return "refused"
+        """The value that is read, or why there is none. TensorStore does not live with forks."""
+
+        def value() -> int | str:
+            try:
+                return self.job.read(self.folder)
+            except FileNotFoundError:
+                return "absent"
+            except ms.CheckpointError:
+                return "refused"
+
+        outcome = inject.run(value, self.root / "note")
+        assert outcome.error is None, outcome
+        return outcome.result
 
     def at(self, point: int, fault: inject.Fault) -> str:
         """Break the job at a call, then look, and do it again; return what was seen."""
@@ -119,14 +126,16 @@ def _listing(folder: Path) -> set[str]:
 def main(name: str, points: int, root: Path) -> None:
     warnings.simplefilter("ignore")  # JAX warns of os.fork, and no child runs a program of XLA
     unified._PART_BYTES = 500
+    if "Orbax" in name:
+        importlib.import_module("orbax.checkpoint")  # else each of the processes would
     for value in (OLD, NEW, LAST):
         jobs.sharded(value)
     sweep = Sweep(name, root)
-    step = max(1, sweep.calls // points)
     seen: dict[str, Any] = {"calls": sweep.calls}
     for kind, fault in FAULTS.items():
-        start = step // 2
-        seen[kind] = collections.Counter(sweep.at(p, fault) for p in range(start, sweep.calls, step))
+        count = points if kind == "killed" else points // 3 + 1
+        at = {round((number + 0.5) * sweep.calls / count - 0.5) for number in range(count)}
+        seen[kind] = collections.Counter(sweep.at(point, fault) for point in sorted(at))
     print(json.dumps(seen))
 
 

@@ -1,0 +1,54 @@
+"""Jobs whose process is killed, or whose disk is full or breaks, at every phase.
+
+``MSCKPT_FAULTS=200 pytest tests/faults`` looks at more points than the 20 of a plain run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+POINTS = int(os.environ.get("MSCKPT_FAULTS", "20"))
+#: Jobs and what must be seen after a kill, besides a whole result.
+JOBS = {
+    "save": {"1", "2"},
+    "save encrypted": {"1", "2"},
+    "save safetensors": {"1", "2"},
+    "save a folder": {"1", "2", "refused"},
+    "save ranks": {"1", "2", "refused"},
+    "transform": {"1", "2"},
+    "unify": {"1", "2", "refused"},
+    "convert to a file": {"1", "2"},
+    "convert to a folder": {"1", "2", "refused"},
+    "convert to Orbax": {"absent", "whole"},
+    "train": {"1", "10", "11", "2"},
+}
+
+
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    """A folder where syncs cost nothing, if there is one."""
+    path = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    yield Path(path)
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_faults(job: str, in_memory: Path) -> None:
+    """What sweep.py asserts, and that its faults came in all phases of the job."""
+    command = [sys.executable, "-m", "tests.faults.sweep", job, str(POINTS), str(in_memory)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20 * POINTS)
+    assert done.returncode == 0, done.stderr[-3000:]
+    seen = json.loads(done.stdout)
+    assert {*seen["killed"]} == JOBS[job], seen
+    assert any("error" in state for state in seen["full"])
+    assert any("error" in state for state in seen["broken"])
+    assert not any("error" in state for state in seen["short"])
