@@ -75,12 +75,12 @@ class Outcome(NamedTuple):
 
 def run(work: Callable[[], Any], note: Path, fault: Fault | None = None, at: int = 0) -> Outcome:
     """Do ``work`` in a process of its own, with a fault at the call of number ``at``."""
-    note.unlink(missing_ok=True)
     child = os.fork()
     if child == 0:
         counted = itertools.count()
         write, leave = os.write, os._exit
         fd = os.open(note, os.O_WRONLY | os.O_CREAT)
+        os.ftruncate(fd, 0)
         for name in CALLS:
             setattr(os, name, _guarded(name, getattr(os, name), counted, fault, at))
         try:

@@ -64,6 +64,12 @@ def _saving(name: str, reading: dict[str, Any], **options: Any) -> Job:
     return Job(work, read)
 
 
+def _save_in_thread(folder: Path, value: int) -> None:
+    save = ms.save_checkpoint(tree(value), folder / "out/m.ckpt", async_save=True)
+    assert save is not None
+    save.result()
+
+
 def _save_ranks(folder: Path, value: int, place: str = "out") -> None:
     ms.save_checkpoint(sharded(value), folder / place / "net.ckpt", integrated_save=False)
 
@@ -124,6 +130,7 @@ JOBS = {
     "save": _saving("m.ckpt", {}, crc_check=True),
     "save encrypted": _saving("m.ckpt", {"dec_key": KEY}, enc_key=KEY),
     "save safetensors": _saving("m.safetensors", {}, format="safetensors", crc_check=True),
+    "save in a thread": _saving("m.ckpt", {})._replace(work=_save_in_thread),
     "save a folder": _saving("hf", {}, format="safetensors", max_shard_size=500),
     "save ranks": Job(_save_ranks, _read_ranks),
     "transform": Job(_transform, _read_transformed, _FROM_RANKS),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import importlib
+import itertools
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ class Sweep:
     def __init__(self, name: str, root: Path):
         self.job, self.root = jobs.JOBS[name], root
         self.folder, self.kept = root / "work", root / "kept"
+        self.note = root.with_name(f"{root.name}.note")  # not on the disk that is full
         (self.kept / "out").mkdir(parents=True)
         (self.kept / "src").mkdir()
         self.source(self.kept, OLD)
@@ -63,7 +65,7 @@ class Sweep:
         return outcome.calls
 
     def run(self, value: int, **fault: Any) -> inject.Outcome:
-        return inject.run(lambda: self.job.work(self.folder, value), self.root / "note", **fault)
+        return inject.run(lambda: self.job.work(self.folder, value), self.note, **fault)
 
     def read(self) -> int | str:
         """The value that is read, or why there is none. TensorStore does not live with forks."""
@@ -76,7 +78,7 @@ class Sweep:
             except ms.CheckpointError:
                 return "refused"
 
-        outcome = inject.run(value, self.root / "note")
+        outcome = inject.run(value, self.note)
         assert outcome.error is None, outcome
         return outcome.result
 
@@ -85,6 +87,20 @@ class Sweep:
         self.prepare()
         before = _listing(self.folder)
         outcome = self.run(NEW, fault=fault, at=point)
+        return self.looked(point, outcome, before)
+
+    def with_room(self, pages: int) -> str:
+        """Do the job on a small disk with room for so many pages, then look, and do it again."""
+        self.prepare()
+        before = _listing(self.folder)
+        filler = self.root / "filler"
+        disk = os.statvfs(self.root)
+        filler.write_bytes(bytes((disk.f_bavail - pages) * disk.f_frsize))
+        outcome = self.run(NEW)
+        filler.unlink()
+        return self.looked(pages, outcome, before)
+
+    def looked(self, point: int, outcome: inject.Outcome, before: set[str]) -> str:
         seen = self.read()
         assert seen in (self.old, NEW, *self.job.between, "absent", "refused"), (point, seen)
         if outcome.error is not None:
@@ -136,6 +152,11 @@ def main(name: str, points: int, root: Path) -> None:
         count = points if kind == "killed" else points // 3 + 1
         at = {round((number + 0.5) * sweep.calls / count - 0.5) for number in range(count)}
         seen[kind] = collections.Counter(sweep.at(point, fault) for point in sorted(at))
+    if os.path.ismount(root):
+        rooms = map(sweep.with_room, itertools.count())
+        seen["room"] = collections.Counter(
+            itertools.takewhile(lambda state: "error" in state, rooms)
+        )
     print(json.dumps(seen))
 
 
