@@ -85,6 +85,7 @@ FILES = Names(
     {
         "checkpoint/formats/": "their home",
         "parallel/strategy.py": "MindSpore's strategy files end so, too; they are another format",
+        "onnx/runtime": "NumPy's arrays go from one process to another",
         "training/selection.py": "a variable of the caller's loop has this name",
     },
 )
@@ -93,6 +94,7 @@ MODELS = Names(
     {
         **{f"{name.lower()}/": "its home" for name in targets.NAMES},
         "api/targets.py": "the registry",
+        "checkpoint/formats/foreign.py": "says what a file is that is no checkpoint",
     },
 )
 

@@ -10,6 +10,7 @@ import jax
 
 from msckpt_jax.api import into
 from msckpt_jax.api.on_devices import Sharding, on_devices
+from msckpt_jax.checkpoint import formats
 from msckpt_jax.checkpoint.choice import choice
 from msckpt_jax.checkpoint.file import open_checkpoint
 from msckpt_jax.checkpoint.parameters import Parameters
@@ -114,6 +115,10 @@ def load_checkpoint(
         raise TypeError("ckpt_file_name is a dict of files by rank: pass their strategy, too")
     else:
         file = open_checkpoint(ckpt_file_name, format=format, **reading)
+        if formats.FORMATS[file.format].converted:
+            model = f"model{formats.CKPT.suffix}"
+            problem = f"msckpt convert {file.path} {model} makes a CheckPoint of it"
+            raise CheckpointError(f"this is a {file.format} file: {problem}", file=file.path)
     parameters = Parameters(file, [name for name in file if chosen(name)])
     if not parameters:
         raise CheckpointError(

@@ -182,7 +182,8 @@ def string(data: Any, entry: Entry) -> str:
 def joined(data: Any, tensor: Stored) -> bytes | memoryview:
     """The bytes of a tensor: a view when they lie in one piece."""
     if tensor.source is not None:
-        return array(data, tensor).tobytes()
+        made = isinstance(tensor.source, bytes)
+        return tensor.source if made else array(data, tensor).tobytes()
     if len(tensor.spans) == 1:
         start, stop = tensor.spans[0]
         return data[start:stop]

@@ -7,4 +7,6 @@ DESCRIPTION = """\
   FOLDER                        safetensors files as Hugging Face's libraries write them, with or
                                 without an index, which may be named itself
   FOLDER                        an Orbax checkpoint; of a run's steps name one: run/1000
+  FILE.pt, .pth, .bin, .npz     a file of PyTorch (tensors, numbers, strings, dicts and lists; no
+                                code in it is run) or NumPy
 """

@@ -38,7 +38,7 @@ def record(tag: bytes = b"w", body: bytes | None = None, number: int = 2) -> byt
 GOOD = record()
 HOSTILE = {
     "empty file": (b"", "empty"),
-    "garbage": (b"\x93NUMPY" + bytes(100), "no CheckPoint record begins here"),
+    "garbage": (b"\x93numpy" + bytes(100), "no CheckPoint record begins here"),
     "zeros": (bytes(64), "no CheckPoint record"),
     "huge record": (b"\x0a" + varint(2**62), "are left: truncated"),
     "endless varint": (b"\x0a" + b"\xff" * 20, "cut off or too long"),

@@ -18,7 +18,7 @@ from msckpt_jax.checkpoint import copying, formats, leaves, metadata, records, w
 from msckpt_jax.checkpoint.cipher import Mode
 from msckpt_jax.checkpoint.copying import FLOATS as FLOATS
 from msckpt_jax.checkpoint.folder import recover
-from msckpt_jax.checkpoint.formats import shards
+from msckpt_jax.checkpoint.formats import foreign, shards
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File, Record
@@ -111,6 +111,13 @@ def kind(target: PathLike, stack: str | None, options: Options) -> Kind:
         TypeError, ValueError: options that do not go together, or with this target.
     """
     format = formats.of_path(os.fspath(target))
+    if os.path.splitext(os.fspath(target))[1] in foreign.ENDINGS:
+        endings = " or ".join(formats.SUFFIXES)
+        raise ValueError(
+            visible(
+                f"{target}: no such file is written; name one that ends with {endings}, or a folder"
+            )
+        )
     if options.dtype is not None and options.dtype not in DTYPES:
         names = ", ".join(DTYPES)
         raise ValueError(f"--dtype (dtype=) must be one of {names}, not {options.dtype!r}")

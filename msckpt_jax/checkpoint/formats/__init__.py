@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from msckpt_jax.checkpoint.formats import ckpt, orbax, safetensors, sharded
+from msckpt_jax.checkpoint.formats import ckpt, foreign, npz, orbax, safetensors, sharded, torch
 from msckpt_jax.checkpoint.formats.format import Format, How
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import Record
@@ -17,7 +17,10 @@ from msckpt_jax.visible import visible
 CKPT, SAFETENSORS = ckpt.FORMAT, safetensors.FORMAT
 DEFAULT = CKPT.name
 #: The formats by name, in the order in which they are asked for a content.
-FORMATS = {format.name: format for format in (CKPT, SAFETENSORS, sharded.FORMAT, orbax.FORMAT)}
+FORMATS = {
+    format.name: format
+    for format in (CKPT, SAFETENSORS, sharded.FORMAT, orbax.FORMAT, npz.FORMAT, torch.FORMAT)
+}
 #: The names of the formats that are written, and the endings of their files.
 WRITABLE = tuple(name for name, format in FORMATS.items() if format.plan is not None)
 SUFFIXES = tuple(FORMATS[name].suffix for name in WRITABLE)
@@ -53,6 +56,12 @@ def of_path(path: str | os.PathLike[str]) -> Format | None:
     return next((format for format in FORMATS.values() if suffix and format.suffix == suffix), None)
 
 
+def of_name(name: Any) -> Format:
+    """The format in which a file of a name is written: that of its ending, else the default."""
+    format = of_path(name) if isinstance(name, str | os.PathLike) else None
+    return format if format is not None and format.plan is not None else CKPT
+
+
 def of_target(path: str | os.PathLike[str]) -> Format:
     """The format of a file to be written.
 
@@ -60,7 +69,7 @@ def of_target(path: str | os.PathLike[str]) -> Format:
         ValueError: its name has no such ending.
     """
     format = of_path(path)
-    if format is None:
+    if format is None or format.plan is None:
         raise ValueError(visible(f"{path} must end with {' or '.join(SUFFIXES)}"))
     return format
 
@@ -76,7 +85,7 @@ def recognised(source: Source) -> Format:
     """The format of a content; for a damaged file, the format for which its name stands.
 
     Raises:
-        CheckpointError: a folder of no format.
+        CheckpointError: a folder of no format, or a file that begins as one of another kind.
     """
     for format in FORMATS.values():
         if format.recognises(source):
@@ -84,4 +93,5 @@ def recognised(source: Source) -> Format:
     if source.data is None:
         folders = " or ".join(name for name, format in FORMATS.items() if format.several)
         raise is_folder(source, f"it is no folder of the format {folders} either")
+    foreign.check(source)
     return of_path(source.path) or CKPT

@@ -116,6 +116,8 @@ class Format(NamedTuple):
         check_sum_last: whether a check sum follows the contents, so that many processes can write
             these first.
         sharding: makes a folder of several such files; None where there is no such folder.
+        converted: whether ``load_checkpoint`` leaves it to ``convert_checkpoint``, because the
+            names in it are those of another library.
     """
 
     name: str
@@ -130,3 +132,4 @@ class Format(NamedTuple):
     several: bool = False
     check_sum_last: bool = False
     sharding: Sharding | None = None
+    converted: bool = False

@@ -1,0 +1,86 @@
+"""Files of others: what a file is that is no checkpoint we read, and the way on.
+
+The marks are those that the formats' own documents or ``file(1)`` give; the rest are the first
+fields of protobuf files as their writers put them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from msckpt_jax.checkpoint.source import Source
+from msckpt_jax.errors import CheckpointError
+
+#: Bytes at the start of a file that tell what it is; those of a tar file come last.
+_HEAD_BYTES = 512
+_UNPACK = "unpack it first"
+_SAFETENSORS = "load it with its own library, and save the tensors as safetensors"
+
+
+#: Endings of files that we do not write, which hence are no names of folders either.
+ENDINGS = frozenset({
+    ".pt", ".pth", ".bin", ".npz", ".npy", ".h5", ".hdf5", ".keras", ".pkl", ".msgpack", ".gguf",
+    ".ms", ".tflite", ".pb", ".onnx", ".mindir", ".air", ".zip", ".tar", ".gz", ".json",
+})  # fmt: skip
+
+
+class _Kind(NamedTuple):
+    """A kind of file: the bytes that begin it, its name, and the way on."""
+
+    mark: re.Pattern[bytes]
+    name: str
+    advice: str
+
+
+def _kind(mark: bytes, name: str, advice: str) -> _Kind:
+    return _Kind(re.compile(mark, re.DOTALL), name, advice)
+
+
+_KINDS = (
+    _kind(rb"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19", "a PyTorch file of before 1.6",
+          "it is a pickle, which could run code, so load it in PyTorch with weights_only=True and "
+          "save it anew"),
+    _kind(rb"\x80[\x02-\x05]", "a Python pickle", f"it could run code, so {_SAFETENSORS}"),
+    _kind(rb"PK(\x03\x04|\x05\x06)", "a zip archive, but no .npz and no PyTorch file", _UNPACK),
+    _kind(rb"\x93NUMPY", "one array of NumPy (.npy)",
+          "save_checkpoint({NAME: np.load(FILE)}, TARGET) makes a CheckPoint of it"),
+    _kind(rb"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras, .h5)", _SAFETENSORS),
+    _kind(rb"GGUF", "a GGUF file (llama.cpp)",
+          "AutoModel.from_pretrained(FOLDER, gguf_file=NAME).save_pretrained(OUT) in transformers "
+          "makes a folder that msckpt convert reads"),
+    _kind(rb".{4}MSL\d", "a model of MindSpore Lite (.ms)",
+          "Lite's converter makes it, and nothing reads it back: take the MindIR or ONNX file it "
+          "was made of"),
+    _kind(rb".{4}TFL\d", "a TensorFlow Lite model", _SAFETENSORS),
+    _kind(rb"\x08.\x12.{1,3}?\n", "a strategy file", "pass it as strategy=, and the folder of the "
+          "rank files as the CheckPoint"),
+    _kind(rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]", "an ONNX model",
+          "msckpt inspect shows it; the weights lie in the checkpoint it was exported from"),
+    _kind(rb"\n.\d+\.\d+\.?\d*\x12", "a MindIR model", "msckpt_jax.load reads it"),
+    _kind(rb"\x1f\x8b", "a gzip file", _UNPACK),
+    _kind(rb"\x28\xb5\x2f\xfd", "a Zstandard file", _UNPACK),
+    _kind(rb"BZh\d", "a bzip2 file", _UNPACK),
+    _kind(rb"\xfd7zXZ\x00", "an xz file", _UNPACK),
+    _kind(rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
+    _kind(rb".{257}ustar", "a tar archive", _UNPACK),
+    _kind(rb"version https://git-lfs", "a pointer of Git LFS, not the file itself",
+          "git lfs pull fetches it"),
+    _kind(rb"\s*<(!|\?xml|html|HTML|head|Error)", "a page of HTML or XML",
+          "a download has saved an error or a login page: fetch it again"),
+)  # fmt: skip
+
+
+def check(source: Source) -> None:
+    """Refuse a file that begins as another kind of file does.
+
+    Raises:
+        CheckpointError: it does; the message says what it is, and what to do.
+    """
+    head = bytes(source.data[:_HEAD_BYTES])
+    for mark, name, advice in _KINDS:
+        if mark.match(head):
+            raise CheckpointError(f"this is {name}: {advice}", file=source.path)
+    if source.path.suffix == ".air":
+        problem = "this is an AIR model by its name: msckpt_jax.load reads it"
+        raise CheckpointError(problem, file=source.path)
