@@ -25,9 +25,14 @@ KEY_VARIABLE = "MSCKPT_KEY"
 _MODES = ["AES-GCM", "AES-CBC", "SM4-CBC"]
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # the BrokenPipeError that is handled now: main knows what to do
+
+
 def console() -> Console:
     """A console on standard output, which cuts no lines of a file or a pipe at 80 columns."""
-    return Console() if sys.stdout.isatty() else Console(width=200, soft_wrap=True)
+    return _Console() if sys.stdout.isatty() else _Console(width=200, soft_wrap=True)
 
 
 def table(*columns: str) -> Table:

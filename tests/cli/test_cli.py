@@ -328,9 +328,9 @@ def test_as_a_module(path: str, tmp_path: Path) -> None:
 
 
 def test_a_closed_pipe_is_no_error(path: str) -> None:
-    command = f"{sys.executable} -m msckpt_jax inspect {path} | true"
-    out = subprocess.run(command, shell=True, capture_output=True, text=True)
-    assert "Traceback" not in out.stderr
+    command = f"{sys.executable} -m msckpt_jax inspect {path} | true; echo ${{PIPESTATUS[0]}}"
+    out = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (out.stdout, out.stderr) == ("0\n", "")
 
 
 def test_demo(tmp_path: Path) -> None:

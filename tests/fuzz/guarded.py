@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import random
 import struct
+import zipfile
 import zlib
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -27,6 +29,20 @@ def records(rng: random.Random, whole: bytes) -> bytes:
         body = mutate.message(rng, whole[:trailer])
         return body + wire.crc_trailer(zlib.crc32(body))
     return mutate.message(rng, whole)
+
+
+def zipped(rng: random.Random, whole: bytes) -> bytes:
+    """Damage a member of a zip archive, whose check sum then fits; or any byte of the archive."""
+    if rng.random() < 0.2:
+        return mutate.data(rng, whole)
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive, zipfile.ZipFile(out, "w") as made:
+        members = archive.infolist()
+        chosen = rng.choice([m for m in members if not m.filename.endswith("version")])
+        for member in members:
+            content = archive.read(member)
+            made.writestr(member, mutate.data(rng, content) if member is chosen else content)
+    return out.getvalue()
 
 
 def blocks(rng: random.Random, whole: bytes) -> bytes:

@@ -83,7 +83,8 @@ def _all(path: Path) -> None:
         _show(file), file.metadata
         if file.check_sums:
             file.check_crc()
-    _show(ms.load_checkpoint(path, dec_key=key))
+    if path.suffix not in (".pt", ".npz"):
+        _show(ms.load_checkpoint(path, dec_key=key))
 
 
 def _show(value: Any) -> None:
@@ -122,6 +123,20 @@ def _folders() -> list[Seed]:
     index = {"metadata": {"total_size": 40}, "weight_map": dict.fromkeys("ab", "a.safetensors")}
     folder = {"model.safetensors.index.json": json.dumps(index).encode(), "a.safetensors": one}
     return [{f"f/{name}": content for name, content in folder.items()}]
+
+
+def _torch() -> list[Seed]:
+    folder = Path(__file__).parent.parent / "checkpoint/data/foreign"
+    return [
+        {f"{name}.pt": (folder / f"{name}.pt").read_bytes()}
+        for name in ("state_dict", "checkpoint")
+    ]
+
+
+def _npz() -> list[Seed]:
+    arrays = {name: np.asarray(value) for name, value in TREE.items() if name != "c"}
+    saves = (np.savez, np.savez_compressed)
+    return [_content(functools.partial(save, **arrays), "a.npz") for save in saves]
 
 
 def _orbax() -> list[Seed]:
@@ -261,6 +276,8 @@ TARGETS = {
     "safetensors": Target(_safetensors, _all, {".safetensors": mutate.headed}, _CHECKPOINT),
     "sharded": Target(_folders, _all, {".json": _JSON}, _CHECKPOINT),
     "orbax": Target(_orbax, _all, dict.fromkeys(_ORBAX, _JSON) | {"0": mutate.data}, _CHECKPOINT),
+    "torch": Target(_torch, _all, {".pt": guarded.zipped}, _CHECKPOINT),
+    "npz": Target(_npz, _all, {".npz": guarded.zipped}, _CHECKPOINT),
     "strategy": Target(
         _strategies, _read_strategy, {".ckpt": _MESSAGE, ".json": _JSON}, _CHECKPOINT
     ),

@@ -62,7 +62,7 @@ def _entry(archive: Archive, member: str, name: str) -> Entry:
         version = npy.read_magic(head)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, by_columns, dtype = read(head, max_header_size=_HEADER_BYTES)
-    except (ValueError, OSError) as error:
+    except Exception as error:  # NumPy's parser of the header lets those of Python's through
         raise CheckpointError(f"no array of NumPy: {error}", name=name) from None
     row = dtypes.of_array(dtype.newbyteorder("="))
     if dtype.hasobject or row is None:

@@ -181,6 +181,8 @@ def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
     while left:
         path, value = left.pop()
         if isinstance(value, _Tensor) or type(value) in (bool, int, float, str):
+            if not path:
+                raise CheckpointError("it has no name: save a dict in PyTorch, {'name': tensor}")
             yield path, value
             continue
         if value is None:
