@@ -36,6 +36,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -49,6 +50,8 @@ from msckpt_jax.checkpoint.log import Log
 from msckpt_jax.errors import CheckpointError
 
 _LOCKING = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+#: The seconds for which a process waits for another one that finishes a save.
+_PATIENCE = 10.0
 
 
 class FolderSave:
@@ -98,9 +101,8 @@ class FolderSave:
             if not self._new and not self.target.is_dir():
                 problem = "this is a file, not a folder"
                 raise NotADirectoryError(errno.ENOTDIR, problem, str(self.target))
-            self._stage = (
-                stages.beside(self.target) if self._new else stages.of(self.target, self._of)
-            )
+            there = stages.of(self.target, self._of)
+            self._stage = stages.beside(self.target) if self._new else there
             self._fd = _locked(self._stage, self.target)
             if self._new != self.target.exists():
                 break
@@ -185,6 +187,26 @@ def recover(target: str | os.PathLike[str]) -> bool:
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(folder))
     finished = [_recover(folder, stage) for stage in stages.all_in(folder)]
     return any(finished)
+
+
+def finish(target: Path) -> None:
+    """Finish the saves that were killed once their files were complete, where that can be done.
+
+    Another process that is at it is waited for, so that several see the same files.
+
+    Raises:
+        CheckpointError: a journal is damaged, or a file is not as it was written.
+    """
+    folder, end = Path(os.path.realpath(target)), time.monotonic() + _PATIENCE
+    while complete := [s for s in stages.all_in(folder) if (s / stages.JOURNAL).exists()]:
+        try:
+            _recover(folder, complete[0])
+        except PermissionError:
+            return  # the folder may only be read, and readers tell of the journal
+        except (BlockingIOError, FileNotFoundError):
+            if time.monotonic() > end:
+                return
+            time.sleep(0.05)
 
 
 def _recover(folder: Path, stage: Path) -> bool:

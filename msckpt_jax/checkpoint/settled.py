@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint import stage as stages
 from msckpt_jax.errors import CheckpointError
 
@@ -40,6 +41,26 @@ def reading(
     finally:  # what went wrong in the block may have its reason here
         check_settled(folder, sets)
         check(any(_stamp(head) != stamp for head, stamp in stamps.items()))
+
+
+@contextlib.contextmanager
+def reading_ranks(files: Iterable[Any], strategy: Any) -> Iterator[None]:
+    """Refuse rank files that a save replaces before or while they are opened in the block.
+
+    ``strategy`` is the file that tells how they belong together, which saves replace last.
+
+    Raises:
+        CheckpointError: as :func:`reading`.
+    """
+    sets: dict[Path, set[str]] = {}
+    for path in map(paths.path_of, files):
+        if isinstance(path, Path):
+            sets.setdefault(path.parent.parent, set()).add(path.name)
+    heads = [Path(strategy)] if isinstance(strategy, str | os.PathLike) else []
+    with contextlib.ExitStack() as stack:
+        for root, names in sets.items():
+            stack.enter_context(reading(root, heads, sorted(names)))
+        yield
 
 
 def check_settled(folder: Any, sets: Iterable[str] = ()) -> None:
