@@ -332,6 +332,9 @@ def _finish(target: Path, stage: Path, journal: Journal, durable: bool) -> None:
         _move([name for name in waiting if name != journal.head], files, target, durable)
         _move([journal.head], files, target, durable)
     _remove_all(target, journal.outdated, durable)
+    for emptied in {(target / name).parent for name in journal.outdated} - {target}:
+        with contextlib.suppress(OSError):  # something else lies there
+            emptied.rmdir()
     (stage / stages.JOURNAL).unlink()
     if durable:
         atomic.sync_folder(stage)

@@ -72,12 +72,22 @@ def check_settled(folder: Any, sets: Iterable[str] = ()) -> None:
         CheckpointError: it is; the message says what to do.
     """
     for stage in (stages.of(folder), *(stages.of(folder, name) for name in sets)):
-        if (stage / stages.JOURNAL).exists():
-            raise CheckpointError(
-                "a save is giving its files their names, or was interrupted while it did: read "
-                f"again; if this stays, finish it by `msckpt recover {folder}`, or save anew",
-                file=folder,
-            )
+        _check(stage, folder)
+
+
+def check_all_settled(folder: Path) -> None:
+    """Refuse a folder in which any save gives files their names. Raises as the function above."""
+    for stage in stages.all_in(folder):
+        _check(stage, folder)
+
+
+def _check(stage: Any, folder: Any) -> None:
+    if (stage / stages.JOURNAL).exists():
+        raise CheckpointError(
+            "a save is giving its files their names, or was interrupted while it did: read again; "
+            f"if this stays, finish it by `msckpt recover {folder}`, or save anew",
+            file=folder,
+        )
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
