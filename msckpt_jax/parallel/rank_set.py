@@ -66,7 +66,7 @@ def _saving(ranks: RankSet, options: writer.Options) -> FolderSave:
 
 def _write_together(ranks: RankSet, options: writer.Options, put: Put) -> None:
     """Write as all processes do; in each file system one of them commits for all."""
-    meetings = Meetings(ranks.root / ranks.name, options.timeout)
+    meetings = Meetings(ranks.root / ranks.name, options.timeout, "rank files")
     place = stage.of(Path(os.path.realpath(ranks.root)), ranks.name)
     saves: list[FolderSave] = []
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msckpt_jax.checkpoint import collector, json_keys, settled
+from msckpt_jax.checkpoint import collector, json_keys, one_save, settled
 from msckpt_jax.checkpoint.entries import Entry, Problem, Stored, distinct
 from msckpt_jax.checkpoint.formats import safetensors, shards
 from msckpt_jax.checkpoint.formats.format import Contents, Format
@@ -81,6 +81,10 @@ def contents(source: Source, problem: Problem) -> Contents:
 def _contents(index: _Index, mmap: bool, problem: Problem) -> Contents:
     problems: list[CheckpointError] = []
     parts = dict(_parts(index, mmap, problems.append))
+    try:
+        one_save.check({file: part.save for file, part in parts.items()}, "files", index.folder)
+    except CheckpointError as error:
+        problems.append(error)
     places = _places(index, parts, problems)
     for error in problems:
         problem(error)
