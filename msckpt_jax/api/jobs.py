@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,8 +15,8 @@ from msckpt_jax.checkpoint.folder import FolderSave
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import File, Record
-from msckpt_jax.parallel import hosts, ordered, shares, strategy
-from msckpt_jax.parallel.layout import Layout
+from msckpt_jax.parallel import hosts, ordered, rank_set, shares
+from msckpt_jax.parallel.rank_set import RankSet
 from msckpt_jax.visible import visible
 
 
@@ -40,8 +41,8 @@ class Folder(NamedTuple):
 class Job(NamedTuple):
     """The way in which files are written once the tree has become records.
 
-    When the files hold shards, ``layouts`` are theirs, and one process writes ``strategy_file``.
-    When they make up a ``folder``, their targets are the names that they have in it.
+    When the files are those of ``ranks``, their targets are in its folder. When they make up a
+    ``folder``, their targets are the names that they have in it.
 
     ``resume`` says of what the files are made, so that only the same have its value: a save of one
     process that is killed is continued by the next of the same value. It is durable. Files with a
@@ -51,14 +52,15 @@ class Job(NamedTuple):
     format: str
     how: How
     options: writer.Options
-    strategy_file: Path | None = None
-    layouts: Mapping[str, Layout] | None = None
+    ranks: RankSet | None = None
     folder: Folder | None = None
     resume: str | None = None
 
 
 def target_of(files: Sequence[File], job: Job) -> Any:
-    """The folder that a save writes, or its first file."""
+    """The folder that a save writes, the name of its rank files, or its first file."""
+    if job.ranks is not None:
+        return job.ranks.root / job.ranks.name
     return files[0].target if job.folder is None else job.folder.path
 
 
@@ -84,23 +86,34 @@ def run(files: list[File], job: Job, may_gather: bool = False) -> None:
     if job.folder is not None:
         _replace(job.folder, files, job, may_gather)
         return
+    if job.ranks is not None:
+        rank_set.write(job.ranks, job.options, functools.partial(_put, files, job))
+        return
     for file in files:
-        if job.layouts is not None:
-            Path(file.target).parent.mkdir(exist_ok=True)
-        _write(file, job, may_gather, job.layouts is None and hosts.needed(file.records))
-    if job.strategy_file is not None:
-        strategy.write(job.strategy_file, job.layouts or {})
+        _write(file, job, may_gather, hosts.needed(file.records))
 
 
-def _write(file: File, job: Job, may_gather: bool, together: bool) -> None:
-    """Write a file, ``together`` with the other processes or alone."""
+def _put(files: list[File], job: Job, folder: Path, save: str, options: writer.Options) -> None:
+    """Write rank files below a folder, marked with the name of their save."""
+    job = job._replace(how=job.how._replace(save=save), options=options)
+    for file in files:
+        older = Path(file.target)
+        target = folder / older.parent.name / older.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _write(file._replace(target=target), job, False, together=False, beside=older)
+
+
+def _write(
+    file: File, job: Job, may_gather: bool, together: bool, beside: Path | None = None
+) -> None:
+    """Write a file, ``together`` with the other processes or alone; ``beside`` gives the mode."""
     plan = formats.plan(job.format, file.records, job.how)
     if together:
         hosts.write(file.target, plan, file.records, job.options, may_gather)
     elif _is_file(file.target) and _in_order([plan], job):
         ordered.write_file(file.target, plan, job.options, _name(job, {"": plan}))
     else:
-        writer.write(file.target, plan, job.options)
+        writer.write(file.target, plan, job.options, beside)
 
 
 def _is_file(target: Any) -> bool:

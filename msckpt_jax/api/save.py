@@ -21,6 +21,7 @@ from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import saving
 from msckpt_jax.conventions.convention import ConventionLike, Resolver
 from msckpt_jax.parallel import hosts, ranks, strategy
+from msckpt_jax.parallel.rank_set import RankSet
 from msckpt_jax.progress import Progress
 from msckpt_jax.visible import visible
 
@@ -165,6 +166,8 @@ def save_checkpoint(
     else:
         jobs.check_folder(target)
     if not integrated_save:
+        if async_save == "process" and hosts.needed(entries):
+            raise ValueError("arrays that span processes are saved asynchronously by a thread only")
         files, job = _rank_files(target, entries, job, strategy_file)
     if limit is not None:
         files, job = jobs.dealt(target, entries, job, limit, resolver.companions())
@@ -191,7 +194,7 @@ def _start(files: list[File], job: Job, async_save: bool | str) -> background.As
 def _rank_files(
     target: Any, entries: list[Record], job: Job, strategy_file: PathLike | None
 ) -> tuple[list[File], Job]:
-    """The files of this process's ranks, and the job with the strategy, which process 0 writes."""
+    """The files of this process's ranks, and the job that makes a set of those of all."""
     if not isinstance(target, Path):
         raise ValueError(
             visible(f"integrated_save=False needs a path on a local file system, not {target}")
@@ -200,6 +203,8 @@ def _rank_files(
     # Without redundancy a rank may have nothing to write, and nobody can load an empty file.
     files = [File(ranks.rank_path(target, rank), part) for rank, part in parts.items() if part]
     path = Path(strategy_file or target.parent / strategy.FILE)
-    strategy.encode(path, layouts)  # refuse before anything is written
+    jobs.check_folder(path)
+    content = strategy.encode(path, layouts)
     mine = path if jax.process_index() == 0 else None
-    return files, job._replace(strategy_file=mine, layouts=layouts)
+    ranks_of = RankSet(target.parent, target.name, mine, content, hosts.needed(entries))
+    return files, job._replace(ranks=ranks_of)

@@ -87,6 +87,14 @@ def write(target: Path, data: bytes) -> None:
             data = data[os.write(file.fd, data) :]
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, durably, unless it is there."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        sync_folder(folder.parent)
+
+
 def created(path: Path) -> int:
     """A descriptor to write to a new file, whose mode is what the umask leaves."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY, _NEW)

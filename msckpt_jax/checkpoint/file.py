@@ -85,7 +85,8 @@ class CheckpointFile(Mapping[str, Any]):
         that neither the format nor MindSpore has put there; safetensors' are decoded as JSON.
         check_sums: the stored check sums. size: the bytes of all files. problems: the errors that
         were found. shardings: those with which Orbax saved the arrays, as its metadata describe
-        them; None for other formats.
+        them; None for other formats. save: the name of the save of rank files to which the file
+        belongs; None where it says nothing of one.
 
     Example:
         >>> ms.save_checkpoint({"w": np.ones((2, 3), np.float32), "note": "warm"}, "model.ckpt")
@@ -126,6 +127,7 @@ class CheckpointFile(Mapping[str, Any]):
         self.size = contents.nbytes if mode is None else len(source.data)
         self.metadata, self.custom_metadata = dict(contents.metadata), dict(contents.custom)
         self.check_sums, self.shardings = contents.check_sums, contents.shardings
+        self.save = contents.save
         if not self.entries and not self.problems:
             self._problem(CheckpointError("the file holds no parameters"))
 

@@ -21,6 +21,10 @@ head for a moment, and never take a mixture for a whole.
 A folder that does not exist yet is staged beside its place, in ``.out.msckpt-save``, and comes to
 be by one rename: there is no journal.
 
+Several *sets* of files may lie in one folder side by side, the rank files of each step of a run,
+say. Each is saved by itself, in ``.msckpt-save.<name of the set>``, and whoever saves one finishes
+or removes what killed saves of others have left.
+
 A lock keeps other writers out, and tells a save under way from a killed one. It is the lock of
 :mod:`~msckpt_jax.checkpoint.atomic`.
 """
@@ -32,21 +36,22 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator
+import time
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from msckpt_jax.checkpoint import atomic
+from msckpt_jax.checkpoint import atomic, naming
 from msckpt_jax.checkpoint import journal as journals
 from msckpt_jax.checkpoint import log as logs
+from msckpt_jax.checkpoint import stage as stages
 from msckpt_jax.checkpoint.journal import Journal
 from msckpt_jax.checkpoint.log import Log
 from msckpt_jax.errors import CheckpointError
 
-#: The folder in which a save is made ready.
-STAGE = ".msckpt-save"
-_FILES, _JOURNAL, _LOCK = "files", "journal.json", "lock"
 _LOCKING = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+#: The seconds for which a process waits for another one that finishes a save.
+_PATIENCE = 10.0
 
 
 class FolderSave:
@@ -59,6 +64,9 @@ class FolderSave:
     With ``job``, a name that only the same files have, a killed save leaves what it wrote for the
     next one of the same job, which finds it below :attr:`files`, and in :meth:`log` how much of it
     is done. An error removes it.
+
+    With ``of``, the name of a set of files in a folder that exists, other sets may be saved into
+    the folder at the time.
 
     Attributes:
         files: the folder in which to write.
@@ -78,47 +86,58 @@ class FolderSave:
     """
 
     def __init__(
-        self, target: str | os.PathLike[str], durable: bool = True, job: str | None = None
+        self,
+        target: str | os.PathLike[str],
+        durable: bool = True,
+        job: str | None = None,
+        of: str | None = None,
     ):
         self.target = Path(os.path.realpath(target))
-        self._durable, self._job = durable, job
+        self._durable, self._job, self._of = durable, job, of
 
     def __enter__(self) -> Self:
         while True:
-            self._new = not self.target.exists()
+            self._new = self._of is None and not self.target.exists()
             if not self._new and not self.target.is_dir():
                 problem = "this is a file, not a folder"
                 raise NotADirectoryError(errno.ENOTDIR, problem, str(self.target))
-            self._stage = _beside(self.target) if self._new else self.target / STAGE
+            there = stages.of(self.target, self._of)
+            self._stage = stages.beside(self.target) if self._new else there
             self._fd = _locked(self._stage, self.target)
             if self._new != self.target.exists():
                 break
             os.close(self._fd)  # another save has made the folder in the meantime
         try:
             _settle(self.target, self._stage, self._left())
-            self.files = self._stage / _FILES
+            self.files = stages.files(self._stage)
             self.files.mkdir(exist_ok=True)
-            _discard(_beside(self.target), spared=self._stage)
+            _discard(stages.beside(self.target), spared=self._stage)
+            if self._of is not None:
+                _sweep(self.target, spared=self._stage)
         except BaseException:
             os.close(self._fd)
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, *_: object
+    ) -> None:
+        if isinstance(error, OSError):
+            naming.moved(error, self.files, self.target)
         interrupted = kind is not None and not issubclass(kind, Exception)
         kept = interrupted and self._job is not None  # for the next save of the job
         try:
             # With a journal the next writer finishes what failed.
-            if not kept and not (self._stage / _JOURNAL).exists():
+            if not kept and not (self._stage / stages.JOURNAL).exists():
                 _remove(self._stage)
         finally:
             os.close(self._fd)
 
     def _left(self) -> tuple[str, ...]:
         """The names in the stage that a killed save of the same job has left."""
-        log, files = f"done.{self._job}", self._stage / _FILES
+        log, files = f"done.{self._job}", self._stage / stages.FILES
         whole = self._job is not None and files.is_dir() and not files.is_symlink()
-        return (_FILES, log) if whole and atomic.is_left(self._stage / log) else ()
+        return (stages.FILES, log) if whole and atomic.is_left(self._stage / log) else ()
 
     def log(self) -> contextlib.AbstractContextManager[Log | None]:
         """The log of the job, to be opened; None without a job."""
@@ -148,7 +167,7 @@ class FolderSave:
             sorted({*outdated, *old} - {*names}),
         )
         with (
-            atomic.replacing(self._stage / _JOURNAL, durable=self._durable) as file,
+            atomic.replacing(self._stage / stages.JOURNAL, durable=self._durable) as file,
             open(file.fd, "w", encoding="utf-8", closefd=False) as text,
         ):
             json.dump(journal._asdict(), text, indent=1)
@@ -164,11 +183,33 @@ def recover(target: str | os.PathLike[str]) -> bool:
         FileNotFoundError: there is no such folder.
     """
     folder = Path(os.path.realpath(target))
-    stage = folder / STAGE
     if not folder.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(folder))
-    if not stage.exists():
-        return False
+    finished = [_recover(folder, stage) for stage in stages.all_in(folder)]
+    return any(finished)
+
+
+def finish(target: Path) -> None:
+    """Finish the saves that were killed once their files were complete, where that can be done.
+
+    Another process that is at it is waited for, so that several see the same files.
+
+    Raises:
+        CheckpointError: a journal is damaged, or a file is not as it was written.
+    """
+    folder, end = Path(os.path.realpath(target)), time.monotonic() + _PATIENCE
+    while complete := [s for s in stages.all_in(folder) if (s / stages.JOURNAL).exists()]:
+        try:
+            _recover(folder, complete[0])
+        except PermissionError:
+            return  # the folder may only be read, and readers tell of the journal
+        except (BlockingIOError, FileNotFoundError):
+            if time.monotonic() > end:
+                return
+            time.sleep(0.05)
+
+
+def _recover(folder: Path, stage: Path) -> bool:
     fd = _locked(stage, folder)
     try:
         finished = _settle(folder, stage)
@@ -181,64 +222,25 @@ def recover(target: str | os.PathLike[str]) -> bool:
 def discard(target: Any) -> None:
     """Remove what a killed writer of a folder that is there now has left beside it."""
     if isinstance(target, Path):
-        _discard(_beside(Path(os.path.realpath(target))))
-
-
-@contextlib.contextmanager
-def reading(folder: Any, heads: Iterable[Any]) -> Iterator[Callable[[Any], None]]:
-    """Refuse a folder in which a save replaces files, at the start of the block and at its end.
-
-    Open all files in the block, the head first, and call the function that the block gets with it:
-    as long as a head has not been replaced, the files that it names have not been, either. While it
-    is open, no other file can be taken for it.
-
-    Raises:
-        CheckpointError: a save is under way, was interrupted, or took place during the block.
-    """
-    stamps = {head: _stamp(head) for head in heads if isinstance(head, Path)}
-
-    def check(replaced: bool) -> None:
-        if replaced:
-            problem = "a save replaced its files while they were read: read again"
-            raise CheckpointError(problem, file=folder)
-
-    check_settled(folder)
-    try:
-        yield lambda head: check(head in stamps and stamps[head] is None)
-    finally:  # what went wrong in the block may have its reason here
-        check_settled(folder)
-        check(any(_stamp(head) != stamp for head, stamp in stamps.items()))
-
-
-def check_settled(folder: Any) -> None:
-    """Refuse a folder whose files a save is replacing, or was when it was killed.
-
-    Raises:
-        CheckpointError: it is; the message says what to do.
-    """
-    if (folder / STAGE / _JOURNAL).exists():
-        raise CheckpointError(
-            "a save is giving its files their names, or was interrupted while it did: read again; "
-            f"if this stays, finish it by `msckpt recover {folder}`, or save anew",
-            file=folder,
-        )
-
-
-def _stamp(path: Path) -> tuple[int, ...] | None:
-    """The properties that tell a file from one that has replaced it; None without a file."""
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return None
-    return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
+        _discard(stages.beside(Path(os.path.realpath(target))))
 
 
 # The stage
 
 
-def _beside(target: Path) -> Path:
-    """The stage of a folder that does not exist yet."""
-    return target.with_name(f".{target.name}{STAGE}")
+def _sweep(target: Path, spared: Path) -> None:
+    """Finish or remove what killed saves of other sets have left; it is no reason to fail."""
+    for stage in filter(stages.is_of_set, stages.all_in(target)):
+        if stage == spared:
+            continue
+        with contextlib.suppress(OSError, CheckpointError):
+            fd = _locked(stage, target)
+            try:
+                if stages.is_left(stage):
+                    _settle(target, stage)
+                    _remove(stage)
+            finally:
+                os.close(fd)
 
 
 def _locked(stage: Path, target: Path) -> int:
@@ -248,7 +250,7 @@ def _locked(stage: Path, target: Path) -> int:
             raise CheckpointError("a save does not follow this link: remove it", file=stage)
         stage.mkdir(exist_ok=True)
         try:
-            fd = os.open(stage / _LOCK, _LOCKING, 0o666)
+            fd = os.open(stage / stages.LOCK, _LOCKING, 0o666)
         except FileNotFoundError:  # a save that has just ended has removed the stage
             continue
         if not atomic.lock(fd):
@@ -265,7 +267,7 @@ def _settle(target: Path, stage: Path, left: Collection[str] = ()) -> bool:
 
     What is ``left`` of a save without a journal stays.
     """
-    journal = journals.read(stage / _JOURNAL, target, _FILES)
+    journal = journals.read(stage / stages.JOURNAL, target, stages.FILES)
     if journal is not None:
         _finish(target, stage, journal, durable=True)
     _clear(stage, () if journal is not None else left)
@@ -275,7 +277,7 @@ def _settle(target: Path, stage: Path, left: Collection[str] = ()) -> bool:
 def _clear(stage: Path, spared: Collection[str] = ()) -> None:
     """Remove all that a save has written in its stage, except the lock."""
     for path in stage.iterdir():
-        if path.name in (_LOCK, *spared):
+        if path.name in (stages.LOCK, *spared):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -286,7 +288,7 @@ def _clear(stage: Path, spared: Collection[str] = ()) -> None:
 def _remove(stage: Path) -> None:
     """Remove the stage; the lock goes last, so that no other writer comes in between."""
     _clear(stage)
-    (stage / _LOCK).unlink()
+    (stage / stages.LOCK).unlink()
     with contextlib.suppress(OSError):  # another writer has put its lock there
         stage.rmdir()
 
@@ -319,7 +321,7 @@ def _finish(target: Path, stage: Path, journal: Journal, durable: bool) -> None:
     Raises:
         CheckpointError: a file is neither here nor there; nothing more is done.
     """
-    files = stage / _FILES
+    files = stage / stages.FILES
     waiting = [name for name in journal.files if (files / name).exists()]
     for name, written in journal.files.items():
         _check_written((files if name in waiting else target) / name, written)
@@ -330,7 +332,10 @@ def _finish(target: Path, stage: Path, journal: Journal, durable: bool) -> None:
         _move([name for name in waiting if name != journal.head], files, target, durable)
         _move([journal.head], files, target, durable)
     _remove_all(target, journal.outdated, durable)
-    (stage / _JOURNAL).unlink()
+    for emptied in {(target / name).parent for name in journal.outdated} - {target}:
+        with contextlib.suppress(OSError):  # something else lies there
+            emptied.rmdir()
+    (stage / stages.JOURNAL).unlink()
     if durable:
         atomic.sync_folder(stage)
 

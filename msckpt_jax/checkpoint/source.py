@@ -17,7 +17,7 @@ import numpy as np
 from etils import epath
 
 from msckpt_jax import boxes
-from msckpt_jax.checkpoint import folder, paths
+from msckpt_jax.checkpoint import paths, settled
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.errors import CheckpointError
 
@@ -53,7 +53,7 @@ def opened(name: PathLike, mmap: bool = True) -> Source:
         else:
             data = ReadBytes(path)
     except FileNotFoundError:
-        folder.check_settled(path.parent)  # a save may be about to put it there
+        settled.check_settled(path.parent)  # a save may be about to put it there
         raise
     if not len(data):
         raise CheckpointError("the file is empty", file=path)

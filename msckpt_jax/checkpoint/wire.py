@@ -18,6 +18,9 @@ CRC_MARK = b"crc_num"
 CRC_BYTES = len(CRC_MARK) + 10
 
 _VALUE, _TAG, _TENSOR, _MAP = 1, 1, 2, 3
+#: A field of ours in the first record, which names the save that the file belongs to. Protobuf
+#: skips what a schema lacks; an entry would be loaded, and break MindSpore's transform.
+_SAVE = 100
 _DIM, _TYPE, _CONTENT = 1, 2, 3
 VARINT, _FIXED64, BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -44,12 +47,16 @@ class RawTensor(NamedTuple):
 
 
 class RawRecord(NamedTuple):
-    """A ``Value``; ``tensors`` holds one tensor, or those of a MapTensor."""
+    """A ``Value``; ``tensors`` holds one tensor, or those of a MapTensor.
+
+    ``save`` is the name of the save that the file belongs to, which its first record may hold.
+    """
 
     offset: int
     tag: str
     tensors: tuple[RawTensor, ...]
     is_map: bool
+    save: str | None = None
 
 
 def varint(value: int) -> bytes:
@@ -70,6 +77,14 @@ def header(tag: bytes, dims: tuple[int, ...], type_name: str, content: int) -> b
     """The bytes of a tensor record before its ``content`` bytes of content."""
     before, after = _around_tag(len(tag), dims, type_name, content)
     return before + tag + after
+
+
+def marked(header: bytes, save: str) -> bytes:
+    """The header of a record with the name of the save that the file belongs to."""
+    name = save.encode()
+    field = varint(_SAVE << 3 | BYTES) + varint(len(name)) + name
+    length, start = read_varint(header, 1, len(header))
+    return header[:1] + varint(length + len(field)) + field + header[start:]
 
 
 def crc_trailer(value: int) -> bytes:
@@ -116,6 +131,7 @@ def records(data: Any, size: int) -> Iterator[RawRecord]:
 
 def _value(data: Any, offset: int, position: int, stop: int) -> RawRecord:
     tag: str | None = None
+    save: str | None = None
     tensors: tuple[RawTensor, ...] = ()
     is_map = False
     for field, kind, start, end in fields(data, position, stop):
@@ -128,9 +144,11 @@ def _value(data: Any, offset: int, position: int, stop: int) -> RawRecord:
         elif field == _MAP:
             inner = [(a, b) for f, k, a, b in fields(data, start, end) if f == 1 and k == BYTES]
             tensors, is_map = tuple(_tensor(data, a, b) for a, b in inner), True
+        elif field == _SAVE:
+            save = _text(data, start, end, "name of the save")
     if tag is None or not (tensors or is_map):
         raise WireError("the record has no tag or no tensor", offset)
-    return RawRecord(offset, tag, tensors, is_map)
+    return RawRecord(offset, tag, tensors, is_map, save)
 
 
 def _tensor(data: Any, position: int, stop: int) -> RawTensor:

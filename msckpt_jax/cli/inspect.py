@@ -88,6 +88,7 @@ def _as_json(file: CheckpointFile, entries: list[Entry]) -> dict[str, Any]:
         "bytes": file.size,
         "cipher": file.cipher,
         "crc32": file.crc,
+        "save": file.save,
         "metadata": file.metadata,
         "totals": _totals(entries),
         "entries": [
@@ -153,6 +154,8 @@ def _print(file: CheckpointFile, entries: list[Entry]) -> None:
     sums = ", ".join(f"{held.stored:#010x}" for held in file.check_sums)
     crc = f"{sums} (not verified: msckpt verify)" if sums else "none"
     facts = f"{file.format}, {display.size(file.size)}, cipher {file.cipher or 'none'}, crc {crc}"
+    if file.save is not None:
+        facts += f", of the save {common.plain(file.save)}"
     console.print(f"file: {facts}", highlight=False)
 
 

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     left = _left(folder, files, job)
     total = sum(record.nbytes for file in left for record in file.records)
     with progress.bar("reshard", total) as advance:
-        rank_records.write_files(left, args.jobs, advance, job=job)
+        rank_records.write_files(left, args.jobs, advance, job=job, save=job)
     if layouts is not None:
         strategy.write(folder / strategy.FILE, layouts)
     done = f", {len(files) - len(left)} were there already" if len(left) < len(files) else ""
@@ -87,6 +87,6 @@ def _left(folder: Path, files: list[File], job: str) -> list[File]:
     strange = {f for f in folder.glob("rank_*/*") if not f.name.startswith(".")}
     if strange:
         raise ValueError(f"{folder} holds other rank files ({min(strange)}); write to a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(folder)
     atomic.write(note, job.encode())
     return files

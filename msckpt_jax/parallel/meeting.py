@@ -50,13 +50,14 @@ class Meetings:
     """The meetings of one save to ``target``, which all processes hold in the same order.
 
     ``timeout`` is the number of seconds without a sign of life after which a process is taken
-    for dead. :meth:`alive` gives such a sign; work that takes long calls it now and then.
+    for dead. :meth:`alive` gives such a sign; work that takes long calls it now and then. Where
+    each process has a target of its own, ``key`` is the name that all of them have for the save.
     """
 
-    def __init__(self, target: Any, timeout: float):
+    def __init__(self, target: Any, timeout: float, key: str | None = None):
         self.target, self.timeout = target, timeout
         self.me, self.processes = jax.process_index(), jax.process_count()
-        name = hashlib.sha256(str(target).encode()).hexdigest()[:24]
+        name = hashlib.sha256((key or str(target)).encode()).hexdigest()[:24]
         self._prefix = f"msckpt/{name}/{_saves[name]}"
         _saves[name] += 1
         self._held = self._beats = 0

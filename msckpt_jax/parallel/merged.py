@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from msckpt_jax import boxes, display
-from msckpt_jax.checkpoint import copying, formats
+from msckpt_jax.checkpoint import copying, formats, one_save, settled
 from msckpt_jax.checkpoint.entries import Entry, Stored
 from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
 from msckpt_jax.checkpoint.formats import shards
@@ -61,6 +61,7 @@ def rank_files(folder: PathLike, suffix: str | None = None) -> dict[int, Path]:
                 problem = f"both {' and '.join(formats.SUFFIXES)} files are there"
                 raise CheckpointError(problem, file=part)
     if not by_rank:
+        settled.check_all_settled(folder)
         raise CheckpointError(
             "no rank_N folder with a CheckPoint in it (convert takes other folders)", file=folder
         )
@@ -79,7 +80,7 @@ class MergedCheckpoint(Mapping[str, Any]):
         **options: further arguments of :func:`open_checkpoint`, such as ``dec_key``.
 
     Raises:
-        CheckpointError: the files do not fit the strategy.
+        CheckpointError: the files do not fit the strategy, or are of different saves.
 
     Example:
         >>> mesh = jax.make_mesh((2,), ("x",), devices=jax.devices()[:2])
@@ -93,10 +94,12 @@ class MergedCheckpoint(Mapping[str, Any]):
     def __init__(
         self, files: Mapping[int, PathLike], strategy_file: StrategyLike | None, **options: Any
     ):
-        self.plan = plan_of(strategy_file)
-        self.files: dict[int, CheckpointFile] = {
-            rank: open_checkpoint(path, **options) for rank, path in sorted(files.items())
-        }
+        with settled.reading_ranks(files.values(), strategy_file):
+            self.plan = plan_of(strategy_file)
+            self.files: dict[int, CheckpointFile] = {
+                rank: open_checkpoint(path, **options) for rank, path in sorted(files.items())
+            }
+        _check_saves(self.files, self.plan)
         first = next(iter(self.files.values()))
         self.path = str(Path(first.path).parent.parent) if len(files) > 1 else first.path
         self.format = first.format
@@ -287,6 +290,17 @@ def open_ranks(
     """Open the rank folders in ``folder``, or files given by rank, as a single CheckPoint."""
     files = folder if isinstance(folder, Mapping) else rank_files(folder, suffix)
     return MergedCheckpoint(files, strategy_file, **options)
+
+
+def _check_saves(files: Mapping[int, CheckpointFile], plan: Plan | None) -> None:
+    """Refuse files of different saves; pipeline stages may have been saved by themselves."""
+    stage = plan.stage_ranks if plan is not None else len(files)
+    saves: dict[int, dict[int, str | None]] = {}
+    for rank, file in files.items():
+        if file.format in formats.WRITABLE:  # not a folder, which has a save of its own
+            saves.setdefault(rank // stage if plan else 0, {})[rank] = file.save
+    for members in saves.values():
+        one_save.check(members, "rank", Path(next(iter(files.values())).path).parent.parent)
 
 
 def _moved(box: boxes.Box, by: boxes.Box) -> boxes.Box:

@@ -39,6 +39,11 @@ class Plan(NamedTuple):
     parameters: dict[str, Staged]
     ranks: int
 
+    @property
+    def stage_ranks(self) -> int:
+        """The number of ranks of each pipeline stage."""
+        return next(iter(self.parameters.values())).layout.ranks
+
     def box(self, name: str, rank: int, shape: tuple[int, ...]) -> boxes.Box | None:
         """The part of a tensor of ``shape`` that ``rank`` holds; None when its stage lacks it."""
         local = dict(self.parameters[name].ranks()).get(rank)

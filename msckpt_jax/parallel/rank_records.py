@@ -82,11 +82,13 @@ def write_files(
     *,
     job: str | None = None,
     threads: int = writer.THREADS,
+    save: str | None = None,
 ) -> None:
     """Write files whose formats follow from their names, ``jobs`` at a time.
 
     A rank that holds nothing gets no file, because MindSpore cannot load an empty file. With
-    ``job``, see :func:`job_of`, large files are continued where a killed run left them.
+    ``job``, see :func:`job_of`, large files are continued where a killed run left them. ``save`` is
+    the name of the save that they are marked with.
     """
     files = [file for file in files if file.records]
     options = writer.Options(progress=progress, threads=threads)
@@ -96,7 +98,7 @@ def write_files(
 
     def write(file: File) -> None:
         file.target.parent.mkdir(parents=True, exist_ok=True)
-        plan = formats.plan(formats.of_target(file.target).name, file.records, How())
+        plan = formats.plan(formats.of_target(file.target).name, file.records, How(save=save))
         if ordered.able(plan, options) and (job is not None or ordered.pays([plan])):
             ordered.write_file(file.target, plan, options, job)
         else:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from msckpt_jax import progress as meters
 from msckpt_jax.checkpoint import atomic, copying, formats
+from msckpt_jax.checkpoint.folder import FolderSave
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.errors import CheckpointError
@@ -72,27 +76,48 @@ def unified_safetensors(
     checks.check_count(max_process_num, "max_process_num")
     source = merged.open_ranks(src_dir, src_strategy_file, file_suffix)
     names = _chosen(source, choice_func)
-    folder = Path(dst_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     sharded = [name for name in names if source.plan and name in source.plan.parameters]
     groups = _groups({name: source.entries[name].nbytes for name in sharded})
     files = [
-        File(folder / _part(i), [copying.renamed(source, n, names[n]) for n in group])
+        File(Path(_part(i)), [copying.renamed(source, n, names[n]) for n in group])
         for i, group in enumerate(groups)
         if i * shares // len(groups) == share - 1
     ]
     hyper = [name for name in names if name not in sharded and source.entries[name].type != "str"]
     if share == 1 and hyper:
         records = [copying.renamed(source, name, names[name]) for name in hyper]
-        files.append(File(folder / _HYPER_FILE, records))
+        files.append(File(Path(_HYPER_FILE), records))
     total = sum(record.nbytes for file in files for record in file.records)
-    with meters.meter("merge", total, progress) as advance:
-        rank_records.write_files(files, min(max_process_num, 4), advance)
-    if share == 1:
-        weights = {names[n]: _part(i) for i, g in enumerate(groups) for n in g}
-        total = sum(source.entries[name].nbytes for name in sharded)
-        content = {"metadata": {"total_size": total}, "weight_map": weights}
-        atomic.write(folder / _MAP_FILE, json.dumps(content, indent=4).encode())
+    folder = Path(dst_dir)
+    atomic.make_folder(folder)
+    if not files and share > 1:
+        return
+    # Other processes may write their shares at the time. Of one source all have one name.
+    own = None if shares == 1 else f"share {share} of {shares}"
+    with FolderSave(folder, of=own) as save:
+        placed = [file._replace(target=save.files / file.target) for file in files]
+        with meters.meter("merge", total, progress) as advance:
+            rank_records.write_files(placed, min(max_process_num, 4), advance,
+                                     save=_save(source, names))  # fmt: skip
+        if share == 1:
+            weights = {names[n]: _part(i) for i, g in enumerate(groups) for n in g}
+            total = sum(source.entries[name].nbytes for name in sharded)
+            content = {"metadata": {"total_size": total}, "weight_map": weights}
+            atomic.write(save.files / _MAP_FILE, json.dumps(content, indent=4).encode())
+        head = _MAP_FILE if share == 1 else str(files[-1].target)
+        save.commit(head, outdated=_earlier(folder) if shares == 1 else ())
+
+
+def _save(source: MergedCheckpoint, names: Mapping[str, str]) -> str:
+    """The name of a save of the chosen parameters of a source, the same for all shares."""
+    told = rank_records.job_of(source, None), sorted(names.items())
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+
+def _earlier(folder: Path) -> list[str]:
+    """The files that an earlier call has left in a folder."""
+    own = re.compile(rf"part\d+{re.escape(_SUFFIX)}")
+    return [n for n in os.listdir(folder) if n in (_HYPER_FILE, _MAP_FILE) or own.fullmatch(n)]
 
 
 def _part(number: int) -> str:

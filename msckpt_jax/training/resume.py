@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from msckpt_jax import names
 from msckpt_jax.api import load
-from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint import one_save, paths
 from msckpt_jax.checkpoint.encryption import encryption
 from msckpt_jax.checkpoint.file import open_checkpoint
+from msckpt_jax.checkpoint.folder import finish
 from msckpt_jax.checkpoint.paths import PathLike, regular
 from msckpt_jax.conventions import choosing
 from msckpt_jax.conventions import convention as conventions
@@ -153,6 +155,8 @@ def _latest(directory: PathLike, prefix: str | None) -> _Saved | None:
     folder = paths.path_of(directory)
     if not folder.is_dir():
         return None
+    if isinstance(folder, Path):
+        finish(folder)
     listed = filenames.listing(folder)
     parsed = [filenames.parse(name, prefix) for name in listed]
     files = sorted(file for file in parsed if file is not None)
@@ -179,14 +183,17 @@ def _problem(saved: _Saved, ranks: int) -> str | None:
     """The fault of a CheckPoint, or None."""
     if saved.in_ranks and len(saved.paths) < ranks:
         return f"{saved.paths[0]}: only {len(saved.paths)} of {ranks} ranks have this file"
+    saves: dict[str, str | None] = {}
     try:
         for path in saved.paths:
             if not path.is_file():  # a pipe would never end
                 return f"{path}: no regular file, or a link that leads to none"
             if encryption(path) is None:  # else encryption() has seen all blocks complete
                 with open_checkpoint(path) as file:
+                    saves[path.parent.name] = file.save
                     if file.crc is not None:
                         file.check_crc()
+        one_save.check(saves, "files in", saved.paths[0].parent.parent)
     except (CheckpointError, OSError) as error:
         return str(error)
     return None

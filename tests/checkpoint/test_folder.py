@@ -16,7 +16,8 @@ import pytest
 
 import msckpt_jax as ms
 from msckpt_jax.checkpoint import folder
-from msckpt_jax.checkpoint.folder import STAGE, FolderSave
+from msckpt_jax.checkpoint.folder import FolderSave
+from msckpt_jax.checkpoint.stage import STAGE
 from msckpt_jax.cli import main
 
 JOURNAL = f"{STAGE}/journal.json"

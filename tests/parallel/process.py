@@ -603,13 +603,13 @@ def adapters(mesh: Any) -> None:
         print(f"told: {error}", flush=True)
 
 
-def main() -> None:
+def main(works: dict[str, Any]) -> None:
     jax.distributed.initialize(f"127.0.0.1:{port}", count, me)
     name, *arguments = what.split(":")
-    globals()[name](jax.make_mesh((2, 4), ("x", "y")), *arguments)
+    works[name](jax.make_mesh((2, 4), ("x", "y")), *arguments)
     print(f"process {me} of {count} done", flush=True)
 
 
 if __name__ == "__main__":
     assert Path(folder).is_dir()
-    main()
+    main(globals())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ import numpy as np
 from msckpt_jax import dtypes
 from msckpt_jax.api import jobs
 from msckpt_jax.api.conversion.view import View
-from msckpt_jax.checkpoint import copying, formats, leaves, metadata, records, writer
+from msckpt_jax.checkpoint import copying, formats, leaves, metadata, one_save, records, writer
 from msckpt_jax.checkpoint.cipher import Mode
 from msckpt_jax.checkpoint.copying import FLOATS as FLOATS
 from msckpt_jax.checkpoint.folder import recover
@@ -257,11 +258,19 @@ def _to_ranks(
     head = next(iter(small), str(files[-1].target))
     written = writer.Options(threads=options.threads, progress=progress)
     job = jobs.Job(
-        formats.CKPT.name, How(), written, folder=jobs.Folder(folder, head, small, ()),
+        formats.CKPT.name, How(save=_save(options)), written,
+        folder=jobs.Folder(folder, head, small, ()),
         resume=options.resume,
     )  # fmt: skip
     jobs.run(files, job)
     return len(files)
+
+
+def _save(options: Options) -> str:
+    """A name for a save of rank files, which a job that goes on after a kill keeps."""
+    if options.resume is None:
+        return one_save.new()
+    return hashlib.sha256(options.resume.encode()).hexdigest()[:16]
 
 
 def check_ranks(path: PathLike, source: Any, options: Options) -> None:

@@ -33,6 +33,11 @@ def plan(records: Sequence[Record], how: How) -> Plan:
             if nbytes:
                 parts.append(_part(record, start, stop, nbytes))
             total += len(head) + stop - start
+    if how.save is not None and parts:
+        first = parts[0]
+        assert isinstance(first, bytes)
+        parts[0] = wire.marked(first, how.save)
+        total += len(parts[0]) - len(first)
     return Plan(parts, total, wire.crc_trailer if how.check_sum else None)
 
 
@@ -59,11 +64,11 @@ def recognises(source: Source) -> bool:
 
 @collector.paused()
 def contents(source: Source, problem: Problem) -> Contents:
-    """The entries, and the check sum that may follow them."""
+    """The entries, the check sum that may follow them, and the save that the first one names."""
     data, size = source.data, len(source.data)
     tail = bytes(data[max(0, size - wire.CRC_BYTES) : size])
     if len(tail) < wire.CRC_BYTES or not tail.startswith(wire.CRC_MARK):
-        return Contents(_entries(data, size, problem), data, size)
+        return Contents(_entries(data, size, problem), data, size, save=_save(data, size))
     payload = size - wire.CRC_BYTES
 
     def compute(crc: Crc) -> int:
@@ -72,7 +77,15 @@ def contents(source: Source, problem: Problem) -> Contents:
 
     stored = int.from_bytes(tail[len(wire.CRC_MARK) :], "big")
     sums = (CheckSum(stored, compute, source.path),)
-    return Contents(_entries(data, payload, problem), data, size, sums)
+    entries = _entries(data, payload, problem)
+    return Contents(entries, data, size, sums, save=_save(data, payload))
+
+
+def _save(data: Any, size: int) -> str | None:
+    try:
+        return next(record.save for record in wire.records(data, size))
+    except (StopIteration, wire.WireError):  # told as a problem of the entries
+        return None
 
 
 def _entries(data: Any, size: int, problem: Problem) -> dict[str, Entry]:

@@ -36,6 +36,7 @@ class Contents(NamedTuple):
         custom: those of the metadata that say something about the model, not about the format.
         shardings: names to the shardings with which arrays were saved; None where a format does
             not note them.
+        save: the name of the save of several files to which the file belongs, if it says so.
     """
 
     entries: dict[str, Entry]
@@ -45,6 +46,7 @@ class Contents(NamedTuple):
     metadata: Mapping[str, Any] = {}
     custom: Mapping[str, Any] = {}
     shardings: Mapping[str, Any] | None = None
+    save: str | None = None
 
 
 class Dealt(NamedTuple):
@@ -89,6 +91,7 @@ class How(NamedTuple):
         threads: the number of threads that compute a check sum which is part of the plan.
         framework: the metadata ``format`` of safetensors: ``"ms"``, or ``"pt"``, without which
             older versions of ``transformers`` refuse a file.
+        save: the name of the save of several files to which the file belongs; None: it is alone.
     """
 
     slice_bytes: int = SLICE_BYTES
@@ -97,6 +100,7 @@ class How(NamedTuple):
     metadata: Mapping[str, Any] = {}
     threads: int = writer.THREADS
     framework: str = "ms"
+    save: str | None = None
 
 
 class Format(NamedTuple):

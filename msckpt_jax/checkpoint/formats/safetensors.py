@@ -29,8 +29,10 @@ from msckpt_jax.errors import CheckpointError
 #: The library refuses larger headers too.
 _MAX_HEADER_BYTES = 100_000_000
 _METADATA = "__metadata__"
-#: The names that MindSpore reads in the metadata.
-_RESERVED = {_METADATA, "format", "remove_redundancy", "crc_num"}
+#: The name in the metadata under which the save stands that a file belongs to.
+_SAVE = "msckpt_jax.save"
+#: The names in the metadata that MindSpore reads, and ours.
+_RESERVED = {_METADATA, "format", "remove_redundancy", "crc_num", _SAVE}
 
 # The library writes large alignments first: its enum of dtypes, descending.
 _ORDER = {
@@ -51,6 +53,8 @@ def plan(records: Sequence[Record], how: How) -> Plan:
     about["format"] = how.framework
     if how.remove_redundancy is not None:
         about["remove_redundancy"] = str(how.remove_redundancy)
+    if how.save is not None:
+        about[_SAVE] = how.save
     about |= {r.tag: "Int4" for r in records if r.type == "Int4"}
     if how.check_sum:
         crc = functools.partial(writer.checksum, threads=how.threads)
@@ -85,7 +89,7 @@ def _dtype(record: Record) -> str:
         )
     if record.tag in _RESERVED:
         raise CheckpointError(
-            "MindSpore reads this name as metadata of a safetensors file; rename it",
+            "this name stands for something else in the metadata of safetensors files; rename it",
             name=record.tag,
         )
     name = dtypes.BY_NAME[record.type].safetensors
@@ -225,7 +229,8 @@ def contents(source: Source, problem: Problem) -> Contents:
 
         sums = (CheckSum(int(stored), compute, source.path),)
     custom = metadata.values(head.metadata, _RESERVED | entries.keys())
-    return Contents(entries, data, size, sums, head.metadata, custom)
+    save = head.metadata.get(_SAVE)
+    return Contents(entries, data, size, sums, head.metadata, custom, save=save)
 
 
 def _entries(data: Any, head: _Header, problem: Problem) -> dict[str, Entry]:

@@ -15,12 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msckpt_jax.checkpoint import collector, folder, json_keys
+from msckpt_jax.checkpoint import collector, json_keys, one_save, settled
 from msckpt_jax.checkpoint.entries import Entry, Problem, Stored, distinct
 from msckpt_jax.checkpoint.formats import safetensors, shards
 from msckpt_jax.checkpoint.formats.format import Contents, Format
 from msckpt_jax.checkpoint.paths import PathLike, regular
 from msckpt_jax.checkpoint.source import Joined, Source, is_folder, opened
+from msckpt_jax.checkpoint.stage import STAGE
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.visible import warn
 
@@ -49,7 +50,7 @@ def recognises(source: Source) -> bool:
     No other format begins as an object of JSON does.
     """
     if source.data is None:  # in the midst of a save there may be no such file
-        endings = (shards.SUFFIX, shards.INDEX_SUFFIX, folder.STAGE)
+        endings = (shards.SUFFIX, shards.INDEX_SUFFIX, STAGE)
         return any(name.endswith(endings) for name in source.names)
     return bytes(source.data[:1]) == b"{" or source.path.name.endswith(shards.INDEX_SUFFIX)
 
@@ -68,7 +69,7 @@ def contents(source: Source, problem: Problem) -> Contents:
         indices = (name for name in source.names if name.endswith(shards.INDEX_SUFFIX))
         where, heads = source.path, {*shards.HEADS, *indices}
     problems: list[CheckpointError] = []  # told when it is known that no save is their reason
-    with folder.reading(where, [where / head for head in heads]) as check_head:
+    with settled.reading(where, [where / head for head in heads]) as check_head:
         index = _index(opened(source.path, source.mmap))  # anew: a save may have come in between
         check_head(index.head)
         out = _contents(index, source.mmap, problems.append)
@@ -80,6 +81,10 @@ def contents(source: Source, problem: Problem) -> Contents:
 def _contents(index: _Index, mmap: bool, problem: Problem) -> Contents:
     problems: list[CheckpointError] = []
     parts = dict(_parts(index, mmap, problems.append))
+    try:
+        one_save.check({file: part.save for file, part in parts.items()}, "files", index.folder)
+    except CheckpointError as error:
+        problems.append(error)
     places = _places(index, parts, problems)
     for error in problems:
         problem(error)

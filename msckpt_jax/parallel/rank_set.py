@@ -1,0 +1,163 @@
+"""The rank files of a save and their strategy, which replace older ones as one set.
+
+The files are made ready in one folder and get their names together, as
+:mod:`~msckpt_jax.checkpoint.folder` says. Where processes share no file system, those of each host
+do this by themselves, after all have agreed that all files are complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from msckpt_jax.checkpoint import one_save, stage, writer
+from msckpt_jax.checkpoint.folder import FolderSave
+from msckpt_jax.checkpoint.plan import Plan
+from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel.meeting import Meetings
+
+#: Writes this process's files of a save below a folder, marked with the name of the save.
+Put: TypeAlias = Callable[[Path, str, writer.Options], None]
+
+
+class RankSet(NamedTuple):
+    """The place of a set of rank files, and their strategy.
+
+    Attributes:
+        root: the folder of the rank folders.
+        name: the name of the files in these.
+        strategy: the strategy file, which this process writes; None: another one does.
+        content: its bytes.
+        spans: whether arrays span processes, which then save together.
+    """
+
+    root: Path
+    name: str
+    strategy: Path | None
+    content: bytes
+    spans: bool = False
+
+
+def write(ranks: RankSet, options: writer.Options, put: Put) -> None:
+    """Let ``put`` write rank files, and give all of them their names.
+
+    Raises:
+        BlockingIOError: another process is saving the same set.
+        CheckpointError: a rank folder leads elsewhere; another process failed or died. The older
+            files are as they were.
+    """
+    if ranks.spans:
+        _write_together(ranks, options, put)
+        return
+    with _saving(ranks, options) as save:
+        put(save.files, one_save.new(), options)
+        _commit(ranks, save, options)
+
+
+def _saving(ranks: RankSet, options: writer.Options) -> FolderSave:
+    for name in _present(ranks.root, ""):
+        _check_inside(ranks.root / name)
+    return FolderSave(ranks.root, options.durable, of=ranks.name)
+
+
+def _write_together(ranks: RankSet, options: writer.Options, put: Put) -> None:
+    """Write as all processes do; in each file system one of them commits for all."""
+    meetings = Meetings(ranks.root / ranks.name, options.timeout, "rank files")
+    place = stage.of(Path(os.path.realpath(ranks.root)), ranks.name)
+    saves: list[FolderSave] = []
+
+    def written(nbytes: int) -> None:
+        meetings.alive()
+        if options.progress is not None:
+            options.progress(nbytes)
+
+    with contextlib.ExitStack() as stack:
+
+        def lead(name: str) -> str:
+            saves.append(stack.enter_context(_saving(ranks, options)))
+            _sign(place, name).touch()
+            return name
+
+        def join() -> bool:
+            """Tell whether this process knows who commits for it."""
+            if meetings.me == 0 or _sign(place, name).exists():
+                return True
+            with contextlib.suppress(BlockingIOError):
+                lead(name)
+            return bool(saves)
+
+        def follow() -> None:
+            if not saves and not _sign(place, name).exists():
+                lead(name)  # which says that another save holds the place
+
+        digest = hashlib.sha256(ranks.content).hexdigest()
+        begin = meetings.meet(lambda: lead(one_save.new()) if meetings.me == 0 else "", digest)
+        name = begin.first
+        if not meetings.meet(join).everywhere:
+            meetings.meet(follow)
+        shown = options._replace(progress=written)
+        meetings.meet(lambda: put(stage.files(place), name, shown))
+        meetings.meet(lambda: _commit(ranks, saves[0], options) if saves else None)
+
+
+def _sign(place: Path, save: str) -> Path:
+    """The file by which the processes of a file system find out who commits for them."""
+    return place / f"{save}.tmp"
+
+
+def _commit(ranks: RankSet, save: FolderSave, options: writer.Options) -> None:
+    new, older = _present(save.files, ranks.name), _present(ranks.root, ranks.name)
+    strategy = ranks.strategy
+    if strategy is None or (not older and _holds(strategy, ranks.content)):
+        if new:  # that the older files are all gone first, keeps readers from a mixture
+            save.commit(max(new), heads=older, outdated=older)
+        return
+    head = _below(ranks.root, strategy)
+    if head is not None:
+        _write_strategy(save.files / head, ranks.content, options, beside=strategy)
+        save.commit(head, outdated=older)
+        return
+    if not _holds(strategy, ranks.content):
+        strategy.unlink(missing_ok=True)
+    save.commit(max(new), heads=older, outdated=older)
+    if not _holds(strategy, ranks.content):
+        _write_strategy(strategy, ranks.content, options)
+
+
+def _write_strategy(
+    path: Path, content: bytes, options: writer.Options, beside: Path | None = None
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    how = writer.Options(durable=options.durable)
+    writer.write(path, Plan([content], len(content)), how, beside)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
+
+
+def _below(root: Path, path: Path) -> str | None:
+    """The name of a file in a folder, or below it; None for one elsewhere."""
+    folder = Path(os.path.realpath(path.parent))
+    top = Path(os.path.realpath(root))
+    return (folder / path.name).relative_to(top).as_posix() if folder.is_relative_to(top) else None
+
+
+def _present(root: Path, name: str) -> set[str]:
+    """The rank folders below ``root`` that hold a file of a name; without a name all."""
+    numbered = (f for f in root.glob("rank_*") if f.name.removeprefix("rank_").isdigit())
+    return {f"{f.name}/{name}".rstrip("/") for f in numbered if os.path.lexists(f / name)}
+
+
+def _check_inside(folder: Path) -> None:
+    """Refuse a rank folder in which files cannot get their names by a rename."""
+    if folder.is_symlink() or os.stat(folder).st_dev != os.stat(folder.parent).st_dev:
+        raise CheckpointError(
+            "this rank folder leads elsewhere, by a link or to another file system, so that its "
+            "file cannot take its name together with the others: save to another folder",
+            file=folder,
+        )
