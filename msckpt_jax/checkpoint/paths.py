@@ -1,4 +1,4 @@
-"""Paths: local ones of ``pathlib``, and those of object stores that ``etils.epath`` knows."""
+"""Paths: local ones of ``pathlib``, and those of object stores."""
 
 from __future__ import annotations
 
@@ -6,29 +6,27 @@ import os
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from etils import epath
-
+from msckpt_jax.checkpoint.stores.path import StorePath
 from msckpt_jax.errors import CheckpointError
 
-#: Paths, local or any that ``etils.epath`` knows.
+#: Paths, local or of an object store.
 PathLike: TypeAlias = str | os.PathLike[str]
-_Path = TypeVar("_Path", bound=Path | epath.Path)
+_Path = TypeVar("_Path", bound=Path | StorePath)
 
 
-def path_of(name: Any) -> Path | epath.Path:
-    """A ``pathlib.Path`` for local files, else the path that ``etils.epath`` makes of the name.
+def path_of(name: Any) -> Path | StorePath:
+    """A ``pathlib.Path`` for local files, else the path of an object store, such as ``s3://a/b``.
 
     Raises:
-        ValueError: a scheme that ``etils.epath`` does not know.
+        ImportError: the package that speaks to the store is missing.
+        ValueError: a scheme that neither this package nor ``fsspec`` knows.
     """
-    try:
-        path = epath.Path(name)
-    except KeyError as error:
-        raise ValueError(
-            f"{str(name)!r}: etils.epath knows no paths of {error.args[0]}; use gs://, s3:// or "
-            "az:// with the fsspec driver, or pass an open binary file"
-        ) from None
-    return path if "://" in str(name) else Path(os.fspath(path))
+    if isinstance(name, StorePath):
+        return name
+    text = os.fspath(name)
+    if text.startswith("file://"):
+        return Path(text.removeprefix("file://"))
+    return StorePath(text) if "://" in text else Path(text).expanduser()
 
 
 def regular(path: _Path) -> _Path:
