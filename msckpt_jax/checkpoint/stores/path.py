@@ -34,7 +34,13 @@ class StorePath(os.PathLike[str]):
         self.key = "/".join(part for part in rest.split("/") if part)
         if not self.key:
             raise ValueError(f"{os.fspath(name)!r} names no bucket")
-        self.store: Store = stores.of_scheme(self.scheme)
+        try:
+            self.store: Store = stores.of_scheme(self.scheme)
+        except ValueError:
+            raise ValueError(
+                f"{os.fspath(name)!r}: neither this package nor fsspec knows {self.scheme}://; use "
+                "s3://, gs:// or az://, or pass an open binary file"
+            ) from None
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.key}"
