@@ -45,6 +45,8 @@ class Options(NamedTuple):
     ``progress`` is called with the number of bytes of each chunk written, from any thread.
     ``timeout`` is the seconds after which a process that others wait for is taken for dead.
     ``sealed`` ends a file of authenticated blocks with a block that authenticates their order.
+    ``held`` takes the uploads to an object store, complete but for the last step, which whoever
+    holds them does, by ``commit()`` or ``discard()``.
     """
 
     mode: cipher.Mode | None = None
@@ -54,9 +56,10 @@ class Options(NamedTuple):
     progress: Progress | None = None
     timeout: float = 600.0
     sealed: bool = False
+    held: list[Any] | None = None
 
 
-def write(target: Any, plan: Plan, options: Options, beside: Path | None = None) -> None:
+def write(target: Any, plan: Plan, options: Options, beside: Any = None) -> None:
     """Write ``plan`` to a path (local or any that ``etils.epath`` knows) or an open binary file.
 
     Paths are replaced atomically. Targets that cannot be written at offsets (remote file systems,
@@ -223,10 +226,26 @@ def _write_remote(path: Any, plan: Plan, options: Options) -> None:
     try:
         with temporary.open("wb") as file:
             _stream(plan, options, file.write)
-        temporary.replace(path)
+        if options.held is not None:
+            options.held.append(_Held(temporary, path))
+        else:
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+class _Held(NamedTuple):
+    """An upload under a temporary name."""
+
+    temporary: Any
+    path: Any
+
+    def commit(self) -> None:
+        self.temporary.replace(self.path)
+
+    def discard(self) -> None:
+        self.temporary.unlink(missing_ok=True)
 
 
 class _Block(NamedTuple):

@@ -13,12 +13,11 @@ from msckpt_jax import names
 from msckpt_jax.api import save as saving
 from msckpt_jax.api.background import AsyncSave
 from msckpt_jax.checkpoint import paths
-from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint.paths import AnyPath, PathLike
 from msckpt_jax.parallel import ranks, strategy
 from msckpt_jax.training import filenames, selection
 from msckpt_jax.training.completion import Completion
 from msckpt_jax.training.config import CheckpointConfig
-from msckpt_jax.training.filenames import AnyPath
 from msckpt_jax.training.position import Position
 from msckpt_jax.training.preemption import Preemption
 from msckpt_jax.training.resume import Resumed

@@ -11,7 +11,7 @@ from msckpt_jax.api import load
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.encryption import encryption
 from msckpt_jax.checkpoint.file import open_checkpoint
-from msckpt_jax.checkpoint.paths import PathLike, regular
+from msckpt_jax.checkpoint.paths import AnyPath, PathLike, regular
 from msckpt_jax.conventions import choosing
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions.convention import ConventionLike
@@ -19,7 +19,7 @@ from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import strategy as strategies
 from msckpt_jax.parallel.strategy import StrategyLike
 from msckpt_jax.training import filenames
-from msckpt_jax.training.filenames import AnyPath, RunFile
+from msckpt_jax.training.filenames import RunFile
 from msckpt_jax.visible import warn
 
 

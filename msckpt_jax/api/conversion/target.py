@@ -14,7 +14,7 @@ import numpy as np
 from msckpt_jax import dtypes
 from msckpt_jax.api import jobs
 from msckpt_jax.api.conversion.view import View
-from msckpt_jax.checkpoint import copying, formats, leaves, metadata, records, writer
+from msckpt_jax.checkpoint import copying, formats, leaves, metadata, paths, records, writer
 from msckpt_jax.checkpoint.cipher import Mode
 from msckpt_jax.checkpoint.copying import FLOATS as FLOATS
 from msckpt_jax.checkpoint.folder import recover
@@ -259,9 +259,10 @@ def _to_ranks(
 
 def check_ranks(path: PathLike, source: Any, options: Options) -> None:
     """Refuse a folder that holds rank files, and shardings of which the source knows nothing."""
-    if os.path.isdir(path):
-        recover(path)  # what a killed conversion has made complete
-    if any(Path(path).glob("rank_*")):
+    folder = paths.path_of(path)
+    if folder.is_dir():
+        recover(folder)  # what a killed conversion has made complete
+    if paths.below(folder, "rank_"):
         raise ValueError(visible(f"{path} holds rank files already; convert to a new folder"))
     if options.to == SAVED:
         layouts_of(options.to, source, source)
