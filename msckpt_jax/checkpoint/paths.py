@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias, TypeGuard
 
@@ -118,6 +119,18 @@ def make(folder: Any, mode: int = 0o777) -> None:
     """Make a folder, and those above it, unless it is there; object stores need none."""
     if is_local(folder):
         folder.mkdir(mode, parents=True, exist_ok=True)
+
+
+def check_writable(folder: Any) -> None:
+    """Try whether objects can be written to, and removed from, a folder of an object store.
+
+    Raises:
+        StoreError: they cannot.
+    """
+    if not is_local(folder):
+        probe = folder / f".msckpt-{secrets.token_hex(8)}.tmp"
+        probe.write_bytes(b"")
+        probe.unlink(missing_ok=True)
 
 
 def regular(path: Any) -> Any:

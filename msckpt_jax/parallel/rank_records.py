@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePath
 
 from msckpt_jax import dtypes
 from msckpt_jax.checkpoint import copying, formats, paths, records, writer
@@ -18,7 +19,7 @@ from msckpt_jax.progress import Progress
 
 
 def plan_files(
-    source: Source, target: Plan | None, folder: AnyPath, prefix: str, suffix: str
+    source: Source, target: Plan | None, folder: AnyPath | PurePath, prefix: str, suffix: str
 ) -> list[File]:
     """The files of all ranks of ``target``, each in its ``rank_N`` folder."""
     return [

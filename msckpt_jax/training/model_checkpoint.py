@@ -57,7 +57,8 @@ class ModelCheckpoint:
 
     Args:
         prefix: start of the file names, without "/".
-        directory: folder for the files, created if missing; None: the current one.
+        directory: folder for the files, created if missing; None: the current one. In an object
+            store a small object is written and removed again, to see now that it can be.
         config: the policies; None: MindSpore's defaults.
         batches_per_epoch: the number of steps of an epoch, if it is known: with it :meth:`step`
             counts the numbers that it is not given.
@@ -65,6 +66,7 @@ class ModelCheckpoint:
         clock: returns seconds, for the policies by time.
 
     Raises:
+        StoreError: the object store cannot be reached, or does not let us write.
         TypeError, ValueError: an argument of the wrong type or value.
 
     Example:
@@ -92,7 +94,8 @@ class ModelCheckpoint:
             raise TypeError(f"resumed must be a result of resume(), not {type(resumed).__name__}")
         self.config = CheckpointConfig() if config is None else config
         self.directory = paths.path_of("." if directory is None else directory)
-        self.directory.mkdir(parents=True, exist_ok=True)
+        paths.make(self.directory)
+        paths.check_writable(self.directory)
         self.prefix = filenames.own_prefix(self.directory, prefix)
         self._base = prefix
         self._per_epoch = batches_per_epoch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -240,7 +240,7 @@ def _to_ranks(
     tensors = Written(work, source)
     layouts = layouts_of(options.to, source, tensors)
     plan = placement.plan_of(options.to if layouts is None else layouts)
-    planned = rank_records.plan_files(tensors, plan, Path(), "rank", formats.CKPT.suffix)
+    planned = rank_records.plan_files(tensors, plan, PurePosixPath(), "rank", formats.CKPT.suffix)
     files = [file for file in planned if file.records]  # MindSpore cannot load an empty file
     for file in files:
         records.check_tags(file.records)
