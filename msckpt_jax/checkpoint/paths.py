@@ -11,15 +11,14 @@ import secrets
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias, TypeGuard
 
-from etils import epath
-
+from msckpt_jax.checkpoint.stores.path import StorePath
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.visible import visible
 
-#: Paths as users give them, local or any that ``etils.epath`` knows.
+#: Paths as users give them, local or of an object store.
 PathLike: TypeAlias = str | os.PathLike[str]
 #: Paths as :func:`path_of` makes them.
-AnyPath: TypeAlias = Path | epath.Path
+AnyPath: TypeAlias = Path | StorePath
 
 #: What is left of ``s3://bucket`` in a ``pathlib.Path``.
 _FLATTENED = re.compile(r"(?P<scheme>gs|s3|s3a|az|abfss?|gcs|hf|https?|file|memory):/(?!/)")
@@ -29,9 +28,12 @@ def path_of(name: Any) -> AnyPath:
     """A ``pathlib.Path`` for local files, else the path in an object store.
 
     Raises:
+        StoreError: the package that speaks to the store is missing.
         TypeError: the name is no path.
         ValueError: a scheme that is not known, or one that ``pathlib`` has flattened.
     """
+    if isinstance(name, StorePath):
+        return name
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"a path must be a str or os.PathLike, not {type(name).__name__}")
     text = os.fspath(name)
@@ -42,13 +44,7 @@ def path_of(name: Any) -> AnyPath:
             problem = f"pathlib takes a slash from {match['scheme']}://; pass a str"
             raise ValueError(visible(f"{text}: {problem}, or etils.epath.Path"))
         return Path(text)
-    try:
-        return epath.Path(name)
-    except KeyError as error:
-        raise ValueError(
-            f"{text!r}: etils.epath knows no paths of {error.args[0]}; use gs://, s3:// or "
-            "az:// with the fsspec driver, or pass an open binary file"
-        ) from None
+    return Path(text.removeprefix("file://")) if text.startswith("file://") else StorePath(text)
 
 
 def local(name: Any, what: str, instead: str) -> Path:
@@ -71,16 +67,15 @@ def is_local(path: Any) -> TypeGuard[Path]:
 
 def size(path: Any) -> int:
     """The size of a file."""
-    status = path.stat()
-    return status.st_size if is_local(path) else status.length
+    return path.stat().st_size
 
 
-def stamp(path: Any) -> tuple[str, int, float]:
-    """The place, the size and the time of a file, which tell it from one that replaced it."""
+def stamp(path: AnyPath) -> tuple[Any, ...]:
+    """The properties that tell a file from one that has replaced it."""
+    if not isinstance(path, Path):
+        return str(path), path.store.tag(path.key)
     status = path.stat()
-    if is_local(path):
-        return os.path.realpath(path), status.st_size, status.st_mtime_ns
-    return str(path), status.length, status.mtime
+    return os.path.realpath(path), status.st_size, status.st_mtime_ns
 
 
 def below(folder: Any, prefix: str = "", suffix: str = "") -> list[Any]:
