@@ -107,6 +107,9 @@ class FileStream:
     def write(self, data: Any) -> None:
         self._file.write(data)
 
+    def flush(self) -> None:
+        """Do nothing: what is not sent yet is sent when it is committed."""
+
     def commit(self) -> None:
         self._file.close()
         if self._at != self._path:

@@ -45,11 +45,21 @@ class Upload(Protocol):
 class Stream(Protocol):
     """An object whose bytes come in order; it is there once it is committed."""
 
-    def write(self, data: Any) -> Any: ...
+    def write(self, data: Any) -> Any:
+        """Send the next bytes."""
+        ...
 
-    def commit(self) -> None: ...
+    def flush(self) -> None:
+        """Send what was held back, as far as the store can."""
+        ...
 
-    def discard(self) -> None: ...
+    def commit(self) -> None:
+        """Make the object; it replaces an older one."""
+        ...
+
+    def discard(self) -> None:
+        """Forget the bytes, and leave an older object as it is."""
+        ...
 
 
 class Store(Protocol):
