@@ -53,7 +53,9 @@ def write(model: Adapted, target: AnyPath, wanted: Wanted) -> None:
         _remove(folder, older)
         return
     new = _names(folder, len(weights), older)
-    _locate(model.model.graph[0], weights, [file.relative_to(target.parent) for file in new])
+    _locate(
+        model.model.graph[0], weights, [PurePath(FOLDER, target.stem, file.name) for file in new]
+    )
     parts = list(_model(model.model, target.stem, {}))
     size = sum(map(planning.size_of, parts))
     if size > MAXIMUM_BYTES:

@@ -23,14 +23,15 @@ There are no locks in a store: let one run at a time save into a folder.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
-from msckpt_jax.checkpoint import paths
-from msckpt_jax.checkpoint.folder import STAGE, FolderSave
+from msckpt_jax.checkpoint import folder, paths
 from msckpt_jax.checkpoint.paths import AnyPath
+from msckpt_jax.errors import CheckpointError
 
 _JOURNAL = "journal.json"
 #: The requests that are under way at a time.
@@ -66,7 +67,7 @@ class StoreSave:
         last = str(self.target / head)
         names = {str(upload.path) for upload in self.held}
         assert last in names  # else no reader would know the others
-        journal = self.target / STAGE / _JOURNAL
+        journal = self.target / folder.STAGE / _JOURNAL
         journal.write_bytes(json.dumps({"files": sorted(names), "head": head}).encode())
         self._remove({*heads, head})
         self._complete([upload for upload in self.held if str(upload.path) != last])
@@ -78,13 +79,35 @@ class StoreSave:
     def _complete(self, uploads: list[Any]) -> None:
         with ThreadPoolExecutor(_REQUESTS, "msckpt") as pool:
             list(pool.map(lambda upload: upload.commit(), uploads))
-        self.held[:] = [upload for upload in self.held if upload not in uploads]
+        done = {id(upload) for upload in uploads}
+        self.held[:] = [upload for upload in self.held if id(upload) not in done]
 
     def _remove(self, names: Iterable[str]) -> None:
         with ThreadPoolExecutor(_REQUESTS, "msckpt") as pool:
             list(pool.map(lambda name: (self.target / name).unlink(missing_ok=True), names))
 
 
+def recover(target: AnyPath) -> bool:
+    """Finish or undo an interrupted save into a local folder; of one in a store tell the state.
+
+    Returns:
+        Whether a new set took its place.
+
+    Raises:
+        CheckpointError: there is nothing to finish in a store, but files of two saves: save anew.
+        FileNotFoundError: there is no such folder.
+        OSError: as :func:`~msckpt_jax.checkpoint.folder.recover`.
+    """
+    if paths.is_local(target):
+        return folder.recover(target)
+    if not target.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(target))
+    if (target / folder.STAGE / _JOURNAL).is_file():
+        problem = "an interrupted save cannot be finished in a store: save anew, which replaces it"
+        raise CheckpointError(problem, file=target)
+    return False
+
+
 def of(target: AnyPath, durable: bool = True) -> Any:
     """The save of files into a folder, local or in a store."""
-    return FolderSave(target, durable) if paths.is_local(target) else StoreSave(target)
+    return folder.FolderSave(target, durable) if paths.is_local(target) else StoreSave(target)

@@ -14,10 +14,18 @@ import numpy as np
 from msckpt_jax import dtypes
 from msckpt_jax.api import jobs
 from msckpt_jax.api.conversion.view import View
-from msckpt_jax.checkpoint import copying, formats, leaves, metadata, paths, records, writer
+from msckpt_jax.checkpoint import (
+    copying,
+    formats,
+    leaves,
+    metadata,
+    paths,
+    records,
+    store_folder,
+    writer,
+)
 from msckpt_jax.checkpoint.cipher import Mode
 from msckpt_jax.checkpoint.copying import FLOATS as FLOATS
-from msckpt_jax.checkpoint.folder import recover
 from msckpt_jax.checkpoint.formats import shards
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.paths import PathLike
@@ -261,7 +269,7 @@ def check_ranks(path: PathLike, source: Any, options: Options) -> None:
     """Refuse a folder that holds rank files, and shardings of which the source knows nothing."""
     folder = paths.path_of(path)
     if folder.is_dir():
-        recover(folder)  # what a killed conversion has made complete
+        store_folder.recover(folder)  # what a killed conversion has made complete
     if paths.below(folder, "rank_"):
         raise ValueError(visible(f"{path} holds rank files already; convert to a new folder"))
     if options.to == SAVED:

@@ -75,7 +75,7 @@ class StorePath(os.PathLike[str]):
         return StorePath(f"{self.scheme}://{above}") if above else self
 
     def __truediv__(self, name: str | os.PathLike[str]) -> StorePath:
-        return StorePath(f"{self}/{os.fspath(name)}")
+        return StorePath(f"{self}/{PurePosixPath(name)}") if str(name) != "." else self
 
     def relative_to(self, folder: StorePath) -> PurePosixPath:
         """The names that lead from a folder to the path.
@@ -83,6 +83,8 @@ class StorePath(os.PathLike[str]):
         Raises:
             ValueError: the path is not below it.
         """
+        if self == folder:
+            return PurePosixPath()
         if not str(self).startswith(f"{folder}/"):
             raise ValueError(f"{self} is not below {folder}")
         return PurePosixPath(str(self).removeprefix(f"{folder}/"))
