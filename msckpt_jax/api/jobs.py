@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from msckpt_jax.checkpoint import formats, paths, writer
 from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint import store_folder as folder_saves
 from msckpt_jax.checkpoint.folder import FolderSave
 from msckpt_jax.checkpoint.formats.format import How
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.parallel import hosts, ordered, shares, strategy
@@ -30,11 +31,11 @@ class Folder(NamedTuple):
         earlier: the files in a folder that an earlier save has left there.
     """
 
-    path: Path
+    path: AnyPath
     head: str
     small: Mapping[str, bytes]
     heads: Sequence[str]
-    earlier: Callable[[Path], Collection[str]] = lambda path: ()
+    earlier: Callable[[AnyPath], Collection[str]] = lambda path: ()
 
 
 class Job(NamedTuple):
@@ -51,7 +52,7 @@ class Job(NamedTuple):
     format: str
     how: How
     options: writer.Options
-    strategy_file: Path | None = None
+    strategy_file: AnyPath | None = None
     layouts: Mapping[str, Layout] | None = None
     folder: Folder | None = None
     resume: str | None = None
@@ -63,7 +64,7 @@ def target_of(files: Sequence[File], job: Job) -> Any:
 
 
 def dealt(
-    path: Path, records: list[Record], job: Job, limit: int, beside: Mapping[str, bytes]
+    path: AnyPath, records: list[Record], job: Job, limit: int, beside: Mapping[str, bytes]
 ) -> tuple[list[File], Job]:
     """The files of a folder, each of at most ``limit`` bytes of tensors, and the job with it.
 
@@ -86,7 +87,7 @@ def run(files: list[File], job: Job, may_gather: bool = False) -> None:
         return
     for file in files:
         if job.layouts is not None:
-            Path(file.target).parent.mkdir(exist_ok=True)
+            paths.make(file.target.parent)
         _write(file, job, may_gather, job.layouts is None and hosts.needed(file.records))
     if job.strategy_file is not None:
         strategy.write(job.strategy_file, job.layouts or {})
@@ -107,8 +108,10 @@ def _write(file: File, job: Job, may_gather: bool, together: bool) -> None:
 
 def _is_file(target: Any) -> bool:
     """Tell whether a target is a file, or a new one, of a local file system."""
-    path = None if hasattr(target, "write") else paths.path_of(target)
-    return isinstance(path, Path) and (path.is_file() or not path.exists())
+    if hasattr(target, "write"):
+        return False
+    path = paths.path_of(target)
+    return paths.is_local(path) and (path.is_file() or not path.exists())
 
 
 def _in_order(plans: Sequence[Plan], job: Job) -> bool:
@@ -127,7 +130,8 @@ def _name(job: Job, plans: Mapping[str, Plan]) -> str | None:
 
 def _replace(folder: Folder, files: list[File], job: Job, may_gather: bool) -> None:
     """Write the files of a folder, which get their names when all are complete."""
-    save = FolderSave(folder.path, job.options.durable)
+    save = folder_saves.of(folder.path, job.options.durable)
+    job = job._replace(options=job.options._replace(held=save.held))
 
     def commit() -> None:
         _commit(folder, save, job)
@@ -141,13 +145,13 @@ def _replace(folder: Folder, files: list[File], job: Job, may_gather: bool) -> N
         hosts.write_folder(save, folder.path, contents, commit, job.options, may_gather)
         return
     plans = {str(f.target): formats.plan(job.format, f.records, job.how) for f in files}
-    if _in_order([*plans.values()], job):
+    if paths.is_local(folder.path) and _in_order([*plans.values()], job):
         _replace_in_order(folder, plans, job)
         return
     with save:
         for file in files:
             target = save.files / file.target
-            target.parent.mkdir(exist_ok=True)
+            paths.make(target.parent)
             _write(file._replace(target=target), job, may_gather, together=False)
         commit()
 
@@ -168,8 +172,8 @@ def _commit(folder: Folder, save: FolderSave, job: Job) -> None:
     save.commit(folder.head, folder.heads, folder.earlier(folder.path))
 
 
-def _write_small(folder: Folder, staged: Path, job: Job) -> None:
-    options = writer.Options(durable=job.options.durable)
+def _write_small(folder: Folder, staged: AnyPath, job: Job) -> None:
+    options = writer.Options(durable=job.options.durable, held=job.options.held)
     for name, data in folder.small.items():
         writer.write(staged / name, Plan([data], len(data)), options)
 
@@ -207,14 +211,11 @@ def target_path(name: Any, format: str) -> Any:
     return path
 
 
-def folder_path(name: Any) -> Path:
+def folder_path(name: Any) -> AnyPath:
     """The path of the folder in which to write several files."""
-    path = paths.path_of(name) if isinstance(name, str | os.PathLike) else None
-    if not isinstance(path, Path):
-        raise ValueError(
-            f"max_shard_size= writes to a folder on a local file system, not to {name}; save "
-            "there, then copy it"
-        )
+    if hasattr(name, "write"):
+        raise ValueError("max_shard_size= writes to a folder, not to an open file")
+    path = paths.path_of(name)
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(
             f"{name} is a file; with max_shard_size= name the folder that is to be written"
@@ -224,7 +225,7 @@ def folder_path(name: Any) -> Path:
 
 def check_folder(target: Any) -> None:
     """Refuse a local path in a missing folder; object stores need no folders."""
-    if isinstance(target, Path) and not target.parent.is_dir():
+    if paths.is_local(target) and not target.parent.is_dir():
         raise FileNotFoundError(
             visible(f"the folder {target.parent} does not exist; create it first")
         )

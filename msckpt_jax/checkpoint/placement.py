@@ -71,7 +71,9 @@ def _batches(requests: Sequence[Request], pool: ThreadPoolExecutor) -> Iterator[
     for batch in _dealt(requests):
         small = [(requests[n].pieces, box) for n, box, _ in batch if _is_small(requests[n], box)]
         with ranges.holding(small):
-            parts = [_Part(n, _read_box(requests[n], box, pool), devices) for n, box, devices in batch]
+            parts = [
+                _Part(n, _read_box(requests[n], box, pool), devices) for n, box, devices in batch
+            ]
         yield parts
 
 

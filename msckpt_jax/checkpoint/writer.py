@@ -58,7 +58,7 @@ class Options(NamedTuple):
     held: list[Held] | None = None
 
 
-def write(target: Any, plan: Plan, options: Options, beside: Path | None = None) -> None:
+def write(target: Any, plan: Plan, options: Options, beside: Any = None) -> None:
     """Write ``plan`` to a path, local or of an object store, or to an open binary file.
 
     Paths are replaced atomically. Targets that cannot be written at offsets (pipes, open files)

@@ -26,6 +26,7 @@ from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.folder import FolderSave
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import Record
+from msckpt_jax.checkpoint.store_folder import StoreSave
 from msckpt_jax.checkpoint.stores.path import StorePath
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import dealing, part_upload, pieces, shares
@@ -83,8 +84,8 @@ class Content(NamedTuple):
 
 
 def write_folder(
-    save: FolderSave,
-    target: Path,
+    save: FolderSave | StoreSave,
+    target: Path | StorePath,
     files: Mapping[str, Content],
     commit: Callable[[], None],
     options: writer.Options,
@@ -98,6 +99,9 @@ def write_folder(
     Raises:
         CheckpointError: as :func:`write`.
     """
+    if isinstance(save, StoreSave):
+        part_upload.write_folder(save, target, files, commit, options, may_gather)
+        return
     meetings = Meetings(target, options.timeout)
     with contextlib.ExitStack() as stack:
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from msckpt_jax import boxes, display, dtypes
-from msckpt_jax.checkpoint import copying, formats
+from msckpt_jax.checkpoint import copying, formats, paths
 from msckpt_jax.checkpoint.entries import Entry, Stored
 from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
 from msckpt_jax.checkpoint.formats import shards
 from msckpt_jax.checkpoint.int4 import to_int4
-from msckpt_jax.checkpoint.paths import PathLike, regular
+from msckpt_jax.checkpoint.paths import AnyPath, PathLike, regular
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import soundness
 from msckpt_jax.parallel.placement import Parts, Plan, plan_of
@@ -32,7 +31,7 @@ class Source(copying.Readable, Protocol):
     def pieces(self, name: str, box: boxes.Box | None = None) -> list[boxes.Piece]: ...
 
 
-def rank_files(folder: PathLike, suffix: str | None = None) -> dict[int, Path]:
+def rank_files(folder: PathLike, suffix: str | None = None) -> dict[int, AnyPath]:
     """The file of each ``rank_N`` folder: the last in lexicographic order, as in MindSpore.
 
     Where a rank has several safetensors files and their index, it is the index.
@@ -41,15 +40,15 @@ def rank_files(folder: PathLike, suffix: str | None = None) -> dict[int, Path]:
         CheckpointError: there are no such files, or files of both formats.
         NotADirectoryError: ``folder`` is no folder.
     """
-    folder = Path(folder)
+    folder = paths.path_of(folder)
     if not folder.is_dir():
         raise NotADirectoryError(visible(f"{folder} is not a folder of rank_N folders"))
-    by_rank: dict[int, Path] = {}
-    for part in sorted(folder.glob("rank_*")):
+    by_rank: dict[int, AnyPath] = {}
+    for part in paths.below(folder, "rank_"):
         number = part.name.removeprefix("rank_")
         files = [
             f
-            for f in sorted(part.iterdir())
+            for f in paths.below(part)
             if f.suffix in formats.SUFFIXES and f.stem.endswith(suffix or "")
         ]
         index = part / shards.INDEX
@@ -98,7 +97,7 @@ class MergedCheckpoint(Mapping[str, Any]):
             rank: open_checkpoint(path, **options) for rank, path in sorted(files.items())
         }
         first = next(iter(self.files.values()))
-        self.path = str(Path(first.path).parent.parent) if len(files) > 1 else first.path
+        self.path = str(paths.path_of(first.path).parent.parent) if len(files) > 1 else first.path
         self.format = first.format
         self._parts: dict[str, dict[boxes.Box, int]] = {}  # a rank that holds each distinct part
         self.entries: dict[str, Entry] = {}

@@ -15,12 +15,31 @@ import numpy as np
 
 from msckpt_jax import boxes
 from msckpt_jax.checkpoint import plan as planning
-from msckpt_jax.checkpoint.plan import Range
+from msckpt_jax.checkpoint.plan import Plan, Range
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.checkpoint.stores.parts import Stretch
+from msckpt_jax.checkpoint.stores.path import StorePath
 from msckpt_jax.parallel import dealing, shares
 from msckpt_jax.parallel.dealing import Parties, Party
 from msckpt_jax.parallel.shares import Holders, Shares
+
+
+class Object(NamedTuple):
+    """An object that processes upload together.
+
+    Attributes:
+        path: where it is to be.
+        plan: the plan of its bytes.
+        stretches: those of the plan, a part each.
+        records: what the plan was made of.
+        uploader: the process that uploads all parts; None: they are dealt to all.
+    """
+
+    path: StorePath
+    plan: Plan
+    stretches: Sequence[Stretch]
+    records: Sequence[Record]
+    uploader: int | None = None
 
 
 class Dealt(NamedTuple):
@@ -29,12 +48,10 @@ class Dealt(NamedTuple):
     Attributes:
         uploaders: the process that uploads each.
         together: the parts that are put together from what others send.
-        parties: those that this process is a member of, in an order that is the same on all.
     """
 
     uploaders: list[int]
     together: set[int]
-    parties: list[Party]
 
     def of(self, process: int, together: bool) -> list[int]:
         """The numbers of the parts of a process: those that others send to, or its own."""
@@ -45,33 +62,37 @@ class Dealt(NamedTuple):
         ]
 
 
-def dealt(
-    stretches: Sequence[Stretch],
-    records: Sequence[Record],
-    me: int,
-    processes: int,
-    only: int | None = None,
-) -> Dealt:
-    """Deal parts to processes, or all to the process ``only``."""
+def dealt(objects: Sequence[Object], processes: int) -> tuple[list[Dealt], list[Party]]:
+    """The parts of objects dealt to processes, and who sends what to whom.
+
+    The parties are in an order that is the same on all processes. The numbers of their stretches
+    are those of the objects.
+    """
+    parties = Parties()
+    load = np.zeros(processes, np.int64)
+    out = [_dealt(number, each, load, parties) for number, each in enumerate(objects)]
+    return out, [*parties.values()]
+
+
+def _dealt(number: int, each: Object, load: np.ndarray, parties: Parties) -> Dealt:
     holders = {
         id(record.content): shares.holders_of(record)
-        for record in records
+        for record in each.records
         if isinstance(record.content, Tensor)
     }
-    load = np.zeros(processes, np.int64)
-    out = Dealt([], set(), [])
-    parties = Parties()
-    for number, stretch in enumerate(stretches):
+    out = Dealt([], set())
+    for part, stretch in enumerate(each.stretches):
         ranges = [part for part in stretch.parts if isinstance(part, Range)]
-        uploader = _uploader(ranges, holders, load) if only is None else only
+        uploader = each.uploader
+        if uploader is None:
+            uploader = _uploader(ranges, holders, load)
         load[uploader] += stretch.nbytes
         out.uploaders.append(uploader)
-        received = [_received(part, holders[id(part.tensor)], uploader) for part in ranges]
+        received = [_received(r, holders[id(r.tensor)], uploader, number) for r in ranges]
         members = {uploader}.union(*(senders for senders, _ in received))
         if len(members) > 1:
-            out.together.add(number)
+            out.together.add(part)
             parties.add(members, uploader, [stretch for _, stretch in received])
-    out.parties.extend(party for party in parties.values() if me in party.members)
     return out
 
 
@@ -87,13 +108,13 @@ def _uploader(ranges: Sequence[Range], holders: Mapping[int, Holders], load: np.
     return int(np.argmin(np.where(held * 2 >= held.max(), load, np.iinfo(np.int64).max)))
 
 
-def _received(part: Range, holders: Holders, uploader: int) -> tuple[set[int], dealing.Stretch]:
+def _received(
+    part: Range, holders: Holders, uploader: int, number: int
+) -> tuple[set[int], dealing.Stretch]:
     """The processes that send an uploader what it wants of a tensor, and that."""
-    senders = {
-        _sender(processes, uploader) for _, processes, _ in _overlaps(part, holders)
-    }
+    senders = {_sender(processes, uploader) for _, processes, _ in _overlaps(part, holders)}
     owned = Shares(part.tensor, holders, _owners(holders, uploader))
-    return senders, dealing.Stretch(0, owned, _windows(part))
+    return senders, dealing.Stretch(number, owned, _windows(part))
 
 
 @functools.lru_cache(1024)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import PurePath
 
 from msckpt_jax import dtypes
-from msckpt_jax.checkpoint import copying, formats, records, writer
+from msckpt_jax.checkpoint import copying, formats, paths, records, writer
 from msckpt_jax.checkpoint.formats.format import How
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import ordered, soundness
@@ -19,7 +19,7 @@ from msckpt_jax.progress import Progress
 
 
 def plan_files(
-    source: Source, target: Plan | None, folder: Path, prefix: str, suffix: str
+    source: Source, target: Plan | None, folder: AnyPath | PurePath, prefix: str, suffix: str
 ) -> list[File]:
     """The files of all ranks of ``target``, each in its ``rank_N`` folder."""
     return [
@@ -70,8 +70,7 @@ def rank_records(source: Source, target: Plan | None, rank: int) -> list[Record]
 
 def job_of(source: MergedCheckpoint, target: Plan | None) -> str:
     """A name for a job that changes when a source file, the strategies or the target do."""
-    files = [(r, os.path.realpath(f.path), os.stat(f.path)) for r, f in source.files.items()]
-    state = [(rank, path, stat.st_size, stat.st_mtime_ns) for rank, path, stat in files]
+    state = [(rank, *paths.stamp(paths.path_of(f.path))) for rank, f in source.files.items()]
     return hashlib.sha256(repr((state, source.plan, target)).encode()).hexdigest()[:16]
 
 
@@ -95,9 +94,10 @@ def write_files(
         records.check_tags(file.records)
 
     def write(file: File) -> None:
-        file.target.parent.mkdir(parents=True, exist_ok=True)
+        paths.make(file.target.parent)
         plan = formats.plan(formats.of_target(file.target).name, file.records, How())
-        if ordered.able(plan, options) and (job is not None or ordered.pays([plan])):
+        in_order = paths.is_local(file.target) and ordered.able(plan, options)
+        if in_order and (job is not None or ordered.pays([plan])):
             ordered.write_file(file.target, plan, options, job)
         else:
             writer.write(file.target, plan, options)

@@ -7,10 +7,9 @@ copies byte ranges window by window, so that no tensor of either side is ever he
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from msckpt_jax import progress as meters
-from msckpt_jax.checkpoint import formats
+from msckpt_jax.checkpoint import formats, paths
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.parallel import merged, strategy
@@ -85,7 +84,7 @@ def transform_checkpoints(
     files = plan_files(
         source,
         target,
-        Path(dst_checkpoints_dir),
+        paths.path_of(dst_checkpoints_dir),
         ckpt_prefix,
         f"{_part_suffix(src_strategy_file, source.plan, dst_strategy_file)}{suffix}",
     )
@@ -123,7 +122,7 @@ def transform_checkpoint_by_rank(
         raise TypeError("checkpoint_files_map must be a dict of rank to file")
     target = plan_of(dst_strategy_file)
     check_rank(rank_id, target)
-    path = Path(save_checkpoint_file_name)
+    path = paths.path_of(save_checkpoint_file_name)
     formats.of_target(path)  # refuse a wrong name before anything is opened
     source = MergedCheckpoint(checkpoint_files_map, src_strategy_file)
     write_files([File(path, rank_records(source, target, rank_id))])

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from msckpt_jax import progress as meters
-from msckpt_jax.checkpoint import atomic, copying, formats
+from msckpt_jax.checkpoint import atomic, copying, formats, paths
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.errors import CheckpointError
@@ -72,8 +71,8 @@ def unified_safetensors(
     checks.check_count(max_process_num, "max_process_num")
     source = merged.open_ranks(src_dir, src_strategy_file, file_suffix)
     names = _chosen(source, choice_func)
-    folder = Path(dst_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = paths.path_of(dst_dir)
+    paths.make(folder)
     sharded = [name for name in names if source.plan and name in source.plan.parameters]
     groups = _groups({name: source.entries[name].nbytes for name in sharded})
     files = [

@@ -9,6 +9,7 @@ from typing import Any
 import fsspec
 
 from msckpt_jax.checkpoint.stores.store import Item, Upload
+from msckpt_jax.checkpoint.stores.telling import telling
 
 #: Packages whose files become objects when they are closed, and never before.
 _PUBLISH_ON_CLOSE = ("gcsfs", "adlfs", "s3fs")
@@ -23,6 +24,7 @@ def store(scheme: str) -> FileSystem:
     return FileSystem(fsspec.filesystem(scheme), scheme)
 
 
+@telling
 class FileSystem:
     """A file system of fsspec."""
 
@@ -33,6 +35,15 @@ class FileSystem:
 
     def _path(self, key: str) -> str:
         return self.system._strip_protocol(f"{self._scheme}://{key}")
+
+    def path_of(self, key: str, *_: Any) -> str:
+        return f"{self._scheme}://{key}"
+
+    def tag(self, key: str) -> str | None:
+        try:
+            return self.system.ukey(self._path(key))
+        except FileNotFoundError:
+            return None
 
     def size(self, key: str) -> int | None:
         try:
@@ -80,6 +91,7 @@ class FileSystem:
         return FileStream(self.system, self._path(key), direct)
 
 
+@telling
 class FileStream:
     """A file that is written in order: under another name where it would be seen too early."""
 
@@ -88,6 +100,9 @@ class FileStream:
         folder, _, name = path.rpartition("/")
         self._at = path if direct else f"{folder}/.{name}.{os.urandom(6).hex()}.tmp"
         self._file = system.open(self._at, "wb")
+
+    def path_of(self, *_: Any) -> str:
+        return self._path
 
     def write(self, data: Any) -> None:
         self._file.write(data)

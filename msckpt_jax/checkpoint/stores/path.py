@@ -5,27 +5,25 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from msckpt_jax.checkpoint.stores import store as stores
 from msckpt_jax.checkpoint.stores.store import Store
+from msckpt_jax.errors import StoreError
 
 
 class Status(NamedTuple):
-    """The size of an object, under the name that ``etils`` gives it, too."""
+    """The size of an object."""
 
     st_size: int
-
-    @property
-    def length(self) -> int:
-        return self.st_size
 
 
 class StorePath(os.PathLike[str]):
     """The path of an object, or of all objects whose keys go on after it: ``s3://bucket/key``.
 
     Raises:
-        ImportError: the package that speaks to the store is missing.
+        StoreError: the package that speaks to the store is missing.
         ValueError: no scheme that is known, or no bucket.
     """
 
@@ -41,6 +39,8 @@ class StorePath(os.PathLike[str]):
                 f"{os.fspath(name)!r}: neither this package nor fsspec knows {self.scheme}://; use "
                 "s3://, gs:// or az://, or pass an open binary file"
             ) from None
+        except ImportError as error:
+            raise StoreError(str(error), file=self) from None
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.key}"
@@ -80,7 +80,19 @@ class StorePath(os.PathLike[str]):
         return StorePath(f"{self.scheme}://{above}") if above else self
 
     def __truediv__(self, name: str | os.PathLike[str]) -> StorePath:
-        return StorePath(f"{self}/{os.fspath(name)}")
+        return StorePath(f"{self}/{PurePosixPath(name)}") if str(name) != "." else self
+
+    def relative_to(self, folder: StorePath) -> PurePosixPath:
+        """The names that lead from a folder to the path.
+
+        Raises:
+            ValueError: the path is not below it.
+        """
+        if self == folder:
+            return PurePosixPath()
+        if not str(self).startswith(f"{folder}/"):
+            raise ValueError(f"{self} is not below {folder}")
+        return PurePosixPath(str(self).removeprefix(f"{folder}/"))
 
     def with_name(self, name: str) -> StorePath:
         return self.parent / name

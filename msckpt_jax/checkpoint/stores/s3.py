@@ -17,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
 from msckpt_jax.checkpoint.stores.store import Item, Stream
+from msckpt_jax.checkpoint.stores.telling import telling
 
 #: Connections of a process, requests of all threads together.
 CONNECTIONS = 32
@@ -37,6 +38,7 @@ def store(scheme: str) -> S3:
     return S3(boto3.session.Session().client("s3", config=config))
 
 
+@telling
 class S3:
     """The buckets that a client of boto3 reaches."""
 
@@ -46,9 +48,20 @@ class S3:
         self.client = client
         self.live: set[str] = set()  # the ids of uploads that this process has begun
 
+    def path_of(self, key: str, *_: Any) -> str:
+        return f"s3://{key}"
+
     def size(self, key: str) -> int | None:
+        about = self._about(key)
+        return None if about is None else about["ContentLength"]
+
+    def tag(self, key: str) -> str | None:
+        about = self._about(key)
+        return None if about is None else f"{about['ETag']} {about['LastModified']}"
+
+    def _about(self, key: str) -> Any:
         try:
-            return self.client.head_object(**_place(key))["ContentLength"]
+            return self.client.head_object(**_place(key))
         except ClientError as error:
             if error.response["Error"]["Code"] in _MISSING:
                 return None
@@ -116,11 +129,15 @@ class S3:
                     S3Upload(self, key, left["UploadId"]).abort()
 
 
+@telling
 class S3Upload:
     """A multipart upload of S3."""
 
     def __init__(self, store: S3, key: str, id: str):
         self._store, self._key, self.id = store, key, id
+
+    def path_of(self, *_: Any) -> str:
+        return f"s3://{self._key}"
 
     def put(self, number: int, data: bytearray | bytes) -> str:
         answer = self._store.client.upload_part(

@@ -74,6 +74,10 @@ class Store(Protocol):
         """The bytes of an object, or None where there is none."""
         ...
 
+    def tag(self, key: str) -> str | None:
+        """A text that differs from that of an object which replaced it; None without an object."""
+        ...
+
     def read(self, key: str, start: int, stop: int) -> bytes:
         """The bytes ``[start, stop)``, or fewer where the object ends before."""
         ...

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 from msckpt_jax.errors import CheckpointError, StoreError
 
@@ -50,12 +52,7 @@ _KINDS = (
         "the store cannot be reached: check the network, and the address of the endpoint (for "
         "s3:// AWS_ENDPOINT_URL)",
     ),
-    _kind(
-        "ModuleNotFoundError ImportError",
-        "the package that speaks to this store is not installed: "
-        "pip install 'msckpt_jax[{scheme}]'",
-    ),
-)  # fmt: skip
+)
 #: Errors that mean the same of local files, or are told already.
 _PASSED = (CheckpointError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound", "NotFoundError"})
@@ -73,12 +70,40 @@ def told(path: Any) -> Iterator[None]:
         yield
     except _PASSED:
         raise
-    except (OSError, ImportError) as error:
+    except OSError as error:
         raise _ours(error, path) from None
     except Exception as error:
         if not _of_driver(error):
             raise
         raise _ours(error, path) from None
+
+
+_Driver = TypeVar("_Driver", bound=type)
+
+
+def telling(driver: _Driver) -> _Driver:
+    """Let all methods of a class tell their errors so; its ``path_of`` says of which path.
+
+    ``path_of`` gets the arguments of the method.
+    """
+    for name, method in [*vars(driver).items()]:
+        if inspect.isfunction(method) and not name.startswith("_") and name != "path_of":
+            setattr(driver, name, _telling(method))
+    return driver
+
+
+def _telling(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def generate(self: Any, *args: Any) -> Iterator[Any]:
+        with told(self.path_of(*args)):
+            yield from method(self, *args)
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any) -> Any:
+        with told(self.path_of(*args)):
+            return method(self, *args)
+
+    return generate if inspect.isgeneratorfunction(method) else call
 
 
 def _ours(error: Exception, path: Any) -> OSError:
@@ -87,10 +112,7 @@ def _ours(error: Exception, path: Any) -> OSError:
         return FileNotFoundError(2, "there is no such object", str(path))
     kind = next((kind for kind in _KINDS if signs & kind.told_by), None)
     said = str(error).strip().partition("\n")[0]
-    if kind is None:
-        problem = f"the store fails: {type(error).__name__}: {said}"
-    else:
-        problem = kind.problem.format(scheme=str(path).partition("://")[0])
+    problem = kind.problem if kind else f"the store fails: {type(error).__name__}: {said}"
     return StoreError(problem, file=path)
 
 
