@@ -94,7 +94,8 @@ def write_files(
     files = [file for file in files if file.records]
     for file in files:
         records.check_tags(file.records)
-    with contextlib.nullcontext(held) if held is not None else store_folder.together() as uploads:
+    alone = held is not None or len(files) < 2
+    with contextlib.nullcontext(held) if alone else store_folder.together() as uploads:
         options = writer.Options(progress=progress, threads=threads, held=uploads)
         _write_files(files, jobs, options, job)
 
