@@ -82,7 +82,7 @@ def state(read: Callable[[], set[float]], known: dict[str, str]) -> str:
 
 @pytest.mark.parametrize(
     ("save", "read", "old", "new"),
-    [(hub, values, 1, 2), (adapter, values, 1, 2), (graph, result, 2, 4)],
+    [(hub, values, 1.0, 2.0), (adapter, values, 1.0, 2.0), (graph, result, 2.0, 4.0)],
     ids=["hub", "adapter", "graph"],
 )
 def test_a_kill_at_any_request_leaves_the_old_set_the_new_one_or_an_error(
