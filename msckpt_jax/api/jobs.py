@@ -108,6 +108,8 @@ def _write_ranks_to_store(files: list[File], job: Job, layouts: Mapping[str, Lay
 
 def _write(file: File, job: Job, may_gather: bool, together: bool) -> None:
     """Write a file, ``together`` with the other processes or alone."""
+    if together:
+        file = file._replace(records=[*map(shares.as_tensor, file.records)])
     plan = formats.plan(job.format, file.records, job.how)
     if together:
         hosts.write(file.target, plan, file.records, job.options, may_gather)

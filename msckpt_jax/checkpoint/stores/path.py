@@ -34,6 +34,11 @@ class StorePath(os.PathLike[str]):
             raise ValueError(f"{os.fspath(name)!r} names no bucket")
         try:
             self.store: Store = stores.of_scheme(self.scheme)
+        except ValueError:
+            raise ValueError(
+                f"{os.fspath(name)!r}: neither this package nor fsspec knows {self.scheme}://; use "
+                "s3://, gs:// or az://, or pass an open binary file"
+            ) from None
         except ImportError as error:
             raise StoreError(str(error), file=self) from None
 
