@@ -15,7 +15,7 @@ from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import File, Record
-from msckpt_jax.parallel import hosts, ordered, shares, strategy
+from msckpt_jax.parallel import hosts, ordered, rank_store, shares, strategy
 from msckpt_jax.parallel.layout import Layout
 from msckpt_jax.visible import visible
 
@@ -85,12 +85,25 @@ def run(files: list[File], job: Job, may_gather: bool = False) -> None:
     if job.folder is not None:
         _replace(job.folder, files, job, may_gather)
         return
+    if job.layouts is not None and not paths.is_local(files[0].target):
+        _write_ranks_to_store(files, job, job.layouts)
+        return
     for file in files:
         if job.layouts is not None:
             paths.make(file.target.parent)
         _write(file, job, may_gather, job.layouts is None and hosts.needed(file.records))
     if job.strategy_file is not None:
         strategy.write(job.strategy_file, job.layouts or {})
+
+
+def _write_ranks_to_store(files: list[File], job: Job, layouts: Mapping[str, Layout]) -> None:
+    def put(options: writer.Options) -> None:
+        for file in files:
+            _write(file, job._replace(options=options), may_gather=False, together=False)
+
+    path = job.strategy_file
+    content = b"" if path is None else strategy.encode(path, layouts)
+    rank_store.write(path, content, job.options, put)
 
 
 def _write(file: File, job: Job, may_gather: bool, together: bool) -> None:

@@ -25,12 +25,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 from msckpt_jax.checkpoint import folder, paths
 from msckpt_jax.checkpoint.paths import AnyPath
+from msckpt_jax.checkpoint.stores.uploads import Held
 from msckpt_jax.errors import CheckpointError
 
 _JOURNAL = "journal.json"
@@ -48,15 +49,13 @@ class StoreSave:
 
     def __init__(self, target: AnyPath):
         self.target = self.files = target
-        self.held: list[Any] = []
+        self.held: list[Held] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Forget what has not become an object."""
-        while self.held:
-            self.held.pop().discard()
+        _discard(self.held)
 
     def log(self) -> contextlib.AbstractContextManager[None]:
         """No log: a save that was killed is begun anew."""
@@ -64,27 +63,46 @@ class StoreSave:
 
     def commit(self, head: str, heads: Collection[str] = (), outdated: Iterable[str] = ()) -> None:
         """Give the files their names; the arguments are those of :class:`FolderSave`."""
-        last = str(self.target / head)
-        names = {str(upload.path) for upload in self.held}
-        assert last in names  # else no reader would know the others
+        names = {upload.path for upload in self.held}
+        assert self.target / head in names  # else no reader would know the others
         journal = self.target / folder.STAGE / _JOURNAL
-        journal.write_bytes(json.dumps({"files": sorted(names), "head": head}).encode())
+        journal.write_bytes(json.dumps({"files": sorted(map(str, names)), "head": head}).encode())
         self._remove({*heads, head})
-        self._complete([upload for upload in self.held if str(upload.path) != last])
-        self._complete([*self.held])
+        last = [upload for upload in self.held if upload.path == self.target / head]
+        complete(self.held, spared=last)
+        complete(self.held)
         old = {*outdated, *heads} - {head}
-        self._remove(name for name in old if str(self.target / name) not in names)
+        self._remove(name for name in old if self.target / name not in names)
         journal.unlink()
-
-    def _complete(self, uploads: list[Any]) -> None:
-        with ThreadPoolExecutor(_REQUESTS, "msckpt") as pool:
-            list(pool.map(lambda upload: upload.commit(), uploads))
-        done = {id(upload) for upload in uploads}
-        self.held[:] = [upload for upload in self.held if id(upload) not in done]
 
     def _remove(self, names: Iterable[str]) -> None:
         with ThreadPoolExecutor(_REQUESTS, "msckpt") as pool:
             list(pool.map(lambda name: (self.target / name).unlink(missing_ok=True), names))
+
+
+@contextlib.contextmanager
+def together() -> Iterator[list[Held]]:
+    """Yield the list for uploads, which become objects when the block ends well, else are gone."""
+    held: list[Held] = []
+    try:
+        yield held
+        complete(held)
+    finally:
+        _discard(held)
+
+
+def complete(held: list[Held], spared: Collection[Held] = ()) -> None:
+    """Let uploads become objects, and take them off the list."""
+    kept = {id(upload) for upload in spared}
+    with ThreadPoolExecutor(_REQUESTS, "msckpt") as pool:
+        list(pool.map(lambda upload: upload.commit(), (u for u in held if id(u) not in kept)))
+    held[:] = spared
+
+
+def _discard(held: list[Held]) -> None:
+    """Forget the uploads that have not become objects."""
+    while held:
+        held.pop().discard()
 
 
 def recover(target: AnyPath) -> bool:

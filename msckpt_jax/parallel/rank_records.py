@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePath
 
 from msckpt_jax import dtypes
-from msckpt_jax.checkpoint import copying, formats, paths, records, writer
+from msckpt_jax.checkpoint import copying, formats, paths, records, store_folder, writer
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.records import File, Record
+from msckpt_jax.checkpoint.stores.uploads import Held
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import ordered, soundness
 from msckpt_jax.parallel.merged import MergedCheckpoint, Source
@@ -81,17 +83,24 @@ def write_files(
     *,
     job: str | None = None,
     threads: int = writer.THREADS,
+    held: list[Held] | None = None,
 ) -> None:
     """Write files whose formats follow from their names, ``jobs`` at a time.
 
     A rank that holds nothing gets no file, because MindSpore cannot load an empty file. With
-    ``job``, see :func:`job_of`, large files are continued where a killed run left them.
+    ``job``, see :func:`job_of`, large files are continued where a killed run left them. In a store
+    none appears before the bytes of all are there; ``held`` leaves that step to the caller.
     """
     files = [file for file in files if file.records]
-    options = writer.Options(progress=progress, threads=threads)
-
     for file in files:
         records.check_tags(file.records)
+    alone = held is not None or len(files) < 2
+    with contextlib.nullcontext(held) if alone else store_folder.together() as uploads:
+        options = writer.Options(progress=progress, threads=threads, held=uploads)
+        _write_files(files, jobs, options, job)
+
+
+def _write_files(files: list[File], jobs: int, options: writer.Options, job: str | None) -> None:
 
     def write(file: File) -> None:
         paths.make(file.target.parent)

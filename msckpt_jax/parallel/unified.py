@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from msckpt_jax import progress as meters
-from msckpt_jax.checkpoint import atomic, copying, formats, paths
-from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint import atomic, copying, formats, paths, writer
+from msckpt_jax.checkpoint.paths import AnyPath, PathLike
+from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import File
+from msckpt_jax.checkpoint.store_folder import StoreSave
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import checks, merged, rank_records
 from msckpt_jax.parallel.merged import MergedCheckpoint
@@ -86,12 +88,31 @@ def unified_safetensors(
         files.append(File(folder / _HYPER_FILE, records))
     total = sum(record.nbytes for file in files for record in file.records)
     with meters.meter("merge", total, progress) as advance:
-        rank_records.write_files(files, min(max_process_num, 4), advance)
-    if share == 1:
-        weights = {names[n]: _part(i) for i, g in enumerate(groups) for n in g}
-        total = sum(source.entries[name].nbytes for name in sharded)
-        content = {"metadata": {"total_size": total}, "weight_map": weights}
-        atomic.write(folder / _MAP_FILE, json.dumps(content, indent=4).encode())
+        places = None
+        if share == 1:
+            weights = {names[n]: _part(i) for i, g in enumerate(groups) for n in g}
+            total = sum(source.entries[name].nbytes for name in sharded)
+            content = {"metadata": {"total_size": total}, "weight_map": weights}
+            places = json.dumps(content, indent=4).encode()
+        _write(folder, files, places, min(max_process_num, 4), advance)
+
+
+def _write(
+    folder: AnyPath, files: list[File], places: bytes | None, jobs: int, progress: Progress | None
+) -> None:
+    """Write the files and, last, the map of names to them, if this share has it."""
+    if places is None:
+        rank_records.write_files(files, jobs, progress)
+    elif paths.is_local(folder):
+        rank_records.write_files(files, jobs, progress)
+        atomic.write(folder / _MAP_FILE, places)
+    else:
+        with StoreSave(folder) as save:
+            rank_records.write_files(files, jobs, progress, held=save.held)
+            writer.write(
+                folder / _MAP_FILE, Plan([places], len(places)), writer.Options(held=save.held)
+            )
+            save.commit(_MAP_FILE)
 
 
 def _part(number: int) -> str:

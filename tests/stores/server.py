@@ -80,7 +80,7 @@ class Server:
     def check_credentials(self, after: float = 0) -> None:
         """Let the server ask whether a user may do something, after so many requests more."""
         request = urllib.request.Request(
-            f"{self.url}/moto-api/reset-auth", str(after).encode(), method="POST"
+            f"{self.url}/moto-api/reset-auth", str(after).encode(), {"Content-Type": "text/plain"}
         )
         urllib.request.urlopen(request).close()
 
