@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from msckpt_jax.errors import CheckpointError as CheckpointError
     from msckpt_jax.errors import ExportError as ExportError
     from msckpt_jax.errors import MindIRError as MindIRError
+    from msckpt_jax.errors import StoreError as StoreError
     from msckpt_jax.graph.function import AirFunction as AirFunction
     from msckpt_jax.graph.function import MindIRFunction as MindIRFunction
     from msckpt_jax.parallel.group_info import restore_group_info_list as restore_group_info_list
@@ -83,6 +84,7 @@ _HOME = {
     "ModelCheckpoint": "training.model_checkpoint",
     "Parameters": "checkpoint.parameters",
     "Resumed": "training.resume",
+    "StoreError": "errors",
     "TensorSpec": "specs",
     "build_searched_strategy": "parallel.strategy",
     "ckpt_to_safetensors": "api.convert",

@@ -77,6 +77,22 @@ class CheckpointError(FileError):
         )
 
 
+class StoreError(CheckpointError, OSError):
+    """An object store does not do what was asked; the message names the path, and what to do.
+
+    There is no such bucket, the credentials are missing, wrong or lack a permission, the store
+    cannot be reached, or the package that speaks to it is not installed. An object that is not
+    there is a FileNotFoundError, as a file is.
+
+    Example:
+        >>> try:
+        ...     ms.open_checkpoint("s3://bucket/model.ckpt")  # doctest: +SKIP
+        ... except ms.StoreError as error:
+        ...     print(error.file)
+        s3://bucket/model.ckpt
+    """
+
+
 class AirError(FileError):
     """An AIR file is not what it has to be.
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from msckpt_jax._protos import ge_ir_pb2
 from msckpt_jax.air.check import MAXIMUM_BYTES
-from msckpt_jax.errors import AirError
+from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint.paths import AnyPath
+from msckpt_jax.errors import AirError, StoreError
 from msckpt_jax.graph import map_keys
 
 
@@ -21,8 +22,8 @@ def read(file_name: str | os.PathLike[str]) -> Any:
         AirError: it is no AIR file, has an attribute twice, or a side file is missing, too short
             or outside the folder.
     """
-    path = Path(file_name)
-    size = path.stat().st_size
+    path = paths.path_of(file_name)
+    size = paths.size(path)
     if size > MAXIMUM_BYTES:
         raise AirError("too large for GE, which reads 2 GiB", file=path, found=f"{size:,} bytes")
     data = path.read_bytes()
@@ -50,12 +51,12 @@ _SHARED_BYTES = 64 << 20
 class _Sides:
     """The side files that were read, and the bytes that constants took from them."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: AnyPath):
         self._path = path
-        self._sizes: dict[Path, int] = {}
+        self._sizes: dict[AnyPath, int] = {}
         self._taken = 0
 
-    def take(self, side: Path, size: int, taken: int) -> None:
+    def take(self, side: AnyPath, size: int, taken: int) -> None:
         """Count bytes before they are read; refuse more than the files can be worth."""
         self._sizes[side] = size
         self._taken += taken
@@ -69,17 +70,18 @@ class _Sides:
             )
 
 
-def _load_constant(operator: Any, path: Path, sides: _Sides) -> None:
+def _load_constant(operator: Any, path: AnyPath, sides: _Sides) -> None:
     """Put the bytes of a side file into a Const, as GE's ``SetWeightForModel`` does it."""
     text = operator.attr["location"].s.decode("utf-8", "replace")
-    folder = path.parent.resolve()
     wanted = operator.attr["length"].i
     try:
-        where = (folder / text).resolve()
-        size = where.stat().st_size if where.is_file() else None
+        where = paths.inside(path.parent, text)
+        size = paths.size(where) if where is not None and where.is_file() else None
+    except StoreError:
+        raise
     except (OSError, ValueError, RuntimeError):  # too long, a NUL, a loop of symbolic links
-        where, size = folder, None
-    if not where.is_relative_to(folder):
+        where, size = path, None
+    if where is None:
         raise AirError(
             f"the constant {operator.name!r} is to be read from outside its folder",
             file=path,

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from msckpt_jax import display, names
 from msckpt_jax.air import file, meaning
 from msckpt_jax.air.described import dtype_name
 from msckpt_jax.air.wiring import CONSTANTS, DATA, arguments, result_names, results
+from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.graph.evaluate import FLOW
 
 
 def inspect(
-    path: Path, chosen: Callable[[str], bool], *, dec_key: bytes | None, dec_mode: str
+    path: AnyPath, chosen: Callable[[str], bool], *, dec_key: bytes | None, dec_mode: str
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the contents of an AIR file, to be printed as JSON, and lines of facts."""
     content = _content(path, chosen)
     return content, _facts(content)
 
 
-def _content(path: Path, chosen: Callable[[str], bool]) -> dict[str, Any]:
+def _content(path: AnyPath, chosen: Callable[[str], bool]) -> dict[str, Any]:
     model = file.read(path)
     main = model.graph[0]
     constants = [(op.name, op.attr["value"].t) for op in main.op if op.type in CONSTANTS]
@@ -30,7 +31,7 @@ def _content(path: Path, chosen: Callable[[str], bool]) -> dict[str, Any]:
     return {
         "file": str(path),
         "format": "air",
-        "bytes": path.stat().st_size,
+        "bytes": paths.size(path),
         "graphs": len(model.graph),
         "inputs": [
             _described(op.name, op.input_desc[0]) for op in arguments(main) if op.input_desc

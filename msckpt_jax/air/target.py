@@ -26,6 +26,8 @@ from msckpt_jax.air import (
 from msckpt_jax.air.meaning import MEANINGS
 from msckpt_jax.air.narrowing import NARROW
 from msckpt_jax.air.rows import ROWS
+from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.errors import AirError, ExportError
 from msckpt_jax.graph.evaluate import Meaning
 from msckpt_jax.graph.function import ModelFunction
@@ -42,7 +44,7 @@ from msckpt_jax.visible import visible
 _LACKING = ("eig", "householder_product", "igamma_grad_a")
 
 
-def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
+def write(graph: Graph, path: AnyPath, wanted: Wanted) -> tuple[AnyPath, list[str]]:
     """Write the file; return it, what the chip lacks, and the command that compiles it."""
     soc = wanted.options["soc"]
     with failures():
@@ -136,6 +138,12 @@ def _narrow(array: np.ndarray) -> np.ndarray:
     return array.astype(NARROW.get(array.dtype, array.dtype), copy=False)
 
 
+def beside(file: AnyPath) -> list[str]:
+    """The files of weights that a split model of ours has, below its folder."""
+    return [f"{writer.FOLDER}/{file.stem}/{path.name}"
+            for path in paths.below(file.parent / writer.FOLDER / file.stem)]  # fmt: skip
+
+
 def verify(path: Path, *, dec_key: bytes | None, dec_mode: str, soc: str | None) -> Verdict:
     """Check the file by the rules of GE's loader, and against the kernels of a chip."""
     try:
@@ -184,6 +192,7 @@ TARGET = Target(
         "qr": algorithms.FORMS["qr"],
     },
     operators=ROWS.keys(),
+    beside=beside,
     spell=quantised.spell,
     vocabulary="GE",
 )

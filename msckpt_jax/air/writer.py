@@ -11,14 +11,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from msckpt_jax._protos.ge_ir_pb2 import AttrDef, GraphDef, ModelDef, OpDef, TensorDef
 from msckpt_jax.air.adapt import Adapted
 from msckpt_jax.air.check import MAXIMUM_BYTES
 from msckpt_jax.air.narrowing import NARROW
+from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.plan import Part
 from msckpt_jax.errors import ExportError
 from msckpt_jax.graph import payload
@@ -31,10 +33,12 @@ _GRAPH, _OP, _ATTR, _TENSOR, _DATA = (
         (ModelDef, "graph"), (GraphDef, "op"), (OpDef, "attr"), (AttrDef, "t"), (TensorDef, "data"),
     )
 )  # fmt: skip
+#: The folder of all models' files of weights.
+FOLDER = "air_weight"
 _KEY, _VALUE = 1, 2  # of a map's entry
 
 
-def write(model: Adapted, target: Path, wanted: Wanted) -> None:
+def write(model: Adapted, target: AnyPath, wanted: Wanted) -> None:
     """Write the file; when complete, it and the files beside it replace older files.
 
     Raises:
@@ -42,20 +46,22 @@ def write(model: Adapted, target: Path, wanted: Wanted) -> None:
     """
     weights = {name: _content(parameter) for name, parameter in model.weights.items()}
     parts = list(_model(model.model, target.stem, weights))
-    folder = target.parent / "air_weight" / target.stem
+    folder = target.parent / FOLDER / target.stem
     older = _files(folder)
     if sum(map(planning.size_of, parts)) <= min(wanted.split(MAXIMUM_BYTES), MAXIMUM_BYTES):
         payload.write(target, parts, wanted)
         _remove(folder, older)
         return
     new = _names(folder, len(weights), older)
-    _locate(model.model.graph[0], weights, [file.relative_to(target.parent) for file in new])
+    _locate(
+        model.model.graph[0], weights, [PurePath(FOLDER, target.stem, file.name) for file in new]
+    )
     parts = list(_model(model.model, target.stem, {}))
     size = sum(map(planning.size_of, parts))
     if size > MAXIMUM_BYTES:
         raise ExportError(f"GE reads up to 2 GiB; the graph without its weights has {size:,} bytes")
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        paths.make(folder, mode=0o700)
         for file, content in zip(new, weights.values(), strict=True):
             payload.write(file, [content], wanted, target)
         payload.write(target, parts, wanted)
@@ -106,14 +112,12 @@ def _const(op: Any, content: Part) -> list[Part]:
 _FILE = re.compile(r"Const_[0-9]+_file(_[0-9]+)?")
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: AnyPath) -> list[AnyPath]:
     """The weights of older files of this name, finished or not."""
-    if not folder.is_dir():
-        return []
-    return [path for path in folder.iterdir() if _FILE.fullmatch(path.name)]
+    return [path for path in paths.below(folder) if _FILE.fullmatch(path.name)]
 
 
-def _names(folder: Path, count: int, taken: Sequence[Path]) -> list[Path]:
+def _names(folder: AnyPath, count: int, taken: Sequence[AnyPath]) -> list[AnyPath]:
     """GE's names of the files, numbered where the present file may refer to some of them."""
     for mark in ("", *(f"_{number}" for number in range(1, len(taken) + 1))):
         files = [folder / f"Const_{number}_file{mark}" for number in range(count)]
@@ -122,16 +126,16 @@ def _names(folder: Path, count: int, taken: Sequence[Path]) -> list[Path]:
     raise AssertionError(taken)  # there are more marks than files that could have them
 
 
-def _remove(folder: Path, files: Sequence[Path]) -> None:
+def _remove(folder: AnyPath, files: Sequence[AnyPath]) -> None:
     """Remove files of weights, and folders that are empty then."""
     for file in files:
         file.unlink(missing_ok=True)
-    for place in (folder, folder.parent):
+    for place in (folder, folder.parent) if paths.is_local(folder) else ():
         with suppress(OSError):  # not there, or not empty: somebody else's
             place.rmdir()
 
 
-def _locate(graph: Any, weights: Mapping[str, Part], places: Sequence[Path]) -> None:
+def _locate(graph: Any, weights: Mapping[str, Part], places: Sequence[PurePath]) -> None:
     operators = {op.name: op for op in graph.op}
     for (name, content), place in zip(weights.items(), places, strict=True):
         op = operators[name]

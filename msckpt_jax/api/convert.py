@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import Any
 
-from msckpt_jax.checkpoint import copying, formats
+from msckpt_jax.checkpoint import copying, formats, paths
 from msckpt_jax.checkpoint.file import open_checkpoint
 from msckpt_jax.checkpoint.formats.format import Format
 from msckpt_jax.checkpoint.paths import PathLike, regular
@@ -77,13 +77,14 @@ def _convert(
     if name_map is not None and not isinstance(name_map, Mapping):
         raise ValueError(f"name_map must be a dict, not {type(name_map).__name__}")
     checks.check_count(jobs, "processes_num")
-    if save_path is not None and Path(save_path).suffix:
+    target = None if save_path is None else paths.path_of(save_path)
+    if target is not None and target.suffix:
         raise ValueError(visible(f"save_path must be a folder, not {save_path}"))
-    source = Path(file_path)
+    source = paths.path_of(file_path)
     if source.is_dir():
         root = source
-        folders = [folder for folder in source.glob("rank*") if folder.is_dir()]
-        files = sorted(file for folder in folders for file in folder.glob(f"*{old.suffix}"))
+        folders = [folder for folder in paths.below(source, "rank") if folder.is_dir()]
+        files = [file for folder in folders for file in paths.below(folder, suffix=old.suffix)]
         files = [regular(file) for file in files]
     else:
         root, files = source.parent, [source]
@@ -93,10 +94,10 @@ def _convert(
             visible(f"{file_path} is no {old.suffix} file and holds none in rank* folders")
         )
 
-    def convert_file(path: Path) -> None:
+    def convert_file(path: Any) -> None:
         file = open_checkpoint(path)
         records = [copying.renamed(file, name, (name_map or {}).get(name, name)) for name in file]
-        folder = Path(save_path or root) / path.parent.relative_to(root)
+        folder = (target or root) / path.parent.relative_to(root)
         rank_records.write_files([File(folder / f"{path.stem}{new.suffix}", records)])
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from msckpt_jax import display
@@ -17,7 +15,7 @@ from msckpt_jax.api.conversion.plan import ConversionPlan
 from msckpt_jax.api.conversion.target import Kind, Options, Work
 from msckpt_jax.api.conversion.verify import Difference
 from msckpt_jax.api.conversion.view import Stacks, View
-from msckpt_jax.checkpoint import cipher, collector, writer
+from msckpt_jax.checkpoint import cipher, collector, paths, writer
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions.families.route import MIDDLE
 from msckpt_jax.conventions.families.table import FILES, JAX
@@ -77,7 +75,7 @@ class Conversion(NamedTuple):
 
     def differences(self, progress: Progress | None = None) -> list[Difference]:
         """The tensors of the target that are not what the mapping makes of the source."""
-        ranks = Path(self.target) / strategies.FILE if self.kind is targets.RANKS else None
+        ranks = paths.path_of(self.target) / strategies.FILE if self.kind is targets.RANKS else None
         strategy = ranks if ranks is not None and ranks.is_file() else self.options.to
         secrets = {"dec_key": self.options.key} if self.options.mode is not None else {}
         file = sources.opened(self.target, strategy, **secrets)
@@ -125,7 +123,7 @@ def _decided(target: PathLike, stacks: Stacks, options: Options) -> tuple[Kind, 
 
 def check_paths(source: PathLike, target: PathLike) -> None:
     """Refuse a target that is the source."""
-    if os.path.exists(target) and os.path.exists(source) and os.path.samefile(source, target):
+    if paths.same(source, target):
         raise ValueError(visible(f"{target} is the source itself; convert to another name"))
 
 

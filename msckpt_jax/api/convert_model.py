@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from msckpt_jax.api import jobs, targets
+from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.errors import ExportError
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
@@ -36,7 +37,7 @@ def convert(
     weights: str | None = None,
     weight_block_size: int | None = None,
     **options: Any,
-) -> tuple[Path, list[str]]:
+) -> tuple[AnyPath, list[str]]:
     """Write the model of a file, ours or MindSpore's, in another format.
 
     The operators of a MindIR become those of the format, each by its row. Where an operator has no
@@ -61,7 +62,7 @@ def convert(
         ExportError: the model cannot be expressed in the format; nothing is written.
         ValueError: the suffix belongs to no model format, or to the source's own.
     """
-    target = Path(target)
+    target = paths.path_of(target)
     wanted = targets.of_suffix(target)
     reading = targets.of_file(source) or targets.named(targets.DEFAULT)
     if wanted is None or wanted is reading:
@@ -73,7 +74,7 @@ def convert(
     jobs.check_folder(target)
     model = reading.open(source, dec_key=dec_key, dec_mode=dec_mode)
 
-    def anew() -> tuple[Path, list[str]]:
+    def anew() -> tuple[AnyPath, list[str]]:
         return _write(wanted, _through_jax(model, wanted, quantiser), target, how, quantiser)
 
     if reading.vocabulary != _VOCABULARY:
@@ -90,8 +91,8 @@ def convert(
 
 
 def _write(
-    format: Target, graph: Graph, path: Path, how: Wanted, quantiser: Quantiser | None
-) -> tuple[Path, list[str]]:
+    format: Target, graph: Graph, path: AnyPath, how: Wanted, quantiser: Quantiser | None
+) -> tuple[AnyPath, list[str]]:
     file, notes = format.write(graph, path, how)
     return file, [*([] if quantiser is None else quantiser.notes), *notes]
 

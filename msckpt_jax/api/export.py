@@ -6,7 +6,6 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from jax.extend import source_info_util
 from msckpt_jax.api import targets
 from msckpt_jax.api.exported import Exported
 from msckpt_jax.checkpoint import cipher, formats, paths
-from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint.fetching import fetched
+from msckpt_jax.checkpoint.paths import AnyPath, PathLike
 from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering import quantising, tiny, trials
@@ -91,7 +91,8 @@ def export(
             keys are their numbers, uint32. Or a single Grain data set whose maps are
             ``msckpt_jax.transforms``: the network's input is its column "image", a batch, and the
             file also holds the preprocessing, for MindSpore's ``Model::Preprocess``.
-        file_name: path; the format's suffix is appended unless it is there. The folder must exist.
+        file_name: path, also in an object store; the format's suffix is appended unless it is
+            there. A local folder must exist.
         file_format: ``"MINDIR"``, ``"AIR"`` (GE's representation, for Ascend's ``atc``) or
             ``"ONNX"``, where complex arrays have a last axis of 2: real and imaginary parts.
         enc_key: encrypt with this key of 16, 24 or 32 bytes (SM4-CBC: 16).
@@ -230,7 +231,7 @@ def _rounded(traced: Traced, quantiser: Quantiser) -> tuple[Traced, str]:
 
 
 def _difference(
-    file: Path, traced: Traced, wanted: Wanted, format: Target, notes: Sequence[str]
+    file: AnyPath, traced: Traced, wanted: Wanted, format: Target, notes: Sequence[str]
 ) -> float:
     """Return the largest difference to JAX; an error has the notes about the file.
 
@@ -240,7 +241,8 @@ def _difference(
     """
     try:
         try:
-            return format.difference(file, traced, wanted)
+            with fetched(file, format.beside) as there:
+                return format.difference(there, traced, wanted)
         except (ExportError, MemoryError):
             raise
         except Exception as error:
@@ -267,7 +269,9 @@ def _asked(**given: Any) -> dict[str, Any]:
     }
 
 
-def _written(traced: Traced, path: Path, wanted: Wanted, format: Target, how: Lowering) -> Written:
+def _written(
+    traced: Traced, path: AnyPath, wanted: Wanted, format: Target, how: Lowering
+) -> Written:
     if format.export is not None:
         return format.export(traced, path, wanted, how, lambda: lowered(traced, format, how))
     graph = lowered(traced, format, how)
@@ -289,20 +293,18 @@ def _preprocessed(inputs: tuple[Any, ...], format: Target) -> tuple[tuple[Any, .
     return (image,), section
 
 
-def _path(file_name: Any, format: Target) -> Path:
+def _path(file_name: Any, format: Target) -> AnyPath:
     """Return the path to write to, checked before anything else is done."""
     if not isinstance(file_name, str | os.PathLike):
         raise TypeError(f"file_name must be a path, not {type(file_name).__name__}")
     path = paths.path_of(file_name)
-    if not isinstance(path, Path):
-        raise ValueError(visible(f"{file_name}: export writes to local folders only"))
     if path.suffix != format.suffix:
         if path.suffix in _OTHER_SUFFIXES:
             raise ValueError(
                 visible(f"{path} ends with {path.suffix}, but file_format is {format.name}")
             )
         path = path.with_name(path.name + format.suffix)
-    if not path.parent.is_dir():
+    if paths.is_local(path) and not path.parent.is_dir():
         raise FileNotFoundError(2, "no such folder", str(path.parent))
     return path
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 from msckpt_jax import display, visible
+from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.graph import listing
 from msckpt_jax.graph.graph import Graph
 
@@ -21,7 +22,7 @@ class Exported(NamedTuple):
         notes: facts to know about the file, and the command that compiles an AIR file.
     """
 
-    file: Path
+    file: AnyPath
     graph: Graph | None
     difference: float | None
     notes: tuple[str, ...] = ()
@@ -37,7 +38,7 @@ class Exported(NamedTuple):
                 display.counted(len(self.graph.parameters), "parameter"),
             ]
         if self.file.exists():
-            facts.append(display.size(self.file.stat().st_size))
+            facts.append(display.size(paths.size(self.file)))
         if self.difference is not None:
             facts.append(f"its results differ from JAX's by {self.difference:.3g} at most")
         return visible.visible(f"{self.file}: {', '.join(facts)}")

@@ -6,16 +6,17 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from msckpt_jax.checkpoint import formats, paths, writer
 from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint import store_folder as folder_saves
 from msckpt_jax.checkpoint.folder import FolderSave
 from msckpt_jax.checkpoint.formats.format import How
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import File, Record
-from msckpt_jax.parallel import hosts, ordered, rank_set, shares
+from msckpt_jax.parallel import hosts, ordered, rank_set, rank_store, shares
 from msckpt_jax.parallel.rank_set import RankSet
 from msckpt_jax.visible import visible
 
@@ -31,11 +32,11 @@ class Folder(NamedTuple):
         earlier: the files in a folder that an earlier save has left there.
     """
 
-    path: Path
+    path: AnyPath
     head: str
     small: Mapping[str, bytes]
     heads: Sequence[str]
-    earlier: Callable[[Path], Collection[str]] = lambda path: ()
+    earlier: Callable[[AnyPath], Collection[str]] = lambda path: ()
 
 
 class Job(NamedTuple):
@@ -65,7 +66,7 @@ def target_of(files: Sequence[File], job: Job) -> Any:
 
 
 def dealt(
-    path: Path, records: list[Record], job: Job, limit: int, beside: Mapping[str, bytes]
+    path: AnyPath, records: list[Record], job: Job, limit: int, beside: Mapping[str, bytes]
 ) -> tuple[list[File], Job]:
     """The files of a folder, each of at most ``limit`` bytes of tensors, and the job with it.
 
@@ -87,26 +88,29 @@ def run(files: list[File], job: Job, may_gather: bool = False) -> None:
         _replace(job.folder, files, job, may_gather)
         return
     if job.ranks is not None:
-        rank_set.write(job.ranks, job.options, functools.partial(_put, files, job))
+        write = rank_set.write if paths.is_local(job.ranks.root) else rank_store.write
+        write(job.ranks, job.options, functools.partial(_put, files, job))
         return
     for file in files:
         _write(file, job, may_gather, hosts.needed(file.records))
 
 
-def _put(files: list[File], job: Job, folder: Path, save: str, options: writer.Options) -> None:
+def _put(files: list[File], job: Job, folder: AnyPath, save: str, options: writer.Options) -> None:
     """Write rank files below a folder, marked with the name of their save."""
     job = job._replace(how=job.how._replace(save=save), options=options)
     for file in files:
-        older = Path(file.target)
+        older: Any = file.target
         target = folder / older.parent.name / older.name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        paths.make(target.parent)
         _write(file._replace(target=target), job, False, together=False, beside=older)
 
 
 def _write(
-    file: File, job: Job, may_gather: bool, together: bool, beside: Path | None = None
+    file: File, job: Job, may_gather: bool, together: bool, beside: AnyPath | None = None
 ) -> None:
     """Write a file, ``together`` with the other processes or alone; ``beside`` gives the mode."""
+    if together:
+        file = file._replace(records=[*map(shares.as_tensor, file.records)])
     plan = formats.plan(job.format, file.records, job.how)
     if together:
         hosts.write(file.target, plan, file.records, job.options, may_gather)
@@ -118,8 +122,10 @@ def _write(
 
 def _is_file(target: Any) -> bool:
     """Tell whether a target is a file, or a new one, of a local file system."""
-    path = None if hasattr(target, "write") else paths.path_of(target)
-    return isinstance(path, Path) and (path.is_file() or not path.exists())
+    if hasattr(target, "write"):
+        return False
+    path = paths.path_of(target)
+    return paths.is_local(path) and (path.is_file() or not path.exists())
 
 
 def _in_order(plans: Sequence[Plan], job: Job) -> bool:
@@ -138,7 +144,8 @@ def _name(job: Job, plans: Mapping[str, Plan]) -> str | None:
 
 def _replace(folder: Folder, files: list[File], job: Job, may_gather: bool) -> None:
     """Write the files of a folder, which get their names when all are complete."""
-    save = FolderSave(folder.path, job.options.durable)
+    save = folder_saves.of(folder.path, job.options.durable)
+    job = job._replace(options=job.options._replace(held=save.held))
 
     def commit() -> None:
         _commit(folder, save, job)
@@ -152,13 +159,13 @@ def _replace(folder: Folder, files: list[File], job: Job, may_gather: bool) -> N
         hosts.write_folder(save, folder.path, contents, commit, job.options, may_gather)
         return
     plans = {str(f.target): formats.plan(job.format, f.records, job.how) for f in files}
-    if _in_order([*plans.values()], job):
+    if paths.is_local(folder.path) and _in_order([*plans.values()], job):
         _replace_in_order(folder, plans, job)
         return
     with save:
         for file in files:
             target = save.files / file.target
-            target.parent.mkdir(exist_ok=True)
+            paths.make(target.parent)
             _write(file._replace(target=target), job, may_gather, together=False)
         commit()
 
@@ -179,8 +186,8 @@ def _commit(folder: Folder, save: FolderSave, job: Job) -> None:
     save.commit(folder.head, folder.heads, folder.earlier(folder.path))
 
 
-def _write_small(folder: Folder, staged: Path, job: Job) -> None:
-    options = writer.Options(durable=job.options.durable)
+def _write_small(folder: Folder, staged: AnyPath, job: Job) -> None:
+    options = writer.Options(durable=job.options.durable, held=job.options.held)
     for name, data in folder.small.items():
         writer.write(staged / name, Plan([data], len(data)), options)
 
@@ -218,14 +225,11 @@ def target_path(name: Any, format: str) -> Any:
     return path
 
 
-def folder_path(name: Any) -> Path:
+def folder_path(name: Any) -> AnyPath:
     """The path of the folder in which to write several files."""
-    path = paths.path_of(name) if isinstance(name, str | os.PathLike) else None
-    if not isinstance(path, Path):
-        raise ValueError(
-            f"max_shard_size= writes to a folder on a local file system, not to {name}; save "
-            "there, then copy it"
-        )
+    if hasattr(name, "write"):
+        raise ValueError("max_shard_size= writes to a folder, not to an open file")
+    path = paths.path_of(name)
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(
             f"{name} is a file; with max_shard_size= name the folder that is to be written"
@@ -235,7 +239,7 @@ def folder_path(name: Any) -> Path:
 
 def check_folder(target: Any) -> None:
     """Refuse a local path in a missing folder; object stores need no folders."""
-    if isinstance(target, Path) and not target.parent.is_dir():
+    if paths.is_local(target) and not target.parent.is_dir():
         raise FileNotFoundError(
             visible(f"the folder {target.parent} does not exist; create it first")
         )

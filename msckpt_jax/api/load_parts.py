@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from msckpt_jax.api import into
-from msckpt_jax.checkpoint import formats
+from msckpt_jax.checkpoint import formats, paths
 from msckpt_jax.checkpoint.choice import choice
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
@@ -100,7 +99,7 @@ def load_distributed_checkpoint(
     ranks = range(target.ranks if target else 1) if rank_id is None else [rank_id]
     files = [
         File(
-            Path(dst_safetensors_dir) / f"rank_{rank}" / f"net{suffix}",
+            paths.path_of(dst_safetensors_dir) / f"rank_{rank}" / f"net{suffix}",
             rank_records.rank_records(source, target, rank),
         )
         for rank in ranks
@@ -174,11 +173,11 @@ def load_segmented_checkpoints(
         >>> ms.load_segmented_checkpoints(".")
         {'first': array([0., 0.], dtype=float32), 'second': array([1., 1.], dtype=float32)}
     """
-    folder = Path(ckpt_file_dir)
+    folder = paths.path_of(ckpt_file_dir)
     if not folder.is_dir():
         raise NotADirectoryError(visible(f"{folder} is not a folder"))
     suffix = formats.CKPT.suffix
-    files = sorted(folder.glob(f"*{suffix}"))
+    files = paths.below(folder, suffix=suffix)
     if not files:
         raise CheckpointError(f"no {suffix} file is in the folder", file=folder)
     chosen = choice(filter_prefix, specify_prefix, choice_func)

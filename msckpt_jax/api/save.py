@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import IO, Any
 
 import jax
@@ -12,7 +11,7 @@ from msckpt_jax import progress as meters
 from msckpt_jax.api import background, jobs
 from msckpt_jax.api.jobs import Job
 from msckpt_jax.api.save_options import check_amounts, check_options, shard_limit
-from msckpt_jax.checkpoint import formats, leaves, records, snapshot, writer
+from msckpt_jax.checkpoint import formats, leaves, paths, records, snapshot, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.paths import PathLike
@@ -23,7 +22,6 @@ from msckpt_jax.conventions.convention import ConventionLike, Resolver
 from msckpt_jax.parallel import hosts, ranks, strategy
 from msckpt_jax.parallel.rank_set import RankSet
 from msckpt_jax.progress import Progress
-from msckpt_jax.visible import visible
 
 
 def save_checkpoint(
@@ -195,14 +193,12 @@ def _rank_files(
     target: Any, entries: list[Record], job: Job, strategy_file: PathLike | None
 ) -> tuple[list[File], Job]:
     """The files of this process's ranks, and the job that makes a set of those of all."""
-    if not isinstance(target, Path):
-        raise ValueError(
-            visible(f"integrated_save=False needs a path on a local file system, not {target}")
-        )
+    if hasattr(target, "write"):
+        raise ValueError("integrated_save=False needs a path, not an open file")
     parts, layouts = ranks.split(entries, bool(job.how.remove_redundancy))
     # Without redundancy a rank may have nothing to write, and nobody can load an empty file.
     files = [File(ranks.rank_path(target, rank), part) for rank, part in parts.items() if part]
-    path = Path(strategy_file or target.parent / strategy.FILE)
+    path = paths.path_of(strategy_file or target.parent / strategy.FILE)
     jobs.check_folder(path)
     content = strategy.encode(path, layouts)
     mine = path if jax.process_index() == 0 else None

@@ -8,9 +8,9 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from msckpt_jax.checkpoint import paths
 from msckpt_jax.lowering.target import Option, Target
 
 
@@ -47,7 +47,7 @@ def named(name: str) -> Target:
 
 def of_suffix(path: str | os.PathLike[str]) -> Target | None:
     """Return the target whose files end as the path does, or None."""
-    suffix = Path(path).suffix
+    suffix = paths.path_of(path).suffix
     return next((named(name) for name, row in _TARGETS.items() if row.suffix == suffix), None)
 
 
@@ -56,7 +56,7 @@ def of_file(path: str | os.PathLike[str]) -> Target | None:
     if (target := of_suffix(path)) is not None:
         return target
     looking = (named(name) for name, row in _TARGETS.items() if row.by_content)
-    return next((target for target in looking if target.recognises(Path(path))), None)
+    return next((target for target in looking if target.recognises(paths.path_of(path))), None)
 
 
 def every() -> Iterator[Target]:

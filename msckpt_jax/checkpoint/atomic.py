@@ -9,7 +9,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 try:
     import fcntl
@@ -80,8 +80,11 @@ def resuming(target: Path, job: str) -> Iterator[Temporary]:
         os.close(temporary.fd)
 
 
-def write(target: Path, data: bytes) -> None:
-    """Replace a small file, durably."""
+def write(target: Any, data: bytes) -> None:
+    """Replace a small file, durably; in an object store too, where a file is there when whole."""
+    if not isinstance(target, Path):
+        target.write_bytes(data)
+        return
     with replacing(target, durable=True) as file:
         while data:
             data = data[os.write(file.fd, data) :]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msckpt_jax import boxes, dtypes, names
-from msckpt_jax.checkpoint.source import Joined, ReadBytes, ReadPiece
+from msckpt_jax.checkpoint import source as sources
 from msckpt_jax.errors import CheckpointError
 
 #: ``tensor_type`` of MapTensors: MindSpore writes NumPy's names there.
@@ -207,7 +207,7 @@ def pieces(data: Any, tensor: Stored) -> list[boxes.Piece]:
     for start, stop in tensor.spans:
         count = (stop - start) // size
         for box in boxes.of_range(shape, first, first + count, max(1, count)):
-            out.append((box, _piece(data, start, boxes.shape_of(box), dtype)))
+            out.append((box, sources.piece(data, start, boxes.shape_of(box), dtype)))
             start += boxes.size_of(box) * size
         first += count
     return out
@@ -248,11 +248,3 @@ def _empty(tensor: Stored) -> np.ndarray:
         expected=f"at most {room:,} bytes",
         found=f"{wanted:,}",
     )
-
-
-def _piece(data: Any, start: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-    if isinstance(data, Joined):
-        data, start = data.at(start)
-    if isinstance(data, ReadBytes):
-        return ReadPiece(data, start, shape, dtype)
-    return np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape)

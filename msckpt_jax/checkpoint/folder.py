@@ -85,6 +85,8 @@ class FolderSave:
         ['index']
     """
 
+    held = None  # a folder has no uploads: see StoreSave
+
     def __init__(
         self,
         target: str | os.PathLike[str],

@@ -13,6 +13,7 @@ from msckpt_jax import boxes
 from msckpt_jax.checkpoint import writer
 from msckpt_jax.checkpoint.plan import CHUNK_BYTES
 from msckpt_jax.checkpoint.records import on_host
+from msckpt_jax.checkpoint.stores import ranges
 from msckpt_jax.errors import CheckpointError
 
 #: XLA takes host buffers of this alignment as they are, without another copy.
@@ -68,7 +69,19 @@ def read(request: Request) -> np.ndarray:
 
 def _batches(requests: Sequence[Request], pool: ThreadPoolExecutor) -> Iterator[list[_Part]]:
     """Yield the parts of all requests, as they are read, some at a time."""
-    batch: list[_Part] = []
+    for batch in _dealt(requests):
+        small = [(requests[n].pieces, box) for n, box, _ in batch if _is_small(requests[n], box)]
+        with ranges.holding(small):
+            parts = [
+                _Part(n, _read_box(requests[n], box, pool), devices, _kind(requests[n]))
+                for n, box, devices in batch
+            ]
+        yield parts
+
+
+def _dealt(requests: Sequence[Request]) -> Iterator[list[tuple[int, boxes.Box, list[Any]]]]:
+    """Yield the boxes of all requests with their devices, so many at a time as fit in memory."""
+    batch: list[tuple[int, boxes.Box, list[Any]]] = []
     waiting = 0
     for number, request in enumerate(requests):
         for box, devices in _wanted(request).items():
@@ -76,11 +89,15 @@ def _batches(requests: Sequence[Request], pool: ThreadPoolExecutor) -> Iterator[
             if batch and waiting + nbytes > _BATCH:
                 yield batch
                 batch, waiting = [], 0
-            kind = request.sharding and request.sharding.memory_kind
-            batch.append(_Part(number, _read_box(request, box, pool), devices, kind))
+            batch.append((number, box, devices))
             waiting += nbytes
     if batch:
         yield batch
+
+
+def _is_small(request: Request, box: boxes.Box) -> bool:
+    """Tell whether a box is read as a whole, not in windows."""
+    return boxes.size_of(box) * request.dtype.itemsize <= CHUNK_BYTES
 
 
 def _wanted(request: Request) -> dict[boxes.Box, list[Any]]:
@@ -114,6 +131,11 @@ def _send(batch: Sequence[_Part], placed: Sequence[dict[Any, jax.Array]]) -> lis
     return out
 
 
+def _kind(request: Request) -> str | None:
+    """The memory kind in which a tensor is wanted."""
+    return None if request.sharding is None else request.sharding.memory_kind
+
+
 def _memory(device: Any, kind: str | None) -> Any:
     """The place on a device for arrays of a memory kind; the device itself for its default one."""
     if kind in (None, device.default_memory().kind):
@@ -131,7 +153,7 @@ def _joined(request: Request, parts: dict[Any, jax.Array]) -> jax.Array:
 
 def _read_box(request: Request, box: boxes.Box, pool: ThreadPoolExecutor) -> np.ndarray:
     out = _aligned(boxes.shape_of(box), request.dtype)
-    if out.nbytes <= CHUNK_BYTES:
+    if _is_small(request, box):
         boxes.gather(request.pieces, box, out)
         return out
     limit = max(1, CHUNK_BYTES // out.itemsize)

@@ -56,7 +56,7 @@ def reading_ranks(files: Iterable[Any], strategy: Any) -> Iterator[None]:
     for path in map(paths.path_of, files):
         if isinstance(path, Path):
             sets.setdefault(path.parent.parent, set()).add(path.name)
-    heads = [Path(strategy)] if isinstance(strategy, str | os.PathLike) else []
+    heads = [paths.path_of(strategy)] if isinstance(strategy, str | os.PathLike) else []
     with contextlib.ExitStack() as stack:
         for root, names in sets.items():
             stack.enter_context(reading(root, heads, sorted(names)))

@@ -1,10 +1,11 @@
-"""The bytes of a file for reading: mapped when it is local, else read block by block."""
+"""The bytes of a file for reading: mapped, read block by block, or by ranges of an object."""
 
 from __future__ import annotations
 
 import bisect
 import collections
 import itertools
+import math
 import mmap
 import os
 import threading
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from etils import epath
 
 from msckpt_jax import boxes
 from msckpt_jax.checkpoint import paths, settled
 from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint.stores.path import StorePath
+from msckpt_jax.checkpoint.stores.ranges import StoreBytes, StorePiece
 from msckpt_jax.errors import CheckpointError
 
 
@@ -29,7 +31,7 @@ class Source(NamedTuple):
     says whether local files are mapped, those in the folder, too.
     """
 
-    path: Path | epath.Path
+    path: Path | StorePath
     data: Any
     names: Sequence[str] = ()
     mmap: bool = True
@@ -48,7 +50,9 @@ def opened(name: PathLike, mmap: bool = True) -> Source:
     if path.is_dir():
         return Source(path, None, sorted(entry.name for entry in path.iterdir()), mmap)
     try:
-        if isinstance(path, Path) and (mmap or not path.is_file()):
+        if isinstance(path, StorePath):
+            data = StoreBytes(path)
+        elif mmap or not path.is_file():
             data = _mapped(path)
         else:
             data = ReadBytes(path)
@@ -122,17 +126,27 @@ def close(data: Any) -> None:
         data.close()
 
 
+def piece(data: Any, start: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    """A part of a tensor as an array, or as the source of one that is read when it is indexed."""
+    if isinstance(data, Joined):
+        data, start = data.at(start)
+    if isinstance(data, StoreBytes):
+        return StorePiece(data, start, shape, dtype)
+    if isinstance(data, ReadBytes):
+        return ReadPiece(data, start, shape, dtype)
+    return np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape)
+
+
 class ReadBytes:
-    """A remote file, or one that is not mapped: read in blocks, of which the last few are kept."""
+    """A file that is not mapped: read in blocks, of which the last few are kept."""
 
     BLOCK = 64 << 10
     KEPT = 64
 
-    def __init__(self, path: Any):
+    def __init__(self, path: Path):
         self._path, self._file = path, path.open("rb")
         self.close = weakref.finalize(self, self._file.close)
-        local = isinstance(path, Path)
-        self._size = os.fstat(self._file.fileno()).st_size if local else path.stat().length
+        self._size = os.fstat(self._file.fileno()).st_size
         self._blocks: collections.OrderedDict[int, bytes] = collections.OrderedDict()
         self._lock = threading.Lock()  # a file has one position, and threads read
 

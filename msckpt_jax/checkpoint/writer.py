@@ -10,15 +10,18 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from msckpt_jax.checkpoint import atomic, cipher, crc, paths
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Chunk, Part, Plan
+from msckpt_jax.checkpoint.stores import parts, uploads
+from msckpt_jax.checkpoint.stores.path import StorePath
+from msckpt_jax.checkpoint.stores.uploads import Held
+from msckpt_jax.checkpoint.threads import in_threads
 from msckpt_jax.progress import Progress
 
 #: More threads gain little: memory bandwidth is the limit, and each holds a window of CHUNK_BYTES.
@@ -35,9 +38,6 @@ if _sync_file_range is not None:
     _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 _SYNC_FILE_RANGE_WRITE = 2
 
-_T = TypeVar("_T")
-_R = TypeVar("_R")
-
 
 class Options(NamedTuple):
     """The way in which a plan is written.
@@ -45,6 +45,7 @@ class Options(NamedTuple):
     ``progress`` is called with the number of bytes of each chunk written, from any thread.
     ``timeout`` is the seconds after which a process that others wait for is taken for dead.
     ``sealed`` ends a file of authenticated blocks with a block that authenticates their order.
+    ``held`` takes the uploads to object stores that are done, and for the caller to commit.
     """
 
     mode: cipher.Mode | None = None
@@ -54,13 +55,14 @@ class Options(NamedTuple):
     progress: Progress | None = None
     timeout: float = 600.0
     sealed: bool = False
+    held: list[Held] | None = None
 
 
-def write(target: Any, plan: Plan, options: Options, beside: Path | None = None) -> None:
-    """Write ``plan`` to a path (local or any that ``etils.epath`` knows) or an open binary file.
+def write(target: Any, plan: Plan, options: Options, beside: Any = None) -> None:
+    """Write ``plan`` to a path, local or of an object store, or to an open binary file.
 
-    Paths are replaced atomically. Targets that cannot be written at offsets (remote file systems,
-    pipes, open files) get the same bytes in order, one bounded piece after the other. A new file
+    Paths are replaced atomically. Targets that cannot be written at offsets (pipes, open files)
+    get the same bytes in order, one bounded piece after the other. A new file
     that belongs to the file ``beside`` gets the mode of that.
     """
     assert plan.trailer is None or options.mode is None  # MindSpore could not read both
@@ -68,8 +70,8 @@ def write(target: Any, plan: Plan, options: Options, beside: Path | None = None)
         _stream(plan, options, target.write)
         return
     path = paths.path_of(target)
-    if not isinstance(path, Path):
-        _write_remote(path, plan, options)
+    if isinstance(path, StorePath):
+        _write_to_store(path, plan, options)
     elif path.exists() and not stat.S_ISREG(path.stat().st_mode):
         with open(path, "wb", buffering=0) as pipe:
             _stream(plan, options, lambda data: _write_all(pipe.fileno(), data))
@@ -81,26 +83,6 @@ def write(target: Any, plan: Plan, options: Options, beside: Path | None = None)
                 _write_at_offsets(file.fd, plan, options)
             else:
                 _stream(plan, options, lambda data: _write_all(file.fd, data))
-
-
-def in_threads(work: Callable[[_T], _R], items: Iterable[_T], threads: int) -> Iterator[_R]:
-    """Yield ``map(work, items)`` in order, by several threads with few items in flight."""
-    if threads == 1:
-        yield from map(work, items)
-        return
-    pending: list = []
-    with ThreadPoolExecutor(threads, "msckpt") as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(work, item))
-                if len(pending) > 2 * threads:
-                    yield pending.pop(0).result()
-            while pending:
-                yield pending.pop(0).result()
-        except BaseException:
-            for future in pending:
-                future.cancel()
-            raise
 
 
 def staging(local: threading.local) -> np.ndarray:
@@ -217,16 +199,20 @@ def _stream(plan: Plan, options: Options, put: Callable[[Any], Any]) -> None:
         put(plan.trailer(crc.join(sums)))
 
 
-def _write_remote(path: Any, plan: Plan, options: Options) -> None:
-    """Write to a temporary name beside the target, then rename: object stores publish on close."""
-    temporary = path.parent / f".{path.name}.{os.urandom(6).hex()}.tmp"
-    try:
-        with temporary.open("wb") as file:
-            _stream(plan, options, file.write)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def _write_to_store(path: StorePath, plan: Plan, options: Options) -> None:
+    """Write an object: in parts by several threads, or in order where that is not possible."""
+    if options.mode is not None or not path.store.takes_parts:
+        with uploads.stream(path, options.threads, options.held) as put:
+            _stream(plan, options, put)
+        return
+    local = threading.local()
+
+    def content(stretch: parts.Stretch) -> bytearray:
+        data = parts.content(stretch, staging(local))
+        _report(options.progress, len(data))
+        return data
+
+    uploads.write(path, plan, content, options.threads, options.held)
 
 
 class _Block(NamedTuple):

@@ -8,13 +8,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.encryption import encryption
 from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.errors import FileError
@@ -68,7 +68,7 @@ def key_arguments(parser: argparse.ArgumentParser, prefix: str = "dec") -> None:
 def key_of(file_name: str | None) -> bytes | None:
     """The key in a file, else the key in the environment, else None."""
     if file_name is not None:
-        return Path(file_name).read_bytes()
+        return paths.path_of(file_name).read_bytes()
     text = os.environ.get(KEY_VARIABLE)
     if text is None:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from msckpt_jax import display, progress
@@ -11,7 +10,7 @@ from msckpt_jax.api import convert_checkpoint, targets
 from msckpt_jax.api.conversion import source as opening
 from msckpt_jax.api.conversion.target import DTYPES, SHARD_SIZE, Options, renaming
 from msckpt_jax.api.conversion.view import Stacks
-from msckpt_jax.checkpoint import cipher, collector, writer
+from msckpt_jax.checkpoint import cipher, collector, paths, writer
 from msckpt_jax.cli import common, options, sources
 from msckpt_jax.conventions.families.table import FILES, JAX
 from msckpt_jax.lowering.target import Target
@@ -229,7 +228,7 @@ def _model(args: argparse.Namespace, source: Target) -> int:
         raise ValueError(
             f"{arguments} can be used for CheckPoints, not for the model {args.source}"
         )
-    cipher = source.cipher(Path(args.source)) if source.cipher else None
+    cipher = source.cipher(paths.path_of(args.source)) if source.cipher else None
     secrets = {} if cipher is None else common.model_secrets(args, args.source, cipher)
     from msckpt_jax.api import convert_model  # loads all that lowers models
 
@@ -237,7 +236,7 @@ def _model(args: argparse.Namespace, source: Target) -> int:
         args.source, args.target, **secrets, weights=args.weights,
         weight_block_size=args.weight_block_size, **options.asked(args),
     )  # fmt: skip
-    common.say(*notes, f"{file}: {display.size(file.stat().st_size)}")
+    common.say(*notes, f"{file}: {display.size(paths.size(file))}")
     return 0
 
 

@@ -6,9 +6,8 @@ import argparse
 import importlib.util
 import os
 import time
-from pathlib import Path
 
-from msckpt_jax.checkpoint import formats
+from msckpt_jax.checkpoint import formats, paths
 from msckpt_jax.cli import common
 
 DESCRIPTION = """\
@@ -44,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     from msckpt_jax.cli import demo_model
 
     begin = time.perf_counter()
-    folder = Path(args.output)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = paths.path_of(args.output)
+    paths.make(folder)
     result = demo_model.run(str(folder / f"digits{formats.CKPT.suffix}"), args.steps, args.seed)
     console = common.console()
     console.print(f"mesh {result.mesh} of {result.devices}", highlight=False)

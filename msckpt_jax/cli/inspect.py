@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
 from typing import Any
 
 from msckpt_jax import display, dtypes
 from msckpt_jax.api import targets
+from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.encryption import encryption
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.file import CheckpointFile
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _model(args: argparse.Namespace, target: Target) -> int:
-    path = Path(args.file)
+    path = paths.path_of(args.file)
     cipher = target.cipher(path) if target.cipher else None
     if cipher is not None and common.key_of(args.dec_key_file) is None:
         facts = {"format": target.name.lower(), "cipher": cipher}

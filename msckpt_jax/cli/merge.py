@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from msckpt_jax import boxes, display, progress
-from msckpt_jax.checkpoint import formats, writer
+from msckpt_jax.checkpoint import formats, paths, writer
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.cli import common
 from msckpt_jax.parallel import merged, rank_records
@@ -38,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    target = Path(args.output)
+    target = paths.path_of(args.output)
     formats.of_target(target)  # refuse a wrong name before anything is opened
     source = merged.open_ranks(args.folder, args.strategy, **common.rank_secrets(args))
     records = rank_records.rank_records(source, None, 0)

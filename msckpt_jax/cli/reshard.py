@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from typing import Any
 
 from msckpt_jax import display, progress
-from msckpt_jax.checkpoint import atomic, formats
+from msckpt_jax.checkpoint import atomic, formats, paths
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.cli import common
 from msckpt_jax.parallel import checks, merged, meshspec, placement, preview, rank_records, strategy
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     layouts = None if "=" not in args.to else meshspec.parse(args.to, source.entries)
     target = placement.plan_of(layouts if layouts is not None else args.to)
     assert target is not None
-    folder = Path(args.output)
+    folder = paths.path_of(args.output)
     checks.check_other_folder(args.folder, folder)
     common.warn_of_strings(rank_records.strings_left_out(source, target))
     suffix = formats.named(args.format).suffix
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _left(folder: Path, files: list[File], job: str) -> list[File]:
+def _left(folder: Any, files: list[File], job: str) -> list[File]:
     """The files that an earlier run of the same job has not completed.
 
     A file appears under its name only when it is whole, so that its existence is proof enough.
@@ -84,9 +84,10 @@ def _left(folder: Path, files: list[File], job: str) -> list[File]:
     note = folder / _NOTE
     if note.is_file() and note.read_text() == job:
         return [file for file in files if not file.target.exists()]
-    strange = {f for f in folder.glob("rank_*/*") if not f.name.startswith(".")}
+    ranks = paths.below(folder, "rank_")
+    strange = [file for rank in ranks for file in paths.below(rank) if file.name[0] != "."]
     if strange:
-        raise ValueError(f"{folder} holds other rank files ({min(strange)}); write to a new folder")
-    atomic.make_folder(folder)
+        raise ValueError(f"{folder} holds other rank files ({strange[0]}); write to a new folder")
+    paths.make(folder)
     atomic.write(note, job.encode())
     return files

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from msckpt_jax import display, progress
 from msckpt_jax.api import targets
-from msckpt_jax.checkpoint import cipher
+from msckpt_jax.checkpoint import cipher, paths
+from msckpt_jax.checkpoint.fetching import fetched
 from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.cli import common, options, sources
 from msckpt_jax.errors import CheckpointError
@@ -61,12 +61,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _model(args: argparse.Namespace, target: Target) -> int:
-    path = Path(args.file)
+    path = paths.path_of(args.file)
     cipher = target.cipher(path) if target.cipher else None
     asked = targets.options_for(target, options.asked(args))
     heeded = {name: asked[name] for name in target.verify_options}
-    verdict = target.verify(path, **common.model_secrets(args, args.file, cipher), **heeded)
-    common.say(*verdict.lines)
+    with fetched(path, target.beside) as there:
+        verdict = target.verify(there, **common.model_secrets(args, args.file, cipher), **heeded)
+    common.say(*(line.replace(str(there), args.file) for line in verdict.lines))
     return 0 if verdict.sound else 1
 
 

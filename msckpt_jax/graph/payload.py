@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +12,7 @@ from msckpt_jax import boxes, dtypes
 from msckpt_jax.checkpoint import cipher, leaves, records, wire
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint import writer as bytes_writer
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.plan import Part, Plan
 from msckpt_jax.graph.values import Parameter
 
@@ -55,7 +55,9 @@ def nested(field: int, parts: Sequence[Part]) -> list[Part]:
     return [wire.varint(field << 3 | 2) + wire.varint(size), *parts]
 
 
-def write(path: Path, parts: Sequence[Part], options: Options, beside: Path | None = None) -> None:
+def write(
+    path: AnyPath, parts: Sequence[Part], options: Options, beside: AnyPath | None = None
+) -> None:
     """Write a file, which replaces an older file when it is complete.
 
     A new file of weights gets the mode of the model ``beside``, if that exists.

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.lowering import spelling
@@ -57,7 +58,7 @@ def text_mapping(name: str) -> Callable[[Any], None]:
 class Written(NamedTuple):
     """A written file: the path to load, its graph (None if another library made it), notes."""
 
-    file: Path
+    file: AnyPath
     graph: Graph | None
     notes: Sequence[str]
 
@@ -102,13 +103,15 @@ class Target:
         export: writes a function where that takes more than lowering and ``write``; its last
             argument returns the lowered graph.
         describe: makes an input and a section of the file of a data set.
+        beside: the files of weights that a model has below its folder. Where a model is to be run
+            or verified in an object store, these are fetched with it.
         cipher: names the cipher of an encrypted file; None where the format has no ciphers.
         recognises: tells whether a file is of the format by its content.
     """
 
     name: str
     suffix: str
-    write: Callable[[Graph, Path, Wanted], tuple[Path, Sequence[str]]]
+    write: Callable[[Graph, AnyPath, Wanted], tuple[AnyPath, Sequence[str]]]
     open: Callable[..., ModelFunction]
     difference: Callable[[Path, Traced, Wanted], float]
     inspect: Callable[..., tuple[dict[str, Any], list[str]]]
@@ -129,7 +132,10 @@ class Target:
     operators: Set[str] | None = None
     check_runner: Callable[[], None] = lambda: None
     vocabulary: str = "MindSpore"
-    export: Callable[[Traced, Path, Wanted, Lowering, Callable[[], Graph]], Written] | None = None
+    export: Callable[[Traced, AnyPath, Wanted, Lowering, Callable[[], Graph]], Written] | None = (
+        None
+    )
     describe: Callable[[Any], tuple[Any, Any]] | None = None
-    cipher: Callable[[Path], str | None] | None = None
-    recognises: Callable[[Path], bool] = lambda path: False
+    beside: Callable[[AnyPath], Sequence[str]] = lambda path: ()
+    cipher: Callable[[AnyPath], str | None] | None = None
+    recognises: Callable[[AnyPath], bool] = lambda path: False

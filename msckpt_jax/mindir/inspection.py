@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from msckpt_jax import display, dtypes
 from msckpt_jax._protos import mind_ir_pb2 as pb
+from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint.paths import AnyPath
+from msckpt_jax.checkpoint.source import open_source
 from msckpt_jax.graph import meaning
 from msckpt_jax.graph.values import Tensor
 from msckpt_jax.mindir import nodes, source
@@ -20,18 +22,19 @@ from msckpt_jax.mindir.source import DecMode, Source
 _STRUCTURE = {*nodes.SPECIAL, "Constant", ""}
 
 
-def recognises(path: Path) -> bool:
+def recognises(path: AnyPath) -> bool:
     """Tell whether a file is a MindIR, by its first two fields."""
     if not path.is_file():
         return False
-    with open(path, "rb") as file:
-        head = file.read(40)
+    if paths.size(path) < 40:
+        return False
+    head = bytes(open_source(path, mmap=False)[:40])
     # ModelProto: a short text (field 1, ir_version), then field 2. In a CheckPoint field 1 recurs.
-    return len(head) == 40 and head[0] == 10 and head[1] < 32 and head[2 + head[1]] == 18
+    return head[0] == 10 and head[1] < 32 and head[2 + head[1]] == 18
 
 
 def inspect(
-    path: Path, chosen: Callable[[str], bool], *, dec_key: bytes | None, dec_mode: DecMode
+    path: AnyPath, chosen: Callable[[str], bool], *, dec_key: bytes | None, dec_mode: DecMode
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the content of a MindIR file as JSON has it, and lines of facts."""
     content = _content(source.open_mindir(path, dec_key, dec_mode), chosen)
@@ -51,7 +54,7 @@ def _content(opened: Source, chosen: Callable[[str], bool]) -> dict[str, Any]:
     return {
         "file": opened.path,
         "format": "mindir",
-        "bytes": Path(opened.path).stat().st_size,
+        "bytes": paths.size(paths.path_of(opened.path)),
         "cipher": opened.cipher,
         "data_files": opened.data_files,
         "producer": f"{proto.producer_name} {proto.model_version}".strip(),

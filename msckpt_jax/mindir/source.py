@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from msckpt_jax._protos import mind_ir_pb2 as pb
-from msckpt_jax.checkpoint import cipher, wire
+from msckpt_jax.checkpoint import cipher, paths, wire
 from msckpt_jax.checkpoint.source import open_source
-from msckpt_jax.errors import CheckpointError, MindIRError
+from msckpt_jax.errors import CheckpointError, MindIRError, StoreError
 from msckpt_jax.graph import map_keys, texts
 from msckpt_jax.mindir import attributes, weights
 
@@ -201,16 +200,20 @@ def _weight(
 
 
 def _data_file(location: str, opener: _Opener) -> memoryview:
-    folder = Path(opener.path).resolve().parent
-    path = folder / location
-    outside = os.path.isabs(location) or "\0" in location or ".." in Path(location).parts
+    model = paths.path_of(opener.path)
+    folder = (model.resolve() if paths.is_local(model) else model).parent
+    plain = PurePosixPath(location)
+    outside = plain.is_absolute() or "\0" in location or ".." in plain.parts
     try:
-        if outside or not path.resolve().is_relative_to(folder):
+        path = None if outside else paths.inside(folder, location)
+        if path is None:
             raise MindIRError(f"the data file {location!r} is outside of the model's folder")
         there = path.is_file()  # no folder, and no pipe, which might never end
+    except StoreError:
+        raise
     except (OSError, RuntimeError):  # the name is too long, or a loop of symbolic links
-        there = False
-    if not there:
+        path, there = None, False
+    if path is None or not there:
         raise MindIRError(f"the data file {location!r} is missing", file=opener.path)
     data = memoryview(opener.plain(path)[0])
     if data[0] != 1:  # the header; 1: the numbers are little-endian

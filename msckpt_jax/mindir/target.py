@@ -9,6 +9,8 @@ from typing import Any
 import jax
 
 from msckpt_jax import display
+from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.errors import ExportError, MindIRError
 from msckpt_jax.graph import meaning
 from msckpt_jax.graph.evaluate import FLOW, Meaning
@@ -25,13 +27,13 @@ from msckpt_jax.mindir.source import DecMode
 _ROUNDED64 = ("igamma", "igamma_grad_a", "igammac")
 
 
-def write(graph: Graph, path: Path, wanted: Wanted) -> tuple[Path, list[str]]:
+def write(graph: Graph, path: AnyPath, wanted: Wanted) -> tuple[AnyPath, list[str]]:
     """Write the file; return the path of the file to load, and no notes."""
     return writer.write(graph, path, wanted), []
 
 
 def export(
-    traced: Traced, path: Path, wanted: Wanted, how: Lowering, lower: Callable[[], Graph]
+    traced: Traced, path: AnyPath, wanted: Wanted, how: Lowering, lower: Callable[[], Graph]
 ) -> Written:
     """Write a function; note where MindSpore fails on some sizes."""
     graph = lower()
@@ -93,6 +95,12 @@ def difference(file: Path, traced: Traced, wanted: Wanted) -> float:
     return trials.largest(file, tried, results, "MindSpore", due)
 
 
+def beside(file: AnyPath) -> list[str]:
+    """The files of weights that a split model of ours has, below its folder."""
+    folder = file.with_name(f"{file.name.removesuffix('_graph.mindir')}_variables")
+    return [f"{folder.name}/{path.name}" for path in paths.below(folder, "data_")]
+
+
 def verify(file: Path, *, dec_key: bytes | None, dec_mode: str) -> Verdict:
     """Read the whole file: its weights must be there, its graphs must make a function of JAX."""
     try:
@@ -149,6 +157,7 @@ TARGET = Target(
         **{name: algorithms.ALGORITHMS[name] for name in _ROUNDED64},
     },
     describe=_describe,
+    beside=beside,
     cipher=source.encryption,
     recognises=inspection.recognises,
 )

@@ -7,10 +7,11 @@ shard by shard, like those of a CheckPoint.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from msckpt_jax._protos.mind_ir_pb2 import GraphProto, ModelProto, TensorProto
+from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.plan import Part
 from msckpt_jax.graph import payload
 from msckpt_jax.graph.graph import Graph
@@ -31,7 +32,7 @@ _GRAPH, _PARAMETER, _RAW_DATA = (
 )  # fmt: skip
 
 
-def write(graph: Graph, target: Path, wanted: Wanted) -> Path:
+def write(graph: Graph, target: AnyPath, wanted: Wanted) -> AnyPath:
     """Write ``graph``; return the path of the file to load.
 
     ``target`` ends with ``.mindir``. Weights larger than ``wanted.split_bytes`` go to
@@ -53,14 +54,14 @@ def write(graph: Graph, target: Path, wanted: Wanted) -> Path:
     folder = target.with_name(f"{stem}_variables")
     data, stale = _places(target, folder)
     parts = _external(model, weights, f"{folder.name}/{data.name}")
-    folder.mkdir(mode=0o700, exist_ok=True)
+    paths.make(folder, mode=0o700)
     payload.write(data, parts, wanted, target)
     payload.write(target, [model.SerializeToString(deterministic=True)], wanted)
     stale.unlink(missing_ok=True)
     return target
 
 
-def _places(target: Path, folder: Path) -> tuple[Path, Path]:
+def _places(target: AnyPath, folder: AnyPath) -> tuple[AnyPath, AnyPath]:
     """The file for new weights, and the file that the present graph file may refer to."""
     first, second = folder / "data_0", folder / "data_1"
     return (second, first) if target.exists() and first.exists() else (first, second)

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 
 from msckpt_jax import _compat, names, processes
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.graph.values import Parameter
 from msckpt_jax.lowering import trials
@@ -30,13 +31,13 @@ from msckpt_jax.onnx.builder import initializer
 OPSET = 21
 
 
-def adapt(traced: Traced, opset: int, folder: Path) -> Adapted:
+def adapt(traced: Traced, opset: int, target: AnyPath) -> Adapted:
     """The ONNX model that jax2onnx makes of a network, found right.
 
     Args:
         traced: the network.
         opset: the version of ONNX's operators.
-        folder: has the folder in which the file is tried out, and which is removed.
+        target: the file that is to be written: a local one is tried out in a folder beside it.
 
     Raises:
         UnsupportedError: jax2onnx refuses the network, or its file is no valid model or gives
@@ -48,6 +49,7 @@ def adapt(traced: Traced, opset: int, folder: Path) -> Adapted:
     jaxpr, weights = _function(traced)
     adapted = _adapted(_converted(jaxpr, [*weights, *traced.inputs], opset), weights)
     _name_results(adapted.model.graph, traced.results)
+    folder = target.parent if isinstance(target, Path) else None
     with tempfile.TemporaryDirectory(prefix=".msckpt-", dir=folder) as trial:
         file = Path(trial) / "model.onnx"
         tried = Adapted(onnx.ModelProto(), adapted.weights)

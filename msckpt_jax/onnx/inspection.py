@@ -5,31 +5,45 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from msckpt_jax import display
+from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.errors import FileError
 from msckpt_jax.graph import texts
 
 
 def inspect(
-    path: Path, chosen: Callable[[str], bool], *, dec_key: bytes | None, dec_mode: str
+    path: AnyPath, chosen: Callable[[str], bool], *, dec_key: bytes | None, dec_mode: str
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the contents of an ONNX file, to be printed as JSON, and lines of facts."""
-    content = _content(str(path), chosen)
+    content = _content(path, chosen)
     return content, _facts(content)
 
 
-def _content(file_name: str, chosen: Callable[[str], bool]) -> dict[str, Any]:
+def beside(file: AnyPath) -> list[str]:
+    """The files of weights that a model names, below its folder; none of what is no model."""
     try:
-        model = onnx.load(file_name, load_external_data=False)
+        tensors = _model(file).graph.initializer
+    except FileError:
+        return []
+    return sorted({place for tensor in tensors if (place := _location(tensor))})
+
+
+def _model(file: AnyPath) -> ModelProto:
+    try:
+        return onnx.load_model_from_string(file.read_bytes())
     except DecodeError:
-        raise FileError("no ONNX model, or a damaged one", file=file_name) from None
+        raise FileError("no ONNX model, or a damaged one", file=file) from None
+
+
+def _content(path: AnyPath, chosen: Callable[[str], bool]) -> dict[str, Any]:
+    model, file_name = _model(path), str(path)
     if not texts.are_sound(model):
         raise FileError("a damaged ONNX model: a name is not UTF-8 text", file=file_name)
     if not model.HasField("graph"):
@@ -40,7 +54,7 @@ def _content(file_name: str, chosen: Callable[[str], bool]) -> dict[str, Any]:
     return {
         "file": file_name,
         "format": "onnx",
-        "bytes": Path(file_name).stat().st_size,
+        "bytes": paths.size(path),
         "producer": f"{model.producer_name} {model.producer_version}".strip(),
         "ir_version": model.ir_version,
         "opsets": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},

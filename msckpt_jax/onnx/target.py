@@ -9,6 +9,7 @@ from typing import Any, Never
 import numpy as np
 
 from msckpt_jax import display
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.lowering import algorithms, exactness, tiny, trials
@@ -34,8 +35,8 @@ ENGINES = ("auto", "native", "jax2onnx")
 
 
 def write(
-    graph: Graph, path: Path, wanted: Wanted, target: str | None = None
-) -> tuple[Path, list[str]]:
+    graph: Graph, path: AnyPath, wanted: Wanted, target: str | None = None
+) -> tuple[AnyPath, list[str]]:
     """Write the file; return it, and no notes."""
     opset = wanted.options["opset"]
     opsets.check(opset)
@@ -46,7 +47,7 @@ def write(
 
 
 def export(
-    traced: Traced, path: Path, wanted: Wanted, how: Lowering, lower: Callable[[], Graph]
+    traced: Traced, path: AnyPath, wanted: Wanted, how: Lowering, lower: Callable[[], Graph]
 ) -> Written:
     """Write a function by our own rows, or by jax2onnx, as the engine asks.
 
@@ -68,7 +69,9 @@ def export(
         return _by_jax2onnx(traced, path, wanted, error.problems)
 
 
-def _by_jax2onnx(traced: Traced, path: Path, wanted: Wanted, problems: tuple[str, ...]) -> Written:
+def _by_jax2onnx(
+    traced: Traced, path: AnyPath, wanted: Wanted, problems: tuple[str, ...]
+) -> Written:
     """Write the file that jax2onnx makes of the function; ``problems`` are those of our own rows.
 
     Raises:
@@ -79,7 +82,7 @@ def _by_jax2onnx(traced: Traced, path: Path, wanted: Wanted, problems: tuple[str
     opset = wanted.options["opset"]
     opsets.check(opset)
     try:
-        adapted = fallback.adapt(traced, opset or fallback.OPSET, path.parent)
+        adapted = fallback.adapt(traced, opset or fallback.OPSET, path)
     except UnsupportedError as error:
         problems = (*problems, *error.problems)
         text = f"{display.counted(len(problems), 'problem')}, nothing was written:"
@@ -88,7 +91,7 @@ def _by_jax2onnx(traced: Traced, path: Path, wanted: Wanted, problems: tuple[str
     return Written(path, None, ["made by jax2onnx", *problems])
 
 
-def _write(adapted: adapt.Adapted, path: Path, wanted: Wanted) -> None:
+def _write(adapted: adapt.Adapted, path: AnyPath, wanted: Wanted) -> None:
     for key, value in (wanted.options["user_info"] or {}).items():
         adapted.model.metadata_props.add(key=key, value=value)
     writer.write(adapted, path, wanted)
@@ -179,5 +182,6 @@ TARGET = Target(
     tiny=tiny.FLOATS | {tiny.INT4},
     spell=quantised.spell,
     complex=False,
+    beside=inspection.beside,
     operators=ROWS.keys(),
 )

@@ -8,11 +8,11 @@ file, ``<name>.onnx.data_1``: a model never stands beside weights of another mod
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from onnx import GraphProto, ModelProto, StringStringEntryProto, TensorProto
 
 from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.plan import Part
 from msckpt_jax.graph import payload
 from msckpt_jax.lowering.wanted import Wanted
@@ -32,7 +32,7 @@ _GRAPH, _INITIALIZER, _RAW_DATA = (
 )  # fmt: skip
 
 
-def write(adapted: Adapted, target: Path, wanted: Wanted) -> None:
+def write(adapted: Adapted, target: AnyPath, wanted: Wanted) -> None:
     """Write the model; once complete, it replaces an older model and the weights beside that."""
     weights = {name: payload.content(p) for name, p in adapted.weights.items()}
     places = [target.with_name(f"{target.name}.data{mark}") for mark in ("", "_1")]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.parallel.placement import Plan
 from msckpt_jax.visible import visible
@@ -30,5 +30,5 @@ def check_rank(rank: Any, plan: Plan | None) -> None:
 
 def check_other_folder(source: PathLike, target: PathLike) -> None:
     """Refuse to write to the folder that is read: new files would later be taken for its own."""
-    if Path(target).exists() and Path(target).samefile(source):
+    if paths.same(source, target):
         raise ValueError(visible(f"{target} is the source itself; write to another folder"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -31,11 +31,20 @@ _MORE, _LATER, _FAILED = 1, 2, 4
 _LEAST_BYTES, _ALIGN = 4096, 16
 
 
-class Sink(NamedTuple):
-    """A file that this process writes, and the places of tensors in it."""
+class Sink(Protocol):
+    """A target that this process writes: it puts the bytes of a piece to their places."""
+
+    def put(self, piece: Piece, data: memoryview) -> None: ...
+
+
+class FileSink(NamedTuple):
+    """A file, and the places of tensors in it."""
 
     fd: int
     places: pieces.Places
+
+    def put(self, piece: Piece, data: memoryview) -> None:
+        pieces.write_runs(self.fd, piece, data, self.places)
 
 
 class Elsewhere(Exception):  # noqa: N818
@@ -167,7 +176,7 @@ class _Member:
     def _put(self, section: Section, piece: Piece, data: np.ndarray) -> None:
         if section.window is None:
             sink = self._sinks[section.number]
-            pieces.write_runs(sink.fd, piece, data.data, sink.places)
+            sink.put(piece, data.data)
             self._written(piece.nbytes)
             return
         place = (*boxes.slices(piece.box, section.window), ...)
@@ -180,7 +189,7 @@ class _Member:
                 continue
             sink, piece = self._sinks[section.number], Piece(section.shares.tensor, section.window)
             data = planning.as_bytes(self._windows.pop(id(section)))
-            pieces.write_runs(sink.fd, piece, data, sink.places)
+            sink.put(piece, data)
             self._written(piece.nbytes)
 
 

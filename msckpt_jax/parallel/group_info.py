@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from msckpt_jax.checkpoint import wire
+from msckpt_jax.checkpoint import paths, wire
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import strategy
@@ -22,7 +20,7 @@ def restore_group_info_list(group_info_file_name: PathLike) -> list[int]:
         >>> ms.restore_group_info_list("group_info.pb")
         [0, 2, 5]
     """
-    data = Path(group_info_file_name).read_bytes()
+    data = paths.path_of(group_info_file_name).read_bytes()
     try:
         lists = [value for field, value in strategy.fields(data) if field == 2]
         ranks = [rank for value in lists for _, rank in strategy.fields(value)]

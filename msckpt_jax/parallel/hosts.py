@@ -26,10 +26,12 @@ from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.folder import FolderSave
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import Record
+from msckpt_jax.checkpoint.store_folder import StoreSave
+from msckpt_jax.checkpoint.stores.path import StorePath
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.parallel import dealing, pieces, shares
+from msckpt_jax.parallel import dealing, part_upload, pieces, shares
 from msckpt_jax.parallel.dealing import Output, Work
-from msckpt_jax.parallel.exchange import Elsewhere, Sink, exchange, tried
+from msckpt_jax.parallel.exchange import Elsewhere, FileSink, exchange, tried
 from msckpt_jax.parallel.meeting import Meetings
 
 
@@ -50,6 +52,9 @@ def write(
             life for ``options.timeout`` seconds; or the processes share no file system, and
             ``may_gather`` is false. The previous file is left as it was.
     """
+    if isinstance(target, StorePath) and target.store.takes_parts:
+        part_upload.write(target, plan, records, options, may_gather)
+        return
     meetings = Meetings(target, options.timeout)
     with contextlib.ExitStack() as stack:
         file: atomic.Temporary | None = None
@@ -79,8 +84,8 @@ class Content(NamedTuple):
 
 
 def write_folder(
-    save: FolderSave,
-    target: Path,
+    save: FolderSave | StoreSave,
+    target: Path | StorePath,
     files: Mapping[str, Content],
     commit: Callable[[], None],
     options: writer.Options,
@@ -94,6 +99,9 @@ def write_folder(
     Raises:
         CheckpointError: as :func:`write`.
     """
+    if isinstance(save, StoreSave):
+        part_upload.write_folder(save, target, files, commit, options, may_gather)
+        return
     meetings = Meetings(target, options.timeout)
     with contextlib.ExitStack() as stack:
 
@@ -194,7 +202,7 @@ def _write_wave(
         if options.progress is not None:
             options.progress(nbytes)
 
-    sinks: dict[int, Sink] = {}
+    sinks: dict[int, FileSink] = {}
     try:
         if failure is None:
             failure = tried(lambda: _open(wave, meetings.me, sinks))
@@ -208,12 +216,12 @@ def _write_wave(
     return failure
 
 
-def _open(wave: Sequence[Output], me: int, sinks: dict[int, Sink]) -> None:
+def _open(wave: Sequence[Output], me: int, sinks: dict[int, FileSink]) -> None:
     """Open the files that this process writes to."""
     for number, output in enumerate(wave):
         if output.writer in (None, me):
             fd = atomic.opened_again(output.path)
-            sinks[number] = Sink(fd, pieces.places(output.plan))
+            sinks[number] = FileSink(fd, pieces.places(output.plan))
             if output.writer == me:
                 _reserve(fd, output.plan)
 
@@ -231,7 +239,7 @@ def _reserve(fd: int, plan: Plan) -> None:
 def _write_own(
     wave: Sequence[Output],
     work: Work,
-    sinks: Mapping[int, Sink],
+    sinks: Mapping[int, FileSink],
     options: writer.Options,
     me: int,
     written: Callable[[int], None],
@@ -243,7 +251,7 @@ def _write_own(
             shared = [each.tensor for each in work.shared[number]]
             pieces.write_others(sinks[number].fd, output.plan, shared, local)
 
-    def write_piece(item: tuple[Sink, pieces.Piece]) -> None:
+    def write_piece(item: tuple[FileSink, pieces.Piece]) -> None:
         sink, piece = item
         pieces.write_runs(sink.fd, piece, pieces.content(piece, local), sink.places)
         written(piece.nbytes)

@@ -40,10 +40,12 @@ class Verdict(NamedTuple):
     Attributes:
         everywhere: whether the work returned something true on all processes.
         first: the result of the work on process 0.
+        answers: on process 0 the results of all.
     """
 
     everywhere: bool
     first: Any
+    answers: Sequence[Any] = ()
 
 
 class Meetings:
@@ -88,7 +90,7 @@ class Meetings:
             raise error
         if verdict["problem"]:
             raise self.error(verdict["problem"])
-        return Verdict(verdict["everywhere"], verdict["first"])
+        return Verdict(verdict["everywhere"], verdict["first"], verdict.get("answers", ()))
 
     def alive(self) -> None:
         """Tell waiting processes that this process is at work."""
@@ -140,13 +142,13 @@ class Meetings:
         _client().key_value_set(f"{key}/{self.me}", json.dumps(note))
         if self.me != 0:
             return self._wait(f"{key}/verdict", 0)
-        verdict = self._judge(key)
+        verdict, answers = self._judge(key)
         _client().key_value_set(f"{key}/verdict", json.dumps(verdict))
         self._forget()
-        return verdict
+        return verdict | {"answers": answers}
 
-    def _judge(self, key: str) -> dict[str, Any]:
-        """The verdict of process 0 on the notes of all processes."""
+    def _judge(self, key: str) -> tuple[dict[str, Any], list[Any]]:
+        """The verdict of process 0 on the notes of all processes, and their answers."""
         notes: list[dict[str, Any]] = []
         problem = ""
         try:
@@ -160,7 +162,8 @@ class Meetings:
         elif not problem and len({note["digest"] for note in notes}) > 1:
             problem = "the processes save different names, shapes or dtypes"
         everywhere = all(note["answer"] for note in notes)
-        return {"problem": problem, "everywhere": everywhere, "first": notes[0]["answer"]}
+        verdict = {"problem": problem, "everywhere": everywhere, "first": notes[0]["answer"]}
+        return verdict, [note["answer"] for note in notes]
 
     def _forget(self) -> None:
         """Delete the notes of saves that are long over."""

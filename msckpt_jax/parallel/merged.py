@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from msckpt_jax import boxes, display
-from msckpt_jax.checkpoint import copying, formats, one_save, settled
+from msckpt_jax.checkpoint import copying, formats, one_save, paths, settled
 from msckpt_jax.checkpoint.entries import Entry, Stored
 from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
 from msckpt_jax.checkpoint.formats import shards
 from msckpt_jax.checkpoint.int4 import to_int4
-from msckpt_jax.checkpoint.paths import PathLike, regular
+from msckpt_jax.checkpoint.paths import AnyPath, PathLike, regular
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import soundness
 from msckpt_jax.parallel.placement import Parts, Plan, plan_of
@@ -32,7 +31,7 @@ class Source(copying.Readable, Protocol):
     def pieces(self, name: str, box: boxes.Box | None = None) -> list[boxes.Piece]: ...
 
 
-def rank_files(folder: PathLike, suffix: str | None = None) -> dict[int, Path]:
+def rank_files(folder: PathLike, suffix: str | None = None) -> dict[int, AnyPath]:
     """The file of each ``rank_N`` folder: the last in lexicographic order, as in MindSpore.
 
     Where a rank has several safetensors files and their index, it is the index.
@@ -41,15 +40,15 @@ def rank_files(folder: PathLike, suffix: str | None = None) -> dict[int, Path]:
         CheckpointError: there are no such files, or files of both formats.
         NotADirectoryError: ``folder`` is no folder.
     """
-    folder = Path(folder)
+    folder = paths.path_of(folder)
     if not folder.is_dir():
         raise NotADirectoryError(visible(f"{folder} is not a folder of rank_N folders"))
-    by_rank: dict[int, Path] = {}
-    for part in sorted(folder.glob("rank_*")):
+    by_rank: dict[int, AnyPath] = {}
+    for part in paths.below(folder, "rank_"):
         number = part.name.removeprefix("rank_")
         files = [
             f
-            for f in sorted(part.iterdir())
+            for f in paths.below(part)
             if f.suffix in formats.SUFFIXES and f.stem.endswith(suffix or "")
         ]
         index = part / shards.INDEX
@@ -61,7 +60,8 @@ def rank_files(folder: PathLike, suffix: str | None = None) -> dict[int, Path]:
                 problem = f"both {' and '.join(formats.SUFFIXES)} files are there"
                 raise CheckpointError(problem, file=part)
     if not by_rank:
-        settled.check_all_settled(folder)
+        if paths.is_local(folder):
+            settled.check_all_settled(folder)
         raise CheckpointError(
             "no rank_N folder with a CheckPoint in it (convert takes other folders)", file=folder
         )
@@ -101,7 +101,7 @@ class MergedCheckpoint(Mapping[str, Any]):
             }
         _check_saves(self.files, self.plan)
         first = next(iter(self.files.values()))
-        self.path = str(Path(first.path).parent.parent) if len(files) > 1 else first.path
+        self.path = str(paths.path_of(first.path).parent.parent) if len(files) > 1 else first.path
         self.format = first.format
         self._parts: dict[str, dict[boxes.Box, int]] = {}  # a rank that holds each distinct part
         self.entries: dict[str, Entry] = {}
@@ -300,7 +300,8 @@ def _check_saves(files: Mapping[int, CheckpointFile], plan: Plan | None) -> None
         if file.format in formats.WRITABLE:  # not a folder, which has a save of its own
             saves.setdefault(rank // stage if plan else 0, {})[rank] = file.save
     for members in saves.values():
-        one_save.check(members, "rank", Path(next(iter(files.values())).path).parent.parent)
+        first = paths.path_of(next(iter(files.values())).path)
+        one_save.check(members, "rank", first.parent.parent)
 
 
 def _moved(box: boxes.Box, by: boxes.Box) -> boxes.Box:

@@ -89,6 +89,12 @@ def content(piece: Piece, local: threading.local) -> memoryview:
 
 def write_runs(fd: int, piece: Piece, data: memoryview, places: Places) -> None:
     """Write the bytes of a piece run by run, each contiguous in the file."""
+    for part, offset in placed(piece, data, places):
+        writer.write_vector(fd, [part], len(part), offset)
+
+
+def placed(piece: Piece, data: memoryview, places: Places) -> Iterator[tuple[memoryview, int]]:
+    """Yield the bytes of a piece run by run, each contiguous in the file, with their offsets."""
     tensor = piece.tensor
     size, slices = tensor.stored.itemsize, places[id(tensor)]
     for start, count in runs(tensor.shape, piece.box):
@@ -98,7 +104,7 @@ def write_runs(fd: int, piece: Piece, data: memoryview, places: Places) -> None:
             first, offset = slices[at]
             end = min(stop, slices[at + 1][0]) if at + 1 < len(slices) else stop
             nbytes = (end - start) * size
-            writer.write_vector(fd, [data[:nbytes]], nbytes, offset + (start - first) * size)
+            yield data[:nbytes], offset + (start - first) * size
             data, start = data[nbytes:], end
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from msckpt_jax import boxes
-from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint.paths import AnyPath, PathLike
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import soundness, strategy
 from msckpt_jax.parallel.layout import Layout
@@ -73,7 +73,7 @@ def plan_of(strategy_file: StrategyLike | None) -> Plan | None:
         soundness.check(strategy_file)
         return _plan(strategy_file, 0, None)
     plan = _plan(*strategy.read(strategy_file), strategy_file)
-    _check_work(plan, Path(strategy_file))
+    _check_work(plan, paths.path_of(strategy_file))
     return plan
 
 
@@ -115,12 +115,12 @@ def _contradiction(layout: Layout, known: Layout, per_stage: int, again: bool) -
 _ALWAYS, _PER_BYTE = 1 << 20, 1 << 11
 
 
-def _check_work(plan: Plan, path: Path) -> None:
+def _check_work(plan: Plan, path: AnyPath) -> None:
     """Refuse a file of a few bytes that stands for more ranks than anyone has.
 
     The unit is an axis of a layout, on a rank.
     """
-    most = _ALWAYS + _PER_BYTE * path.stat().st_size
+    most = _ALWAYS + _PER_BYTE * paths.size(path)
     work = plan.ranks + sum(
         len(staged.first_ranks) * staged.layout.ranks * (1 + len(staged.layout.dev_matrix))
         for staged in plan.parameters.values()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import PurePath
 
 from msckpt_jax import dtypes
-from msckpt_jax.checkpoint import copying, formats, records, writer
+from msckpt_jax.checkpoint import copying, formats, paths, records, store_folder, writer
 from msckpt_jax.checkpoint.formats.format import How
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.records import File, Record
+from msckpt_jax.checkpoint.stores.uploads import Held
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import ordered, soundness
 from msckpt_jax.parallel.merged import MergedCheckpoint, Source
@@ -19,7 +21,7 @@ from msckpt_jax.progress import Progress
 
 
 def plan_files(
-    source: Source, target: Plan | None, folder: Path, prefix: str, suffix: str
+    source: Source, target: Plan | None, folder: AnyPath | PurePath, prefix: str, suffix: str
 ) -> list[File]:
     """The files of all ranks of ``target``, each in its ``rank_N`` folder."""
     return [
@@ -70,8 +72,7 @@ def rank_records(source: Source, target: Plan | None, rank: int) -> list[Record]
 
 def job_of(source: MergedCheckpoint, target: Plan | None) -> str:
     """A name for a job that changes when a source file, the strategies or the target do."""
-    files = [(r, os.path.realpath(f.path), os.stat(f.path)) for r, f in source.files.items()]
-    state = [(rank, path, stat.st_size, stat.st_mtime_ns) for rank, path, stat in files]
+    state = [(rank, *paths.stamp(paths.path_of(f.path))) for rank, f in source.files.items()]
     return hashlib.sha256(repr((state, source.plan, target)).encode()).hexdigest()[:16]
 
 
@@ -83,23 +84,32 @@ def write_files(
     job: str | None = None,
     threads: int = writer.THREADS,
     save: str | None = None,
+    held: list[Held] | None = None,
 ) -> None:
     """Write files whose formats follow from their names, ``jobs`` at a time.
 
     A rank that holds nothing gets no file, because MindSpore cannot load an empty file. With
     ``job``, see :func:`job_of`, large files are continued where a killed run left them. ``save`` is
-    the name of the save that they are marked with.
+    the name of the save that they are marked with. In a store none appears before the bytes of all
+    are there; ``held`` leaves that step to the caller.
     """
     files = [file for file in files if file.records]
-    options = writer.Options(progress=progress, threads=threads)
-
     for file in files:
         records.check_tags(file.records)
+    alone = held is not None or len(files) < 2
+    with contextlib.nullcontext(held) if alone else store_folder.together() as uploads:
+        options = writer.Options(progress=progress, threads=threads, held=uploads)
+        _write_files(files, jobs, options, job, How(save=save))
 
+
+def _write_files(
+    files: list[File], jobs: int, options: writer.Options, job: str | None, how: How
+) -> None:
     def write(file: File) -> None:
-        file.target.parent.mkdir(parents=True, exist_ok=True)
-        plan = formats.plan(formats.of_target(file.target).name, file.records, How(save=save))
-        if ordered.able(plan, options) and (job is not None or ordered.pays([plan])):
+        paths.make(file.target.parent)
+        plan = formats.plan(formats.of_target(file.target).name, file.records, how)
+        in_order = paths.is_local(file.target) and ordered.able(plan, options)
+        if in_order and (job is not None or ordered.pays([plan])):
             ordered.write_file(file.target, plan, options, job)
         else:
             writer.write(file.target, plan, options)

@@ -12,16 +12,16 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from msckpt_jax.checkpoint import one_save, stage, writer
+from msckpt_jax.checkpoint import one_save, paths, stage, writer
 from msckpt_jax.checkpoint.folder import FolderSave
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel.meeting import Meetings
 
 #: Writes this process's files of a save below a folder, marked with the name of the save.
-Put: TypeAlias = Callable[[Path, str, writer.Options], None]
+Put: TypeAlias = Callable[[Any, str, writer.Options], None]
 
 
 class RankSet(NamedTuple):
@@ -35,9 +35,9 @@ class RankSet(NamedTuple):
         spans: whether arrays span processes, which then save together.
     """
 
-    root: Path
+    root: Any
     name: str
-    strategy: Path | None
+    strategy: Any
     content: bytes
     spans: bool = False
 
@@ -128,20 +128,20 @@ def _commit(ranks: RankSet, save: FolderSave, options: writer.Options) -> None:
         _write_strategy(strategy, ranks.content, options)
 
 
-def _write_strategy(
-    path: Path, content: bytes, options: writer.Options, beside: Path | None = None
-) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write_strategy(path: Any, content: bytes, options: writer.Options, beside: Any = None) -> None:
+    paths.make(path.parent)
     how = writer.Options(durable=options.durable)
     writer.write(path, Plan([content], len(content)), how, beside)
 
 
-def _holds(path: Path, content: bytes) -> bool:
+def _holds(path: Any, content: bytes) -> bool:
     return path.is_file() and path.read_bytes() == content
 
 
-def _below(root: Path, path: Path) -> str | None:
+def _below(root: Path, path: Any) -> str | None:
     """The name of a file in a folder, or below it; None for one elsewhere."""
+    if not paths.is_local(path):
+        return None
     folder = Path(os.path.realpath(path.parent))
     top = Path(os.path.realpath(root))
     return (folder / path.name).relative_to(top).as_posix() if folder.is_relative_to(top) else None

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from etils import epath
 from jax.sharding import NamedSharding, SingleDeviceSharding
 
 from msckpt_jax import boxes, dtypes
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.records import Record, Tensor
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import layout
@@ -70,7 +69,7 @@ def _mine(mesh: Any) -> list[int]:
     return [rank for rank, device in enumerate(mesh.devices.flat) if device.process_index == me]
 
 
-def rank_path(target: Path | epath.Path, rank: int) -> Path | epath.Path:
+def rank_path(target: AnyPath, rank: int) -> AnyPath:
     """``folder/name.ckpt`` of rank 3 is ``folder/rank_3/name.ckpt``."""
     return target.parent / f"rank_{rank}" / target.name
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.paths import PathLike, regular
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import strategy
@@ -25,10 +24,10 @@ def merge_pipeline_strategys(src_strategy_dirs: PathLike, dst_strategy_file: Pat
         >>> list(ms.build_searched_strategy("merged.ckpt"))
         ['0-w']
     """
-    folder = Path(src_strategy_dirs)
+    folder = paths.path_of(src_strategy_dirs)
     if not folder.is_dir():
         raise NotADirectoryError(visible(f"{folder} is not a folder of strategy files"))
-    files = sorted(file for file in folder.iterdir() if file.suffix in strategy.SUFFIXES)
+    files = [file for file in paths.below(folder) if file.suffix in strategy.SUFFIXES]
     if len({file.suffix for file in files}) != 1:
         endings = " or all ".join(strategy.SUFFIXES)
         raise CheckpointError(f"the strategy files must all be {endings}", file=folder)

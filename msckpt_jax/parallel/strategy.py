@@ -11,11 +11,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeAlias
 
-from msckpt_jax.checkpoint import atomic, json_keys, wire
-from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint import atomic, json_keys, paths, wire
+from msckpt_jax.checkpoint.paths import AnyPath, PathLike
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import soundness
 from msckpt_jax.parallel.layout import Layout
@@ -59,7 +58,7 @@ def read(file_name: PathLike) -> tuple[Strategy, int]:
     """The layouts of a strategy file, and its pipeline stage."""
     if not isinstance(file_name, str | os.PathLike):
         raise TypeError(f"strategy_filename must be a path, not {type(file_name).__name__}")
-    path = Path(file_name)
+    path = paths.path_of(file_name)
     data = path.read_bytes()
     if not data:
         raise CheckpointError("the strategy file is empty", file=path)
@@ -88,12 +87,12 @@ def write(
         CheckpointError: a name holds ``-``, at which MindSpore looks for a pipeline stage; or a
             nested split is to be written as JSON, which cannot hold it.
     """
-    path = Path(file_name)
+    path = paths.path_of(file_name)
     atomic.write(path, encode(path, layouts, stage, staged))
 
 
 def encode(
-    path: Path, layouts: Mapping[str, Layout], stage: int = 0, staged: bool = False
+    path: AnyPath, layouts: Mapping[str, Layout], stage: int = 0, staged: bool = False
 ) -> bytes:
     """The bytes of the strategy file ``path``."""
     soundness.check(layouts, path)

@@ -7,12 +7,10 @@ copies byte ranges window by window, so that no tensor of either side is ever he
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from msckpt_jax import progress as meters
-from msckpt_jax.checkpoint import atomic, formats
-from msckpt_jax.checkpoint.folder import FolderSave
-from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint import formats, paths, store_folder
+from msckpt_jax.checkpoint.paths import AnyPath, PathLike
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.parallel import merged, strategy
 from msckpt_jax.parallel.checks import check_count, check_other_folder, check_prefix, check_rank
@@ -90,24 +88,28 @@ def transform_checkpoints(
             stacklevel=2,
         )
     suffix = f"{_part_suffix(src_strategy_file, source.plan, dst_strategy_file)}{suffix}"
-    folder = Path(dst_checkpoints_dir)
-    atomic.make_folder(folder.parent)
-    with FolderSave(folder) as save:
+    folder = paths.path_of(dst_checkpoints_dir)
+    paths.make(folder.parent)
+    with store_folder.of(folder) as save:
         files = plan_files(source, target, save.files, ckpt_prefix, suffix)
         total = sum(record.nbytes for file in files for record in file.records)
         with meters.meter("transform", total, progress) as advance:
-            write_files(files, process_num, advance, save=job_of(source, target))
-        _commit(save, folder, ckpt_prefix, suffix)
+            how = job_of(source, target)
+            write_files(files, process_num, advance, save=how, held=save.held)
+        new = [_placed(file.target) for file in files if file.records]
+        # All older ones go first, so that nobody reads a mixture.
+        older = [
+            _placed(path)
+            for rank in paths.below(folder, "rank_")
+            for path in paths.below(rank, suffix=suffix)
+            if path.name == f"{ckpt_prefix}{rank.name.removeprefix('rank_')}{suffix}"
+        ]
+        save.commit(max(new), heads=older, outdated=older)
 
 
-def _commit(save: FolderSave, folder: Path, prefix: str, suffix: str) -> None:
-    """Give new rank files their names; all older ones go first, so that nobody reads a mixture."""
-    new, older = (
-        {f"{path.name}/{name}" for path in root.glob("rank_*")
-         if (path / (name := f"{prefix}{path.name.removeprefix('rank_')}{suffix}")).is_file()}
-        for root in (save.files, folder)
-    )  # fmt: skip
-    save.commit(max(new), heads=older, outdated=older)
+def _placed(path: AnyPath) -> str:
+    """The name of a rank file in the folder of the rank folders."""
+    return f"{path.parent.name}/{path.name}"
 
 
 def transform_checkpoint_by_rank(
@@ -139,7 +141,7 @@ def transform_checkpoint_by_rank(
         raise TypeError("checkpoint_files_map must be a dict of rank to file")
     target = plan_of(dst_strategy_file)
     check_rank(rank_id, target)
-    path = Path(save_checkpoint_file_name)
+    path = paths.path_of(save_checkpoint_file_name)
     formats.of_target(path)  # refuse a wrong name before anything is opened
     source = MergedCheckpoint(checkpoint_files_map, src_strategy_file)
     write_files([File(path, rank_records(source, target, rank_id))])

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 from msckpt_jax import progress as meters
-from msckpt_jax.checkpoint import atomic, copying, formats
-from msckpt_jax.checkpoint.folder import FolderSave
-from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint import copying, formats, paths, store_folder, writer
+from msckpt_jax.checkpoint.paths import AnyPath, PathLike
+from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import checks, merged, rank_records
@@ -79,31 +78,33 @@ def unified_safetensors(
     sharded = [name for name in names if source.plan and name in source.plan.parameters]
     groups = _groups({name: source.entries[name].nbytes for name in sharded})
     files = [
-        File(Path(_part(i)), [copying.renamed(source, n, names[n]) for n in group])
+        File(PurePosixPath(_part(i)), [copying.renamed(source, n, names[n]) for n in group])
         for i, group in enumerate(groups)
         if i * shares // len(groups) == share - 1
     ]
     hyper = [name for name in names if name not in sharded and source.entries[name].type != "str"]
     if share == 1 and hyper:
         records = [copying.renamed(source, name, names[name]) for name in hyper]
-        files.append(File(Path(_HYPER_FILE), records))
+        files.append(File(PurePosixPath(_HYPER_FILE), records))
     total = sum(record.nbytes for file in files for record in file.records)
-    folder = Path(dst_dir)
-    atomic.make_folder(folder)
+    folder = paths.path_of(dst_dir)
+    paths.make(folder)
     if not files and share > 1:
         return
     # Other processes may write their shares at the time. Of one source all have one name.
     own = None if shares == 1 else f"share {share} of {shares}"
-    with FolderSave(folder, of=own) as save:
+    with store_folder.of(folder, of=own) as save:
         placed = [file._replace(target=save.files / file.target) for file in files]
         with meters.meter("merge", total, progress) as advance:
             rank_records.write_files(placed, min(max_process_num, 4), advance,
-                                     save=_save(source, names))  # fmt: skip
+                                     save=_save(source, names), held=save.held)  # fmt: skip
         if share == 1:
             weights = {names[n]: _part(i) for i, g in enumerate(groups) for n in g}
             total = sum(source.entries[name].nbytes for name in sharded)
             content = {"metadata": {"total_size": total}, "weight_map": weights}
-            atomic.write(save.files / _MAP_FILE, json.dumps(content, indent=4).encode())
+            text = json.dumps(content, indent=4).encode()
+            options = writer.Options(held=save.held)
+            writer.write(save.files / _MAP_FILE, Plan([text], len(text)), options)
         head = _MAP_FILE if share == 1 else str(files[-1].target)
         save.commit(head, outdated=_earlier(folder) if shares == 1 else ())
 
@@ -114,10 +115,11 @@ def _save(source: MergedCheckpoint, names: Mapping[str, str]) -> str:
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
-def _earlier(folder: Path) -> list[str]:
+def _earlier(folder: AnyPath) -> list[str]:
     """The files that an earlier call has left in a folder."""
     own = re.compile(rf"part\d+{re.escape(_SUFFIX)}")
-    return [n for n in os.listdir(folder) if n in (_HYPER_FILE, _MAP_FILE) or own.fullmatch(n)]
+    names = [path.name for path in paths.below(folder)]
+    return [name for name in names if name in (_HYPER_FILE, _MAP_FILE) or own.fullmatch(name)]
 
 
 def _part(number: int) -> str:

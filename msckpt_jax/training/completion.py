@@ -8,8 +8,8 @@ import threading
 from pathlib import Path
 
 from msckpt_jax.api.background import AsyncSave
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.training.config import CheckpointConfig
-from msckpt_jax.training.filenames import AnyPath
 from msckpt_jax.training.retention import Retention, Saved
 from msckpt_jax.visible import log
 

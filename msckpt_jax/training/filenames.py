@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-from etils import epath
 from jax.experimental import multihost_utils
 
-from msckpt_jax.checkpoint import formats
-
-#: A local path, or a path in an object store.
-AnyPath: TypeAlias = Path | epath.Path
+from msckpt_jax.checkpoint import formats, paths
+from msckpt_jax.checkpoint.paths import AnyPath
 
 _BASE = r"(?P<prefix>{prefix})(?:_(?P<run>\d+))?-"
 _SUFFIX = rf"(?:{'|'.join(map(re.escape, formats.SUFFIXES))})"
@@ -52,9 +48,9 @@ def parse(name: str, prefix: str | None = None) -> RunFile | None:
 def listing(directory: AnyPath) -> dict[str, list[AnyPath]]:
     """The names in a folder and its ``rank_N`` folders, each with its paths."""
     out: dict[str, list[AnyPath]] = {}
-    for path in sorted(directory.iterdir()):
+    for path in paths.below(directory):
         inner = _RANK_FOLDER.fullmatch(path.name) and path.is_dir()
-        for file in sorted(path.iterdir()) if inner else [path]:
+        for file in paths.below(path) if inner else [path]:
             out.setdefault(file.name, []).append(file)
     return out
 

@@ -13,12 +13,11 @@ from msckpt_jax import names
 from msckpt_jax.api import save as saving
 from msckpt_jax.api.background import AsyncSave
 from msckpt_jax.checkpoint import paths
-from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.checkpoint.paths import AnyPath, PathLike
 from msckpt_jax.parallel import ranks, strategy
 from msckpt_jax.training import filenames, selection
 from msckpt_jax.training.completion import Completion
 from msckpt_jax.training.config import CheckpointConfig
-from msckpt_jax.training.filenames import AnyPath
 from msckpt_jax.training.position import Position
 from msckpt_jax.training.preemption import Preemption
 from msckpt_jax.training.resume import Resumed
@@ -58,7 +57,8 @@ class ModelCheckpoint:
 
     Args:
         prefix: start of the file names, without "/".
-        directory: folder for the files, created if missing; None: the current one.
+        directory: folder for the files, created if missing; None: the current one. In an object
+            store a small object is written and removed again, to see now that it can be.
         config: the policies; None: MindSpore's defaults.
         batches_per_epoch: the number of steps of an epoch, if it is known: with it :meth:`step`
             counts the numbers that it is not given.
@@ -66,6 +66,7 @@ class ModelCheckpoint:
         clock: returns seconds, for the policies by time.
 
     Raises:
+        StoreError: the object store cannot be reached, or does not let us write.
         TypeError, ValueError: an argument of the wrong type or value.
 
     Example:
@@ -93,7 +94,8 @@ class ModelCheckpoint:
             raise TypeError(f"resumed must be a result of resume(), not {type(resumed).__name__}")
         self.config = CheckpointConfig() if config is None else config
         self.directory = paths.path_of("." if directory is None else directory)
-        self.directory.mkdir(parents=True, exist_ok=True)
+        paths.make(self.directory)
+        paths.check_writable(self.directory)
         self.prefix = filenames.own_prefix(self.directory, prefix)
         self._base = prefix
         self._per_epoch = batches_per_epoch

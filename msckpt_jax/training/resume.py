@@ -13,15 +13,15 @@ from msckpt_jax.checkpoint import one_save, paths
 from msckpt_jax.checkpoint.encryption import encryption
 from msckpt_jax.checkpoint.file import open_checkpoint
 from msckpt_jax.checkpoint.folder import finish
-from msckpt_jax.checkpoint.paths import PathLike, regular
+from msckpt_jax.checkpoint.paths import AnyPath, PathLike, regular
 from msckpt_jax.conventions import choosing
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions.convention import ConventionLike
-from msckpt_jax.errors import CheckpointError
+from msckpt_jax.errors import CheckpointError, StoreError
 from msckpt_jax.parallel import strategy as strategies
 from msckpt_jax.parallel.strategy import StrategyLike
 from msckpt_jax.training import filenames
-from msckpt_jax.training.filenames import AnyPath, RunFile
+from msckpt_jax.training.filenames import RunFile
 from msckpt_jax.visible import warn
 
 
@@ -110,7 +110,8 @@ def resume(
         ``ModelCheckpoint(resumed=...)`` for numbers that go on.
 
     Raises:
-        CheckpointError: as :func:`load_checkpoint`; or there are several prefixes.
+        CheckpointError: as :func:`load_checkpoint`; or there are several prefixes; StoreError,
+            which is one: the object store refuses to read, or cannot be reached.
 
     Example:
         >>> with ms.ModelCheckpoint("net", "ckpts", batches_per_epoch=4) as checkpoint:
@@ -194,6 +195,8 @@ def _problem(saved: _Saved, ranks: int) -> str | None:
                     if file.crc is not None:
                         file.check_crc()
         one_save.check(saves, "files in", saved.paths[0].parent.parent)
+    except StoreError:  # no fault of the file
+        raise
     except (CheckpointError, OSError) as error:
         return str(error)
     return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.training.config import Best, CheckpointConfig
-from msckpt_jax.training.filenames import AnyPath
 
 
 class Saved(NamedTuple):

@@ -73,5 +73,5 @@ def test_wrong_arguments_of_load(tmp_path: Path, kwargs: Any, message: str) -> N
 
 
 def test_a_scheme_that_nothing_reads() -> None:
-    with pytest.raises(ValueError, match=r"ftpx://a/b.*knows no paths of ftpx"):
+    with pytest.raises(ValueError, match=r"ftpx://a/b.*nor fsspec knows ftpx"):
         ms.save_checkpoint({"w": X}, "ftpx://a/b.ckpt")

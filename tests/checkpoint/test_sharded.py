@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import msckpt_jax as ms
-from msckpt_jax.checkpoint import source
+from msckpt_jax.checkpoint.stores.path import StorePath
 from msckpt_jax.cli import main
 
 DATA = Path(__file__).parent / "data"
@@ -134,25 +134,21 @@ def test_a_remote_folder(object_store: dict[str, Any], tmp_path: Path, mesh: Any
     tensors = {"a": large, "b": large + 1, "n": np.array(3)}
     for path in write(tmp_path / "m", tensors).iterdir():
         epath.Path(f"gs://bucket/m/{path.name}").write_bytes(path.read_bytes())
-    read, opened = [0], []
+    read: list[tuple[str, int]] = []
     with pytest.MonkeyPatch.context() as patch:
-        original, start = source.ReadBytes._read, source.ReadBytes.__init__
+        original = StorePath.read
 
-        def counting(self: Any, start: int, count: int) -> bytes:
-            read[0] += count
-            return original(self, start, count)
+        def counting(self: StorePath, start: int, stop: int) -> bytes:
+            read.append((self.name, stop - start))
+            return original(self, start, stop)
 
-        def noted(self: Any, path: Any) -> None:
-            opened.append(path.name)
-            start(self, path)
-
-        patch.setattr(source.ReadBytes, "_read", counting)
-        patch.setattr(source.ReadBytes, "__init__", noted)
+        patch.setattr(StorePath, "read", counting)
         file = ms.open_checkpoint("gs://bucket/m")
-        assert sorted(opened) == sorted([INDEX, ONE, TWO])
-        read[0] = 0
+        assert {name for name, _ in read} == {INDEX, ONE, TWO}
+        assert sum(size for _, size in read) < 200_000
+        read.clear()
         assert np.array_equal(file.get_slice("b")[7:9, 5], large[7:9, 5] + 1)
-        assert read[0] <= 2 * source.ReadBytes.BLOCK
+        assert sum(size for _, size in read) <= 2 * 4096
     sharding = jax.NamedSharding(mesh, jax.P("x", "y"))
     like = {"a": jax.ShapeDtypeStruct(large.shape, large.dtype, sharding=sharding)}
     assert np.array_equal(ms.load_checkpoint("gs://bucket/m", like=like)["a"], large)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from msckpt_jax import display, dtypes
 from msckpt_jax.api.conversion import target as targets
 from msckpt_jax.api.conversion.target import Kind, Options
 from msckpt_jax.api.conversion.view import Listed, View
+from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.formats import shards
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import Record, Tensor
@@ -158,7 +158,7 @@ def _files(
         layouts = targets.layouts_of(options.to, source, tensors)
         plan = placement.plan_of(options.to if layouts is None else layouts)
         return {}, plan.ranks if plan else 1
-    name = Path(target).name
+    name = paths.path_of(target).name
     return dict.fromkeys((r.tag for r in made), name), 1
 
 

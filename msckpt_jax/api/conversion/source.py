@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from msckpt_jax.api.conversion.view import Listed, Stacks, View
+from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.file import open_checkpoint
 from msckpt_jax.checkpoint.formats import sharded
 from msckpt_jax.checkpoint.paths import PathLike
@@ -31,7 +29,7 @@ def opened(path: PathLike, strategy: StrategyLike | None, **secrets: Any) -> Any
 
 def check_strategy(path: PathLike, strategy: StrategyLike | None) -> None:
     """Refuse rank files without their strategy, and a strategy without rank files."""
-    ranks = os.path.isdir(path) and any(Path(path).glob("rank_*"))
+    ranks = bool(paths.below(paths.path_of(path), "rank_"))
     if ranks and strategy is None:
         raise ValueError(visible(f"{path} holds rank files: give their --strategy (strategy=)"))
     if strategy is not None and not ranks:
@@ -52,16 +50,9 @@ def listed(path: PathLike, stacks: Stacks) -> Listed | None:
 def identity(path: PathLike, *options: Any) -> str:
     """A name for a conversion, which changes when a file of the source or an option does.
 
-    Options go by their ``repr``.
+    Options go by their ``repr``. Of the files of a folder in an object store nothing is known.
     """
-    state = [(str(file), stat.st_size, stat.st_mtime_ns) for file, stat in sorted(_files(path))]
+    root = paths.path_of(path)
+    files = root.rglob("*") if paths.is_local(root) and root.is_dir() else [root]
+    state = sorted(paths.stamp(file) for file in files if file.is_file())
     return hashlib.sha256(repr((state, options)).encode()).hexdigest()[:16]
-
-
-def _files(path: PathLike) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield the files of a path, with their sizes and times; of a remote one nothing is known."""
-    root = Path(path)
-    below = root.rglob("*") if root.is_dir() else [root]
-    for file in below:
-        if file.is_file():
-            yield file.resolve(), file.stat()

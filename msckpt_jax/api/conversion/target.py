@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -15,10 +15,19 @@ import numpy as np
 from msckpt_jax import dtypes
 from msckpt_jax.api import jobs
 from msckpt_jax.api.conversion.view import View
-from msckpt_jax.checkpoint import copying, formats, leaves, metadata, one_save, records, writer
+from msckpt_jax.checkpoint import (
+    copying,
+    formats,
+    leaves,
+    metadata,
+    one_save,
+    paths,
+    records,
+    store_folder,
+    writer,
+)
 from msckpt_jax.checkpoint.cipher import Mode
 from msckpt_jax.checkpoint.copying import FLOATS as FLOATS
-from msckpt_jax.checkpoint.folder import recover
 from msckpt_jax.checkpoint.formats import foreign, shards
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.paths import PathLike
@@ -248,7 +257,7 @@ def _to_ranks(
     tensors = Written(work, source)
     layouts = layouts_of(options.to, source, tensors)
     plan = placement.plan_of(options.to if layouts is None else layouts)
-    planned = rank_records.plan_files(tensors, plan, Path(), "rank", formats.CKPT.suffix)
+    planned = rank_records.plan_files(tensors, plan, PurePosixPath(), "rank", formats.CKPT.suffix)
     files = [file for file in planned if file.records]  # MindSpore cannot load an empty file
     for file in files:
         records.check_tags(file.records)
@@ -275,9 +284,10 @@ def _save(options: Options) -> str:
 
 def check_ranks(path: PathLike, source: Any, options: Options) -> None:
     """Refuse a folder that holds rank files, and shardings of which the source knows nothing."""
-    if os.path.isdir(path):
-        recover(path)  # what a killed conversion has made complete
-    if any(Path(path).glob("rank_*")):
+    folder = paths.path_of(path)
+    if folder.is_dir():
+        store_folder.recover(folder)  # what a killed conversion has made complete
+    if paths.below(folder, "rank_"):
         raise ValueError(visible(f"{path} holds rank files already; convert to a new folder"))
     if options.to == SAVED:
         layouts_of(options.to, source, source)

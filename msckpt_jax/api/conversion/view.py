@@ -7,13 +7,12 @@ import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from msckpt_jax import boxes, dtypes
-from msckpt_jax.checkpoint import copying, stored
+from msckpt_jax.checkpoint import copying, paths, stored
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.parameters import Parameters
 from msckpt_jax.checkpoint.paths import PathLike
@@ -184,7 +183,7 @@ def _config(how: Stacks, path: str) -> Any:
     """The config, by default that beside the source."""
     if how.config is not None:
         return how.config
-    source = Path(path)
+    source = paths.path_of(path)
     folder = source if source.is_dir() else source.parent
     if (folder / configs.CONFIG).is_file():
         return folder
@@ -195,8 +194,8 @@ def _config(how: Stacks, path: str) -> Any:
 
 def _folder_of(config: Any) -> Any:
     """The folder of a ``config.json``, whose other files go with it."""
-    named = isinstance(config, str | os.PathLike) and Path(config).name == configs.CONFIG
-    return Path(config).parent if named else config
+    path = paths.path_of(config) if isinstance(config, str | os.PathLike) else None
+    return config if path is None or path.name != configs.CONFIG else path.parent
 
 
 def _with_dtype(text: bytes, dtype: np.dtype) -> bytes:

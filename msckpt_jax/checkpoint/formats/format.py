@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from msckpt_jax.checkpoint import writer
 from msckpt_jax.checkpoint.entries import Entry, Problem
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.plan import SLICE_BYTES, Part, Plan
 from msckpt_jax.checkpoint.records import Record
 from msckpt_jax.checkpoint.source import Source
@@ -75,7 +75,7 @@ class Sharding(NamedTuple):
 
     dealt: Callable[[Sequence[Record], int], Dealt]
     heads: tuple[str, ...]
-    earlier: Callable[[Path], set[str]]
+    earlier: Callable[[AnyPath], set[str]]
     framework: str
 
 

@@ -14,6 +14,7 @@ import functools
 import itertools
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ from msckpt_jax.errors import CheckpointError
 _TREE, _STEP, _DATABASE = "_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt"
 #: The file of checkpoints that are older than ``_METADATA``.
 _OLD = "checkpoint"
+#: The stores of Orbax. It takes other URLs for local folders, with names like ``s3:``.
+_STORES = ("gs://",)
 #: The bytes of a row of chunks where nothing tells their size.
 _ROW_BYTES = 1 << 20
 _ROWS = {row.array: row for row in dtypes.TABLE} | {
@@ -108,8 +111,18 @@ def _contents(folder: epath.Path, problem: Problem) -> Contents:
 
 
 def absolute(path: PathLike) -> epath.Path:
-    """The absolute path, which Orbax needs."""
-    return epath.Path(path) if "://" in str(path) else epath.Path(Path(path).absolute())
+    """The absolute path, which Orbax needs.
+
+    Raises:
+        CheckpointError: the path is in a store that Orbax does not know.
+    """
+    text = os.fspath(path)
+    if "://" not in text:
+        return epath.Path(Path(text).absolute())
+    if not text.startswith(_STORES):
+        problem = "Orbax has its directories on local disks and gs:// only: copy it to one of these"
+        raise CheckpointError(problem, file=text)
+    return epath.Path(text)
 
 
 def _item_folder(path: epath.Path) -> epath.Path:

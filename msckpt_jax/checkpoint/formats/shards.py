@@ -6,13 +6,13 @@ The rules are those of Hugging Face's libraries (huggingface_hub, ``serializatio
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.formats.format import Dealt
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.records import Record
 
 SUFFIX = ".safetensors"
@@ -88,7 +88,7 @@ def _groups(records: Sequence[Record], limit: int) -> list[list[Record]]:
     return [*groups, current] if current else groups
 
 
-def earlier(folder: Path) -> set[str]:
+def earlier(folder: AnyPath) -> set[str]:
     """The files in a folder that an earlier save has left: its heads, and the files of its index.
 
     Without an index those are meant that are numbered as :func:`dealt` numbers them.
@@ -98,7 +98,7 @@ def earlier(folder: Path) -> set[str]:
         listed = {name for name in named if isinstance(name, str) and name.endswith(SUFFIX)}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         listed = set()
-    present = os.listdir(folder) if folder.is_dir() else []
+    present = [path.name for path in paths.below(folder)]
     return {name for name in present if name in listed or _is_own(name)}
 
 

@@ -18,10 +18,9 @@ import numpy as np
 
 from msckpt_jax import boxes, dtypes
 from msckpt_jax.checkpoint.entries import Entry, Problem, Stored, checked, distinct, named
-from msckpt_jax.checkpoint.entries import _piece as piece
 from msckpt_jax.checkpoint.formats.format import Contents, Format
 from msckpt_jax.checkpoint.formats.zipped import MARK, Archive
-from msckpt_jax.checkpoint.source import Source
+from msckpt_jax.checkpoint.source import Source, piece
 from msckpt_jax.errors import CheckpointError
 
 _PICKLE = "/data.pkl"

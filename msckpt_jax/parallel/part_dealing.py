@@ -1,0 +1,154 @@
+"""Who uploads which part of an object, and what others send for it.
+
+A part is a stretch of the file of some MiB, whatever lies in it. It is dealt to a process that
+holds most of it; what that does not hold is sent by one that does. Every process makes the same
+plan of names, shapes and shardings alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from msckpt_jax import boxes
+from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint.plan import Plan, Range
+from msckpt_jax.checkpoint.records import Record, Tensor
+from msckpt_jax.checkpoint.stores.parts import Stretch
+from msckpt_jax.checkpoint.stores.path import StorePath
+from msckpt_jax.parallel import dealing, shares
+from msckpt_jax.parallel.dealing import Parties, Party
+from msckpt_jax.parallel.shares import Holders, Shares
+
+
+class Object(NamedTuple):
+    """An object that processes upload together.
+
+    Attributes:
+        path: where it is to be.
+        plan: the plan of its bytes.
+        stretches: those of the plan, a part each.
+        records: what the plan was made of.
+        uploader: the process that uploads all parts; None: they are dealt to all.
+    """
+
+    path: StorePath
+    plan: Plan
+    stretches: Sequence[Stretch]
+    records: Sequence[Record]
+    uploader: int | None = None
+
+
+class Dealt(NamedTuple):
+    """The parts of an object by their numbers, from 0 on.
+
+    Attributes:
+        uploaders: the process that uploads each.
+        together: the parts that are put together from what others send.
+    """
+
+    uploaders: list[int]
+    together: set[int]
+
+    def of(self, process: int, together: bool) -> list[int]:
+        """The numbers of the parts of a process: those that others send to, or its own."""
+        return [
+            number
+            for number, uploader in enumerate(self.uploaders)
+            if uploader == process and (number in self.together) == together
+        ]
+
+
+def dealt(objects: Sequence[Object], processes: int) -> tuple[list[Dealt], list[Party]]:
+    """The parts of objects dealt to processes, and who sends what to whom.
+
+    The parties are in an order that is the same on all processes. The numbers of their stretches
+    are those of the objects.
+    """
+    parties = Parties()
+    load = np.zeros(processes, np.int64)
+    out = [_dealt(number, each, load, parties) for number, each in enumerate(objects)]
+    return out, [*parties.values()]
+
+
+def _dealt(number: int, each: Object, load: np.ndarray, parties: Parties) -> Dealt:
+    holders = {
+        id(record.content): shares.holders_of(record)
+        for record in each.records
+        if isinstance(record.content, Tensor)
+    }
+    out = Dealt([], set())
+    for part, stretch in enumerate(each.stretches):
+        ranges = [part for part in stretch.parts if isinstance(part, Range)]
+        uploader = each.uploader
+        if uploader is None:
+            uploader = _uploader(ranges, holders, load)
+        load[uploader] += stretch.nbytes
+        out.uploaders.append(uploader)
+        received = [_received(r, holders[id(r.tensor)], uploader, number) for r in ranges]
+        members = {uploader}.union(*(senders for senders, _ in received))
+        if len(members) > 1:
+            out.together.add(part)
+            parties.add(members, uploader, [stretch for _, stretch in received])
+    return out
+
+
+def _uploader(ranges: Sequence[Range], holders: Mapping[int, Holders], load: np.ndarray) -> int:
+    """The process that has least to upload among those that hold most of a part."""
+    held = np.zeros(len(load), np.int64)
+    for part in ranges:
+        size = part.tensor.stored.itemsize
+        for box, processes, window in _overlaps(part, holders[id(part.tensor)]):
+            held[[*processes]] += boxes.size_of(boxes.intersect(box, window) or ()) * size
+    if not held.any():
+        return 0  # text alone, which all have
+    return int(np.argmin(np.where(held * 2 >= held.max(), load, np.iinfo(np.int64).max)))
+
+
+def _received(
+    part: Range, holders: Holders, uploader: int, number: int
+) -> tuple[set[int], dealing.Stretch]:
+    """The processes that send an uploader what it wants of a tensor, and that."""
+    senders = {_sender(processes, uploader) for _, processes, _ in _overlaps(part, holders)}
+    owned = Shares(part.tensor, holders, _owners(holders, uploader))
+    return senders, dealing.Stretch(number, owned, _windows(part))
+
+
+@functools.lru_cache(1024)
+def _owners(holders: Holders, uploader: int) -> tuple[int, ...]:
+    """The senders of the shards that several processes hold."""
+    return tuple(_sender(processes, uploader) for _, processes in holders.shared)
+
+
+def _sender(processes: Sequence[int] | np.ndarray, uploader: int) -> int:
+    """The process that sends a shard: the uploader has it itself, if it can."""
+    return uploader if uploader in processes else int(processes[uploader % len(processes)])
+
+
+def _windows(part: Range) -> tuple[boxes.Box, ...]:
+    """The elements of a part in boxes that fit in memory."""
+    limit = max(1, planning.CHUNK_BYTES // part.tensor.stored.itemsize)
+    return tuple(boxes.of_range(part.tensor.shape, part.start, part.stop, limit))
+
+
+def _overlaps(part: Range, holders: Holders) -> Iterator[tuple[boxes.Box, Any, boxes.Box]]:
+    """Yield the shards that overlap a window of a part, their processes, and the window."""
+    axis, lows, highs = _sides(holders, part.tensor.shape)
+    for window in _windows(part):
+        low, high = window[axis] if window else (0, 1)
+        for number in np.flatnonzero((lows < high) & (highs > low)):
+            box, processes = holders.every[number]
+            if not window or boxes.intersect(box, window) is not None:
+                yield box, processes, window
+
+
+@functools.lru_cache(256)
+def _sides(holders: Holders, shape: tuple[int, ...]) -> tuple[int, np.ndarray, np.ndarray]:
+    """An axis that has more than one element, and where the shards begin and end on it."""
+    axis = next((axis for axis, n in enumerate(shape) if n > 1), 0)
+    sides = [box[axis] if box else (0, 1) for box, _ in holders.every]
+    lows, highs = np.array(sides).reshape(-1, 2).T
+    return axis, lows, highs
