@@ -110,7 +110,7 @@ def test_an_object_that_shrinks(object_store: dict[str, Any]) -> None:
 
 def test_the_parts_of_a_path() -> None:
     path = StorePath("gs://bucket//dir/model.ckpt/")
-    assert str(path) == "gs://bucket/dir/model.ckpt" == str(StorePath("gs://bucket/dir") / path.name)
+    assert str(path) == "gs://bucket/dir/model.ckpt" == str(path.parent / path.name)
     assert (path.stem, path.suffix, str(path.parent)) == ("model", ".ckpt", "gs://bucket/dir")
     assert path.with_name("b") == StorePath("gs://bucket/dir/b") != path
     assert StorePath("gs://bucket").parent == StorePath("gs://bucket")
