@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -131,6 +132,7 @@ def test_a_save_while_a_folder_is_opened(bucket: str, monkeypatch: pytest.Monkey
     contents = sharded._contents
 
     def later(*args: Any) -> Any:
+        time.sleep(1.1)  # the indices are equal, and times have seconds
         hub(folder, 2)
         return contents(*args)
 
