@@ -28,7 +28,7 @@ def reading(
     Raises:
         CheckpointError: a save is under way, was interrupted, or took place during the block.
     """
-    stamps = {head: _stamp(head) for head in heads if isinstance(head, Path)}
+    stamps = {head: _stamp(head) for head in heads}
 
     def check(replaced: bool) -> None:
         if replaced:
@@ -90,8 +90,10 @@ def _check(stage: Any, folder: Any) -> None:
         )
 
 
-def _stamp(path: Path) -> tuple[int, ...] | None:
+def _stamp(path: Any) -> Any:
     """The properties that tell a file from one that has replaced it; None without a file."""
+    if not isinstance(path, Path):
+        return path.store.tag(path.key)
     try:
         stat = os.stat(path)
     except OSError:

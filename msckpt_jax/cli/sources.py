@@ -1,4 +1,4 @@
-"""The checkpoints that commands read, in the words of their help."""
+"""The checkpoints that commands read and write, and where, in the words of their help."""
 
 from __future__ import annotations
 
@@ -9,4 +9,9 @@ DESCRIPTION = """\
   FOLDER                        an Orbax checkpoint; of a run's steps name one: run/1000
   FILE.pt, .pth, .bin, .npz     a file of PyTorch (tensors, numbers, strings, dicts and lists; no
                                 code in it is run) or NumPy
+"""
+#: Where files and folders may lie.
+STORES = """\
+
+Files and folders may also lie in an object store: s3://bucket/run, gs://bucket/run, az://box/run.
 """
