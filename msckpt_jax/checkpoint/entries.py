@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msckpt_jax import boxes, dtypes, names
+from msckpt_jax.checkpoint.mappings import Remapped
 from msckpt_jax.checkpoint.source import Joined, ReadBytes, ReadPiece
 from msckpt_jax.errors import CheckpointError
 
@@ -215,6 +216,8 @@ def _empty(tensor: Stored) -> np.ndarray:
 def _piece(data: Any, start: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
     if isinstance(data, Joined):
         data, start = data.at(start)
+    if isinstance(data, Remapped):
+        data = data.mapped()
     if isinstance(data, ReadBytes):
         return ReadPiece(data, start, shape, dtype)
     return np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from msckpt_jax import display, progress
 from msckpt_jax.checkpoint import atomic, formats
-from msckpt_jax.checkpoint.records import File
 from msckpt_jax.cli import common
 from msckpt_jax.parallel import checks, merged, meshspec, placement, preview, rank_records, strategy
+from msckpt_jax.parallel.rank_records import RankFile
 
 DESCRIPTION = (
     """\
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     job = rank_records.job_of(source, target)
     left = _left(folder, files, job)
-    total = sum(record.nbytes for file in left for record in file.records)
+    total = sum(file.nbytes for file in left)
     with progress.bar("reshard", total) as advance:
         rank_records.write_files(left, args.jobs, advance, job=job)
     if layouts is not None:
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _left(folder: Path, files: list[File], job: str) -> list[File]:
+def _left(folder: Path, files: list[RankFile], job: str) -> list[RankFile]:
     """The files that an earlier run of the same job has not completed.
 
     A file appears under its name only when it is whole, so that its existence is proof enough.

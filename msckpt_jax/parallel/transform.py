@@ -89,7 +89,7 @@ def transform_checkpoints(
         ckpt_prefix,
         f"{_part_suffix(src_strategy_file, source.plan, dst_strategy_file)}{suffix}",
     )
-    total = sum(record.nbytes for file in files for record in file.records)
+    total = sum(file.nbytes for file in files)
     with meters.meter("transform", total, progress) as advance:
         write_files(files, process_num, advance)
 

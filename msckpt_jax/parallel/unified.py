@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -74,14 +75,15 @@ def unified_safetensors(
     names = _chosen(source, choice_func)
     folder = Path(dst_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    sharded = [name for name in names if source.plan and name in source.plan.parameters]
+    known = source.plan.parameters if source.plan else {}
+    sharded = [name for name in names if name in known]
     groups = _groups({name: source.entries[name].nbytes for name in sharded})
     files = [
         File(folder / _part(i), [copying.renamed(source, n, names[n]) for n in group])
         for i, group in enumerate(groups)
         if i * shares // len(groups) == share - 1
     ]
-    hyper = [name for name in names if name not in sharded and source.entries[name].type != "str"]
+    hyper = [name for name in names if name not in known and source.entries[name].type != "str"]
     if share == 1 and hyper:
         records = [copying.renamed(source, name, names[name]) for name in hyper]
         files.append(File(folder / _HYPER_FILE, records))
@@ -133,9 +135,9 @@ def _groups(sizes: Mapping[str, int]) -> list[list[str]]:
     """Parameters in groups of about 3 GB, the largest dealt out first to the lightest group."""
     count = min(max(1, math.ceil(sum(sizes.values()) / _PART_BYTES)), max(1, len(sizes)))
     groups: list[list[str]] = [[] for _ in range(count)]
-    weights = [0] * count
+    weights = [(0, number) for number in range(count)]
     for name in sorted(sizes, key=lambda n: -sizes[n]):
-        lightest = weights.index(min(weights))
+        weight, lightest = weights[0]
         groups[lightest].append(name)
-        weights[lightest] += sizes[name]
+        heapq.heapreplace(weights, (weight + sizes[name], lightest))
     return groups
