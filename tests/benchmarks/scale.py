@@ -47,7 +47,7 @@ def meshes(ranks: int) -> tuple[tuple[int, int], tuple[int, int]]:
 KINDS = (
     (((1,), (0,)), ((1,), (0,))),
     (((1, 0), ()), ((0, 1), ())),
-    (((1,), ()), ((), (1, 0))),
+    (((1,), ()), ((1,), (0,))),
     (((),), ((),)),
 )
 
@@ -62,7 +62,7 @@ def make(folder: Path, ranks: int, tensors: int) -> None:
     for number in range(tensors):
         name = f"model.layers.{number}.weight"
         axes_of = KINDS[number % len(KINDS)]
-        shape = (4096, 512 * (1 + number % SHAPES))[: len(axes_of[0])]
+        shape = (4096, 64 * (1 + number % SHAPES))[: len(axes_of[0])]
         for side, axes in enumerate(axes_of):
             layouts[side][name] = ms.Layout(matrices[side], axes)
         pairs = zip(shape, layouts[0][name].splits, strict=True)
