@@ -59,7 +59,7 @@ class Grid(NamedTuple):
         numbers, sides = [], []
         for side, (start, stop) in zip(self.bounds, box, strict=True):
             first, last = bisect.bisect_right(side, start) - 1, bisect.bisect_left(side, stop)
-            parts = [at for at in range(first, last) if side[at] < side[at + 1]]
+            parts = [at for at in range(first, last) if start < stop and side[at] < side[at + 1]]
             numbers.append(parts)
             sides.append([(side[at], side[at + 1]) for at in parts])
         weights = [math.prod(self.counts[axis + 1 :]) for axis in range(len(self.bounds))]
