@@ -4,13 +4,16 @@ A box is a tuple of ``(start, stop)``, one a dimension. An array that is cut in 
 *pieces* ``(box, source)``, where ``source`` gives NumPy arrays when indexed with slices. Device
 shards of an array in memory and slices of a tensor in a file both are pieces, so that writing and
 reading are the same few functions.
+
+Very many pieces need not be a list: a sequence with the methods ``near(box)``, which yields those
+that overlap a box, ``each(change)`` and ``restricted(box)`` is not asked for the others.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -41,9 +44,14 @@ def slices(box: Box, origin: Box) -> tuple[slice, ...]:
     return tuple(slice(a - o, b - o) for (a, b), (o, _) in zip(box, origin, strict=True))
 
 
-def _within(box: Box, origin: Box) -> Box:
+def within(box: Box, origin: Box) -> Box:
     """The box in coordinates that begin at the corner of ``origin``."""
     return tuple((a - o, b - o) for (a, b), (o, _) in zip(box, origin, strict=True))
+
+
+def moved(box: Box, origin: Box) -> Box:
+    """The box, whose coordinates begin at the corner of ``origin``, in those of ``origin``."""
+    return tuple((a + o, b + o) for (a, b), (o, _) in zip(box, origin, strict=True))
 
 
 def intersect(left: Box, right: Box) -> Box | None:
@@ -89,6 +97,18 @@ def grid(shape: Sequence[int], steps: Sequence[int]) -> Iterator[Box]:
     return itertools.product(*sides)
 
 
+def near(pieces: Sequence[Piece], box: Box) -> Iterable[Piece]:
+    """The pieces among which are all that overlap a box."""
+    find = getattr(pieces, "near", None)
+    return pieces if find is None else find(box)
+
+
+def each(pieces: Sequence[Piece], change: Callable[[Any], Any]) -> Sequence[Piece]:
+    """The pieces with other sources, which are made of theirs."""
+    later = getattr(pieces, "each", None)
+    return [(box, change(source)) for box, source in pieces] if later is None else later(change)
+
+
 def gather(pieces: Sequence[Piece], box: Box, out: np.ndarray) -> None:
     """Fill ``out`` (of the shape of ``box``) from the pieces that overlap ``box``.
 
@@ -97,7 +117,7 @@ def gather(pieces: Sequence[Piece], box: Box, out: np.ndarray) -> None:
             memory held before.
     """
     covered = 0
-    for origin, source in pieces:
+    for origin, source in near(pieces, box):
         common = intersect(origin, box)
         if common is not None:
             copy(out[(*slices(common, box), ...)], source, slices(common, origin))
@@ -121,11 +141,11 @@ def copy(out: np.ndarray, source: Any, index: tuple[slice, ...]) -> None:
 def restrict(pieces: Sequence[Piece], box: Box) -> list[Piece]:
     """The pieces of the part ``box``, in coordinates that begin at its corner."""
     out: list[Piece] = []
-    for origin, source in pieces:
+    for origin, source in near(pieces, box):
         common = intersect(origin, box)
         if common is not None:
             out.append(
-                (_within(common, box), part(source, slices(common, origin), shape_of(origin)))
+                (within(common, box), part(source, slices(common, origin), shape_of(origin)))
             )
     return out
 
@@ -173,15 +193,15 @@ def origins(source: Any, box: Box) -> Iterator[Piece]:
 
 def origins_of(pieces: Sequence[Piece], box: Box) -> Iterator[Piece]:
     """Yield what is read for a box of an array in pieces, as :func:`origins` does."""
-    for origin, source in pieces:
+    for origin, source in near(pieces, box):
         common = intersect(origin, box)
         if common is not None:
-            yield from origins(source, _within(common, origin))
+            yield from origins(source, within(common, origin))
 
 
 def view(pieces: Sequence[Piece], box: Box) -> np.ndarray | None:
     """``box`` as an array without a copy, when one in-memory piece holds all of it."""
-    for origin, source in pieces:
+    for origin, source in near(pieces, box):
         if isinstance(source, np.ndarray) and all(
             o <= a and b <= p for (a, b), (o, p) in zip(box, origin, strict=True)
         ):

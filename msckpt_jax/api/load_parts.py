@@ -97,13 +97,9 @@ def load_distributed_checkpoint(
     if rank_id is not None:
         checks.check_rank(rank_id, target)
     ranks = range(target.ranks if target else 1) if rank_id is None else [rank_id]
-    files = [
-        File(
-            paths.path_of(dst_safetensors_dir) / f"rank_{rank}" / f"net{suffix}",
-            rank_records.rank_records(source, target, rank),
-        )
-        for rank in ranks
-    ]
+    cutting = rank_records.Cutting(source, target)
+    folder = paths.path_of(dst_safetensors_dir)
+    files = [File(folder / f"rank_{r}" / f"net{suffix}", cutting.records(r)) for r in ranks]
     rank_records.write_files(files, min(max_process_num, 4))
     return True
 

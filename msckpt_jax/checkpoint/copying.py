@@ -22,7 +22,7 @@ class Readable(Protocol):
 
     def __getitem__(self, name: str) -> Any: ...
 
-    def pieces(self, name: str) -> list[boxes.Piece]: ...
+    def pieces(self, name: str) -> Sequence[boxes.Piece]: ...
 
 
 FLOATS = {"Float16", "Float32", "Float64", "BFloat16"}
@@ -64,12 +64,12 @@ def entry_of(record: Record) -> Entry:
     return named(record.tag, 0, (Stored(record.type, record.dims, ((0, record.nbytes),)),))
 
 
-def pieces_of(record: Record) -> list[boxes.Piece]:
+def pieces_of(record: Record) -> Sequence[boxes.Piece]:
     """The pieces of a tensor's record."""
     content = record.content
     assert not isinstance(content, bytes)  # a string's
     if isinstance(content, Tensor):
-        return [*content.pieces]
+        return content.pieces
     return [(boxes.whole(content.shape), content)]
 
 
@@ -78,6 +78,9 @@ def part_of(
 ) -> Record:
     """The record of ``box`` of an array that consists of ``pieces``."""
     shape = boxes.shape_of(box)
+    restricted = getattr(pieces, "restricted", None)
+    if restricted is not None:  # many pieces, none of which is read before it has to be
+        return Record(entry.tag, row.name, shape, Tensor(shape, row.stored, restricted(box)))
     view = boxes.view(pieces, box)
     if view is not None and view.dtype == row.stored and view.flags.c_contiguous:
         return Record(entry.tag, row.name, shape, view)

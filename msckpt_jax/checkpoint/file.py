@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,8 +16,10 @@ from msckpt_jax.checkpoint import source as sources
 from msckpt_jax.checkpoint.entries import Entry, Stored, array, joined, pieces, string
 from msckpt_jax.checkpoint.formats.format import CheckSum, Contents
 from msckpt_jax.checkpoint.int4 import to_int4
+from msckpt_jax.checkpoint.mappings import Mappings, Remapped
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.tensor_slice import TensorSlice
+from msckpt_jax.checkpoint.twins import Twins
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.progress import Progress
 from msckpt_jax.visible import visible
@@ -62,12 +65,7 @@ def open_checkpoint(
         ...     print(file.entries["w"].shape, file.get_slice("w")[1:, :2])
         (2, 3) [[3. 4.]]
     """
-    file = CheckpointFile(ckpt_file_name, dec_key, dec_mode, format, mmap)
-    if file.problems:
-        raise file.problems[0]
-    if crc_check:
-        file.check_crc()
-    return file
+    return CheckpointFile(ckpt_file_name, dec_key, dec_mode, format, mmap).sound(crc_check)
 
 
 class CheckpointFile(Mapping[str, Any]):
@@ -106,6 +104,7 @@ class CheckpointFile(Mapping[str, Any]):
         dec_mode: str = "AES-GCM",
         format: str | None = None,
         mmap: bool = True,
+        twins: Twins | None = None,
     ):
         self.path = str(ckpt_file_name)
         self.problems: list[CheckpointError] = []
@@ -119,7 +118,8 @@ class CheckpointFile(Mapping[str, Any]):
             raise CheckpointError(problem, file=self.path, expected=format, found=kind.name)
         self.format = kind.name
         try:
-            contents = kind.contents(plain, self._problem)
+            read = kind.contents if twins is None else functools.partial(twins.contents, kind)
+            contents = read(plain, self._problem)
         except CheckpointError as error:
             self._problem(error)
             contents = Contents({}, memoryview(b""), 0)
@@ -196,7 +196,25 @@ class CheckpointFile(Mapping[str, Any]):
         """The bytes of a tensor of an entry: a view where they lie in one piece."""
         return joined(self._data, tensor)
 
+    def map_later(self, mappings: Mappings, stamp: tuple[int, ...]) -> None:
+        """Give the mapping of a local file away: its bytes are mapped when they are read."""
+        if self.cipher is None and isinstance(self._data, memoryview):
+            self._data = Remapped(Path(self.path), stamp, mappings)
+            self.check_sums = ()
+
     # Checks
+
+    def sound(self, crc_check: bool = False) -> CheckpointFile:
+        """The file itself, whose problems are raised.
+
+        Raises:
+            CheckpointError: the first problem, or with ``crc_check`` that of the check sum.
+        """
+        if self.problems:
+            raise self.problems[0]
+        if crc_check:
+            self.check_crc()
+        return self
 
     def check_crc(self, progress: Progress | None = None) -> None:
         """Compare the stored check sums with the bytes; ``progress`` gets the size of each piece.

@@ -23,7 +23,7 @@ def checked(
     """The pieces, which are ``old``, for a cast to ``new``; ``where`` is told in the error."""
     if not _narrows(old, new):
         return pieces
-    return [(box, _Checked(source, new, where)) for box, source in pieces]
+    return boxes.each(pieces, lambda source: _Checked(source, new, where))
 
 
 def check(values: np.ndarray, dtype: np.dtype, **where: Any) -> None:

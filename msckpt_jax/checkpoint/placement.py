@@ -167,7 +167,8 @@ def _read_box(request: Request, box: boxes.Box, pool: ThreadPoolExecutor) -> np.
 
 def _windows(pieces: Sequence[boxes.Piece], box: boxes.Box, limit: int) -> Iterator[boxes.Box]:
     """Yield parts of ``box`` of at most ``limit`` elements, as the source wants them or by rows."""
-    own = getattr(pieces[0][1], "windows", None) if len(pieces) == 1 else None
+    is_one = isinstance(pieces, list | tuple) and len(pieces) == 1
+    own = getattr(pieces[0][1], "windows", None) if is_one else None
     if own is not None:
         yield from own(box, limit)
         return

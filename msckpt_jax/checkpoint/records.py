@@ -24,7 +24,7 @@ class Tensor(NamedTuple):
 
     shape: tuple[int, ...]
     stored: np.dtype
-    pieces: tuple[boxes.Piece, ...]
+    pieces: Sequence[boxes.Piece]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # known by identity: it may name 30,000 boxes

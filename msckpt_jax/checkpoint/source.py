@@ -18,6 +18,7 @@ import numpy as np
 
 from msckpt_jax import boxes
 from msckpt_jax.checkpoint import paths, settled
+from msckpt_jax.checkpoint.mappings import Remapped
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.stores.path import StorePath
 from msckpt_jax.checkpoint.stores.ranges import StoreBytes, StorePiece
@@ -130,6 +131,8 @@ def piece(data: Any, start: int, shape: tuple[int, ...], dtype: np.dtype) -> Any
     """A part of a tensor as an array, or as the source of one that is read when it is indexed."""
     if isinstance(data, Joined):
         data, start = data.at(start)
+    if isinstance(data, Remapped):
+        data = data.mapped()
     if isinstance(data, StoreBytes):
         return StorePiece(data, start, shape, dtype)
     if isinstance(data, ReadBytes):

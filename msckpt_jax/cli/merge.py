@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from msckpt_jax import boxes, display, progress
+from msckpt_jax import display, progress
 from msckpt_jax.checkpoint import formats, paths, writer
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.cli import common, sources
-from msckpt_jax.parallel import merged, rank_records
+from msckpt_jax.parallel import merged, preview, rank_records
 
 DESCRIPTION = (
     """\
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 def _print_plan(source: merged.MergedCheckpoint) -> None:
     """Print the number of bytes that are read from the file of each rank."""
     table = common.table(">rank", ">bytes read", "file")
-    read = source.bytes_by_rank({n: boxes.whole(e.shape) for n, e in source.entries.items()})
+    read = preview.of(source, None).shares[0].read
     for rank, file in source.files.items():
         table.add_row(*map(common.plain, (str(rank), f"{read.get(rank, 0):,}", file.path)))
     common.console().print(table)

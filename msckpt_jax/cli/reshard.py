@@ -7,9 +7,9 @@ from typing import Any
 
 from msckpt_jax import display, progress
 from msckpt_jax.checkpoint import atomic, formats, paths
-from msckpt_jax.checkpoint.records import File
 from msckpt_jax.cli import common, sources
 from msckpt_jax.parallel import checks, merged, meshspec, placement, preview, rank_records, strategy
+from msckpt_jax.parallel.rank_records import RankFile
 
 DESCRIPTION = (
     """\
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     job = rank_records.job_of(source, target)
     left = _left(folder, files, job)
-    total = sum(record.nbytes for file in left for record in file.records)
+    total = sum(file.nbytes for file in left)
     with progress.bar("reshard", total) as advance:
         rank_records.write_files(left, args.jobs, advance, job=job, save=job)
     if layouts is not None:
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _left(folder: Any, files: list[File], job: str) -> list[File]:
+def _left(folder: Any, files: list[RankFile], job: str) -> list[RankFile]:
     """The files that an earlier run of the same job has not completed.
 
     A file appears under its name only when it is whole, so that its existence is proof enough.

@@ -190,7 +190,7 @@ class Translated(Mapping[str, Any]):
         if len(places) == 1 and part.is_identity and target.shape == part.shape:
             if not stored.in_file(key, self.parameters):
                 return self.parameters[key]
-            return Tensor(shape, dtype, tuple(stored.pieces(key, self.parameters)[1]))
+            return Tensor(shape, dtype, stored.pieces(key, self.parameters)[1])
         dtype = self.dtype(leaf)
         views = [(self._pieces(t), p.transform.inverse) for t, p in places if isinstance(p, View)]
         if views and self.exact:

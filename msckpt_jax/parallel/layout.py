@@ -8,14 +8,21 @@ parallel/_tensor.py).
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
+import operator
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import jax
+import numpy as np
 
 from msckpt_jax import boxes
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel.grid import Grid
+
+if TYPE_CHECKING:
+    import jax
 
 
 class Layout(NamedTuple):
@@ -105,31 +112,52 @@ class Layout(NamedTuple):
         Raises:
             CheckpointError: a dimension cannot be divided evenly.
         """
-        flat = self.flattened()
-        place, rest = [], rank % self.ranks
-        for size in reversed(flat.dev_matrix):  # place[axis]: coordinate on the axis, from right
-            place.append(rest % size)
-            rest //= size
-        out = []
-        for dim, (axes, n) in enumerate(zip(flat.tensor_map, shape, strict=True)):
-            index, parts = 0, 1
-            for axis in axes:
-                size = flat.dev_matrix[-1 - axis]
-                index, parts = index * size + place[axis], parts * size
-            if self.split_shape and dim == 0:
-                start = sum(self.split_shape[:index])
-                out.append((start, start + self.split_shape[index]))
-                continue
-            if n % parts:
-                raise CheckpointError(
-                    f"a dimension of size {n} cannot be split into {parts} equal parts"
-                )
-            out.append((index * (n // parts), (index + 1) * (n // parts)))
-        return tuple(out)
+        return self.grid(shape).box(int(cells(self)[rank % self.ranks]))
+
+    def grid(self, shape: Sequence[int]) -> Grid:
+        """The cells by which a tensor of ``shape`` is cut.
+
+        Raises:
+            CheckpointError: a dimension cannot be divided evenly, or does not have the rows that
+                an uneven split deals out.
+        """
+        return _grid(self, tuple(shape))
+
+
+@functools.lru_cache(maxsize=4096)
+def _grid(layout: Layout, shape: tuple[int, ...]) -> Grid:
+    rows, bounds = layout.split_shape, []
+    for dim, (parts, n) in enumerate(zip(layout.splits, shape, strict=True)):
+        if rows and dim == 0:
+            if sum(rows) != n:
+                raise CheckpointError(f"a dimension of size {n} is not split by {list(rows)} rows")
+            bounds.append((0, *itertools.accumulate(rows)))
+        elif n % parts:
+            raise CheckpointError(
+                f"a dimension of size {n} cannot be split into {parts} equal parts"
+            )
+        else:
+            bounds.append(range(0, n + 1, n // parts) if n else (0,) * (parts + 1))
+    return Grid(tuple(bounds))
+
+
+@functools.lru_cache(maxsize=256)
+def cells(layout: Layout) -> np.ndarray:
+    """The number of the cell that each rank holds."""
+    flat = layout.flattened()
+    strides = list(itertools.accumulate(reversed(flat.dev_matrix), operator.mul, initial=1))
+    ranks, out = np.arange(layout.ranks), np.zeros(layout.ranks, np.int64)
+    for axis in itertools.chain.from_iterable(flat.tensor_map):
+        size = flat.dev_matrix[-1 - axis]
+        out = out * size + ranks // strides[axis] % size
+    out.flags.writeable = False
+    return out
 
 
 def of_sharding(sharding: jax.sharding.NamedSharding, ndim: int) -> Layout:
     """The layout of arrays with this sharding."""
+    import jax
+
     mesh = sharding.mesh
     assert isinstance(mesh, jax.sharding.Mesh)  # concrete arrays lie on concrete meshes
     axes = mesh.axis_names

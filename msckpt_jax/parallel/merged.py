@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+import functools
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,12 +12,14 @@ import numpy as np
 from msckpt_jax import boxes, display
 from msckpt_jax.checkpoint import copying, formats, one_save, paths, settled
 from msckpt_jax.checkpoint.entries import Entry, Stored
-from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
+from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.checkpoint.formats import shards
 from msckpt_jax.checkpoint.int4 import to_int4
 from msckpt_jax.checkpoint.paths import AnyPath, PathLike, regular
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.parallel import soundness
+from msckpt_jax.parallel import opened, soundness
+from msckpt_jax.parallel.grid import Tiles
+from msckpt_jax.parallel.held import Held, Holders
 from msckpt_jax.parallel.placement import Parts, Plan, plan_of
 from msckpt_jax.parallel.strategy import StrategyLike
 from msckpt_jax.visible import visible
@@ -28,7 +31,7 @@ class Source(copying.Readable, Protocol):
     @property
     def plan(self) -> Plan | None: ...
 
-    def pieces(self, name: str, box: boxes.Box | None = None) -> list[boxes.Piece]: ...
+    def pieces(self, name: str, box: boxes.Box | None = None) -> Sequence[boxes.Piece]: ...
 
 
 def rank_files(folder: PathLike, suffix: str | None = None) -> dict[int, AnyPath]:
@@ -96,24 +99,23 @@ class MergedCheckpoint(Mapping[str, Any]):
     ):
         with settled.reading_ranks(files.values(), strategy_file):
             self.plan = plan_of(strategy_file)
-            self.files: dict[int, CheckpointFile] = {
-                rank: open_checkpoint(path, **options) for rank, path in sorted(files.items())
-            }
+            self.files = opened.open_files(files, **options)
         _check_saves(self.files, self.plan)
         first = next(iter(self.files.values()))
         self.path = str(paths.path_of(first.path).parent.parent) if len(files) > 1 else first.path
         self.format = first.format
-        self._parts: dict[str, dict[boxes.Box, int]] = {}  # a rank that holds each distinct part
+        self._holders = Holders(opened.grouped(self.files), self.plan.ranks if self.plan else 0)
+        self._held: dict[str, Held] = {}  # the tensors of the strategy
         self.entries: dict[str, Entry] = {}
-        for name in dict.fromkeys(name for file in self.files.values() for name in file):
+        for name in self._holders:
             self._add(name)
-        if self.plan is not None and not self._parts:
+        if self.plan is not None and not self._held:
             name = next(iter(self.plan.parameters))
             raise CheckpointError(f"the files have no parameter of the strategy ({name!r}, ...)",
                                   file=self.path)  # fmt: skip
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._parts:
+        if name not in self._held:
             return self._holder(name)[name]
         entry = self.entries[name]
         out = np.empty(entry.shape, entry.row.stored)
@@ -129,60 +131,43 @@ class MergedCheckpoint(Mapping[str, Any]):
     def __contains__(self, name: object) -> bool:
         return name in self.entries
 
-    def pieces(self, name: str, box: boxes.Box | None = None) -> list[boxes.Piece]:
+    def pieces(self, name: str, box: boxes.Box | None = None) -> Sequence[boxes.Piece]:
         """The pieces of the rank files that hold a tensor, or its part ``box``.
 
         Raises:
             CheckpointError: the files of some ranks are missing.
         """
-        if name not in self._parts:
+        if name not in self._held:
             return self._holder(name).pieces(name)
-        box = boxes.whole(self.entries[name].shape) if box is None else box
-        out: list[boxes.Piece] = []
-        covered = 0
-        for part, rank in self._parts[name].items():
-            common = boxes.intersect(part, box)
-            if common is not None:
-                covered += boxes.size_of(common)
-                out += [(_moved(b, part), s) for b, s in self.files[rank].pieces(name)]
-        if covered != boxes.size_of(box):
+        held = self._held[name]
+        whole = boxes.whole(held.grid.shape)
+        if missing := held.missing(whole if box is None else box):
             raise CheckpointError(
-                f"the files of ranks {self._missing(name, box)} (or of their replicas) are needed",
+                f"the files of ranks {missing[:8]} (or of their replicas) are needed",
                 file=self.path,
                 name=name,
             )
-        return out
-
-    def holders(self, name: str, box: boxes.Box) -> dict[int, int]:
-        """The number of elements of ``box`` that are read from the file of each rank."""
-        if name not in self._parts:
-            return {next(r for r, f in self.files.items() if name in f): boxes.size_of(box)}
-        out: dict[int, int] = {}
-        for part, rank in self._parts[name].items():
-            common = boxes.intersect(part, box)
-            if common is not None:
-                out[rank] = out.get(rank, 0) + boxes.size_of(common)
-        return out
+        return Tiles(held.grid, lambda cell: self.files[held.rank(cell)].pieces(name), whole)
 
     def parts(self, name: str) -> Parts:
         """The ranks that hold each part of a tensor."""
         shape = self.entries[name].shape
-        if name in self._parts and self.plan is not None:
+        if name in self._held and self.plan is not None:
             return self.plan.parts(name, shape)
-        return {boxes.whole(shape): [rank for rank, file in self.files.items() if name in file]}
+        return {boxes.whole(shape): self._holders.ranks(name)}
 
-    def bytes_by_rank(self, wanted: Mapping[str, boxes.Box]) -> dict[int, int]:
-        """The number of bytes that boxes of the named tensors take from the file of each rank."""
-        out: Counter[int] = Counter()
-        for name, box in wanted.items():
-            entry = self.entries[name]
-            if not entry.is_array:  # read whole from one rank
-                holder = next(rank for rank, file in self.files.items() if name in file)
-                out[holder] += entry.nbytes
-                continue
-            size = entry.row.stored.itemsize
-            out.update({rank: n * size for rank, n in self.holders(name, box).items()})
-        return dict(out)
+    def read(self, name: str, box: boxes.Box) -> list[tuple[int, int]]:
+        """The ranks from whose files a box of an array is read, and the elements of each."""
+        if name in self._held:
+            return list(self._held[name].read(box))
+        return [(self._holders.first(name), boxes.size_of(box))]
+
+    def source(self, name: str) -> Hashable:
+        """A value that two tensors of one shape share if :meth:`read` is the same for both."""
+        if name not in self._held:
+            return self._holders.first(name)
+        held = self._held[name]
+        return held.staged, id(held.ranks)
 
     def __repr__(self) -> str:
         total = display.size(sum(e.nbytes for e in self.entries.values()))
@@ -205,7 +190,7 @@ class MergedCheckpoint(Mapping[str, Any]):
         self.entries = {}
 
     def _holder(self, name: str) -> CheckpointFile:
-        return next(file for file in self.files.values() if name in file)
+        return self.files[self._holders.first(name)]
 
     def _add(self, name: str) -> None:
         entry = self._holder(name).entries[name]
@@ -225,33 +210,19 @@ class MergedCheckpoint(Mapping[str, Any]):
             )
         soundness.check_merge(name, layout, self.path)
         shape = layout.full_shape(entry.shape)
-        parts: dict[boxes.Box, int] = {}
-        for rank, local in staged.ranks():
-            if rank not in self.files or name not in self.files[rank]:
-                continue
-            box = layout.box(local, shape)
-            part = self.files[rank].entries[name]
-            if (part.type, part.shape) != (entry.type, boxes.shape_of(box)):
-                raise CheckpointError(
-                    f"the part of rank {rank} does not fit the strategy",
-                    expected=f"{entry.type}{list(boxes.shape_of(box))}",
-                    found=f"{part.type}{list(part.shape)}",
-                    **where,
-                )
-            parts.setdefault(box, rank)
-        self._parts[name] = parts
-        nbytes = boxes.size_of(boxes.whole(shape)) * entry.row.stored.itemsize
+        grid = layout.grid(shape)
+        rank = self._holders.misfit(name, staged, grid, entry.type)
+        if rank is not None:
+            part, box = self.files[rank].entries[name], layout.box(rank, shape)
+            raise CheckpointError(
+                f"the part of rank {rank} does not fit the strategy",
+                expected=f"{entry.type}{list(boxes.shape_of(box))}",
+                found=f"{part.type}{list(part.shape)}",
+                **where,
+            )
+        self._held[name] = Held(staged, grid, self._holders.of_cells(name, staged))
+        nbytes = math.prod(shape) * entry.row.stored.itemsize
         self.entries[name] = entry._replace(tensors=(Stored(entry.type, shape, ((0, nbytes),)),))
-
-    def _missing(self, name: str, box: boxes.Box) -> list[int]:
-        assert self.plan is not None
-        staged, shape = self.plan.parameters[name], self.entries[name].shape
-        parts = {rank: staged.layout.box(local, shape) for rank, local in staged.ranks()}
-        return [
-            rank
-            for rank, part in parts.items()
-            if part not in self._parts[name] and boxes.intersect(part, box) is not None
-        ][:8]
 
     def _check_same(self, name: str) -> None:
         """Refuse a parameter without a layout that is not the same on all ranks.
@@ -260,14 +231,13 @@ class MergedCheckpoint(Mapping[str, Any]):
         """
         if len(self.files) == 1:
             return
-        holders = [file for file in self.files.values() if name in file]
-        known = self.plan.parameters if self.plan else {}
-        cut = [p for p, s in known.items() if max(s.layout.splits, default=1) > 1]
+        first, *others = (self.files[rank] for rank in self._holders.ranks(name))
         # The name of an optimizer's state ends with the name of its parameter, whose layout it has.
-        likely = next((p for p in cut if name.endswith(f".{p}")), None)
-        if likely is not None and holders[0].entries[name].shape:
+        ends = (name[at + 1 :] for at, character in enumerate(name) if character == ".")
+        likely = next((end for end in ends if end in self._cut), None)
+        if likely is not None and first.entries[name].shape:
             why = f"{likely!r} is sharded"
-        elif all(_equal(holders[0], holder, name) for holder in holders[1:]):
+        elif all(_equal(first, other, name) for other in others):
             return
         else:
             why = "its values differ from rank to rank"
@@ -279,6 +249,12 @@ class MergedCheckpoint(Mapping[str, Any]):
             file=self.path,
             name=name,
         )
+
+    @functools.cached_property
+    def _cut(self) -> set[str]:
+        """The parameters that the strategy splits."""
+        known = self.plan.parameters if self.plan else {}
+        return {name for name, s in known.items() if max(s.layout.splits, default=1) > 1}
 
 
 def open_ranks(
@@ -302,10 +278,6 @@ def _check_saves(files: Mapping[int, CheckpointFile], plan: Plan | None) -> None
     for members in saves.values():
         first = paths.path_of(next(iter(files.values())).path)
         one_save.check(members, "rank", first.parent.parent)
-
-
-def _moved(box: boxes.Box, by: boxes.Box) -> boxes.Box:
-    return tuple((a + o, b + o) for (a, b), (o, _) in zip(box, by, strict=True))
 
 
 def _equal(left: CheckpointFile, right: CheckpointFile, name: str) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from msckpt_jax import boxes
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel.checks import check_rank
 from msckpt_jax.parallel.layout import Layout
-from msckpt_jax.parallel.placement import Plan, plan_of
+from msckpt_jax.parallel.placement import Plan, Staged, plan_of
 from msckpt_jax.parallel.strategy import StrategyLike
 
 
@@ -51,18 +53,20 @@ def rank_list_for_transform(
 def _holders_of_parts(rank: int, source: Plan, target: Plan | None) -> list[list[int]]:
     """The ranks that hold each part of each parameter that ``rank`` of ``target`` needs."""
     out = []
+    known: set[tuple[Staged, Staged | None]] = set()  # parameters that are cut alike
     for name, staged in source.parameters.items():
         wanted = target.parameters.get(name) if target else None
-        if target is not None and wanted is None:
+        if (target is not None and wanted is None) or (staged, wanted) in known:
             continue
+        known.add((staged, wanted))
         shape = _divisible(name, [staged.layout, *([wanted.layout] if wanted else [])])
         box = target.box(name, rank, shape) if target else boxes.whole(shape)
         if box is None:
             continue
-        parts: dict[boxes.Box, list[int]] = {}
-        for holder, local in staged.ranks():
-            parts.setdefault(staged.layout.box(local, shape), []).append(holder)
-        out += [ranks for part, ranks in parts.items() if boxes.intersect(part, box) is not None]
+        ranks, cells = staged.cells()
+        order = np.argsort(cells, kind="stable")
+        holders = np.split(ranks[order], np.cumsum(np.bincount(cells))[:-1])
+        out += [holders[cell].tolist() for cell, _ in staged.layout.grid(shape).near(box)]
     return out
 
 

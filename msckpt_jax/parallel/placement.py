@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeAlias
+
+import numpy as np
 
 from msckpt_jax import boxes
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.paths import AnyPath, PathLike
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.parallel import soundness, strategy
+from msckpt_jax.parallel import layout, soundness, strategy
 from msckpt_jax.parallel.layout import Layout
 from msckpt_jax.parallel.strategy import StrategyLike
 
@@ -32,6 +35,17 @@ class Staged(NamedTuple):
             for local in range(self.layout.ranks):
                 yield first + local, local
 
+    def local(self, rank: int) -> int | None:
+        """The rank within its stage; None for a rank of a stage that holds no part."""
+        count = self.layout.ranks
+        return next((rank - a for a in self.first_ranks if a <= rank < a + count), None)
+
+    def cells(self) -> tuple[np.ndarray, np.ndarray]:
+        """All ranks that hold a part, and the number of the cell that each of them holds."""
+        count, stages = self.layout.ranks, len(self.first_ranks)
+        ranks = np.repeat(self.first_ranks, count) + np.tile(np.arange(count), stages)
+        return ranks, np.tile(layout.cells(self.layout), stages)
+
 
 class Plan(NamedTuple):
     """The places of all parameters of a strategy, and the number of its ranks."""
@@ -46,7 +60,7 @@ class Plan(NamedTuple):
 
     def box(self, name: str, rank: int, shape: tuple[int, ...]) -> boxes.Box | None:
         """The part of a tensor of ``shape`` that ``rank`` holds; None when its stage lacks it."""
-        local = dict(self.parameters[name].ranks()).get(rank)
+        local = self.parameters[name].local(rank)
         return None if local is None else self.parameters[name].layout.box(local, shape)
 
     def parts(self, name: str, shape: tuple[int, ...]) -> Parts:
@@ -56,10 +70,16 @@ class Plan(NamedTuple):
         """
         if name not in self.parameters:
             return {boxes.whole(shape): list(range(self.ranks))}
-        out: Parts = {}
-        for rank, local in self.parameters[name].ranks():
-            out.setdefault(self.parameters[name].layout.box(local, shape), []).append(rank)
-        return out
+        return _parts(self.parameters[name], shape)
+
+
+@functools.lru_cache(maxsize=256)
+def _parts(staged: Staged, shape: tuple[int, ...]) -> Parts:
+    grid = staged.layout.grid(shape)
+    out: Parts = {}
+    for rank, cell in zip(*(numbers.tolist() for numbers in staged.cells()), strict=True):
+        out.setdefault(grid.box(cell), []).append(rank)
+    return out
 
 
 def plan_of(strategy_file: StrategyLike | None) -> Plan | None:

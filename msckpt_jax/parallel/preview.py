@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from msckpt_jax import boxes, display
@@ -132,7 +134,8 @@ def plan_transform(
 
 def of(source: MergedCheckpoint, target: Plan | None) -> TransformPlan:
     """The plan for opened rank files; strings, which rank files do not hold, are left out."""
-    ranks = target.ranks if target else 1
+    cutting = rank_records.Cutting(source, target)
+    cutting.check_whole()
     left_out = rank_records.strings_left_out(source, target)
     entries = [
         Moved(
@@ -145,13 +148,36 @@ def of(source: MergedCheckpoint, target: Plan | None) -> TransformPlan:
         for name, entry in source.entries.items()
         if name not in left_out
     ]
-    wanted: list[dict[str, boxes.Box]] = [{} for _ in range(ranks)]
+    read = _read(source, target, entries)
+    counts = cutting.sizes()[1].tolist()
+    return TransformPlan([Share(r, n, read[r]) for r, n in enumerate(counts)], entries)
+
+
+def _read(
+    source: MergedCheckpoint, target: Plan | None, entries: Sequence[Moved]
+) -> list[dict[int, int]]:
+    """The bytes that each rank takes from each source rank, found once for tensors cut alike."""
+    out: list[Counter[int]] = [Counter() for _ in range(target.ranks if target else 1)]
+    alike: dict[Hashable, list[Moved]] = {}
     for entry in entries:
-        for box, holders in entry.after.items():
-            for rank in holders:
-                wanted[rank][entry.name] = box
-    shares = [Share(r, len(parts), source.bytes_by_rank(parts)) for r, parts in enumerate(wanted)]
-    return TransformPlan(shares, entries)
+        staged = target.parameters.get(entry.name) if target else None
+        key = source.source(entry.name), staged, entry.shape, entry.nbytes
+        alike.setdefault(key, []).append(entry)
+    for first, *others in alike.values():
+        for box, holders in first.after.items():
+            for source_rank, nbytes in _taken(source, first.name, box):
+                for rank in holders:
+                    out[rank][source_rank] += nbytes * (1 + len(others))
+    return [dict(read) for read in out]
+
+
+def _taken(source: MergedCheckpoint, name: str, box: boxes.Box) -> list[tuple[int, int]]:
+    """The ranks from whose files a box is read, and the bytes that are read from each."""
+    entry = source.entries[name]
+    if not entry.is_array:  # it is read whole, from one of them
+        return [(rank, entry.nbytes) for rank, _ in source.read(name, box)]
+    size = entry.tensors[0].row.stored.itemsize
+    return [(rank, count * size) for rank, count in source.read(name, box)]
 
 
 def _sources(share: Share) -> str:

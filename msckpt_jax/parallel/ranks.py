@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -44,16 +44,16 @@ def split(records: Sequence[Record], remove_redundancy: bool) -> RankFiles:
             stacklevel=4,
         )
     layouts = {r.tag: _layout(r, mesh) for r in kept if r.dims}
-    devices = list(mesh.devices.flat)
-    mine = _mine(mesh)
-    load: Counter[int] = Counter()
-    out: dict[int, list[Record]] = {rank: [] for rank in mine}
+    load = np.zeros(mesh.devices.size, np.int64)
+    out: dict[int, list[Record]] = {rank: [] for rank in _mine(mesh)}
     for record in kept:
-        where = {rank: _box(record, layouts, rank) for rank in range(len(devices))}
-        writers = _writers(where, record, load) if remove_redundancy else set(where)
-        for rank in mine:
+        # Scalars have no layout: they are whole on all ranks.
+        known = layouts.get(record.tag) or Layout(mesh.devices.shape, ())
+        writers = _writers(known, record, load) if remove_redundancy else range(len(load))
+        parts = _Parts(record)
+        for rank in out:
             if rank in writers:
-                out[rank].append(_part(record, where[rank]))
+                out[rank].append(parts[known.box(rank, record.dims)])
     return RankFiles(out, layouts)
 
 
@@ -74,37 +74,40 @@ def rank_path(target: AnyPath, rank: int) -> AnyPath:
     return target.parent / f"rank_{rank}" / target.name
 
 
-def _writers(where: dict[int, boxes.Box], record: Record, load: Counter[int]) -> set[int]:
+def _writers(known: Layout, record: Record, load: np.ndarray) -> set[int]:
     """Choose for each distinct box the rank that has the least to write so far."""
-    holders: dict[boxes.Box, list[int]] = {}
-    for rank, box in where.items():
-        holders.setdefault(box, []).append(rank)
-    writers = set()
-    for box, ranks in holders.items():
-        writer = min(ranks, key=lambda rank: (load[rank], rank))
-        size = boxes.size_of(box) * dtypes.BY_NAME[record.type].stored.itemsize
-        load[writer] += max(1, size)
-        writers.add(writer)
-    return writers
+    # All boxes have equally many holders: a row for each box.
+    holders = layout.cells(known).argsort(kind="stable").reshape(math.prod(known.splits), -1)
+    rows = np.arange(len(holders))
+    writers = holders[rows, load[holders].argmin(1)]
+    size = dtypes.BY_NAME[record.type].stored.itemsize
+    load[writers] += np.maximum(1, known.grid(record.dims).shapes(rows).prod(1) * size)
+    return set(writers.tolist())
 
 
-def _box(record: Record, layouts: dict[str, Layout], rank: int) -> boxes.Box:
-    known = layouts.get(record.tag)
-    return boxes.whole(record.dims) if known is None else known.box(rank, record.dims)
+class _Parts:
+    """The parts of a record, without a copy where a shard in memory is a part."""
 
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        pieces = record.content.pieces if isinstance(record.content, Tensor) else ()
+        self._shards = {box: [(boxes.within(box, box), source)] for box, source in pieces}
 
-def _part(record: Record, box: boxes.Box) -> Record:
-    """The record of a rank's part, without a copy where a shard in memory is this part."""
-    content = record.content
-    if box == boxes.whole(record.dims):
-        return record
-    assert isinstance(content, Tensor)
-    pieces = boxes.restrict(content.pieces, box)
-    shape = boxes.shape_of(box)
-    only = pieces[0][1] if len(pieces) == 1 else None
-    if isinstance(only, np.ndarray) and only.dtype == content.stored and only.flags.c_contiguous:
-        return record._replace(dims=shape, content=only)
-    return record._replace(dims=shape, content=Tensor(shape, content.stored, tuple(pieces)))
+    def __getitem__(self, box: boxes.Box) -> Record:
+        record, content = self._record, self._record.content
+        if box == boxes.whole(record.dims):
+            return record
+        assert isinstance(content, Tensor)
+        pieces = self._shards.get(box) or boxes.restrict(content.pieces, box)
+        shape = boxes.shape_of(box)
+        only = pieces[0][1] if len(pieces) == 1 else None
+        if (
+            isinstance(only, np.ndarray)
+            and only.dtype == content.stored
+            and only.flags.c_contiguous
+        ):
+            return record._replace(dims=shape, content=only)
+        return record._replace(dims=shape, content=Tensor(shape, content.stored, tuple(pieces)))
 
 
 def _mesh_of(records: Sequence[Record]) -> Any:
@@ -116,7 +119,7 @@ def _mesh_of(records: Sequence[Record]) -> Any:
         mesh: Any = record.sharding.mesh
         if first is None:
             first = record.tag, mesh
-        elif not np.array_equal(mesh.devices, first[1].devices):
+        elif mesh is not first[1] and not np.array_equal(mesh.devices, first[1].devices):
             raise CheckpointError(
                 f"{first[0]!r} and {record.tag!r} lie on different meshes, whose ranks differ; "
                 "save them apart, or with integrated_save=True",

@@ -92,11 +92,11 @@ def transform_checkpoints(
     paths.make(folder.parent)
     with store_folder.of(folder) as save:
         files = plan_files(source, target, save.files, ckpt_prefix, suffix)
-        total = sum(record.nbytes for file in files for record in file.records)
+        total = sum(file.nbytes for file in files)
         with meters.meter("transform", total, progress) as advance:
             how = job_of(source, target)
             write_files(files, process_num, advance, save=how, held=save.held)
-        new = [_placed(file.target) for file in files if file.records]
+        new = [_placed(file.target) for file in files]
         # All older ones go first, so that nobody reads a mixture.
         older = [
             _placed(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 import math
 import re
@@ -75,14 +76,15 @@ def unified_safetensors(
     checks.check_count(max_process_num, "max_process_num")
     source = merged.open_ranks(src_dir, src_strategy_file, file_suffix)
     names = _chosen(source, choice_func)
-    sharded = [name for name in names if source.plan and name in source.plan.parameters]
+    known = source.plan.parameters if source.plan else {}
+    sharded = [name for name in names if name in known]
     groups = _groups({name: source.entries[name].nbytes for name in sharded})
     files = [
         File(PurePosixPath(_part(i)), [copying.renamed(source, n, names[n]) for n in group])
         for i, group in enumerate(groups)
         if i * shares // len(groups) == share - 1
     ]
-    hyper = [name for name in names if name not in sharded and source.entries[name].type != "str"]
+    hyper = [name for name in names if name not in known and source.entries[name].type != "str"]
     if share == 1 and hyper:
         records = [copying.renamed(source, name, names[name]) for name in hyper]
         files.append(File(PurePosixPath(_HYPER_FILE), records))
@@ -160,9 +162,9 @@ def _groups(sizes: Mapping[str, int]) -> list[list[str]]:
     """Parameters in groups of about 3 GB, the largest dealt out first to the lightest group."""
     count = min(max(1, math.ceil(sum(sizes.values()) / _PART_BYTES)), max(1, len(sizes)))
     groups: list[list[str]] = [[] for _ in range(count)]
-    weights = [0] * count
+    weights = [(0, number) for number in range(count)]
     for name in sorted(sizes, key=lambda n: -sizes[n]):
-        lightest = weights.index(min(weights))
+        weight, lightest = weights[0]
         groups[lightest].append(name)
-        weights[lightest] += sizes[name]
+        heapq.heapreplace(weights, (weight + sizes[name], lightest))
     return groups

@@ -258,9 +258,7 @@ def _to_ranks(
     layouts = layouts_of(options.to, source, tensors)
     plan = placement.plan_of(options.to if layouts is None else layouts)
     planned = rank_records.plan_files(tensors, plan, PurePosixPath(), "rank", formats.CKPT.suffix)
-    files = [file for file in planned if file.records]  # MindSpore cannot load an empty file
-    for file in files:
-        records.check_tags(file.records)
+    files = [File(file.target, file.records) for file in planned]
     small = (
         {} if layouts is None else {strategy.FILE: strategy.encode(folder / strategy.FILE, layouts)}
     )

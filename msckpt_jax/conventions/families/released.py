@@ -42,7 +42,7 @@ class Released(Mapping[str, Any]):
         shape, dtype = stored.shape_and_dtype(key, self._parameters)
         if not isinstance(dtype, np.dtype):
             return self._parameters[key]
-        return Tensor(shape, dtype, tuple(stored.pieces(key, self._parameters)[1]))
+        return Tensor(shape, dtype, stored.pieces(key, self._parameters)[1])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
