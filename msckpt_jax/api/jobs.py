@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msckpt_jax.checkpoint import formats, paths, writer
+from msckpt_jax.checkpoint import formats, leftovers, paths, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.folder import FolderSave
 from msckpt_jax.checkpoint.formats.format import How
@@ -125,6 +125,7 @@ def _name(job: Job, plans: Mapping[str, Plan]) -> str | None:
 
 def _replace(folder: Folder, files: list[File], job: Job, may_gather: bool) -> None:
     """Write the files of a folder, which get their names when all are complete."""
+    leftovers.sweep(folder.path.parent)
     save = FolderSave(folder.path, job.options.durable)
 
     def commit() -> None:

@@ -39,13 +39,16 @@ from typing import Any, Self
 from msckpt_jax.checkpoint import atomic
 from msckpt_jax.checkpoint import journal as journals
 from msckpt_jax.checkpoint import log as logs
+from msckpt_jax.checkpoint import owner as owners
 from msckpt_jax.checkpoint.journal import Journal
 from msckpt_jax.checkpoint.log import Log
 from msckpt_jax.errors import CheckpointError
 
 #: The folder in which a save is made ready.
 STAGE = ".msckpt-save"
-_FILES, _JOURNAL, _LOCK = "files", "journal.json", "lock"
+_FILES, _JOURNAL, LOCK, _LOG = "files", "journal.json", "lock", "done."
+#: The beginnings of names in a stage that the next save needs.
+NEEDED = (_JOURNAL, _LOG)
 _LOCKING = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -102,6 +105,7 @@ class FolderSave:
         except BaseException:
             os.close(self._fd)
             raise
+        owners.keep_fresh(self._fd)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -110,19 +114,20 @@ class FolderSave:
         try:
             # With a journal the next writer finishes what failed.
             if not kept and not (self._stage / _JOURNAL).exists():
-                _remove(self._stage)
+                remove_stage(self._stage)
         finally:
+            owners.let_go(self._fd)
             os.close(self._fd)
 
     def _left(self) -> tuple[str, ...]:
         """The names in the stage that a killed save of the same job has left."""
-        log, files = f"done.{self._job}", self._stage / _FILES
+        log, files = f"{_LOG}{self._job}", self._stage / _FILES
         whole = self._job is not None and files.is_dir() and not files.is_symlink()
         return (_FILES, log) if whole and atomic.is_left(self._stage / log) else ()
 
     def log(self) -> contextlib.AbstractContextManager[Log | None]:
         """The log of the job, to be opened; None without a job."""
-        return logs.opened(self._stage / f"done.{self._job}", self._job)
+        return logs.opened(self._stage / f"{_LOG}{self._job}", self._job)
 
     def commit(self, head: str, heads: Collection[str] = (), outdated: Iterable[str] = ()) -> None:
         """Give the files their names.
@@ -172,7 +177,7 @@ def recover(target: str | os.PathLike[str]) -> bool:
     fd = _locked(stage, folder)
     try:
         finished = _settle(folder, stage)
-        _remove(stage)
+        remove_stage(stage)
     finally:
         os.close(fd)
     return finished
@@ -248,7 +253,7 @@ def _locked(stage: Path, target: Path) -> int:
             raise CheckpointError("a save does not follow this link: remove it", file=stage)
         stage.mkdir(exist_ok=True)
         try:
-            fd = os.open(stage / _LOCK, _LOCKING, 0o666)
+            fd = os.open(stage / LOCK, _LOCKING, 0o666)
         except FileNotFoundError:  # a save that has just ended has removed the stage
             continue
         if not atomic.lock(fd):
@@ -256,6 +261,8 @@ def _locked(stage: Path, target: Path) -> int:
             problem = "another process is saving into this folder"
             raise BlockingIOError(errno.EWOULDBLOCK, problem, str(target))
         if os.fstat(fd).st_nlink:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, str(owners.this()).encode(), 0)
             return fd
         os.close(fd)
 
@@ -275,7 +282,7 @@ def _settle(target: Path, stage: Path, left: Collection[str] = ()) -> bool:
 def _clear(stage: Path, spared: Collection[str] = ()) -> None:
     """Remove all that a save has written in its stage, except the lock."""
     for path in stage.iterdir():
-        if path.name in (_LOCK, *spared):
+        if path.name in (LOCK, *spared):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -283,10 +290,10 @@ def _clear(stage: Path, spared: Collection[str] = ()) -> None:
             path.unlink()
 
 
-def _remove(stage: Path) -> None:
+def remove_stage(stage: Path) -> None:
     """Remove the stage; the lock goes last, so that no other writer comes in between."""
     _clear(stage)
-    (stage / _LOCK).unlink()
+    (stage / LOCK).unlink()
     with contextlib.suppress(OSError):  # another writer has put its lock there
         stage.rmdir()
 
@@ -298,7 +305,7 @@ def _discard(stage: Path, spared: Path | None = None) -> None:
     with contextlib.suppress(BlockingIOError):
         fd = _locked(stage, stage)
         try:
-            _remove(stage)
+            remove_stage(stage)
         finally:
             os.close(fd)
 

@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
-from msckpt_jax.checkpoint import formats
+from msckpt_jax.checkpoint import formats, leftovers
 
 #: A local path, or a path in an object store.
 AnyPath: TypeAlias = Path | epath.Path
@@ -59,6 +59,14 @@ def listing(directory: AnyPath) -> dict[str, list[AnyPath]]:
     return out
 
 
+def sweep(directory: AnyPath, stale_seconds: float) -> None:
+    """Remove what dead processes have left in a folder and its ``rank_N`` folders."""
+    if isinstance(directory, Path):
+        ranks = [p for p in directory.iterdir() if _RANK_FOLDER.fullmatch(p.name) and p.is_dir()]
+        for folder in (directory, *ranks):
+            leftovers.sweep(folder, stale_seconds)
+
+
 def own_prefix(directory: AnyPath, prefix: str) -> str:
     """``prefix``, or ``prefix_1``, ``prefix_2``, ... when the folder holds files of other runs.
 
@@ -78,3 +86,9 @@ def agreed_prefix(base: str, own: str) -> str:
     run = int(own.removeprefix(base).removeprefix("_") or 0)
     run = int(multihost_utils.broadcast_one_to_all(np.int32(run)))
     return f"{base}_{run}" if run else base
+
+
+def agreed_time(now: float) -> float:
+    """The time of process 0's clock, for all processes, which must call this function together."""
+    bits = np.float64(now).reshape(1).view(np.int32)  # JAX would round it
+    return float(np.asarray(multihost_utils.broadcast_one_to_all(bits)).view(np.float64)[0])

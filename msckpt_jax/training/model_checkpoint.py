@@ -15,7 +15,7 @@ from msckpt_jax.api.background import AsyncSave
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.parallel import ranks, strategy
-from msckpt_jax.training import filenames, selection
+from msckpt_jax.training import filenames, retention, selection
 from msckpt_jax.training.completion import Completion
 from msckpt_jax.training.config import CheckpointConfig
 from msckpt_jax.training.filenames import AnyPath
@@ -43,8 +43,9 @@ class ModelCheckpoint:
     2.10's suffix ``prefix_1-...``, ``prefix_2-...`` when the folder holds files of earlier runs.
     When the block ends, the last step is saved unless it has been, and saves under way are waited
     for. An old file is deleted only when the new file is complete and durable (MindSpore deletes
-    first); files of other runs and ``_breakpoint`` files are never touched. Only the owner can read
-    the files, and nobody can write them, as in MindSpore.
+    first); ``_breakpoint`` files are never touched, nor are files of other runs unless
+    ``keep_earlier_runs`` is false. Only the owner can read the files, and nobody can write them, as
+    in MindSpore.
 
     An exception in the block is never replaced: a failure while it is handled becomes a note on it.
     With ``exception_save`` it first writes ``prefix-epoch_step_breakpoint.ckpt``: the state given
@@ -94,6 +95,7 @@ class ModelCheckpoint:
         self.config = CheckpointConfig() if config is None else config
         self.directory = paths.path_of("." if directory is None else directory)
         self.directory.mkdir(parents=True, exist_ok=True)
+        filenames.sweep(self.directory, self.config.stale_seconds)
         self.prefix = filenames.own_prefix(self.directory, prefix)
         self._base = prefix
         self._per_epoch = batches_per_epoch
@@ -107,6 +109,8 @@ class ModelCheckpoint:
         if resumed is not None:
             total = resumed.append.get("step_num")
             self._position = Position.of_file(resumed.epoch, resumed.step, total, batches_per_epoch)
+        self._start = self._position.total
+        self._spans = False
         self._count = self._saved = 0
         self._state: Any = None
         self._metric: Any = None
@@ -169,13 +173,15 @@ class ModelCheckpoint:
         tree = selection.selected(self._state, self.config.saved_network)
         if self._saved == 0:
             self._agree(tree)
+            self._completion.begin(self._start, self._earlier())
         metric = selection.metric_value(self._metric, self.config.keep_best)
-        path, now = self.directory / self._name(), self._clock()
+        path, now = self.directory / self._name(), self._now()
         handle = self._write(tree, path)
         files = self._files(path, tree)
         self._saved = self._count
         self._schedule.saved(self._count)
-        self._completion.begun(Saved(files, now, metric), handle)
+        total = int(self._position.total)
+        self._completion.begun(Saved(files, now, metric, total), handle)
 
     def close(self) -> None:
         """Save the last step unless it has been saved, and wait for saves under way.
@@ -253,6 +259,18 @@ class ModelCheckpoint:
                 "clocks differ: use save_checkpoint_steps"
             )
         self.prefix = filenames.agreed_prefix(self._base, self.prefix)
+        self._spans = True
+
+    def _now(self) -> float:
+        """The time of a save, the same on all processes, which delete files by it."""
+        now = self._clock()
+        return filenames.agreed_time(now) if self._spans and self.config.keeps_by_time else now
+
+    def _earlier(self) -> list[Saved]:
+        if self.config.keep_earlier_runs:
+            return []
+        now = self._now()
+        return retention.earlier(self.directory, self._base, self.prefix, self._per_epoch, now)
 
 
 @contextlib.contextmanager
