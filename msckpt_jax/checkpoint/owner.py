@@ -69,12 +69,18 @@ def _of_number(pid: int) -> Owner:
     return Owner(_host(), pid, _start(pid) or 0)
 
 
+def machine() -> str:
+    """A name for the machine on which this process runs, the same for all its containers."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return socket.gethostname()
+
+
 @functools.cache
 def _host() -> str:
     """A name for the space in which a process number means one process."""
-    told = [socket.gethostname()]
+    told = [socket.gethostname(), machine()]
     with contextlib.suppress(OSError):
-        told.append(Path("/proc/sys/kernel/random/boot_id").read_text())
         told.append(os.readlink("/proc/self/ns/pid"))
     return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
 

@@ -19,6 +19,7 @@ from msckpt_jax.training import filenames, retention, selection
 from msckpt_jax.training.completion import Completion
 from msckpt_jax.training.config import CheckpointConfig
 from msckpt_jax.training.filenames import AnyPath
+from msckpt_jax.training.local import Local, local_of
 from msckpt_jax.training.position import Position
 from msckpt_jax.training.preemption import Preemption
 from msckpt_jax.training.resume import Resumed
@@ -64,6 +65,15 @@ class ModelCheckpoint:
         batches_per_epoch: the number of steps of an epoch, if it is known: with it :meth:`step`
             counts the numbers that it is not given.
         resumed: the result of :func:`resume`, from whose numbers the run goes on.
+        local: a folder on each machine's own disk or in its memory (``/dev/shm/run``), in which
+            every ``local_steps`` the newest step is kept, for :func:`resume`. Every part of the
+            state lies on two machines: what only one holds is sent to the next one while the step
+            is saved (with collective operations, hence not in a thread: ``async_save`` does not
+            concern these steps), so that one machine may be lost. With one machine there is one
+            copy. The folder needs room for two steps, the last one stays until the next is
+            whole on all machines; a machine's step is about twice its share of the state. Not
+            encrypted. When the run ends well they are deleted. Other folders than ``directory``.
+        local_steps: the number of steps from one local step to the next.
         clock: returns seconds, for the policies by time.
 
     Raises:
@@ -87,6 +97,8 @@ class ModelCheckpoint:
         *,
         batches_per_epoch: int | None = None,
         resumed: Resumed | None = None,
+        local: PathLike | None = None,
+        local_steps: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
         _check(prefix, directory, config, batches_per_epoch)
@@ -104,13 +116,14 @@ class ModelCheckpoint:
             self.config.save_checkpoint_steps, self.config.save_checkpoint_seconds, clock
         )
         self._completion = Completion(self.config)
+        self._local = local_of(local, local_steps, prefix, self.directory, self.config)
         self._preemption = Preemption()
         self._position = Position()
         if resumed is not None:
             total = resumed.append.get("step_num")
             self._position = Position.of_file(resumed.epoch, resumed.step, total, batches_per_epoch)
         self._start = self._position.total
-        self._spans = False
+        self._spans = self._begun = False
         self._count = self._saved = 0
         self._state: Any = None
         self._metric: Any = None
@@ -162,6 +175,8 @@ class ModelCheckpoint:
         self._position = position
         if self._preemption.received is not None:
             self._preemption.exit()
+        if self._local is not None and self._local.due(self._count):
+            self._save_local(self._local)
         if self._schedule.due(self._count):
             self.save()
 
@@ -171,9 +186,7 @@ class ModelCheckpoint:
             return
         self._completion.settle()
         tree = selection.selected(self._state, self.config.saved_network)
-        if self._saved == 0:
-            self._agree(tree)
-            self._completion.begin(self._start, self._earlier())
+        self._begin(tree)
         metric = selection.metric_value(self._metric, self.config.keep_best)
         path, now = self.directory / self._name(), self._now()
         handle = self._write(tree, path)
@@ -193,6 +206,8 @@ class ModelCheckpoint:
         finally:  # an earlier failure is no reason to lose the last step
             self.save()
             self._completion.finish()
+        if self._local is not None and self._saved:
+            self._local.clear()
 
     def __enter__(self) -> ModelCheckpoint:
         if self.config.exception_save:
@@ -243,6 +258,20 @@ class ModelCheckpoint:
             return (path,)
         values = [leaf.value for leaf in names.named_leaves(tree)]
         return tuple(ranks.rank_path(path, rank) for rank in ranks.local(values))
+
+    def _save_local(self, local: Local) -> None:
+        tree = selection.selected(self._state, self.config.saved_network)
+        self._begin(tree)
+        append = self.config.append_values(int(self._position.epoch), int(self._position.total))
+        local.save(tree, append, self.prefix, self._position)
+        local.saved(self._count)
+
+    def _begin(self, tree: Any) -> None:
+        """Do what the first save of a run needs, on all processes together."""
+        if not self._begun:
+            self._agree(tree)
+            self._completion.begin(self._start, self._earlier())
+            self._begun = True
 
     def _agree(self, tree: Any) -> None:
         """Agree on a prefix: a process may have looked into the folder after another had saved.

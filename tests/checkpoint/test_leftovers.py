@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -61,11 +60,11 @@ def kill(process: subprocess.Popen) -> None:
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[Path]:
+def elsewhere(tmp_path: Path) -> Path:
     """A temporary file as a process on another host names it, which this one cannot lock."""
     path = tmp_path / f".net-1_1.ckpt.{Owner('0' * 12, 1, 5)}-01234567.tmp"
     path.write_bytes(b"half")
-    yield path
+    return path
 
 
 def test_a_killed_writer_and_a_live_one(tmp_path: Path) -> None:
