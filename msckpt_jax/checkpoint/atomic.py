@@ -49,8 +49,7 @@ def replacing(target: Path, *, durable: bool, beside: Path | None = None) -> Ite
     read it. In place of another user's it gets no wider mode than that one had. A new file has the
     mode of the file ``beside`` to which it belongs, if that exists, else what the umask leaves.
     """
-    _sweep_jobs(target)
-    sweep(target.parent)
+    sweep(target.parent, target=target)
     older = _status(target) or (_status(beside) if beside else None)
     temporary = _create(target, older)
     owners.keep_fresh(temporary.fd)
@@ -77,8 +76,7 @@ def resuming(target: Path, job: str) -> Iterator[Temporary]:
         BlockingIOError: another process is at the same job.
     """
     left = _left(target, job)
-    _sweep_jobs(target, spared=left and left.path)
-    sweep(target.parent)
+    sweep(target.parent, target=target, spared=left and left.path)
     older = _status(target)
     temporary = left or _create(target, older, job)
     try:
@@ -225,28 +223,29 @@ def _lock(fd: int) -> bool | None:
     return True
 
 
-def sweep(folder: Path, stale_seconds: float = STALE_SECONDS) -> None:
+def sweep(
+    folder: Path,
+    stale_seconds: float = STALE_SECONDS,
+    *,
+    target: Path | None = None,
+    spared: Path | None = None,
+) -> None:
     """Remove the temporary files in a folder whose writers are dead; it need not exist.
 
     A writer on this host is dead when its lock is free, or where there are no locks, when the
     process that the file names has ended. One on another host is dead when it has not touched its
-    file for ``stale_seconds``. What an interrupted job has left for its next run stays.
+    file for ``stale_seconds``. What an interrupted job has left for its next run stays, but that of
+    ``target``, except ``spared``.
     """
+    prefix = _prefix(target) if target else "/"  # of no name
+    kept = os.fspath(spared or "")
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for path, match in [(e.path, _OWNED.fullmatch(e.name)) for e in entries]:
-            owner = owners.parse(match["owner"]) if match else None
-            if owner is not None and owner != owners.this():
+        for name, path in [(e.name, e.path) for e in entries if e.name.endswith(".tmp")]:
+            owned = _OWNED.fullmatch(name)
+            owner = owners.parse(owned["owner"]) if owned else None
+            of_target = name.startswith(prefix) and _OF_JOB.fullmatch(name) and path != kept
+            if owner != owners.this() if owner else of_target:
                 _remove_left(path, owner, stale_seconds)
-
-
-def _sweep_jobs(target: Path, spared: Path | None = None) -> None:
-    """Remove what interrupted jobs have left of ``target``, except ``spared``."""
-    prefix = _prefix(target)
-    with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
-        left = [e.path for e in entries if e.name.startswith(prefix) and _OF_JOB.fullmatch(e.name)]
-        for path in left:
-            if path != os.fspath(spared or ""):
-                _remove_left(path)
 
 
 def _remove_left(

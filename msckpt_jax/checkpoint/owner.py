@@ -109,6 +109,8 @@ class _Heart:
         self._thread: threading.Thread | None = None
 
     def add(self, fd: int) -> None:
+        if os.utime not in os.supports_fd:  # Windows: what is written touches it, too
+            return
         with self._lock:
             self._files.add(fd)
             if self._thread is None:

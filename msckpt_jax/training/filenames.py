@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+import jax
 import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
@@ -60,10 +61,11 @@ def listing(directory: AnyPath) -> dict[str, list[AnyPath]]:
 
 
 def sweep(directory: AnyPath, stale_seconds: float) -> None:
-    """Remove what dead processes have left in a folder and its ``rank_N`` folders."""
+    """Remove what dead processes have left in a folder and its ``rank_N`` folders, dealt to all."""
     if isinstance(directory, Path):
-        ranks = [p for p in directory.iterdir() if _RANK_FOLDER.fullmatch(p.name) and p.is_dir()]
-        for folder in (directory, *ranks):
+        leftovers.sweep(directory, stale_seconds)
+        ranks = sorted(p for p in directory.iterdir() if _RANK_FOLDER.fullmatch(p.name))
+        for folder in ranks[jax.process_index() :: jax.process_count()]:
             leftovers.sweep(folder, stale_seconds)
 
 

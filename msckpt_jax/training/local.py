@@ -17,13 +17,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 from msckpt_jax import boxes
-from msckpt_jax.checkpoint import atomic, formats, leaves, leftovers, owner, paths, records, writer
+from msckpt_jax.checkpoint import atomic, formats, leaves, leftovers, paths, records, writer
+from msckpt_jax.checkpoint import owner as owners
+from msckpt_jax.checkpoint.owner import Owner
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import Record, Tensor
+from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import gathering, hosts, keepers, kept, parcels
 from msckpt_jax.parallel.keepers import Shard
 from msckpt_jax.parallel.kept import Manifest, Part
@@ -34,7 +35,7 @@ from msckpt_jax.training.position import Position
 from msckpt_jax.training.schedule import Schedule
 from msckpt_jax.visible import log
 
-_TAIL = r"-(?P<epoch>\d+)_(?P<step>\d+)\.(?P<save>[0-9a-f]{12})\.(?P<writer>\d+f?)"
+_TAIL = r"-(?P<epoch>\d+)_(?P<step>\d+)\.(?P<save>[0-9a-f]{12})\.(?P<owner>[0-9a-f-]+)(\.more)?"
 _NAME = re.compile(
     rf"(?P<prefix>.+?)(?:_(?P<run>\d+))?{_TAIL}\.{re.escape(formats.DEFAULT)}", re.DOTALL
 )
@@ -43,7 +44,7 @@ _NAME = re.compile(
 class LocalFile(NamedTuple):
     """A file of a local step; ``save`` is the same for the files of a step on all machines.
 
-    Without a ``path`` it is on another machine.
+    The ``path`` and its ``owner`` are None on other machines.
     """
 
     run: int
@@ -51,6 +52,7 @@ class LocalFile(NamedTuple):
     step: int
     save: str
     prefix: str
+    owner: Owner | None
     path: Path | None
 
     @property
@@ -61,20 +63,26 @@ class LocalFile(NamedTuple):
 
 
 def listed(folder: Path, prefix: str | None) -> list[LocalFile]:
-    """The files of local steps in a folder, which need not exist."""
+    """The files of local steps in a folder, which need not exist. Others' files do not count."""
     out = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         match = _NAME.fullmatch(path.name)
-        if match is not None and match["prefix"] == (prefix or match["prefix"]):
+        owner = owners.parse(match["owner"]) if match else None
+        if match is None or owner is None or not atomic.is_left(path):
+            continue
+        if match["prefix"] == (prefix or match["prefix"]):
             run, epoch, step = (int(match[part] or 0) for part in ("run", "epoch", "step"))
-            out.append(LocalFile(run, epoch, step, match["save"], match["prefix"], path))
+            out.append(LocalFile(run, epoch, step, match["save"], match["prefix"], owner, path))
     return out
 
 
 def path_of(folder: Path, step: str, save: str, fetched: bool = False) -> Path:
-    """The path of this process's file; ``step`` is the part of the name before the save."""
-    own = f"{jax.process_index()}{'f' * fetched}"
-    return folder / f"{step}.{save}.{own}.{formats.DEFAULT}"
+    """The path of this process's file, or of what it has ``fetched`` from others.
+
+    ``step`` is the part of the name before the save.
+    """
+    more = ".more" if fetched else ""
+    return folder / f"{step}.{save}.{owners.this()}{more}.{formats.DEFAULT}"
 
 
 def folder_of(local: PathLike) -> Path:
@@ -163,7 +171,13 @@ class Local:
         self._delete(save)
 
     def clear(self) -> None:
-        """Delete the local steps: the run has ended, and its last step is saved."""
+        """Delete the local steps: the run has ended well, and its last step is saved."""
+        try:
+            if len(self._machines) > 1:  # not before all others have saved theirs
+                Meetings(f"the end of {self._base}", self._options.timeout).meet(lambda: None)
+        except CheckpointError as error:
+            log.warning("the local steps in %s stay: %s", self.folder, error)
+            return
         self._delete("")
 
     def _write(
@@ -189,18 +203,21 @@ class Local:
             return
         token = secrets.token_hex(4)
         if meetings is None:
-            self._run, machines = token, [owner.machine()]
+            self._run, machines = token, [owners.machine()]
         else:
             self._run = meetings.meet(lambda: token).first
-            machines = gathering.gathered(owner.machine())
+            machines = gathering.gathered(owners.machine())
         self._machines = machines
         if len(set(machines)) == 1:
             log.warning("local steps are kept once: there is no other machine to keep a copy")
 
     def _delete(self, spared: str) -> None:
-        """Delete the files of all saves but one, also of earlier runs of the prefix."""
+        """Delete the files of all saves but one: this process's, and those of ended processes."""
         for file in listed(self.folder, self._base):
-            if file.save != spared and file.path is not None:
+            assert file.owner is not None
+            assert file.path is not None
+            live = file.owner.is_here and file.owner.is_gone is False  # of another run, maybe
+            if file.save != spared and (file.owner == owners.this() or not live):
                 file.path.unlink(missing_ok=True)  # by another process of this machine
 
 

@@ -105,7 +105,7 @@ def newest(
 
 def _whole(folder: Path, prefix: str | None, after: RunFile | None) -> _Step | None:
     mine = local.listed(folder, prefix)
-    told = gathering.gathered([after, [file._replace(path=None) for file in mine]])
+    told = gathering.gathered([after, [file._replace(owner=None, path=None) for file in mine]])
     first, _ = told[0]
     last, prefix = ([], prefix) if first is None else ([*first[:4]], RunFile(*first).prefix)
     files = {LocalFile(*file) for _, every in told for file in every}

@@ -20,6 +20,7 @@ import pytest
 import msckpt_jax as ms
 from msckpt_jax import CheckpointConfig, ModelCheckpoint
 from msckpt_jax.checkpoint import leaves
+from msckpt_jax.checkpoint import owner as owners
 from msckpt_jax.checkpoint.records import Spread
 from msckpt_jax.parallel import keepers, parcels
 from tests.training.loops import names
@@ -198,12 +199,36 @@ def test_a_state_that_does_not_fit(tmp_path: Path, mesh: Any) -> None:
 def test_several_prefixes(tmp_path: Path, mesh: Any) -> None:
     run(tmp_path, mesh, [1])
     (file,) = (tmp_path / "near").iterdir()
-    os.link(file, file.with_name(file.name.replace("m-", "n-")))
+    file.with_name(file.name.replace("m-", "n-")).write_bytes(file.read_bytes())
     with pytest.raises(ms.CheckpointError, match="pass prefix=: one of m, n"):
         resumed(tmp_path, {"step": 0})
     assert resumed(tmp_path, {"step": 0}, prefix="n").state == {"step": 1}
     (tmp_path / "near" / "m-1_2.ckpt").touch()  # nor is every name one of ours
     assert resumed(tmp_path, {"step": 0}, prefix="m").state == {"step": 1}
+
+
+def test_files_of_others_and_of_live_runs(tmp_path: Path, mesh: Any) -> None:
+    """A link is not read; what a live process keeps is not deleted, what a dead one kept is."""
+    run(tmp_path, mesh, [1])
+    (file,) = (tmp_path / "near").iterdir()
+    own = str(owners.this())
+    linked = file.with_name(file.name.replace("m-1_1", "m-1_9"))
+    os.link(file, linked)
+    assert ms.resume(tmp_path / "far", {"step": 0}, local=tmp_path / "near") is None
+    linked.unlink()
+    live, dead, elsewhere = (
+        file.with_name(file.name.replace(own, str(owner)))
+        for owner in (
+            owners.this()._replace(pid=os.getppid(), start=owners._start(os.getppid()) or 0),
+            owners.this()._replace(start=5),
+            owners.this()._replace(host="0" * 12),
+        )
+    )
+    for path in (live, dead, elsewhere):
+        path.write_bytes(file.read_bytes())
+    run(tmp_path, mesh, [3])
+    left = sorted(path.name for path in (tmp_path / "near").iterdir())
+    assert left == sorted([live.name, left[0] if left[0] != live.name else left[1]])
 
 
 @pytest.mark.parametrize(
