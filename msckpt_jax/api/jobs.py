@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from msckpt_jax.checkpoint import formats, paths, writer
+from msckpt_jax.checkpoint import formats, leftovers, paths, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint import store_folder as folder_saves
 from msckpt_jax.checkpoint.folder import FolderSave
@@ -144,6 +144,8 @@ def _name(job: Job, plans: Mapping[str, Plan]) -> str | None:
 
 def _replace(folder: Folder, files: list[File], job: Job, may_gather: bool) -> None:
     """Write the files of a folder, which get their names when all are complete."""
+    if paths.is_local(folder.path):
+        leftovers.sweep(folder.path.parent)
     save = folder_saves.of(folder.path, job.options.durable)
     job = job._replace(options=job.options._replace(held=save.held))
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msckpt_jax.checkpoint import owner as owners
+from msckpt_jax.checkpoint.owner import STALE_SECONDS, Owner
+
 try:
     import fcntl
-except ImportError:  # Windows has no such locks; a stale temporary file then stays
+except ImportError:  # Windows has no such locks; the names of files tell their writers
     fcntl = None
 
 
@@ -21,6 +26,9 @@ except ImportError:  # Windows has no such locks; a stale temporary file then st
 _SAFELY = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
 #: Modes: what a new file may have, of which the umask takes away; the user alone; all bits.
 _NEW, _OWN, _ALL = 0o666, 0o600, 0o777
+#: Names of temporary files: of an owner, or of a job, which the next run of it may continue.
+_OWNED = re.compile(r"\..+\.(?P<owner>[0-9a-f]{12}-\d+-[0-9a-f]+)-[0-9a-f]{8}\.tmp", re.DOTALL)
+_OF_JOB = re.compile(r"\..+\.[0-9a-f]{16}\.tmp", re.DOTALL)
 
 
 class Temporary(NamedTuple):
@@ -35,15 +43,16 @@ def replacing(target: Path, *, durable: bool, beside: Path | None = None) -> Ite
     Any exception removes the temporary file and leaves ``target`` as it was. With ``durable`` the
     bytes are on the disk before the name is (fsync of the file, rename, fsync of the folder).
     A name and a lock tell writers apart, so that two can save the same target, and the next writer
-    removes the file that a killed writer left.
+    of any file in the folder removes what killed writers left: see :func:`sweep`.
 
     A file that replaces one of this user keeps its mode and group; until then only the user can
     read it. In place of another user's it gets no wider mode than that one had. A new file has the
     mode of the file ``beside`` to which it belongs, if that exists, else what the umask leaves.
     """
-    _sweep(target)
+    sweep(target.parent, target=target)
     older = _status(target) or (_status(beside) if beside else None)
     temporary = _create(target, older)
+    owners.keep_fresh(temporary.fd)
     try:
         yield temporary
         _publish(temporary, target, older, durable)
@@ -52,6 +61,7 @@ def replacing(target: Path, *, durable: bool, beside: Path | None = None) -> Ite
             os.unlink(temporary.path)
         raise
     finally:
+        owners.let_go(temporary.fd)
         os.close(temporary.fd)
 
 
@@ -66,9 +76,9 @@ def resuming(target: Path, job: str) -> Iterator[Temporary]:
         BlockingIOError: another process is at the same job.
     """
     left = _left(target, job)
-    _sweep(target, spared=left and left.path)
+    sweep(target.parent, target=target, spared=left and left.path)
     older = _status(target)
-    temporary = left or _create(target, older, f"{job}.")
+    temporary = left or _create(target, older, job)
     try:
         yield temporary
         _publish(temporary, target, older, durable=True)
@@ -170,14 +180,16 @@ def sync_folder(folder: Path) -> None:
 
 
 def _prefix(target: Path) -> str:
-    # A name may have 255 bytes, and the token needs some of them.
-    return f".{target.name.encode()[:200].decode(errors='ignore')}."
+    # A name may have 255 bytes, and what follows needs some of them.
+    return f".{target.name.encode()[:190].decode(errors='ignore')}."
 
 
-def _create(target: Path, older: os.stat_result | None, job: str = "") -> Temporary:
+def _create(target: Path, older: os.stat_result | None, job: str | None = None) -> Temporary:
     mode = _NEW if older is None else _OWN if _is_own(older) else _OWN | older.st_mode & _NEW
     while True:
-        temporary = target.with_name(f"{_prefix(target)}{job}{secrets.token_hex(8)}.tmp")
+        token = secrets.token_hex(8)
+        own = f"{owners.this()}-{token[:8]}" if job is None else f"{job}.{token}"
+        temporary = target.with_name(f"{_prefix(target)}{own}.tmp")
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY, mode)
         # A sweep may have come between the two calls: then the file has lost its name, or will.
         if lock(fd) and os.fstat(fd).st_nlink:
@@ -206,36 +218,67 @@ def _left(target: Path, job: str) -> Temporary | None:
 
 def lock(fd: int) -> bool:
     """Lock a file for this process, and tell whether no other process has locked it."""
+    return _lock(fd) is not False
+
+
+def _lock(fd: int) -> bool | None:
+    """Lock a file, and tell whether it is this process's now; None where there are no locks."""
     if fcntl is None:
-        return True
+        return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # a file system without locks
-        return True
+        return None
     return True
 
 
-def _sweep(target: Path, spared: Path | None = None) -> None:
-    """Remove the temporary files of ``target`` whose writers are gone, except ``spared``."""
-    if fcntl is None:
-        return
-    prefix = _prefix(target)
-    with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
-        stale = [e.path for e in entries if e.name.startswith(prefix) and e.name.endswith(".tmp")]
-        for path in stale:
-            if path != os.fspath(spared or ""):
-                _remove_unlocked(path)
+def sweep(
+    folder: Path,
+    stale_seconds: float = STALE_SECONDS,
+    *,
+    target: Path | None = None,
+    spared: Path | None = None,
+) -> None:
+    """Remove the temporary files in a folder whose writers are dead; it need not exist.
+
+    A writer on this host is dead when its lock is free, or where there are no locks, when the
+    process that the file names has ended. One on another host is dead when it has not touched its
+    file for ``stale_seconds``. What an interrupted job has left for its next run stays, but that of
+    ``target``, except ``spared``.
+    """
+    prefix = _prefix(target) if target else "/"  # of no name
+    kept = os.fspath(spared or "")
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for name, path in [(e.name, e.path) for e in entries if e.name.endswith(".tmp")]:
+            owned = _OWNED.fullmatch(name)
+            owner = owners.parse(owned["owner"]) if owned else None
+            of_target = name.startswith(prefix) and _OF_JOB.fullmatch(name) and path != kept
+            if owner != owners.this() if owner else of_target:
+                _remove_left(path, owner, stale_seconds)
 
 
-def _remove_unlocked(path: str) -> None:
-    assert fcntl is not None
+def _remove_left(
+    path: str, owner: Owner | None = None, stale_seconds: float = STALE_SECONDS
+) -> None:
     with contextlib.suppress(OSError):
         fd = os.open(path, os.O_RDWR | _SAFELY)
         try:
-            if stat.S_ISREG(os.fstat(fd).st_mode):
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            regular = stat.S_ISREG(os.fstat(fd).st_mode)
+            if regular and is_abandoned(Temporary(fd, Path(path)), owner, stale_seconds):
                 os.unlink(path)
         finally:
             os.close(fd)
+
+
+def is_abandoned(file: Temporary, owner: Owner | None, stale_seconds: float) -> bool:
+    """Tell whether the writer of a file is dead; without an ``owner`` only its lock can tell."""
+    free = _lock(file.fd)
+    if owner is None or free is False:
+        return free is True
+    if owner.is_here and (free or owner.is_gone is not None):
+        return free or owner.is_gone is True
+    # By the clock that gave the file its time, which may be that of a server.
+    with tempfile.TemporaryFile(dir=file.path.parent) as now:
+        return os.fstat(now.fileno()).st_mtime - os.fstat(file.fd).st_mtime > stale_seconds

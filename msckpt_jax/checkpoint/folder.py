@@ -44,6 +44,7 @@ from typing import Any, Self
 from msckpt_jax.checkpoint import atomic, naming
 from msckpt_jax.checkpoint import journal as journals
 from msckpt_jax.checkpoint import log as logs
+from msckpt_jax.checkpoint import owner as owners
 from msckpt_jax.checkpoint import stage as stages
 from msckpt_jax.checkpoint.journal import Journal
 from msckpt_jax.checkpoint.log import Log
@@ -119,6 +120,7 @@ class FolderSave:
         except BaseException:
             os.close(self._fd)
             raise
+        owners.keep_fresh(self._fd)
         return self
 
     def __exit__(
@@ -131,19 +133,20 @@ class FolderSave:
         try:
             # With a journal the next writer finishes what failed.
             if not kept and not (self._stage / stages.JOURNAL).exists():
-                _remove(self._stage)
+                remove_stage(self._stage)
         finally:
+            owners.let_go(self._fd)
             os.close(self._fd)
 
     def _left(self) -> tuple[str, ...]:
         """The names in the stage that a killed save of the same job has left."""
-        log, files = f"done.{self._job}", self._stage / stages.FILES
+        log, files = f"{stages.LOG}{self._job}", self._stage / stages.FILES
         whole = self._job is not None and files.is_dir() and not files.is_symlink()
         return (stages.FILES, log) if whole and atomic.is_left(self._stage / log) else ()
 
     def log(self) -> contextlib.AbstractContextManager[Log | None]:
         """The log of the job, to be opened; None without a job."""
-        return logs.opened(self._stage / f"done.{self._job}", self._job)
+        return logs.opened(self._stage / f"{stages.LOG}{self._job}", self._job)
 
     def commit(self, head: str, heads: Collection[str] = (), outdated: Iterable[str] = ()) -> None:
         """Give the files their names.
@@ -215,7 +218,7 @@ def _recover(folder: Path, stage: Path) -> bool:
     fd = _locked(stage, folder)
     try:
         finished = _settle(folder, stage)
-        _remove(stage)
+        remove_stage(stage)
     finally:
         os.close(fd)
     return finished
@@ -240,7 +243,7 @@ def _sweep(target: Path, spared: Path) -> None:
             try:
                 if stages.is_left(stage):
                     _settle(target, stage)
-                    _remove(stage)
+                    remove_stage(stage)
             finally:
                 os.close(fd)
 
@@ -260,6 +263,8 @@ def _locked(stage: Path, target: Path) -> int:
             problem = "another process is saving into this folder"
             raise BlockingIOError(errno.EWOULDBLOCK, problem, str(target))
         if os.fstat(fd).st_nlink:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, str(owners.this()).encode(), 0)
             return fd
         os.close(fd)
 
@@ -287,7 +292,7 @@ def _clear(stage: Path, spared: Collection[str] = ()) -> None:
             path.unlink()
 
 
-def _remove(stage: Path) -> None:
+def remove_stage(stage: Path) -> None:
     """Remove the stage; the lock goes last, so that no other writer comes in between."""
     _clear(stage)
     (stage / stages.LOCK).unlink()
@@ -302,7 +307,7 @@ def _discard(stage: Path, spared: Path | None = None) -> None:
     with contextlib.suppress(BlockingIOError):
         fd = _locked(stage, stage)
         try:
-            _remove(stage)
+            remove_stage(stage)
         finally:
             os.close(fd)
 

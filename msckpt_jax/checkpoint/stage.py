@@ -12,7 +12,9 @@ from msckpt_jax.checkpoint import atomic
 #: The folder in which a save is made ready.
 STAGE = ".msckpt-save"
 #: The names of what lies in it.
-FILES, JOURNAL, LOCK = "files", "journal.json", "lock"
+FILES, JOURNAL, LOCK, LOG = "files", "journal.json", "lock", "done."
+#: The beginnings of names in a stage that the next save needs.
+NEEDED = (JOURNAL, LOG)
 #: Where locks prove nothing, a stage in which nothing has changed for so long is a killed save's.
 _STALE_SECONDS = 3600
 
@@ -35,6 +37,12 @@ def files(stage: Path) -> Path:
 def all_in(target: Path) -> list[Path]:
     """The stages of all saves into a folder that are under way, or were killed."""
     return [p for p in sorted(target.glob(f"{STAGE}*")) if p.name == STAGE or is_of_set(p)]
+
+
+def all_beside(target: Path) -> list[Path]:
+    """The stages in a folder of folders that do not exist yet, and of sets of files there."""
+    names = [p for p in target.iterdir() if p.name[0] == "."]
+    return [p for p in names if p.name.endswith(STAGE) or is_of_set(p)]
 
 
 def is_of_set(stage: Path) -> bool:

@@ -36,6 +36,10 @@ class Completion:
     def under_way(self) -> str | None:
         return None if self._pending is None else str(self._pending[0].files[0])
 
+    def begin(self, total: int, earlier: list[Saved]) -> None:
+        """Begin after ``total`` steps; CheckPoints of ``earlier`` runs may be deleted, too."""
+        self._retention.begin(total, earlier)
+
     def begun(self, saved: Saved, handle: AsyncSave | None) -> None:
         """Take note of a save; without ``handle`` it is complete."""
         if handle is not None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import datetime
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from msckpt_jax import names
 from msckpt_jax.api import save as saving
 from msckpt_jax.api.save_options import check_options
-from msckpt_jax.checkpoint import formats, leaves
+from msckpt_jax.checkpoint import formats, leaves, owner
 
 _COUNTERS = ("epoch_num", "step_num")
 #: Arguments of save_checkpoint that a run sets anew for every file.
 _PER_FILE = {"save_obj", "ckpt_file_name", "append_dict"}
+#: A rule of ``keep_every``: a number of steps, or a time.
+Every: TypeAlias = int | datetime.timedelta
 
 
 class _Default(int):
@@ -59,6 +62,20 @@ class CheckpointConfig:
         remove_redundancy: each distinct shard is written by one rank only (never merged).
         keep_best: ``(metric, "min" or "max", number)``: keep, too, so many of the saved files with
             the best ``metric`` that :meth:`ModelCheckpoint.step` was given.
+        keep_every: keep some files for good: 1000 the first that is saved at or after each
+            thousandth step of the training, ``datetime.timedelta(hours=6)`` the first, and then
+            the first that is saved six hours or more after the last one kept so. Or a sequence of
+            such rules. A file stays if any policy keeps it.
+        keep_earlier_runs: True never touches files of earlier runs. A run that finds some writes
+            under a prefix of its own (``net_1-...``, as MindSpore does), so that each restart
+            leaves up to ``keep_checkpoint_max`` files more. False lets the new run's policies
+            choose among the files of earlier runs of this prefix, breakpoints included, as if it
+            had saved them (their metrics are not known, so that none is among the best; nor is the
+            number of a step in the training, in an epoch after the first, without
+            ``batches_per_epoch``: ``keep_every`` then keeps the file). They are deleted when the
+            first new file is complete. Not for two runs of a prefix at the same time.
+        stale_seconds: when a run begins it removes temporary files of dead processes: on this host
+            at once, of another host when they were not written to for so many seconds.
         **save_options: further arguments of :func:`save_checkpoint`.
 
     Raises:
@@ -88,6 +105,9 @@ class CheckpointConfig:
         format: str = formats.DEFAULT,
         *,
         keep_best: tuple[str, str, int] | None = None,
+        keep_every: Every | Sequence[Every] = (),
+        keep_earlier_runs: bool = True,
+        stale_seconds: float = owner.STALE_SECONDS,
         **save_options: Any,
     ):
         steps = _count("save_checkpoint_steps", save_checkpoint_steps)
@@ -104,6 +124,9 @@ class CheckpointConfig:
             most = 1
         self.keep_checkpoint_max, self.keep_checkpoint_per_n_minutes = _policy(most, minutes)
         self.keep_best = None if keep_best is None else _best(keep_best)
+        self.keep_every = _every(keep_every)
+        self.keep_earlier_runs = _flag("keep_earlier_runs", keep_earlier_runs)
+        self.stale_seconds = _seconds("stale_seconds", stale_seconds)
         self.saved_network = _part(saved_network)
         self.append_info = _info(append_info)
         self.exception_save = _flag("exception_save", exception_save)
@@ -122,6 +145,12 @@ class CheckpointConfig:
         for entry in self.append_info:
             out |= entry if isinstance(entry, Mapping) else {}
         return out or None
+
+    @property
+    def keeps_by_time(self) -> bool:
+        """True where the files that are kept depend on when they were saved."""
+        timed = any(isinstance(rule, datetime.timedelta) for rule in self.keep_every)
+        return timed or bool(self.keep_checkpoint_per_n_minutes)
 
     def append_values(self, epoch: int, step: int) -> dict[str, Any] | None:
         """The entries of :attr:`append_dict` after ``step`` steps in all, in the given epoch."""
@@ -191,6 +220,27 @@ def _best(value: Any) -> Best:
     if not _count("the number of keep_best", best.number):
         raise ValueError(f"{wanted}: the number must be 1 or more, not {best.number!r}")
     return best
+
+
+def _every(value: Any) -> tuple[Every, ...]:
+    rules = tuple(value) if isinstance(value, list | tuple) else (value,)
+    for rule in rules:
+        if not isinstance(rule, Every) or isinstance(rule, bool):
+            raise TypeError(
+                "keep_every must be a number of steps, a datetime.timedelta, or a sequence of "
+                f"such, not {rule!r}"
+            )
+        if not (rule > datetime.timedelta(0) if isinstance(rule, datetime.timedelta) else rule > 0):
+            raise ValueError(f"keep_every must be more than 0, not {rule!r}")
+    return rules
+
+
+def _seconds(name: str, value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if not value > 0:
+        raise ValueError(f"{name} must be more than 0, not {value}")
+    return float(value)
 
 
 def _part(value: Any) -> str | Callable[[Any], Any] | Any:

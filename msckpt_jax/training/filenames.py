@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from msckpt_jax.checkpoint import formats, paths
+from msckpt_jax.checkpoint import formats, leftovers, paths
 from msckpt_jax.checkpoint.paths import AnyPath
 
 _BASE = r"(?P<prefix>{prefix})(?:_(?P<run>\d+))?-"
@@ -55,6 +56,15 @@ def listing(directory: AnyPath) -> dict[str, list[AnyPath]]:
     return out
 
 
+def sweep(directory: AnyPath, stale_seconds: float) -> None:
+    """Remove what dead processes have left in a folder and its ``rank_N`` folders, dealt to all."""
+    if paths.is_local(directory):
+        leftovers.sweep(directory, stale_seconds)
+        ranks = sorted(p for p in directory.iterdir() if _RANK_FOLDER.fullmatch(p.name))
+        for folder in ranks[jax.process_index() :: jax.process_count()]:
+            leftovers.sweep(folder, stale_seconds)
+
+
 def own_prefix(directory: AnyPath, prefix: str) -> str:
     """``prefix``, or ``prefix_1``, ``prefix_2``, ... when the folder holds files of other runs.
 
@@ -74,3 +84,9 @@ def agreed_prefix(base: str, own: str) -> str:
     run = int(own.removeprefix(base).removeprefix("_") or 0)
     run = int(multihost_utils.broadcast_one_to_all(np.int32(run)))
     return f"{base}_{run}" if run else base
+
+
+def agreed_time(now: float) -> float:
+    """The time of process 0's clock, for all processes, which must call this function together."""
+    bits = np.float64(now).reshape(1).view(np.int32)  # JAX would round it
+    return float(np.asarray(multihost_utils.broadcast_one_to_all(bits)).view(np.float64)[0])

@@ -15,9 +15,10 @@ from msckpt_jax.api.background import AsyncSave
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.paths import AnyPath, PathLike
 from msckpt_jax.parallel import ranks, strategy
-from msckpt_jax.training import filenames, selection
+from msckpt_jax.training import filenames, retention, selection
 from msckpt_jax.training.completion import Completion
 from msckpt_jax.training.config import CheckpointConfig
+from msckpt_jax.training.local import Local, local_of
 from msckpt_jax.training.position import Position
 from msckpt_jax.training.preemption import Preemption
 from msckpt_jax.training.resume import Resumed
@@ -42,8 +43,9 @@ class ModelCheckpoint:
     2.10's suffix ``prefix_1-...``, ``prefix_2-...`` when the folder holds files of earlier runs.
     When the block ends, the last step is saved unless it has been, and saves under way are waited
     for. An old file is deleted only when the new file is complete and durable (MindSpore deletes
-    first); files of other runs and ``_breakpoint`` files are never touched. Only the owner can read
-    the files, and nobody can write them, as in MindSpore.
+    first); ``_breakpoint`` files are never touched, nor are files of other runs unless
+    ``keep_earlier_runs`` is false. Only the owner can read the files, and nobody can write them, as
+    in MindSpore.
 
     An exception in the block is never replaced: a failure while it is handled becomes a note on it.
     With ``exception_save`` it first writes ``prefix-epoch_step_breakpoint.ckpt``: the state given
@@ -63,6 +65,15 @@ class ModelCheckpoint:
         batches_per_epoch: the number of steps of an epoch, if it is known: with it :meth:`step`
             counts the numbers that it is not given.
         resumed: the result of :func:`resume`, from whose numbers the run goes on.
+        local: a folder on each machine's own disk or in its memory (``/dev/shm/run``), in which
+            every ``local_steps`` the newest step is kept, for :func:`resume`. Every part of the
+            state lies on two machines: what only one holds is sent to the next one while the step
+            is saved (with collective operations, hence not in a thread: ``async_save`` does not
+            concern these steps), so that one machine may be lost. With one machine there is one
+            copy. The folder needs room for two steps, the last one stays until the next is
+            whole on all machines; a machine's step is about twice its share of the state. Not
+            encrypted. When the run ends well they are deleted. Other folders than ``directory``.
+        local_steps: the number of steps from one local step to the next.
         clock: returns seconds, for the policies by time.
 
     Raises:
@@ -87,6 +98,8 @@ class ModelCheckpoint:
         *,
         batches_per_epoch: int | None = None,
         resumed: Resumed | None = None,
+        local: PathLike | None = None,
+        local_steps: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
         _check(prefix, directory, config, batches_per_epoch)
@@ -96,6 +109,7 @@ class ModelCheckpoint:
         self.directory = paths.path_of("." if directory is None else directory)
         paths.make(self.directory)
         paths.check_writable(self.directory)
+        filenames.sweep(self.directory, self.config.stale_seconds)
         self.prefix = filenames.own_prefix(self.directory, prefix)
         self._base = prefix
         self._per_epoch = batches_per_epoch
@@ -104,11 +118,14 @@ class ModelCheckpoint:
             self.config.save_checkpoint_steps, self.config.save_checkpoint_seconds, clock
         )
         self._completion = Completion(self.config)
+        self._local = local_of(local, local_steps, prefix, self.directory, self.config)
         self._preemption = Preemption()
         self._position = Position()
         if resumed is not None:
             total = resumed.append.get("step_num")
             self._position = Position.of_file(resumed.epoch, resumed.step, total, batches_per_epoch)
+        self._start = self._position.total
+        self._spans = self._begun = False
         self._count = self._saved = 0
         self._state: Any = None
         self._metric: Any = None
@@ -160,6 +177,8 @@ class ModelCheckpoint:
         self._position = position
         if self._preemption.received is not None:
             self._preemption.exit()
+        if self._local is not None and self._local.due(self._count):
+            self._save_local(self._local)
         if self._schedule.due(self._count):
             self.save()
 
@@ -169,15 +188,15 @@ class ModelCheckpoint:
             return
         self._completion.settle()
         tree = selection.selected(self._state, self.config.saved_network)
-        if self._saved == 0:
-            self._agree(tree)
+        self._begin(tree)
         metric = selection.metric_value(self._metric, self.config.keep_best)
-        path, now = self.directory / self._name(), self._clock()
+        path, now = self.directory / self._name(), self._now()
         handle = self._write(tree, path)
         files = self._files(path, tree)
         self._saved = self._count
         self._schedule.saved(self._count)
-        self._completion.begun(Saved(files, now, metric), handle)
+        total = int(self._position.total)
+        self._completion.begun(Saved(files, now, metric, total), handle)
 
     def close(self) -> None:
         """Save the last step unless it has been saved, and wait for saves under way.
@@ -189,6 +208,8 @@ class ModelCheckpoint:
         finally:  # an earlier failure is no reason to lose the last step
             self.save()
             self._completion.finish()
+        if self._local is not None and self._saved:
+            self._local.clear()
 
     def __enter__(self) -> ModelCheckpoint:
         if self.config.exception_save:
@@ -240,6 +261,20 @@ class ModelCheckpoint:
         values = [leaf.value for leaf in names.named_leaves(tree)]
         return tuple(ranks.rank_path(path, rank) for rank in ranks.local(values))
 
+    def _save_local(self, local: Local) -> None:
+        tree = selection.selected(self._state, self.config.saved_network)
+        self._begin(tree)
+        append = self.config.append_values(int(self._position.epoch), int(self._position.total))
+        local.save(tree, append, self.prefix, self._position)
+        local.saved(self._count)
+
+    def _begin(self, tree: Any) -> None:
+        """Do what the first save of a run needs, on all processes together."""
+        if not self._begun:
+            self._agree(tree)
+            self._completion.begin(self._start, self._earlier())
+            self._begun = True
+
     def _agree(self, tree: Any) -> None:
         """Agree on a prefix: a process may have looked into the folder after another had saved.
 
@@ -255,6 +290,18 @@ class ModelCheckpoint:
                 "clocks differ: use save_checkpoint_steps"
             )
         self.prefix = filenames.agreed_prefix(self._base, self.prefix)
+        self._spans = True
+
+    def _now(self) -> float:
+        """The time of a save, the same on all processes, which delete files by it."""
+        now = self._clock()
+        return filenames.agreed_time(now) if self._spans and self.config.keeps_by_time else now
+
+    def _earlier(self) -> list[Saved]:
+        if self.config.keep_earlier_runs:
+            return []
+        now = self._now()
+        return retention.earlier(self.directory, self._base, self.prefix, self._per_epoch, now)
 
 
 @contextlib.contextmanager

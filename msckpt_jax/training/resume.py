@@ -20,7 +20,8 @@ from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.errors import CheckpointError, StoreError
 from msckpt_jax.parallel import strategy as strategies
 from msckpt_jax.parallel.strategy import StrategyLike
-from msckpt_jax.training import filenames
+from msckpt_jax.training import filenames, restore
+from msckpt_jax.training import local as locals_of
 from msckpt_jax.training.filenames import RunFile
 from msckpt_jax.visible import warn
 
@@ -91,9 +92,16 @@ def resume(
     prefix: str | None = None,
     *,
     strategy: StrategyLike | None = None,
+    local: PathLike | None = None,
     **options: Any,
 ) -> Resumed | None:
     """Load the latest CheckPoint of a run, so that training goes on as if it had not ended.
+
+    With ``local`` that is the newest local step which is whole over all processes, if it is newer
+    than the latest file in ``directory``: every part of every tensor lies, undamaged, on a machine
+    that takes part. It does not matter which process has it, nor whether the mesh is the same.
+    Parts that a process needs come from another one by collective operations, and are written
+    beside its own: all processes call this function together, while nothing else runs.
 
     Args:
         directory: the folder that was saved to.
@@ -102,8 +110,10 @@ def resume(
             dict of such, whose values do not matter, or ``jax.ShapeDtypeStruct``. The result has
             its structure, dtypes and shardings; nnx objects are new, PRNG keys are keys again.
         strategy: the strategy file of rank files, if it is not that of :class:`ModelCheckpoint`.
+        local: the folder that was given there, if one was; it need not exist. Damaged local files
+            are passed over with a warning.
         **options: further arguments of :func:`load_checkpoint`, such as ``dec_key`` and
-            ``convention``.
+            ``convention``; of these only ``strict_load`` concerns local steps.
 
     Returns:
         A :class:`Resumed`, or None when there is nothing to go on from. Give it to
@@ -122,6 +132,12 @@ def resume(
         (2, 2, Array([5., 5.], dtype=float32))
     """
     saved = _latest(directory, prefix)
+    if local is not None:
+        after, strict = saved and saved.file, options.get("strict_load", False)
+        step = restore.newest(locals_of.folder_of(local), like, prefix, after, strict)
+        if step is not None:
+            append = _append(step.parameters.file, _names(like, None))
+            return Resumed(step.state, step.epoch, step.step, append, step.path)
     if saved is None:
         return None
     where = saved.paths[0]
@@ -139,10 +155,14 @@ def resume(
     if convention is None and not options.get("strict_load"):
         convention = choosing.chosen(like, names.named_leaves(like), entries, repair=False)
     state = load.load_checkpoint(where, like=like, convention=convention, **options)
-    known = _names(like, convention)
-    append = {name: _plain(entries[name]) for name in entries if name not in known
-              and _is_plain(entries.file.entries[name])}  # fmt: skip
+    append = _append(entries.file, _names(like, convention))
     return Resumed(state, saved.file.epoch, saved.file.step, append, str(saved.paths[0]))
+
+
+def _append(file: Any, known: set[str]) -> dict[str, Any]:
+    """The numbers and strings of a file that the state has no place for."""
+    return {name: _plain(file[name]) for name in file
+            if name not in known and _is_plain(file.entries[name])}  # fmt: skip
 
 
 def _names(like: Any, convention: ConventionLike | None) -> set[str]:

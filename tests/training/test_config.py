@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,13 @@ def test_policy(given: Any, expected: tuple) -> None:
         ({"save_checkpoint_seconds": True}, TypeError, "int or None, not bool"),
         ({"keep_checkpoint_max": "5"}, TypeError, "int or None, not str"),
         ({"keep_checkpoint_per_n_minutes": -2}, ValueError, "not -2"),
+        ({"keep_every": "1000"}, TypeError, "a number of steps, a datetime.timedelta, or a seq"),
+        ({"keep_every": [5, True]}, TypeError, "not True"),
+        ({"keep_every": 0}, ValueError, "keep_every must be more than 0, not 0"),
+        ({"keep_every": timedelta(0)}, ValueError, "keep_every must be more than 0"),
+        ({"keep_earlier_runs": 1}, TypeError, "keep_earlier_runs must be bool"),
+        ({"stale_seconds": "1"}, TypeError, "stale_seconds must be a number of seconds, not str"),
+        ({"stale_seconds": 0}, ValueError, "stale_seconds must be more than 0, not 0"),
         ({"integrated_save": 1}, TypeError, "integrated_save must be bool"),
         ({"exception_save": None}, TypeError, "exception_save must be bool"),
         ({"remove_redundancy": "yes"}, TypeError, "remove_redundancy must be bool"),

@@ -20,6 +20,12 @@ def test_two_processes(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "True").iterdir()} == files
     for rank in range(8):
         assert {path.name for path in (tmp_path / "False" / f"rank_{rank}").iterdir()} == files
+        # Saved at seconds 10, 20, ... of process 0: the first, one 25 seconds later, the newest.
+        kept = {f"m-1_{step}.ckpt" for step in (1, 4, 6)}
+        assert {path.name for path in (tmp_path / "timeTrue" / f"rank_{rank}").iterdir()} == kept
+        # The new run takes those for one of them, written at about the same time.
+        kept = {"m-1_1.ckpt", *(f"m_1-1_{step}.ckpt" for step in (4, 6))}
+        assert {path.name for path in (tmp_path / "timeFalse" / f"rank_{rank}").iterdir()} == kept
     like = {name: jax.ShapeDtypeStruct(WHOLE.shape, np.float32) for name in NAMES}
     for folder in ("True", "False"):
         found = ms.resume(tmp_path / folder, like)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +145,91 @@ def test_the_best_are_kept_as_well(
     chosen = {("min", 1): 3, ("min", 2): 2, ("max", 1): 8, ("max", 2): 8}[best[1:]]
     found = None if metrics[0] is None else str(tmp_path / f"m-1_{chosen}.ckpt")
     assert ckpt.best_ckpt_file_name == found
+
+
+@pytest.mark.parametrize(
+    ("config", "seconds", "expected"),
+    [
+        (CheckpointConfig(1, keep_checkpoint_max=1, keep_every=5), 0, [5, 10, 12]),
+        # none is saved at a multiple of 5: the first one after it
+        (CheckpointConfig(3, keep_checkpoint_max=1, keep_every=5), 0, [6, 12]),
+        (CheckpointConfig(3, keep_checkpoint_max=2, keep_every=[4, 5]), 0, [6, 9, 12]),
+        (CheckpointConfig(1, keep_checkpoint_max=1, keep_every=timedelta(seconds=30)), 10,
+         [1, 4, 7, 10, 12]),
+        (CheckpointConfig(1, keep_checkpoint_max=2, keep_every=(10, timedelta(minutes=1))), 10,
+         [1, 7, 10, 11, 12]),
+        (CheckpointConfig(1, keep_checkpoint_max=1, keep_every=6, keep_best=("a", "min", 1)), 0,
+         [3, 6, 12]),
+        (CheckpointConfig(1, keep_checkpoint_max=None, keep_every=6), 0, list(range(1, 13))),
+    ],
+)  # fmt: skip
+def test_what_is_kept_for_good(
+    tmp_path: Path, config: CheckpointConfig, seconds: float, expected: list[int]
+) -> None:
+    metrics = [3.0, 2.0, 1.0, *[4.0] * 9]
+    run(tmp_path, config, 12, seconds, metrics=metrics)
+    assert names(tmp_path) == sorted(f"m-1_{step}.ckpt" for step in expected)
+
+
+def test_what_is_kept_for_good_counts_from_the_start_of_the_training(tmp_path: Path) -> None:
+    config = CheckpointConfig(2, keep_checkpoint_max=1, keep_every=10)
+    run(tmp_path, config, 14, batches_per_epoch=4)
+    assert names(tmp_path) == ["m-3_2.ckpt", "m-4_2.ckpt"]  # steps 10 and 14
+    for expected in (["m_1-5_4.ckpt", "m_1-7_4.ckpt"], ["m_2-10_2.ckpt", "m_2-8_2.ckpt"]):
+        found = ms.resume(tmp_path, like={"step": 0})
+        assert found is not None
+        run(tmp_path, config, 14 if "m_1" in expected[0] else 10, batches_per_epoch=4,
+            resumed=found)  # fmt: skip
+        prefix = expected[0].partition("-")[0]
+        assert [name for name in names(tmp_path) if name.startswith(prefix)] == expected
+
+
+@pytest.mark.parametrize("integrated", [True, False])
+def test_files_of_earlier_runs(tmp_path: Path, integrated: bool) -> None:
+    """With the new run's policies; other prefixes and what is no CheckPoint stay."""
+    ranks = tmp_path if integrated else tmp_path / "rank_0"
+    options = {"integrated_save": integrated, "batches_per_epoch": 10}
+    kwargs = {"batches_per_epoch": options.pop("batches_per_epoch")}
+    config = CheckpointConfig(1, keep_checkpoint_max=4, **options)
+    run(tmp_path, config, 12, **kwargs)
+    (ranks / "m-2_2_breakpoint.ckpt").write_bytes(b"")
+    for name in ("n-1_1.ckpt", "m-1_9.ckpt.bak"):
+        (ranks / name).touch()
+    kept = ["m-1_10.ckpt", "m-1_9.ckpt", "m-2_1.ckpt", "m-2_2.ckpt", "m-2_2_breakpoint.ckpt"]
+    run(tmp_path, config, 3, **kwargs)  # by default they stay
+    first = ["m_1-1_1.ckpt", "m_1-1_2.ckpt", "m_1-1_3.ckpt", "n-1_1.ckpt"]
+    assert names(ranks) == [*kept, *first]
+    config = CheckpointConfig(2, keep_checkpoint_max=3, keep_every=10, keep_earlier_runs=False,
+                              **options)  # fmt: skip
+    ckpt = ModelCheckpoint("m", tmp_path, config, **kwargs)
+    ckpt.step({"step": 1})
+    assert names(ranks) == [*kept, *first]  # nothing goes until something new is complete
+    ckpt.step({"step": 2})
+    rest = ["m_1-1_2.ckpt", "m_1-1_3.ckpt", "m_2-1_2.ckpt", "n-1_1.ckpt"]
+    assert names(ranks) == ["m-1_10.ckpt", *rest]
+    ckpt.close()
+    assert (ranks / "m-1_9.ckpt.bak").exists()
+
+
+def test_earlier_runs_whose_steps_are_not_known_are_kept(tmp_path: Path) -> None:
+    """A rule by steps cannot tell which those are, in an epoch of unknown length."""
+    for name in ("m-1_3.ckpt", "m-1_9.ckpt", "m-2_3.ckpt"):
+        (tmp_path / name).touch()
+    config = CheckpointConfig(keep_checkpoint_max=1, keep_every=5, keep_earlier_runs=False)
+    run(tmp_path, config, 1)
+    assert names(tmp_path) == ["m-1_9.ckpt", "m-2_3.ckpt", "m_1-1_1.ckpt"]
+
+
+def test_earlier_runs_by_time(tmp_path: Path) -> None:
+    config = CheckpointConfig(keep_checkpoint_max=1, keep_every=timedelta(minutes=59),
+                              keep_earlier_runs=False)  # fmt: skip
+    run(tmp_path, CheckpointConfig(keep_checkpoint_max=None), 7)
+    now = time.time()
+    for step in range(1, 8):
+        written = now - 3600 * (8 - step) / 2 - 60  # every half an hour
+        os.utime(tmp_path / f"m-1_{step}.ckpt", (written, written))
+    run(tmp_path, config, 3)
+    assert names(tmp_path) == [*(f"m-1_{step}.ckpt" for step in (1, 3, 5, 7)), "m_1-1_3.ckpt"]
 
 
 def test_a_metric_of_another_name(tmp_path: Path) -> None:

@@ -25,3 +25,14 @@ def test_a_run_in_an_object_store(object_store: dict[str, Any], how: bool) -> No
     found = ms.resume(folder, like={"w": jnp.zeros(3)})
     assert found is not None
     assert found.state["w"].tolist() == [4, 5, 6]
+
+
+def test_retention_in_an_object_store(object_store: dict[str, Any]) -> None:
+    folder = "gs://bucket/runs"
+    config = CheckpointConfig(2, keep_checkpoint_max=1, keep_every=3, keep_earlier_runs=False)
+    for _ in range(2):
+        with ModelCheckpoint("m", folder, config) as ckpt:
+            for _ in range(7):
+                ckpt.step({"w": 1})
+    names = sorted(name.rpartition("/")[2] for name in object_store)
+    assert names == ["m-1_4.ckpt", "m-1_6.ckpt", "m_1-1_7.ckpt"]
