@@ -24,7 +24,12 @@ _OVER = "over"
 
 
 class Agreement:
-    """The agreement of a run, of which every process makes the same number in the same order."""
+    """The agreement of a run, of which every process makes the same number in the same order.
+
+    Attributes:
+        failed: whether a process has not answered in time.
+        pause: the seconds between two questions to the store, which all processes ask.
+    """
 
     def __init__(self) -> None:
         self._prefix = f"msckpt/preemption/{next(_runs)}"
@@ -33,8 +38,8 @@ class Agreement:
         self._passed = 0
         self._asking = False
         self._target: int | None = None
+        self.failed = False
         self._settled = threading.Event()
-        #: Seconds between two questions to the store, which all processes ask.
         self.pause = max(0.1, self._processes / 2000)
 
     def give_notice(self, number: int) -> None:
@@ -63,6 +68,8 @@ class Agreement:
                     break
                 if over(self.pause):
                     break
+            else:
+                self.failed = True
         finally:
             self._settled.set()
 

@@ -79,6 +79,7 @@ class Bell:
         self._ear, self._hammer = socket.socketpair()
         self._ear.setblocking(False)
         self._hammer.setblocking(False)
+        self._over = False
         self._previous = signal.set_wakeup_fd(self._hammer.fileno(), warn_on_full_buffer=False)
 
     def ring(self, number: int) -> None:
@@ -91,10 +92,13 @@ class Bell:
 
     def hear(self, timeout: float) -> int | None:
         """The number of the next signal; 0: the work is over; None: nothing came."""
+        if self._over:
+            return 0
         if not select.select([self._ear], [], [], timeout)[0]:
             return None
         number = self._ear.recv(1)[0]
         if number == _OVER:
+            self._over = True
             return 0
         if number < _RUNG and self._previous >= 0:
             with contextlib.suppress(OSError):

@@ -234,8 +234,7 @@ class ModelCheckpoint:
                     self._interrupted(error)
         finally:
             self._preemption.restore()
-        if error is None:
-            self._preemption.pass_on()
+        self._preemption.pass_on(error)
 
     def _interrupted(self, error: BaseException) -> None:
         with _noted(error, f"the save of {self._completion.under_way}"):
@@ -244,13 +243,19 @@ class ModelCheckpoint:
             background.settle()
         if not self.config.exception_save or self._preemption.saved:
             return
-        if self._preemption.gave_up or not self._begun():
-            log.warning("no breakpoint was saved: %s", "the processes came to no common step"
-                        if self._preemption.gave_up else
-                        "no step was told, and ModelCheckpoint was given no state=")  # fmt: skip
+        reason = self._no_breakpoint()
+        if reason:
+            log.warning("no breakpoint was saved: %s", reason)
             return
         with _noted(error, f"the breakpoint {self._breakpoint}"):
             self._save_breakpoint()
+
+    def _no_breakpoint(self) -> str | None:
+        if not self._begun():
+            return "no step was told, and ModelCheckpoint was given no state="
+        if self._preemption.gave_up and self._spans(self._tree()):
+            return "the processes came to no common step"
+        return None
 
     def _begun(self) -> bool:
         return self._told.count > 0 or self._told.state is not None
@@ -297,14 +302,19 @@ class ModelCheckpoint:
         values = [leaf.value for leaf in names.named_leaves(tree)]
         return tuple(ranks.rank_path(path, rank) for rank in ranks.local(values))
 
+    @staticmethod
+    def _spans(tree: Any) -> bool:
+        """Tell whether arrays span processes."""
+        values = [leaf.value for leaf in names.named_leaves(tree)]
+        return not all(getattr(value, "is_fully_addressable", True) for value in values)
+
     def _agree(self, tree: Any) -> None:
         """Agree on a prefix: a process may have looked into the folder after another had saved.
 
         Raises:
             ValueError: arrays span processes, but each would save by its own clock.
         """
-        values = [leaf.value for leaf in names.named_leaves(tree)]
-        if all(getattr(value, "is_fully_addressable", True) for value in values):
+        if not self._spans(tree):
             return
         if self.config.save_checkpoint_seconds:
             raise ValueError(

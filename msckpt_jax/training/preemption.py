@@ -42,6 +42,10 @@ _PENDING_SECONDS = 60.0
 _nudged: set[Preemption] = set()
 
 
+#: Those who handle signals, of which the children of a fork know nothing.
+_installed: dict[int, Preemption] = {}
+
+
 class Run(NamedTuple):
     """The run that is to be saved.
 
@@ -62,7 +66,8 @@ class Preemption:
     Attributes:
         received: the signal's number, or None.
         saved: whether the thread has saved the state.
-        gave_up: whether the processes have not agreed on a step within the grace.
+        gave_up: whether the processes have come to no common step.
+        left: the exception by which the signal has had its effect.
     """
 
     def __init__(self, grace: float):
@@ -70,6 +75,7 @@ class Preemption:
         self.saved = self.gave_up = False
         self._grace, self._deadline = grace, float("inf")
         self._times = 0
+        self.left: BaseException | None = None
         self._theirs: BaseException | None = None
         self._handlers: dict[int, Handler] = {}
         self._agreement: Agreement | None = None
@@ -85,7 +91,7 @@ class Preemption:
         Python lets only the main thread do so; in another nothing is done, and the log says so.
         """
         self.received, self.saved, self.gave_up = None, False, False
-        self._times, self._theirs, self._over = 0, None, False
+        self._times, self._theirs, self.left, self._over = 0, None, None, False
         self._handlers, self._agreement = {}, None
         if threading.current_thread() is not threading.main_thread():
             log.warning("signals leave no breakpoint: Python handles them in the main thread only")
@@ -96,6 +102,7 @@ class Preemption:
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._handlers[number] = Handler(number, self._note)
+        _installed[id(self)] = self
         self._thread = threading.Thread(target=self._watch, name="msckpt signals", daemon=True)
         self._thread.start()
 
@@ -104,7 +111,10 @@ class Preemption:
         if self._agreement is not None:
             if self._agreement.reached(count):
                 self._leave(self.received or signal.SIGTERM)
-            self._check_grace()
+            late = time.monotonic() >= self._deadline
+            if self.received is not None and (late or self._agreement.failed):
+                self.gave_up = True
+                self._leave(self.received)
         else:
             self.between()
 
@@ -128,7 +138,7 @@ class Preemption:
         """The seconds in which all processes must have saved; None for no limit."""
         if self._agreement is None or self.received is None:
             return None
-        return max(1.0, self._deadline - time.monotonic())
+        return max(1.0, min(self._grace, self._deadline - time.monotonic()))
 
     def end(self) -> None:
         """Let the thread end: the run is over, well or not."""
@@ -137,10 +147,15 @@ class Preemption:
             self._bell.end()
             self._thread.join()
             self._thread = None
+        for _ in range(1000):  # else the handler before gets the signal that the thread has sent
+            if self not in _nudged:
+                break
+            time.sleep(0.001)
 
     def restore(self) -> None:
         """Give the signals back."""
         self.end()
+        _installed.pop(id(self), None)
         for handler in self._handlers.values():
             handler.restore()
         if self._handlers:
@@ -149,18 +164,36 @@ class Preemption:
         if self._agreement is not None:
             with _store():
                 self._agreement.end()
-                self.received = self.received or self._agreement.noticed()
+                if self.received is None:
+                    self._receive(self._agreement.noticed())
             if self.received == signal.SIGTERM:
                 self._end_with_the_others()
 
-    def pass_on(self) -> None:
-        """Let the signal have its effect if no step has given it one."""
+    def forget(self) -> None:
+        """Leave the signals alone in the child of a fork, such as a worker that loads data.
+
+        Else it would survive SIGTERM, and ring the bell of its parent.
+        """
+        for handler in self._handlers.values():
+            handler.restore()
+        self._bell.close()
+        self._handlers, self._agreement, self._thread, self._over = {}, None, None, True
+
+    def pass_on(self, error: BaseException | None) -> None:
+        """Let the signal have its effect if it has not had it: ``error`` has ended the run."""
         number = self.received
         if number is None:
             return
-        handler = self._handlers.get(number)
+        if self.left is not None and self.left is not error:
+            raise self.left from error  # a callback of a compiled step made another error of it
+        if error is not None and not isinstance(error, Exception):
+            return  # the process ends, or is interrupted
+        if error is not None:
+            log.error("%s came while the run ended: %s: %s", signal.Signals(number).name,
+                      type(error).__name__, error)  # fmt: skip
         if self._theirs is not None or self._agreement is not None:
             self._leave(number)  # JAX's own handler would let the process go on
+        handler = self._handlers.get(number)
         if handler is None or not handler.foreign:
             signal.raise_signal(number)
 
@@ -197,25 +230,21 @@ class Preemption:
             self._leave(self.received)
 
     def _leave(self, number: int) -> NoReturn:
-        if self._theirs is not None:
-            raise self._theirs
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(128 + number)
-
-    def _check_grace(self) -> None:
-        if self.received is not None and time.monotonic() >= self._deadline:
-            self.gave_up = True
-            self._leave(self.received)
+        ours = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+        self.left = self._theirs or ours
+        raise self.left
 
     def _watch(self) -> None:
         """Wait for a signal, then until it has had its effect, or its grace is over."""
         with _store():
             number = self._first()
             if number:
-                self.received = self.received or number
-                self._deadline = time.monotonic() + self._grace
+                self._receive(number)
                 self._await_effect(number)
+
+    def _receive(self, number: int | None) -> None:
+        self.received = self.received or number
+        self._deadline = time.monotonic() + self._grace
 
     def _first(self) -> int | None:
         """The first signal that this process, or another, receives; 0: the run is over."""
@@ -236,7 +265,7 @@ class Preemption:
                 "%s to one of the processes: they save the next step that all reach within %g s",
                 name, self._grace,
             )  # fmt: skip
-            self._agreement.agree(self._deadline, self._bell.over_within)
+            self._agreement.agree(self._deadline - self._grace / 2, self._bell.over_within)
         else:
             log.warning(
                 "%s: the state is saved when the next step is told, or in %g s if it can be read "
@@ -293,6 +322,14 @@ class Preemption:
         timer = threading.Timer(self.seconds_left() or 1.0, _end, [self.received])
         timer.daemon = True
         timer.start()
+
+
+def _forget() -> None:
+    while _installed:
+        _installed.popitem()[1].forget()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _end(number: int) -> None:
