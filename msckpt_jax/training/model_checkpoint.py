@@ -226,11 +226,12 @@ class ModelCheckpoint:
         trace: TracebackType | None,
     ) -> None:
         try:
+            if error is not None:
+                self._preemption.end()
             with self._preemption.saving():
                 if error is None:
                     self.close()
                 else:
-                    self._preemption.end()
                     self._interrupted(error)
         finally:
             self._preemption.restore()

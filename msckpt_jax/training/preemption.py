@@ -98,6 +98,8 @@ class Preemption:
             return
         self._run = run
         self._agreement = Agreement() if jax.process_count() > 1 else None
+        # At the end of the process JAX's backends may be gone, of which this would ask then.
+        self._first_of_many = self._agreement is not None and jax.process_index() == 0
         self._bell = Bell()
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -199,14 +201,8 @@ class Preemption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         """React in the main thread, between two lines of Python."""
-        if self in _nudged:
-            _nudged.discard(self)
-            self._wake()
-            return
-        if _nudged:  # a run around this one
-            error = self._handlers[number].hand_on(frame)
-            if error is not None:
-                raise error
+        if _nudged:
+            self._nudge_came(number, frame)
             return
         self._times += 1
         if self._times > 1:
@@ -216,6 +212,17 @@ class Preemption:
         self._theirs = self._handlers[number].hand_on(frame)
         if self._agreement is None and not self._over and not self._run.begun():
             self._leave(number)
+
+    def _nudge_came(self, number: int, frame: FrameType | None) -> None:
+        """Answer the threads that have sent the signal: of this run, or of one around it."""
+        mine, error = self in _nudged, None
+        _nudged.discard(self)
+        if _nudged:
+            error = self._handlers[number].hand_on(frame)
+        if mine:
+            self._wake()
+        if error is not None:
+            raise error
 
     def _wake(self) -> None:
         """Answer the thread in the main thread, and leave if that is the time."""
@@ -308,20 +315,32 @@ class Preemption:
     def _give_up(self, number: int, name: str) -> None:
         """End the run when the grace is over: by the main thread, else without it."""
         with self._saving:  # what is being written ends first
-            pass
+            if self._over:
+                return
         silent = self._agreement.silent() if self._agreement is not None else []
         reason = f"processes {silent} have not answered" if silent else "no step came"
         saved = "the state is saved" if self.saved else "nothing was saved after the signal"
         log.warning("%s: %s within %g s: %s; the run ends", name, reason, self._grace, saved)
         answered = self._nudge(number)
         if number == signal.SIGTERM and not (answered and self._bell.over_within(5)):
-            _end(number)
+            self._end(number)
 
     def _end_with_the_others(self) -> None:
         """End the process when the grace is over, should it wait for other processes then."""
-        timer = threading.Timer(self.seconds_left() or 1.0, _end, [self.received])
+        timer = threading.Timer(self.seconds_left() or 1.0, self._end, [self.received])
         timer.daemon = True
         timer.start()
+
+    def _end(self, number: int) -> None:
+        """End the process with the status of a signal, once the saves under way are complete."""
+        background.wait(_PENDING_SECONDS)
+        log.warning("the process ends: %s", signal.Signals(number).name)
+        if self._first_of_many:
+            time.sleep(1.0)  # JAX aborts the others when process 0 is gone
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        os._exit(128 + number)
 
 
 def _forget() -> None:
@@ -330,18 +349,6 @@ def _forget() -> None:
 
 
 os.register_at_fork(after_in_child=_forget)
-
-
-def _end(number: int) -> None:
-    """End the process with the status of a signal, once the saves under way are complete."""
-    background.wait(_PENDING_SECONDS)
-    log.warning("the process ends: %s", signal.Signals(number).name)
-    if jax.process_index() == 0:
-        time.sleep(1.0)  # JAX aborts the others when process 0 is gone
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    os._exit(128 + number)
 
 
 @contextlib.contextmanager

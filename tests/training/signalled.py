@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import json
 import os
 import random
@@ -30,10 +31,13 @@ import numpy as np
 import msckpt_jax as ms
 from msckpt_jax import CheckpointConfig, ModelCheckpoint
 from msckpt_jax.checkpoint import writer
+from msckpt_jax.training import preemption
 
 folder = Path(sys.argv[1])
 GRACE = 3.0
 AT_ONCE = 8
+#: Seconds after which a case that hangs says where, and ends.
+LIMIT = 90
 
 
 def kill(*numbers: int) -> None:
@@ -49,12 +53,23 @@ def donating(x: jax.Array) -> jax.Array:
     return _donating(x)
 
 
-def in_compiled_code(seconds: float) -> None:
-    """Let control not return to Python for so long: a lock that no signal breaks."""
+def in_compiled_code(until: Callable[[], Any]) -> None:
+    """Let control not return to Python until a function returns: a lock that no signal breaks."""
     lock, libc = ctypes.create_string_buffer(128), ctypes.CDLL(None)
+
+    def unlock() -> None:
+        until()
+        libc.pthread_mutex_unlock(lock)
+
     libc.pthread_mutex_lock(lock)
-    threading.Timer(seconds, libc.pthread_mutex_unlock, [lock]).start()
+    threading.Thread(target=unlock, daemon=True).start()
     libc.pthread_mutex_lock(lock)
+
+
+def await_wish(ckpt: ModelCheckpoint) -> None:
+    """Wait until the main thread has been asked to leave, half of the grace after the signal."""
+    while not (ckpt._preemption in preemption._nudged or ckpt._preemption._answered.is_set()):
+        time.sleep(0.01)
 
 
 def in_callback(seconds: float) -> None:
@@ -68,10 +83,10 @@ def in_callback(seconds: float) -> None:
     jax.jit(lambda x: jax.pure_callback(wait, x, x))(x).block_until_ready()
 
 
-def run(case: str, state: Any = None, **options: Any) -> ModelCheckpoint:
+def run(case: str, state: Any = None, grace: float = GRACE, **options: Any) -> ModelCheckpoint:
     config = CheckpointConfig(options.pop("steps", 100), exception_save=True, **options)
     where = folder / case
-    return ModelCheckpoint("m", where, config, state=state, preemption_grace_seconds=GRACE)
+    return ModelCheckpoint("m", where, config, state=state, preemption_grace_seconds=grace)
 
 
 def loop(ckpt: ModelCheckpoint, act: Callable[[int], None], step: Any = donating) -> None:
@@ -151,8 +166,8 @@ def evaluating_donated(case: str) -> None:
 
 def late(case: str) -> None:
     """The state is donated, and the step comes after half of the grace."""
-    with run(case) as ckpt:
-        loop(ckpt, lambda n: (kill(), time.sleep(GRACE * 0.7)) if n == 3 else None)
+    with run(case, grace=4 * GRACE) as ckpt:
+        loop(ckpt, lambda n: (kill(), await_wish(ckpt)) if n == 3 else None)
 
 
 def compiled(case: str) -> None:
@@ -160,7 +175,7 @@ def compiled(case: str) -> None:
     with run(case) as ckpt:
         ckpt.step({"w": jnp.ones(3)})
         soon(0.3)
-        in_compiled_code(GRACE * 10)
+        in_compiled_code(threading.Event().wait)
 
 
 def compiled_ctrl_c(case: str) -> None:
@@ -168,18 +183,18 @@ def compiled_ctrl_c(case: str) -> None:
     with run(case) as ckpt:
         ckpt.step({"w": jnp.ones(3)})
         soon(0.3, signal.SIGINT)
-        in_compiled_code(GRACE * 1.5)
+        in_compiled_code(lambda: time.sleep(1.5 * GRACE))
         print("not reached")
 
 
 def compiled_donated(case: str) -> None:
     """Control returns late, and the state of the long step is saved."""
-    with run(case) as ckpt:
+    with run(case, grace=4 * GRACE) as ckpt:
         state = jnp.ones(3)
         ckpt.step({"w": state})
-        soon(0.3)
         state = donating(state)
-        in_compiled_code(GRACE * 0.8)
+        soon(0.3)
+        in_compiled_code(lambda: await_wish(ckpt))
         ckpt.step({"w": state})
 
 
@@ -193,9 +208,17 @@ def callback(case: str) -> None:
 
 def saving(case: str) -> None:
     """In a save that the loop waits for."""
-    slowly(0.5)
+    once = [signal.SIGTERM]
+    original = writer.write
+
+    def write(*args: Any) -> None:
+        while once:
+            kill(once.pop())
+        original(*args)
+
+    writer.write = write
     with run(case, steps=2) as ckpt:
-        loop(ckpt, lambda n: soon(0.2) if n == 2 else None)
+        loop(ckpt, lambda n: None)
 
 
 def asynchronous(case: str, how: bool | str = True) -> None:
@@ -330,8 +353,10 @@ def moment(case: str) -> None:
     rng = random.Random(case)
     number = rng.choice([signal.SIGTERM, signal.SIGINT])
     kind = rng.choice([False, True, "process"])
-    soon(rng.random() * 1.5, number)
-    with run(case, steps=3, async_save=kind, state=lambda: {"w": jnp.zeros(3)}) as ckpt:
+    initial = {"w": jnp.zeros(3)}
+    donating(jnp.zeros(3))
+    with run(case, steps=3, async_save=kind, state=initial) as ckpt:
+        soon(rng.random() * 2, number)
         state = jnp.zeros(3)
         while True:
             state = donating(state)
@@ -352,7 +377,7 @@ def spread(version: int) -> dict[str, Any]:
 
 def two_steps(case: str, me: int) -> None:
     """One gets the signal; the other is some steps behind, or ahead."""
-    with run(case) as ckpt:
+    with run(case, grace=30) as ckpt:
         for number in range(1, 400):
             time.sleep(0.05 + 0.01 * me)
             if me == 1 and number == 10:
@@ -361,7 +386,7 @@ def two_steps(case: str, me: int) -> None:
 
 
 def two_ctrl_c(case: str, me: int) -> None:
-    with run(case) as ckpt:
+    with run(case, grace=30) as ckpt:
         for number in range(1, 400):
             time.sleep(0.05)
             if me == 0 and number == 10:
@@ -394,7 +419,7 @@ def two_alone(case: str, me: int) -> None:
 
 def two_ended(case: str, me: int) -> None:
     """The loop is over when the signal comes."""
-    with run(case) as ckpt:
+    with run(case, grace=30) as ckpt:
         for number in range(1, 6):
             ckpt.step(spread(number))
         if me == 1:
@@ -434,6 +459,7 @@ def main() -> None:
             log = os.open(folder / f"{case}.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
             os.dup2(log, 1)
             os.dup2(log, 2)
+            faulthandler.dump_traceback_later(LIMIT, exit=True)
             global _donating
             _donating = jax.jit(lambda x: x + 1, donate_argnums=0)
             work()
