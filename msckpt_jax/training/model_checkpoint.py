@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -246,7 +247,9 @@ class ModelCheckpoint:
             return
         reason = self._no_breakpoint()
         if reason:
-            log.warning("no breakpoint was saved: %s", reason)
+            signalled = self._preemption.received is not None
+            log.log(logging.WARNING if signalled else logging.DEBUG,
+                    "no breakpoint was saved: %s", reason)  # fmt: skip
             return
         with _noted(error, f"the breakpoint {self._breakpoint}"):
             self._save_breakpoint()

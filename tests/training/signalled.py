@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=1"
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +90,7 @@ def run(case: str, state: Any = None, grace: float = GRACE, **options: Any) -> M
     return ModelCheckpoint("m", where, config, state=state, preemption_grace_seconds=grace)
 
 
-def loop(ckpt: ModelCheckpoint, act: Callable[[int], None], step: Any = donating) -> None:
+def loop(ckpt: ModelCheckpoint, act: Callable[[int], object], step: Any = donating) -> None:
     """Five steps; ``act`` is called before each is told."""
     state = jnp.zeros(3)
     for number in range(1, 6):
