@@ -64,9 +64,9 @@ class AsyncSave:
         if error is not None:
             raise error
 
-    def wait(self) -> None:
-        """Wait until the save is done, well or not."""
-        concurrent.futures.wait([self._future])
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the save is done, well or not, or ``timeout`` seconds are over."""
+        concurrent.futures.wait([self._future], timeout)
 
     def settle(self) -> None:
         """Wait; raise an error that no one has seen yet."""
@@ -88,11 +88,20 @@ def settle() -> None:
     Raises:
         AsyncSaveError: the save failed, and no one has seen the error.
     """
-    with _lock:
-        waiting = _pending.copy()
-        _pending.clear()
-    for save in waiting:
-        save.settle()
+    errors: list[AsyncSaveError] = []
+    for save in _pending.copy():
+        save.wait()
+        with _lock:  # not before: an interrupted wait must not forget it
+            if save in _pending:
+                _pending.remove(save)
+        try:
+            save.settle()
+        except AsyncSaveError as error:
+            errors.append(error)
+    for error in errors[1:]:
+        errors[0].add_note(str(error))
+    if errors:
+        raise errors[0]
 
 
 def in_thread(work: Callable[[], None], target: str) -> AsyncSave:
@@ -102,15 +111,21 @@ def in_thread(work: Callable[[], None], target: str) -> AsyncSave:
 def in_process(files: list[File], job: Job) -> AsyncSave:
     """Save in a new Python process that gets the arrays through shared memory.
 
-    A fork would be quicker to start and may deadlock: JAX runs threads.
+    A fork would be quicker to start and may deadlock: JAX runs threads. The process has all that it
+    needs when this function returns, and a session of its own: it completes the save even if Ctrl-C
+    comes, or this process is killed, or all of its group, as when a notebook's kernel is restarted.
     """
     shared = snapshot.share(files)
+    progress = job.options.progress
+    try:
+        child = _child(shared, job._replace(options=job.options._replace(progress=None)))
+    finally:
+        os.close(shared.fd)
 
     def work() -> None:
-        try:
-            _run_child(shared, job)
-        finally:
-            os.close(shared.fd)
+        _check(child)
+        if progress is not None:
+            progress(shared.nbytes)
 
     return _started(AsyncSave(work, str(target_of(files, job))))
 
@@ -121,31 +136,36 @@ def _started(save: AsyncSave) -> AsyncSave:
     return save
 
 
-def _run_child(shared: snapshot.Shared, job: Job) -> None:
-    progress = job.options.progress
-    job = job._replace(options=job.options._replace(progress=None))
-    child = subprocess.Popen(
-        processes.module("msckpt_jax.api.child"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        pass_fds=(shared.fd,),
-        env=processes.environment(),
-    )
-    _, errors = child.communicate(pickle.dumps((shared, job)))
+def _child(shared: snapshot.Shared, job: Job) -> subprocess.Popen[bytes]:
+    task = snapshot.anonymous_file(pickle.dumps((shared, job)))
+    try:
+        return subprocess.Popen(
+            processes.module("msckpt_jax.api.child"),
+            stdin=task,  # no pipe, from which it could not read on when this process is gone
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=(shared.fd,),
+            env=processes.environment(),
+            start_new_session=True,
+        )
+    finally:
+        os.close(task)
+
+
+def _check(child: subprocess.Popen[bytes]) -> None:
+    _, errors = child.communicate()
     if child.returncode:
         text = errors.decode(errors="replace").strip().rpartition("\n")[2]
         raise CheckpointError(f"the saving process ended with status {child.returncode}: {text}")
-    if progress is not None:
-        progress(shared.nbytes)
 
 
-def _wait() -> None:
+def wait(timeout: float | None = None) -> None:
+    """Wait until all saves under way are done, each for ``timeout`` seconds at most."""
     for save in _pending.copy():
-        save.wait()
+        save.wait(timeout)
 
 
 # Once the interpreter shuts down, no executor takes work any more, and atexit comes later still:
 # saves under way have to end before. Only this hook, which executors use, too, is in time.
-threading._register_atexit(_wait)  # type: ignore[attr-defined]
+threading._register_atexit(wait)  # type: ignore[attr-defined]
 atexit.register(settle)

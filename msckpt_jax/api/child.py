@@ -1,4 +1,7 @@
-"""The saving process of ``async_save="process"``: records and job come on stdin."""
+"""The saving process of ``async_save="process"``: records and job come on stdin.
+
+It completes its save whatever becomes of the process that began it.
+"""
 
 from __future__ import annotations
 

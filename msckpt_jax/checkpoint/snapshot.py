@@ -103,7 +103,7 @@ def share(files: list[File]) -> Shared:
         File(str(target), [_map_arrays(r, placed)._replace(sharding=None) for r in records])
         for target, records in files
     ]
-    fd = _anonymous_file(end)
+    fd = anonymous_file(size=end)
     memory = mmap.mmap(fd, end) if end else b""
     _copy_all([(_array(memory, place), source) for place, source in places.values()])
     return Shared(fd, end, out)
@@ -120,13 +120,17 @@ def attach(shared: Shared) -> list[File]:
     return [File(t, [_map_arrays(r, array) for r in records]) for t, records in shared.files]
 
 
-def _anonymous_file(size: int) -> int:
+def anonymous_file(content: bytes = b"", size: int = 0) -> int:
+    """The descriptor of a new file in memory, at its beginning: ``content``, or so many zeros."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("msckpt_jax")
     else:
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
-    os.ftruncate(fd, size)
+    os.ftruncate(fd, max(size, len(content)))
+    written = 0
+    while written < len(content):
+        written += os.pwrite(fd, content[written:], written)
     return fd
 
 

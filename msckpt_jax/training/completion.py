@@ -54,10 +54,11 @@ class Completion:
         Raises:
             AsyncSaveError: the save failed, and nobody has been told; else the save's own error.
         """
-        pending, self._pending = self._pending, None
-        if pending is None:
+        if self._pending is None:
             return
-        saved, handle = pending
+        saved, handle = self._pending
+        handle.wait()
+        self._pending = None  # not before: an interrupted wait must not forget it
         handle.settle()
         handle.result()  # an error counts even if somebody has been told of it
         self.protect(saved.files)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from msckpt_jax import names
+from msckpt_jax.api import background
 from msckpt_jax.api import save as saving
 from msckpt_jax.api.background import AsyncSave
 from msckpt_jax.checkpoint import paths
@@ -20,11 +22,20 @@ from msckpt_jax.training.completion import Completion
 from msckpt_jax.training.config import CheckpointConfig
 from msckpt_jax.training.local import Local, local_of
 from msckpt_jax.training.position import Position
-from msckpt_jax.training.preemption import Preemption
+from msckpt_jax.training.preemption import Preemption, Run
 from msckpt_jax.training.resume import Resumed
 from msckpt_jax.training.retention import Saved
 from msckpt_jax.training.schedule import Schedule
 from msckpt_jax.visible import log, visible
+
+
+class _Told(NamedTuple):
+    """What the loop has told last: one object, so that no signal comes between its parts."""
+
+    state: Any
+    metric: Any
+    position: Position
+    count: int
 
 
 class ModelCheckpoint:
@@ -50,12 +61,22 @@ class ModelCheckpoint:
     An exception in the block is never replaced: a failure while it is handled becomes a note on it.
     With ``exception_save`` it first writes ``prefix-epoch_step_breakpoint.ckpt``: the state given
     last, under that step's numbers (an interrupted step may have taken its buffers by donation:
-    then the note says so). SIGTERM takes effect when the step under way calls :meth:`step`, whose
-    state is saved before ``SystemExit(143)``; a second SIGTERM takes effect at once.
+    then the note says so).
+
+    SIGTERM and Ctrl-C, with ``exception_save``, take effect when the step under way calls
+    :meth:`step`, whose state is saved before ``SystemExit(143)`` or ``KeyboardInterrupt``. If no
+    step comes for half of ``preemption_grace_seconds`` (the loop evaluates, waits for data or is in
+    a long step) the state given last is saved, if it can still be read. If it was donated since,
+    the next step is waited for until the grace is over; then the run ends, and the log says that
+    nothing was saved. Before the first step, only ``state`` can be saved; without it a signal takes
+    effect at once. Saves under way end first. A second signal takes effect at once. When the block
+    ends by itself, its last step is saved as ever, then the signal has its effect. Handlers of
+    others are called too, with the first signal; what they raise is raised when the state is saved.
 
     Under ``jax.distributed`` make the same calls in every process. With arrays that span processes
-    save by steps, not by seconds, and learn of preemption from
-    ``jax.experimental.multihost_utils.reached_preemption_sync_point``.
+    save by steps, not by seconds. A signal to one process counts for all: they agree on the next
+    step that all reach, save it together, and leave with the signal's status. Without such a step
+    within the grace they end, and nothing is saved.
 
     Args:
         prefix: start of the file names, without "/".
@@ -74,6 +95,10 @@ class ModelCheckpoint:
             whole on all machines; a machine's step is about twice its share of the state. Not
             encrypted. When the run ends well they are deleted. Other folders than ``directory``.
         local_steps: the number of steps from one local step to the next.
+        state: the state before the first step, or a function that returns it, for an interruption
+            until then.
+        preemption_grace_seconds: the seconds from a signal until the machine is gone. Most clouds
+            and schedulers give 30 or more.
         clock: returns seconds, for the policies by time.
 
     Raises:
@@ -100,6 +125,8 @@ class ModelCheckpoint:
         resumed: Resumed | None = None,
         local: PathLike | None = None,
         local_steps: int | None = None,
+        state: Any = None,
+        preemption_grace_seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
     ):
         _check(prefix, directory, config, batches_per_epoch)
@@ -118,17 +145,16 @@ class ModelCheckpoint:
             self.config.save_checkpoint_steps, self.config.save_checkpoint_seconds, clock
         )
         self._completion = Completion(self.config)
+        self._preemption = Preemption(_seconds(preemption_grace_seconds))
         self._local = local_of(local, local_steps, prefix, self.directory, self.config)
-        self._preemption = Preemption()
-        self._position = Position()
+        position = Position()
         if resumed is not None:
             total = resumed.append.get("step_num")
-            self._position = Position.of_file(resumed.epoch, resumed.step, total, batches_per_epoch)
-        self._start = self._position.total
-        self._spans = self._begun = False
-        self._count = self._saved = 0
-        self._state: Any = None
-        self._metric: Any = None
+            position = Position.of_file(resumed.epoch, resumed.step, total, batches_per_epoch)
+        self._start = position.total
+        self._told = _Told(state, None, position, 0)
+        self._saved = 0
+        self._ready = self._together = False
 
     @property
     def latest_ckpt_file_name(self) -> str | None:
@@ -169,34 +195,36 @@ class ModelCheckpoint:
         Raises:
             AsyncSaveError: the previous asynchronous save failed; this step was not saved.
             CheckpointError, OSError: as :func:`save_checkpoint`.
-            SystemExit: SIGTERM came during this step, with ``exception_save``.
+            SystemExit, KeyboardInterrupt: a signal came during this step, with ``exception_save``.
         """
-        self._state, self._metric = state, metric
-        position = self._position.after(epoch, step, self._per_epoch)
-        self._count += max(1, position.total - self._position.total)
-        self._position = position
-        if self._preemption.received is not None:
-            self._preemption.exit()
-        if self._local is not None and self._local.due(self._count):
+        before = self._told
+        position = before.position.after(epoch, step, self._per_epoch)
+        count = before.count + max(1, position.total - before.position.total)
+        self._told = _Told(state, metric, position, count)
+        self._preemption.step(count)
+        if self._local is not None and self._local.due(count):
             self._save_local(self._local)
-        if self._schedule.due(self._count):
+            self._preemption.between()
+        if self._schedule.due(count):
             self.save()
+            self._preemption.between()
 
     def save(self) -> None:
         """Save the last step now, unless it has been saved. Raises as :meth:`step` does."""
-        if self._saved == self._count:
+        if self._saved == self._told.count:
             return
-        self._completion.settle()
-        tree = selection.selected(self._state, self.config.saved_network)
-        self._begin(tree)
-        metric = selection.metric_value(self._metric, self.config.keep_best)
-        path, now = self.directory / self._name(), self._now()
-        handle = self._write(tree, path)
-        files = self._files(path, tree)
-        self._saved = self._count
-        self._schedule.saved(self._count)
-        total = int(self._position.total)
-        self._completion.begun(Saved(files, now, metric, total), handle)
+        with self._preemption.saving():
+            self._completion.settle()
+            tree = self._tree()
+            self._begin(tree)
+            metric = selection.metric_value(self._told.metric, self.config.keep_best)
+            path, now = self.directory / self._name(), self._now()
+            handle = self._write(tree, path)
+            files = self._files(path, tree)
+            self._saved = self._told.count
+            self._schedule.saved(self._saved)
+            total = int(self._told.position.total)
+            self._completion.begun(Saved(files, now, metric, total), handle)
 
     def close(self) -> None:
         """Save the last step unless it has been saved, and wait for saves under way.
@@ -213,7 +241,7 @@ class ModelCheckpoint:
 
     def __enter__(self) -> ModelCheckpoint:
         if self.config.exception_save:
-            self._preemption.install()
+            self._preemption.install(Run(self._begun, self._alive, self._save_breakpoint))
         return self
 
     def __exit__(
@@ -223,35 +251,76 @@ class ModelCheckpoint:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if error is None:
-                self.close()
-            else:
-                self._interrupted(error)
+            if error is not None:
+                self._preemption.end()
+            with self._preemption.saving():
+                if error is None:
+                    self.close()
+                else:
+                    self._interrupted(error)
         finally:
             self._preemption.restore()
-        if error is None:
-            self._preemption.pass_on()
+        self._preemption.pass_on(error)
 
     def _interrupted(self, error: BaseException) -> None:
         with _noted(error, f"the save of {self._completion.under_way}"):
             self._completion.finish()
-        if not self.config.exception_save or self._count == 0:
+        with _noted(error, "an earlier save"):  # else it would refuse the breakpoint
+            background.settle()
+        if not self.config.exception_save or self._preemption.saved:
             return
-        path = self.directory / self._name(breakpoint=True)
-        with _noted(error, f"the breakpoint {path}"):
-            tree = selection.selected(self._state, self.config.saved_network)
-            self._write(tree, path, async_save=False)
-            self._completion.protect(self._files(path, tree))
+        reason = self._no_breakpoint()
+        if reason:
+            signalled = self._preemption.received is not None
+            log.log(logging.WARNING if signalled else logging.DEBUG,
+                    "no breakpoint was saved: %s", reason)  # fmt: skip
+            return
+        with _noted(error, f"the breakpoint {self._breakpoint}"):
+            self._save_breakpoint()
+
+    def _no_breakpoint(self) -> str | None:
+        if not self._begun():
+            return "no step was told, and ModelCheckpoint was given no state="
+        if self._preemption.gave_up and self._spans(self._tree()):
+            return "the processes came to no common step"
+        return None
+
+    def _begun(self) -> bool:
+        return self._told.count > 0 or self._told.state is not None
+
+    def _alive(self) -> bool:
+        try:
+            self._tree()
+        except Exception:
+            return False
+        return True
+
+    def _tree(self) -> Any:
+        return selection.selected(self._told.state, self.config.saved_network)
+
+    @property
+    def _breakpoint(self) -> AnyPath:
+        return self.directory / self._name(breakpoint=True)
+
+    def _save_breakpoint(self) -> None:
+        changed: dict[str, Any] = {"async_save": False}
+        seconds = self._preemption.seconds_left()
+        if seconds is not None:
+            changed["timeout"] = seconds
+        tree, path = self._tree(), self._breakpoint
+        self._write(tree, path, **changed)
+        self._completion.protect(self._files(path, tree))
 
     def _name(self, breakpoint: bool = False) -> str:
-        epoch, step, _ = self._position
+        epoch, step, _ = self._told.position
         return filenames.make(self.prefix, epoch, step, self.config.format, breakpoint)
 
     def _write(self, tree: Any, path: AnyPath, **changed: Any) -> AsyncSave | None:
         options: dict[str, Any] = self.config.save_options | changed
         if not self.config.integrated_save:
             options.setdefault("strategy_file", self.directory / f"{self.prefix}_{strategy.FILE}")
-        append = self.config.append_values(int(self._position.epoch), int(self._position.total))
+        epoch, _, total = self._told.position
+        append = self.config.append_values(int(epoch), int(total))
         return saving.save_checkpoint(tree, str(path), append_dict=append, **options)
 
     def _files(self, path: AnyPath, tree: Any) -> tuple[AnyPath, ...]:
@@ -262,18 +331,25 @@ class ModelCheckpoint:
         return tuple(ranks.rank_path(path, rank) for rank in ranks.local(values))
 
     def _save_local(self, local: Local) -> None:
-        tree = selection.selected(self._state, self.config.saved_network)
-        self._begin(tree)
-        append = self.config.append_values(int(self._position.epoch), int(self._position.total))
-        local.save(tree, append, self.prefix, self._position)
-        local.saved(self._count)
+        with self._preemption.saving():
+            tree, position = self._tree(), self._told.position
+            self._begin(tree)
+            append = self.config.append_values(int(position.epoch), int(position.total))
+            local.save(tree, append, self.prefix, position)
+            local.saved(self._told.count)
 
     def _begin(self, tree: Any) -> None:
         """Do what the first save of a run needs, on all processes together."""
-        if not self._begun:
+        if not self._ready:
             self._agree(tree)
             self._completion.begin(self._start, self._earlier())
-            self._begun = True
+            self._ready = True
+
+    @staticmethod
+    def _spans(tree: Any) -> bool:
+        """Tell whether arrays span processes."""
+        values = [leaf.value for leaf in names.named_leaves(tree)]
+        return not all(getattr(value, "is_fully_addressable", True) for value in values)
 
     def _agree(self, tree: Any) -> None:
         """Agree on a prefix: a process may have looked into the folder after another had saved.
@@ -281,8 +357,7 @@ class ModelCheckpoint:
         Raises:
             ValueError: arrays span processes, but each would save by its own clock.
         """
-        values = [leaf.value for leaf in names.named_leaves(tree)]
-        if all(getattr(value, "is_fully_addressable", True) for value in values):
+        if not self._spans(tree):
             return
         if self.config.save_checkpoint_seconds:
             raise ValueError(
@@ -290,12 +365,12 @@ class ModelCheckpoint:
                 "clocks differ: use save_checkpoint_steps"
             )
         self.prefix = filenames.agreed_prefix(self._base, self.prefix)
-        self._spans = True
+        self._together = True
 
     def _now(self) -> float:
         """The time of a save, the same on all processes, which delete files by it."""
         now = self._clock()
-        return filenames.agreed_time(now) if self._spans and self.config.keeps_by_time else now
+        return filenames.agreed_time(now) if self._together and self.config.keeps_by_time else now
 
     def _earlier(self) -> list[Saved]:
         if self.config.keep_earlier_runs:
@@ -313,6 +388,15 @@ def _noted(error: BaseException, work: str) -> Any:
         note = visible(f"msckpt_jax: {work} failed: {type(failure).__name__}: {failure}")
         error.add_note(note)
         log.warning("%s", note)
+
+
+def _seconds(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        kind = type(value).__name__
+        raise TypeError(f"preemption_grace_seconds must be a number, not {kind}")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"preemption_grace_seconds must be above 0 and finite, not {value}")
+    return float(value)
 
 
 def _check(prefix: Any, directory: Any, config: Any, batches_per_epoch: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,55 @@ def test_a_failed_asynchronous_save_is_a_note(
         f"msckpt_jax: the save of {tmp_path / 'm-1_4.ckpt'}",
         f"msckpt_jax: the breakpoint {tmp_path / 'm-2_1_breakpoint.ckpt'}",
     ]
+
+
+def test_a_failed_save_of_somebody_else_refuses_no_breakpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(writer, "write", fail)
+        ms.save_checkpoint({"w": 1}, tmp_path / "other.ckpt", async_save=True).wait()
+    (note,) = interrupted(tmp_path, RuntimeError(), CheckpointConfig(10, exception_save=True))
+    assert "an earlier save failed" in note
+    assert "other.ckpt: the asynchronous save failed: disk on fire" in note
+    assert [path.name for path in tmp_path.iterdir()] == ["m-2_1_breakpoint.ckpt"]
+
+
+def test_an_interrupted_wait_forgets_no_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in the next save, nor in a run."""
+    release = threading.Event()
+
+    def late(*_: Any) -> None:
+        release.wait()
+        fail()
+
+    def interrupt(self: Any, timeout: float | None = None) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer, "write", late)
+    ckpt = ModelCheckpoint("m", tmp_path, CheckpointConfig(1, async_save=True))
+    ckpt.step({"w": 1})
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(background.AsyncSave, "wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            background.settle()
+        with pytest.raises(KeyboardInterrupt):
+            ckpt.step({"w": 2})
+    release.set()
+    with pytest.raises(ms.AsyncSaveError, match="disk on fire"):
+        ckpt.step({"w": 3})
+    assert ckpt._completion.under_way is None
+
+
+def test_every_error_of_several_saves_is_told() -> None:
+    saves = [background.in_thread(fail, f"{number}.ckpt") for number in range(2)]
+    with pytest.raises(ms.AsyncSaveError, match=r"0\.ckpt") as caught:
+        background.settle()
+    assert "1.ckpt" in caught.value.__notes__[0]
+    assert all(save.done() for save in saves)
+    background.settle()
 
 
 def test_an_asynchronous_error_comes_from_the_next_save(
