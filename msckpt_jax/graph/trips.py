@@ -27,14 +27,17 @@ def count(loop: Node, args: Sequence[Any], known: Callable[[Any], bool]) -> int 
     if condition.outputs != list(test.outputs) or counter not in condition.inputs:
         return None
     at = condition.inputs.index(counter)  # type: ignore[arg-type]
-    stop, by = _fixed(limit, condition, step, args), _increment(step, at)
+    stop, by = _fixed(limit, condition, step, args), increment(step, at)
     if by is None or stop is None or not known(stop) or not known(args[at]):
         return None
     numbers = [np.asarray(value) for value in (args[at], stop, by)]
     if any(number.size != 1 or number.dtype.kind not in "iu" for number in numbers):
         return None
     first, last, stride = (int(number.reshape(())) for number in numbers)
-    return max(0, -((first - last) // stride)) if stride > 0 else None
+    rounds = max(0, -((first - last) // stride)) if stride > 0 else None
+    # A counter that overflows begins again below the limit.
+    most = np.iinfo(numbers[0].dtype).max
+    return rounds if rounds is not None and first + rounds * stride <= most else None
 
 
 def _fixed(limit: Operand, condition: Graph, step: Graph, args: Sequence[Any]) -> Any:
@@ -47,7 +50,7 @@ def _fixed(limit: Operand, condition: Graph, step: Graph, args: Sequence[Any]) -
     return args[at] if step.outputs[at] is step.inputs[at] else None
 
 
-def _increment(step: Graph, at: int) -> Any:
+def increment(step: Graph, at: int) -> Any:
     """The constant that each round adds to entry ``at`` of the carry, or None."""
     after = step.outputs[at]
     made = next((node for node in step.nodes if after in node.outputs), None)

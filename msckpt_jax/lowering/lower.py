@@ -11,6 +11,7 @@ from typing import Any
 from msckpt_jax import _compat
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Parameter, Value, values_of
+from msckpt_jax.lowering import ranges
 from msckpt_jax.lowering.context import Array, Context, Options, Root, tensor_of
 from msckpt_jax.names import Unique
 
@@ -45,6 +46,7 @@ def lower(
     results = context.run(jaxpr, [*arguments, *graph.inputs])
     root.problems.refuse()
     graph.outputs = list(results)
+    ranges.unclamp(graph)
     for each in _graphs(graph):
         each.nodes[:] = _living(each)
     used = {v for node in graph.walk() for operand in node.inputs for v in values_of(operand)}

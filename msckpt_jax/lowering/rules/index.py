@@ -230,11 +230,18 @@ def _updated(
         places: Array = ctx.constant(_places(sizes) + begin)
     else:
         begin = _clamped(ctx, starts, old.shape, new.shape, moving)
-        grid = _grid(ctx, sizes)
-        places = ctx("Add", grid, begin, type=ctx.type(grid))
+        places = _places_from(ctx, begin, sizes)
     turned, part = transposed(ctx, x, order), transposed(ctx, update, order)
     result = ctx("TensorScatterUpdate", turned, places, part, type=ctx.type(turned))
     return transposed(ctx, result, tuple(np.argsort(order).tolist()))
+
+
+def _places_from(ctx: Context, begin: Array, sizes: Sequence[Dim]) -> Array:
+    """All places in a part of these sizes that begins at a place."""
+    if all(size == 1 for size in sizes):
+        return reshaped(ctx, begin, (*sizes, len(sizes)))
+    grid = _grid(ctx, sizes)
+    return ctx("Add", grid, begin, type=ctx.type(grid))
 
 
 def _grid(ctx: Context, sizes: Sequence[Dim]) -> Array:

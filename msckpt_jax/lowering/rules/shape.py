@@ -28,6 +28,8 @@ def reshaped(ctx: Context, x: Array, shape: tuple[Dim, ...]) -> Array:
     type = ctx.type(x)
     if type.shape == shape:
         return x
+    if isinstance(x, Const) and all(isinstance(n, int) for n in shape):
+        return Const(x.value.reshape(shape))
     return ctx("Reshape", x, ctx.sizes(shape), type=Tensor(type.dtype, shape))
 
 
