@@ -9,7 +9,9 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from msckpt_jax.checkpoint.naming import naming
 
 try:
     import fcntl
@@ -45,8 +47,9 @@ def replacing(target: Path, *, durable: bool, beside: Path | None = None) -> Ite
     older = _status(target) or (_status(beside) if beside else None)
     temporary = _create(target, older)
     try:
-        yield temporary
-        _publish(temporary, target, older, durable)
+        with naming(target):
+            yield temporary
+            _publish(temporary, target, older, durable)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary.path)
@@ -70,8 +73,9 @@ def resuming(target: Path, job: str) -> Iterator[Temporary]:
     older = _status(target)
     temporary = left or _create(target, older, f"{job}.")
     try:
-        yield temporary
-        _publish(temporary, target, older, durable=True)
+        with naming(target):
+            yield temporary
+            _publish(temporary, target, older, durable=True)
     except Exception:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary.path)
@@ -87,12 +91,26 @@ def write(target: Path, data: bytes) -> None:
             data = data[os.write(file.fd, data) :]
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, durably, unless it is there."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+def make_folder(path: Any) -> list[Any]:
+    """Make a folder and those above it, durably on this machine; return the new ones."""
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
-    for folder in reversed(missing):
+    for folder in reversed(new) if isinstance(path, Path) else ():
         sync_folder(folder.parent)
+    return new
+
+
+@contextlib.contextmanager
+def making_folder(path: Path) -> Iterator[None]:
+    """Make a folder for what is written in the block; if that fails, it leaves none behind."""
+    new = make_folder(path)
+    try:
+        yield
+    except BaseException:
+        for folder in new:
+            with contextlib.suppress(OSError):  # something lies there
+                folder.rmdir()
+        raise
 
 
 def created(path: Path) -> int:

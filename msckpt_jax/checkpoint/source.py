@@ -18,6 +18,7 @@ from etils import epath
 
 from msckpt_jax import boxes
 from msckpt_jax.checkpoint import paths, settled
+from msckpt_jax.checkpoint.naming import naming
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.errors import CheckpointError
 
@@ -168,8 +169,9 @@ class ReadBytes:
         return self._blocks[number]
 
     def _read(self, start: int, count: int) -> bytes:
-        self._file.seek(start)
-        data = self._file.read(count)
+        with naming(self._path):  # or an error would name what is written at the time
+            self._file.seek(start)
+            data = self._file.read(count)
         if len(data) != count:
             raise CheckpointError(
                 "the file was cut off while it was open",

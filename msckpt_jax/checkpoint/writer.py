@@ -18,6 +18,7 @@ import numpy as np
 
 from msckpt_jax.checkpoint import atomic, cipher, crc, paths
 from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint.naming import naming
 from msckpt_jax.checkpoint.plan import Chunk, Part, Plan
 from msckpt_jax.progress import Progress
 
@@ -65,13 +66,15 @@ def write(target: Any, plan: Plan, options: Options, beside: Path | None = None)
     """
     assert plan.trailer is None or options.mode is None  # MindSpore could not read both
     if hasattr(target, "write"):
-        _stream(plan, options, target.write)
+        with naming(getattr(target, "name", None)):
+            _stream(plan, options, target.write)
         return
     path = paths.path_of(target)
     if not isinstance(path, Path):
-        _write_remote(path, plan, options)
+        with naming(path):
+            _write_remote(path, plan, options)
     elif path.exists() and not stat.S_ISREG(path.stat().st_mode):
-        with open(path, "wb", buffering=0) as pipe:
+        with naming(path), open(path, "wb", buffering=0) as pipe:
             _stream(plan, options, lambda data: _write_all(pipe.fileno(), data))
     else:
         # Write through a symbolic link, as open() would, instead of replacing the link.
@@ -139,7 +142,7 @@ def _plain(fd: int, plan: Plan, options: Options, threads: int) -> None:
     reserve(fd, plan.nbytes)
     sums = list(in_threads(crc_of_written, planning.chunks(plan.parts), threads))
     if plan.trailer:
-        os.pwrite(fd, plan.trailer(crc.join(sums)), plan.nbytes)
+        write_at(fd, plan.trailer(crc.join(sums)), plan.nbytes)
 
 
 def write_chunk(fd: int, chunk: Chunk, options: Options, local: threading.local) -> list:
@@ -167,13 +170,13 @@ def _encrypted(fd: int, plan: Plan, options: Options, threads: int) -> None:
             if options.durable:
                 begin_writeback(fd, at, len(data))
             at += len(data)
-        os.pwrite(fd, encryptor.head, head)  # only now is the tag known
+        write_at(fd, encryptor.head, head)  # only now is the tag known
         return encryptor.head
 
     size = cipher.encrypted_bytes(mode, plan.nbytes)
     reserve(fd, size)
     heads = list(in_threads(write_block, _blocks(plan, cipher.BLOCK_BYTES), threads))
-    os.pwrite(fd, _seal(heads, options), size)
+    write_at(fd, _seal(heads, options), size)
 
 
 def _encryptor(block: _Block, options: Options) -> cipher.BlockEncryptor:
@@ -270,10 +273,15 @@ def write_vector(fd: int, data: list, nbytes: int, offset: int) -> None:
     """Write buffers of ``nbytes`` in all to their place."""
     done = os.pwritev(fd, data, offset)
     if done < nbytes:  # a signal, or a disk that fills up: go on where it stopped
-        rest = memoryview(b"".join(map(planning.as_bytes, data)))[done:]
-        while rest:
-            done = os.pwrite(fd, rest, offset + nbytes - len(rest))
-            rest = rest[done:]
+        write_at(fd, b"".join(map(planning.as_bytes, data))[done:], offset + done)
+
+
+def write_at(fd: int, data: bytes, offset: int) -> None:
+    """Write bytes to their place, all of them or an error."""
+    rest = memoryview(data)
+    while rest:
+        done = os.pwrite(fd, rest, offset)
+        rest, offset = rest[done:], offset + done
 
 
 def _write_all(fd: int, data: Any) -> None:

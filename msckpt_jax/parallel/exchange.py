@@ -17,6 +17,7 @@ import numpy as np
 
 from msckpt_jax import boxes
 from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint.naming import naming
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import pieces
 from msckpt_jax.parallel.dealing import Party, Section
@@ -32,10 +33,16 @@ _LEAST_BYTES, _ALIGN = 4096, 16
 
 
 class Sink(NamedTuple):
-    """A file that this process writes, and the places of tensors in it."""
+    """A file that this process writes, the places of tensors in it, and its name in errors."""
 
     fd: int
     places: pieces.Places
+    path: Any = None
+
+    def write(self, piece: Piece, data: memoryview) -> None:
+        """Write the content of a piece to its places."""
+        with naming(self.path):
+            pieces.write_runs(self.fd, piece, data, self.places)
 
 
 class Elsewhere(Exception):  # noqa: N818
@@ -167,7 +174,7 @@ class _Member:
     def _put(self, section: Section, piece: Piece, data: np.ndarray) -> None:
         if section.window is None:
             sink = self._sinks[section.number]
-            pieces.write_runs(sink.fd, piece, data.data, sink.places)
+            sink.write(piece, data.data)
             self._written(piece.nbytes)
             return
         place = (*boxes.slices(piece.box, section.window), ...)
@@ -180,7 +187,7 @@ class _Member:
                 continue
             sink, piece = self._sinks[section.number], Piece(section.shares.tensor, section.window)
             data = planning.as_bytes(self._windows.pop(id(section)))
-            pieces.write_runs(sink.fd, piece, data, sink.places)
+            sink.write(piece, data)
             self._written(piece.nbytes)
 
 

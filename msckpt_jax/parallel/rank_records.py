@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from msckpt_jax import dtypes
-from msckpt_jax.checkpoint import copying, formats, records, writer
+from msckpt_jax.checkpoint import atomic, copying, formats, records, writer
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.errors import CheckpointError
@@ -97,12 +97,12 @@ def write_files(
         records.check_tags(file.records)
 
     def write(file: File) -> None:
-        file.target.parent.mkdir(parents=True, exist_ok=True)
         plan = formats.plan(formats.of_target(file.target).name, file.records, How(save=save))
-        if ordered.able(plan, options) and (job is not None or ordered.pays([plan])):
-            ordered.write_file(file.target, plan, options, job)
-        else:
-            writer.write(file.target, plan, options)
+        with atomic.making_folder(file.target.parent):
+            if ordered.able(plan, options) and (job is not None or ordered.pays([plan])):
+                ordered.write_file(file.target, plan, options, job)
+            else:
+                writer.write(file.target, plan, options)
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         list(pool.map(write, files))

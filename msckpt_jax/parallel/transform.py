@@ -91,8 +91,7 @@ def transform_checkpoints(
         )
     suffix = f"{_part_suffix(src_strategy_file, source.plan, dst_strategy_file)}{suffix}"
     folder = Path(dst_checkpoints_dir)
-    atomic.make_folder(folder.parent)
-    with FolderSave(folder) as save:
+    with atomic.making_folder(folder.parent), FolderSave(folder) as save:
         files = plan_files(source, target, save.files, ckpt_prefix, suffix)
         total = sum(record.nbytes for file in files for record in file.records)
         with meters.meter("transform", total, progress) as advance:

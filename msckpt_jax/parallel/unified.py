@@ -89,12 +89,11 @@ def unified_safetensors(
         files.append(File(Path(_HYPER_FILE), records))
     total = sum(record.nbytes for file in files for record in file.records)
     folder = Path(dst_dir)
-    atomic.make_folder(folder)
     if not files and share > 1:
         return
     # Other processes may write their shares at the time. Of one source all have one name.
     own = None if shares == 1 else f"share {share} of {shares}"
-    with FolderSave(folder, of=own) as save:
+    with atomic.making_folder(folder), FolderSave(folder, of=own) as save:
         placed = [file._replace(target=save.files / file.target) for file in files]
         with meters.meter("merge", total, progress) as advance:
             rank_records.write_files(placed, min(max_process_num, 4), advance,

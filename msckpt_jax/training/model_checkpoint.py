@@ -12,7 +12,7 @@ from typing import Any
 from msckpt_jax import names
 from msckpt_jax.api import save as saving
 from msckpt_jax.api.background import AsyncSave
-from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint import atomic, paths
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.parallel import ranks, strategy
 from msckpt_jax.training import filenames, selection
@@ -93,7 +93,7 @@ class ModelCheckpoint:
             raise TypeError(f"resumed must be a result of resume(), not {type(resumed).__name__}")
         self.config = CheckpointConfig() if config is None else config
         self.directory = paths.path_of("." if directory is None else directory)
-        self.directory.mkdir(parents=True, exist_ok=True)
+        atomic.make_folder(self.directory)
         self.prefix = filenames.own_prefix(self.directory, prefix)
         self._base = prefix
         self._per_epoch = batches_per_epoch

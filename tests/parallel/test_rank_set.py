@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import msckpt_jax as ms
+from msckpt_jax.cli import main
 from tests.checkpoint.test_folder import in_memory as in_memory
 from tests.parallel.test_hosts import check_ended_well, run
 
