@@ -174,6 +174,21 @@ def _set_mode(fd: int, older: os.stat_result) -> None:
         os.fchmod(fd, mode)
 
 
+def keep_mode(path: Path, target: Path) -> None:
+    """Give a file that is to replace ``target`` the mode that :func:`replacing` gives."""
+    older = _status(target)
+    if older is None or not hasattr(os, "fchmod"):
+        return
+    fd = os.open(path, os.O_RDONLY | _SAFELY)
+    try:
+        if _is_own(older):
+            _set_mode(fd, older)
+        else:
+            os.fchmod(fd, os.fstat(fd).st_mode & (_OWN | older.st_mode & _NEW))
+    finally:
+        os.close(fd)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in ``folder`` durable, where the system can."""
     with contextlib.suppress(PermissionError):  # Windows cannot open folders

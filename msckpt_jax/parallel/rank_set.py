@@ -118,7 +118,7 @@ def _commit(ranks: RankSet, save: FolderSave, options: writer.Options) -> None:
         return
     head = _below(ranks.root, strategy)
     if head is not None:
-        _write_strategy(save.files / head, ranks.content, options, beside=strategy)
+        _write_strategy(save.files / head, ranks.content, options)
         save.commit(head, outdated=older)
         return
     if not _holds(strategy, ranks.content):
@@ -128,12 +128,10 @@ def _commit(ranks: RankSet, save: FolderSave, options: writer.Options) -> None:
         _write_strategy(strategy, ranks.content, options)
 
 
-def _write_strategy(
-    path: Path, content: bytes, options: writer.Options, beside: Path | None = None
-) -> None:
+def _write_strategy(path: Path, content: bytes, options: writer.Options) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     how = writer.Options(durable=options.durable)
-    writer.write(path, Plan([content], len(content)), how, beside)
+    writer.write(path, Plan([content], len(content)), how)
 
 
 def _holds(path: Path, content: bytes) -> bool:
