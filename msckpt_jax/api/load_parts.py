@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from msckpt_jax.api import into
-from msckpt_jax.checkpoint import formats
+from msckpt_jax.checkpoint import formats, one_save
 from msckpt_jax.checkpoint.choice import choice
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
@@ -16,7 +16,7 @@ from msckpt_jax.checkpoint.paths import PathLike, regular
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.names import key_tag
-from msckpt_jax.parallel import checks, rank_records
+from msckpt_jax.parallel import checks, rank_records, rank_set
 from msckpt_jax.parallel.merged import MergedCheckpoint
 from msckpt_jax.parallel.placement import plan_of
 from msckpt_jax.parallel.strategy import StrategyLike
@@ -97,15 +97,17 @@ def load_distributed_checkpoint(
     target = plan_of(predict_strategy)
     if rank_id is not None:
         checks.check_rank(rank_id, target)
-    ranks = range(target.ranks if target else 1) if rank_id is None else [rank_id]
-    files = [
-        File(
-            Path(dst_safetensors_dir) / f"rank_{rank}" / f"net{suffix}",
-            rank_records.rank_records(source, target, rank),
-        )
-        for rank in ranks
-    ]
-    rank_records.write_files(files, min(max_process_num, 4))
+    folder, name, jobs = Path(dst_safetensors_dir), f"net{suffix}", min(max_process_num, 4)
+    if rank_id is not None:
+        records = rank_records.rank_records(source, target, rank_id)
+        rank_records.write_files([File(folder / f"rank_{rank_id}" / name, records)], jobs)
+        return True
+    with rank_set.replacing(folder, lambda rank: name) as staged:
+        files = [
+            File(staged / f"rank_{rank}" / name, rank_records.rank_records(source, target, rank))
+            for rank in range(target.ranks if target else 1)
+        ]
+        rank_records.write_files(files, jobs, save=one_save.new())
     return True
 
 

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from msckpt_jax import progress as meters
-from msckpt_jax.checkpoint import atomic, formats
-from msckpt_jax.checkpoint.folder import FolderSave
+from msckpt_jax.checkpoint import formats
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File
-from msckpt_jax.parallel import merged, strategy
+from msckpt_jax.parallel import merged, rank_set, strategy
 from msckpt_jax.parallel.checks import check_count, check_other_folder, check_prefix, check_rank
 from msckpt_jax.parallel.merged import MergedCheckpoint
 from msckpt_jax.parallel.placement import Plan, plan_of
@@ -91,22 +90,11 @@ def transform_checkpoints(
         )
     suffix = f"{_part_suffix(src_strategy_file, source.plan, dst_strategy_file)}{suffix}"
     folder = Path(dst_checkpoints_dir)
-    with atomic.making_folder(folder.parent), FolderSave(folder) as save:
-        files = plan_files(source, target, save.files, ckpt_prefix, suffix)
+    with rank_set.replacing(folder, lambda rank: f"{ckpt_prefix}{rank}{suffix}") as staged:
+        files = plan_files(source, target, staged, ckpt_prefix, suffix)
         total = sum(record.nbytes for file in files for record in file.records)
         with meters.meter("transform", total, progress) as advance:
             write_files(files, process_num, advance, save=job_of(source, target))
-        _commit(save, folder, ckpt_prefix, suffix)
-
-
-def _commit(save: FolderSave, folder: Path, prefix: str, suffix: str) -> None:
-    """Give new rank files their names; all older ones go first, so that nobody reads a mixture."""
-    new, older = (
-        {f"{path.name}/{name}" for path in root.glob("rank_*")
-         if (path / (name := f"{prefix}{path.name.removeprefix('rank_')}{suffix}")).is_file()}
-        for root in (save.files, folder)
-    )  # fmt: skip
-    save.commit(max(new), heads=older, outdated=older)
 
 
 def transform_checkpoint_by_rank(
