@@ -65,7 +65,7 @@ def test_a_disk_fills_up(disk: Path, how: str) -> None:
     folder, kwargs = disk / how, SAVES[how]
     folder.mkdir()
     target = folder / ("out" if how == "parts" else "net.ckpt")
-    ms.save_checkpoint(tree(1, 20), target, **kwargs | {"async_save": False})
+    save(tree(1, 20), target, kwargs)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for free in FREE if how != "process" else FREE[:2]:
         filled(disk / "rest", free)
@@ -79,5 +79,5 @@ def test_a_disk_fills_up(disk: Path, how: str) -> None:
         after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         assert after == before
         assert all(any(path.iterdir()) for path in folder.rglob("*") if path.is_dir())
-    ms.save_checkpoint(tree(2, 20), target, **kwargs | {"async_save": False})
+    save(tree(2, 20), target, kwargs)
     assert len([path for path in folder.rglob("*") if path.is_file()]) == len(before)
