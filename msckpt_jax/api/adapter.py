@@ -7,8 +7,7 @@ from typing import Any
 from msckpt_jax.api import background, into, jobs
 from msckpt_jax.api.jobs import Folder, Job
 from msckpt_jax.api.save_options import check_amounts
-from msckpt_jax.checkpoint import folder as folders
-from msckpt_jax.checkpoint import paths, records, writer
+from msckpt_jax.checkpoint import paths, records, settled, writer
 from msckpt_jax.checkpoint.file import open_checkpoint
 from msckpt_jax.checkpoint.formats import SAFETENSORS
 from msckpt_jax.checkpoint.formats.format import How
@@ -108,7 +107,7 @@ def load_adapter(folder: PathLike, like: Any, convention: Family) -> Any:
             f"an adapter in torch's pickle is not read: save it in PEFT as {SAFETENSORS.name}",
             file=path / "adapter_model.bin",
         )
-    with folders.reading(path, [weights, config]) as check:
+    with settled.reading(path, [weights, config]) as check:
         content = peft_config.read(config)
         file = open_checkpoint(weights, format=SAFETENSORS.name)
         check(weights)
