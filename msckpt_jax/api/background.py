@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 
 from msckpt_jax import processes
+from msckpt_jax.api import exit_status
 from msckpt_jax.api.jobs import Job, target_of
 from msckpt_jax.checkpoint import snapshot
 from msckpt_jax.checkpoint.records import File
@@ -76,6 +77,11 @@ class AsyncSave:
             raise AsyncSaveError(f"the asynchronous save failed: {error}", file=self.target) from (
                 error
             )
+
+    @property
+    def has_failed(self) -> bool:
+        """Tell whether the save is done and has failed, and no one has seen its error."""
+        return self.done() and self._future.exception() is not None and not self._delivered
 
     def __repr__(self) -> str:
         state = "running" if not self.done() else "failed" if self._future.exception() else "done"
@@ -169,3 +175,9 @@ def wait(timeout: float | None = None) -> None:
 # saves under way have to end before. Only this hook, which executors use, too, is in time.
 threading._register_atexit(wait)  # type: ignore[attr-defined]
 atexit.register(settle)
+
+
+@atexit.register  # before the function above, whose error ends nothing
+def _set_exit_status() -> None:
+    if any(save.has_failed for save in _pending):
+        exit_status.fail()

@@ -98,7 +98,9 @@ def _convert(
         file = open_checkpoint(path)
         records = [copying.renamed(file, name, (name_map or {}).get(name, name)) for name in file]
         folder = (target or root) / path.parent.relative_to(root)
-        rank_records.write_files([File(folder / f"{path.stem}{new.suffix}", records)])
+        # A mixture of saves stays one that readers refuse.
+        files = [File(folder / f"{path.stem}{new.suffix}", records)]
+        rank_records.write_files(files, save=file.save)
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         list(pool.map(convert_file, files))

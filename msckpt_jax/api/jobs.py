@@ -99,16 +99,14 @@ def _put(files: list[File], job: Job, folder: AnyPath, save: str, options: write
     """Write rank files below a folder, marked with the name of their save."""
     job = job._replace(how=job.how._replace(save=save), options=options)
     for file in files:
-        older: Any = file.target
-        target = folder / older.parent.name / older.name
+        path: Any = file.target
+        target = folder / path.parent.name / path.name
         paths.make(target.parent)
-        _write(file._replace(target=target), job, False, together=False, beside=older)
+        _write(file._replace(target=target), job, False, together=False)
 
 
-def _write(
-    file: File, job: Job, may_gather: bool, together: bool, beside: AnyPath | None = None
-) -> None:
-    """Write a file, ``together`` with the other processes or alone; ``beside`` gives the mode."""
+def _write(file: File, job: Job, may_gather: bool, together: bool) -> None:
+    """Write a file, ``together`` with the other processes or alone."""
     if together:
         file = file._replace(records=[*map(shares.as_tensor, file.records)])
     plan = formats.plan(job.format, file.records, job.how)
@@ -117,7 +115,7 @@ def _write(
     elif _is_file(file.target) and _in_order([plan], job):
         ordered.write_file(file.target, plan, job.options, _name(job, {"": plan}))
     else:
-        writer.write(file.target, plan, job.options, beside)
+        writer.write(file.target, plan, job.options)
 
 
 def _is_file(target: Any) -> bool:

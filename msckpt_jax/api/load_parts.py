@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msckpt_jax.api import into
-from msckpt_jax.checkpoint import formats, paths
+from msckpt_jax.checkpoint import formats, one_save, paths
 from msckpt_jax.checkpoint.choice import choice
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.file import CheckpointFile, open_checkpoint
@@ -15,7 +15,7 @@ from msckpt_jax.checkpoint.paths import PathLike, regular
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.names import key_tag
-from msckpt_jax.parallel import checks, rank_records
+from msckpt_jax.parallel import checks, rank_records, rank_set
 from msckpt_jax.parallel.merged import MergedCheckpoint
 from msckpt_jax.parallel.placement import plan_of
 from msckpt_jax.parallel.strategy import StrategyLike
@@ -96,11 +96,19 @@ def load_distributed_checkpoint(
     target = plan_of(predict_strategy)
     if rank_id is not None:
         checks.check_rank(rank_id, target)
-    ranks = range(target.ranks if target else 1) if rank_id is None else [rank_id]
-    cutting = rank_records.Cutting(source, target)
     folder = paths.path_of(dst_safetensors_dir)
-    files = [File(folder / f"rank_{r}" / f"net{suffix}", cutting.records(r)) for r in ranks]
-    rank_records.write_files(files, min(max_process_num, 4))
+    name, jobs = f"net{suffix}", min(max_process_num, 4)
+    if rank_id is not None:
+        records = rank_records.rank_records(source, target, rank_id)
+        rank_records.write_files([File(folder / f"rank_{rank_id}" / name, records)], jobs)
+        return True
+    cutting = rank_records.Cutting(source, target)
+    with rank_set.replacing(folder, lambda rank: name) as save:
+        files = [
+            File(save.files / f"rank_{rank}" / name, cutting.records(rank))
+            for rank in range(target.ranks if target else 1)
+        ]
+        rank_records.write_files(files, jobs, save=one_save.new(), held=save.held)
     return True
 
 

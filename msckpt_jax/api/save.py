@@ -74,6 +74,9 @@ def save_checkpoint(
         integrated_save: merge sharded arrays into full tensors in one file. False writes
             ``rank_N/<name>`` beside the target for every rank of this process (its position in
             ``mesh.devices.flat``), and a strategy file, as MindSpore's transform functions expect.
+            They replace those of an earlier save, of all processes, as one set; each says which
+            save it belongs to, and readers refuse a mixture. A save that is killed while it
+            replaces them is finished by the next, by :func:`resume`, or by ``msckpt recover``.
         async_save: ``True``/``"thread"`` writes in a thread, ``"process"`` in another process.
             Returns after a snapshot: later donation or mutation does not change the file. The
             snapshot is free for ``jax.Array`` in host memory with ``"thread"``; it is a copy
@@ -91,7 +94,8 @@ def save_checkpoint(
         remove_redundancy: without ``integrated_save`` each distinct shard is written by one rank
             only, bytes balanced. Noted in the metadata of safetensors, as MindSpore does.
         strategy_file: the file of the strategy when ``integrated_save`` is false; JSON when the
-            name ends so. Default: ``strategy.ckpt`` beside the rank folders.
+            name ends so. Default: ``strategy.ckpt`` beside the rank folders. Elsewhere it is not
+            part of the set: a kill may leave none, but never that of another save.
         durable: fsync before the new file replaces the old one. Without it a crash of the machine
             (not of the process) may lose the file.
         slice_bytes: tensors are cut into records of so many bytes, as MindSpore cuts at 512 MiB.
@@ -120,7 +124,8 @@ def save_checkpoint(
             says what to cast to), leaves that ``convention`` cannot map, there is nothing to save,
             a string in safetensors, arrays on different meshes without ``integrated_save``;
             another process has failed or died.
-        BlockingIOError: another process is saving into the folder of ``max_shard_size``.
+        BlockingIOError: another process is saving into the folder of ``max_shard_size``, or the
+            same rank files.
         AsyncSaveError: the previous asynchronous save failed; this one was not begun.
         TypeError, ValueError: an argument of the wrong type or value.
         OSError: FileNotFoundError for a missing folder, IsADirectoryError, a full disk.
@@ -156,16 +161,15 @@ def save_checkpoint(
     options = writer.Options(mode, key, durable, threads, timeout=timeout, sealed=True)
     job = Job(format, how, options)
     files = [File(target, entries)]
-    if integrated_save and hosts.needed(entries):
+    spans = hosts.needed(entries)
+    if spans and (async_save == "process" or hasattr(target, "write")):
+        raise ValueError("arrays that span processes are saved to a path, and asynchronously "
+                         "by a thread only")  # fmt: skip
+    if spans and integrated_save:
         jobs.check_spanning(entries, job)
-        if async_save == "process" or hasattr(target, "write"):
-            raise ValueError("arrays that span processes are saved to a path, and asynchronously "
-                             "by a thread only")  # fmt: skip
-    else:
+    elif not spans:
         jobs.check_folder(target)
     if not integrated_save:
-        if async_save == "process" and hosts.needed(entries):
-            raise ValueError("arrays that span processes are saved asynchronously by a thread only")
         files, job = _rank_files(target, entries, job, strategy_file)
     if limit is not None:
         files, job = jobs.dealt(target, entries, job, limit, resolver.companions())
@@ -199,7 +203,6 @@ def _rank_files(
     # Without redundancy a rank may have nothing to write, and nobody can load an empty file.
     files = [File(ranks.rank_path(target, rank), part) for rank, part in parts.items() if part]
     path = paths.path_of(strategy_file or target.parent / strategy.FILE)
-    jobs.check_folder(path)
     content = strategy.encode(path, layouts)
     mine = path if jax.process_index() == 0 else None
     ranks_of = RankSet(target.parent, target.name, mine, content, hosts.needed(entries))

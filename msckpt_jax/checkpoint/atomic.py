@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from msckpt_jax.checkpoint import owner as owners
+from msckpt_jax.checkpoint.naming import naming
 from msckpt_jax.checkpoint.owner import STALE_SECONDS, Owner
 
 try:
@@ -54,8 +55,9 @@ def replacing(target: Path, *, durable: bool, beside: Path | None = None) -> Ite
     temporary = _create(target, older)
     owners.keep_fresh(temporary.fd)
     try:
-        yield temporary
-        _publish(temporary, target, older, durable)
+        with naming(target):
+            yield temporary
+            _publish(temporary, target, older, durable)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary.path)
@@ -80,8 +82,9 @@ def resuming(target: Path, job: str) -> Iterator[Temporary]:
     older = _status(target)
     temporary = left or _create(target, older, job)
     try:
-        yield temporary
-        _publish(temporary, target, older, durable=True)
+        with naming(target):
+            yield temporary
+            _publish(temporary, target, older, durable=True)
     except Exception:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary.path)
@@ -100,12 +103,28 @@ def write(target: Any, data: bytes) -> None:
             data = data[os.write(file.fd, data) :]
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, durably, unless it is there."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+def make_folder(path: Any) -> list[Any]:
+    """Make a local folder and those above it, durably; return the new ones. Stores have none."""
+    if not isinstance(path, Path):
+        return []
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
-    for folder in reversed(missing):
+    for folder in reversed(new):
         sync_folder(folder.parent)
+    return new
+
+
+@contextlib.contextmanager
+def making_folder(path: Any) -> Iterator[None]:
+    """Make a folder for what is written in the block; if that fails, it leaves none behind."""
+    new = make_folder(path)
+    try:
+        yield
+    except BaseException:
+        for folder in new:
+            with contextlib.suppress(OSError):  # something lies there
+                folder.rmdir()
+        raise
 
 
 def created(path: Path) -> int:
@@ -167,6 +186,21 @@ def _set_mode(fd: int, older: os.stat_result) -> None:
         mode &= ~stat.S_IRWXG
     with contextlib.suppress(PermissionError):  # a file system without modes
         os.fchmod(fd, mode)
+
+
+def keep_mode(path: Path, target: Path) -> None:
+    """Give a file that is to replace ``target`` the mode that :func:`replacing` gives."""
+    older = _status(target)
+    if older is None or not hasattr(os, "fchmod"):
+        return
+    fd = os.open(path, os.O_RDONLY | _SAFELY)
+    try:
+        if _is_own(older):
+            _set_mode(fd, older)
+        else:
+            os.fchmod(fd, os.fstat(fd).st_mode & (_OWN | older.st_mode & _NEW))
+    finally:
+        os.close(fd)
 
 
 def sync_folder(folder: Path) -> None:

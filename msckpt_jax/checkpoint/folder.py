@@ -113,7 +113,8 @@ class FolderSave:
         try:
             _settle(self.target, self._stage, self._left())
             self.files = stages.files(self._stage)
-            self.files.mkdir(exist_ok=True)
+            # Until they have the modes of the files that they replace, others must not read them.
+            self.files.mkdir(mode=0o777 if self._new else 0o700, exist_ok=True)
             _discard(stages.beside(self.target), spared=self._stage)
             if self._of is not None:
                 _sweep(self.target, spared=self._stage)
@@ -164,6 +165,8 @@ class FolderSave:
             if self._durable:
                 atomic.sync_folder(self.target.parent)
             return
+        for name in names:
+            atomic.keep_mode(self.files / name, self.target / name)
         old = {*heads, head}
         journal = Journal(
             head,

@@ -19,6 +19,7 @@ import numpy as np
 from msckpt_jax import boxes
 from msckpt_jax.checkpoint import paths, settled
 from msckpt_jax.checkpoint.mappings import Remapped
+from msckpt_jax.checkpoint.naming import naming
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.stores.path import StorePath
 from msckpt_jax.checkpoint.stores.ranges import StoreBytes, StorePiece
@@ -185,8 +186,9 @@ class ReadBytes:
         return self._blocks[number]
 
     def _read(self, start: int, count: int) -> bytes:
-        self._file.seek(start)
-        data = self._file.read(count)
+        with naming(self._path):  # or an error would name what is written at the time
+            self._file.seek(start)
+            data = self._file.read(count)
         if len(data) != count:
             raise CheckpointError(
                 "the file was cut off while it was open",

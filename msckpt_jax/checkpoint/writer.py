@@ -17,6 +17,7 @@ import numpy as np
 
 from msckpt_jax.checkpoint import atomic, cipher, crc, paths
 from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint.naming import naming
 from msckpt_jax.checkpoint.plan import Chunk, Part, Plan
 from msckpt_jax.checkpoint.stores import parts, uploads
 from msckpt_jax.checkpoint.stores.path import StorePath
@@ -67,13 +68,14 @@ def write(target: Any, plan: Plan, options: Options, beside: Any = None) -> None
     """
     assert plan.trailer is None or options.mode is None  # MindSpore could not read both
     if hasattr(target, "write"):
-        _stream(plan, options, target.write)
+        with naming(getattr(target, "name", None)):
+            _stream(plan, options, target.write)
         return
     path = paths.path_of(target)
     if isinstance(path, StorePath):
         _write_to_store(path, plan, options)
     elif path.exists() and not stat.S_ISREG(path.stat().st_mode):
-        with open(path, "wb", buffering=0) as pipe:
+        with naming(path), open(path, "wb", buffering=0) as pipe:
             _stream(plan, options, lambda data: _write_all(pipe.fileno(), data))
     else:
         # Write through a symbolic link, as open() would, instead of replacing the link.
@@ -256,15 +258,15 @@ def write_vector(fd: int, data: list, nbytes: int, offset: int) -> None:
     """Write buffers of ``nbytes`` in all to their place."""
     done = os.pwritev(fd, data, offset)
     if done < nbytes:  # a signal, or a disk that fills up: go on where it stopped
-        rest = memoryview(b"".join(map(planning.as_bytes, data)))[done:]
-        while rest:
-            done = os.pwrite(fd, rest, offset + nbytes - len(rest))
-            rest = rest[done:]
+        write_at(fd, b"".join(map(planning.as_bytes, data))[done:], offset + done)
 
 
 def write_at(fd: int, data: bytes, offset: int) -> None:
-    """Write all bytes to their place: a disk that fills up may take a part of them."""
-    write_vector(fd, [data], len(data), offset)
+    """Write bytes to their place, all of them or an error."""
+    rest = memoryview(data)
+    while rest:
+        done = os.pwrite(fd, rest, offset)
+        rest, offset = rest[done:], offset + done
 
 
 def _write_all(fd: int, data: Any) -> None:

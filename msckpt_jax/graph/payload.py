@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -73,6 +73,11 @@ def write(
     plan = Plan(list(parts), sum(map(planning.size_of, parts)))
     how = bytes_writer.Options(mode=mode, key=options.key, durable=options.durable)
     bytes_writer.write(path, plan, how, beside)
+
+
+def free(names: Iterator[AnyPath]) -> AnyPath:
+    """The first name without a file: a model that is there may refer to any other."""
+    return next(path for path in names if not path.exists())
 
 
 def _buffers(chunk: planning.Chunk) -> list[bytes]:

@@ -6,6 +6,9 @@ shard by shard, like those of a CheckPoint.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import re
 from collections.abc import Mapping
 
 from msckpt_jax._protos.mind_ir_pb2 import GraphProto, ModelProto, TensorProto
@@ -32,6 +35,9 @@ _GRAPH, _PARAMETER, _RAW_DATA = (
 )  # fmt: skip
 
 
+_DATA = re.compile(r"data_\d+")
+
+
 def write(graph: Graph, target: AnyPath, wanted: Wanted) -> AnyPath:
     """Write ``graph``; return the path of the file to load.
 
@@ -52,19 +58,22 @@ def write(graph: Graph, target: AnyPath, wanted: Wanted) -> AnyPath:
     stem = target.name.removesuffix(".mindir")
     target = target.with_name(f"{stem}_graph.mindir")
     folder = target.with_name(f"{stem}_variables")
-    data, stale = _places(target, folder)
+    older = [path for path in paths.below(folder, "data_") if _DATA.fullmatch(path.name)]
+    data = payload.free(folder / f"data_{number}" for number in itertools.count())
     parts = _external(model, weights, f"{folder.name}/{data.name}")
     paths.make(folder, mode=0o700)
-    payload.write(data, parts, wanted, target)
-    payload.write(target, [model.SerializeToString(deterministic=True)], wanted)
-    stale.unlink(missing_ok=True)
+    try:
+        payload.write(data, parts, wanted, target)
+        payload.write(target, [model.SerializeToString(deterministic=True)], wanted)
+    except BaseException:
+        data.unlink(missing_ok=True)  # no graph refers to it
+        if paths.is_local(folder):
+            with contextlib.suppress(OSError):  # the weights of an older graph lie there
+                folder.rmdir()
+        raise
+    for path in older:
+        path.unlink()
     return target
-
-
-def _places(target: AnyPath, folder: AnyPath) -> tuple[AnyPath, AnyPath]:
-    """The file for new weights, and the file that the present graph file may refer to."""
-    first, second = folder / "data_0", folder / "data_1"
-    return (second, first) if target.exists() and first.exists() else (first, second)
 
 
 def _one_file(model: ModelProto, weights: Mapping[str, Part]) -> list[Part]:

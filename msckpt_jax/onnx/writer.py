@@ -7,10 +7,13 @@ file, ``<name>.onnx.data_1``: a model never stands beside weights of another mod
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterator, Mapping
 
 from onnx import GraphProto, ModelProto, StringStringEntryProto, TensorProto
 
+from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.plan import Part
@@ -32,25 +35,32 @@ _GRAPH, _INITIALIZER, _RAW_DATA = (
 )  # fmt: skip
 
 
+#: What follows the name of a model in that of its weights.
+_DATA = re.compile(r"\.data(_\d+)?")
+
+
 def write(adapted: Adapted, target: AnyPath, wanted: Wanted) -> None:
     """Write the model; once complete, it replaces an older model and the weights beside that."""
     weights = {name: payload.content(p) for name, p in adapted.weights.items()}
-    places = [target.with_name(f"{target.name}.data{mark}") for mark in ("", "_1")]
+    older = [
+        path
+        for path in paths.below(target.parent, f"{target.name}.data")
+        if _DATA.fullmatch(path.name.removeprefix(target.name)) and path.is_file()
+    ]
     total = sum(map(planning.size_of, weights.values())) + adapted.model.ByteSize()
     if not weights or total <= min(wanted.split(SPLIT_BYTES), MAXIMUM_BYTES):
         payload.write(target, list(_model(adapted.model, weights)), wanted)
-        kept = None
     else:
-        kept = places[1] if places[0].exists() else places[0]
+        marks = itertools.chain([""], (f"_{number}" for number in itertools.count(1)))
+        kept = payload.free(target.with_name(f"{target.name}.data{mark}") for mark in marks)
         payload.write(kept, list(_apart(adapted.model, weights, kept.name)), wanted, target)
         try:
             payload.write(target, [adapted.model.SerializeToString(deterministic=True)], wanted)
         except BaseException:
             kept.unlink()  # no graph refers to it
             raise
-    for place in places:
-        if place != kept and place.is_file():
-            place.unlink()
+    for path in older:
+        path.unlink()
 
 
 def _model(model: ModelProto, weights: Mapping[str, Part]) -> Iterator[Part]:

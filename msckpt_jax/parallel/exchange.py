@@ -17,6 +17,7 @@ import numpy as np
 
 from msckpt_jax import boxes
 from msckpt_jax.checkpoint import plan as planning
+from msckpt_jax.checkpoint.naming import naming
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import pieces
 from msckpt_jax.parallel.dealing import Party, Section
@@ -38,13 +39,15 @@ class Sink(Protocol):
 
 
 class FileSink(NamedTuple):
-    """A file, and the places of tensors in it."""
+    """A file, the places of tensors in it, and its name in errors."""
 
     fd: int
     places: pieces.Places
+    path: Any = None
 
     def put(self, piece: Piece, data: memoryview) -> None:
-        pieces.write_runs(self.fd, piece, data, self.places)
+        with naming(self.path):
+            pieces.write_runs(self.fd, piece, data, self.places)
 
 
 class Elsewhere(Exception):  # noqa: N818

@@ -24,6 +24,7 @@ import numpy as np
 from msckpt_jax.checkpoint import atomic, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.folder import FolderSave
+from msckpt_jax.checkpoint.naming import naming
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import Record
 from msckpt_jax.checkpoint.store_folder import StoreSave
@@ -112,7 +113,8 @@ def write_folder(
             probe = save.files.with_name(f"{secrets.token_hex(8)}.tmp")
             probe.touch(exist_ok=False)
             for name, content in files.items():  # here, where the folder will be listed
-                with open(atomic.created(save.files / name), "wb") as file:
+                path = save.files / name
+                with naming(path), open(atomic.created(path), "wb") as file:
                     if not may_gather:
                         _reserve(file.fileno(), content.plan)
             return [str(save.files), str(probe)]
@@ -221,9 +223,10 @@ def _open(wave: Sequence[Output], me: int, sinks: dict[int, FileSink]) -> None:
     for number, output in enumerate(wave):
         if output.writer in (None, me):
             fd = atomic.opened_again(output.path)
-            sinks[number] = FileSink(fd, pieces.places(output.plan))
+            sinks[number] = FileSink(fd, pieces.places(output.plan), output.path)
             if output.writer == me:
-                _reserve(fd, output.plan)
+                with naming(output.path):
+                    _reserve(fd, output.plan)
 
 
 def _reserve(fd: int, plan: Plan) -> None:
@@ -249,11 +252,12 @@ def _write_own(
     for number, output in enumerate(wave):
         if (output.writer or 0) == me:
             shared = [each.tensor for each in work.shared[number]]
-            pieces.write_others(sinks[number].fd, output.plan, shared, local)
+            with naming(output.path):
+                pieces.write_others(sinks[number].fd, output.plan, shared, local)
 
     def write_piece(item: tuple[FileSink, pieces.Piece]) -> None:
         sink, piece = item
-        pieces.write_runs(sink.fd, piece, pieces.content(piece, local), sink.places)
+        sink.put(piece, pieces.content(piece, local))
         written(piece.nbytes)
 
     items = (
@@ -264,7 +268,8 @@ def _write_own(
     for _ in writer.in_threads(write_piece, items, options.threads):
         pass
     for sink in sinks.values() if options.durable else ():
-        os.fsync(sink.fd)
+        with naming(sink.path):
+            os.fsync(sink.fd)
 
 
 def _append_trailer(

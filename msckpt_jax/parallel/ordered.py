@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from msckpt_jax.checkpoint import atomic, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.log import Done, Log
+from msckpt_jax.checkpoint.naming import naming
 from msckpt_jax.checkpoint.plan import Plan, Range
 from msckpt_jax.checkpoint.records import Tensor
 from msckpt_jax.parallel import cells, pieces
@@ -102,7 +103,8 @@ def make(root: Path, files: Sequence[Placed], log: Log | None) -> None:
         path.unlink(missing_ok=True)
         fd = atomic.created(path)
         try:
-            _reserve(fd, plan.nbytes)
+            with naming(path):
+                _reserve(fd, plan.nbytes)
         finally:
             os.close(fd)
 
@@ -127,7 +129,8 @@ def write(files: Sequence[Placed], options: writer.Options, log: Log | None = No
     with _Files([file.path for file in files], durable) as opened:
 
         def write_unit(unit: Unit) -> Unit:
-            unit.write(opened.fd(unit.file), options, local)
+            with naming(files[unit.file].path):
+                unit.write(opened.fd(unit.file), options, local)
             return unit
 
         with contextlib.closing(_decoded(_batches(units))) as batches:
@@ -297,9 +300,10 @@ class _Files:
         """Make durable what was written, if need be, and close the files."""
         self.nbytes = 0
         while self._open:
-            _, fd = self._open.popitem()
+            number, fd = self._open.popitem()
             try:
                 if self._durable:
-                    os.fsync(fd)
+                    with naming(self._paths[number]):
+                        os.fsync(fd)
             finally:
                 os.close(fd)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msckpt_jax import boxes, dtypes
-from msckpt_jax.checkpoint import copying, formats, paths, records, store_folder, writer
+from msckpt_jax.checkpoint import atomic, copying, formats, paths, records, store_folder, writer
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.paths import AnyPath
@@ -212,13 +212,13 @@ def _write_files(
 ) -> None:
     def write(file: File | RankFile) -> None:
         target: Any = file.target
-        paths.make(target.parent)
         plan = formats.plan(formats.of_target(target).name, file.records, how)
         in_order = paths.is_local(target) and ordered.able(plan, options)
-        if in_order and (job is not None or ordered.pays([plan])):
-            ordered.write_file(file.target, plan, options, job)
-        else:
-            writer.write(file.target, plan, options)
+        with atomic.making_folder(target.parent):
+            if in_order and (job is not None or ordered.pays([plan])):
+                ordered.write_file(target, plan, options, job)
+            else:
+                writer.write(target, plan, options)
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         list(pool.map(write, files))

@@ -8,14 +8,16 @@ do this by themselves, after all have agreed that all files are complete.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from msckpt_jax.checkpoint import one_save, paths, stage, writer
+from msckpt_jax.checkpoint import atomic, one_save, paths, stage, store_folder, writer
 from msckpt_jax.checkpoint.folder import FolderSave
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel.meeting import Meetings
@@ -49,6 +51,7 @@ def write(ranks: RankSet, options: writer.Options, put: Put) -> None:
         BlockingIOError: another process is saving the same set.
         CheckpointError: a rank folder leads elsewhere; another process failed or died. The older
             files are as they were.
+        FileNotFoundError: there is no such folder.
     """
     if ranks.spans:
         _write_together(ranks, options, put)
@@ -58,9 +61,30 @@ def write(ranks: RankSet, options: writer.Options, put: Put) -> None:
         _commit(ranks, save, options)
 
 
+@contextlib.contextmanager
+def replacing(folder: AnyPath, name: Callable[[str], str]) -> Iterator[Any]:
+    """A save whose ``files`` are rank files, which then replace those in ``folder`` as one set.
+
+    ``name`` gives the name of a rank's file. No strategy tells of them, so that all older ones go
+    before the new ones come: nobody reads a mixture.
+    """
+    with atomic.making_folder(folder.parent), store_folder.of(folder) as save:
+        yield save
+        if save.held is None:
+            new = _present(save.files, name)
+        else:
+            new = {f"{held.path.parent.name}/{held.path.name}" for held in save.held}
+        older = _present(folder, name)
+        save.commit(max(new), heads=older, outdated=older)
+
+
 def _saving(ranks: RankSet, options: writer.Options) -> FolderSave:
-    for name in _present(ranks.root, ""):
-        _check_inside(ranks.root / name)
+    for file in (ranks.root / ranks.name, ranks.strategy):
+        if file is not None and not file.parent.is_dir():
+            problem = "the folder does not exist; create it first"
+            raise FileNotFoundError(errno.ENOENT, problem, str(file.parent))
+    for folder in _folders(ranks.root):
+        _check_inside(folder)
     return FolderSave(ranks.root, options.durable, of=ranks.name)
 
 
@@ -110,15 +134,18 @@ def _sign(place: Path, save: str) -> Path:
 
 
 def _commit(ranks: RankSet, save: FolderSave, options: writer.Options) -> None:
-    new, older = _present(save.files, ranks.name), _present(ranks.root, ranks.name)
+    new, older = (_present(root, lambda rank: ranks.name) for root in (save.files, ranks.root))
     strategy = ranks.strategy
+    if not new:  # without replicas a host may have nothing to hold
+        _remove(ranks.root, older)
+        return
     if strategy is None or (not older and _holds(strategy, ranks.content)):
-        if new:  # that the older files are all gone first, keeps readers from a mixture
-            save.commit(max(new), heads=older, outdated=older)
+        # That the older files are all gone first, keeps readers from a mixture.
+        save.commit(max(new), heads=older, outdated=older)
         return
     head = _below(ranks.root, strategy)
     if head is not None:
-        _write_strategy(save.files / head, ranks.content, options, beside=strategy)
+        _write_strategy(save.files / head, ranks.content, options)
         save.commit(head, outdated=older)
         return
     if not _holds(strategy, ranks.content):
@@ -128,10 +155,10 @@ def _commit(ranks: RankSet, save: FolderSave, options: writer.Options) -> None:
         _write_strategy(strategy, ranks.content, options)
 
 
-def _write_strategy(path: Any, content: bytes, options: writer.Options, beside: Any = None) -> None:
-    paths.make(path.parent)
+def _write_strategy(path: Any, content: bytes, options: writer.Options) -> None:
+    paths.make(path.parent)  # in the stage
     how = writer.Options(durable=options.durable)
-    writer.write(path, Plan([content], len(content)), how, beside)
+    writer.write(path, Plan([content], len(content)), how)
 
 
 def _holds(path: Any, content: bytes) -> bool:
@@ -147,10 +174,21 @@ def _below(root: Path, path: Any) -> str | None:
     return (folder / path.name).relative_to(top).as_posix() if folder.is_relative_to(top) else None
 
 
-def _present(root: Path, name: str) -> set[str]:
-    """The rank folders below ``root`` that hold a file of a name; without a name all."""
-    numbered = (f for f in root.glob("rank_*") if f.name.removeprefix("rank_").isdigit())
-    return {f"{f.name}/{name}".rstrip("/") for f in numbered if os.path.lexists(f / name)}
+def _present(root: AnyPath, name: Callable[[str], str]) -> set[str]:
+    """The files of ranks below ``root``."""
+    files = (folder / name(folder.name.removeprefix("rank_")) for folder in _folders(root))
+    return {f"{f.parent.name}/{f.name}" for f in files if f.exists() or os.path.islink(f)}
+
+
+def _folders(root: AnyPath) -> list[Any]:
+    return [p for p in paths.below(root, "rank_") if p.name.removeprefix("rank_").isdigit()]
+
+
+def _remove(root: Path, names: set[str]) -> None:
+    for name in names:
+        (root / name).unlink()
+        with contextlib.suppress(OSError):  # something else lies there
+            (root / name).parent.rmdir()
 
 
 def _check_inside(folder: Path) -> None:

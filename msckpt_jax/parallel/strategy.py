@@ -8,6 +8,7 @@ codec of the CheckPoints, because registering the schema a second time kills a l
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -59,7 +60,14 @@ def read(file_name: PathLike) -> tuple[Strategy, int]:
     if not isinstance(file_name, str | os.PathLike):
         raise TypeError(f"strategy_filename must be a path, not {type(file_name).__name__}")
     path = paths.path_of(file_name)
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        problem = (
+            "there is no such strategy file; one outside of the folder of its rank files is gone "
+            "where a save over others of another layout was killed: save anew"
+        )
+        raise FileNotFoundError(errno.ENOENT, problem, str(path)) from None
     if not data:
         raise CheckpointError("the strategy file is empty", file=path)
     try:

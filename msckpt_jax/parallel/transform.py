@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from msckpt_jax import progress as meters
-from msckpt_jax.checkpoint import formats, paths, store_folder
-from msckpt_jax.checkpoint.paths import AnyPath, PathLike
+from msckpt_jax.checkpoint import formats, paths
+from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File
-from msckpt_jax.parallel import merged, strategy
+from msckpt_jax.parallel import merged, rank_set, strategy
 from msckpt_jax.parallel.checks import check_count, check_other_folder, check_prefix, check_rank
 from msckpt_jax.parallel.merged import MergedCheckpoint
 from msckpt_jax.parallel.placement import Plan, plan_of
@@ -89,27 +89,12 @@ def transform_checkpoints(
         )
     suffix = f"{_part_suffix(src_strategy_file, source.plan, dst_strategy_file)}{suffix}"
     folder = paths.path_of(dst_checkpoints_dir)
-    paths.make(folder.parent)
-    with store_folder.of(folder) as save:
+    with rank_set.replacing(folder, lambda rank: f"{ckpt_prefix}{rank}{suffix}") as save:
         files = plan_files(source, target, save.files, ckpt_prefix, suffix)
         total = sum(file.nbytes for file in files)
         with meters.meter("transform", total, progress) as advance:
             how = job_of(source, target)
             write_files(files, process_num, advance, save=how, held=save.held)
-        new = [_placed(file.target) for file in files]
-        # All older ones go first, so that nobody reads a mixture.
-        older = [
-            _placed(path)
-            for rank in paths.below(folder, "rank_")
-            for path in paths.below(rank, suffix=suffix)
-            if path.name == f"{ckpt_prefix}{rank.name.removeprefix('rank_')}{suffix}"
-        ]
-        save.commit(max(new), heads=older, outdated=older)
-
-
-def _placed(path: AnyPath) -> str:
-    """The name of a rank file in the folder of the rank folders."""
-    return f"{path.parent.name}/{path.name}"
 
 
 def transform_checkpoint_by_rank(

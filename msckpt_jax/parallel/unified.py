@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from msckpt_jax import progress as meters
-from msckpt_jax.checkpoint import copying, formats, paths, store_folder, writer
+from msckpt_jax.checkpoint import atomic, copying, formats, paths, store_folder, writer
 from msckpt_jax.checkpoint.paths import AnyPath, PathLike
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import File
@@ -90,12 +90,11 @@ def unified_safetensors(
         files.append(File(PurePosixPath(_HYPER_FILE), records))
     total = sum(record.nbytes for file in files for record in file.records)
     folder = paths.path_of(dst_dir)
-    paths.make(folder)
     if not files and share > 1:
         return
     # Other processes may write their shares at the time. Of one source all have one name.
     own = None if shares == 1 else f"share {share} of {shares}"
-    with store_folder.of(folder, of=own) as save:
+    with atomic.making_folder(folder), store_folder.of(folder, of=own) as save:
         placed = [file._replace(target=save.files / file.target) for file in files]
         with meters.meter("merge", total, progress) as advance:
             rank_records.write_files(placed, min(max_process_num, 4), advance,

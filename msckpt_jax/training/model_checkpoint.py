@@ -14,7 +14,7 @@ from msckpt_jax import names
 from msckpt_jax.api import background
 from msckpt_jax.api import save as saving
 from msckpt_jax.api.background import AsyncSave
-from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint import atomic, paths
 from msckpt_jax.checkpoint.paths import AnyPath, PathLike
 from msckpt_jax.parallel import ranks, strategy
 from msckpt_jax.training import filenames, retention, selection
@@ -134,7 +134,7 @@ class ModelCheckpoint:
             raise TypeError(f"resumed must be a result of resume(), not {type(resumed).__name__}")
         self.config = CheckpointConfig() if config is None else config
         self.directory = paths.path_of("." if directory is None else directory)
-        paths.make(self.directory)
+        atomic.make_folder(self.directory)
         paths.check_writable(self.directory)
         filenames.sweep(self.directory, self.config.stale_seconds)
         self.prefix = filenames.own_prefix(self.directory, prefix)

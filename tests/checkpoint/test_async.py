@@ -125,17 +125,26 @@ ms.save_checkpoint({{"w": np.ones((64, 100_000))}}, {str(path)!r}, async_save={h
     assert ms.load_checkpoint(str(path))["w"].shape == (64, 100_000)
 
 
-def test_an_error_shows_at_exit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seen", [False, True])
+def test_an_error_shows_at_exit(tmp_path: Path, seen: bool) -> None:
+    """All exit handlers run, and the status tells of an error that nobody has seen."""
     program = f"""
+import atexit; atexit.register(print, "last handler")
 import numpy as np, msckpt_jax as ms
 from msckpt_jax.checkpoint import writer
 def fail(*args): raise OSError("disk on fire")
 writer.write = fail
-ms.save_checkpoint({{"w": np.ones(3)}}, {str(tmp_path / "a.ckpt")!r}, async_save=True)
+save = ms.save_checkpoint({{"w": np.ones(3)}}, {str(tmp_path / "a.ckpt")!r}, async_save=True)
+try:
+    if {seen}: save.result()
+except OSError: pass
 """
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "AsyncSaveError" in out.stderr
-    assert "disk on fire" in out.stderr
+    assert "last handler" in out.stdout
+    assert (out.returncode == 0) == seen
+    assert ("AsyncSaveError" in out.stderr) != seen
+    assert ("disk on fire" in out.stderr) != seen
+    assert "flush" not in out.stderr
 
 
 def test_an_open_file_cannot_go_to_another_process(tmp_path: Path) -> None:

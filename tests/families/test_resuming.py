@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from msckpt_jax.checkpoint import plan, stage
+from msckpt_jax.checkpoint import plan
 from msckpt_jax.checkpoint.log import Done, Log
+from msckpt_jax.checkpoint.stage import STAGE
 from msckpt_jax.parallel import cells, ordered
 from tests.families import kills, orbaxes
 
@@ -61,7 +62,7 @@ class Interrupted:
 
     def __init__(self, orbax: Path, root: Path, error: type[BaseException] = KeyboardInterrupt):
         self.orbax, self.target, self.seen = orbax, root / "out", 0
-        self.stage = root / f".out{stage.STAGE}"
+        self.stage = root / f".out{STAGE}"
         self.error = error
         with pytest.raises(error):
             self.convert("job", self.advance, threads=1)

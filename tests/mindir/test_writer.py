@@ -12,6 +12,7 @@ import pytest
 
 from msckpt_jax._protos.mind_ir_pb2 import ModelProto
 from msckpt_jax.api.export import export
+from msckpt_jax.graph import payload
 
 WEIGHTS = {"b": np.arange(3, dtype=np.float32), "a": {"w": np.ones((4, 3), np.float32)}}
 
@@ -79,6 +80,29 @@ def test_a_split_file_never_stands_beside_weights_of_another(tmp_path):
     assert seen == [f"net_variables/data_{n}" for n in (0, 1, 0)]
 
 
+@pytest.mark.parametrize("fails", ["data_2", "net_graph.mindir"])
+def test_weights_never_take_a_name_that_is_in_use(tmp_path, monkeypatch, fails):
+    """The graph names data_1, and a killed export has left a data_0."""
+    for _ in range(2):
+        file = written(tmp_path / "net", split_bytes=10)
+    (tmp_path / "net_variables/data_0").write_bytes(b"left")
+    before = {path: path.read_bytes() for path in (file, tmp_path / "net_variables/data_1")}
+    write = payload.write
+
+    def fail(path, *rest):
+        if path.name == fails:
+            raise OSError(28, "No space left on device")
+        write(path, *rest)
+
+    monkeypatch.setattr(payload, "write", fail)
+    with pytest.raises(OSError, match="No space left"):
+        written(tmp_path / "net", split_bytes=10)
+    assert {path: path.read_bytes() for path in before} == before
+    monkeypatch.undo()
+    written(tmp_path / "net", split_bytes=10)
+    assert [path.name for path in (tmp_path / "net_variables").iterdir()] == ["data_2"]
+
+
 def test_a_failure_leaves_the_old_file(tmp_path):
     file = written(tmp_path / "net")
     before = file.read_bytes()
@@ -122,6 +146,7 @@ MEMORY = """
 import resource, sys
 import numpy as np
 from msckpt_jax.api.export import export
+from msckpt_jax.graph import payload
 weights = {str(i): np.ones((32 << 20) // 4, np.float32) for i in range(8)}
 function = lambda w, x: sum(x + v[0] for v in w.values())
 export((function, {k: v[:4] for k, v in weights.items()}), np.ones(2), file_name=sys.argv[1])

@@ -108,6 +108,15 @@ def test_mindspore_merges_our_rank_files(mindspore: Any, tmp_path: Path, mesh: s
     assert {n: p.data for n, p in found.items()} == {n: a.tobytes() for n, a in values().items()}
 
 
+@pytest.mark.parametrize("form", ["ckpt", "safetensors"])
+def test_the_name_of_a_save_is_no_entry(mindspore: Any, tmp_path: Path, form: str) -> None:
+    path = saved(tmp_path / "src", "2", format=form) / "rank_1" / f"net.{form}"
+    ours = ms.open_checkpoint(path)
+    assert ours.save is not None
+    theirs = mindspore.load(path, format=form)
+    assert {n: p.data for n, p in theirs.items()} == {n: a.tobytes() for n, a in ours.items()}
+
+
 PAIRS = [("8", "4"), ("4", "8"), ("8", "2"), ("2", "8"), ("8", "8 in three axes"), ("4", "2"),
          ("4", "1"), ("1", "4")]  # fmt: skip
 

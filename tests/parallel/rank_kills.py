@@ -154,6 +154,7 @@ def at_random_moments(root: Path, rounds: int, place: str) -> dict[str, int]:
 def steps(root: Path) -> dict[str, int]:
     """Kill saves of further steps, which leave those before them as they are at any time."""
     prepared(root, 2, INSIDE)
+    step = 0
     for step, call in enumerate(itertools.count(3, 7)):
         name = f"step{step}.ckpt"
         ended = not killed_before(call, lambda name=name: save(root, 2, 2, INSIDE, name))
