@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 LOWEST = "lowest"
 JAXES = (LOWEST, "0.10", "0.11", "0.12")
-EXTRAS = ("", "data", "demo", "onnxruntime", "jax2onnx")
+EXTRAS = ("", "data", "demo", "onnxruntime", "jax2onnx", "s3")
 #: The neighbours, and the oldest Python that they take.
 NEIGHBOURS = {"": (3, 11), "google-tunix": (3, 11), "maxtext": (3, 12)}
 
@@ -124,6 +124,7 @@ def smoke(extra: str) -> None:
 
     import msckpt_jax as ms
     from msckpt_jax import cli, transforms
+    from msckpt_jax.checkpoint import paths
 
     weights = {"dense": {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}}
     ms.save_checkpoint(weights, "a.ckpt", convention="mindspore")
@@ -156,6 +157,7 @@ def smoke(extra: str) -> None:
     _check(extra == "jax2onnx", lambda: export(file_format="ONNX", engine="jax2onnx"), "jax2onnx")
     _check(extra == "data", enlarge, "data")
     _check(extra == "demo", demo, "demo")
+    _check(extra == "s3", lambda: paths.path_of("s3://bucket/key"), "s3")
     names = ("jax", "flax", "orbax-checkpoint", "onnx", "numpy", "protobuf")
     print("fine:", *(f"{name} {importlib.metadata.version(name)}" for name in names))
 

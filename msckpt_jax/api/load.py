@@ -43,7 +43,7 @@ def load_checkpoint(
     """Load a CheckPoint that this library or MindSpore wrote.
 
     Args:
-        ckpt_file_name: path, local or any that ``etils.epath`` knows: of a file, or of a folder
+        ckpt_file_name: path, local or in an object store: of a file, or of a folder
             that :func:`open_checkpoint` reads.
         net: an ``nnx`` module to load into, as :func:`load_param_into_net` does.
         strict_load: with ``net`` or ``like``: refuse different dtypes instead of casting, and guess

@@ -67,7 +67,7 @@ def save_checkpoint(
             sharding, NumPy arrays, Python numbers (int to Int64, float to Float64, bool), str,
             and typed PRNG keys (saved as key data under ``name@implementation``). A parameter's
             name is the dotted tree path.
-        ckpt_file_name: path, local or any that ``etils.epath`` knows, or an open binary file.
+        ckpt_file_name: path, local or in an object store (docs/stores.md), or an open binary file.
             ``.ckpt``/``.safetensors`` is appended unless the name ends with the format's name.
             The folder must exist.
         integrated_save: merge sharded arrays into full tensors in one file. False writes

@@ -41,7 +41,7 @@ def open_checkpoint(
     is replacing, or was when it was killed, is refused: see :func:`save_checkpoint`.
 
     Args:
-        ckpt_file_name: path, local or any that ``etils.epath`` knows.
+        ckpt_file_name: path, local or in an object store.
         dec_key: the key of an encrypted file, bytes.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
         crc_check: verify the check sum (reads the whole file); a file without one is refused. Of

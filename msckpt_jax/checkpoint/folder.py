@@ -197,7 +197,7 @@ def reading(folder: Any, heads: Iterable[Any]) -> Iterator[Callable[[Any], None]
     Raises:
         CheckpointError: a save is under way, was interrupted, or took place during the block.
     """
-    stamps = {head: _stamp(head) for head in heads if isinstance(head, Path)}
+    stamps = {head: _stamp(head) for head in heads}
 
     def check(replaced: bool) -> None:
         if replaced:
@@ -226,8 +226,10 @@ def check_settled(folder: Any) -> None:
         )
 
 
-def _stamp(path: Path) -> tuple[int, ...] | None:
+def _stamp(path: Any) -> Any:
     """The properties that tell a file from one that has replaced it; None without a file."""
+    if not isinstance(path, Path):
+        return path.store.tag(path.key)
     try:
         stat = os.stat(path)
     except OSError:

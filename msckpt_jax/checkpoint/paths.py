@@ -47,19 +47,6 @@ def path_of(name: Any) -> AnyPath:
     return Path(text.removeprefix("file://")) if text.startswith("file://") else StorePath(text)
 
 
-def local(name: Any, what: str, instead: str) -> Path:
-    """A path on a local file system.
-
-    Raises:
-        ValueError: it is in an object store; the message says ``what`` cannot be there, and what
-            to do ``instead``.
-    """
-    path = path_of(name)
-    if not is_local(path):
-        raise ValueError(visible(f"{name}: {what} is on a local file system; {instead}"))
-    return path
-
-
 def is_local(path: Any) -> TypeGuard[Path]:
     """Tell whether a path is one of a local file system."""
     return isinstance(path, Path)

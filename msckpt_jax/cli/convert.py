@@ -65,6 +65,7 @@ counterpart, through JAX:
   MODEL.mindir   ours or MindSpore's, to MODEL.air for Ascend's atc, or to MODEL.onnx
   MODEL.air      to MODEL.mindir or MODEL.onnx, always through JAX
 """
+    + sources.STORES
 )
 EXAMPLES = """\
   msckpt convert model.ckpt model.safetensors

@@ -24,6 +24,7 @@ and the largest absolute difference of the values. The formats may differ. Check
 NaNs are equal to NaNs. With --rtol and --atol values are equal when |a - b| <= atol + rtol * |b|,
 as in NumPy.
 """
+    + sources.STORES
 )
 EXAMPLES = """\
   msckpt diff before.ckpt after.ckpt

@@ -11,14 +11,17 @@ from typing import Any
 
 from msckpt_jax import dtypes
 from msckpt_jax.api import targets
-from msckpt_jax.cli import common, options
+from msckpt_jax.cli import common, options, sources
 from msckpt_jax.conventions.layers import BASES
 
-DESCRIPTION = """\
+DESCRIPTION = (
+    """\
 Write a network of a Python module, any callable or a pair (function, weights), as a model file:
 a MindIR, which MindSpore runs with JAX's numbers, an AIR file for Ascend's atc, or an ONNX file.
 The module may lie in the current folder. `msckpt ops` lists the primitives that can be exported.
 """
+    + sources.STORES
+)
 EXAMPLES = """\
   msckpt export my.model:predict --input 'f32[1,3,224,224]' -f MINDIR -o net.mindir
   msckpt export 'my.model:make_net()' --input 'i32[batch,128]' -o net --verify

@@ -32,6 +32,7 @@ of the optimizer's state. Only headers are read, so that files of any size are q
   MODEL.air      printed with inputs, operators and constants
   MODEL.onnx     printed with inputs, outputs, operators, initializers and the files of its weights
 """
+    + sources.STORES
 )
 EXAMPLES = """\
   msckpt inspect model.ckpt

@@ -7,21 +7,24 @@ import argparse
 from msckpt_jax import boxes, display, progress
 from msckpt_jax.checkpoint import formats, paths, writer
 from msckpt_jax.checkpoint.records import File
-from msckpt_jax.cli import common
+from msckpt_jax.cli import common, sources
 from msckpt_jax.parallel import merged, rank_records
 
-DESCRIPTION = """\
+DESCRIPTION = (
+    """\
 Join the CheckPoints in the folders rank_0, rank_1, ... into a file of full tensors, as their
 strategy file says. Both the rank files and the result are .ckpt or .safetensors files. Rank files
 may be de-duplicated, and replicas may be missing. Tensors are copied piece by piece and never held
 whole.
 """
+    + sources.STORES
+)
 EXAMPLES = """\
   msckpt merge ckpts/ --strategy ckpts/strategy.ckpt -o model.ckpt
   msckpt merge ckpts/ --strategy strategy.json -o model.safetensors --jobs 4
   msckpt merge ckpts/ --strategy ckpts/strategy.ckpt -o model.ckpt --plan
 
-Interrupted work is taken up where it was left when the command is given again.
+Interrupted work is taken up where it was left when the command is given again, but in a store.
 """
 
 

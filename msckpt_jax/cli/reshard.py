@@ -8,7 +8,7 @@ from typing import Any
 from msckpt_jax import display, progress
 from msckpt_jax.checkpoint import atomic, formats, paths
 from msckpt_jax.checkpoint.records import File
-from msckpt_jax.cli import common
+from msckpt_jax.cli import common, sources
 from msckpt_jax.parallel import checks, merged, meshspec, placement, preview, rank_records, strategy
 
 DESCRIPTION = (
@@ -19,6 +19,7 @@ beside the new files. A mesh is given as
 
 """
     + meshspec.DESCRIPTION
+    + sources.STORES
 )
 EXAMPLES = """\
   msckpt reshard old/ --from old/strategy.ckpt --to new_strategy.ckpt -o new/

@@ -1,4 +1,4 @@
-"""The checkpoints that commands read, in the words of their help."""
+"""The checkpoints that commands read and write, and where, in the words of their help."""
 
 from __future__ import annotations
 
@@ -7,4 +7,9 @@ DESCRIPTION = """\
   FOLDER                        safetensors files as Hugging Face's libraries write them, with or
                                 without an index, which may be named itself
   FOLDER                        an Orbax checkpoint; of a run's steps name one: run/1000
+"""
+#: Where files and folders may lie.
+STORES = """\
+
+Files and folders may also lie in an object store: s3://bucket/run, gs://bucket/run, az://box/run.
 """

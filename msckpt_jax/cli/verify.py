@@ -35,6 +35,7 @@ each name must be in the file that the index says. All problems are listed, with
 
 Notes, such as operators that load has no meaning for, are no faults.
 """
+    + sources.STORES
 )
 EXAMPLES = """\
   msckpt verify model.ckpt && echo sound

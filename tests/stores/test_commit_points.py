@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 import msckpt_jax as ms
 from msckpt_jax.checkpoint import store_folder
+from msckpt_jax.checkpoint.formats import sharded
 from msckpt_jax.checkpoint.stores import s3
 from msckpt_jax.cli import main
 from tests.stores.server import Server
@@ -121,6 +123,22 @@ def test_an_error_leaves_no_upload(server: Server, bucket: str) -> None:
                            progress=fail)  # fmt: skip
     assert (server.keys(bucket[5:]), server.uploads(bucket[5:])) == (keys, [])
     assert values(f"{bucket}/set") == {1}
+
+
+def test_a_save_while_a_folder_is_opened(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files may be of one save, and its index of another."""
+    folder = f"{bucket}/set"
+    hub(folder, 1)
+    contents = sharded._contents
+
+    def later(*args: Any) -> Any:
+        time.sleep(1.1)  # the indices are equal, and times have seconds
+        hub(folder, 2)
+        return contents(*args)
+
+    monkeypatch.setattr(sharded, "_contents", later)
+    with pytest.raises(ms.CheckpointError, match="a save replaced its files while they were read"):
+        ms.open_checkpoint(folder)
 
 
 def test_an_interrupted_save_is_told_and_replaced(
