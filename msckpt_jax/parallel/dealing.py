@@ -11,8 +11,7 @@ import itertools
 import math
 import operator
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,7 +36,7 @@ class Output(NamedTuple):
     ``writer`` is the process that alone writes it; None: each writes what it holds.
     """
 
-    path: Path
+    path: Any
     plan: Plan
     records: Sequence[Record]
     writer: int | None = None

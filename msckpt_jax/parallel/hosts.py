@@ -101,6 +101,7 @@ def write_folder(
         CheckpointError: as :func:`write`.
     """
     if isinstance(save, StoreSave):
+        assert isinstance(target, StorePath)
         part_upload.write_folder(save, target, files, commit, options, may_gather)
         return
     meetings = Meetings(target, options.timeout)

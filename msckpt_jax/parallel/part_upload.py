@@ -33,6 +33,7 @@ from msckpt_jax.parallel.exchange import Elsewhere, exchange, tried
 from msckpt_jax.parallel.meeting import Meetings
 from msckpt_jax.parallel.part_dealing import Dealt, Object
 from msckpt_jax.parallel.pieces import Piece, Places
+from msckpt_jax.visible import visible
 
 #: A part in the store: its number from 0 on, its tag, check sum and size.
 Sent: TypeAlias = tuple[int, str, int, int]
@@ -47,7 +48,7 @@ def write(
 ) -> None:
     """Write ``plan``, the same on every process, to one object; as :func:`hosts.write`."""
     meetings = Meetings(target, options.timeout)
-    store, stretches = target.store, parts.stretches(plan)
+    store, stretches = target.store, part_dealing.stretches(plan, records)
 
     def begin() -> str:
         return store.upload(target.key).id if meetings.me == 0 else ""
@@ -89,7 +90,7 @@ def write_folder(
     """
     if not target.store.takes_parts:
         raise ValueError(
-            f"{target}: many processes save the files of a folder to s3:// or a local file system"
+            visible(f"{target}: many processes save a folder to s3:// or a local file system only")
         )
     meetings = Meetings(target, options.timeout)
     meetings.meet(lambda: None, planning.digest(plan for plan, _ in files.values()))

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Part, Plan, Range
+from msckpt_jax.checkpoint.records import Tensor
 
 #: The bytes of a part, unless there would be too many. S3 wants 5 MiB, and at most 10,000 parts.
-PART_BYTES, MOST_PARTS = 8 << 20, 9_000
+PART_BYTES, MOST_PARTS = 8 << 20, 6_000
+#: The least and the most of a part, beside what it should have.
+_LEAST, _MOST = 5 / 8, 3 / 2
+
+#: The elements of a tensor, in order, at which those of another holder begin.
+Edges: TypeAlias = Callable[[Tensor], np.ndarray]
 
 
 class Stretch(NamedTuple):
@@ -24,28 +30,46 @@ class Stretch(NamedTuple):
     parts: list[Part]
 
 
-def stretches(plan: Plan) -> list[Stretch]:
+def stretches(plan: Plan, edges: Edges | None = None) -> list[Stretch]:
     """Cut a plan into stretches of about :data:`PART_BYTES`, none within an element.
 
-    A file that is smaller is a single one; so is what is left over at the end, with the last.
+    They end at ``edges`` and between tensors, where these are near, so that a stretch is held by
+    one. A file that is smaller is a single one; so is what is left over at the end, with the last.
     """
     size = max(PART_BYTES, -(-plan.nbytes // MOST_PARTS))
-    count = max(1, plan.nbytes // size)
+    least = -int(-_LEAST * size // 1)
     starts = [0, *itertools.accumulate(planning.size_of(part) for part in plan.parts)]
-    cuts = [0, *(_before(plan, starts, k * size) for k in range(1, count)), plan.nbytes]
+    cuts = [0]
+    while plan.nbytes - cuts[-1] >= size + least:
+        cuts.append(_cut_near(plan, starts, cuts[-1], size, least, edges))
+    cuts.append(plan.nbytes)
     return [
         Stretch(start, stop - start, [*_between(plan, starts, start, stop)])
         for start, stop in itertools.pairwise(cuts)
     ]
 
 
-def _before(plan: Plan, starts: Sequence[int], offset: int) -> int:
-    """The last offset up to ``offset`` that lies within no element."""
-    at = bisect.bisect_right(starts, offset) - 1
-    part = plan.parts[at] if at < len(plan.parts) else b""
-    if not isinstance(part, Range):
-        return offset
-    return offset - (offset - starts[at]) % part.tensor.stored.itemsize
+def _cut_near(
+    plan: Plan, starts: Sequence[int], begin: int, size: int, least: int, edges: Edges | None
+) -> int:
+    """The end of a stretch: where something else begins, or the size that it should have."""
+    wanted = begin + size
+    at = bisect.bisect_right(starts, wanted) - 1
+    part, first = plan.parts[at], starts[at]
+    places = [first, starts[at + 1]]
+    if isinstance(part, Range):
+        itemsize = part.tensor.stored.itemsize
+        if edges is not None:
+            element = part.start + (wanted - first) // itemsize
+            every = edges(part.tensor)
+            near = int(np.searchsorted(every, element))
+            places += [first + (int(edge) - part.start) * itemsize
+                       for edge in every[max(0, near - 1) : near + 1]
+                       if part.start < edge < part.stop]  # fmt: skip
+        wanted -= (wanted - first) % itemsize
+    most = min(begin + int(_MOST * size), plan.nbytes - least)
+    places = [place for place in places if begin + least <= place <= most]
+    return min(places, key=lambda place: abs(place - wanted), default=wanted)
 
 
 def _between(plan: Plan, starts: Sequence[int], start: int, stop: int) -> Iterator[Part]:

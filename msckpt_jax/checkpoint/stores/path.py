@@ -11,6 +11,7 @@ from typing import NamedTuple
 from msckpt_jax.checkpoint.stores import store as stores
 from msckpt_jax.checkpoint.stores.store import Store
 from msckpt_jax.errors import StoreError
+from msckpt_jax.visible import visible
 
 
 class Status(NamedTuple):
@@ -91,7 +92,7 @@ class StorePath(os.PathLike[str]):
         if self == folder:
             return PurePosixPath()
         if not str(self).startswith(f"{folder}/"):
-            raise ValueError(f"{self} is not below {folder}")
+            raise ValueError(visible(f"{self} is not below {folder}"))
         return PurePosixPath(str(self).removeprefix(f"{folder}/"))
 
     def with_name(self, name: str) -> StorePath:

@@ -161,7 +161,7 @@ class StoreBytes:
     def _end_of_guess(self, start: int, stop: int) -> int:
         if start >= self._size - _LAST_BYTES:
             return self._size
-        goes_on = start <= self._next < stop or start == self._next
+        goes_on = 0 <= start - self._next <= 2 * self._ahead or start < self._next < stop
         self._ahead = min(MOST_AHEAD, 2 * self._ahead) if goes_on else _HOP_BYTES
         self._next = min(self._size, max(stop, start + self._ahead))
         return self._next

@@ -35,7 +35,7 @@ def store(scheme: str) -> S3:
         connect_timeout=10,
         read_timeout=60,
     )
-    return S3(boto3.session.Session().client("s3", config=config))
+    return S3(boto3.Session().client("s3", config=config))
 
 
 @telling
