@@ -33,6 +33,7 @@ from msckpt_jax.parallel.exchange import Elsewhere, exchange, tried
 from msckpt_jax.parallel.meeting import Meetings
 from msckpt_jax.parallel.part_dealing import Dealt, Object
 from msckpt_jax.parallel.pieces import Piece, Places
+from msckpt_jax.visible import visible
 
 #: A part in the store: its number from 0 on, its tag, check sum and size.
 Sent: TypeAlias = tuple[int, str, int, int]
@@ -88,9 +89,8 @@ def write_folder(
         ValueError: the store takes no parts.
     """
     if not target.store.takes_parts:
-        raise ValueError(
-            f"{target}: many processes save the files of a folder to s3:// or a local file system"
-        )
+        where = "s3:// or a local file system"
+        raise ValueError(visible(f"{target}: many processes save the files of a folder to {where}"))
     meetings = Meetings(target, options.timeout)
     meetings.meet(lambda: None, planning.digest(plan for plan, _ in files.values()))
     outputs = [Output(target / name, *content) for name, content in files.items()]
