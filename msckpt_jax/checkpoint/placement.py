@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from msckpt_jax import boxes
-from msckpt_jax.checkpoint import writer
+from msckpt_jax.checkpoint import collector, writer
 from msckpt_jax.checkpoint.plan import CHUNK_BYTES
 from msckpt_jax.checkpoint.records import on_host
 from msckpt_jax.errors import CheckpointError
@@ -42,6 +42,7 @@ class _Part(NamedTuple):
     devices: list[Any]
 
 
+@collector.paused()
 def place(requests: Sequence[Request]) -> list[jax.Array]:
     """The arrays of the requests. Only the boxes of this process's devices are read.
 
@@ -148,5 +149,5 @@ def _windows(pieces: Sequence[boxes.Piece], box: boxes.Box, limit: int) -> Itera
 def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     nbytes = boxes.size_of(boxes.whole(shape)) * dtype.itemsize
     raw = np.empty(nbytes + _ALIGN, np.uint8)
-    start = -raw.ctypes.data % _ALIGN
+    start = -raw.__array_interface__["data"][0] % _ALIGN  # .ctypes takes five times as long
     return raw[start : start + nbytes].view(dtype).reshape(shape)
