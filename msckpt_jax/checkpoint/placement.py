@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -39,7 +41,7 @@ class _Part(NamedTuple):
 
     number: int
     array: np.ndarray
-    devices: list[Any]
+    devices: Sequence[Any]
 
 
 @collector.paused()
@@ -82,19 +84,25 @@ def _batches(requests: Sequence[Request], pool: ThreadPoolExecutor) -> Iterator[
         yield batch
 
 
-def _wanted(request: Request) -> dict[boxes.Box, list[Any]]:
+def _wanted(request: Request) -> Mapping[boxes.Box, Sequence[Any]]:
     """The boxes of a tensor that this process needs, and the devices that want each."""
     shape, sharding = request.shape, request.sharding
     if sharding is None:
-        return {boxes.whole(shape): []}
+        return {boxes.whole(shape): ()}
     try:
-        where = sharding.addressable_devices_indices_map(shape)
+        return _boxes(sharding, shape)
     except ValueError as error:
         raise CheckpointError(
             f"its shape {list(shape)} does not fit the sharding: {error}", name=request.name
         ) from None
+
+
+@functools.lru_cache(maxsize=256)
+def _boxes(
+    sharding: jax.sharding.Sharding, shape: tuple[int, ...]
+) -> Mapping[boxes.Box, Sequence[Any]]:
     out: dict[boxes.Box, list[Any]] = {}
-    for device, index in where.items():
+    for device, index in sharding.addressable_devices_indices_map(shape).items():
         out.setdefault(boxes.from_index(index or (), shape), []).append(device)
     return out
 
@@ -116,6 +124,10 @@ def _send(batch: Sequence[_Part], placed: Sequence[dict[Any, jax.Array]]) -> lis
 def _joined(request: Request, parts: dict[Any, jax.Array]) -> jax.Array:
     if request.sharding is None:
         return parts[None]
+    if len(parts) == 1:
+        (array,) = parts.values()
+        if array.sharding == request.sharding:
+            return array
     where = request.sharding.addressable_devices_indices_map(request.shape)
     shards = [parts[device] for device in where]
     return jax.make_array_from_single_device_arrays(request.shape, request.sharding, shards)
@@ -147,7 +159,6 @@ def _windows(pieces: Sequence[boxes.Piece], box: boxes.Box, limit: int) -> Itera
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    nbytes = boxes.size_of(boxes.whole(shape)) * dtype.itemsize
-    raw = np.empty(nbytes + _ALIGN, np.uint8)
+    raw = np.empty(math.prod(shape) * dtype.itemsize + _ALIGN, np.uint8)
     start = -raw.__array_interface__["data"][0] % _ALIGN  # .ctypes takes five times as long
-    return raw[start : start + nbytes].view(dtype).reshape(shape)
+    return np.ndarray(shape, dtype, raw, start)
