@@ -33,7 +33,7 @@ def request(
     dtype: np.dtype,
     sharding: jax.sharding.Sharding | None,
     shape: tuple[int, ...] | None = None,
-    held: np.dtype | None = None,
+    held: Any = None,
 ) -> placement.Request:
     """The request for an array: by pieces of the file where the value still lies there.
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from msckpt_jax import boxes, dtypes
-from msckpt_jax.checkpoint import copying, formats, records, writer
+from msckpt_jax.checkpoint import collector, copying, formats, records, writer
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.records import File, Record
@@ -112,6 +112,7 @@ class Cutting:
         for name in self._cut:
             self._source.pieces(name)
 
+    @collector.paused()
     def records(self, rank: int) -> list[Record]:
         """The records of a rank, whose windows are read from the source when they are written.
 

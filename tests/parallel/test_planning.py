@@ -162,7 +162,7 @@ def quarters(folder: Path, suffix: str = "ckpt") -> np.ndarray:
 def test_files_that_are_alike_share_an_index(tmp_path: Path, suffix: str) -> None:
     quarters(tmp_path, suffix)
     paths = {rank: tmp_path / f"rank_{rank}" / f"net.{suffix}" for rank in range(4)}
-    for rank, value in ((1, np.int32([1, 2])), (2, np.float32([1]))):
+    for rank, value in ((1, np.array([1, 2], np.int32)), (2, np.ones(1, np.float32))):
         ms.save_checkpoint({"w": value}, paths[rank], format=suffix)
     files = opened.open_files(paths)
     assert files[0].entries is files[3].entries
@@ -218,7 +218,7 @@ def test_replaced_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     parameters = ms.load_checkpoint(tmp_path, strategy=HALVES)
     assert parameters["w"].tolist() == [*range(8)]
     path = tmp_path / "rank_1" / "net.ckpt"
-    ms.save_checkpoint({"w": np.float32([9, 9])}, path)
+    ms.save_checkpoint({"w": np.full(2, 9, np.float32)}, path)
     with pytest.raises(ms.CheckpointError, match=r"rank_1/net\.ckpt.*read again"):
         parameters["w"]
 
@@ -275,9 +275,7 @@ def test_boxes_are_computed_once_for_what_is_cut_alike(
     monkeypatch.setattr(Twins, "contents", counted)
     monkeypatch.setattr(boxes, "intersect", None)
     source = ms.load_checkpoint(tmp_path, strategy=old).file
-    files = rank_records.plan_files(
-        source, placement.plan_of(new), tmp_path / "out", "n", ".ckpt"
-    )
+    files = rank_records.plan_files(source, placement.plan_of(new), tmp_path / "out", "n", ".ckpt")
     assert [file.nbytes for file in files] == [20 * 16] * 4
     assert [len(file.records) for file in files] == [20] * 4
     assert len(read) == 1
