@@ -8,7 +8,7 @@ from typing import Any
 from msckpt_jax import display, names
 from msckpt_jax.api.leaf import wanted_value
 from msckpt_jax.api.not_loaded import NotLoaded, nearest, report
-from msckpt_jax.checkpoint import placement, stored
+from msckpt_jax.checkpoint import collector, placement, stored
 from msckpt_jax.conventions import choosing, prefixes
 from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.conventions.loading import Translated
@@ -101,6 +101,7 @@ def load_param_into_tree(
     return flat.rebuild(values), report[0], report[1]
 
 
+@collector.paused()
 def like(
     tree: Any,
     parameters: Mapping[str, Any],

@@ -33,12 +33,15 @@ def request(
     dtype: np.dtype,
     sharding: jax.sharding.Sharding | None,
     shape: tuple[int, ...] | None = None,
+    held: Any = None,
 ) -> placement.Request:
     """The request for an array: by pieces of the file where the value still lies there.
 
-    Values that do not fit ``dtype`` are refused when they are read.
+    Values that do not fit ``dtype`` are refused when they are read. ``held`` is their dtype in the
+    file, where it is known already.
     """
-    _, held = stored.shape_and_dtype(name, parameters)
+    if held is None:
+        _, held = stored.shape_and_dtype(name, parameters)
     shape, pieces = stored.pieces(name, parameters, shape)
     file = stored.file_of(parameters)
     pieces = narrowing.checked(pieces, held, dtype, name=name, file=file)
@@ -83,7 +86,7 @@ def wanted_value(
             casts.append(f"{leaf.name} from {dtype} to {target.dtype}")
     on_device = isinstance(leaf.value, jax.Array | jax.ShapeDtypeStruct)
     held = without_x64(leaf.name, target.dtype) if on_device else target.dtype
-    wanted = request(key, parameters, held, target.sharding, target.shape)
+    wanted = request(key, parameters, held, target.sharding, target.shape, dtype)
     if on_device:
         return wanted
     if isinstance(leaf.value, np.ndarray):

@@ -202,6 +202,8 @@ def pieces(data: Any, tensor: Stored) -> list[boxes.Piece]:
         return [(boxes.whole(shape), array)]
     if not math.prod(shape):
         return [(boxes.whole(shape), np.empty(shape, dtype))]
+    if len(tensor.spans) == 1:
+        return [(boxes.whole(shape), sources.piece(data, tensor.spans[0][0], shape, dtype))]
     out: list[boxes.Piece] = []
     first = 0
     for start, stop in tensor.spans:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class TensorSlice:
         return to_int4(out, self._entry.name, self._file.path) if self._is_int4 else out
 
     @functools.cached_property
-    def _pieces(self) -> list[boxes.Piece]:
+    def _pieces(self) -> Sequence[boxes.Piece]:
         return self._file.pieces(self._entry.name)
 
     @property

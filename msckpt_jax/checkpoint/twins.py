@@ -39,7 +39,7 @@ class Twins:
         self._known: dict[tuple[str, int], list[_Known]] = {}
 
     def contents(self, kind: Format, source: Source, problem: Problem) -> Contents:
-        """The contents of a file; their ``entries`` are the same object for files that are alike."""
+        """The contents of a file; files that are alike have the same ``entries``, one object."""
         data = source.data
         if not isinstance(data, memoryview) or _ends_with_a_sum(kind, data):
             return kind.contents(source, problem)

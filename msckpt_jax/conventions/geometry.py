@@ -76,7 +76,7 @@ def held(
 ) -> Iterator[tuple[Ranges, np.ndarray]]:
     """Yield those of the ranges that each piece of a tensor has, and the elements there."""
     bounds = cover(axes, ranges)[0]
-    for origin, source in pieces:
+    for origin, source in boxes.near(pieces, bounds):
         common = boxes.intersect(origin, bounds)
         if common is None:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
@@ -38,6 +38,9 @@ class Later(Sequence[Piece]):
 
     def __len__(self) -> int:
         return len(self._find())
+
+    def near(self, box: Box) -> Iterable[Piece]:
+        return boxes.near(self._find(), box)
 
 
 class _Made:

@@ -89,7 +89,8 @@ class Tiles(Sequence[Piece]):
 
     def restricted(self, box: Box) -> Tiles:
         """The pieces of a part of this part."""
-        return Tiles(self._grid, self._read, boxes.moved(box, self._box))
+        begins_there = not any(start for start, _ in self._box)
+        return Tiles(self._grid, self._read, box if begins_there else boxes.moved(box, self._box))
 
     def each(self, change: Callable[[Any], Any]) -> Tiles:
         """The same pieces with their sources changed."""

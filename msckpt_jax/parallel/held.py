@@ -21,17 +21,14 @@ NONE = -1
 class Held(NamedTuple):
     """A tensor that is cut by a grid, and a rank whose file holds each cell; ``NONE`` without one.
 
-    ``staged`` says where it would be if no file were missing.
+    ``staged`` says where it would be if no file were missing, ``is_whole`` that none is.
     """
 
     staged: Staged
     grid: Grid
     ranks: np.ndarray
-
-    @property
-    def is_whole(self) -> bool:
-        """Tell whether no cell is missing."""
-        return bool((self.ranks != NONE).all())
+    is_whole: bool
+    box: boxes.Box
 
     def rank(self, cell: int) -> int:
         return int(self.ranks[cell])

@@ -19,7 +19,7 @@ from msckpt_jax.checkpoint.paths import AnyPath, PathLike, regular
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import opened, soundness
 from msckpt_jax.parallel.grid import Tiles
-from msckpt_jax.parallel.held import Held, Holders
+from msckpt_jax.parallel.held import NONE, Held, Holders
 from msckpt_jax.parallel.placement import Parts, Plan, plan_of
 from msckpt_jax.parallel.strategy import StrategyLike
 from msckpt_jax.visible import visible
@@ -140,14 +140,13 @@ class MergedCheckpoint(Mapping[str, Any]):
         if name not in self._held:
             return self._holder(name).pieces(name)
         held = self._held[name]
-        whole = boxes.whole(held.grid.shape)
-        if missing := held.missing(whole if box is None else box):
+        if missing := held.missing(held.box if box is None else box):
             raise CheckpointError(
                 f"the files of ranks {missing[:8]} (or of their replicas) are needed",
                 file=self.path,
                 name=name,
             )
-        return Tiles(held.grid, lambda cell: self.files[held.rank(cell)].pieces(name), whole)
+        return Tiles(held.grid, lambda cell: self.files[held.rank(cell)].pieces(name), held.box)
 
     def parts(self, name: str) -> Parts:
         """The ranks that hold each part of a tensor."""
@@ -220,7 +219,9 @@ class MergedCheckpoint(Mapping[str, Any]):
                 found=f"{part.type}{list(part.shape)}",
                 **where,
             )
-        self._held[name] = Held(staged, grid, self._holders.of_cells(name, staged))
+        ranks = self._holders.of_cells(name, staged)
+        is_whole = bool((ranks != NONE).all())
+        self._held[name] = Held(staged, grid, ranks, is_whole, boxes.whole(shape))
         nbytes = math.prod(shape) * entry.row.stored.itemsize
         self.entries[name] = entry._replace(tensors=(Stored(entry.type, shape, ((0, nbytes),)),))
 

@@ -28,13 +28,13 @@ def open_files(
     out: dict[int, CheckpointFile] = {}
     for rank, name in sorted(files.items()):
         path = path_of(name)
-        later = kept is not None and isinstance(path, Path) and path.is_file()
-        stamp = mappings.stamp_of(path) if later else ()
+        local = path if isinstance(path, Path) and path.is_file() else None
+        stamp = mappings.stamp_of(local) if kept is not None and local is not None else ()
         out[rank] = CheckpointFile(name, twins=twins, **options).sound(crc_check)
-        if kept is not None and later:
+        if kept is not None and local is not None:
             out[rank].map_later(kept, stamp)
-            if mappings.stamp_of(path) != stamp:
-                raise CheckpointError("the file was replaced while it was opened", file=path)
+            if mappings.stamp_of(local) != stamp:
+                raise CheckpointError("the file was replaced while it was opened", file=local)
     return out
 
 

@@ -13,8 +13,8 @@ from msckpt_jax import boxes
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.paths import AnyPath, PathLike
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.parallel import layout, soundness, strategy
-from msckpt_jax.parallel.layout import Layout
+from msckpt_jax.parallel import soundness, strategy
+from msckpt_jax.parallel.layout import Layout, cells
 from msckpt_jax.parallel.strategy import StrategyLike
 
 _STAGED = re.compile(r"(\d{1,9})-(.+)", re.DOTALL)
@@ -44,7 +44,7 @@ class Staged(NamedTuple):
         """All ranks that hold a part, and the number of the cell that each of them holds."""
         count, stages = self.layout.ranks, len(self.first_ranks)
         ranks = np.repeat(self.first_ranks, count) + np.tile(np.arange(count), stages)
-        return ranks, np.tile(layout.cells(self.layout), stages)
+        return ranks, np.tile(cells(self.layout), stages)
 
 
 class Plan(NamedTuple):

@@ -13,7 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msckpt_jax import boxes, dtypes
-from msckpt_jax.checkpoint import atomic, copying, formats, paths, records, store_folder, writer
+from msckpt_jax.checkpoint import (
+    atomic,
+    collector,
+    copying,
+    formats,
+    paths,
+    records,
+    store_folder,
+    writer,
+)
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.paths import AnyPath
@@ -114,6 +123,7 @@ class Cutting:
         for name in self._cut:
             self._source.pieces(name)
 
+    @collector.paused()
     def records(self, rank: int) -> list[Record]:
         """The records of a rank, whose windows are read from the source when they are written.
 

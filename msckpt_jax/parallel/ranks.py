@@ -99,15 +99,11 @@ class _Parts:
             return record
         assert isinstance(content, Tensor)
         pieces = self._shards.get(box) or boxes.restrict(content.pieces, box)
-        shape = boxes.shape_of(box)
+        shape, stored = boxes.shape_of(box), content.stored
         only = pieces[0][1] if len(pieces) == 1 else None
-        if (
-            isinstance(only, np.ndarray)
-            and only.dtype == content.stored
-            and only.flags.c_contiguous
-        ):
+        if isinstance(only, np.ndarray) and only.dtype == stored and only.flags.c_contiguous:
             return record._replace(dims=shape, content=only)
-        return record._replace(dims=shape, content=Tensor(shape, content.stored, tuple(pieces)))
+        return record._replace(dims=shape, content=Tensor(shape, stored, tuple(pieces)))
 
 
 def _mesh_of(records: Sequence[Record]) -> Any:

@@ -17,6 +17,7 @@ import msckpt_jax as ms
 from msckpt_jax import boxes
 from msckpt_jax.checkpoint.twins import Twins
 from msckpt_jax.checkpoint.wire import CRC_MARK
+from msckpt_jax.conventions import sources
 from msckpt_jax.parallel import opened, placement, rank_records
 from msckpt_jax.parallel.layout import Layout
 
@@ -162,7 +163,7 @@ def quarters(folder: Path, suffix: str = "ckpt") -> np.ndarray:
 def test_files_that_are_alike_share_an_index(tmp_path: Path, suffix: str) -> None:
     quarters(tmp_path, suffix)
     paths = {rank: tmp_path / f"rank_{rank}" / f"net.{suffix}" for rank in range(4)}
-    for rank, value in ((1, np.int32([1, 2])), (2, np.float32([1]))):
+    for rank, value in ((1, np.array([1, 2], np.int32)), (2, np.ones(1, np.float32))):
         ms.save_checkpoint({"w": value}, paths[rank], format=suffix)
     files = opened.open_files(paths)
     assert files[0].entries is files[3].entries
@@ -218,7 +219,7 @@ def test_replaced_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     parameters = ms.load_checkpoint(tmp_path, strategy=HALVES)
     assert parameters["w"].tolist() == [*range(8)]
     path = tmp_path / "rank_1" / "net.ckpt"
-    ms.save_checkpoint({"w": np.float32([9, 9])}, path)
+    ms.save_checkpoint({"w": np.full(2, 9, np.float32)}, path)
     with pytest.raises(ms.CheckpointError, match=r"rank_1/net\.ckpt.*read again"):
         parameters["w"]
 
@@ -279,3 +280,26 @@ def test_boxes_are_computed_once_for_what_is_cut_alike(
     assert [file.nbytes for file in files] == [20 * 16] * 4
     assert [len(file.records) for file in files] == [20] * 4
     assert len(read) == 1
+
+
+def test_a_box_is_read_from_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box is read from the rank files that it overlaps, also through a view of its pieces."""
+    layout = Layout((4,), ((0,), ()))
+    weight = np.arange(32, dtype=np.float32).reshape(8, 4)
+    parts = {rank: {"weight": weight[2 * rank : 2 * rank + 2]} for rank in range(4)}
+    cut(tmp_path, parts, "ckpt")
+    file = ms.load_checkpoint(tmp_path, strategy={"weight": layout}).file
+    read: list[int] = []
+    for rank, each in file.files.items():
+        pieces = each.pieces
+        monkeypatch.setattr(each, "pieces", lambda n, r=rank, p=pieces: (read.append(r), p(n))[1])
+    held = file.pieces("weight")
+    assert read == []
+    out = np.empty((3, 2), np.float32)
+    later = sources.Later(lambda: held)
+    boxes.gather(later, ((3, 6), (1, 3)), out)
+    np.testing.assert_array_equal(out, weight[3:6, 1:3])
+    assert sorted(set(read)) == [1, 2]
+    assert [box for box, _ in held] == [((2 * r, 2 * r + 2), (0, 4)) for r in range(4)]
+    assert len(held) == 4
+    np.testing.assert_array_equal(held[3][1], parts[3]["weight"])

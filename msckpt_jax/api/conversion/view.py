@@ -6,7 +6,7 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,7 +146,7 @@ class View(Mapping[str, Any]):
             for map in self.route.maps
         ]  # fmt: skip
 
-    def pieces(self, name: str, box: boxes.Box | None = None) -> list[boxes.Piece]:
+    def pieces(self, name: str, box: boxes.Box | None = None) -> Sequence[boxes.Piece]:
         """The pieces of a tensor, which are rearranged when they are read."""
         del box
         return copying.pieces_of(self._records[name])
