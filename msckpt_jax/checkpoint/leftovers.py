@@ -17,8 +17,8 @@ def sweep(where: Path, stale_seconds: float = owners.STALE_SECONDS) -> None:
     """
     atomic.sweep(where, stale_seconds)
     with contextlib.suppress(OSError):
-        stages = [p for p in where.iterdir() if p.name[0] == "." and p.name.endswith(folder.STAGE)]
-        for stage in stages:
+        left = [p for p in where.iterdir() if p.name[0] == "." and p.name.endswith(folder.STAGE)]
+        for stage in left:
             _remove_left(stage, stale_seconds)
 
 
