@@ -36,9 +36,13 @@ class Completion:
     def under_way(self) -> str | None:
         return None if self._pending is None else str(self._pending[0].files[0])
 
-    def begin(self, total: int, earlier: list[Saved]) -> None:
-        """Begin after ``total`` steps; CheckPoints of ``earlier`` runs may be deleted, too."""
-        self._retention.begin(total, earlier)
+    def earlier(self, saved: list[Saved]) -> None:
+        """Let files of earlier runs be deleted, too."""
+        self._retention.earlier(saved)
+
+    def begin(self, total: int) -> None:
+        """Begin a run after so many steps of the training."""
+        self._retention.begin(total)
 
     def begun(self, saved: Saved, handle: AsyncSave | None) -> None:
         """Take note of a save; without ``handle`` it is complete."""

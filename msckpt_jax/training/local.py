@@ -33,7 +33,7 @@ from msckpt_jax.parallel.parcels import Parcel
 from msckpt_jax.training.config import CheckpointConfig
 from msckpt_jax.training.position import Position
 from msckpt_jax.training.schedule import Schedule
-from msckpt_jax.visible import log
+from msckpt_jax.visible import log, visible
 
 _TAIL = r"-(?P<epoch>\d+)_(?P<step>\d+)\.(?P<save>[0-9a-f]{12})\.(?P<owner>[0-9a-f-]+)(\.more)?"
 _NAME = re.compile(
@@ -95,7 +95,8 @@ def folder_of(local: PathLike) -> Path:
         raise TypeError(f"local must be a path, not {type(local).__name__}")
     path = paths.path_of(local)
     if not isinstance(path, Path):
-        raise ValueError(f"local= is a folder on the machine's own disk or in memory, not {local}")
+        problem = f"local= is a folder on the machine's own disk or in memory, not {local}"
+        raise ValueError(visible(problem))
     return path
 
 
@@ -113,7 +114,8 @@ def local_of(
         raise ValueError("local= and local_steps= belong together: give both")
     made = Local(folder, steps, base, config)
     if isinstance(directory, Path) and made.folder.samefile(directory):
-        raise ValueError(f"local= is the folder of the run's files, {directory}: give another one")
+        problem = f"local= is the folder of the run's files, {directory}: give another one"
+        raise ValueError(visible(problem))
     return made
 
 
@@ -141,6 +143,7 @@ class Local:
         self._run = ""
         self._saves = 0
         self._machines: list[str] = []
+        self._known: tuple[list[Any], list[Shard]] = [], []
 
     def save(
         self, tree: Any, append: Mapping[str, Any] | None, prefix: str, position: Position
@@ -158,7 +161,7 @@ class Local:
         self._begin(meetings)
         save = f"{self._run}{self._saves % 0x10000:04x}"
         self._saves += 1
-        shards = keepers.shards(found, self._machines)
+        shards = self._shards_of(found)
         file = path_of(self.folder, step, save)
         if meetings is None:
             plan, _ = _planned(found, shards, save, 0)
@@ -196,6 +199,13 @@ class Local:
 
             meetings.meet(begin, digest)
             parcels.write(files[0], plan, sent, meetings, self._options)
+
+    def _shards_of(self, found: list[Record]) -> list[Shard]:
+        """The parts of the state, which are those of the last step as a rule."""
+        layout = [(r.tag, r.type, r.dims, r.nbytes, r.sharding) for r in found]
+        if layout != self._known[0]:
+            self._known = layout, keepers.shards(found, self._machines)
+        return self._known[1]
 
     def _begin(self, meetings: Meetings | None) -> None:
         """Agree on a name for the saves of this run, and know the machines, before the first."""

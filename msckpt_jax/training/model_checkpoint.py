@@ -86,20 +86,18 @@ class ModelCheckpoint:
         batches_per_epoch: the number of steps of an epoch, if it is known: with it :meth:`step`
             counts the numbers that it is not given.
         resumed: the result of :func:`resume`, from whose numbers the run goes on.
-        local: a folder on each machine's own disk or in its memory (``/dev/shm/run``), in which
-            every ``local_steps`` the newest step is kept, for :func:`resume`. Every part of the
-            state lies on two machines: what only one holds is sent to the next one while the step
-            is saved (with collective operations, hence not in a thread: ``async_save`` does not
-            concern these steps), so that one machine may be lost. With one machine there is one
-            copy. The folder needs room for two steps, the last one stays until the next is
-            whole on all machines; a machine's step is about twice its share of the state. Not
-            encrypted. When the run ends well they are deleted. Other folders than ``directory``.
-        local_steps: the number of steps from one local step to the next.
         state: the state before the first step, or a function that returns it, for an interruption
             until then.
         preemption_grace_seconds: the seconds from a signal until the machine is gone. Most clouds
             and schedulers give 30 or more.
         clock: returns seconds, for the policies by time.
+        local: a folder on each machine's own disk or in its memory (``/dev/shm/net``) that keeps
+            the newest of every ``local_steps`` steps for :func:`resume`, and has room for two.
+            Every part of the state lies on two machines: what only one holds is sent to the next
+            one while the step is saved, with collective operations, so that training waits for it
+            whatever ``async_save`` says. With one machine there is one copy. The step before stays
+            until the new one is whole on all machines; at a good end nothing stays. Not encrypted.
+        local_steps: the number of steps from one local step to the next.
 
     Raises:
         StoreError: the object store cannot be reached, or does not let us write.
@@ -123,11 +121,11 @@ class ModelCheckpoint:
         *,
         batches_per_epoch: int | None = None,
         resumed: Resumed | None = None,
+        clock: Callable[[], float] = time.monotonic,
         local: PathLike | None = None,
         local_steps: int | None = None,
         state: Any = None,
         preemption_grace_seconds: float = 30.0,
-        clock: Callable[[], float] = time.monotonic,
     ):
         _check(prefix, directory, config, batches_per_epoch)
         if resumed is not None and not isinstance(resumed, Resumed):
@@ -154,7 +152,7 @@ class ModelCheckpoint:
         self._start = position.total
         self._told = _Told(state, None, position, 0)
         self._saved = 0
-        self._ready = self._together = False
+        self._prepared = self._together = False
 
     @property
     def latest_ckpt_file_name(self) -> str | None:
@@ -216,7 +214,7 @@ class ModelCheckpoint:
         with self._preemption.saving():
             self._completion.settle()
             tree = self._tree()
-            self._begin(tree)
+            self._prepare(tree)
             metric = selection.metric_value(self._told.metric, self.config.keep_best)
             path, now = self.directory / self._name(), self._now()
             handle = self._write(tree, path)
@@ -330,21 +328,6 @@ class ModelCheckpoint:
         values = [leaf.value for leaf in names.named_leaves(tree)]
         return tuple(ranks.rank_path(path, rank) for rank in ranks.local(values))
 
-    def _save_local(self, local: Local) -> None:
-        with self._preemption.saving():
-            tree, position = self._tree(), self._told.position
-            self._begin(tree)
-            append = self.config.append_values(int(position.epoch), int(position.total))
-            local.save(tree, append, self.prefix, position)
-            local.saved(self._told.steps)
-
-    def _begin(self, tree: Any) -> None:
-        """Do what the first save of a run needs, on all processes together."""
-        if not self._ready:
-            self._agree(tree)
-            self._completion.begin(self._start, self._earlier())
-            self._ready = True
-
     @staticmethod
     def _spans(tree: Any) -> bool:
         """Tell whether arrays span processes."""
@@ -367,16 +350,28 @@ class ModelCheckpoint:
         self.prefix = filenames.agreed_prefix(self._base, self.prefix)
         self._together = True
 
+    def _save_local(self, local: Local) -> None:
+        with self._preemption.saving():
+            tree, position = self._tree(), self._told.position
+            self._prepare(tree)
+            append = self.config.append_values(int(position.epoch), int(position.total))
+            local.save(tree, append, self.prefix, position)
+            local.saved(self._told.steps)
+
+    def _prepare(self, tree: Any) -> None:
+        """Do what the first save of a run needs, on all processes together."""
+        if not self._prepared:
+            self._agree(tree)
+            if not self.config.keep_earlier_runs:
+                where = self.directory, self._base, self.prefix
+                self._completion.earlier(retention.earlier(*where, self._per_epoch, self._now()))
+            self._completion.begin(self._start)
+            self._prepared = True
+
     def _now(self) -> float:
         """The time of a save, the same on all processes, which delete files by it."""
         now = self._clock()
         return filenames.agreed_time(now) if self._together and self.config.keeps_by_time else now
-
-    def _earlier(self) -> list[Saved]:
-        if self.config.keep_earlier_runs:
-            return []
-        now = self._now()
-        return retention.earlier(self.directory, self._base, self.prefix, self._per_epoch, now)
 
 
 @contextlib.contextmanager

@@ -51,10 +51,13 @@ class Retention:
     def best(self) -> Saved | None:
         return self._best[0] if self._best else None
 
-    def begin(self, total: int, earlier: Iterable[Saved] = ()) -> None:
-        """Begin after ``total`` steps, with CheckPoints of earlier runs to choose from, too."""
-        for saved in earlier:
-            self._outdated += self._chosen(saved)
+    def earlier(self, saved: Iterable[Saved]) -> None:
+        """Choose among CheckPoints of earlier runs, too; the first one added deletes the others."""
+        for each in saved:
+            self._outdated += self._chosen(each)
+
+    def begin(self, total: int) -> None:
+        """Begin a run after so many steps of the training."""
         for rule in self._for_good:
             rule.begin(total)
 

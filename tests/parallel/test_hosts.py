@@ -28,17 +28,15 @@ class Ended(NamedTuple):
     output: str
 
 
-PROCESS = Path(__file__).with_name("process.py")
-
-
-def run(what: str, count: int, folder: Path, script: Path = PROCESS) -> list[Ended]:
+def run(what: str, count: int, folder: Path, script: str = "process.py") -> list[Ended]:
     """Run ``count`` processes of a script on this machine and wait for all."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
+    path = str(Path(__file__).parent / script)
     started = [
         subprocess.Popen(
-            [sys.executable, str(script), str(count), str(i), port, str(folder), what],
+            [sys.executable, path, str(count), str(i), port, str(folder), what],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

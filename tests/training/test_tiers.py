@@ -10,7 +10,7 @@ import pytest
 
 from tests.parallel.test_hosts import check_ended_well, run
 
-SCRIPT = Path(__file__).with_name("tiers.py")
+SCRIPT = "../training/tiers.py"  # beside that of tests/parallel
 
 
 @pytest.fixture(scope="module")
