@@ -35,7 +35,7 @@ class _Told(NamedTuple):
     state: Any
     metric: Any
     position: Position
-    count: int
+    steps: int
 
 
 class ModelCheckpoint:
@@ -180,7 +180,7 @@ class ModelCheckpoint:
         """
         before = self._told
         position = before.position.after(epoch, step, self._per_epoch)
-        count = before.count + max(1, position.total - before.position.total)
+        count = before.steps + max(1, position.total - before.position.total)
         self._told = _Told(state, metric, position, count)
         self._preemption.step(count)
         if self._schedule.due(count):
@@ -189,7 +189,7 @@ class ModelCheckpoint:
 
     def save(self) -> None:
         """Save the last step now, unless it has been saved. Raises as :meth:`step` does."""
-        if self._saved == self._told.count:
+        if self._saved == self._told.steps:
             return
         with self._preemption.saving():
             self._completion.settle()
@@ -200,7 +200,7 @@ class ModelCheckpoint:
             path, now = self.directory / self._name(), self._clock()
             handle = self._write(tree, path)
             files = self._files(path, tree)
-            self._saved = self._told.count
+            self._saved = self._told.steps
             self._schedule.saved(self._saved)
             self._completion.begun(Saved(files, now, metric), handle)
 
@@ -262,7 +262,7 @@ class ModelCheckpoint:
         return None
 
     def _begun(self) -> bool:
-        return self._told.count > 0 or self._told.state is not None
+        return self._told.steps > 0 or self._told.state is not None
 
     def _alive(self) -> bool:
         try:

@@ -65,6 +65,8 @@ CASES = {
     "two_ended": Left([143, 143], {"m-1_5": 5}),
     "two_silent": Left([143, 143], {}, "no breakpoint was saved"),
 }
+#: Two processes that save one step together, which depends on their speed, and their status.
+MANY = {"two_steps": 143, "two_each": 143, "two_ctrl_c": -2}
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,7 @@ def left_in(folder: Path) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def statuses(folder: Path) -> dict[str, list[int]]:
-    return signalled(folder, [*CASES, "two_steps", "two_ctrl_c", "two_alone"])
+    return signalled(folder, [*CASES, *MANY, "two_alone"])
 
 
 @pytest.mark.parametrize("case", list(CASES))
@@ -124,7 +126,7 @@ def await_file(path: Path) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize(("case", "status"), [("two_steps", 143), ("two_ctrl_c", -2)])
+@pytest.mark.parametrize(("case", "status"), MANY.items())
 def test_many_processes_leave_after_one_step(
     folder: Path, statuses: dict[str, list[int]], case: str, status: int
 ) -> None:
