@@ -168,6 +168,17 @@ def compiled_ctrl_c(where: Path) -> None:
         print("not reached")
 
 
+def compiled_donated_ctrl_c(where: Path) -> None:
+    """Control returns when the grace is over; the machine is still there."""
+    with run(where) as ckpt:
+        state = jnp.ones(3)
+        ckpt.step({"w": state})
+        state = donating(state)
+        soon(0.3, signal.SIGINT)
+        in_compiled_code(lambda: time.sleep(2 * GRACE))
+        ckpt.step({"w": state})
+
+
 def compiled_donated(where: Path) -> None:
     """Control returns late, and the state of the long step is saved."""
     with run(where, grace=4 * GRACE) as ckpt:

@@ -46,6 +46,7 @@ CASES = {
     "compiled": Left(143, {"m-1_1_breakpoint": 1}, "no step came within 3 s: the state is saved"),
     "compiled_ctrl_c": Left(-2, {"m-1_1_breakpoint": 1}, "KeyboardInterrupt"),
     "compiled_donated": Left(143, {"m-1_2_breakpoint": 2}, _NEXT),
+    "compiled_donated_ctrl_c": Left(-2, {"m-1_2_breakpoint": 2}, "KeyboardInterrupt"),
     "callback": Left(143, {"m-1_1_breakpoint": 1}, "SystemExit: 143"),
     "saving": Left(143, {"m-1_2": 2, "m-1_2_breakpoint": 2}, _NEXT),
     "asynchronous": Left(143, {"m-1_2": 2, "m-1_3_breakpoint": 3}, _NEXT),
