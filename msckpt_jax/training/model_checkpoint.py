@@ -68,10 +68,12 @@ class ModelCheckpoint:
     step comes for half of ``preemption_grace_seconds`` (the loop evaluates, waits for data or is in
     a long step) the state given last is saved, if it can still be read. If it was donated since,
     the next step is waited for until the grace is over; then the run ends, and the log says that
-    nothing was saved. Before the first step, only ``state`` can be saved; without it a signal takes
-    effect at once. Saves under way end first. A second signal takes effect at once. When the block
-    ends by itself, its last step is saved as ever, then the signal has its effect. Handlers of
-    others are called too, with the first signal; what they raise is raised when the state is saved.
+    nothing was saved. A tree or module that the loop changes in place is saved as it is then: tell
+    its step at once after the change. Before the first step, only ``state`` can be saved; without
+    it a signal takes effect at once. Saves under way end first. A second signal takes effect at
+    once. When the block ends by itself, its last step is saved as ever, then the signal has its
+    effect. Handlers of others are called too, with the first signal; what they raise is raised when
+    the state is saved.
 
     Under ``jax.distributed`` make the same calls in every process. With arrays that span processes
     save by steps, not by seconds. A signal to one process counts for all: they agree on the next

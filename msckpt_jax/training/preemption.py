@@ -81,6 +81,7 @@ class Preemption:
         self._agreement: Agreement | None = None
         self._thread: threading.Thread | None = None
         self._answered = threading.Event()
+        self._final = False
         self._saving = threading.RLock()  # held while a file is written
         self._main_saves = 0
         self._over = False
@@ -91,7 +92,8 @@ class Preemption:
         Python lets only the main thread do so; in another nothing is done, and the log says so.
         """
         self.received, self.saved, self.gave_up = None, False, False
-        self._times, self._theirs, self.left, self._over = 0, None, None, False
+        self._times, self._theirs, self.left = 0, None, None
+        self._over = self._final = False
         self._handlers, self._agreement = {}, None
         if threading.current_thread() is not threading.main_thread():
             log.warning("signals leave no breakpoint: Python handles them in the main thread only")
@@ -229,10 +231,9 @@ class Preemption:
         self._answered.set()
         if self._main_saves or self._over or self.received is None:
             return  # the check after the save leaves
-        late = time.monotonic() >= self._deadline
         with self._saving:  # the thread may be at it
             ready = self._agreement is None and (self.saved or self._run.alive())
-        if ready or late:
+        if ready or self._final:
             self.gave_up = self._agreement is not None
             self._leave(self.received)
 
@@ -321,9 +322,19 @@ class Preemption:
         reason = f"processes {silent} have not answered" if silent else "no step came"
         saved = "the state is saved" if self.saved else "nothing was saved after the signal"
         log.warning("%s: %s within %g s: %s; the run ends", name, reason, self._grace, saved)
+        if number == signal.SIGINT and self._told_within_a_second(number):
+            return  # after Ctrl-C the machine stays
+        self._final = True
         answered = self._nudge(number)
         if number == signal.SIGTERM and not (answered and self._bell.over_within(5)):
             self._end(number)
+
+    def _told_within_a_second(self, number: int) -> bool:
+        """Tell whether a step comes within a second of the return of control to Python."""
+        while not self._nudge(number):
+            if self._bell.over_within(self._grace / 2):
+                return True
+        return self._bell.over_within(_ANSWER_SECONDS)
 
     def _end_with_the_others(self) -> None:
         """End the process when the grace is over, should it wait for other processes then."""

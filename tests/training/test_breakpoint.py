@@ -125,7 +125,9 @@ def test_a_failed_save_of_somebody_else_refuses_no_breakpoint(
 ) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(writer, "write", fail)
-        ms.save_checkpoint({"w": 1}, tmp_path / "other.ckpt", async_save=True).wait()
+        save = ms.save_checkpoint({"w": 1}, tmp_path / "other.ckpt", async_save=True)
+        assert save is not None
+        save.wait()
     (note,) = interrupted(tmp_path, RuntimeError(), CheckpointConfig(10, exception_save=True))
     assert "an earlier save failed" in note
     assert "other.ckpt: the asynchronous save failed: disk on fire" in note

@@ -46,6 +46,7 @@ CASES = {
     "compiled": Left(143, {"m-1_1_breakpoint": 1}, "no step came within 3 s: the state is saved"),
     "compiled_ctrl_c": Left(-2, {"m-1_1_breakpoint": 1}, "KeyboardInterrupt"),
     "compiled_donated": Left(143, {"m-1_2_breakpoint": 2}, _NEXT),
+    "compiled_donated_ctrl_c": Left(-2, {"m-1_2_breakpoint": 2}, "KeyboardInterrupt"),
     "callback": Left(143, {"m-1_1_breakpoint": 1}, "SystemExit: 143"),
     "saving": Left(143, {"m-1_2": 2, "m-1_2_breakpoint": 2}, _NEXT),
     "asynchronous": Left(143, {"m-1_2": 2, "m-1_3_breakpoint": 3}, _NEXT),
@@ -65,6 +66,8 @@ CASES = {
     "two_ended": Left([143, 143], {"m-1_5": 5}),
     "two_silent": Left([143, 143], {}, "no breakpoint was saved"),
 }
+#: Two processes that save one step together, which depends on their speed, and their status.
+MANY = {"two_steps": 143, "two_each": 143, "two_ctrl_c": -2}
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +100,7 @@ def left_in(folder: Path) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def statuses(folder: Path) -> dict[str, list[int]]:
-    return signalled(folder, [*CASES, "two_steps", "two_ctrl_c", "two_alone"])
+    return signalled(folder, [*CASES, *MANY, "two_alone"])
 
 
 @pytest.mark.parametrize("case", list(CASES))
@@ -124,7 +127,7 @@ def await_file(path: Path) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize(("case", "status"), [("two_steps", 143), ("two_ctrl_c", -2)])
+@pytest.mark.parametrize(("case", "status"), MANY.items())
 def test_many_processes_leave_after_one_step(
     folder: Path, statuses: dict[str, list[int]], case: str, status: int
 ) -> None:
