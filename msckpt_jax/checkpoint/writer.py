@@ -19,6 +19,7 @@ import numpy as np
 from msckpt_jax.checkpoint import atomic, cipher, crc, paths
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Chunk, Part, Plan
+from msckpt_jax.checkpoint.submitting import submit
 from msckpt_jax.progress import Progress
 
 #: More threads gain little: memory bandwidth is the limit, and each holds a window of CHUNK_BYTES.
@@ -92,7 +93,7 @@ def in_threads(work: Callable[[_T], _R], items: Iterable[_T], threads: int) -> I
     with ThreadPoolExecutor(threads, "msckpt") as pool:
         try:
             for item in items:
-                pending.append(pool.submit(work, item))
+                pending.append(submit(pool, work, item))
                 if len(pending) > 2 * threads:
                     yield pending.pop(0).result()
             while pending:
