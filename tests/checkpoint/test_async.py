@@ -133,12 +133,12 @@ import threading
 import numpy as np, msckpt_jax as ms
 from msckpt_jax.checkpoint import writer
 write, ending = writer.write, threading.Event()
-threading._register_atexit(ending.set)
 def late(*args):
     ending.wait()
     write(*args)
 writer.write = late
 ms.save_checkpoint({{"w": np.ones((64, 400_000))}}, {str(path)!r}, async_save=True)
+threading._register_atexit(ending.set)
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
     assert np.asarray(ms.load_checkpoint(str(path))["w"]).sum() == 64 * 400_000
