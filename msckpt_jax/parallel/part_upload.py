@@ -26,6 +26,7 @@ from msckpt_jax.checkpoint.stores import parts, uploads
 from msckpt_jax.checkpoint.stores.path import StorePath
 from msckpt_jax.checkpoint.stores.store import Upload
 from msckpt_jax.checkpoint.stores.uploads import Held
+from msckpt_jax.checkpoint.threads import submit
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import dealing, part_dealing, pieces
 from msckpt_jax.parallel.dealing import Output
@@ -254,7 +255,7 @@ class _Sender:
     def _submit(self, work: Callable[[], None]) -> None:
         while len(self._on_the_way) >= uploads.uploaders(self._options.threads):
             self._settle_one()
-        self._on_the_way.append(self._pool.submit(work))
+        self._on_the_way.append(submit(self._pool, work))
 
     def _settle_one(self) -> None:
         future = self._on_the_way.popleft()

@@ -125,6 +125,25 @@ ms.save_checkpoint({{"w": np.ones((64, 100_000))}}, {str(path)!r}, async_save={h
     assert ms.load_checkpoint(str(path))["w"].shape == (64, 100_000)
 
 
+def test_a_save_that_starts_when_the_program_ends(tmp_path: Path) -> None:
+    """From Python 3.12 on the threads of its own that it wants do not start any more."""
+    path = tmp_path / "a.ckpt"
+    program = f"""
+import threading
+import numpy as np, msckpt_jax as ms
+from msckpt_jax.checkpoint import writer
+write, ending = writer.write, threading.Event()
+def late(*args):
+    ending.wait()
+    write(*args)
+writer.write = late
+ms.save_checkpoint({{"w": np.ones((64, 400_000))}}, {str(path)!r}, async_save=True)
+threading._register_atexit(ending.set)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
+    assert np.asarray(ms.load_checkpoint(str(path))["w"]).sum() == 64 * 400_000
+
+
 @pytest.mark.parametrize("seen", [False, True])
 def test_an_error_shows_at_exit(tmp_path: Path, seen: bool) -> None:
     """All exit handlers run, and the status tells of an error that nobody has seen."""

@@ -70,14 +70,15 @@ CASES = {
 }  # fmt: skip
 
 
+@functools.cache
 def abstract(make: Callable[..., Any]) -> Any:
-    """The network with shapes instead of arrays."""
+    """The network with shapes instead of arrays, made once."""
     return nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0)))
 
 
 def filled(make: Callable[..., Any]) -> Any:
     """The network with random values; faster than Flax's initialisation."""
-    flat = names.flatten(abstract(make))
+    flat = names.flatten(nnx.clone(abstract(make)))
     arrays = [values.parameter(leaf.name, leaf.value.shape, seed=0) for leaf in flat.leaves]
     return flat.rebuild([jax.device_put(array) for array in arrays])
 

@@ -15,10 +15,9 @@ from flax import nnx
 
 from msckpt_jax import names
 from msckpt_jax.networks import bert, resnet, yolo, yolov3
+from tests.networks.conftest import abstract, filled
 
-SMALL_BERT = functools.partial(
-    bert.Bert, 100, 32, 2, 4, 64, max_position_embeddings=16, rngs=nnx.Rngs(0)
-)
+SMALL_BERT = functools.partial(bert.Bert, 100, 32, 2, 4, 64, max_position_embeddings=16)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +35,7 @@ SMALL_BERT = functools.partial(
     ],
 )
 def test_how_many_parameters(make: Callable[..., nnx.Module], count: int) -> None:
-    leaves = names.named_leaves(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
+    leaves = names.named_leaves(abstract(make))
     assert sum(math.prod(leaf.value.shape) for leaf in leaves) == count
 
 
@@ -64,7 +63,7 @@ def test_boxes_of_an_empty_output() -> None:
 
 
 def test_bert_ignores_padding() -> None:
-    net = SMALL_BERT()
+    net = filled(SMALL_BERT)
     net.eval()
     ids = jnp.arange(16).reshape(2, 8)
     mask = jnp.arange(8) < jnp.array([[8], [5]])
@@ -77,7 +76,7 @@ def test_bert_ignores_padding() -> None:
 
 
 def test_bert_drops_out_while_training_only() -> None:
-    net, ids = SMALL_BERT(), jnp.arange(8).reshape(1, 8)
+    net, ids = filled(SMALL_BERT), jnp.arange(8).reshape(1, 8)
     zeros, ones = jnp.zeros_like(ids), jnp.ones_like(ids)
     one, other = (net(ids, zeros, ones, rngs=nnx.Rngs(seed))[0] for seed in (0, 1))
     assert np.abs(one - other).max() > 0.1

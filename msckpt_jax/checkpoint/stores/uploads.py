@@ -14,7 +14,7 @@ from msckpt_jax.checkpoint.stores import parts
 from msckpt_jax.checkpoint.stores.parts import Stretch
 from msckpt_jax.checkpoint.stores.path import StorePath
 from msckpt_jax.checkpoint.stores.store import Upload
-from msckpt_jax.checkpoint.threads import in_threads
+from msckpt_jax.checkpoint.threads import in_threads, submit
 
 #: The least threads that upload, unless the caller wants one: they wait for the store.
 THREADS = 8
@@ -166,6 +166,6 @@ class PartStream:
     def _send(self) -> None:
         number = len(self._tags) + len(self._on_the_way) + 1
         part, self._part = self._part, bytearray()
-        self._on_the_way.append(self._pool.submit(self._upload.put, number, part))
+        self._on_the_way.append(submit(self._pool, self._upload.put, number, part))
         if len(self._on_the_way) >= self._threads:
             self._tags.append(self._on_the_way.popleft().result())
