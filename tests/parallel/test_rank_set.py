@@ -18,6 +18,7 @@ import msckpt_jax as ms
 from msckpt_jax.checkpoint import folder as folders
 from msckpt_jax.cli import main
 from tests.checkpoint.test_folder import in_memory as in_memory
+from tests.parallel.rank_kills import NIGHTLY
 from tests.parallel.test_hosts import check_ended_well, run
 
 #: The number of kills at random moments, for each place of the strategy; 200 for a nightly run.
@@ -47,7 +48,7 @@ def test_processes_fail_together(tmp_path: Path) -> None:
 def test_processes_are_killed(tmp_path: Path) -> None:
     """The old set is whole, or readers refuse; the next group's save puts things right."""
     moments = ("staging:1", "replacing:0", "written:0", "staging:0", "written:0")
-    for moment in moments[: 2 if int(KILLS) < 200 else None]:
+    for moment in moments[: 2 if int(KILLS) < NIGHTLY else None]:
         ended = run(f"cut:{moment}", 2, tmp_path, "rank_process.py")
         assert ended[int(moment[-1])].status == -9, ended
         if "staging" in moment:
