@@ -44,5 +44,5 @@ def check(saves: Mapping[Any, str | None], kind: str, file: Any) -> None:
 def _told(kind: str, members: list[str], save: str | None) -> str:
     some = ", ".join(members[:_TOLD])
     more = f" and {len(members) - _TOLD} more" if len(members) > _TOLD else ""
-    whose = "name no save" if save is None else f"are of the save {save[:100]}"
-    return f"{kind} {some}{more} {whose}"
+    whose = "no save is named" if save is None else f"save {save[:100]}"
+    return f"{kind} {some}{more}: {whose}"

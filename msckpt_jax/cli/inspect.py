@@ -15,6 +15,7 @@ from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.cli import common, sources, tables
 from msckpt_jax.conventions.state_names import is_state
 from msckpt_jax.lowering.target import Target
+from msckpt_jax.visible import visible
 
 DESCRIPTION = (
     """\
@@ -156,8 +157,8 @@ def _print(file: CheckpointFile, entries: list[Entry]) -> None:
     crc = f"{sums} (not verified: msckpt verify)" if sums else "none"
     facts = f"{file.format}, {display.size(file.size)}, cipher {file.cipher or 'none'}, crc {crc}"
     if file.save is not None:
-        facts += f", of the save {common.plain(file.save)}"
-    console.print(f"file: {facts}", highlight=False)
+        facts += f", of the save {visible(file.save)}"
+    console.print(f"file: {facts}", highlight=False, markup=False)
 
 
 def _without_key(args: argparse.Namespace, facts: dict[str, Any], text: str) -> int:

@@ -38,7 +38,7 @@ def kill(name: str, function: Callable[..., Any], args: Sequence[Any], first: bo
 def full(name: str, function: Callable[..., Any], args: Sequence[Any], first: bool) -> Any:
     """From this call on the disk has no room."""
     if name in _GROWING:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise _error(errno.ENOSPC, args)
     return function(*args)
 
 
@@ -46,11 +46,17 @@ def broken(name: str, function: Callable[..., Any], args: Sequence[Any], first: 
     """The first write, sync or rename from this call on fails, the others do not."""
     if name in _BREAKING and not broken_once:
         broken_once.append(name)
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        raise _error(errno.EIO, args)
     return function(*args)
 
 
 broken_once: list[str] = []
+
+
+def _error(number: int, args: Sequence[Any]) -> OSError:
+    """The error of a function, which knows the name of the file if it was called with one."""
+    names = [arg for arg in args[:1] if isinstance(arg, str | os.PathLike)]
+    return OSError(number, os.strerror(number), *map(os.fspath, names))
 
 
 def short(name: str, function: Callable[..., Any], args: Sequence[Any], first: bool) -> Any:

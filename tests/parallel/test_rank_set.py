@@ -18,6 +18,7 @@ import msckpt_jax as ms
 from msckpt_jax.checkpoint import folder as folders
 from msckpt_jax.cli import main
 from tests.checkpoint.test_folder import in_memory as in_memory
+from tests.parallel.rank_kills import NIGHTLY
 from tests.parallel.test_hosts import PROCESS, check_ended_well, run
 
 #: The number of kills at random moments, for each place of the strategy; 200 for a nightly run.
@@ -47,7 +48,7 @@ def test_processes_fail_together(tmp_path: Path) -> None:
 def test_processes_are_killed(tmp_path: Path) -> None:
     """The old set is whole, or readers refuse; the next group's save puts things right."""
     moments = ("staging:1", "replacing:0", "written:0", "staging:0", "written:0")
-    for moment in moments[: 2 if int(KILLS) < 200 else None]:
+    for moment in moments[: 2 if int(KILLS) < NIGHTLY else None]:
         ended = run(f"cut:{moment}", 2, tmp_path, PROCESS.with_name("rank_process.py"))
         assert ended[int(moment[-1])].status == -9, ended
         if "staging" in moment:
@@ -94,8 +95,8 @@ def test_a_mixture_is_refused(ranks: Path, form: str, capsys: Any) -> None:
     saves = [ms.open_checkpoint(f"mix/rank_{rank}/net.{form}").save for rank in (0, 2)]
     assert all(saves)
     told = (
-        f"rank 0, 1, 4, 5, 6, 7 are of the save {saves[0]}",
-        f"rank 2, 3 are of the save {saves[1]}",
+        f"rank 0, 1, 4, 5, 6, 7: save {saves[0]}",
+        f"rank 2, 3: save {saves[1]}",
     )
     strategy = "new_ckpt/strategy.ckpt"
     for read in (
@@ -132,7 +133,7 @@ def test_files_that_name_no_save(ranks: Path) -> None:
         ms.save_checkpoint(part, plain[rank])
     assert (ms.load_checkpoint(plain, strategy="new_ckpt/strategy.ckpt")["w"] == 1).all()
     plain |= {rank: f"new_ckpt/rank_{rank}/net.ckpt" for rank in range(7)}
-    with pytest.raises(ms.CheckpointError, match="rank 7 name no save"):
+    with pytest.raises(ms.CheckpointError, match="rank 7: no save is named"):
         ms.load_checkpoint(plain, strategy="new_ckpt/strategy.ckpt")
 
 
@@ -212,7 +213,7 @@ def test_resume_finishes_what_was_complete_and_passes_over_a_mixture(
     part = dict(ms.load_checkpoint(tmp_path / "rank_5/m-1_1.ckpt"))
     (tmp_path / "rank_5/m-1_2.ckpt").unlink()
     ms.save_checkpoint(part, tmp_path / "rank_5/m-1_2.ckpt")
-    with pytest.warns(UserWarning, match=r"files in rank_5 name no save"):
+    with pytest.warns(UserWarning, match=r"files in rank_5: no save is named"):
         resumed = ms.resume(tmp_path, like)
     assert resumed is not None
     assert resumed.step == 1
