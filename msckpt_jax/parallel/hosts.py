@@ -99,7 +99,8 @@ def write_folder(
     Raises:
         CheckpointError: as :func:`write`.
     """
-    if isinstance(save, StoreSave) and isinstance(target, StorePath):
+    if isinstance(save, StoreSave):
+        assert isinstance(target, StorePath)
         part_upload.write_folder(save, target, files, commit, options, may_gather)
         return
     meetings = Meetings(target, options.timeout)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,18 +84,50 @@ def _dealt(number: int, each: Object, load: np.ndarray, parties: Parties) -> Dea
     }
     out = Dealt([], set())
     for part, stretch in enumerate(each.stretches):
-        ranges = [part for part in stretch.parts if isinstance(part, Range)]
-        uploader = each.uploader
-        if uploader is None:
-            uploader = _uploader(ranges, holders, load)
+        wanted = [
+            _wanted(range, holders[id(range.tensor)])
+            for range in stretch.parts
+            if isinstance(range, Range)
+        ]
+        uploader = _uploader(wanted, load) if each.uploader is None else each.uploader
         load[uploader] += stretch.nbytes
         out.uploaders.append(uploader)
-        received = [_received(r, holders[id(r.tensor)], uploader, number) for r in ranges]
-        members = {uploader}.union(*(senders for senders, _ in received))
+        members = {uploader}
+        members.update(_sender(p, uploader) for want in wanted for _, p in want.held)
         if len(members) > 1:
             out.together.add(part)
-            parties.add(members, uploader, [stretch for _, stretch in received])
+            parties.add(members, uploader, [want.by(uploader, number) for want in wanted])
     return out
+
+
+class _Wanted(NamedTuple):
+    """What a part has of a tensor: windows, and the bytes there of each shard with its holders."""
+
+    tensor: Tensor
+    holders: Holders
+    windows: Sequence[boxes.Box]
+    held: list[tuple[int, Any]]
+
+    def by(self, uploader: int, number: int) -> dealing.Stretch:
+        """What an uploader gets of it for an object."""
+        owners = Shares(self.tensor, self.holders, _owners(self.holders, uploader))
+        return dealing.Stretch(number, owners, self.windows)
+
+
+def _wanted(part: Range, holders: Holders) -> _Wanted:
+    size, shape = part.tensor.stored.itemsize, part.tensor.shape
+    limit = max(1, planning.CHUNK_BYTES // size)
+    windows = tuple(boxes.of_range(shape, part.start, part.stop, limit))
+    axis, lows, highs = _sides(holders, shape)
+    held = []
+    for window in windows:
+        low, high = window[axis] if window else (0, 1)
+        for number in np.flatnonzero((lows < high) & (highs > low)):
+            box, processes = holders.every[number]
+            common = boxes.intersect(box, window)
+            if common is not None:
+                held.append((boxes.size_of(common) * size, processes))
+    return _Wanted(part.tensor, holders, windows, held)
 
 
 def stretches(plan: Plan, records: Sequence[Record]) -> list[Stretch]:
@@ -119,25 +151,15 @@ def _edges(holders: Holders, shape: tuple[int, ...]) -> np.ndarray:
     return np.unique(lows) * math.prod(shape[axis + 1 :])
 
 
-def _uploader(ranges: Sequence[Range], holders: Mapping[int, Holders], load: np.ndarray) -> int:
+def _uploader(wanted: Sequence[_Wanted], load: np.ndarray) -> int:
     """The process that has least to upload among those that hold most of a part."""
     held = np.zeros(len(load), np.int64)
-    for part in ranges:
-        size = part.tensor.stored.itemsize
-        for box, processes, window in _overlaps(part, holders[id(part.tensor)]):
-            held[[*processes]] += boxes.size_of(boxes.intersect(box, window) or ()) * size
+    for want in wanted:
+        for nbytes, processes in want.held:
+            held[[*processes]] += nbytes
     if not held.any():
         return 0  # text alone, which all have
     return int(np.argmin(np.where(held * 2 >= held.max(), load, np.iinfo(np.int64).max)))
-
-
-def _received(
-    part: Range, holders: Holders, uploader: int, number: int
-) -> tuple[set[int], dealing.Stretch]:
-    """The processes that send an uploader what it wants of a tensor, and that."""
-    senders = {_sender(processes, uploader) for _, processes, _ in _overlaps(part, holders)}
-    owned = Shares(part.tensor, holders, _owners(holders, uploader))
-    return senders, dealing.Stretch(number, owned, _windows(part))
 
 
 @functools.lru_cache(1024)
@@ -149,23 +171,6 @@ def _owners(holders: Holders, uploader: int) -> tuple[int, ...]:
 def _sender(processes: Sequence[int] | np.ndarray, uploader: int) -> int:
     """The process that sends a shard: the uploader has it itself, if it can."""
     return uploader if uploader in processes else int(processes[uploader % len(processes)])
-
-
-def _windows(part: Range) -> tuple[boxes.Box, ...]:
-    """The elements of a part in boxes that fit in memory."""
-    limit = max(1, planning.CHUNK_BYTES // part.tensor.stored.itemsize)
-    return tuple(boxes.of_range(part.tensor.shape, part.start, part.stop, limit))
-
-
-def _overlaps(part: Range, holders: Holders) -> Iterator[tuple[boxes.Box, Any, boxes.Box]]:
-    """Yield the shards that overlap a window of a part, their processes, and the window."""
-    axis, lows, highs = _sides(holders, part.tensor.shape)
-    for window in _windows(part):
-        low, high = window[axis] if window else (0, 1)
-        for number in np.flatnonzero((lows < high) & (highs > low)):
-            box, processes = holders.every[number]
-            if not window or boxes.intersect(box, window) is not None:
-                yield box, processes, window
 
 
 @functools.lru_cache(256)

@@ -89,8 +89,9 @@ def write_folder(
         ValueError: the store takes no parts.
     """
     if not target.store.takes_parts:
-        where = "s3:// or a local file system"
-        raise ValueError(visible(f"{target}: many processes save the files of a folder to {where}"))
+        raise ValueError(
+            visible(f"{target}: many processes save a folder to s3:// or a local file system only")
+        )
     meetings = Meetings(target, options.timeout)
     meetings.meet(lambda: None, planning.digest(plan for plan, _ in files.values()))
     outputs = [Output(target / name, *content) for name, content in files.items()]

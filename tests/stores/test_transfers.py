@@ -78,7 +78,7 @@ def test_headers_alone_open_a_file_and_a_shard_reads_its_bytes(
     tree = {f"w{k}": ROWS + k for k in range(3)} | {f"v{k}": ROWS[k] for k in range(30)}
     ms.save_checkpoint(tree, f"{bucket}/a", format=format)
     file = ms.open_checkpoint(f"{bucket}/a.{format}")
-    assert sum(read) < 200_000
+    assert sum(read) < 300_000
     assert len(read) < 12
     read.clear()
     eighth = file.get_slice("w1")[: len(ROWS) // 8]
