@@ -138,9 +138,9 @@ def test_a_remote_folder(object_store: dict[str, Any], tmp_path: Path, mesh: Any
     with pytest.MonkeyPatch.context() as patch:
         original = StorePath.read
 
-        def counting(self: StorePath, start: int, stop: int) -> bytes:
+        def counting(self: StorePath, start: int, stop: int, *tag: Any) -> bytes:
             read.append((self.name, stop - start))
-            return original(self, start, stop)
+            return original(self, start, stop, *tag)
 
         patch.setattr(StorePath, "read", counting)
         file = ms.open_checkpoint("gs://bucket/m")

@@ -180,3 +180,17 @@ def test_rank_files_appear_together_and_the_strategy_last(
     monkeypatch.undo()
     assert values_of_ranks(bucket) == {2}
     assert set(np.ravel(ms.load_checkpoint(bucket, strategy=f"{bucket}/strategy.ckpt")["a"])) == {2}
+
+
+@pytest.mark.parametrize("where", ["s3", "gs"])
+def test_an_open_file_that_is_replaced_is_no_mixture(
+    where: str, bucket: str, object_store: dict[str, Any]
+) -> None:
+    """Tensors are read when they are asked for, by the places that the older index has."""
+    path = f"{bucket}/a.ckpt" if where == "s3" else "gs://bucket/a.ckpt"
+    ms.save_checkpoint({"w": np.zeros(1 << 20), "v": np.zeros(1 << 20)}, path)
+    file = ms.open_checkpoint(path)
+    assert file["w"].sum() == 0
+    ms.save_checkpoint({"w": np.ones(1 << 20), "v": np.ones(1 << 20)}, path)
+    with pytest.raises(ms.CheckpointError, match="another object replaced it while it was open"):
+        file["v"]

@@ -130,7 +130,7 @@ def test_a_file_that_may_not_be_read_ends_resume(
 ) -> None:
     ms.save_checkpoint(TREE, f"{bucket}/run/net-1_1.ckpt")
 
-    def refuse(self: Any, key: str, start: int, stop: int) -> bytes:
+    def refuse(self: Any, key: str, *_: Any) -> bytes:
         raise ms.StoreError("the store refuses it", file=f"s3://{key}")
 
     monkeypatch.setattr(s3.S3, "read", refuse)

@@ -35,9 +35,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     original = s3.S3.read
 
-    def counting(self: Any, key: str, start: int, stop: int) -> bytes:
+    def counting(self: Any, key: str, start: int, stop: int, *tag: Any) -> bytes:
         sizes.append(stop - start)
-        return original(self, key, start, stop)
+        return original(self, key, start, stop, *tag)
 
     monkeypatch.setattr(s3.S3, "read", counting)
     return sizes

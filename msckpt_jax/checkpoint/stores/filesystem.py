@@ -8,8 +8,9 @@ from typing import Any
 
 import fsspec
 
-from msckpt_jax.checkpoint.stores.store import Item, Upload
+from msckpt_jax.checkpoint.stores.store import REPLACED, Item, Upload
 from msckpt_jax.checkpoint.stores.telling import telling
+from msckpt_jax.errors import CheckpointError
 
 #: Packages whose files become objects when they are closed, and never before.
 _PUBLISH_ON_CLOSE = ("gcsfs", "adlfs", "s3fs")
@@ -45,6 +46,10 @@ class FileSystem:
         except FileNotFoundError:
             return None
 
+    def about(self, key: str) -> tuple[int, str] | None:
+        size, tag = self.size(key), self.tag(key)
+        return None if size is None or tag is None else (size, tag)
+
     def size(self, key: str) -> int | None:
         try:
             about = self.system.info(self._path(key))
@@ -52,8 +57,11 @@ class FileSystem:
             return None
         return about["size"] if about["type"] == "file" else None
 
-    def read(self, key: str, start: int, stop: int) -> bytes:
-        return self.system.cat_file(self._path(key), start=start, end=stop)
+    def read(self, key: str, start: int, stop: int, tag: str | None = None) -> bytes:
+        data = self.system.cat_file(self._path(key), start=start, end=stop)
+        if tag is not None and self.tag(key) != tag:  # there is no reading by a tag
+            raise CheckpointError(REPLACED, file=self.path_of(key))
+        return data
 
     def put(self, key: str, data: bytes | bytearray) -> None:
         self.system.pipe_file(self._path(key), bytes(data))

@@ -15,9 +15,10 @@ from msckpt_jax.visible import visible
 
 
 class Status(NamedTuple):
-    """The size of an object."""
+    """The size of an object, and the tag that tells it from one that has replaced it."""
 
     st_size: int
+    tag: str
 
 
 class StorePath(os.PathLike[str]):
@@ -32,7 +33,7 @@ class StorePath(os.PathLike[str]):
         self.scheme, _, rest = os.fspath(name).partition("://")
         self.key = "/".join(part for part in rest.split("/") if part)
         if not self.key:
-            raise ValueError(f"{os.fspath(name)!r} names no bucket")
+            raise ValueError(visible(f"{os.fspath(name)} names no bucket"))
         try:
             self.store: Store = stores.of_scheme(self.scheme)
         except ValueError:
@@ -111,10 +112,10 @@ class StorePath(os.PathLike[str]):
         return (self / item.name for item in self.store.items(self.key))
 
     def stat(self) -> Status:
-        size = self.store.size(self.key) if "/" in self.key else None
-        if size is None:
+        about = self.store.about(self.key) if "/" in self.key else None
+        if about is None:
             raise FileNotFoundError(2, "there is no such object", str(self))
-        return Status(size)
+        return Status(*about)
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         """Do nothing: a store has no folders."""
@@ -124,9 +125,13 @@ class StorePath(os.PathLike[str]):
             self.stat()
         self.store.delete(self.key)
 
-    def read(self, start: int, stop: int) -> bytes:
-        """The bytes ``[start, stop)``, or fewer where the object ends before."""
-        return self.store.read(self.key, start, stop)
+    def read(self, start: int, stop: int, tag: str | None = None) -> bytes:
+        """The bytes ``[start, stop)``, or fewer where the object ends before.
+
+        Raises:
+            CheckpointError: the object does not have the ``tag``: another one has replaced it.
+        """
+        return self.store.read(self.key, start, stop, tag)
 
     def read_bytes(self) -> bytes:
         size = self.stat().st_size

@@ -93,7 +93,7 @@ class StoreBytes:
 
     def __init__(self, path: StorePath):
         self._path = path
-        self._size = path.stat().st_size
+        self._size, self._tag = path.stat()
         self._lock = threading.Lock()
         self._index, self._kept = Held(), 0
         self._ahead, self._next = FIRST_BYTES, 0
@@ -182,7 +182,7 @@ class StoreBytes:
         return _readers(os.getpid()).map(lambda part: self._exactly(*part), parts)
 
     def _exactly(self, start: int, stop: int) -> bytes:
-        data = self._path.read(start, stop)
+        data = self._path.read(start, stop, self._tag)
         if len(data) != stop - start:
             raise CheckpointError(
                 "the file was cut off while it was open",

@@ -16,8 +16,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
-from msckpt_jax.checkpoint.stores.store import Item, Stream
+from msckpt_jax.checkpoint.stores.store import REPLACED, Item, Stream
 from msckpt_jax.checkpoint.stores.telling import telling
+from msckpt_jax.errors import CheckpointError
 
 #: Connections of a process, requests of all threads together.
 CONNECTIONS = 32
@@ -25,6 +26,8 @@ CONNECTIONS = 32
 ATTEMPTS = 8
 #: The codes of an object that is not there.
 _MISSING = {"404", "NoSuchKey", "NotFound"}
+#: Those of an object that is another one than was asked for.
+_REPLACED = {"412", "PreconditionFailed"}
 
 
 def store(scheme: str) -> S3:
@@ -59,6 +62,10 @@ class S3:
         about = self._about(key)
         return None if about is None else f"{about['ETag']} {about['LastModified']}"
 
+    def about(self, key: str) -> tuple[int, str] | None:
+        about = self._about(key)
+        return None if about is None else (about["ContentLength"], about["ETag"])
+
     def _about(self, key: str) -> Any:
         try:
             return self.client.head_object(**_place(key))
@@ -67,10 +74,11 @@ class S3:
                 return None
             raise
 
-    def read(self, key: str, start: int, stop: int) -> bytes:
+    def read(self, key: str, start: int, stop: int, tag: str | None = None) -> bytes:
+        wanted = {"Range": f"bytes={start}-{stop - 1}"} | ({} if tag is None else {"IfMatch": tag})
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                answer = self.client.get_object(**_place(key), Range=f"bytes={start}-{stop - 1}")
+                answer = self.client.get_object(**_place(key), **wanted)
                 return answer["Body"].read()
             except (HTTPClientError, IncompleteReadError):  # the body breaks off: nobody retries
                 if attempt == ATTEMPTS:
@@ -79,6 +87,8 @@ class S3:
                 code = error.response["Error"]["Code"]
                 if code == "InvalidRange":
                     return b""
+                if code in _REPLACED:
+                    raise CheckpointError(REPLACED, file=f"s3://{key}") from None
                 if code in _MISSING:
                     raise FileNotFoundError(2, "there is no such object", f"s3://{key}") from None
                 raise

@@ -13,6 +13,9 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+#: The problem of an object that is read when another one has replaced it.
+REPLACED = "another object replaced it while it was open: open it again"
+
 
 class Item(NamedTuple):
     """A name below a key: of an object, or of several whose keys go on after it."""
@@ -78,8 +81,16 @@ class Store(Protocol):
         """A text that differs from that of an object which replaced it; None without an object."""
         ...
 
-    def read(self, key: str, start: int, stop: int) -> bytes:
-        """The bytes ``[start, stop)``, or fewer where the object ends before."""
+    def about(self, key: str) -> tuple[int, str] | None:
+        """The size of an object, and the tag by which it is read; None without an object."""
+        ...
+
+    def read(self, key: str, start: int, stop: int, tag: str | None = None) -> bytes:
+        """The bytes ``[start, stop)``, or fewer where the object ends before.
+
+        Raises:
+            CheckpointError: the object does not have the ``tag``: another one has replaced it.
+        """
         ...
 
     def put(self, key: str, data: bytes | bytearray) -> None:
