@@ -48,7 +48,8 @@ class StoreSave:
     """
 
     def __init__(self, target: AnyPath):
-        self.target = self.files = target
+        self.target = target
+        self.files: Any = target
         self.held: list[Held] = []
 
     def __enter__(self) -> Self:

@@ -165,9 +165,9 @@ def work(count: int, port: str, rows: int, me: int) -> None:
         read = [0, 0]
         original = s3.S3.read
 
-        def counting(self: Any, key: str, start: int, stop: int) -> bytes:
+        def counting(self: Any, key: str, start: int, stop: int, *tag: Any) -> bytes:
             read[0], read[1] = read[0] + stop - start, read[1] + 1
-            return original(self, key, start, stop)
+            return original(self, key, start, stop, *tag)
 
         s3.S3.read = counting
         begin = time.perf_counter()

@@ -79,12 +79,12 @@ def test_a_killed_process_leaves_the_old_object(
 ) -> None:
     ended = run(f"die:{victim}:{moment}", bucket)
     name = bucket.removeprefix("s3://")
-    survives = victim == "1"  # JAX ends all processes when process 0 is gone
-    assert (ended[0][0] == 0) == survives, ended[0][1]
-    assert ("told: " in ended[0][1]) == survives, ended[0][1]
-    assert ended[1][0] != 0
+    assert ended[int(victim)][0] != 0, ended[int(victim)][1]
+    if victim == "1":  # without process 0 JAX ends the others, or they are told: who is first
+        assert ended[0][0] == 0, ended[0][1]
+        assert "told: " in ended[0][1]
+        assert not server.uploads(name)  # process 0 gave it up
     assert np.array_equal(ms.load_checkpoint(f"{bucket}/a.ckpt")["rows"], whole(1)["rows"])
-    assert bool(server.uploads(name)) != survives  # process 0 gives it up
     ms.save_checkpoint(whole(3), f"{bucket}/a")
     assert not server.uploads(name)
     assert ms.load_checkpoint(f"{bucket}/a.ckpt")["step"] == 3
