@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -233,6 +235,7 @@ def write(
         CheckpointError: a name is both a leaf and the prefix of another, or a tensor has no
             elements (Orbax cannot hold it).
         FileExistsError: the path exists already.
+        OSError: the system refuses, where a disk is full, say.
     """
     target = absolute(path)
     if target.exists():
@@ -240,8 +243,20 @@ def write(
         raise FileExistsError(17, "Orbax writes to new directories only", str(target))
     leaves = dict(map(_leaf, records))
     job = _job(resume, leaves) if isinstance(paths.path_of(path), Path) else None
-    with _left(target, job) as left:
+    with _system_errors(target), _left(target, job) as left:
         _save(target, names.nested(leaves), metadata, _Handler(progress, left))
+
+
+@contextlib.contextmanager
+def _system_errors(target: Any) -> Iterator[None]:
+    """Raise the errors of the system, which TensorStore tells in its messages, as Python does."""
+    try:
+        yield
+    except ValueError as error:
+        number = re.search(r"os_error_code='(\d+)'", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(target)) from error
 
 
 def _job(resume: str | None, leaves: Mapping[str, Any]) -> str | None:

@@ -110,16 +110,18 @@ class FolderSave:
             if self._new != self.target.exists():
                 break
             os.close(self._fd)  # another save has made the folder in the meantime
+        self.files = stages.files(self._stage)
         try:
-            _settle(self.target, self._stage, self._left())
-            self.files = stages.files(self._stage)
-            # Until they have the modes of the files that they replace, others must not read them.
-            self.files.mkdir(mode=0o777 if self._new else 0o700, exist_ok=True)
-            _discard(stages.beside(self.target), spared=self._stage)
-            if self._of is not None:
-                _sweep(self.target, spared=self._stage)
+            with naming.naming(self.target):
+                _settle(self.target, self._stage, self._left())
+                # Until they have the modes of those that they replace, others must not read them.
+                self.files.mkdir(mode=0o777 if self._new else 0o700, exist_ok=True)
+                _discard(stages.beside(self.target), spared=self._stage)
+                if self._of is not None:
+                    _sweep(self.target, spared=self._stage)
         except BaseException:
-            os.close(self._fd)
+            with contextlib.suppress(OSError):
+                self._end(kept=False)
             raise
         owners.keep_fresh(self._fd)
         return self
@@ -128,9 +130,13 @@ class FolderSave:
         self, kind: type[BaseException] | None, error: BaseException | None, *_: object
     ) -> None:
         if isinstance(error, OSError):
+            naming.named(error, self.target)
             naming.moved(error, self.files, self.target)
         interrupted = kind is not None and not issubclass(kind, Exception)
-        kept = interrupted and self._job is not None  # for the next save of the job
+        with naming.naming(self.target):
+            self._end(kept=interrupted and self._job is not None)  # for the next save of the job
+
+    def _end(self, kept: bool) -> None:
         try:
             # With a journal the next writer finishes what failed.
             if not kept and not (self._stage / stages.JOURNAL).exists():
@@ -266,10 +272,25 @@ def _locked(stage: Path, target: Path) -> int:
             problem = "another process is saving into this folder"
             raise BlockingIOError(errno.EWOULDBLOCK, problem, str(target))
         if os.fstat(fd).st_nlink:
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, str(owners.this()).encode(), 0)
+            _sign(fd, stage)
             return fd
         os.close(fd)
+
+
+def _sign(fd: int, stage: Path) -> None:
+    """Write the name of this process into the lock, or else remove the lock."""
+    try:
+        with naming.naming(stage / stages.LOCK):
+            os.ftruncate(fd, 0)
+            text = str(owners.this()).encode()
+            while text:
+                text = text[os.write(fd, text) :]
+    except BaseException:
+        with contextlib.suppress(OSError):  # what a killed save has left there stays
+            os.unlink(stage / stages.LOCK)
+            stage.rmdir()
+        os.close(fd)
+        raise
 
 
 def _settle(target: Path, stage: Path, left: Collection[str] = ()) -> bool:

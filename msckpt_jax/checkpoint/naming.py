@@ -17,9 +17,14 @@ def naming(file: Any) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename is None and file is not None:
-            error.filename = str(file)
+        named(error, file)
         raise
+
+
+def named(error: OSError, file: Any) -> None:
+    """Let an error name a file, unless it names one."""
+    if error.errno is not None and error.filename is None and file is not None:
+        error.filename = str(file)
 
 
 def moved(error: OSError, before: Path, after: Path) -> None:

@@ -17,17 +17,19 @@ from pathlib import Path
 import pytest
 
 POINTS = int(os.environ.get("MSCKPT_FAULTS", "20"))
-#: Jobs and what must be seen after a kill, besides a whole result.
+ONE_FILE, SET = {"1", "2"}, {"1", "2", "refused"}
+#: Jobs and what is seen after kills.
 JOBS = {
-    "save": {"1", "2"},
-    "save encrypted": {"1", "2"},
-    "save safetensors": {"1", "2"},
-    "save a folder": {"1", "2", "refused"},
-    "save ranks": {"1", "2", "refused"},
-    "transform": {"1", "2"},
-    "unify": {"1", "2", "refused"},
-    "convert to a file": {"1", "2"},
-    "convert to a folder": {"1", "2", "refused"},
+    "save": ONE_FILE,
+    "save encrypted": ONE_FILE,
+    "save safetensors": ONE_FILE,
+    "save in a thread": ONE_FILE,
+    "save a folder": SET,
+    "save ranks": SET,
+    "transform": {"1", "2", "absent"},
+    "unify": SET,
+    "convert to a file": ONE_FILE,
+    "convert to a folder": SET,
     "convert to Orbax": {"absent", "whole"},
     "train": {"1", "10", "11", "2"},
 }
