@@ -99,7 +99,7 @@ def _put(files: list[File], job: Job, folder: AnyPath, save: str, options: write
     """Write rank files below a folder, marked with the name of their save."""
     job = job._replace(how=job.how._replace(save=save), options=options)
     for file in files:
-        path: Any = file.target
+        path: Any = paths.path_of(file.target)
         target = folder / path.parent.name / path.name
         paths.make(target.parent)
         _write(file._replace(target=target), job, False, together=False)

@@ -47,6 +47,12 @@ def path_of(name: Any) -> AnyPath:
     return Path(text.removeprefix("file://")) if text.startswith("file://") else StorePath(text)
 
 
+def is_remote(name: Any) -> bool:
+    """Tell whether a name is one in an object store, also where no package speaks to that."""
+    text = os.fspath(name)
+    return "://" in text and not text.startswith("file://")
+
+
 def is_local(path: Any) -> TypeGuard[Path]:
     """Tell whether a path is one of a local file system."""
     return isinstance(path, Path)

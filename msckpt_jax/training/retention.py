@@ -6,8 +6,7 @@ import datetime
 import math
 import time
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.training import filenames
@@ -150,15 +149,10 @@ def earlier(
     for file in (file for file in files if file.run < run):
         paths = tuple(listed[file.name])
         try:
-            written = max(map(_written, paths))
+            written = max(path.stat().st_mtime for path in paths)
         except OSError:  # a link that leads to nothing, or deleted by another process
             continue
         known = file.epoch <= 1 or per_epoch is not None
         at = Position.of_file(file.epoch, file.step, None, per_epoch).total
         out.append(Saved(paths, clock + written, None, at if known else None))
     return out
-
-
-def _written(path: AnyPath) -> float:
-    stat: Any = path.stat()  # that of an object store has other names, and may have no time
-    return stat.st_mtime if isinstance(path, Path) else stat.mtime or 0.0

@@ -376,7 +376,7 @@ def test_other_arguments(tmp_path: Path) -> None:
         ms.open_checkpoint(folder, crc_check=True)
     with pytest.raises(ValueError, match="one of ckpt, safetensors, not 'sharded'"):
         ms.save_checkpoint({"w": 1}, tmp_path / "x", format="sharded")
-    with pytest.raises(ValueError, match="one of ckpt, safetensors, sharded, orbax, not 'x'"):
+    with pytest.raises(ValueError, match=r"one of ckpt, .*, torch, not 'x'"):
         ms.open_checkpoint(folder, format="x")
     with pytest.raises(FileNotFoundError):
         ms.open_checkpoint(tmp_path / "none")

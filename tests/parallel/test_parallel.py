@@ -327,7 +327,7 @@ def test_reshard_command(ranks: Path, tmp_path: Path, capsys: Any) -> None:
 @pytest.mark.parametrize(
     ("to", "message"),
     [
-        ("a", "No such file"),
+        ("a", "no such strategy file"),
         ("a=x", "AXIS=SIZE"),
         ("a=2; w", "REGEX=DIM"),
         ("a=2; w=b", "no axis"),

@@ -19,7 +19,7 @@ from msckpt_jax.checkpoint import folder as folders
 from msckpt_jax.cli import main
 from tests.checkpoint.test_folder import in_memory as in_memory
 from tests.parallel.rank_kills import NIGHTLY
-from tests.parallel.test_hosts import PROCESS, check_ended_well, run
+from tests.parallel.test_hosts import check_ended_well, run
 
 #: The number of kills at random moments, for each place of the strategy; 200 for a nightly run.
 KILLS = os.environ.get("MSCKPT_KILLS", "10")
@@ -38,7 +38,7 @@ def test_kills(in_memory: Path) -> None:
 
 
 def test_processes_fail_together(tmp_path: Path) -> None:
-    ended = run("sets", 4, tmp_path, PROCESS.with_name("rank_process.py"))
+    ended = run("sets", 4, tmp_path, "rank_process.py")
     check_ended_well(ended)
     for number, one in enumerate(ended):
         assert one.output.count("told: ") == 2
@@ -49,7 +49,7 @@ def test_processes_are_killed(tmp_path: Path) -> None:
     """The old set is whole, or readers refuse; the next group's save puts things right."""
     moments = ("staging:1", "replacing:0", "written:0", "staging:0", "written:0")
     for moment in moments[: 2 if int(KILLS) < NIGHTLY else None]:
-        ended = run(f"cut:{moment}", 2, tmp_path, PROCESS.with_name("rank_process.py"))
+        ended = run(f"cut:{moment}", 2, tmp_path, "rank_process.py")
         assert ended[int(moment[-1])].status == -9, ended
         if "staging" in moment:
             assert ms.load_checkpoint(tmp_path, strategy=tmp_path / "strategy.ckpt")["step"] == 1

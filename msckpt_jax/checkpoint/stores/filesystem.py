@@ -46,9 +46,15 @@ class FileSystem:
         except FileNotFoundError:
             return None
 
-    def about(self, key: str) -> tuple[int, str] | None:
+    def about(self, key: str) -> tuple[int, str, float] | None:
         size, tag = self.size(key), self.tag(key)
-        return None if size is None or tag is None else (size, tag)
+        if size is None or tag is None:
+            return None
+        try:
+            time = self.system.modified(self._path(key)).timestamp()
+        except NotImplementedError:
+            time = 0.0
+        return size, tag, time
 
     def size(self, key: str) -> int | None:
         try:

@@ -15,10 +15,11 @@ from msckpt_jax.visible import visible
 
 
 class Status(NamedTuple):
-    """The size of an object, and the tag that tells it from one that has replaced it."""
+    """The size of an object, the tag that tells it from one that has replaced it, and its time."""
 
     st_size: int
     tag: str
+    st_mtime: float
 
 
 class StorePath(os.PathLike[str]):

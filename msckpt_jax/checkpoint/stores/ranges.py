@@ -93,7 +93,7 @@ class StoreBytes:
 
     def __init__(self, path: StorePath):
         self._path = path
-        self._size, self._tag = path.stat()
+        self._size, self._tag, _ = path.stat()
         self._lock = threading.Lock()
         self._index, self._kept = Held(), 0
         self._ahead, self._next = FIRST_BYTES, 0

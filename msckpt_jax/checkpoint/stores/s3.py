@@ -62,9 +62,11 @@ class S3:
         about = self._about(key)
         return None if about is None else f"{about['ETag']} {about['LastModified']}"
 
-    def about(self, key: str) -> tuple[int, str] | None:
+    def about(self, key: str) -> tuple[int, str, float] | None:
         about = self._about(key)
-        return None if about is None else (about["ContentLength"], about["ETag"])
+        if about is None:
+            return None
+        return about["ContentLength"], about["ETag"], about["LastModified"].timestamp()
 
     def _about(self, key: str) -> Any:
         try:

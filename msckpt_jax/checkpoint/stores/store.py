@@ -81,8 +81,11 @@ class Store(Protocol):
         """A text that differs from that of an object which replaced it; None without an object."""
         ...
 
-    def about(self, key: str) -> tuple[int, str] | None:
-        """The size of an object, and the tag by which it is read; None without an object."""
+    def about(self, key: str) -> tuple[int, str, float] | None:
+        """The size of an object, the tag by which it is read, and the time when it was written.
+
+        None without an object; a time of 0 where the store tells none.
+        """
         ...
 
     def read(self, key: str, start: int, stop: int, tag: str | None = None) -> bytes:
@@ -156,6 +159,7 @@ def _store(scheme: str, process: int) -> Store:
     try:
         return importlib.import_module(f"{__package__}.{module}").store(scheme)
     except ImportError as error:
+        package = error.name or extra
         raise ImportError(
-            f"{scheme}:// needs the package {error.name}: pip install 'msckpt_jax[{extra}]'"
+            f"{scheme}:// needs the package {package}: pip install 'msckpt_jax[{extra}]'"
         ) from error
