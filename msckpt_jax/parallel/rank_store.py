@@ -42,20 +42,12 @@ def write(ranks: RankSet, options: writer.Options, put: Put) -> None:
         meet(lambda: put(ranks.root, name, shown._replace(held=held)))
         _, kept = meet(lambda: not any(upload.path.is_file() for upload in held))
 
-        def forget() -> None:
-            if ranks.strategy is not None and not (kept and _holds(ranks)):
-                ranks.strategy.unlink(missing_ok=True)
-
-        meet(forget)
+        strategy = None if kept and _holds(ranks) else ranks.strategy
+        meet(lambda: None if strategy is None else strategy.unlink(missing_ok=True))
         meet(lambda: store_folder.complete(held))
-        meet(lambda: None if ranks.strategy is None or _holds(ranks) else _write(ranks))
-
-
-def _write(ranks: RankSet) -> None:
-    assert ranks.strategy is not None
-    atomic.write(ranks.strategy, ranks.content)
+        meet(lambda: None if strategy is None else atomic.write(strategy, ranks.content))
 
 
 def _holds(ranks: RankSet) -> bool:
     path = ranks.strategy
-    return path is not None and path.is_file() and path.read_bytes() == ranks.content
+    return path is None or (path.is_file() and path.read_bytes() == ranks.content)

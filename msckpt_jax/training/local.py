@@ -93,7 +93,6 @@ def folder_of(local: PathLike) -> Path:
     """
     if not isinstance(local, str | os.PathLike):
         raise TypeError(f"local must be a path, not {type(local).__name__}")
-    remote = paths.is_remote(local)
     path = None if paths.is_remote(local) else paths.path_of(local)
     if not isinstance(path, Path):
         problem = f"local= is a folder on the machine's own disk or in memory, not {local}"

@@ -260,6 +260,8 @@ CASES: dict[Callable[[Doors], Any], str] = {
 }
 #: Parameters that name a path without a case here, and why.
 SPARED = {
+    "ModelCheckpoint.local": "a folder of the machine's own, of which a store is refused",
+    "resume.local": "as ModelCheckpoint.local",
     "Family.table": "read as Family.config is",
     "convert_checkpoint.table": "read as Family.config is",
     "plan_conversion.table": "read as Family.config is",
