@@ -16,7 +16,7 @@ from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import File, Record
-from msckpt_jax.parallel import hosts, ordered, rank_set, rank_store, shares
+from msckpt_jax.parallel import hosts, ordered, rank_set, shares
 from msckpt_jax.parallel.rank_set import RankSet
 from msckpt_jax.visible import visible
 
@@ -88,8 +88,7 @@ def run(files: list[File], job: Job, may_gather: bool = False) -> None:
         _replace(job.folder, files, job, may_gather)
         return
     if job.ranks is not None:
-        write = rank_set.write if paths.is_local(job.ranks.root) else rank_store.write
-        write(job.ranks, job.options, functools.partial(_put, files, job))
+        rank_set.write(job.ranks, job.options, functools.partial(_put, files, job))
         return
     for file in files:
         _write(file, job, may_gather, hosts.needed(file.records))

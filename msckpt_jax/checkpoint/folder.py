@@ -151,6 +151,11 @@ class FolderSave:
         whole = self._job is not None and files.is_dir() and not files.is_symlink()
         return (stages.FILES, log) if whole and atomic.is_left(self._stage / log) else ()
 
+    @property
+    def names(self) -> set[str]:
+        """The names, below the folder, of the files that are to get them."""
+        return {f.relative_to(self.files).as_posix() for f in _files(self.files)}
+
     def log(self) -> contextlib.AbstractContextManager[Log | None]:
         """The log of the job, to be opened; None without a job."""
         return logs.opened(self._stage / f"{stages.LOG}{self._job}", self._job)
@@ -163,7 +168,7 @@ class FolderSave:
             heads: the files by which readers may know an older set; they go first.
             outdated: further old files, which go at the end unless they have been replaced.
         """
-        names = sorted(f.relative_to(self.files).as_posix() for f in _files(self.files))
+        names = sorted(self.names)
         assert head in names  # else no reader would know the others
         _sync(names, self.files, self._durable)
         if self._new:

@@ -10,6 +10,7 @@ from typing import Any
 
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint import stage as stages
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.errors import CheckpointError
 
 
@@ -52,10 +53,9 @@ def reading_ranks(files: Iterable[Any], strategy: Any) -> Iterator[None]:
     Raises:
         CheckpointError: as :func:`reading`.
     """
-    sets: dict[Path, set[str]] = {}
+    sets: dict[AnyPath, set[str]] = {}
     for path in map(paths.path_of, files):
-        if isinstance(path, Path):
-            sets.setdefault(path.parent.parent, set()).add(path.name)
+        sets.setdefault(path.parent.parent, set()).add(path.name)
     heads = [paths.path_of(strategy)] if isinstance(strategy, str | os.PathLike) else []
     with contextlib.ExitStack() as stack:
         for root, names in sets.items():
@@ -77,7 +77,7 @@ def check_settled(folder: Any, sets: Iterable[str] = ()) -> None:
         _check(stage, folder)
 
 
-def check_all_settled(folder: Path) -> None:
+def check_all_settled(folder: AnyPath) -> None:
     """Refuse a folder in which any save gives files their names. Raises as the function above."""
     for stage in stages.all_in(folder):
         _check(stage, folder)

@@ -6,8 +6,9 @@ import hashlib
 import os
 import time
 from pathlib import Path
+from typing import Any
 
-from msckpt_jax.checkpoint import atomic
+from msckpt_jax.checkpoint import atomic, paths
 
 #: The folder in which a save is made ready.
 STAGE = ".msckpt-save"
@@ -19,7 +20,7 @@ NEEDED = (JOURNAL, LOG)
 _STALE_SECONDS = 3600
 
 
-def of(target: Path, name: str | None = None) -> Path:
+def of(target: Any, name: str | None = None) -> Any:
     """The stage of a save into a folder that exists, or of that of a set of files there."""
     if name is None:
         return target / STAGE
@@ -34,9 +35,9 @@ def files(stage: Path) -> Path:
     return stage / FILES
 
 
-def all_in(target: Path) -> list[Path]:
+def all_in(target: Any) -> list[Any]:
     """The stages of all saves into a folder that are under way, or were killed."""
-    return [p for p in sorted(target.glob(f"{STAGE}*")) if p.name == STAGE or is_of_set(p)]
+    return [p for p in paths.below(target, STAGE) if p.name == STAGE or is_of_set(p)]
 
 
 def all_beside(target: Path) -> list[Path]:
@@ -45,8 +46,10 @@ def all_beside(target: Path) -> list[Path]:
     return [p for p in names if p.name.endswith(STAGE) or is_of_set(p)]
 
 
-def is_of_set(stage: Path) -> bool:
-    return stage.name.startswith(f"{STAGE}.") and stage.is_dir() and not stage.is_symlink()
+def is_of_set(stage: Any) -> bool:
+    if not stage.name.startswith(f"{STAGE}."):
+        return False
+    return not isinstance(stage, Path) or (stage.is_dir() and not stage.is_symlink())
 
 
 def is_left(stage: Path) -> bool:

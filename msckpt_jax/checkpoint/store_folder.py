@@ -29,12 +29,12 @@ from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
-from msckpt_jax.checkpoint import folder, paths, stage
+from msckpt_jax.checkpoint import folder, paths
+from msckpt_jax.checkpoint import stage as stages
 from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.stores.uploads import Held
 from msckpt_jax.errors import CheckpointError
 
-_JOURNAL = "journal.json"
 #: The requests that are under way at a time.
 _REQUESTS = 16
 
@@ -42,15 +42,18 @@ _REQUESTS = 16
 class StoreSave:
     """A save of files into the folder ``target`` of a store, as :class:`FolderSave` is one.
 
+    With ``of``, the name of a set of files, others may be saved into the folder at the time.
+
     Attributes:
         files: the folder in which to write: ``target`` itself.
         held: the uploads that are complete but for the last step; see ``writer.Options``.
     """
 
-    def __init__(self, target: AnyPath):
+    def __init__(self, target: AnyPath, of: str | None = None):
         self.target = target
         self.files: Any = target
         self.held: list[Held] = []
+        self._journal = stages.of(target, of) / stages.JOURNAL
 
     def __enter__(self) -> Self:
         return self
@@ -62,19 +65,30 @@ class StoreSave:
         """No log: a save that was killed is begun anew."""
         return contextlib.nullcontext()
 
+    @property
+    def names(self) -> set[str]:
+        """The names, below the folder, of the files that are to get them."""
+        return {str(upload.path).removeprefix(f"{self.target}/") for upload in self.held}
+
     def commit(self, head: str, heads: Collection[str] = (), outdated: Iterable[str] = ()) -> None:
         """Give the files their names; the arguments are those of :class:`FolderSave`."""
-        names = {upload.path for upload in self.held}
-        assert self.target / head in names  # else no reader would know the others
-        journal = self.target / stage.STAGE / _JOURNAL
-        journal.write_bytes(json.dumps({"files": sorted(map(str, names)), "head": head}).encode())
-        self._remove({*heads, head})
+        names = self.names
+        assert head in names  # else no reader would know the others
+        self.begin({*heads, head})
         last = [upload for upload in self.held if upload.path == self.target / head]
         complete(self.held, spared=last)
         complete(self.held)
-        old = {*outdated, *heads} - {head}
-        self._remove(name for name in old if self.target / name not in names)
-        journal.unlink()
+        self.end({*outdated, *heads} - names)
+
+    def begin(self, gone: Iterable[str]) -> None:
+        """Say in the journal that files are being replaced, and remove the first of them."""
+        self._journal.write_bytes(json.dumps({"files": sorted(self.names)}).encode())
+        self._remove(gone)
+
+    def end(self, outdated: Iterable[str] = ()) -> None:
+        """Remove files that were not replaced, and the journal."""
+        self._remove(outdated)
+        self._journal.unlink()
 
     def _remove(self, names: Iterable[str]) -> None:
         with ThreadPoolExecutor(_REQUESTS, "msckpt") as pool:
@@ -121,13 +135,14 @@ def recover(target: AnyPath) -> bool:
         return folder.recover(target)
     if not target.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(target))
-    if (target / stage.STAGE / _JOURNAL).is_file():
+    if any((stage / stages.JOURNAL).is_file() for stage in stages.all_in(target)):
         problem = "an interrupted save cannot be finished in a store: save anew, which replaces it"
         raise CheckpointError(problem, file=target)
     return False
 
 
 def of(target: AnyPath, durable: bool = True, of: str | None = None) -> Any:
-    """The save of files into a folder, local or in a store; ``of`` as for :class:`FolderSave`."""
-    local = paths.is_local(target)
-    return folder.FolderSave(target, durable, of=of) if local else StoreSave(target)
+    """The save of files, or of a set ``of`` files, into a folder, local or in a store."""
+    if paths.is_local(target):
+        return folder.FolderSave(target, durable, of=of)
+    return StoreSave(target, of)

@@ -63,8 +63,7 @@ def rank_files(folder: PathLike, suffix: str | None = None) -> dict[int, AnyPath
                 problem = f"both {' and '.join(formats.SUFFIXES)} files are there"
                 raise CheckpointError(problem, file=part)
     if not by_rank:
-        if paths.is_local(folder):
-            settled.check_all_settled(folder)
+        settled.check_all_settled(folder)
         raise CheckpointError(
             "no rank_N folder with a CheckPoint in it (convert takes other folders)", file=folder
         )

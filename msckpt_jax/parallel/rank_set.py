@@ -19,11 +19,13 @@ from msckpt_jax.checkpoint import atomic, one_save, paths, stage, store_folder, 
 from msckpt_jax.checkpoint.folder import FolderSave
 from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.plan import Plan
+from msckpt_jax.checkpoint.store_folder import StoreSave
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel import rank_store
 from msckpt_jax.parallel.meeting import Meetings
 
 #: Writes this process's files of a save below a folder, marked with the name of the save.
-Put: TypeAlias = Callable[[Any, str, writer.Options], None]
+Put: TypeAlias = Callable[[AnyPath, str, writer.Options], None]
 
 
 class RankSet(NamedTuple):
@@ -53,6 +55,9 @@ def write(ranks: RankSet, options: writer.Options, put: Put) -> None:
             files are as they were.
         FileNotFoundError: there is no such folder.
     """
+    if not isinstance(ranks.root, Path):
+        rank_store.write(*ranks, options, put)
+        return
     if ranks.spans:
         _write_together(ranks, options, put)
         return
@@ -62,20 +67,16 @@ def write(ranks: RankSet, options: writer.Options, put: Put) -> None:
 
 
 @contextlib.contextmanager
-def replacing(folder: AnyPath, name: Callable[[str], str]) -> Iterator[Any]:
-    """A save whose ``files`` are rank files, which then replace those in ``folder`` as one set.
+def replacing(folder: AnyPath, name: Callable[[str], str]) -> Iterator[FolderSave | StoreSave]:
+    """A save of rank files, which then replace those in ``folder`` as one set.
 
     ``name`` gives the name of a rank's file. No strategy tells of them, so that all older ones go
     before the new ones come: nobody reads a mixture.
     """
     with atomic.making_folder(folder.parent), store_folder.of(folder) as save:
         yield save
-        if save.held is None:
-            new = _present(save.files, name)
-        else:
-            new = {f"{held.path.parent.name}/{held.path.name}" for held in save.held}
         older = _present(folder, name)
-        save.commit(max(new), heads=older, outdated=older)
+        save.commit(max(save.names), heads=older, outdated=older)
 
 
 def _saving(ranks: RankSet, options: writer.Options) -> FolderSave:
@@ -155,19 +156,19 @@ def _commit(ranks: RankSet, save: FolderSave, options: writer.Options) -> None:
         _write_strategy(strategy, ranks.content, options)
 
 
-def _write_strategy(path: Any, content: bytes, options: writer.Options) -> None:
+def _write_strategy(path: AnyPath, content: bytes, options: writer.Options) -> None:
     paths.make(path.parent)  # in the stage
     how = writer.Options(durable=options.durable)
     writer.write(path, Plan([content], len(content)), how)
 
 
-def _holds(path: Any, content: bytes) -> bool:
+def _holds(path: AnyPath, content: bytes) -> bool:
     return path.is_file() and path.read_bytes() == content
 
 
-def _below(root: Path, path: Any) -> str | None:
+def _below(root: Path, path: AnyPath) -> str | None:
     """The name of a file in a folder, or below it; None for one elsewhere."""
-    if not paths.is_local(path):
+    if not isinstance(path, Path):
         return None
     folder = Path(os.path.realpath(path.parent))
     top = Path(os.path.realpath(root))
@@ -175,13 +176,14 @@ def _below(root: Path, path: Any) -> str | None:
 
 
 def _present(root: AnyPath, name: Callable[[str], str]) -> set[str]:
-    """The files of ranks below ``root``."""
-    files = (folder / name(folder.name.removeprefix("rank_")) for folder in _folders(root))
-    return {f"{f.parent.name}/{f.name}" for f in files if f.exists() or os.path.islink(f)}
+    """The files of ranks below ``root``; links that lead nowhere are among them."""
+    names = (f"{f.name}/{name(f.name.removeprefix('rank_'))}" for f in _folders(root))
+    return {file for file in names if (root / file).is_file() or os.path.lexists(root / file)}
 
 
 def _folders(root: AnyPath) -> list[Any]:
-    return [p for p in paths.below(root, "rank_") if p.name.removeprefix("rank_").isdigit()]
+    ranks = paths.below(root, "rank_")
+    return [path for path in ranks if path.name.removeprefix("rank_").isdigit()]
 
 
 def _remove(root: Path, names: set[str]) -> None:

@@ -1,53 +1,72 @@
-"""The rank files of a save in an object store, and their strategy, which readers need.
+"""The rank files of a save in an object store, and their strategy, which replace older ones.
 
-The bytes of all files go up first. Then the older strategy goes, the new files become objects, and
-the new strategy is the last. Processes whose arrays belong together agree before each of these.
+The bytes of all files go up first; :mod:`~msckpt_jax.checkpoint.store_folder` says what comes then.
+Where arrays span processes, each sends and completes its own files, between meetings.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from msckpt_jax.checkpoint import atomic, one_save, store_folder, writer
+from msckpt_jax.checkpoint import atomic, one_save, paths, store_folder, writer
+from msckpt_jax.checkpoint.paths import AnyPath
+from msckpt_jax.checkpoint.store_folder import StoreSave
 from msckpt_jax.parallel.meeting import Meetings
-from msckpt_jax.parallel.rank_set import Put, RankSet
 
 
-def write(ranks: RankSet, options: writer.Options, put: Put) -> None:
-    """Let ``put`` write this process's rank files, and give them their names.
+def write(
+    root: AnyPath,
+    name: str,
+    strategy: AnyPath | None,
+    content: bytes,
+    together: bool,
+    options: writer.Options,
+    put: Callable[[AnyPath, str, writer.Options], None],
+) -> None:
+    """Let ``put`` write the files ``name`` in the rank folders of ``root``, and give them names.
+
+    ``content`` is that of the strategy; another process writes it where ``strategy`` is None.
+    ``together``: all processes make the same call.
 
     Raises:
-        CheckpointError: another process failed or died before the files became objects.
-        StoreError: the store refuses; the older set is whole, or has no strategy.
+        CheckpointError: another process failed or died; the older files are as they were.
     """
-    meetings = Meetings(ranks.root / ranks.name, options.timeout, "rank files")
+    meetings = Meetings(root / name, options.timeout, "rank files") if together else None
+    leads = meetings is None or meetings.me == 0
 
-    def meet(work: Callable[[], Any]) -> tuple[Any, bool]:
-        """The first process's answer, and whether those of all are true."""
-        if not ranks.spans:
-            answer = work()
-            return answer, bool(answer)
-        verdict = meetings.meet(work)
-        return verdict.first, verdict.everywhere
+    def meet(work: Callable[[], Any], digest: str = "") -> Any:
+        return work() if meetings is None else meetings.meet(work, digest).first
 
-    def written(nbytes: int) -> None:
-        meetings.alive()
-        if options.progress is not None:
-            options.progress(nbytes)
+    with StoreSave(root, of=name) as save:
 
-    name, _ = meet(one_save.new)
-    with store_folder.together() as held:
-        shown = options._replace(held=held, progress=written) if ranks.spans else options
-        meet(lambda: put(ranks.root, name, shown._replace(held=held)))
-        _, kept = meet(lambda: not any(upload.path.is_file() for upload in held))
+        def begin() -> None:
+            if leads:
+                keeps = strategy is None or _holds(strategy, content)
+                if strategy is not None and not keeps:
+                    strategy.unlink(missing_ok=True)
+                save.begin(_older(root, name))
 
-        strategy = None if kept and _holds(ranks) else ranks.strategy
-        meet(lambda: None if strategy is None else strategy.unlink(missing_ok=True))
-        meet(lambda: store_folder.complete(held))
-        meet(lambda: None if strategy is None else atomic.write(strategy, ranks.content))
+        def end() -> None:
+            if leads:
+                if strategy is not None and not _holds(strategy, content):
+                    atomic.write(strategy, content)
+                save.end()
+
+        label = meet(one_save.new, hashlib.sha256(content).hexdigest())
+        meet(lambda: put(save.files, label, options._replace(held=save.held)))
+        meet(begin)
+        meet(lambda: store_folder.complete(save.held))
+        meet(end)
 
 
-def _holds(ranks: RankSet) -> bool:
-    path = ranks.strategy
-    return path is None or (path.is_file() and path.read_bytes() == ranks.content)
+def _older(root: AnyPath, name: str) -> list[str]:
+    """The files of a name that are there, which go before the new ones come."""
+    ranks = (folder.name for folder in paths.below(root, "rank_"))
+    numbered = (rank for rank in ranks if rank.removeprefix("rank_").isdigit())
+    return [f"{rank}/{name}" for rank in numbered if (root / rank / name).is_file()]
+
+
+def _holds(path: AnyPath, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content

@@ -55,8 +55,8 @@ broken_once: list[str] = []
 
 def _error(number: int, args: Sequence[Any]) -> OSError:
     """The error of a function, which knows the name of the file if it was called with one."""
-    names = [arg for arg in args[:1] if isinstance(arg, str | os.PathLike)]
-    return OSError(number, os.strerror(number), *map(os.fspath, names))
+    names = [os.fspath(arg) for arg in args[:1] if isinstance(arg, str | os.PathLike)]
+    return OSError(number, os.strerror(number), *names)
 
 
 def short(name: str, function: Callable[..., Any], args: Sequence[Any], first: bool) -> Any:
