@@ -40,10 +40,13 @@ class Handler:
         """Tell whether nobody has put another handler in the place of this one."""
         return signal.getsignal(self.number) == self._handle
 
-    def hand_on(self, frame: FrameType | None) -> BaseException | None:
-        """Call the handler before, unless it is Python's own; return what it raises."""
+    def hand_on(self, frame: FrameType | None, native: bool) -> BaseException | None:
+        """Call the handler before, unless it is Python's own; return what it raises.
+
+        ``native``: call one of compiled code, too. It may end the process at once.
+        """
         try:
-            if self._native is not None:
+            if native and self._native is not None:
                 _run_native(self.number, self._native)
             elif self.foreign:
                 self._previous(self.number, frame)

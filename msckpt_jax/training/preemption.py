@@ -211,16 +211,20 @@ class Preemption:
             self._leave(number)
         self.received = self.received or number
         self._bell.ring(number)
-        self._theirs = self._handlers[number].hand_on(frame)
+        self._theirs = self._hand_on(number, frame)
         if self._agreement is None and not self._over and not self._run.begun():
             self._leave(number)
+
+    def _hand_on(self, number: int, frame: FrameType | None) -> BaseException | None:
+        # JAX's own handler takes a note only. One that tells of crashes would end the process.
+        return self._handlers[number].hand_on(frame, native=self._agreement is not None)
 
     def _nudge_came(self, number: int, frame: FrameType | None) -> None:
         """Answer the threads that have sent the signal: of this run, or of one around it."""
         mine, error = self in _nudged, None
         _nudged.discard(self)
         if _nudged:
-            error = self._handlers[number].hand_on(frame)
+            error = self._hand_on(number, frame)
         if mine:
             self._wake()
         if error is not None:
