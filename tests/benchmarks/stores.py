@@ -197,7 +197,9 @@ def main() -> None:
         return
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
     with tempfile.TemporaryDirectory(dir=memory) as folder, running(Path(folder)) as (url, name):
-        os.environ |= moto.environment(url)
+        (empty := Path(folder) / "empty").touch()  # else TensorStore says that there is none
+        files = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), str(empty))
+        os.environ |= moto.environment(url) | files
         measured(Path(folder), max(8, int(2048 * options.scale) // 8 * 8), options.rounds, name)
 
 
