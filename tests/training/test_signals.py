@@ -195,7 +195,7 @@ libc, told = ctypes.CDLL(None), []
 native = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: told.append(number))
 libc.signal(signal.SIGUSR1, native)
 errors = []
-handler = Handler(signal.SIGUSR1, lambda number, frame: errors.append(handler.hand_on(frame, not told)))
+handler = Handler(signal.SIGUSR1, lambda n, frame: errors.append(handler.hand_on(frame, not told)))
 signal.raise_signal(signal.SIGUSR1)
 signal.raise_signal(signal.SIGUSR1)
 handler.restore()
