@@ -5,7 +5,8 @@
 
 The source is cut by a mesh of a x b ranks, the target by one of b x a. All rank files are links to
 one, so that 4,096 of 1,000 tensors take the room of one; what is read is the same. Each
-measurement is a process of its own, and takes all that comes before, in the order of ``STEPS``:
+measurement is a process of its own: seconds of CPU, which other work on the machine changes least,
+and MiB of memory that are held at its end. A step of planning takes those before it along:
 
 - open: the files are opened, their headers read and compared with the strategy.
 - plan: each file of the target has its size, and nothing stands against writing it.
@@ -79,7 +80,7 @@ def make(folder: Path, ranks: int, tensors: int) -> None:
 
 
 def measure(step: str, folder: Path) -> None:
-    """Print the seconds and the MiB of memory that a step takes."""
+    """Print the seconds of CPU and the MiB of memory that a step takes."""
     import msckpt_jax as ms
     from msckpt_jax.parallel import merged, placement, preview, rank_records, transform, unified
 
@@ -111,9 +112,9 @@ def measure(step: str, folder: Path) -> None:
         "load": loaded,
     }
     before = anonymous_mib()
-    start = time.perf_counter()
+    start = time.process_time()
     result = work[step]()
-    print(json.dumps([time.perf_counter() - start, anonymous_mib() - before]))
+    print(json.dumps([time.process_time() - start, anonymous_mib() - before]))
     del result
 
 
