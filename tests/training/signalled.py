@@ -10,6 +10,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ import jax
 import signalled_pairs  # beside this file
 import signalled_runs
 
+# A shell lets what it starts in the background ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 folder = Path(sys.argv[1])
 AT_ONCE = 8
 #: Seconds after which a case that hangs says where, and ends.
