@@ -34,7 +34,7 @@ def save_checkpoint(
     enc_mode: str = "AES-GCM",
     choice_func: Callable[[str], bool] | None = None,
     crc_check: bool = False,
-    format: str | None = None,
+    format: str = formats.DEFAULT,
     *,
     remove_redundancy: bool | None = None,
     strategy_file: PathLike | None = None,
@@ -90,8 +90,8 @@ def save_checkpoint(
         choice_func: save only the parameters for whose names it returns true, so that leaves which
             cannot be saved may be left out; ``append_dict`` is kept whole.
         crc_check: append a CRC32 that ``load_checkpoint(crc_check=True)`` verifies.
-        format: ``"ckpt"`` or ``"safetensors"`` (no encryption, no strings). Default: the one whose
-            ending the name has, else ``"ckpt"``.
+        format: ``"ckpt"`` or ``"safetensors"`` (no encryption, no strings). A name that ends with
+            ``.safetensors`` is one of the latter, whatever this says.
         remove_redundancy: without ``integrated_save`` each distinct shard is written by one rank
             only, bytes balanced. Noted in the metadata of safetensors, as MindSpore does.
         strategy_file: the file of the strategy when ``integrated_save`` is false; JSON when the
@@ -138,7 +138,7 @@ def save_checkpoint(
     """
     if progress is True and async_save:
         raise ValueError("progress=True is for a save that you wait for; give a function instead")
-    format = formats.of_name(ckpt_file_name).name if format is None else format
+    format = formats.of_name(ckpt_file_name).name if format == formats.DEFAULT else format
     mode = check_options(async_save, append_dict, enc_key, enc_mode, choice_func, crc_check, format)
     check_amounts(integrated_save, slice_bytes, threads, timeout)
     limit = shard_limit(max_shard_size, format, integrated_save)

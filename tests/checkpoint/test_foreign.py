@@ -319,8 +319,8 @@ def test_the_ending_chooses_the_format(tmp_path: Path) -> None:
     ms.save_checkpoint({"w": BASE}, tmp_path / "m.safetensors")
     assert os.listdir(tmp_path) == ["m.safetensors"]
     _assert_same(safetensors.numpy.load_file(tmp_path / "m.safetensors"), {"w": BASE})
-    ms.save_checkpoint({"w": BASE}, tmp_path / "n.safetensors", format="ckpt")  # as MindSpore does
-    assert sorted(os.listdir(tmp_path)) == ["m.safetensors", "n.safetensors.ckpt"]
+    ms.save_checkpoint({"w": BASE}, tmp_path / "n.ckpt", format="safetensors")  # as MindSpore does
+    assert sorted(os.listdir(tmp_path)) == ["m.safetensors", "n.ckpt.safetensors"]
 
 
 @pytest.mark.parametrize("ending", [".pt", ".npz", ".h5", ".bin", ".onnx", ".gguf"])
