@@ -35,7 +35,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -50,7 +49,6 @@ from msckpt_jax.checkpoint.journal import Journal
 from msckpt_jax.checkpoint.log import Log
 from msckpt_jax.errors import CheckpointError
 
-_LOCKING = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 #: The seconds for which a process waits for another one that finishes a save.
 _PATIENCE = 10.0
 
@@ -106,7 +104,7 @@ class FolderSave:
                 raise NotADirectoryError(errno.ENOTDIR, problem, str(self.target))
             there = stages.of(self.target, self._of)
             self._stage = stages.beside(self.target) if self._new else there
-            self._fd = _locked(self._stage, self.target)
+            self._fd = stages.locked(self._stage, self.target)
             if self._new != self.target.exists():
                 break
             os.close(self._fd)  # another save has made the folder in the meantime
@@ -119,9 +117,9 @@ class FolderSave:
                 _discard(stages.beside(self.target), spared=self._stage)
                 if self._of is not None:
                     _sweep(self.target, spared=self._stage)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(OSError):
-                self._end(kept=False)
+                self._end(type(error))
             raise
         owners.keep_fresh(self._fd)
         return self
@@ -132,15 +130,16 @@ class FolderSave:
         if isinstance(error, OSError):
             naming.named(error, self.target)
             naming.moved(error, self.files, self.target)
-        interrupted = kind is not None and not issubclass(kind, Exception)
         with naming.naming(self.target):
-            self._end(kept=interrupted and self._job is not None)  # for the next save of the job
+            self._end(kind)
 
-    def _end(self, kept: bool) -> None:
+    def _end(self, kind: type[BaseException] | None) -> None:
+        interrupted = kind is not None and not issubclass(kind, Exception)
+        kept = interrupted and self._job is not None  # for the next save of the job
         try:
             # With a journal the next writer finishes what failed.
             if not kept and not (self._stage / stages.JOURNAL).exists():
-                remove_stage(self._stage)
+                stages.remove(self._stage)
         finally:
             owners.let_go(self._fd)
             os.close(self._fd)
@@ -229,10 +228,10 @@ def finish(target: Path) -> None:
 
 
 def _recover(folder: Path, stage: Path) -> bool:
-    fd = _locked(stage, folder)
+    fd = stages.locked(stage, folder)
     try:
         finished = _settle(folder, stage)
-        remove_stage(stage)
+        stages.remove(stage)
     finally:
         os.close(fd)
     return finished
@@ -250,52 +249,18 @@ def discard(target: Any) -> None:
 def _sweep(target: Path, spared: Path) -> None:
     """Finish or remove what killed saves of other sets have left; it is no reason to fail."""
     for stage in filter(stages.is_of_set, stages.all_in(target)):
-        if stage == spared:
-            continue
-        with contextlib.suppress(OSError, CheckpointError):
-            fd = _locked(stage, target)
-            try:
-                if stages.is_left(stage):
-                    _settle(target, stage)
-                    remove_stage(stage)
-            finally:
-                os.close(fd)
+        with contextlib.suppress(OSError, CheckpointError), stages.abandoned(stage) as dead:
+            if dead and stage != spared:
+                _settle(target, stage)
+                stages.remove(stage)
 
 
-def _locked(stage: Path, target: Path) -> int:
-    """The open and locked file that keeps other writers of a folder out."""
-    while True:
-        if stage.is_symlink():
-            raise CheckpointError("a save does not follow this link: remove it", file=stage)
-        stage.mkdir(exist_ok=True)
-        try:
-            fd = os.open(stage / stages.LOCK, _LOCKING, 0o666)
-        except FileNotFoundError:  # a save that has just ended has removed the stage
-            continue
-        if not atomic.lock(fd):
-            os.close(fd)
-            problem = "another process is saving into this folder"
-            raise BlockingIOError(errno.EWOULDBLOCK, problem, str(target))
-        if os.fstat(fd).st_nlink:
-            _sign(fd, stage)
-            return fd
-        os.close(fd)
-
-
-def _sign(fd: int, stage: Path) -> None:
-    """Write the name of this process into the lock, or else remove the lock."""
-    try:
-        with naming.naming(stage / stages.LOCK):
-            os.ftruncate(fd, 0)
-            text = str(owners.this()).encode()
-            while text:
-                text = text[os.write(fd, text) :]
-    except BaseException:
-        with contextlib.suppress(OSError):  # what a killed save has left there stays
-            os.unlink(stage / stages.LOCK)
-            stage.rmdir()
-        os.close(fd)
-        raise
+def _discard(stage: Path, spared: Path | None = None) -> None:
+    """Remove the stage of a writer that was killed before, or just after, its folder came to be."""
+    if stage != spared and stage.is_dir() and not stage.is_symlink():
+        with stages.abandoned(stage) as dead:
+            if dead:
+                stages.remove(stage)
 
 
 def _settle(target: Path, stage: Path, left: Collection[str] = ()) -> bool:
@@ -306,39 +271,8 @@ def _settle(target: Path, stage: Path, left: Collection[str] = ()) -> bool:
     journal = journals.read(stage / stages.JOURNAL, target, stages.FILES)
     if journal is not None:
         _finish(target, stage, journal, durable=True)
-    _clear(stage, () if journal is not None else left)
+    stages.clear(stage, () if journal is not None else left)
     return journal is not None
-
-
-def _clear(stage: Path, spared: Collection[str] = ()) -> None:
-    """Remove all that a save has written in its stage, except the lock."""
-    for path in stage.iterdir():
-        if path.name in (stages.LOCK, *spared):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
-def remove_stage(stage: Path) -> None:
-    """Remove the stage; the lock goes last, so that no other writer comes in between."""
-    _clear(stage)
-    (stage / stages.LOCK).unlink()
-    with contextlib.suppress(OSError):  # another writer has put its lock there
-        stage.rmdir()
-
-
-def _discard(stage: Path, spared: Path | None = None) -> None:
-    """Remove the stage of a writer that was killed before, or just after, its folder came to be."""
-    if stage == spared or not stage.is_dir() or stage.is_symlink():
-        return
-    with contextlib.suppress(BlockingIOError):
-        fd = _locked(stage, stage)
-        try:
-            remove_stage(stage)
-        finally:
-            os.close(fd)
 
 
 # The journal

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 
-from msckpt_jax.checkpoint import atomic, folder
+from msckpt_jax.checkpoint import atomic
 from msckpt_jax.checkpoint import owner as owners
 from msckpt_jax.checkpoint import stage as stages
 
@@ -25,19 +24,12 @@ def sweep(where: Path, stale_seconds: float = owners.STALE_SECONDS) -> None:
 def _remove_left(stage: Path, stale_seconds: float) -> None:
     """Remove the stage of a dead writer, of which nobody will need a part."""
     with contextlib.suppress(OSError):
-        names = os.listdir(stage)
+        names = [path.name for path in stage.iterdir()]
         if stage.is_symlink() or any(name.startswith(stages.NEEDED) for name in names):
             return
         if not names:
             stage.rmdir()  # a writer that has just made it makes it again
             return
-        lock = stage / stages.LOCK
-        fd = os.open(lock, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
-        try:
-            # One that wrote no name was killed at once, or is of an earlier version.
-            text = os.pread(fd, 99, 0).decode(errors="replace")
-            owner = owners.parse(text) or owners.UNKNOWN
-            if atomic.is_abandoned(atomic.Temporary(fd, lock), owner, stale_seconds):
-                folder.remove_stage(stage)
-        finally:
-            os.close(fd)
+        with stages.abandoned(stage, stale_seconds) as dead:
+            if dead:
+                stages.remove(stage)

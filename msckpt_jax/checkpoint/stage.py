@@ -1,14 +1,19 @@
-"""The stage of a save: the folder in which it makes its files ready, and what lies there."""
+"""The stage of a save: the folder in which it makes its files ready, its lock and its end."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
-import time
+import shutil
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from msckpt_jax.checkpoint import atomic, paths
+from msckpt_jax.checkpoint import atomic, naming, paths
+from msckpt_jax.checkpoint import owner as owners
+from msckpt_jax.errors import CheckpointError
 
 #: The folder in which a save is made ready.
 STAGE = ".msckpt-save"
@@ -16,8 +21,7 @@ STAGE = ".msckpt-save"
 FILES, JOURNAL, LOCK, LOG = "files", "journal.json", "lock", "done."
 #: The beginnings of names in a stage that the next save needs.
 NEEDED = (JOURNAL, LOG)
-#: Where locks prove nothing, a stage in which nothing has changed for so long is a killed save's.
-_STALE_SECONDS = 3600
+_LOCKING = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 def of(target: Any, name: str | None = None) -> Any:
@@ -52,22 +56,87 @@ def is_of_set(stage: Any) -> bool:
     return not isinstance(stage, Path) or (stage.is_dir() and not stage.is_symlink())
 
 
-def is_left(stage: Path) -> bool:
-    """Tell whether the save of a stage that this process has locked was killed.
-
-    A second lock that fails proves the first. On file systems where locks mean nothing, or
-    something else, the time has to tell.
-    """
-    fd = os.open(stage / LOCK, os.O_RDWR)
-    try:
-        if not atomic.lock(fd):
-            return True
-    finally:
-        os.close(fd)
-    changed = max(os.lstat(path).st_mtime for path in (stage, *stage.rglob("*")))
-    return time.time() - changed > _STALE_SECONDS
-
-
 def beside(target: Path) -> Path:
     """The stage of a folder that does not exist yet."""
     return target.with_name(f".{target.name}{STAGE}")
+
+
+def locked(stage: Path, target: Path) -> int:
+    """The open file, locked and signed by this process, that keeps other writers of a folder out.
+
+    Raises:
+        BlockingIOError: another process has locked it.
+        CheckpointError: the stage is a link.
+    """
+    while True:
+        if stage.is_symlink():
+            raise CheckpointError("a save does not follow this link: remove it", file=stage)
+        stage.mkdir(exist_ok=True)
+        try:
+            fd = os.open(stage / LOCK, _LOCKING, 0o666)
+        except FileNotFoundError:  # a save that has just ended has removed the stage
+            continue
+        if not atomic.lock(fd):
+            os.close(fd)
+            problem = "another process is saving into this folder"
+            raise BlockingIOError(errno.EWOULDBLOCK, problem, str(target))
+        if os.fstat(fd).st_nlink:
+            _sign(fd, stage)
+            return fd
+        os.close(fd)
+
+
+def _sign(fd: int, stage: Path) -> None:
+    """Write the name of this process into the lock, or else remove the lock."""
+    try:
+        with naming.naming(stage / LOCK):
+            os.ftruncate(fd, 0)
+            text = str(owners.this()).encode()
+            while text:
+                text = text[os.write(fd, text) :]
+    except BaseException:
+        with contextlib.suppress(OSError):  # what a killed save has left there stays
+            os.unlink(stage / LOCK)
+            stage.rmdir()
+        os.close(fd)
+        raise
+
+
+@contextlib.contextmanager
+def abandoned(stage: Path, stale_seconds: float = owners.STALE_SECONDS) -> Iterator[bool]:
+    """Tell whether the writer of a stage is dead; if so, nobody else takes it during the block.
+
+    Nothing is written: where there are no locks, the name of a live writer, and the time of its
+    last sign of life, must stay as they are.
+    """
+    try:
+        fd = os.open(stage / LOCK, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        yield False
+        return
+    try:
+        # One that wrote no name was killed at once, or is of an earlier version.
+        text = os.pread(fd, 99, 0).decode(errors="replace")
+        owner = owners.parse(text) or owners.UNKNOWN
+        yield atomic.is_abandoned(atomic.Temporary(fd, stage / LOCK), owner, stale_seconds)
+    finally:
+        os.close(fd)
+
+
+def clear(stage: Path, spared: Collection[str] = ()) -> None:
+    """Remove all that a save has written in its stage, except the lock."""
+    for path in stage.iterdir():
+        if path.name in (LOCK, *spared):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def remove(stage: Path) -> None:
+    """Remove the stage; the lock goes last, so that no other writer comes in between."""
+    clear(stage)
+    (stage / LOCK).unlink()
+    with contextlib.suppress(OSError):  # another writer has put its lock there
+        stage.rmdir()

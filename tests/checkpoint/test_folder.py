@@ -16,6 +16,7 @@ import pytest
 
 import msckpt_jax as ms
 from msckpt_jax.checkpoint import folder
+from msckpt_jax.checkpoint import stage as stages
 from msckpt_jax.checkpoint.folder import FolderSave
 from msckpt_jax.checkpoint.stage import STAGE
 from msckpt_jax.cli import main
@@ -245,7 +246,7 @@ def test_a_copy_of_the_folder_is_finished(tmp_path: Path) -> None:
 def test_a_folder_that_comes_to_be_while_a_save_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target, locked = tmp_path / "out", folder._locked
+    target, locked = tmp_path / "out", stages.locked
 
     def slowly(stage: Path, where: Path) -> int:
         if not target.exists():
@@ -253,7 +254,7 @@ def test_a_folder_that_comes_to_be_while_a_save_begins(
             (target / "a").write_text("theirs")
         return locked(stage, where)
 
-    monkeypatch.setattr(folder, "_locked", slowly)
+    monkeypatch.setattr(stages, "locked", slowly)
     with FolderSave(target) as save:
         put(save, {"head": "mine"})
         save.commit("head")

@@ -16,6 +16,7 @@ import msckpt_jax as ms
 from msckpt_jax.checkpoint import atomic, leftovers
 from msckpt_jax.checkpoint import owner as owners
 from msckpt_jax.checkpoint import stage as stages
+from msckpt_jax.checkpoint.folder import FolderSave
 from msckpt_jax.checkpoint.owner import Owner
 
 #: A process that begins to save, says so, and never ends.
@@ -182,3 +183,30 @@ def test_the_stage_of_another_host(tmp_path: Path) -> None:
         (stage / needed).unlink()
     leftovers.sweep(tmp_path)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("owner", [Owner("0" * 12, 1, 5), owners.this()], ids=["away", "here"])
+def test_a_save_leaves_the_live_stage_of_another_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Owner
+) -> None:
+    """Where there are no locks, neither the name of its writer nor its sign of life may change."""
+    monkeypatch.setattr(atomic, "fcntl", None)
+    stage = stages.of(tmp_path, "theirs")
+    (stage / "files").mkdir(parents=True)
+    (stage / stages.LOCK).write_text(str(owner))
+    half_an_hour_ago = time.time() - 1800
+    os.utime(stage / stages.LOCK, (half_an_hour_ago, half_an_hour_ago))
+    before = (stage / stages.LOCK).stat()
+    save_set(tmp_path)
+    assert (stage / stages.LOCK).read_text() == str(owner)
+    assert (stage / stages.LOCK).stat().st_mtime == before.st_mtime
+    assert (stage / "files").is_dir()
+    os.utime(stage / stages.LOCK, (5, 5))
+    save_set(tmp_path)
+    assert stage.exists() == (owner == owners.this())  # that process has not ended
+
+
+def save_set(folder: Path) -> None:
+    with FolderSave(folder, of="ours") as save:
+        (save.files / "a").write_text("ours")
+        save.commit("a")
