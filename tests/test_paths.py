@@ -22,7 +22,6 @@ LOCAL = {
     "checkpoint/file.py": "many local files are mapped when they are read, after the gate",
     "checkpoint/formats/orbax.py": "Orbax's own paths are those of etils",
     "checkpoint/journal.py": "names within a local folder",
-    "checkpoint/leftovers.py": "what is swept in local folders; it gets paths of the gate",
     "checkpoint/log.py": "the log of a save into a local folder",
     "checkpoint/mappings.py": "local files are mapped, after the gate",
     "checkpoint/naming.py": "the name in an error of the local system",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -295,9 +294,7 @@ def _preprocessed(inputs: tuple[Any, ...], format: Target) -> tuple[tuple[Any, .
 
 def _path(file_name: Any, format: Target) -> AnyPath:
     """Return the path to write to, checked before anything else is done."""
-    if not isinstance(file_name, str | os.PathLike):
-        raise TypeError(f"file_name must be a path, not {type(file_name).__name__}")
-    path = paths.path_of(file_name)
+    path = paths.path_of(file_name, "file_name")
     if path.suffix != format.suffix:
         if path.suffix in _OTHER_SUFFIXES:
             raise ValueError(

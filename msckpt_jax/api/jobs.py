@@ -210,12 +210,8 @@ def target_path(name: Any, format: str) -> Any:
     """The path to write, by MindSpore's rule for the ending; open files pass as they are."""
     if hasattr(name, "write"):
         return name
-    if not isinstance(name, str | os.PathLike):
-        raise TypeError(f"ckpt_file_name must be a path, not {type(name).__name__}")
+    path = paths.path_of(name, "ckpt_file_name")
     text = os.fspath(name)
-    if not isinstance(text, str):
-        raise TypeError("ckpt_file_name must be a text path, not bytes")
-    path = paths.path_of(text)
     if path.is_dir():
         raise IsADirectoryError(visible(f"{text} is a folder; ckpt_file_name must name a file"))
     special = path.exists() and not path.is_file()

@@ -24,8 +24,10 @@ AnyPath: TypeAlias = Path | StorePath
 _FLATTENED = re.compile(r"(?P<scheme>gs|s3|s3a|az|abfss?|gcs|hf|https?|file|memory):/(?!/)")
 
 
-def path_of(name: Any) -> AnyPath:
+def path_of(name: Any, argument: str = "a path") -> AnyPath:
     """A ``pathlib.Path`` for local files, else the path in an object store.
+
+    ``argument`` is the name of what is no path, for the error.
 
     Raises:
         StoreError: the package that speaks to the store is missing.
@@ -35,10 +37,10 @@ def path_of(name: Any) -> AnyPath:
     if isinstance(name, StorePath):
         return name
     if not isinstance(name, str | os.PathLike):
-        raise TypeError(f"a path must be a str or os.PathLike, not {type(name).__name__}")
+        raise TypeError(f"{argument} must be a path, not {type(name).__name__}")
     text = os.fspath(name)
     if not isinstance(text, str):
-        raise TypeError("a path must be text, not bytes")
+        raise TypeError(f"{argument} must be a path of text, not bytes")
     if "://" not in text:
         if (match := _FLATTENED.match(text)) is not None:
             problem = f"pathlib takes a slash from {match['scheme']}://; pass a str"
@@ -49,7 +51,7 @@ def path_of(name: Any) -> AnyPath:
 
 def is_remote(name: Any) -> bool:
     """Tell whether a name is one in an object store, also where no package speaks to that."""
-    text = os.fspath(name)
+    text = str(name)
     return "://" in text and not text.startswith("file://")
 
 

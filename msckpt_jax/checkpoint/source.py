@@ -46,9 +46,7 @@ def opened(name: PathLike, mmap: bool = True) -> Source:
         CheckpointError: the file is empty, or a save into its folder was interrupted.
         FileNotFoundError: there is neither a file nor a folder.
     """
-    if not isinstance(name, str | os.PathLike):
-        raise TypeError(f"ckpt_file_name must be a path, not {type(name).__name__}")
-    path = paths.path_of(name)
+    path = paths.path_of(name, "ckpt_file_name")
     if path.is_dir():
         return Source(path, None, sorted(entry.name for entry in path.iterdir()), mmap)
     try:

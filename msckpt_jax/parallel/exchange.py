@@ -104,6 +104,26 @@ def tried(work: Callable[[], None]) -> Exception | None:
     return None
 
 
+def met(meetings: Meetings, work: Callable[[], Exception | None]) -> None:
+    """Do ``work`` on all processes, whose exchanges tell of a failure; it returns its own.
+
+    Raises:
+        CheckpointError: it failed on another process.
+        Exception: it failed here.
+    """
+
+    def told() -> None:
+        try:
+            failure = work()
+        except BaseException:
+            meetings.fail()
+            raise
+        if failure is not None and not isinstance(failure, Elsewhere):
+            raise failure
+
+    meetings.meet(told)
+
+
 class _Member:
     """What a process sends to its party, and gets from it, batch after batch."""
 

@@ -32,7 +32,7 @@ from msckpt_jax.checkpoint.stores.path import StorePath
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import dealing, part_upload, pieces, shares
 from msckpt_jax.parallel.dealing import Output, Work
-from msckpt_jax.parallel.exchange import Elsewhere, FileSink, exchange, tried
+from msckpt_jax.parallel.exchange import FileSink, exchange, met, tried
 from msckpt_jax.parallel.meeting import Meetings
 
 
@@ -176,19 +176,14 @@ def _write_all(
     A process that fails goes on as far as others have to be told in the exchanges.
     """
 
-    def work() -> None:
+    def work() -> Exception | None:
         failure: Exception | None = None
-        try:
-            for wave in dealing.waves(outputs):
-                plan = dealing.planned(wave, meetings.me, meetings.processes, may_gather)
-                failure = _write_wave(wave, plan, options, meetings, failure)
-        except BaseException:
-            meetings.fail()
-            raise
-        if failure is not None and not isinstance(failure, Elsewhere):
-            raise failure
+        for wave in dealing.waves(outputs):
+            plan = dealing.planned(wave, meetings.me, meetings.processes, may_gather)
+            failure = _write_wave(wave, plan, options, meetings, failure)
+        return failure
 
-    meetings.meet(work)
+    met(meetings, work)
 
 
 def _write_wave(

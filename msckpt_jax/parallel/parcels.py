@@ -7,7 +7,6 @@ in three steps, whatever their number.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -21,7 +20,7 @@ from msckpt_jax.checkpoint.plan import Chunk, Plan
 from msckpt_jax.checkpoint.records import Record, Spread, Tensor
 from msckpt_jax.parallel import pieces, shares
 from msckpt_jax.parallel.dealing import Party, Stretch
-from msckpt_jax.parallel.exchange import Elsewhere, FileSink, exchange, tried
+from msckpt_jax.parallel.exchange import FileSink, exchange, met, tried
 from msckpt_jax.parallel.meeting import Meetings
 
 
@@ -51,21 +50,16 @@ def write(
         CheckpointError: it failed on another process, or another process is gone.
     """
 
-    def work() -> None:
+    def work() -> Exception | None:
         failure: Exception | None = None
-        try:
-            sinks = {} if file is None else {0: FileSink(file.fd, pieces.places(plan))}
-            for party in _parties(parcels, meetings.processes):
-                failure = exchange(party, sinks, meetings, lambda nbytes: None, failure)
-            if failure is None:
-                failure = tried(lambda: _write_own(file, plan, parcels, meetings, options))
-        except BaseException:
-            meetings.fail()
-            raise
-        if failure is not None and not isinstance(failure, Elsewhere):
-            raise failure
+        sinks = {} if file is None else {0: FileSink(file.fd, pieces.places(plan))}
+        for party in _parties(parcels, meetings.processes):
+            failure = exchange(party, sinks, meetings, lambda nbytes: None, failure)
+        if failure is None:
+            failure = tried(lambda: _write_own(file, plan, parcels, meetings, options))
+        return failure
 
-    meetings.meet(work)
+    met(meetings, work)
 
 
 def _parties(parcels: Sequence[Parcel], processes: int) -> list[Party]:
@@ -125,4 +119,4 @@ def _write_own(
     if plan.trailer is not None:
         whole = np.memmap(file.path, np.uint8, "r", shape=(plan.nbytes,))
         value = writer.checksum([whole], options.threads, lambda _: meetings.alive())
-        os.pwrite(file.fd, plan.trailer(value), plan.nbytes)
+        writer.write_at(file.fd, plan.trailer(value), plan.nbytes)

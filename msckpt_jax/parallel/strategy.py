@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -57,15 +56,13 @@ def build_searched_strategy(strategy_filename: PathLike) -> Strategy:
 
 def read(file_name: PathLike) -> tuple[Strategy, int]:
     """The layouts of a strategy file, and its pipeline stage."""
-    if not isinstance(file_name, str | os.PathLike):
-        raise TypeError(f"strategy_filename must be a path, not {type(file_name).__name__}")
-    path = paths.path_of(file_name)
+    path = paths.path_of(file_name, "strategy_filename")
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         problem = (
-            "there is no such strategy file; one outside of the folder of its rank files is gone "
-            "where a save over others of another layout was killed: save anew"
+            "there is no such strategy file (a save that is killed may leave none where it lies "
+            "outside of the folder of its rank files)"
         )
         raise FileNotFoundError(errno.ENOENT, problem, str(path)) from None
     if not data:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 import secrets
 import stat
@@ -91,9 +90,7 @@ def folder_of(local: PathLike) -> Path:
     Raises:
         TypeError, ValueError: it is no path on a local file system.
     """
-    if not isinstance(local, str | os.PathLike):
-        raise TypeError(f"local must be a path, not {type(local).__name__}")
-    path = None if paths.is_remote(local) else paths.path_of(local)
+    path = None if paths.is_remote(local) else paths.path_of(local, "local")
     if not isinstance(path, Path):
         problem = f"local= is a folder on the machine's own disk or in memory, not {local}"
         raise ValueError(visible(problem))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -17,7 +16,7 @@ from msckpt_jax.api.background import AsyncSave
 from msckpt_jax.checkpoint import atomic, paths
 from msckpt_jax.checkpoint.paths import AnyPath, PathLike
 from msckpt_jax.parallel import ranks, strategy
-from msckpt_jax.training import filenames, retention, selection
+from msckpt_jax.training import arguments, filenames, retention, selection
 from msckpt_jax.training.completion import Completion
 from msckpt_jax.training.config import CheckpointConfig
 from msckpt_jax.training.local import Local, local_of
@@ -129,9 +128,7 @@ class ModelCheckpoint:
         state: Any = None,
         preemption_grace_seconds: float = 30.0,
     ):
-        _check(prefix, directory, config, batches_per_epoch)
-        if resumed is not None and not isinstance(resumed, Resumed):
-            raise TypeError(f"resumed must be a result of resume(), not {type(resumed).__name__}")
+        arguments.check(prefix, directory, config, batches_per_epoch, resumed)
         self.config = CheckpointConfig() if config is None else config
         self.directory = paths.path_of("." if directory is None else directory)
         atomic.make_folder(self.directory)
@@ -145,7 +142,7 @@ class ModelCheckpoint:
             self.config.save_checkpoint_steps, self.config.save_checkpoint_seconds, clock
         )
         self._completion = Completion(self.config)
-        self._preemption = Preemption(_seconds(preemption_grace_seconds))
+        self._preemption = Preemption(arguments.seconds(preemption_grace_seconds))
         self._local = local_of(local, local_steps, prefix, self.directory, self.config)
         position = Position()
         if resumed is not None:
@@ -385,27 +382,3 @@ def _noted(error: BaseException, work: str) -> Any:
         note = visible(f"msckpt_jax: {work} failed: {type(failure).__name__}: {failure}")
         error.add_note(note)
         log.warning("%s", note)
-
-
-def _seconds(value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        kind = type(value).__name__
-        raise TypeError(f"preemption_grace_seconds must be a number, not {kind}")
-    if not 0 < value < float("inf"):
-        raise ValueError(f"preemption_grace_seconds must be above 0 and finite, not {value}")
-    return float(value)
-
-
-def _check(prefix: Any, directory: Any, config: Any, batches_per_epoch: Any) -> None:
-    if not isinstance(prefix, str) or not prefix or "/" in prefix:
-        raise ValueError(f"prefix must be a str without '/', not {prefix!r}")
-    if directory is not None and not isinstance(directory, str | os.PathLike):
-        raise TypeError(f"directory must be a path, not {type(directory).__name__}")
-    if config is not None and not isinstance(config, CheckpointConfig):
-        raise TypeError(f"config must be a CheckpointConfig, not {type(config).__name__}")
-    if batches_per_epoch is not None:
-        if not isinstance(batches_per_epoch, int) or isinstance(batches_per_epoch, bool):
-            kind = type(batches_per_epoch).__name__
-            raise TypeError(f"batches_per_epoch must be an int, not {kind}")
-        if batches_per_epoch < 1:
-            raise ValueError(f"batches_per_epoch must be 1 or more, not {batches_per_epoch}")

@@ -28,6 +28,7 @@ import safetensors.numpy
 
 import msckpt_jax as ms
 from msckpt_jax import cli
+from msckpt_jax.checkpoint.formats import zipped
 
 DATA = Path(__file__).parent / "data/foreign"
 BASE = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -239,6 +240,25 @@ def test_npz(tmp_path: Path, save: Any) -> None:
     np.testing.assert_array_equal(ms.load_checkpoint(tmp_path / "m.ckpt")["swapped"], [0, 1, 2])
     with pytest.raises(ms.CheckpointError, match="npz file: msckpt convert"):
         ms.load_checkpoint(tmp_path / "m.npz")
+
+
+def test_a_compressed_array_is_unpacked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many windows of it are read, each of which would else unpack all before it."""
+    np.savez_compressed(tmp_path / "m.npz", w=BASE, v=BASE + 1)
+    read, counts = zipped.Archive.read, []
+
+    def counted(self: Any, name: str, start: int, count: int) -> bytes:
+        counts.append(name)
+        return read(self, name, start, count)
+
+    with ms.open_checkpoint(tmp_path / "m.npz") as file:
+        monkeypatch.setattr(zipped.Archive, "read", counted)
+        for name, whole in {"w": BASE, "v": BASE + 1}.items():
+            rows = [file.get_slice(name)[row] for row in range(3)]
+            np.testing.assert_array_equal(rows, whole)
+    assert counts == ["w.npy", "v.npy"]
 
 
 def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:

@@ -68,9 +68,10 @@ def save(mesh: Any) -> None:
                 assert np.array_equal(shard.data, whole()[part][shard.index]), (name, part)
 
 
-def die(mesh: Any, victim: str, moment: str) -> None:
-    """Be killed at a request of a save; the other process is told."""
-    ms.save_checkpoint(tree(mesh, 1), f"{bucket}/a", timeout=30)
+def die(mesh: Any, victim: str, moment: str, ranks: str = "") -> None:
+    """Be killed at a request of a save, of rank files if asked; the other process is told."""
+    integrated = not ranks
+    ms.save_checkpoint(tree(mesh, 1), f"{bucket}/a", integrated, timeout=30)
 
     def kill(*args: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -79,7 +80,7 @@ def die(mesh: Any, victim: str, moment: str) -> None:
         setattr(s3.S3Upload, moment, kill)
     begun = time.monotonic()
     try:
-        ms.save_checkpoint(tree(mesh, 2), f"{bucket}/a", timeout=3)
+        ms.save_checkpoint(tree(mesh, 2), f"{bucket}/a", integrated, timeout=3)
     except ms.CheckpointError as error:
         assert time.monotonic() - begun < 60
         print(f"told: {error}", flush=True)

@@ -90,6 +90,20 @@ def test_a_killed_process_leaves_the_old_object(
     assert ms.load_checkpoint(f"{bucket}/a.ckpt")["step"] == 3
 
 
+def test_a_killed_process_leaves_no_mixture_of_rank_files(server: Server, bucket: str) -> None:
+    """One of two completes its files, the other is gone: nobody reads these with older ones."""
+    ended = run("die:1:complete:ranks", bucket)
+    assert ended[1][0] != 0, ended[1][1]
+    assert "told: " in ended[0][1], ended[0][1]
+    strategy = f"{bucket}/strategy.ckpt"
+    with pytest.raises(ms.CheckpointError, match="a save is giving its files their names"):
+        ms.load_checkpoint(bucket, strategy=strategy)
+    mesh = jax.make_mesh((2, 2), ("x", "y"), devices=jax.devices()[:4])
+    rows = jax.device_put(whole(3)["rows"], jax.NamedSharding(mesh, jax.P(("x", "y"))))
+    ms.save_checkpoint({"rows": rows}, f"{bucket}/a", integrated_save=False)
+    assert np.array_equal(ms.load_checkpoint(bucket, strategy=strategy)["rows"], whole(3)["rows"])
+
+
 def test_a_refused_part_is_told_to_all(server: Server, bucket: str) -> None:
     for status, output in run("fails", bucket):
         assert status == 0, output

@@ -94,10 +94,13 @@ class _Packed:
         self._order: Any = "F" if by_columns else "C"
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        whole = self._archive.whole(self, self._unpacked)
+        return whole[index].astype(self.dtype, copy=False)
+
+    def _unpacked(self) -> np.ndarray:
         count = boxes.size_of(boxes.whole(self.shape)) * self.dtype.itemsize
         data = self._archive.read(self._member, self._start, count)
-        whole = np.frombuffer(data, self._file_dtype).reshape(self.shape, order=self._order)
-        return whole[index].astype(self.dtype, copy=False)
+        return np.frombuffer(data, self._file_dtype).reshape(self.shape, order=self._order)
 
 
 FORMAT = Format("npz", recognises, contents, suffix=".npz", converted=True)

@@ -221,7 +221,7 @@ def _entry(archive: Archive, folder: str, name: str, value: Any) -> Entry:
     spans = ((first, first + count * size),)
     if not count or value.strides == _dense(value.shape):
         return named(name, first, (Stored(row.name, value.shape, spans),))
-    source = _Strided(archive.data, first, reach, value, row.stored)
+    source = _Strided(archive, first, reach, value, row.stored)
     return named(name, first, (Stored(row.name, value.shape, spans, source),))
 
 
@@ -246,16 +246,17 @@ def _dense(shape: tuple[int, ...]) -> tuple[int, ...]:
 class _Strided:
     """A tensor whose elements lie in another order, such as a transposed one."""
 
-    def __init__(self, data: Any, start: int, reach: int, tensor: _Tensor, dtype: np.dtype):
+    def __init__(self, archive: Archive, start: int, reach: int, tensor: _Tensor, dtype: np.dtype):
         self.shape, self.dtype = tensor.shape, dtype
         self._strides = [stride * dtype.itemsize for stride in tensor.strides]
-        self._data, self._start, self._reach = data, start, reach
+        self._archive, self._start, self._reach = archive, start, reach
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
-        held = piece(self._data, self._start, (self._reach,), self.dtype)[(slice(None),)]
-        return np.lib.stride_tricks.as_strided(held, self.shape, self._strides, writeable=False)[
-            index
-        ]
+        return self._archive.whole(self, self._viewed)[index]
+
+    def _viewed(self) -> np.ndarray:
+        held = piece(self._archive.data, self._start, (self._reach,), self.dtype)[(slice(None),)]
+        return np.lib.stride_tricks.as_strided(held, self.shape, self._strides, writeable=False)
 
 
 FORMAT = Format("torch", recognises, contents, strings=True, converted=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import zipfile
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 from msckpt_jax.checkpoint.source import Source
@@ -25,6 +27,8 @@ class Archive:
 
     def __init__(self, source: Source):
         self.path, self.data = source.path, source.data
+        self._last: tuple[object, Any] = (None, None)
+        self._making = threading.Lock()
         try:
             self._zip = zipfile.ZipFile(_Bytes(source.data))
         except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
@@ -67,6 +71,14 @@ class Archive:
         if len(out) != count:
             raise self._damaged(name)
         return out
+
+    def whole(self, key: object, make: Callable[[], Any]) -> Any:
+        """The array that ``make`` returns; the last one is kept, of which many windows are read."""
+        with self._making:
+            if self._last[0] is not key:
+                self._last = None, None  # there is not always room for two
+                self._last = key, make()
+            return self._last[1]
 
     def _info(self, name: str) -> zipfile.ZipInfo:
         if name not in self.members:
