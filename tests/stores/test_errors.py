@@ -196,3 +196,16 @@ def test_a_command_fails_in_one_line(
     told = capsys.readouterr().err
     assert told.startswith("msckpt: error: s3://no-such-bucket/run")
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["dbfs://host/a.ckpt", "smb://host/a.ckpt", "nothing://a/b"])
+def test_a_scheme_that_names_no_store(name: str) -> None:
+    """fsspec knows some that need a host or a token, or a package that no extra of ours has."""
+    with pytest.raises((ValueError, ms.StoreError), match=r"neither this package|needs a package"):
+        ms.load_checkpoint(name)
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored")  # fsspec's, of what it could not make
+def test_a_scheme_that_needs_more_than_a_name() -> None:
+    with pytest.raises(ValueError, match=r"ftp://; use s3://, gs:// or az://"):
+        ms.load_checkpoint("ftp://host/a.ckpt")

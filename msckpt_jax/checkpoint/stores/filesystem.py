@@ -20,9 +20,15 @@ def store(scheme: str) -> FileSystem:
     """The store of a scheme.
 
     Raises:
-        ValueError: fsspec does not know it.
+        ImportError: the package that it needs is missing.
+        ValueError: fsspec does not know it, or needs more than a scheme, such as a host.
     """
-    return FileSystem(fsspec.filesystem(scheme), scheme)
+    kind = fsspec.get_filesystem_class(scheme)
+    try:
+        system = kind()
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    return FileSystem(system, scheme)
 
 
 @telling

@@ -140,7 +140,7 @@ _DRIVERS = {
     "az": _Driver("filesystem", "azure"),
     "abfs": _Driver("filesystem", "azure"),
 }
-_OTHER = _Driver("filesystem", "stores")
+_OTHER = _Driver("filesystem", None)  # its error says which package it needs
 
 
 def of_scheme(scheme: str) -> Store:
@@ -159,7 +159,5 @@ def _store(scheme: str, process: int) -> Store:
     try:
         return importlib.import_module(f"{__package__}.{module}").store(scheme)
     except ImportError as error:
-        package = error.name or extra
-        raise ImportError(
-            f"{scheme}:// needs the package {package}: pip install 'msckpt_jax[{extra}]'"
-        ) from error
+        way = error if extra is None else f"pip install 'msckpt_jax[{extra}]'"
+        raise ImportError(f"{scheme}:// needs a package that is missing: {way}") from error
