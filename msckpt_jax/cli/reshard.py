@@ -26,8 +26,8 @@ EXAMPLES = """\
   msckpt reshard old/ --from old/strategy.ckpt --to 'x=2,y=2; kernel$=x,y; embed=x+y' -o cut/
   msckpt reshard old/ --from old/strategy.ckpt --to 'x=4; kernel$=,x' -o new/ --plan
 
-Interrupted work is taken up where it was left when the command is given again; in an object store it
-begins anew.
+Interrupted work is taken up where it was left when the command is given again; in an object store
+it begins anew.
 """
 #: The file in the output folder that names the job whose results lie there.
 _NOTE = ".msckpt-reshard"

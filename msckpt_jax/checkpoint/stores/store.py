@@ -129,7 +129,7 @@ class _Driver(NamedTuple):
     """A module of this package with a function ``store(scheme)``, and what it needs."""
 
     module: str
-    extra: str
+    extra: str | None
 
 
 #: The drivers by the scheme of a path; those of all other schemes are fsspec's.
