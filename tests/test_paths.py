@@ -27,7 +27,6 @@ LOCAL = {
     "checkpoint/naming.py": "the name in an error of the local system",
     "checkpoint/owner.py": "what Linux tells of processes",
     "checkpoint/paths.py": "the gate",
-    "checkpoint/settled.py": "the times of local files, after the gate",
     "checkpoint/source.py": "the local half of reading, after the gate",
     "checkpoint/stage.py": "stages of saves into local folders",
     "checkpoint/writer.py": "the local half of writing, after the gate",

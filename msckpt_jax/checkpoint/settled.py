@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint import mappings, paths
 from msckpt_jax.checkpoint import stage as stages
 from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.errors import CheckpointError
@@ -97,7 +97,6 @@ def _stamp(path: Any) -> Any:
     if not isinstance(path, Path):
         return path.store.tag(path.key)
     try:
-        stat = os.stat(path)
+        return mappings.stamp_of(path)
     except OSError:
         return None
-    return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
