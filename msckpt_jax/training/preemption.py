@@ -40,8 +40,8 @@ _ANSWER_SECONDS = 1.0
 _PENDING_SECONDS = 60.0
 #: Those who have sent themselves a signal, to wake the main thread up.
 _nudged: set[Preemption] = set()
-
-
+#: Held by the one that waits for an answer: two of the same signal may come as one, or as two.
+_nudging = threading.Lock()
 #: Those who handle signals, of which the children of a fork know nothing.
 _installed: dict[int, Preemption] = {}
 
@@ -223,7 +223,10 @@ class Preemption:
         """Answer the threads that have sent the signal: of this run, or of one around it."""
         mine, error = self in _nudged, None
         _nudged.discard(self)
-        if _nudged:
+        if _nudged and (self._main_saves or self.left is not None):
+            while _nudged:  # it is on its way to them, or comes when the file is written
+                _nudged.pop()._answered.set()
+        elif _nudged:
             error = self._hand_on(number, frame)
         if mine:
             self._wake()
@@ -312,10 +315,11 @@ class Preemption:
             getattr(signal.getsignal(number), "__self__", None), Handler
         ):
             return False  # somebody else's handler would take it for a signal
-        self._answered.clear()
-        _nudged.add(self)
-        signal.pthread_kill(threading.main_thread().ident or 0, number)
-        return self._answered.wait(_ANSWER_SECONDS)
+        with _nudging:
+            self._answered.clear()
+            _nudged.add(self)
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+            return self._answered.wait(_ANSWER_SECONDS)
 
     def _give_up(self, number: int, name: str) -> None:
         """End the run when the grace is over: by the main thread, else without it."""
