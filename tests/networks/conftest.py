@@ -102,15 +102,15 @@ def ask(requests: dict[str, Any], folder: Path) -> dict[str, Any]:
     return json.loads((folder / "answers.json").read_text())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Half a gigabyte a YOLO: removed at once, not three sessions later."""
+    """Half a gigabyte a YOLO: removed after these tests, not after all."""
     found = tmp_path_factory.mktemp("networks")
     yield found
     shutil.rmtree(found)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def answers(folder: Path) -> dict[str, Any]:
     """What MindSpore says to all cases, with our files of ``filled`` networks."""
     requests: dict[str, Any] = {
