@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from msckpt_jax.air import (
 )
 from msckpt_jax.air.meaning import MEANINGS
 from msckpt_jax.air.narrowing import NARROW
+from msckpt_jax.air.options import OPTIONS
 from msckpt_jax.air.rows import ROWS
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.paths import AnyPath
@@ -35,7 +35,7 @@ from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.program import Program
 from msckpt_jax.lowering import algorithms, exactness, trials
 from msckpt_jax.lowering.problems import failures
-from msckpt_jax.lowering.target import Option, Target, Verdict
+from msckpt_jax.lowering.target import Target, Verdict
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Wanted
 from msckpt_jax.visible import visible
@@ -160,15 +160,6 @@ def verify(path: Path, *, dec_key: bytes | None, dec_mode: str, soc: str | None)
     return Verdict(not faults, [*map(str, findings), f"{path}: {facts}"])
 
 
-def _check_soc(soc: Any) -> None:
-    if soc is None:
-        return
-    if not isinstance(soc, str):
-        raise TypeError(f"soc is the name of a chip, not {type(soc).__name__}")
-    if not re.fullmatch(r"[\w-]+", soc, re.ASCII):
-        raise ValueError(f"soc is the name of a chip for atc --soc_version, not {soc!r}")
-
-
 TARGET = Target(
     name="AIR",
     suffix=".air",
@@ -177,13 +168,7 @@ TARGET = Target(
     difference=difference,
     inspect=inspection.inspect,
     verify=verify,
-    options={
-        "soc": Option(
-            None, "the chip to export for, as of atc --soc_version: Ascend910B1", check=_check_soc
-        ),
-        "narrow": Option(False, "no 64-bit dtypes"),
-    },
-    verify_options=("soc",),
+    options=OPTIONS,
     guarded=False,
     keep=("cumprod", "cumsum", "erf_inv"),
     algorithms={

@@ -10,6 +10,7 @@ from msckpt_jax.api.leaf import wanted_value
 from msckpt_jax.api.not_loaded import NotLoaded, nearest, report
 from msckpt_jax.checkpoint import collector, placement, stored
 from msckpt_jax.conventions import choosing, prefixes
+from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.conventions.loading import Translated
 from msckpt_jax.errors import CheckpointError
@@ -155,9 +156,11 @@ def _view(
         convention = choosing.chosen(tree, leaves, parameters, repair)
     if convention is None:
         return parameters
+    resolver = conventions.of(convention)
     return Translated(
-        tree, leaves, parameters, convention, repair=repair, skip_mismatch=skip_mismatch
-    )
+        resolver.targets(tree), leaves, parameters, resolver,
+        repair=repair, skip_mismatch=skip_mismatch,
+    )  # fmt: skip
 
 
 def _matched(

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from msckpt_jax import boxes
@@ -16,6 +15,7 @@ from msckpt_jax.checkpoint import collector, writer
 from msckpt_jax.checkpoint.plan import CHUNK_BYTES
 from msckpt_jax.checkpoint.records import on_host
 from msckpt_jax.checkpoint.stores import ranges
+from msckpt_jax.deferred import jax
 from msckpt_jax.errors import CheckpointError
 
 #: XLA takes host buffers of this alignment as they are, without another copy.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msckpt_jax import display, progress
 from msckpt_jax.api import convert_checkpoint, targets
@@ -13,8 +13,10 @@ from msckpt_jax.api.conversion.view import Stacks
 from msckpt_jax.checkpoint import cipher, collector, paths, writer
 from msckpt_jax.cli import common, options, sources
 from msckpt_jax.conventions.families.table import FILES, JAX
-from msckpt_jax.lowering.target import Target
 from msckpt_jax.parallel import meshspec
+
+if TYPE_CHECKING:
+    from msckpt_jax.lowering.target import Target
 
 DESCRIPTION = (
     """\

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msckpt_jax import display, dtypes
 from msckpt_jax.api import targets
@@ -14,8 +14,10 @@ from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.cli import common, sources, tables
 from msckpt_jax.conventions.state_names import is_state
-from msckpt_jax.lowering.target import Target
 from msckpt_jax.visible import visible
+
+if TYPE_CHECKING:
+    from msckpt_jax.lowering.target import Target
 
 DESCRIPTION = (
     """\

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from msckpt_jax import display, progress
 from msckpt_jax.api import targets
@@ -11,7 +12,9 @@ from msckpt_jax.checkpoint.fetching import fetched
 from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.cli import common, options, sources
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.lowering.target import Target
+
+if TYPE_CHECKING:
+    from msckpt_jax.lowering.target import Target
 
 DESCRIPTION = (
     """\
@@ -53,7 +56,8 @@ exit status: 0 the file is sound, 1 it is damaged, 2 it cannot be read
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="file or folder to check")
     common.key_arguments(parser)
-    options.add(parser, {name for target in targets.every() for name in target.verify_options})
+    known = targets.options()
+    options.add(parser, {name for name, (option, _) in known.items() if option.verifies})
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,7 +69,7 @@ def _model(args: argparse.Namespace, target: Target) -> int:
     path = paths.path_of(args.file)
     cipher = target.cipher(path) if target.cipher else None
     asked = targets.options_for(target, options.asked(args))
-    heeded = {name: asked[name] for name in target.verify_options}
+    heeded = {name: asked[name] for name, option in target.options.items() if option.verifies}
     with fetched(path, target.beside) as there:
         verdict = target.verify(there, **common.model_secrets(args, args.file, cipher), **heeded)
     common.say(*(line.replace(str(there), args.file) for line in verdict.lines))

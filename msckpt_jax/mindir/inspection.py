@@ -10,7 +10,6 @@ from msckpt_jax import display, dtypes
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.paths import AnyPath
-from msckpt_jax.checkpoint.source import open_source
 from msckpt_jax.graph import meaning
 from msckpt_jax.graph.values import Tensor
 from msckpt_jax.mindir import nodes, source
@@ -20,17 +19,6 @@ from msckpt_jax.mindir.source import DecMode, Source
 
 #: Calls, tuples and the order of effects: remains of the Python program, which compute nothing.
 _STRUCTURE = {*nodes.SPECIAL, "Constant", ""}
-
-
-def recognises(path: AnyPath) -> bool:
-    """Tell whether a file is a MindIR, by its first two fields."""
-    if not path.is_file():
-        return False
-    if paths.size(path) < 40:
-        return False
-    head = bytes(open_source(path, mmap=False)[:40])
-    # ModelProto: a short text (field 1, ir_version), then field 2. In a CheckPoint field 1 recurs.
-    return head[0] == 10 and head[1] < 32 and head[2 + head[1]] == 18
 
 
 def inspect(

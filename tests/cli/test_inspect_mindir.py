@@ -11,7 +11,7 @@ import pytest
 
 import msckpt_jax as ms
 from msckpt_jax.cli import main
-from msckpt_jax.mindir import inspection
+from msckpt_jax.mindir import recognition
 
 from ..mindir.handmade import branch, network, node
 
@@ -80,7 +80,7 @@ def test_other_suffixes(path: str, tmp_path: Path, capsys: Any) -> None:
     assert main(["inspect", str(other)]) == 0
     assert "MatMul" in capsys.readouterr().out
     ms.save_checkpoint({"w": np.ones(30, np.float32)}, tmp_path / "a.ckpt")
-    assert not inspection.recognises(tmp_path / "a.ckpt")
+    assert not recognition.recognises(tmp_path / "a.ckpt")
 
 
 def test_damaged(tmp_path: Path, capsys: Any) -> None:
