@@ -44,7 +44,7 @@ FLOORS = (
     Floor(("display", "dtypes"), "how things print; the one table of dtypes"),
     Floor(("errors",), "the exceptions, whose texts name files"),
     Floor(
-        ("families", "boxes", "specs", "_protos", "visible", "_compat", "processes"),
+        ("families", "boxes", "specs", "_protos", "visible", "_compat", "processes", "lazy"),
         "the ground, which imports nothing",
     ),
 )
