@@ -94,6 +94,8 @@ class TransformPlan(NamedTuple):
         )
 
 
+#: Source ranks that a row names.
+_SOURCES = 8
 _COLUMNS = ("rank", "bytes", "entries", "read from ranks")
 
 
@@ -181,4 +183,7 @@ def _taken(source: MergedCheckpoint, name: str, box: boxes.Box) -> list[tuple[in
 
 
 def _sources(share: Share) -> str:
-    return ", ".join(f"{rank}: {display.size(n)}" for rank, n in sorted(share.read.items()))
+    """The ranks that are read from; of many the first, and how many more there are."""
+    read = [f"{rank}: {display.size(n)}" for rank, n in sorted(share.read.items())]
+    more = [f"{len(read) - _SOURCES} more"] if len(read) > _SOURCES else []
+    return ", ".join([*read[:_SOURCES], *more])
