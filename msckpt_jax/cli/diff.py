@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msckpt_jax import boxes, progress
+from msckpt_jax import boxes, display, progress
 from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.checkpoint.plan import CHUNK_BYTES
 from msckpt_jax.cli import common, sources
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
             out.add_row(*map(common.plain, (d.name, d.kind, d.a, d.b, largest)))
         common.console().print(out)
     else:
-        common.say(f"equal: {sum(map(chosen, left))} entries")
+        common.say(f"equal: {display.counted(sum(map(chosen, left)), 'entry', 'entries')}")
     return 1 if differing else 0
 
 

@@ -62,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
     if encrypted is not None and common.key_of(args.dec_key_file) is None:
         mode, blocks = encrypted
         facts = {"cipher": mode, "blocks": blocks}
-        return _without_key(args, facts, f"encrypted with {mode}, {blocks} blocks")
+        return _without_key(
+            args, facts, f"encrypted with {mode}, {display.counted(blocks, 'block')}"
+        )
     file = common.open_sound_file(args, args.file)
     chosen = common.choose(args.filter)
     entries = [entry for entry in file.entries.values() if chosen(entry.name)]
@@ -148,11 +150,10 @@ def _print(file: CheckpointFile, entries: list[Entry]) -> None:
     console.print()
     for kind, total in _totals(entries).items():
         if total["entries"]:
-            console.print(
-                f"{kind}: {total['entries']:,} entries, {total['elements']:,} elements, "
-                f"{display.size(total['bytes'])}",
-                highlight=False,
-            )
+            counts = display.counted(total["entries"], "entry", "entries")
+            elements = display.counted(total["elements"], "element")
+            size = display.size(total["bytes"])
+            console.print(f"{kind}: {counts}, {elements}, {size}", highlight=False)
     sums = ", ".join(f"{held.stored:#010x}" for held in file.check_sums)
     crc = f"{sums} (not verified: msckpt verify)" if sums else "none"
     facts = f"{file.format}, {display.size(file.size)}, cipher {file.cipher or 'none'}, crc {crc}"

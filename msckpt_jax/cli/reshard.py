@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     if layouts is not None:
         strategy.write(folder / strategy.FILE, layouts)
     done = f", {len(files) - len(left)} were there already" if len(left) < len(files) else ""
-    common.say(f"{folder}: {len(left)} rank files, {display.size(total)}{done}")
+    common.say(f"{folder}: {display.counted(len(left), 'rank file')}, {display.size(total)}{done}")
     return 0
 
 

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
-from msckpt_jax.display.text import size
+from msckpt_jax.display.text import counted, size
 from msckpt_jax.visible import visible
 
 #: Rows of a table, its characters, lines of code, and characters of a page: a file may have a
@@ -86,7 +86,7 @@ def page(title: str, *parts: Html) -> str:
     ends = list(itertools.accumulate(map(len, parts)))
     shown = [part for part, end in zip(parts, ends, strict=True) if end <= PAGE]
     left = len(parts) - len(shown)
-    more = [Html(f"<p>{left} more parts are too long to be shown</p>")] if left else []
+    more = [Html(f"<p>too long to be shown: {counted(left, 'more part')}</p>")] if left else []
     return f'<div class="msckpt">{_STYLE}{fold(title, *shown, *more, unfolded=True)}</div>'
 
 
@@ -120,7 +120,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Html:
         else:
             shown.append(text)
     heads = "".join(f"<th><button>{_text(column)}</button></th>" for column in columns)
-    more = f"<p>{left:,} more rows are not shown</p>" if left else ""
+    more = f"<p>not shown: {counted(left, 'more row')}</p>" if left else ""
     body = "".join(shown)
     action = html.escape(" ".join(_SORT.split()))
     return Html(

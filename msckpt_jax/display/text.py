@@ -27,7 +27,7 @@ def size(nbytes: int) -> str:
 
 def counted(number: int, noun: str, plural: str = "") -> str:
     """``1 entry``, ``3 entries``; the plural is the noun with an s by default."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def columns(

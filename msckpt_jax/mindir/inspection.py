@@ -108,11 +108,11 @@ def _facts(content: dict[str, Any]) -> list[str]:
     facts = [
         f"mindir {content['mind_ir_version']} of {content['producer']}",
         display.size(content["bytes"]),
-        f"{len(content['parameters']):,} parameters of {total}",
-        f"{content['functions']:,} functions",
+        f"{display.counted(len(content['parameters']), 'parameter')} of {total}",
+        display.counted(content["functions"], "function"),
         f"cipher {content['cipher'] or 'none'}",
         f"split over {', '.join(content['data_files'])}" if content["data_files"] else "not split",
-        f"{len(content['preprocessor'])} preprocessing maps",
+        display.counted(len(content["preprocessor"]), "preprocessing map"),
     ]
     notes = [f"{key}: {value}" for key, value in content["user_info"].items()]
     return [*notes, f"file: {', '.join(facts)}"]

@@ -107,7 +107,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "output that is not there": (
         "min_py",
         lambda m: operator(m, "Add_0").input.__setitem__(0, "MatMulV2_0:1"),
-        "it has 1 outputs",
+        "it has 1 output",
     ),
     "more inputs than descriptions": (
         "min_py",
@@ -179,17 +179,17 @@ FAULTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "a name without position": (
         "min_py",
         lambda m: operator(m, "Add_0").attr["_input_name_value"].list.i.pop(),
-        "2 names of inputs, 1 positions",
+        "inputs: 2 names to 1 positions",
     ),
     "positions without names": (
         "min_py",
         lambda m: operator(m, "Add_0").attr.pop("_input_name_key"),
-        "0 names of inputs, 2 positions",
+        "inputs: 0 names to 2 positions",
     ),
     "positions of results": (
         "conv",
         lambda m: operator(m, "Node_Output").attr["_input_name_value"].list.i.__setitem__(0, 9),
-        "positions [9], there are 1 inputs",
+        "positions [9], of 1 input",
     ),
     "an output without index that is not there": (
         "conv",
@@ -221,7 +221,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "a branch too few": (
         "min_py",
         lambda m: operator(m, "If_0").subgraph_name.pop(),
-        "1 graphs of its own",
+        "1 graph of its own",
     ),
     "inputs without descriptions": (
         "conv",
