@@ -101,9 +101,8 @@ def _inputs_are_the_prototypes(view: OperatorView) -> Iterator[Problem]:
 def _names_have_positions(view: OperatorView) -> Iterator[Problem]:
     positions, count = view.positions, len(view.inputs)
     if len(view.names) != len(positions):
-        yield Problem(
-            f"inputs: {display.counted(len(view.names), 'name')} to {len(positions)} positions"
-        )
+        names = display.counted(len(view.names), "name")
+        yield Problem(f"{names} of inputs, {display.counted(len(positions), 'position')}")
     if positions and not 0 <= min(positions) <= max(positions) < count:
         yield Problem(f"positions {positions}, of {display.counted(count, 'input')}")
 

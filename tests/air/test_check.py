@@ -112,7 +112,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "more inputs than descriptions": (
         "min_py",
         lambda m: operator(m, "Add_0").input.append("Const_1:0"),
-        "3 data inputs, 2 descriptions",
+        "3 data inputs, 2 described",
     ),
     "a result that is not there": (
         "min_py",
@@ -179,12 +179,12 @@ FAULTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "a name without position": (
         "min_py",
         lambda m: operator(m, "Add_0").attr["_input_name_value"].list.i.pop(),
-        "inputs: 2 names to 1 positions",
+        "2 names of inputs, 1 position",
     ),
     "positions without names": (
         "min_py",
         lambda m: operator(m, "Add_0").attr.pop("_input_name_key"),
-        "inputs: 0 names to 2 positions",
+        "0 names of inputs, 2 positions",
     ),
     "positions of results": (
         "conv",
