@@ -28,6 +28,7 @@ COMMANDS = {
     "recover": "finish or undo a save into a folder that was interrupted",
     "merge": "join rank files, by their strategy, into a file of full tensors",
     "reshard": "turn rank files of one layout into rank files of another layout",
+    "completion": "print the completion of a shell: bash, zsh, fish or tcsh",
 }
 
 DESCRIPTION = """\
@@ -51,8 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
     try:
-        parsed = _parser(args[0] if args else None).parse_args(args)
-        return importlib.import_module(f"msckpt_jax.cli.{parsed.command}").run(parsed)
+        parsed = parser_of(args[:1]).parse_args(args)
+        from msckpt_jax import progress  # not for --help
+
+        with progress.hidden(parsed.quiet):
+            return importlib.import_module(f"msckpt_jax.cli.{parsed.command}").run(parsed)
     except SystemExit as error:
         return int(error.code or 0) if not isinstance(error.code, str) else _fail(error.code)
     except BrokenPipeError:  # `msckpt inspect ... | head`
@@ -75,8 +79,8 @@ class _Parser(argparse.ArgumentParser):
         super().error(visible(message))
 
 
-def _parser(command: str | None) -> argparse.ArgumentParser:
-    """Return the parser, with the arguments of ``command``: no other command is imported."""
+def parser_of(chosen: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser, with the arguments of the ``chosen`` commands: no other is imported."""
     parser = _Parser(
         prog="msckpt",
         description=DESCRIPTION,
@@ -86,18 +90,19 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"msckpt_jax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
-        if name != command:
+        if name not in chosen:
             commands.add_parser(name, help=summary)
             continue
         module = importlib.import_module(f"msckpt_jax.cli.{name}")
-        chosen = commands.add_parser(
+        command = commands.add_parser(
             name,
             help=summary,
             description=module.DESCRIPTION,
             epilog=f"examples:\n{module.EXAMPLES}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.arguments(chosen)
+        module.arguments(command)
+        command.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     return parser
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 from typing import Any
 
-from msckpt_jax import display, dtypes
+from msckpt_jax import display, dtypes, progress
 from msckpt_jax.api import targets
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.encryption import encryption
@@ -52,6 +53,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="file or folder to look at")
     parser.add_argument("--filter", metavar="REGEX", help="print only names in which it is found")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    common.limit_argument(parser)
     common.key_arguments(parser)
 
 
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         common.say_json(_as_json(file, entries))
     else:
-        _print(file, entries)
+        _print(file, entries, args.limit)
     return 0
 
 
@@ -82,7 +84,9 @@ def _model(args: argparse.Namespace, target: Target) -> int:
         facts = {"format": target.name.lower(), "cipher": cipher}
         return _without_key(args, facts, f"a {target.suffix} file encrypted with {cipher}")
     secrets = common.model_secrets(args, args.file, cipher)
-    return tables.show(args, *target.inspect(path, common.choose(args.filter), **secrets))
+    with progress.waiting(f"read {args.file}"):
+        content, facts = target.inspect(path, common.choose(args.filter), **secrets)
+    return tables.show(args, content, facts)
 
 
 def _as_json(file: CheckpointFile, entries: list[Entry]) -> dict[str, Any]:
@@ -136,17 +140,18 @@ def _value(file: CheckpointFile, entry: Entry) -> Any:
     return number
 
 
-def _print(file: CheckpointFile, entries: list[Entry]) -> None:
-    out = common.table("name", "dtype", "shape", ">bytes", ">slices", "value")
-    for entry in entries:
-        value = _value(file, entry)
-        kind = f"{entry.type} key<{entry.key_impl}>" if entry.key_impl else entry.type
-        shape = "" if entry.type == dtypes.STRING else str(list(entry.shape))
-        text = "" if value is None else repr(value)[:60]
-        row = (entry.name, kind, shape, f"{entry.nbytes:,}", str(entry.slices), text)
-        out.add_row(*map(common.plain, row))
+def _row(file: CheckpointFile, entry: Entry) -> tuple[str, ...]:
+    value = _value(file, entry)
+    kind = f"{entry.type} key<{entry.key_impl}>" if entry.key_impl else entry.type
+    shape = "" if entry.type == dtypes.STRING else str(list(entry.shape))
+    text = "" if value is None else repr(value)[:60]
+    return entry.name, kind, shape, f"{entry.nbytes:,}", str(entry.slices), text
+
+
+def _print(file: CheckpointFile, entries: list[Entry], limit: int | None) -> None:
+    columns = ("name", "dtype", "shape", ">bytes", ">slices", "value")
+    common.show(limit, columns, entries, functools.partial(_row, file))
     console = common.console()
-    console.print(out)
     console.print()
     for kind, total in _totals(entries).items():
         if total["entries"]:

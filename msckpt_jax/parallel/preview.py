@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msckpt_jax import boxes, display
 from msckpt_jax.checkpoint.paths import PathLike
@@ -58,6 +58,21 @@ class TransformPlan(NamedTuple):
             f"{display.counted(len(self.shares), 'file')}, {display.size(total)}; "
             f"{display.size(self.moved)} come from files of other ranks"
         )
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan in lists and dicts of texts and numbers; ranks are texts where they are keys."""
+        return {
+            "moved_bytes": self.moved,
+            "files": [
+                {
+                    "rank": share.rank,
+                    "entries": share.entries,
+                    "bytes": sum(share.read.values()),
+                    "read": {str(rank): n for rank, n in sorted(share.read.items())},
+                }
+                for share in self.shares
+            ],
+        }
 
     def __repr__(self) -> str:
         rows = [

@@ -1,0 +1,57 @@
+"""The types of a model's results, of which most MindIR files tell nothing: its function does."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from msckpt_jax.graph import meaning, widths
+from msckpt_jax.graph.function import ModelFunction
+from msckpt_jax.mindir import reader
+from msckpt_jax.mindir.source import Source
+
+#: Two numbers that stand for all open sizes: a size of a result is open if it differs with them.
+_SIZES = (64, 96)
+
+
+class Result(NamedTuple):
+    """A result of a model; sizes that are open are None."""
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[int | None, ...]
+
+
+def infer(opened: Source) -> list[Result]:
+    """The results of the function in a file; none where there is no function, or no types of it.
+
+    Nothing is computed: weights and inputs are abstract.
+    """
+    try:
+        program = reader.program(opened)
+        function = ModelFunction(program, meaning.table())
+        with jax.enable_x64(widths.is_wide(program.graph)):
+            small, large = (_types(function, size) for size in _SIZES)
+        named = zip(function.output_names, small, large, strict=True)
+        return [Result(n, a.dtype, _where_equal(a.shape, b.shape)) for n, a, b in named]
+    except Exception:  # operators without a meaning, state, open sizes that are not free
+        return []
+
+
+def _types(function: ModelFunction, size: int) -> list[jax.ShapeDtypeStruct]:
+    """The types of the results where all open sizes of the inputs are ``size``."""
+
+    def of(value: Any) -> jax.ShapeDtypeStruct:
+        shape = tuple(size if dim is None else dim for dim in value.shape)
+        return jax.ShapeDtypeStruct(shape, value.dtype)
+
+    weights = {name: of(value) for name, value in function.parameters.items()}
+    return jax.tree.leaves(
+        jax.eval_shape(function.apply, weights, *jax.tree.map(of, function.inputs))
+    )
+
+
+def _where_equal(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int | None, ...]:
+    return tuple(m if m == n else None for m, n in zip(a, b, strict=True))
