@@ -50,18 +50,22 @@ exit status:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit status."""
-    args = list(sys.argv[1:] if argv is None else argv)
     try:
-        parsed = parser_of(args[:1]).parse_args(args)
-        from msckpt_jax import progress  # not for --help
-
-        with progress.hidden(parsed.quiet):
-            return importlib.import_module(f"msckpt_jax.cli.{parsed.command}").run(parsed)
-    except SystemExit as error:
-        return int(error.code or 0) if not isinstance(error.code, str) else _fail(error.code)
+        status = _status(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()  # here, where it is no error that the reader has gone
+        return status
     except BrokenPipeError:  # `msckpt inspect ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _status(args: Sequence[str]) -> int:
+    try:
+        return _run(args)
+    except SystemExit as error:
+        return int(error.code or 0) if not isinstance(error.code, str) else _fail(error.code)
+    except BrokenPipeError:
+        raise
     except KeyboardInterrupt:
         _fail("interrupted")
         return 130
@@ -72,6 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{where}{error.strerror or error}")
     except (ValueError, TypeError, ImportError) as error:
         return _fail(*str(error).split("\n"), *getattr(error, "__notes__", ()))
+
+
+def _run(args: Sequence[str]) -> int:
+    parsed = parser_of(args[:1]).parse_args(args)
+    from msckpt_jax import progress  # not for --help
+
+    with progress.hidden(parsed.quiet):
+        return importlib.import_module(f"msckpt_jax.cli.{parsed.command}").run(parsed)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -9,6 +9,7 @@ import numpy as np
 
 from msckpt_jax.graph import meaning, widths
 from msckpt_jax.graph.function import ModelFunction
+from msckpt_jax.graph.values import Dim
 from msckpt_jax.mindir import reader
 from msckpt_jax.mindir.source import Source
 
@@ -17,11 +18,11 @@ _SIZES = (64, 96)
 
 
 class Result(NamedTuple):
-    """A result of a model; sizes that are open are None."""
+    """A result of a model; sizes that are open are ``"?"``."""
 
     name: str
     dtype: np.dtype
-    shape: tuple[int | None, ...]
+    shape: tuple[Dim, ...]
 
 
 def infer(opened: Source) -> list[Result]:
@@ -53,5 +54,5 @@ def _types(function: ModelFunction, size: int) -> list[jax.ShapeDtypeStruct]:
     )
 
 
-def _where_equal(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int | None, ...]:
-    return tuple(m if m == n else None for m, n in zip(a, b, strict=True))
+def _where_equal(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[Dim, ...]:
+    return tuple(m if m == n else "?" for m, n in zip(a, b, strict=True))
