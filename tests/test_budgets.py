@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 import msckpt_jax as ms
 from msckpt_jax._protos import mind_ir_pb2 as pb
+from msckpt_jax.cli import main
 from msckpt_jax.parallel import placement, strategy
 from tests.air import handmade as air
 from tests.checkpoint.test_hostile import record, tensor
@@ -184,6 +186,27 @@ def test_mindir(tmp_path: Path, name: str) -> None:
     with pytest.raises(ms.MindIRError, match=message) as error:
         ms.load(tmp_path / "a.mindir")
     assert "a.mindir" in str(error.value)
+
+
+@pytest.mark.parametrize("op", ["Ones", "BroadcastTo"])
+def test_a_look_at_a_mindir_makes_no_large_constants(
+    tmp_path: Path, op: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The function is asked for the types of its results, and must not compute gigabytes for it."""
+    model = mindir.network()
+    for name, value in (("float32", 43), ("one", 1), ("many", 20_000)):
+        mindir.constant(model.graph, name, type=pb.AttributeProto.INT64, i=value)
+    sizes = {n: mindir.node(model.graph, f"{n}2", "MakeTuple", n, n) for n in ("one", "many")}
+    size = sizes["many" if op == "Ones" else "one"]
+    made = mindir.node(model.graph, "made", "Ones", size, "float32")
+    if op == "BroadcastTo":
+        made = mindir.node(model.graph, "wide", op, made, sizes["many"])
+    model.graph.output[0].name = mindir.node(model.graph, "y", "ReLU", made)
+    (tmp_path / "a.mindir").write_bytes(model.SerializeToString())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert main(["inspect", str(tmp_path / "a.mindir")]) == 0
+    assert op in capsys.readouterr().out
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # KiB
 
 
 def test_a_long_chain_of_functions_is_read(tmp_path: Path) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import numpy as np
 
 from msckpt_jax.graph import meaning, widths
+from msckpt_jax.graph.evaluate import Meaning
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.values import Dim
 from msckpt_jax.mindir import reader
 from msckpt_jax.mindir.source import Source
 
+#: The largest whole number, and the most elements of a constant, that an operator may be given
+#: here: whoever only looks at a file must not pay for what it says.
+_MOST = 1 << 24
 #: Two numbers that stand for all open sizes: a size of a result is open if it differs with them.
 _SIZES = (64, 96)
 
@@ -32,7 +38,8 @@ def infer(opened: Source) -> list[Result]:
     """
     try:
         program = reader.program(opened)
-        function = ModelFunction(program, meaning.table())
+        table = {name: _bounded(known) for name, known in meaning.table().items()}
+        function = ModelFunction(program, table)
         with jax.enable_x64(widths.is_wide(program.graph)):
             small, large = (_types(function, size) for size in _SIZES)
         named = zip(function.output_names, small, large, strict=True)
@@ -52,6 +59,28 @@ def _types(function: ModelFunction, size: int) -> list[jax.ShapeDtypeStruct]:
     return jax.tree.leaves(
         jax.eval_shape(function.apply, weights, *jax.tree.map(of, function.inputs))
     )
+
+
+def _bounded(known: Meaning) -> Meaning:
+    """The meaning of an operator, which refuses to compute large constants from small ones."""
+
+    @functools.wraps(known)
+    def computed(*args: Any, **attrs: Any) -> Any:
+        leaves = jax.tree.leaves((args, attrs))
+        if any(map(_is_large, leaves)):
+            raise ValueError("a number is too large to look at")
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            made = jax.tree.leaves(jax.eval_shape(lambda: known(*args, **attrs)))
+            if sum(value.size for value in made) > _MOST:
+                raise ValueError("a constant is too large to look at")
+        return known(*args, **attrs)
+
+    return computed
+
+
+def _is_large(leaf: Any) -> bool:
+    whole = isinstance(leaf, int | np.ndarray) and np.asarray(leaf).dtype.kind in "iu"
+    return whole and bool(np.max(leaf, initial=0) > _MOST)
 
 
 def _where_equal(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[Dim, ...]:
