@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -38,10 +39,11 @@ def infer(opened: Source) -> list[Result]:
     """
     try:
         program = reader.program(opened)
-        table = {name: _bounded(known) for name, known in meaning.table().items()}
-        function = ModelFunction(program, table)
-        with jax.enable_x64(widths.is_wide(program.graph)):
-            small, large = (_types(function, size) for size in _SIZES)
+        with ThreadPoolExecutor(1) as aside:
+            table = {name: _bounded(known, aside) for name, known in meaning.table().items()}
+            function = ModelFunction(program, table)
+            with jax.enable_x64(widths.is_wide(program.graph)):
+                small, large = (_types(function, size) for size in _SIZES)
         named = zip(function.output_names, small, large, strict=True)
         return [Result(n, a.dtype, _where_equal(a.shape, b.shape)) for n, a, b in named]
     except Exception:  # operators without a meaning, state, open sizes that are not free
@@ -61,8 +63,11 @@ def _types(function: ModelFunction, size: int) -> list[jax.ShapeDtypeStruct]:
     )
 
 
-def _bounded(known: Meaning) -> Meaning:
-    """The meaning of an operator, which refuses to compute large constants from small ones."""
+def _bounded(known: Meaning, aside: Executor) -> Meaning:
+    """The meaning of an operator, which refuses to compute large constants from small ones.
+
+    The size is asked for in another thread: in this one JAX computes constants at once.
+    """
 
     @functools.wraps(known)
     def computed(*args: Any, **attrs: Any) -> Any:
@@ -70,8 +75,8 @@ def _bounded(known: Meaning) -> Meaning:
         if any(map(_is_large, leaves)):
             raise ValueError("a number is too large to look at")
         if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
-            made = jax.tree.leaves(jax.eval_shape(lambda: known(*args, **attrs)))
-            if sum(value.size for value in made) > _MOST:
+            made = aside.submit(jax.eval_shape, lambda: known(*args, **attrs)).result()
+            if sum(value.size for value in jax.tree.leaves(made)) > _MOST:
                 raise ValueError("a constant is too large to look at")
         return known(*args, **attrs)
 
