@@ -1,4 +1,9 @@
-"""The connections to the libraries of others."""
+"""The connections to the libraries of others.
+
+Example:
+    >>> ms.interop.orbax.MindSporeSave.__name__
+    'MindSporeSave'
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,10 @@
-"""Networks in Flax nnx that MindSpore's own CheckPoints fit."""
+"""Networks in Flax nnx that MindSpore's own CheckPoints fit.
+
+Example:
+    >>> net = ms.networks.resnet.resnet18(num_classes=3, rngs=nnx.Rngs(0))
+    >>> net(jnp.ones((1, 32, 32, 3))).shape
+    (1, 3)
+"""
 
 from typing import TYPE_CHECKING
 
