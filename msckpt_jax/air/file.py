@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from msckpt_jax import display
 from msckpt_jax._protos import ge_ir_pb2
 from msckpt_jax.air.check import MAXIMUM_BYTES
 from msckpt_jax.checkpoint import paths
@@ -25,7 +26,11 @@ def read(file_name: str | os.PathLike[str]) -> Any:
     path = paths.path_of(file_name)
     size = paths.size(path)
     if size > MAXIMUM_BYTES:
-        raise AirError("too large for GE, which reads 2 GiB", file=path, found=f"{size:,} bytes")
+        raise AirError(
+            "too large for GE, which reads 2 GiB",
+            file=path,
+            found=display.counted(size, "byte"),
+        )
     data = path.read_bytes()
     try:
         model = ge_ir_pb2.ModelDef.FromString(data)
@@ -91,8 +96,8 @@ def _load_constant(operator: Any, path: AnyPath, sides: _Sides) -> None:
         raise AirError(
             f"the side file {text!r} of the constant {operator.name!r} does not fit",
             file=path,
-            expected=f"{wanted:,} bytes",
-            found="no file" if size is None else f"{size:,} bytes",
+            expected=display.counted(wanted, "byte"),
+            found="no file" if size is None else display.counted(size, "byte"),
         )
     sides.take(where, size, wanted)
     with where.open("rb") as file:

@@ -22,6 +22,9 @@ class NotLoaded(list[str]):
         """The reason for each name, with the names of the other side that are like it."""
         return {name: f"{self._why[name]}{nearest(name, self._candidates)}" for name in self}
 
+    def __repr__(self) -> str:
+        return display.some(self)
+
     def explain(self) -> str:
         """The reasons as text, a line a name."""
         return lines(f"{name}: {reason}" for name, reason in self.reasons.items())

@@ -189,7 +189,8 @@ def run(args: argparse.Namespace) -> int:
 @collector.paused()
 def _plan(args: argparse.Namespace, stacks: Stacks, how: Options) -> int:
     file = opening.listed(args.source, stacks) or _source(args)
-    plan = convert_checkpoint.planned(args.target, file, stacks, how)
+    with progress.waiting(f"plan {args.target}"):
+        plan = convert_checkpoint.planned(args.target, file, stacks, how)
     if args.json:
         common.say_json(plan.as_json())
     else:
@@ -199,7 +200,9 @@ def _plan(args: argparse.Namespace, stacks: Stacks, how: Options) -> int:
 
 def _write(args: argparse.Namespace, stacks: Stacks, how: Options) -> int:
     new = not args.verify_only
-    conversion = convert_checkpoint.prepared(args.target, _source(args), stacks, how, new)
+    source = _source(args)
+    with progress.waiting(f"plan {args.target}"):
+        conversion = convert_checkpoint.prepared(args.target, source, stacks, how, new)
     nbytes, count = conversion.work.nbytes, len(conversion.work.records)
     common.complain(*(f"warning: {note}" for note in conversion.notes))
     conversion = conversion._replace(resumes=not args.no_resume)
@@ -235,10 +238,11 @@ def _model(args: argparse.Namespace, source: Target) -> int:
     secrets = {} if cipher is None else common.model_secrets(args, args.source, cipher)
     from msckpt_jax.api import convert_model  # loads all that lowers models
 
-    file, notes = convert_model.convert(
-        args.source, args.target, **secrets, weights=args.weights,
-        weight_block_size=args.weight_block_size, **options.asked(args),
-    )  # fmt: skip
+    with progress.waiting(f"convert {args.source}"):
+        file, notes = convert_model.convert(
+            args.source, args.target, **secrets, weights=args.weights,
+            weight_block_size=args.weight_block_size, **options.asked(args),
+        )  # fmt: skip
     common.say(*notes, f"{file}: {display.size(paths.size(file))}")
     return 0
 
@@ -251,7 +255,8 @@ def _source(args: argparse.Namespace) -> Any:
     """Open the source as a mapping with ``entries`` and ``pieces``, whatever its format."""
     opening.check_strategy(args.source, args.strategy)
     if args.strategy is not None:
-        return opening.opened(args.source, args.strategy, **common.rank_secrets(args))
+        with progress.waiting(f"open {args.source}"):
+            return opening.opened(args.source, args.strategy, **common.rank_secrets(args))
     return common.open_sound_file(args, args.source)
 
 

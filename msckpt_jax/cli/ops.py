@@ -21,6 +21,8 @@ EXAMPLES = """\
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--markdown", action="store_true", help="print a table in Markdown")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    common.limit_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,8 +31,10 @@ def run(args: argparse.Namespace) -> int:
     if args.markdown:
         common.say(*coverage.markdown().splitlines())
         return 0
-    out = common.table("primitive", *targets.NAMES)
-    for name, columns in coverage.table().items():
-        out.add_row(name, *columns)
-    common.console().print(out)
+    rows = [(name, *columns) for name, columns in coverage.table().items()]
+    if args.json:
+        common.say_json([{"primitive": name} | dict(zip(targets.NAMES, columns, strict=True))
+                         for name, *columns in rows])  # fmt: skip
+    else:
+        common.show(args.limit, ["primitive", *targets.NAMES], rows, lambda row: row)
     return 0

@@ -133,6 +133,9 @@ class Convention(Resolver):
             except re.error as error:
                 raise ValueError(f"{regex!r} is no regular expression: {error}") from None
 
+    def __repr__(self) -> str:
+        return display.fields(self)
+
     def resolve(self, tree: Any) -> Resolved:
         """The parameters of :meth:`targets`, and the leaves that it refuses as ambiguous."""
         known: modules.Layers = {}

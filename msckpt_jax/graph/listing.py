@@ -28,7 +28,8 @@ class Graph(Protocol):
     def walk(self) -> Iterator[Any]: ...
 
 
-_LINES = 200
+#: Lines of a text, and of a page.
+_LINES, _HTML_LINES = 60, 600
 
 
 def text(title: str, graph: Graph) -> str:
@@ -72,6 +73,7 @@ class _Names:
     def __init__(self, graph: Graph):
         self.numbers: dict[Value, str] = {}
         self._numbered: set[int] = set()
+        self._left = _HTML_LINES
         self.number(graph)
 
     def number(self, graph: Graph) -> None:
@@ -99,7 +101,11 @@ class _Names:
     def html(self, graph: Graph) -> Html:
         parts: list[Html] = []
         lines = [*map(self.input, graph.inputs)]
-        for node in graph.nodes:
+        for number, node in enumerate(graph.nodes):
+            if self._left <= 0:
+                lines.append(f"... {len(graph.nodes) - number:,} more")
+                break
+            self._left -= 1
             lines.append(self.node(node))
             if node.bodies:
                 parts.append(display.lines(lines))

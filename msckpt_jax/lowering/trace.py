@@ -13,10 +13,10 @@ from jax.extend import core, source_info_util
 from msckpt_jax import _compat, names
 from msckpt_jax.errors import ExportError
 from msckpt_jax.lowering import (
+    advice,
     callables,
     freedoms,
     hoisting,
-    inconclusive,
     kinds,
     naming,
     nets,
@@ -153,7 +153,7 @@ def _jaxpr(
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         given = ", ".join(f"{name} of {_shown(type)}" for name, type in inputs.items())
         text = f"given {given or 'no inputs'}: {type(error).__name__}: {reason}"
-        line, more = line_of(error), inconclusive.advice(error)
+        line, more = line_of(error), advice.advice(error, inputs)
         where, how = line and f"{line}: ", more and f"; {more}"
         raise ExportError(f"{where}the network itself fails in JAX, {text}{how}") from error
 

@@ -128,7 +128,7 @@ def verify(file: Path, *, dec_key: bytes | None, dec_mode: str, runtime: str) ->
     from msckpt_jax.onnx import check
 
     checked = check.check(file)
-    facts = f"{file}: opset {checked.opset}, {checked.nodes} nodes"
+    facts = f"{file}: opset {checked.opset}, {display.counted(checked.nodes, 'node')}"
     lines = checked.problems + ([] if checked.opset is None else [facts, *checked.notes])
     if checked.problems or runtime == packages.RUNTIME:
         return Verdict(not checked.problems, lines)

@@ -212,7 +212,7 @@ def _nowhere(model: Any) -> None:
         ("min_py", _two_at_a_place, "2 inputs have the position 0"),
         ("min_py", _two_indices, "2 Data have the index 0"),
         ("min_py", _input("nobody:0"), "no such operator"),
-        ("min_py", _input("Data_0:7"), "it has 1 outputs"),
+        ("min_py", _input("Data_0:7"), "it has 1 output"),
         ("min_py", _input("Data_0:²"), "has no index"),
         ("min_py", _input("Data_0:" + "9" * 5000), "has no index"),
         ("min_py", _undescribed, "not described"),

@@ -38,7 +38,7 @@ def test_tables(path: str, capsys: Any) -> None:
     assert ["MatMul", "1", "yes"] in lines
     assert ["Mystery", "1", "no", "meaning"] in lines
     assert "author: [bold]nobody" in out
-    assert "2 parameters of 32 B, 1 functions, cipher none, not split" in out
+    assert "2 parameters of 32 B, 1 function, cipher none, not split" in out
 
 
 def test_json(path: str, capsys: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from msckpt_jax import names
+from msckpt_jax import display, names
 from msckpt_jax.checkpoint import collector
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions import modules, optimizers
@@ -95,6 +95,9 @@ class Family(Resolver):
         optimizers.check(self.optimizer, self.hyperparameters)
         lora.check_alpha(self.lora_alpha, self.jax)
         _ = self._sections  # which refuses what no table knows
+
+    def __repr__(self) -> str:
+        return display.fields(self)
 
     @property
     def names(self) -> list[str]:
