@@ -60,7 +60,7 @@ class _Run:
                 for check in self.checks:
                     check(node, results)
             except Exception as error:
-                error.add_note(visible(f"in the operator {_named(node)}"))
+                error.add_note(visible(f"in the operator {node.op}{place(node)}"))
                 raise
             for value, result in zip(node.outputs, results, strict=False):
                 env[value] = result
@@ -151,10 +151,10 @@ def _is_results(result: Any, node: Node) -> bool:
     return isinstance(result, tuple) and (several or node.outputs[0].type is not UNKNOWN)
 
 
-def _named(node: Node) -> str:
-    """The operator and, if its first result has a name, this name."""
+def place(node: Node) -> str:
+    """The place of an operator in the network, or the name of its first result, as text."""
     name = node.outputs[0].name if node.outputs else ""
-    return f"{node.op} {name!r}" if name else node.op
+    return f" at {node.source}" if node.source else f" {name!r}" if name else ""
 
 
 def _static(value: Any) -> bool:

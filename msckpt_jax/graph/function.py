@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from msckpt_jax import display, names
-from msckpt_jax.graph import listing, widths
-from msckpt_jax.graph.evaluate import FLOW, Check, Meaning, evaluate
+from msckpt_jax.errors import FileError
+from msckpt_jax.graph import given, listing, widths
+from msckpt_jax.graph.evaluate import FLOW, Check, Meaning, evaluate, place
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.program import Program
 from msckpt_jax.graph.values import Const, Operand, Tensor, Value
 from msckpt_jax.specs import TensorSpec, spec
-from msckpt_jax.visible import visible
+from msckpt_jax.visible import lines, visible
 
 if TYPE_CHECKING:
     from msckpt_jax.transforms import Pipeline
@@ -102,8 +102,10 @@ class ModelFunction:
                 from the file's where no constant in the graph fixes them.
 
         Raises:
-            TypeError: the number or the structure of the inputs differs from the model's.
-            ValueError: a ``jit`` around the model would compile an operator of 64 bits with 32.
+            TypeError: the number or the structure of the inputs differs from the model's, or one
+                holds another kind of numbers.
+            ValueError: an operator fails on inputs that differ from the file's; a ``jit`` around
+                the model would compile an operator of 64 bits with 32.
         """
         return self._run(self.on_device, inputs)
 
@@ -112,10 +114,13 @@ class ModelFunction:
 
         Raises:
             KeyError: a parameter is missing, or the model has none of such a name.
-            TypeError: the number or the structure of the inputs differs from the model's.
+            TypeError, ValueError: as for a call; a parameter is of another kind or shape than the
+                file's, or has numbers of 64 bits that JAX narrowed before it came here.
         """
-        self._check_names(parameters)
-        return self._run(parameters, inputs)
+        enabled = widths.is_enabled()
+        with self._width():
+            checked = given.parameters(self.file, self.parameters, parameters, enabled)
+        return self._run(checked, inputs)
 
     def _width(self) -> AbstractContextManager[Any]:
         """The setting of JAX in which it keeps the numbers of the file."""
@@ -131,33 +136,32 @@ class ModelFunction:
     def _computed(
         self, parameters: Mapping[str, Any], inputs: tuple[Any, ...], checks: Sequence[Check]
     ) -> Any:
-        flat = self._flat(inputs)
+        flat = given.inputs(self.file, self.input_names, self.inputs, inputs)
         try:
             outputs = evaluate(self.graph, self._meanings, parameters, flat, checks)
         except Exception as error:
-            error.add_note(visible(f"in the model {self.file}"))
+            self._explain(error, given.differences(self.input_names, self.inputs, flat))
             raise
         results = iter(map(_array, outputs))
         return _nested(self._program.result, lambda _: next(results))
 
-    def _check_names(self, parameters: Mapping[str, Any]) -> None:
-        if parameters.keys() == self.parameters.keys():
-            return
-        missing = [name for name in self.parameters if name not in parameters]
-        unknown = [name for name in parameters if name not in self.parameters]
-        text = f"parameters are missing: {_some(missing)}" if missing else ""
-        if unknown:
-            close = difflib.get_close_matches(str(unknown[0]), missing or list(self.parameters), 1)
-            nearest = f" (nearest: {close[0]!r})" if close else ""
-            text += f"{'; ' if text else ''}the model has no {_some(unknown)}{nearest}"
-        raise KeyError(f"{self.file}: {text}; f.parameters has them all")
+    def _explain(self, error: Exception, differences: list[str]) -> None:
+        """Tell in an error where it arose, and which inputs are not those of the file.
 
-    def _flat(self, inputs: tuple[Any, ...]) -> list[Any]:
-        given, wanted = jax.tree.structure(inputs), jax.tree.structure(self.inputs)
-        if given != wanted:
-            raise TypeError(f"the model takes {[*self.input_names]}, {self.inputs}, not {given}")
-        wanted = jax.tree.leaves(self.inputs)
-        return [_widened(leaf, w) for leaf, w in zip(jax.tree.leaves(inputs), wanted, strict=True)]
+        Raises:
+            ValueError: in its place, where such inputs may be the reason.
+        """
+        notes = getattr(error, "__notes__", [])
+        if isinstance(error, FileError):
+            error.tell(file=self.file, node=notes[0].removeprefix("in the operator "))
+        elif differences and type(error) in (TypeError, ValueError):
+            reason = str(error).strip().partition("\n")[0][:300]
+            raise ValueError(lines([
+                f"{self.file}: the inputs do not fit, {notes[0]} fails on them:", *differences,
+                f"  {type(error).__name__}: {reason}",
+            ])) from error  # fmt: skip
+        else:
+            error.add_note(visible(f"in the model {self.file}"))
 
     @property
     def _title(self) -> str:
@@ -183,20 +187,24 @@ def _meanings(program: Program, known: Mapping[str, Meaning]) -> dict[str, Meani
     Raises:
         FileError: some operators have none; it names them all, and is the program's exception.
     """
-    nodes = (node for graph in program.graph.graphs() for node in graph.nodes)
+    nodes = [node for graph in program.graph.graphs() for node in graph.nodes]
     counts = Counter(node.op for node in nodes if node.op not in FLOW)
-    missing = [f"{op} ({count})" for op, count in sorted(counts.items()) if op not in known]
+    missing = sorted(counts.keys() - known.keys())
     if missing:
+        first = {node.op: node for node in reversed(nodes)}
+        told = [f"  {op} ({counts[op]}), first{place(first[op])}" for op in missing[:_MOST]]
+        more = [f"  and {len(missing) - _MOST} more: {', '.join(missing[_MOST:])}"[:1000]]
         raise program.error(
-            f"the operators {', '.join(missing)} have no meaning in JAX; give each its own: "
-            "load(..., rules={'Op': lambda *inputs, **attributes: ...})",
+            f"{display.counted(len(missing), 'operator')} without a meaning in JAX; give each its "
+            "own: load(..., rules={'Op': lambda *inputs, **attributes: ...})",
             file=program.path,
+            more=[*told, *more[: len(missing) > _MOST], *program.advice],
         )
     return {op: known[op] for op in counts}
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" * (len(names) > 5))
+#: The operators that a message has.
+_MOST = 12
 
 
 def _nested(operand: Operand, leaf: Callable[[Any], Any]) -> Any:
@@ -209,13 +217,6 @@ def _struct(value: Value) -> TensorSpec | jax.ShapeDtypeStruct:
     type: Tensor = value.type
     shape = tuple(dim if isinstance(dim, int) else None for dim in type.shape)
     return spec(shape, jax.dtypes.canonicalize_dtype(type.dtype))
-
-
-def _widened(given: Any, wanted: TensorSpec | jax.ShapeDtypeStruct) -> jax.Array:
-    """An input; where the file has 64 bits and JAX narrowed the array before, with 64 again."""
-    array = jnp.asarray(given)
-    narrowed = widths.narrowed(wanted.dtype) == array.dtype != wanted.dtype
-    return array.astype(wanted.dtype) if narrowed else array
 
 
 def _array(output: Any) -> Any:

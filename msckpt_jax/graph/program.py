@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ class Program:
         arguments: for each argument its Value, or nested tuples of Values.
         result: the graph's outputs, in nested tuples.
         error: the exception for faults of such a file.
+        advice: what messages about the file add, for whom it was made: lines.
         preprocess: a function that makes the preparation of images; None where the format has none.
     """
 
@@ -34,4 +35,5 @@ class Program:
     arguments: tuple[Operand, ...]
     result: Operand
     error: type[FileError]
+    advice: Sequence[str] = ()
     preprocess: Callable[[], Pipeline | None] | None = None

@@ -12,6 +12,7 @@ from jax.extend import core, source_info_util
 
 from msckpt_jax import _compat, names
 from msckpt_jax.errors import ExportError
+from msckpt_jax.graph import widths
 from msckpt_jax.lowering import (
     callables,
     freedoms,
@@ -84,7 +85,7 @@ def trace(
     numbers = [i for i, leaf in enumerate(leaves.leaves) if _is_weight(leaf)]
     weights = {leaf.name: _weight(leaf) for leaf in (leaves.leaves[i] for i in numbers)}
     examples, structure = jax.tree.flatten(tuple(inputs))
-    own_names = naming.inputs(opened.arguments(len(inputs)), inputs)
+    own_names = opened.inputs(tuple(inputs))
     own_names = list(map(names.Unique(), own_names))
     mutable_inputs = list(map(_compat.is_mutable, examples))
     examples = [_example(n, x) for n, x in zip(own_names, examples, strict=True)]
@@ -201,7 +202,13 @@ def _weight(leaf: names.Leaf) -> Any:
     if isinstance(value, jax.Array):
         return value
     value = np.asarray(value)
-    return value.astype(jax.dtypes.canonicalize_dtype(value.dtype), copy=False)
+    dtype = jax.dtypes.canonicalize_dtype(value.dtype)
+    if dtype != value.dtype and value.dtype.kind in "iu" and not widths.survives(value):
+        raise ValueError(
+            f"the weight {leaf.name!r} has numbers of 64 bits, which JAX would narrow: "
+            'jax.config.update("jax_enable_x64", True)'
+        )
+    return value.astype(dtype, copy=False)
 
 
 def _key_kind(value: Any) -> str | None:

@@ -251,6 +251,16 @@ class Translation:
         self, block: Block, function: Function, node: pb.NodeProto, env: dict[str, Binding]
     ) -> Binding:
         """The value of a node, which becomes a node of the graph unless it is mere structure."""
+        try:
+            return self._node(block, function, node, env)
+        except MindIRError as error:
+            if not self.model.is_call(node, function):
+                error.tell(node=nodes.place(node, self.model.operator(node)))
+            raise
+
+    def _node(
+        self, block: Block, function: Function, node: pb.NodeProto, env: dict[str, Binding]
+    ) -> Binding:
         self.budget.spend(NODE)
         if self.model.is_call(node, function):
             self.active.append(function.name)
@@ -271,7 +281,8 @@ class Translation:
             count = max(2, function.items[node.output[0]])  # a tuple, in any case
             self.budget.spend(count * NODE)
             types = (None,) * count
-        return nodes.plain(block, op, args, nodes.attributes_of(node, primitive), types)
+        attrs = nodes.attributes_of(node, primitive)
+        return nodes.plain(block, op, args, attrs, types, node.domain)
 
 
 def _environment(function: Function, args: tuple[Binding, ...]) -> dict[str, Binding]:

@@ -47,15 +47,8 @@ def program(opened: Source) -> Program:
     try:
         return _program(opened)
     except MindIRError as error:
-        if error.file is not None:
-            raise
-        raise MindIRError(
-            error.problem,
-            file=opened.path,
-            name=error.name,
-            expected=error.expected,
-            found=error.found,
-        ) from None
+        error.tell(file=opened.path)
+        raise
 
 
 def _program(opened: Source) -> Program:
@@ -88,8 +81,20 @@ def _program(opened: Source) -> Program:
         kept,
         rebuilt(result, iter(outputs)),
         MindIRError,
+        _TRAINING if _is_training(opened.model) else (),
         lambda: _pipeline(opened),
     )
+
+
+_TRAINING = (
+    "  the file was exported in training mode; for inference, in MindSpore: net.set_train(False) "
+    "before export",
+)
+
+
+def _is_training(model: pb.ModelProto) -> bool:
+    """Tell whether the network was in training mode when it was exported."""
+    return any(each.name == "training" and each.i for each in model.graph.attribute)
 
 
 def _pipeline(opened: Source) -> Pipeline | None:

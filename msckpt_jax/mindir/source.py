@@ -76,13 +76,8 @@ def open_mindir(
         try:
             out.weights[name] = _weight(parameter, data[start:stop], opener, files)
         except MindIRError as error:
-            raise MindIRError(
-                error.problem,
-                file=error.file or out.path,
-                name=name,
-                expected=error.expected,
-                found=error.found,
-            ) from None
+            error.tell(file=out.path, name=name)
+            raise
     out.data_files = sorted(files)
     return out
 
