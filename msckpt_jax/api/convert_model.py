@@ -110,7 +110,10 @@ def _through_jax(model: ModelFunction, target: Target, quantiser: Quantiser | No
     how = Lowering(quantiser=quantiser)
     with jax.enable_x64(True):  # the models have int64, whatever JAX is set to
         jaxpr = jax.make_jaxpr(function)(types, *symbols.symbolic(inputs))
-        traced = Traced(jaxpr, weights, inputs, function, results=model.graph.results)
+        traced = Traced(
+            jaxpr, weights, inputs, function, results=model.graph.results,
+            nesting=model.graph.nesting,
+        )  # fmt: skip
         return lowered(traced, target, how)
 
 

@@ -18,7 +18,7 @@ from msckpt_jax.graph import given, listing, widths
 from msckpt_jax.graph.evaluate import FLOW, Check, Meaning, evaluate, place
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.program import Program
-from msckpt_jax.graph.values import Const, Operand, Tensor, Value
+from msckpt_jax.graph.values import Const, Tensor, Value
 from msckpt_jax.specs import TensorSpec, spec
 from msckpt_jax.visible import lines, visible
 
@@ -42,8 +42,8 @@ class ModelFunction:
         parameters: name to weight, read-only arrays over the file until they are used. In an AIR
             file, weights are the floating-point constants that have names of their own.
         input_names, output_names: the names of the inputs and of the results, flat.
-        inputs: for each argument its ``jax.ShapeDtypeStruct``, or nested tuples of them; with
-            dynamic sizes, which are None, a :class:`TensorSpec`.
+        inputs: for each argument its ``jax.ShapeDtypeStruct``, or nested tuples of them, in files
+            of ours dicts, too; with dynamic sizes, which are None, a :class:`TensorSpec`.
         graph: the operators that are computed, MindSpore's or GE's.
 
     Example:
@@ -98,7 +98,8 @@ class ModelFunction:
         """Compute the model's result, with its own weights.
 
         Args:
-            inputs: arrays, and tuples of arrays where the model takes them. Dimensions may differ
+            inputs: arrays, and tuples and dicts of arrays where the model takes them, or all
+                arrays flat, in the order of ``input_names``. Dimensions may differ
                 from the file's where no constant in the graph fixes them.
 
         Raises:
@@ -207,10 +208,13 @@ def _meanings(program: Program, known: Mapping[str, Meaning]) -> dict[str, Meani
 _MOST = 12
 
 
-def _nested(operand: Operand, leaf: Callable[[Any], Any]) -> Any:
-    if isinstance(operand, tuple) and not isinstance(operand, Const):
-        return tuple(_nested(part, leaf) for part in operand)  # type: ignore[arg-type]
-    return leaf(operand)
+def _nested(tree: Any, leaf: Callable[[Any], Any]) -> Any:
+    """The same tuples and dicts with other leaves, in the file's order."""
+    if isinstance(tree, dict):
+        return {key: _nested(part, leaf) for key, part in tree.items()}
+    if isinstance(tree, tuple) and not isinstance(tree, Const):
+        return tuple(_nested(part, leaf) for part in tree)
+    return None if tree is None else leaf(tree)
 
 
 def _struct(value: Value) -> TensorSpec | jax.ShapeDtypeStruct:

@@ -17,6 +17,7 @@ import numpy as np
 from msckpt_jax.graph import widths
 from msckpt_jax.graph.listing import show
 from msckpt_jax.graph.values import Tensor
+from msckpt_jax.names import segment
 from msckpt_jax.specs import TensorSpec, is_spec
 from msckpt_jax.visible import lines, visible
 
@@ -94,19 +95,34 @@ def inputs(file: str, names: Sequence[str], wanted: tuple[Any, ...], given: Any)
     Raises:
         TypeError: their number or structure is another, or one holds another kind of numbers.
     """
-    flat = jax.tree.leaves(wanted)
-    leaves, structure = jax.tree.flatten(given)
-    whole = structure == jax.tree.structure(wanted)
-    if not whole and structure != jax.tree.structure(tuple(flat)):
-        told = [f"  {name}: {shown(spec)}" for name, spec in zip(names, flat, strict=True)]
+    specs = dict(_paths(wanted))
+    leaves = {".".join(map(segment, path)): leaf for path, leaf in _leaves(given)}
+    if leaves.keys() != specs.keys() and [*leaves] != [str(k) for k in range(len(specs))]:
+        told = [f"  {name}: {shown(s)}" for name, s in zip(names, specs.values(), strict=True)]
         raise TypeError(lines([
             f"{file}: the model takes {_arguments(wanted, iter(names))}, and was given "
             f"{_given(given)}:", *_first(told)
         ]))  # fmt: skip
+    ordered = [leaves[path] for path in (specs if leaves.keys() == specs.keys() else leaves)]
     return [
         _input(file, name, spec, value)
-        for name, spec, value in zip(names, flat, leaves, strict=True)
+        for name, spec, value in zip(names, specs.values(), ordered, strict=True)
     ]
+
+
+def _paths(wanted: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of arguments in the file's order, with their paths."""
+    parts = wanted.items() if isinstance(wanted, dict) else enumerate(wanted or ())
+    for key, part in parts:
+        at = f"{path}.{key}" if path else str(key)
+        if is_spec(part):
+            yield at, part
+        else:
+            yield from _paths(part, at)
+
+
+def _leaves(given: Any) -> list[tuple[Any, Any]]:
+    return jax.tree_util.tree_flatten_with_path(given)[0]
 
 
 def _arguments(wanted: Any, names: Iterator[str]) -> str:
@@ -133,7 +149,11 @@ class _Text(str):
 
 
 def _input(file: str, name: str, wanted: _Spec, value: Any) -> jax.Array:
-    array = jnp.asarray(value)
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        text = f"{file}: the input {name!r} is no array: expected {shown(wanted)}, found "
+        raise TypeError(visible(f"{text}{type(value).__name__}")) from error
     if _kind(array.dtype) is not _kind(wanted.dtype):
         if not getattr(array, "weak_type", False) or array.dtype.kind not in "if":
             raise TypeError(visible(
@@ -152,7 +172,7 @@ def _input(file: str, name: str, wanted: _Spec, value: Any) -> jax.Array:
 
 def differences(names: Sequence[str], wanted: Any, given: Sequence[Any]) -> list[str]:
     """The inputs that differ from the file's in shape or dtype, a line each."""
-    specs = jax.tree.leaves(wanted)
+    specs = [spec for _, spec in _paths(wanted)]
     return _first([
         f"  {name}: expected {shown(spec)}, found {shown(value)}"
         for name, spec, value in zip(names, specs, given, strict=True)

@@ -47,7 +47,8 @@ class Graph:
 
     ``parameters`` are the weights of the root graph; the bodies of control flow may refer to them,
     and to nothing else from outside. ``results`` are the names of its outputs, empty where these
-    have none, or no names at all.
+    have none, or no names at all. ``nesting`` is the note of how the arguments and the result of
+    the function nest inputs and outputs, "" where they are flat (``msckpt_jax.graph.nesting``).
     """
 
     name: str
@@ -56,6 +57,7 @@ class Graph:
     outputs: list[Value | Const] = field(default_factory=list)
     parameters: dict[str, Parameter] = field(default_factory=dict)
     results: list[str] = field(default_factory=list)
+    nesting: str = ""
 
     def walk(self) -> Iterator[Node]:
         """Yield all nodes, those of bodies after the node that owns them."""

@@ -56,6 +56,7 @@ def _lowered(traced: Traced, target: Target, how: Lowering, rules: Mapping[str, 
     options = Options({**RULES, **rules}, how.exact, how.target, target.kernels, guarded)
     graph = lower(jaxpr, weights, list(traced.inputs), options)
     graph.results = [*traced.results] if any(traced.results) else []
+    graph.nesting = traced.nesting
     check.check(graph, kernels=target.kernels)
     if how.quantiser is None:
         return graph

@@ -12,7 +12,7 @@ from jax.extend import core, source_info_util
 
 from msckpt_jax import _compat, names
 from msckpt_jax.errors import ExportError
-from msckpt_jax.graph import widths
+from msckpt_jax.graph import nesting, widths
 from msckpt_jax.lowering import (
     callables,
     freedoms,
@@ -41,7 +41,8 @@ class Traced(NamedTuple):
     examples of these, flat: arrays, or types where none was given, with symbolic sizes where they
     are dynamic. ``notes`` are about its mode, and about results that depend on the library.
     ``results`` are their names, empty where they have none. ``own``: the leaves where the weights
-    are others, those of a convention. ``tree`` makes the network's tree of weights, if it has one.
+    are others, those of a convention. ``nesting`` is the note of how arguments and results are
+    nested. ``tree`` makes the network's tree of weights, if it has one.
     """
 
     jaxpr: Any
@@ -51,6 +52,7 @@ class Traced(NamedTuple):
     notes: Sequence[str] = ()
     results: Sequence[str] = ()
     own: Mapping[str, Any] | None = None
+    nesting: str = ""
     tree: Callable[[], Any] | None = None
 
     @property
@@ -133,7 +135,8 @@ def trace(
         return leaves.rebuild(values)
 
     whole = None if tree is None else whole_tree
-    return Traced(jaxpr, tagged, examples, flat, notes, results, tree=whole)
+    told = nesting.note(tuple(inputs), types)
+    return Traced(jaxpr, tagged, examples, flat, notes, results, nesting=told, tree=whole)
 
 
 def _jaxpr(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.errors import MindIRError
+from msckpt_jax.graph import nesting
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.program import Program
 from msckpt_jax.graph.values import Operand, Parameter, Tensor
@@ -73,13 +74,21 @@ def _program(opened: Source) -> Program:
     graph = Graph(model.root.name, inputs, block.nodes, outputs, parameters)
     blocks.prune(graph)
     graph.results = source.result_names(opened.model, len(outputs))
-    kept = tuple(argument for argument in arguments if not isinstance(argument, Monad))
+    kept: Any = tuple(argument for argument in arguments if not isinstance(argument, Monad))
+    whole: Any = rebuilt(result, iter(outputs))
+    told = source.nesting_note(opened.model)
+    if told:
+        try:
+            kept, whole = nesting.nested(told, inputs, outputs)
+        except ValueError as error:
+            raise MindIRError(str(error)) from None
+    graph.nesting = told or nesting.note(kept, whole)
     return Program(
         opened.path,
         "MindIRFunction",
         graph,
         kept,
-        rebuilt(result, iter(outputs)),
+        whole,
         MindIRError,
         _TRAINING if _is_training(opened.model) else (),
         lambda: _pipeline(opened),

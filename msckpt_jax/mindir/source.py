@@ -101,6 +101,11 @@ def result_names(model: pb.ModelProto, count: int) -> list[str]:
     return told if ours and any(told) and len(told) == count else []
 
 
+def nesting_note(model: pb.ModelProto) -> str:
+    """The note that a file of ours has of how its arguments and results are nested, or ""."""
+    return model.doc_string if model.producer_name == PRODUCER else ""
+
+
 def _parse(
     data: memoryview, path: str, mode: str | None
 ) -> tuple[pb.ModelProto, list[tuple[int, int]]]:
