@@ -1,6 +1,6 @@
 """The notes that files of ours have for their reader.
 
-They tell how arguments and results are nested, and which weights look like constants of the program.
+They tell how arguments and results nest, and which weights look like constants of the program.
 """
 
 from __future__ import annotations

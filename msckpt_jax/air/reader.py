@@ -65,6 +65,21 @@ def read(file_name: str | os.PathLike[str]) -> Program:
     return Program(path, "AirFunction", graph, arguments, result, AirError)
 
 
+def weights(file_name: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The weights of an AIR file by name, views of its bytes.
+
+    Raises:
+        AirError: as :func:`read`, but for faults of other operators.
+    """
+    path = os.fspath(file_name)
+    model = file.read(path)
+    reader, graph = _Reader(model, path), Graph("")
+    for op in model.graph[0].op:
+        if op.type in CONSTANTS:
+            reader.constant(graph, op, weights=True)
+    return {name: parameter.data for name, parameter in graph.parameters.items()}
+
+
 class _Reader:
     """Reads each graph of a file once, however many operators it is the body of."""
 
@@ -90,7 +105,7 @@ class _Reader:
         values: dict[str, list[Any]] = {}
         for op in self._ordered(message):
             if op.type in CONSTANTS:
-                values[op.name] = [self._constant(graph, op, weights)]
+                values[op.name] = [self.constant(graph, op, weights)]
                 continue
             values[op.name] = [Value(type_of(described), op.name) for described in op.output_desc]
             if op.type not in DATA and op.type != "NetOutput":
@@ -112,7 +127,7 @@ class _Reader:
             text = f"graph {message.name!r} has a cycle: {cycle}"
             raise AirError(text, file=self.path) from None
 
-    def _constant(self, graph: Graph, op: Any, weights: bool) -> Const | Parameter:
+    def constant(self, graph: Graph, op: Any, weights: bool) -> Const | Parameter:
         """A weight of the main graph, or a constant of the program."""
         data = self._data(op)
         is_own = op.name in self._weights or not notes.looks_constant(op.name, data.dtype)

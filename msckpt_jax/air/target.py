@@ -95,11 +95,15 @@ def open_model(
         AirError: it is no AIR file, damaged, or has operators that have no meaning here.
         ValueError: there is a key.
     """
-    if dec_key is not None:
-        raise ValueError(visible(f"{file_name}: AIR has no cipher; decrypt the file, then load it"))
+    _refuse_key(file_name, dec_key)
     program = reader.read(file_name)
     _refuse_unheeded(program, rules or {})
     return ModelFunction(program, MEANINGS, rules, reader.as_described if strict else None)
+
+
+def _refuse_key(file_name: Any, dec_key: bytes | None) -> None:
+    if dec_key is not None:
+        raise ValueError(visible(f"{file_name}: AIR has no cipher; decrypt the file, then load it"))
 
 
 def _refuse_unheeded(program: Program, rules: Mapping[str, Meaning]) -> None:
@@ -160,6 +164,11 @@ def verify(path: Path, *, dec_key: bytes | None, dec_mode: str, soc: str | None)
     return Verdict(not faults, [*map(str, findings), f"{path}: {facts}"])
 
 
+def _weights(path: AnyPath, **secrets: Any) -> Mapping[str, np.ndarray]:
+    _refuse_key(path, secrets.get("dec_key"))
+    return reader.weights(path)
+
+
 def _check_soc(soc: Any) -> None:
     if soc is None:
         return
@@ -195,4 +204,5 @@ TARGET = Target(
     beside=beside,
     spell=quantised.spell,
     vocabulary="GE",
+    weights=_weights,
 )

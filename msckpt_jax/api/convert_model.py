@@ -112,7 +112,7 @@ def _through_jax(model: ModelFunction, target: Target, quantiser: Quantiser | No
         jaxpr = jax.make_jaxpr(function)(types, *symbols.symbolic(inputs))
         traced = Traced(
             jaxpr, weights, inputs, function, results=model.graph.results,
-            nesting=model.graph.nesting,
+            nesting=model.graph.nesting, keeps=True,
         )  # fmt: skip
         return lowered(traced, target, how)
 

@@ -30,12 +30,14 @@ class Net(NamedTuple):
         function: takes the tree, unless it is None, and the inputs.
         inputs: gives a name for each leaf of its inputs.
         results: the names of its results; None: the keys of what it returns.
+        keeps: whether weights that nothing uses stay, as in the file that they come from.
     """
 
     tree: Any
     function: Callable[..., Any]
     inputs: Callable[[Sequence[Any]], list[str]]
     results: Sequence[str] | None = None
+    keeps: bool = False
 
 
 def opened(net: Any) -> Net:
@@ -134,7 +136,7 @@ def _loaded(net: Any) -> Net:
             return own
         return naming.inputs(naming.padded([], len(inputs)), inputs)
 
-    return Net(weights, model.apply, named, model.output_names)
+    return Net(weights, model.apply, named, model.output_names, keeps=True)
 
 
 def _function(net: Any) -> Net:

@@ -107,6 +107,8 @@ class Target:
             or verified in an object store, these are fetched with it.
         cipher: names the cipher of an encrypted file; None where the format has no ciphers.
         recognises: tells whether a file is of the format by its content.
+        weights: the weights of a file by name, read-only arrays; takes the path, and the key and
+            the cipher where it is encrypted. None where they are not taken out.
     """
 
     name: str
@@ -139,3 +141,4 @@ class Target:
     beside: Callable[[AnyPath], Sequence[str]] = lambda path: ()
     cipher: Callable[[AnyPath], str | None] | None = None
     recognises: Callable[[AnyPath], bool] = lambda path: False
+    weights: Callable[..., Mapping[str, np.ndarray]] | None = None

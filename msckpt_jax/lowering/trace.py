@@ -42,7 +42,8 @@ class Traced(NamedTuple):
     are dynamic. ``notes`` are about its mode, and about results that depend on the library.
     ``results`` are their names, empty where they have none. ``own``: the leaves where the weights
     are others, those of a convention. ``nesting`` is the note of how arguments and results are
-    nested. ``tree`` makes the network's tree of weights, if it has one.
+    nested; ``keeps``: weights that nothing uses stay. ``tree`` makes the network's tree of weights,
+    if it has one.
     """
 
     jaxpr: Any
@@ -53,6 +54,7 @@ class Traced(NamedTuple):
     results: Sequence[str] = ()
     own: Mapping[str, Any] | None = None
     nesting: str = ""
+    keeps: bool = False
     tree: Callable[[], Any] | None = None
 
     @property
@@ -136,7 +138,9 @@ def trace(
 
     whole = None if tree is None else whole_tree
     told = nesting.note(tuple(inputs), types)
-    return Traced(jaxpr, tagged, examples, flat, notes, results, nesting=told, tree=whole)
+    return Traced(
+        jaxpr, tagged, examples, flat, notes, results, nesting=told, keeps=opened.keeps, tree=whole
+    )
 
 
 def _jaxpr(

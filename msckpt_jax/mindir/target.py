@@ -160,4 +160,5 @@ TARGET = Target(
     beside=beside,
     cipher=source.encryption,
     recognises=inspection.recognises,
+    weights=lambda path, **secrets: source.open_mindir(path, **secrets).weights,
 )

@@ -7,6 +7,7 @@ fields of protobuf files as their writers put them.
 from __future__ import annotations
 
 import re
+import shlex
 from typing import NamedTuple
 
 from msckpt_jax.checkpoint.source import Source
@@ -15,6 +16,7 @@ from msckpt_jax.errors import CheckpointError
 #: Bytes at the start of a file that tell what it is; those of a tar file come last.
 _HEAD_BYTES = 512
 _UNPACK = "unpack it first"
+_MODEL = "msckpt_jax.load reads it, and msckpt convert MODEL weights.ckpt takes its weights out"
 _SAFETENSORS = "load it with its own library, and save the tensors as safetensors"
 
 
@@ -57,7 +59,7 @@ _KINDS = (
           "rank files as the CheckPoint"),
     _kind(rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]", "an ONNX model",
           "msckpt inspect shows it; the weights lie in the checkpoint it was exported from"),
-    _kind(rb"\n.\d+\.\d+\.?\d*\x12", "a MindIR model", "msckpt_jax.load reads it"),
+    _kind(rb"\n.\d+\.\d+\.?\d*\x12", "a MindIR model", _MODEL),
     _kind(rb"\x1f\x8b", "a gzip file", _UNPACK),
     _kind(rb"\x28\xb5\x2f\xfd", "a Zstandard file", _UNPACK),
     _kind(rb"BZh\d", "a bzip2 file", _UNPACK),
@@ -80,7 +82,11 @@ def check(source: Source) -> None:
     head = bytes(source.data[:_HEAD_BYTES])
     for mark, name, advice in _KINDS:
         if mark.match(head):
-            raise CheckpointError(f"this is {name}: {advice}", file=source.path)
+            raise _refusal(f"{name}: {advice}", source)
     if source.path.suffix == ".air":
-        problem = "this is an AIR model by its name: msckpt_jax.load reads it"
-        raise CheckpointError(problem, file=source.path)
+        raise _refusal(f"an AIR model by its name: {_MODEL}", source)
+
+
+def _refusal(told: str, source: Source) -> CheckpointError:
+    problem = f"this is {told}".replace("MODEL", shlex.quote(str(source.path)))
+    return CheckpointError(problem, file=source.path)
