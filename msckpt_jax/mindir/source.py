@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.checkpoint import cipher, paths, wire
+from msckpt_jax.checkpoint.formats import foreign
 from msckpt_jax.checkpoint.source import open_source
 from msckpt_jax.errors import CheckpointError, MindIRError, StoreError
 from msckpt_jax.graph import map_keys, texts
@@ -115,7 +116,12 @@ def _parse(
         message, ranges = weights.without_weights(data)
         model = pb.ModelProto.FromString(message)
     except (DecodeError, wire.WireError):
-        raise MindIRError(f"the file is damaged, or no MindIR{hint}", file=path) from None
+        model, ranges = pb.ModelProto(), []
+    # Of most other files something is read, of some even texts.
+    if not model.producer_name and (told := foreign.instead(data, paths.path_of(path), "MindIR")):
+        raise MindIRError(told, file=path)
+    if not model.ListFields():
+        raise MindIRError(f"the file is damaged, or no MindIR{hint}", file=path)
     if (key := map_keys.twice(model, message)) is not None:
         raise MindIRError(f"the information {key!r} is there twice", file=path)
     if not texts.are_sound(model):

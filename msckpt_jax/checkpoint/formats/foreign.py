@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.source import Source
 from msckpt_jax.errors import CheckpointError
 
@@ -73,20 +75,36 @@ _KINDS = (
 )  # fmt: skip
 
 
+#: What we read ourselves, for those who take it for a model.
+_CHECKPOINTS = (
+    _kind(rb"\n.{1,5}?\n", "a CheckPoint", "load_checkpoint reads it"),
+    _kind(rb".{8}\{", "a safetensors file", "load_checkpoint reads it"),
+)
+
+
 def check(source: Source) -> None:
     """Refuse a file that begins as another kind of file does.
 
     Raises:
         CheckpointError: it does; the message says what it is, and what to do.
     """
-    head = bytes(source.data[:_HEAD_BYTES])
-    for mark, name, advice in _KINDS:
-        if mark.match(head):
-            raise _refusal(f"{name}: {advice}", source)
-    if source.path.suffix == ".air":
-        raise _refusal(f"an AIR model by its name: {_MODEL}", source)
+    told = _told(bytes(source.data[:_HEAD_BYTES]), source.path, _KINDS)
+    if told is None and source.path.suffix == ".air":
+        told = f"this is an AIR model by its name: {_advice(_MODEL, source.path)}"
+    if told is not None:
+        raise CheckpointError(told, file=source.path)
 
 
-def _refusal(told: str, source: Source) -> CheckpointError:
-    problem = f"this is {told}".replace("MODEL", shlex.quote(str(source.path)))
-    return CheckpointError(problem, file=source.path)
+def instead(data: memoryview, path: AnyPath, model: str) -> str | None:
+    """What a file is that is no ``model``, and what to do; None if nothing tells."""
+    told = _told(bytes(data[:_HEAD_BYTES]), path, (*_KINDS, *_CHECKPOINTS))
+    return None if told is None or f" {model} model" in told else told
+
+
+def _told(head: bytes, path: AnyPath, kinds: Sequence[_Kind]) -> str | None:
+    kind = next((kind for kind in kinds if kind.mark.match(head)), None)
+    return None if kind is None else f"this is {kind.name}: {_advice(kind.advice, path)}"
+
+
+def _advice(text: str, path: AnyPath) -> str:
+    return text.replace("MODEL", shlex.quote(str(path)))
