@@ -23,6 +23,8 @@ Meaning: TypeAlias = Callable[..., Any]
 #: A function of each node and its results, which refuses results that differ from the file.
 Check: TypeAlias = Callable[[Node, Sequence[Any]], None]
 _SMALL = 1024
+#: The beginning of the note by which an error tells the operator in which it arose.
+IN = "in the operator "
 
 
 def evaluate(
@@ -60,7 +62,7 @@ class _Run:
                 for check in self.checks:
                     check(node, results)
             except Exception as error:
-                error.add_note(visible(f"in the operator {node.op}{place(node)}"))
+                error.add_note(visible(f"{IN}{node.op}{place(node)}"))
                 raise
             for value, result in zip(node.outputs, results, strict=False):
                 env[value] = result

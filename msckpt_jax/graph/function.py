@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from msckpt_jax import display, names
 from msckpt_jax.errors import FileError
 from msckpt_jax.graph import given, listing, widths
-from msckpt_jax.graph.evaluate import FLOW, Check, Meaning, evaluate, place
+from msckpt_jax.graph.evaluate import FLOW, IN, Check, Meaning, evaluate, place
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.program import Program
 from msckpt_jax.graph.values import Const, Tensor, Value
@@ -34,8 +34,10 @@ class ModelFunction:
     ``MindIRFunction`` and ``AirFunction`` are two names of this class.
 
     A model that computes with numbers of 64 bits does so even where ``jax_enable_x64`` is off: it
-    is on within the call, and results have the dtypes of the file. Some transformations of such a
-    model (``vmap`` of ``grad``) need it everywhere: ``jax.config.update("jax_enable_x64", True)``.
+    is on within the call, and results have the dtypes of the file. ``jit`` and ``grad`` narrow their
+    arguments before the model sees them: weights whose numbers then are no longer the file's are
+    refused, but for ``f.on_device``. Some transformations of such a model (``vmap`` of ``grad``)
+    need 64 bits everywhere: ``jax.config.update("jax_enable_x64", True)``.
 
     Attributes:
         file: the file's path.
@@ -152,13 +154,14 @@ class ModelFunction:
         Raises:
             ValueError: in its place, where such inputs may be the reason.
         """
-        notes = getattr(error, "__notes__", [])
+        notes = getattr(error, "__notes__", [])  # JAX adds some of its own
+        where = next((note for note in notes if note.startswith(IN)), IN)
         if isinstance(error, FileError):
-            error.tell(file=self.file, node=notes[0].removeprefix("in the operator "))
+            error.tell(file=self.file, node=where.removeprefix(IN))
         elif differences and type(error) in (TypeError, ValueError):
             reason = str(error).strip().partition("\n")[0][:300]
             raise ValueError(lines([
-                f"{self.file}: the inputs do not fit, {notes[0]} fails on them:", *differences,
+                f"{self.file}: the inputs do not fit, {where} fails on them:", *differences,
                 f"  {type(error).__name__}: {reason}",
             ])) from error  # fmt: skip
         else:

@@ -83,8 +83,8 @@ def _parameter(file: str, name: str, own: Any, value: Any, enabled: bool) -> Any
     if not widths.survives(own):
         raise ValueError(visible(
             f"{file}: the parameter {name!r} has numbers of 64 bits, which JAX has narrowed "
-            f'({sides}): jax.config.update("jax_enable_x64", True), or call f(*inputs), which '
-            "keeps them"
+            f"({sides}): pass f.on_device, which keeps them, or "
+            'jax.config.update("jax_enable_x64", True)'
         ))  # fmt: skip
     return jnp.asarray(value).astype(wanted.dtype)
 
