@@ -29,7 +29,7 @@ from msckpt_jax.air.rows import ROWS
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.errors import AirError, ExportError
-from msckpt_jax.graph.evaluate import Meaning
+from msckpt_jax.graph.evaluate import Meaning, place
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.program import Program
@@ -113,10 +113,10 @@ def _refuse_unheeded(program: Program, rules: Mapping[str, Meaning]) -> None:
             continue
         for name, value in attributes.unheeded(node.op, node.attrs).items():
             raise AirError(
-                f"{node.op} has {name}={value!r}, which is not run in JAX; give it a meaning that "
+                f"it has {name}={value!r}, which is not run in JAX; give it a meaning that "
                 f"heeds it: load(..., rules={{{node.op!r}: lambda *inputs, {name}, **rest: ...}})",
                 file=program.path,
-                name=node.outputs[0].name if node.outputs else None,
+                node=f"{node.op}{place(node)}",
             )
 
 

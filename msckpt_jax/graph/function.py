@@ -55,7 +55,7 @@ class ModelFunction:
         >>> print(ms.load(file))
         <MindIRFunction of net.mindir
           %0: f32[1,2] = input  # x
-          %1: f32[1,3] = MatMul(%0, w, False, False)
+          %1: f32[1,3] = MatMul(%0, w, False, False)  # Default/MatMul_3
           return %1
         >
     """
