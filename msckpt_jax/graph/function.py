@@ -34,10 +34,10 @@ class ModelFunction:
     ``MindIRFunction`` and ``AirFunction`` are two names of this class.
 
     A model that computes with numbers of 64 bits does so even where ``jax_enable_x64`` is off: it
-    is on within the call, and results have the dtypes of the file. ``jit`` and ``grad`` narrow their
-    arguments before the model sees them: weights whose numbers then are no longer the file's are
-    refused, but for ``f.on_device``. Some transformations of such a model (``vmap`` of ``grad``)
-    need 64 bits everywhere: ``jax.config.update("jax_enable_x64", True)``.
+    is on within the call, and results have the dtypes of the file. ``jit`` and ``grad`` narrow
+    their arguments before the model sees them: weights whose numbers then are no longer the file's
+    are refused, but for ``f.on_device``. Some transformations of such a model (``vmap`` of
+    ``grad``) need 64 bits everywhere: ``jax.config.update("jax_enable_x64", True)``.
 
     Attributes:
         file: the file's path.
