@@ -116,7 +116,7 @@ def _parse(
         message, ranges = weights.without_weights(data)
         model = pb.ModelProto.FromString(message)
     except (DecodeError, wire.WireError):
-        model, ranges = pb.ModelProto(), []
+        model, message, ranges = pb.ModelProto(), b"", []
     # Of most other files something is read, of some even texts.
     if not model.producer_name and (told := foreign.instead(data, paths.path_of(path), "MindIR")):
         raise MindIRError(told, file=path)
