@@ -92,6 +92,20 @@ def test_dicts_and_tuples(tmp_path: Path, file_format: str) -> None:
         assert jax.tree.all(jax.tree.map(np.array_equal, found, flat))
 
 
+@pytest.mark.parametrize("file_format", FORMATS[:2])
+def test_quantised(tmp_path: Path, file_format: str) -> None:
+    weights = {"w": np.eye(64, dtype=np.float32)}
+    x = np.ones((2, 64), np.float32)
+    done = ms.export(
+        ((lambda p, x: {"logits": x["ids"] @ p["w"], "ids": x["ids"]}), weights), {"ids": x},
+        file_name=tmp_path / "a", file_format=file_format, weights="int8",
+    )  # fmt: skip
+    assert any(p.type.dtype == np.int8 for p in done.graph.parameters.values())
+    function = ms.load(done.file)
+    assert function.output_names == ("ids", "logits")
+    np.testing.assert_allclose(function({"ids": x})["logits"], x, 1e-2)
+
+
 WEIGHTS = {
     "layer.w": np.arange(6, dtype=np.float32).reshape(2, 3),
     "Const_3": np.ones(3, np.float32),
