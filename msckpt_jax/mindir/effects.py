@@ -31,7 +31,6 @@ _WRITES: dict[str, tuple[int, ...]] = {
     "SparseApplyAdagrad": (0, 1),
     "SparseApplyAdagradV2": (0, 1),
     "SparseApplyFtrl": (0, 1, 2),
-    "SparseApplyProximalAdagrad": (0, 1),
 }
 #: Operators that change their first operand.
 _WRITES |= dict.fromkeys(

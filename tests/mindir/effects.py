@@ -268,28 +268,36 @@ class ViewsWritten(nn.Cell):
         return y * 1, left * 1, right * 1, row * 1, self.w * 1
 
 
+#: A class, slots, the operator that it has, and its operands: slots, numbers, the gradient ``g``.
 OPTIMIZERS = """
-Adam                        | m v   | ops.Adam()                          | self.var, self.m, self.v, 0.9, 0.99, 0.1, 0.9, 0.99, 1e-8, g
-AdamNesterov                | m v   | ops.Adam(use_nesterov=True)         | self.var, self.m, self.v, 0.9, 0.99, 0.1, 0.9, 0.99, 1e-8, g
-AdamWeightDecay             | m v   | ops.AdamWeightDecay()               | self.var, self.m, self.v, 0.1, 0.9, 0.99, 1e-8, 0.1, g
-ApplyAdaMax                 | m v   | ops.ApplyAdaMax()                   | self.var, self.m, self.v, 0.9, 0.1, 0.9, 0.99, 1e-8, g
-ApplyAdadelta               | m v   | ops.ApplyAdadelta()                 | self.var, self.m, self.v, 0.1, 0.9, 1e-6, g
-ApplyAdagrad                | v     | ops.ApplyAdagrad()                  | self.var, self.v, 0.1, g
-ApplyAdagradDA              | m v   | ops.ApplyAdagradDA()                | self.var, self.m, self.v, g, 0.1, 0.0, 0.02, 2
-ApplyAdagradV2              | v     | ops.ApplyAdagradV2(epsilon=1e-3)    | self.var, self.v, 0.1, g
-ApplyAdamWithAmsgrad        | m v h | ops.ApplyAdamWithAmsgrad()          | self.var, self.m, self.v, self.h, self.p1, self.p2, self.rate, g
-ApplyAddSign                | m     | ops.ApplyAddSign()                  | self.var, self.m, 0.1, 1.0, 0.9, 0.9, g
-ApplyCenteredRMSProp        | a v m | ops.ApplyCenteredRMSProp()          | self.var, self.a, self.v, self.m, g, 0.1, 0.9, 0.5, 1e-10
-ApplyFtrl                   | v m   | ops.ApplyFtrl()                     | self.var, self.v, self.m, g, 0.1, 0.0, 0.03, -0.5
-ApplyGradientDescent        |       | ops.ApplyGradientDescent()          | self.var, 0.1, g
-ApplyMomentum               | m     | ops.ApplyMomentum()                 | self.var, self.m, 0.1, g, 0.9
-ApplyPowerSign              | m     | ops.ApplyPowerSign()                | self.var, self.m, 0.1, 1.0, 0.9, 0.9, g
-ApplyProximalAdagrad        | v     | ops.ApplyProximalAdagrad()          | self.var, self.v, 0.1, 0.02, 0.03, g
-ApplyProximalGradientDescent |      | ops.ApplyProximalGradientDescent()  | self.var, 0.1, 0.02, 0.03, g
-ApplyRMSProp                | v m   | ops.ApplyRMSProp()                  | self.var, self.v, self.m, 0.1, g, 0.9, 0.5, 1e-10
-SGD                         | m s   | ops.SGD()                           | self.var, g, self.rate, self.m, self.rate, self.s
-SGDDampened                 | m s   | ops.SGD(0.1, 0.2)                   | self.var, g, self.rate, self.m, self.rate, self.s
-SGDNesterov                 | m s   | ops.SGD(0.0, 0.2, True)             | self.var, g, self.rate, self.m, self.rate, self.s
+Adam | m v | Adam() | var, m, v, 0.9, 0.99, 0.1, 0.9, 0.99, 1e-8, g
+AdamNesterov | m v | Adam(use_nesterov=True) | var, m, v, 0.9, 0.99, 0.1, 0.9, 0.99, 1e-8, g
+AdamWeightDecay | m v | AdamWeightDecay() | var, m, v, 0.1, 0.9, 0.99, 1e-8, 0.1, g
+ApplyAdaMax | m v | ApplyAdaMax() | var, m, v, 0.9, 0.1, 0.9, 0.99, 1e-8, g
+ApplyAdadelta | m v | ApplyAdadelta() | var, m, v, 0.1, 0.9, 1e-6, g
+ApplyAdagrad | v | ApplyAdagrad() | var, v, 0.1, g
+ApplyAdagradDA | m v | ApplyAdagradDA() | var, m, v, g, 0.1, 0.0, 0.02, 2
+ApplyAdagradV2 | v | ApplyAdagradV2(epsilon=1e-3) | var, v, 0.1, g
+ApplyAdamWithAmsgrad | m v h | ApplyAdamWithAmsgrad() | var, m, v, h, p1, p2, rate, g
+ApplyAddSign | m | ApplyAddSign() | var, m, 0.1, 1.0, 0.9, 0.9, g
+ApplyCenteredRMSProp | a v m | ApplyCenteredRMSProp() | var, a, v, m, g, 0.1, 0.9, 0.5, 1e-10
+ApplyFtrl | v m | ApplyFtrl() | var, v, m, g, 0.1, 0.0, 0.03, -0.5
+ApplyGradientDescent |  | ApplyGradientDescent() | var, 0.1, g
+ApplyMomentum | m | ApplyMomentum() | var, m, 0.1, g, 0.9
+ApplyPowerSign | m | ApplyPowerSign() | var, m, 0.1, 1.0, 0.9, 0.9, g
+ApplyProximalAdagrad | v | ApplyProximalAdagrad() | var, v, 0.1, 0.02, 0.03, g
+ApplyProximalGradientDescent |  | ApplyProximalGradientDescent() | var, 0.1, 0.02, 0.03, g
+ApplyRMSProp | v m | ApplyRMSProp() | var, v, m, 0.1, g, 0.9, 0.5, 1e-10
+SGD | m s | SGD() | var, g, rate, m, rate, s
+SGDDampened | m s | SGD(0.1, 0.2) | var, g, rate, m, rate, s
+SGDNesterov | m s | SGD(0.0, 0.2, True) | var, g, rate, m, rate, s
+FusedSparseAdam | m v | FusedSparseAdam() | var, m, v, p1, p2, rate, p1, p2, e, g, i
+FusedSparseLazyAdam | m v | FusedSparseLazyAdam(use_nesterov=True) | var, m, v, p1, p2, rate, p1, p2, e, g, i
+FusedSparseFtrl | v m | FusedSparseFtrl(0.1, 0.0, 0.03, -0.5) | var, v, m, g, i
+FusedSparseProximalAdagrad | v | FusedSparseProximalAdagrad() | var, v, rate, p1, p2, g, i
+SparseApplyAdagrad | v | SparseApplyAdagrad(0.1) | var, v, g, i
+SparseApplyAdagradV2 | v | SparseApplyAdagradV2(0.1, 1e-8) | var, v, g, i
+SparseApplyFtrl | v m | SparseApplyFtrl(0.1, 0.0, 0.03, -0.5) | var, v, m, g, i
 """
 NETWORKS: dict[str, tuple[Any, list[np.ndarray]]] = {}
 
@@ -308,25 +316,32 @@ def networks() -> None:
     NETWORKS["Filled"] = Filled(), [x, np.array([[0, 1], [1, 2], [2, 3]])]
 
 
+def _attribute(operand: str) -> str:
+    """A name as an attribute of the cell; the gradient and numbers as they are."""
+    return operand if operand == "g" or not operand[0].isalpha() else f"self.{operand}"
+
+
 def optimizers(folder: Path) -> None:
     """A network for each operator: MindSpore reads the source of what it runs."""
     lines = ["from mindspore import nn, ops"]
     rows = [[part.strip() for part in row.split("|")] for row in OPTIMIZERS.strip().splitlines()]
     for name, _, _, call in rows:
+        operands = ", ".join(_attribute(part) for part in call.split(", "))
         lines += [f"class {name}(nn.Cell):", "    def construct(self, g):",
-                  f"        self.op({call})", "        return self.var * 1"]  # fmt: skip
+                  f"        self.op({operands})", "        return self.var * 1"]  # fmt: skip
     (folder / "steps.py").write_text("\n".join(lines))
     sys.path.insert(0, str(folder))
     module = importlib.import_module("steps")
     for name, slots, op, call in rows:
         cell = getattr(module, name)()
-        cell.var, cell.op = parameter("var", f(3, 4)), eval(op)
+        cell.var, cell.op = parameter("var", f(3, 4)), eval(f"ops.{op}")
         for slot in slots.split():
             start = {"s": np.ones((3, 4))}.get(slot, np.abs(f(3, 4)) + (9 if slot == "v" else 0))
             setattr(cell, slot, parameter(slot, start))
-        for scalar, value in (("rate", 0.3), ("p1", 0.9), ("p2", 0.99)):
-            if f"self.{scalar}" in call:
+        for scalar, value in (("rate", 0.3), ("p1", 0.9), ("p2", 0.99), ("e", 1e-8)):
+            if scalar in call.split(", "):
                 setattr(cell, scalar, parameter(scalar, value))
+        cell.i = ms.Tensor([2, 0, 2], ms.int32)
         NETWORKS[name] = cell, [f(3, 4)]
 
 

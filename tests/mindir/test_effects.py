@@ -39,9 +39,10 @@ STATE = {
 OPTIMIZERS = [
     "Adam", "AdamNesterov", "AdamWeightDecay", "ApplyAdaMax", "ApplyAdadelta", "ApplyAdagrad",
     "ApplyAdagradDA", "ApplyAdagradV2", "ApplyAdamWithAmsgrad", "ApplyAddSign",
-    "ApplyCenteredRMSProp", "ApplyFtrl", "ApplyGradientDescent", "ApplyMomentum",
-    "ApplyPowerSign", "ApplyProximalAdagrad",
-    "ApplyProximalGradientDescent", "ApplyRMSProp", "SGD", "SGDDampened", "SGDNesterov",
+    "ApplyCenteredRMSProp", "ApplyFtrl", "ApplyGradientDescent", "ApplyMomentum", "ApplyPowerSign",
+    "ApplyProximalAdagrad", "ApplyProximalGradientDescent", "ApplyRMSProp", "FusedSparseAdam",
+    "FusedSparseFtrl", "FusedSparseLazyAdam", "FusedSparseProximalAdagrad", "SGD", "SGDDampened",
+    "SGDNesterov", "SparseApplyAdagrad", "SparseApplyAdagradV2", "SparseApplyFtrl",
 ]  # fmt: skip
 
 
