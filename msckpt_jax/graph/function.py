@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from msckpt_jax import display, names
 from msckpt_jax.errors import FileError
 from msckpt_jax.graph import given, listing, widths
-from msckpt_jax.graph.evaluate import FLOW, IN, Check, Meaning, evaluate, place
+from msckpt_jax.graph.evaluate import FLOW, IN, Check, Meaning, draws, evaluate, place
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.program import Program
 from msckpt_jax.graph.values import Const, Tensor, Value
@@ -39,10 +39,16 @@ class ModelFunction:
     are refused, but for ``f.on_device``. Some transformations of such a model (``vmap`` of
     ``grad``) need 64 bits everywhere: ``jax.config.update("jax_enable_x64", True)``.
 
+    A model with ``state`` changes parameters: statistics, counters, caches, all of them if it holds
+    an optimizer's step. It is called as in Flax, and gives the parameters for the next call, too:
+    ``outputs, parameters = f.apply(parameters, *inputs, mutable=True)``. A model in training mode
+    that draws random numbers, for Dropout, takes a key: ``f(*inputs, rng=jax.random.key(0))``.
+
     Attributes:
         file: the file's path.
         parameters: name to weight, read-only arrays over the file until they are used. In an AIR
             file, weights are the floating-point constants that have names of their own.
+        state: the names of the parameters that the model changes; empty for most.
         input_names, output_names: the names of the inputs and of the results, flat.
         inputs: for each argument its ``jax.ShapeDtypeStruct``, or nested tuples of them, in files
             of ours dicts, too; with dynamic sizes, which are None, a :class:`TensorSpec`.
@@ -70,6 +76,7 @@ class ModelFunction:
         self.file = program.path
         self.graph: Graph = program.graph
         self.parameters = {name: p.data for name, p in self.graph.parameters.items()}
+        self.state = tuple(self.graph.state)
         self.input_names = tuple(value.name for value in self.graph.inputs)
         self.output_names = _result_names(self.graph)
         self._wide = widths.is_wide(self.graph)
@@ -77,6 +84,10 @@ class ModelFunction:
             self.inputs = tuple(_nested(argument, _struct) for argument in program.arguments)
         self._meanings = _meanings(program, {**table, **(rules or {})})
         self._program, self._check = program, check
+        self._draws = any(
+            node.op not in FLOW and draws(node, self._meanings[node.op])
+            for node in self.graph.walk()
+        )
 
     @functools.cached_property
     def on_device(self) -> Mapping[str, jax.Array]:
@@ -96,57 +107,91 @@ class ModelFunction:
         make = self._program.preprocess
         return None if make is None else make()
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, rng: Any = None) -> Any:
         """Compute the model's result, with its own weights.
 
         Args:
             inputs: arrays, and tuples and dicts of arrays where the model takes them, or all
                 arrays flat, in the order of ``input_names``. Dimensions may differ
                 from the file's where no constant in the graph fixes them.
+            rng: a ``jax.random.key`` for a model that draws random numbers, which needs one.
 
         Raises:
             TypeError: the number or the structure of the inputs differs from the model's, or one
-                holds another kind of numbers.
+                holds another kind of numbers; the model changes parameters, or needs ``rng``.
             ValueError: an operator fails on inputs that differ from the file's; a ``jit`` around
                 the model would compile an operator of 64 bits with 32.
         """
-        return self._run(self.on_device, inputs)
+        self._refuse_state()
+        return self._run(self.on_device, inputs, rng)[0]
 
-    def apply(self, parameters: Mapping[str, Any], *inputs: Any) -> Any:
+    def apply(
+        self, parameters: Mapping[str, Any], *inputs: Any, mutable: bool = False, rng: Any = None
+    ) -> Any:
         """Compute the model's result with other weights, all of them given by name.
+
+        Args:
+            parameters: name to array, like ``f.parameters``.
+            inputs: as for a call.
+            mutable: True gives the pair of the result and a new dictionary of all parameters, with
+                those in ``f.state`` changed. In ``jit`` it is static:
+                ``jax.jit(functools.partial(f.apply, mutable=True))``.
+            rng: a ``jax.random.key`` for a model that draws random numbers, which needs one.
 
         Raises:
             KeyError: a parameter is missing, or the model has none of such a name.
-            TypeError, ValueError: as for a call; a parameter is of another kind or shape than the
-                file's, or has numbers of 64 bits that JAX narrowed before it came here.
+            TypeError, ValueError: as for a call; the model changes parameters and ``mutable`` is
+                False; a parameter is of another kind or shape than the file's, or has numbers of 64
+                bits that JAX narrowed before it came here.
         """
         enabled = widths.is_enabled()
         with self._width():
             checked = given.parameters(self.file, self.parameters, parameters, enabled)
-        return self._run(checked, inputs)
+        if not mutable:
+            self._refuse_state()
+        result, changed = self._run(checked, inputs, rng)
+        return (result, {**checked, **changed}) if mutable else result
+
+    def _refuse_state(self) -> None:
+        if self.state:
+            raise TypeError(lines([
+                f"{self.file}: the model changes the parameters {given.some(self.state)}, and "
+                "gives new ones: outputs, parameters = f.apply(parameters, *inputs, mutable=True), "
+                "first with f.parameters", *self._program.advice
+            ]))  # fmt: skip
 
     def _width(self) -> AbstractContextManager[Any]:
         """The setting of JAX in which it keeps the numbers of the file."""
         return jax.enable_x64(True) if self._wide else contextlib.nullcontext()
 
-    def _run(self, parameters: Mapping[str, Any], inputs: tuple[Any, ...]) -> Any:
+    def _run(
+        self, parameters: Mapping[str, Any], inputs: tuple[Any, ...], rng: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        if self._draws and rng is None:
+            raise TypeError(lines([
+                f"{self.file}: the model draws random numbers, as for Dropout in training mode: "
+                "give it a key, f(*inputs, rng=jax.random.key(0)), another one in each step",
+                *self._program.advice,
+            ]))  # fmt: skip
         checks = [self._check] if self._check else []
         if self._wide and not widths.is_enabled():
             checks.append(widths.check_expanded)
         with self._width():
-            return self._computed(parameters, inputs, checks)
+            return self._computed(parameters, inputs, checks, rng)
 
     def _computed(
-        self, parameters: Mapping[str, Any], inputs: tuple[Any, ...], checks: Sequence[Check]
-    ) -> Any:
+        self, parameters: Mapping[str, Any], inputs: tuple[Any, ...], checks: Sequence[Check],
+        rng: Any,
+    ) -> tuple[Any, dict[str, Any]]:  # fmt: skip
         flat = given.inputs(self.file, self.input_names, self.inputs, inputs)
         try:
-            outputs = evaluate(self.graph, self._meanings, parameters, flat, checks)
+            outputs = evaluate(self.graph, self._meanings, parameters, flat, checks, rng)
         except Exception as error:
             self._explain(error, given.differences(self.input_names, self.inputs, flat))
             raise
         results = iter(map(_array, outputs))
-        return _nested(self._program.result, lambda _: next(results))
+        result = _nested(self._program.result, lambda _: next(results))
+        return result, dict(zip(self.state, results, strict=True))
 
     def _explain(self, error: Exception, differences: list[str]) -> None:
         """Tell in an error where it arose, and which inputs are not those of the file.
@@ -181,7 +226,7 @@ class ModelFunction:
 def _result_names(graph: Graph) -> tuple[str, ...]:
     """The names of the results; those without one are called ``output``."""
     unique = names.Unique(graph.results)
-    given = graph.results or [""] * len(graph.outputs)
+    given = graph.results or [""] * (len(graph.outputs) - len(graph.state))
     return tuple(name or unique("output") for name in given)
 
 

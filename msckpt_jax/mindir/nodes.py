@@ -93,9 +93,9 @@ def place(node: pb.NodeProto, op: str) -> str:
 
 
 def plain(
-    block: Block, op: str, args: list[Binding], attrs: dict[str, Any], types: Type, scope: str = ""
+    block: Block, op: str, args: list[Binding], attrs: dict[str, Any], types: Type
 ) -> Binding:
-    """Add a node of an operator that computes, at a ``scope`` of the network; return its result."""
+    """Add a node of an operator that computes; return its result."""
     inputs = [block.operand(arg) for arg in args if arg is not MONAD]
     definition = operators.definition(op)
     if definition is not None:
@@ -110,7 +110,7 @@ def plain(
         return outputs[-1]
 
     result = made(types)
-    block.nodes.append(Node(op, tuple(inputs), tuple(outputs), attrs, source=scope))
+    block.nodes.append(Node(op, tuple(inputs), tuple(outputs), attrs))
     return result
 
 
