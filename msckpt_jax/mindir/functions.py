@@ -102,8 +102,8 @@ class Function:
         return effects.written(self.model.operator(node), node.output[0] in self.ordered)
 
     @functools.cached_property
-    def unknown_effects(self) -> list[str]:
-        """The operators with effects that are not known, or that the result does not wait for."""
+    def unknown_effects(self) -> list[pb.NodeProto]:
+        """The nodes with effects that are not known, or that the result does not wait for."""
         needed, live = self._reached(self.data_inputs), self._reached(self._inputs)
         known = effects.HARMLESS | effects.VIEWS | effects.RANDOM
 
@@ -114,7 +114,8 @@ class Function:
             inert = name in needed and not self.model.has_attribute(node, "side_effect_mem")
             return op in known or inert
 
-        return [op for name, op in self.ordered.items() if op and not is_known(name, op)]
+        unknown = (name for name, op in self.ordered.items() if op and not is_known(name, op))
+        return [self.nodes[name] for name in unknown]
 
     def precedes(self, first: str, then: str) -> bool:
         """Tell whether a node needs another, directly or not, orders included."""

@@ -54,12 +54,7 @@ def program(opened: Source) -> Program:
 
 def _program(opened: Source) -> Program:
     model = Model(opened.model)
-    effects = {op for function in model.functions.values() for op in function.unknown_effects}
-    if effects:
-        raise MindIRError(
-            "the network has operators with effects that a function of JAX cannot have, that are "
-            f"not known here, or that its result does not wait for: {', '.join(sorted(effects))}"
-        )
+    _refuse_effects(model)
     parameters = dict(_parameters(opened))
     types = nodes.Types()
     block = Block(model.budget)
@@ -95,20 +90,35 @@ def _program(opened: Source) -> Program:
         kept,
         whole,
         MindIRError,
-        _TRAINING if _is_training(opened.model) else (),
+        _advice(opened.model),
         lambda: _pipeline(opened),
     )
 
 
+def _refuse_effects(model: Model) -> None:
+    unknown = [node for function in model.functions.values() for node in function.unknown_effects]
+    first = {model.operator(node): node for node in reversed(unknown)}
+    if first:
+        told = [f"  {nodes.place(first[op], op)}" for op in sorted(first)]
+        raise MindIRError(
+            "the network has operators with effects that a function of JAX cannot have, that are "
+            "not known here, or that its result does not wait for:",
+            more=[*told[:_MOST], *_advice(model.proto)],
+        )
+
+
+#: The operators that a message has.
+_MOST = 12
 _TRAINING = (
     "  the file was exported in training mode; for inference, in MindSpore: net.set_train(False) "
     "before export",
 )
 
 
-def _is_training(model: pb.ModelProto) -> bool:
-    """Tell whether the network was in training mode when it was exported."""
-    return any(each.name == "training" and each.i for each in model.graph.attribute)
+def _advice(model: pb.ModelProto) -> tuple[str, ...]:
+    """The advice for a network that was in training mode when it was exported."""
+    training = any(each.name == "training" and each.i for each in model.graph.attribute)
+    return _TRAINING if training else ()
 
 
 def _pipeline(opened: Source) -> Pipeline | None:

@@ -115,15 +115,24 @@ def test_scope_of_a_failing_rule(tmp_path: Path) -> None:
 
 
 def test_training_mode(tmp_path: Path) -> None:
-    unpacked("models", tmp_path)
-    model = bytearray((tmp_path / "training.mindir").read_bytes())
-    (tmp_path / "unknown.mindir").write_bytes(model.replace(b"BatchNorm", b"BatchMorn"))
-    with pytest.raises(ms.MindIRError) as raised:
-        ms.load(tmp_path / "unknown.mindir")
-    text = str(raised.value)
-    assert "BatchMorn (1), first at Default/layers-SequentialCell/1-BatchMorn2d/" in text
-    assert "exported in training mode" in text
-    assert "net.set_train(False)" in text
+    model, (x,), (wanted,) = sample(tmp_path, "training")
+    advice = (
+        r"exported in training mode; for inference, in MindSpore: net.set_train\(False\) before"
+    )
+    with pytest.raises(TypeError, match=rf"(?s)training.mindir: .*mutable=True.*\n  .*{advice}"):
+        model(x)
+    found, new = model.apply(model.parameters, x, mutable=True)
+    np.testing.assert_allclose(found, wanted, 2e-6, 2e-6)
+    assert [n for n in new if not np.array_equal(new[n], model.parameters[n])] == [*model.state]
+    for old, text in (
+        (b"BatchNorm", r"\n  BatchMorn at "),
+        (b"Conv2D", r"\n  Conv9D \(1\), first at "),
+    ):
+        file = tmp_path / "unknown.mindir"
+        new = {b"BatchNorm": b"BatchMorn", b"Conv2D": b"Conv9D"}[old]
+        file.write_bytes((tmp_path / "training.mindir").read_bytes().replace(old, new))
+        with pytest.raises(ms.MindIRError, match=rf"(?s){text}Default/layers-Seq.*\n  .*{advice}"):
+            ms.load(file)
 
 
 def test_a_function_as_data_prints_no_weights(tmp_path: Path) -> None:
