@@ -71,6 +71,8 @@ def some(names: Sequence[str]) -> str:
 
 def _parameter(file: str, name: str, own: Any, value: Any, enabled: bool) -> Any:
     wanted, found = _type(own), _type(value)
+    if wanted == found:
+        return value
     sides = f"expected {show(wanted)}, found {show(found)}"
     if wanted.shape != found.shape:
         raise ValueError(visible(f"{file}: the parameter {name!r} is of another shape: {sides}"))
@@ -78,7 +80,7 @@ def _parameter(file: str, name: str, own: Any, value: Any, enabled: bool) -> Any
         raise TypeError(
             visible(f"{file}: the parameter {name!r} holds other numbers: {sides}; cast them")
         )
-    if enabled or found.dtype == wanted.dtype or widths.narrowed(wanted.dtype) != found.dtype:
+    if enabled or widths.narrowed(wanted.dtype) != found.dtype:
         return value
     if not widths.survives(own):
         raise ValueError(visible(
