@@ -98,8 +98,8 @@ def inputs(file: str, names: Sequence[str], wanted: tuple[Any, ...], given: Any)
         TypeError: their number or structure is another, or one holds another kind of numbers.
     """
     specs = dict(_paths(wanted))
-    leaves = {".".join(map(segment, path)): leaf for path, leaf in _leaves(given)}
-    if leaves.keys() != specs.keys() and [*leaves] != [str(k) for k in range(len(specs))]:
+    leaves = {tuple(map(segment, path)): leaf for path, leaf in _leaves(given)}
+    if leaves.keys() != specs.keys() and [*leaves] != [(str(k),) for k in range(len(specs))]:
         told = [f"  {name}: {shown(s)}" for name, s in zip(names, specs.values(), strict=True)]
         raise TypeError(lines([
             f"{file}: the model takes {_arguments(wanted, iter(names))}, and was given "
@@ -112,11 +112,11 @@ def inputs(file: str, names: Sequence[str], wanted: tuple[Any, ...], given: Any)
     ]
 
 
-def _paths(wanted: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _paths(wanted: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """The leaves of arguments in the file's order, with their paths."""
     parts = wanted.items() if isinstance(wanted, dict) else enumerate(wanted or ())
     for key, part in parts:
-        at = f"{path}.{key}" if path else str(key)
+        at = (*path, str(key))
         if is_spec(part):
             yield at, part
         else:
