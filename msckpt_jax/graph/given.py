@@ -123,6 +123,15 @@ def _paths(wanted: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
             yield from _paths(part, at)
 
 
+def names(own: Sequence[str], wanted: tuple[Any, ...], given: Any) -> list[str] | None:
+    """The file's name for each leaf of a call's inputs; None where these are others."""
+    by_path = dict(zip((path for path, _ in _paths(wanted)), own, strict=True))
+    paths = [tuple(map(segment, path)) for path, _ in _leaves(given)]
+    if by_path.keys() == set(paths):
+        return [by_path[path] for path in paths]
+    return [*own] if len(own) == len(paths) else None
+
+
 def _leaves(given: Any) -> list[tuple[Any, Any]]:
     return jax.tree_util.tree_flatten_with_path(given)[0]
 

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-import jax
 from jax.extend import source_info_util
 
 from msckpt_jax import names
-from msckpt_jax.graph import widths
+from msckpt_jax.graph import given, widths
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.lowering import kinds, naming
 
@@ -57,7 +56,7 @@ def width(net: Any) -> AbstractContextManager[Any]:
 
 
 def _named(net: Any, skipped: int = 0) -> Callable[[Sequence[Any]], list[str]]:
-    """Gives the names of inputs by a callable's parameters after some that are none of them."""
+    """A function that names inputs by a callable's parameters, after some that are none of them."""
 
     def named(inputs: Sequence[Any]) -> list[str]:
         return naming.inputs(naming.arguments(net, skipped + len(inputs))[skipped:], inputs)
@@ -131,10 +130,8 @@ def _loaded(net: Any) -> Net:
     model, weights = parts
 
     def named(inputs: Sequence[Any]) -> list[str]:
-        own = [*model.input_names]
-        if len(own) == len(jax.tree.leaves(inputs)):
-            return own
-        return naming.inputs(naming.padded([], len(inputs)), inputs)
+        own = given.names(model.input_names, model.inputs, tuple(inputs))
+        return naming.inputs(naming.padded([], len(inputs)), inputs) if own is None else own
 
     return Net(weights, model.apply, named, model.output_names, keeps=True)
 

@@ -77,7 +77,8 @@ def open_mindir(
         try:
             out.weights[name] = _weight(parameter, data[start:stop], opener, files)
         except MindIRError as error:
-            error.tell(file=out.path, name=name)
+            error.name = name
+            error.tell(file=out.path)
             raise
     out.data_files = sorted(files)
     return out

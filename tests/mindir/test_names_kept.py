@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +91,28 @@ def test_dicts_and_tuples(tmp_path: Path, file_format: str) -> None:
         np.testing.assert_array_equal(found[1][0], 3)
         flat = again(*jax.tree.leaves(ARGUMENTS))
         assert jax.tree.all(jax.tree.map(np.array_equal, found, flat))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Batch:
+    """Its leaves have another order than those of a dict."""
+
+    mask: Any
+    ids: Any
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_names_stay_with_their_arguments(tmp_path: Path, file_format: str) -> None:
+    given = Batch(np.ones(2, np.float32), np.ones(3, np.float32))
+    first = ms.export(lambda b: (b.mask + 1, b.ids + 2), given, file_name=tmp_path / "a").file
+    function = ms.load(first)
+    assert function.input_names == ("b.mask", "b.ids")
+    for inputs in (given, {"ids": given.ids, "mask": given.mask}):
+        assert [x.shape for x in function(inputs)] == [(2,), (3,)]
+        done = ms.export(function, inputs, file_name=tmp_path / "b", file_format=file_format)
+        shapes = {value.name: value.type.shape for value in done.graph.inputs}
+        assert shapes == {"b.mask": (2,), "b.ids": (3,)}
 
 
 @pytest.mark.parametrize("file_format", FORMATS[:2])
