@@ -177,8 +177,10 @@ def run(args: argparse.Namespace) -> int:
     model = targets.of_suffix(args.source)
     if model is not None and targets.of_suffix(args.target) is not None:
         return _model(args, model)
-    if args.weights or args.weight_block_size:
-        raise ValueError("--weights and --weight-block-size are for models, not for CheckPoints")
+    of_models = [name for name in ("weights", "weight_block_size") if getattr(args, name)]
+    if of_models := [*of_models, *options.asked(args)]:
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in of_models)
+        raise ValueError(f"{given}: for models that are written, not for CheckPoints")
     if (args.json or args.all) and not args.plan:
         raise ValueError("--json and --all go with --plan")
     stacks = Stacks(

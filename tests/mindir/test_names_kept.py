@@ -219,6 +219,16 @@ def test_on_the_command_line(tmp_path: Path, kind: str, capsys: pytest.CaptureFi
             ms.open_checkpoint(file)
 
 
+def test_options_of_models_are_none_of_checkpoints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, _ = exported(tmp_path, "plain")
+    out = tmp_path / "out.ckpt"
+    assert main(["convert", str(file), str(out), "--soc", "Ascend910B", "--weights", "int8"]) == 2
+    assert "--weights, --soc: for models" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_of_what_no_weights_are_taken_out(tmp_path: Path) -> None:
     file, _ = exported(tmp_path, "encrypted")
     with pytest.raises(ms.MindIRError, match="encrypted with AES-GCM: pass dec_key"):
