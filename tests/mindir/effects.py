@@ -292,11 +292,10 @@ SGD | m s | SGD() | var, g, rate, m, rate, s
 SGDDampened | m s | SGD(0.1, 0.2) | var, g, rate, m, rate, s
 SGDNesterov | m s | SGD(0.0, 0.2, True) | var, g, rate, m, rate, s
 FusedSparseAdam | m v | FusedSparseAdam() | var, m, v, p1, p2, rate, p1, p2, e, g, i
-FusedSparseLazyAdam | m v | FusedSparseLazyAdam(use_nesterov=True) | var, m, v, p1, p2, rate, p1, p2, e, g, i
+FusedSparseLazyAdam | m v | FusedSparseLazyAdam(True) | var, m, v, p1, p2, rate, p1, p2, e, g, i
 FusedSparseFtrl | v m | FusedSparseFtrl(0.1, 0.0, 0.03, -0.5) | var, v, m, g, i
 FusedSparseProximalAdagrad | v | FusedSparseProximalAdagrad() | var, v, rate, p1, p2, g, i
 SparseApplyAdagrad | v | SparseApplyAdagrad(0.1) | var, v, g, i
-SparseApplyAdagradV2 | v | SparseApplyAdagradV2(0.1, 1e-8) | var, v, g, i
 SparseApplyFtrl | v m | SparseApplyFtrl(0.1, 0.0, 0.03, -0.5) | var, v, m, g, i
 """
 NETWORKS: dict[str, tuple[Any, list[np.ndarray]]] = {}

@@ -42,7 +42,7 @@ OPTIMIZERS = [
     "ApplyCenteredRMSProp", "ApplyFtrl", "ApplyGradientDescent", "ApplyMomentum", "ApplyPowerSign",
     "ApplyProximalAdagrad", "ApplyProximalGradientDescent", "ApplyRMSProp", "FusedSparseAdam",
     "FusedSparseFtrl", "FusedSparseLazyAdam", "FusedSparseProximalAdagrad", "SGD", "SGDDampened",
-    "SGDNesterov", "SparseApplyAdagrad", "SparseApplyAdagradV2", "SparseApplyFtrl",
+    "SGDNesterov", "SparseApplyAdagrad", "SparseApplyFtrl",
 ]  # fmt: skip
 
 
