@@ -42,8 +42,8 @@ _WRITES |= dict.fromkeys(
     ),
     (0,),
 )  # fmt: skip
-#: Operators with results of their own beside the operands that they change.
-OWN_RESULTS = {"BatchNorm"}
+#: Operators with results of their own beside the operands that they change, and how many.
+OWN_RESULTS = {"BatchNorm": 5}
 #: Operators whose result is another sight of their first operand: a change of either is both's.
 VIEWS = frozenset(
     (

@@ -234,6 +234,53 @@ class RowsUpdated(nn.Cell):
         )  # fmt: skip
 
 
+class Drawn(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.drop, self.channels = nn.Dropout(p=0.25), nn.Dropout2d(0.5)
+        self.set_train()
+
+    def construct(self, x, n):
+        y = ops.zeros((5,), ms.float32)
+        i = ms.Tensor(0, ms.int32)
+        while i < n:
+            y = ops.concat((y[1:], ops.standard_normal((1,))))
+            i = i + 1
+        return (
+            self.drop(x), self.drop(x), self.channels(x.reshape(10, 10, 4, 5)),
+            ops.standard_normal((40, 50)), ops.rand(40, 50), ops.randint(2, 5, (9, 9)), y,
+        )  # fmt: skip
+
+
+class MaybeTheSame(nn.Cell):
+    def construct(self, x):
+        y, z = x * 2, x * 3
+        w = y if x.sum() > 0 else z
+        w.add_(1)
+        return y, w
+
+
+class SwappedInLoop(nn.Cell):
+    def construct(self, x, n):
+        a, b = x * 1, x * 2
+        i = ms.Tensor(0, ms.int32)
+        while i < n:
+            a.add_(b)
+            a, b = b, a
+            i = i + 1
+        return a, b
+
+
+class Race(nn.Cell):
+    """MindSpore makes ``x * 1`` the input itself, which is read and changed in no order."""
+
+    def construct(self, x):
+        pair = [x * 1, x * 2]
+        for k in range(2):
+            pair[k].add_(k)
+        return pair[0] * 1, pair[1] * 1
+
+
 #: Networks whose operators MindSpore exports, but has no kernels for on the CPU.
 class Filled(nn.Cell):
     def construct(self, x, i):
@@ -292,11 +339,10 @@ SGD | m s | SGD() | var, g, rate, m, rate, s
 SGDDampened | m s | SGD(0.1, 0.2) | var, g, rate, m, rate, s
 SGDNesterov | m s | SGD(0.0, 0.2, True) | var, g, rate, m, rate, s
 FusedSparseAdam | m v | FusedSparseAdam() | var, m, v, p1, p2, rate, p1, p2, e, g, i
-FusedSparseLazyAdam | m v | FusedSparseLazyAdam(use_nesterov=True) | var, m, v, p1, p2, rate, p1, p2, e, g, i
+FusedSparseLazyAdam | m v | FusedSparseLazyAdam(True) | var, m, v, p1, p2, rate, p1, p2, e, g, i
 FusedSparseFtrl | v m | FusedSparseFtrl(0.1, 0.0, 0.03, -0.5) | var, v, m, g, i
 FusedSparseProximalAdagrad | v | FusedSparseProximalAdagrad() | var, v, rate, p1, p2, g, i
 SparseApplyAdagrad | v | SparseApplyAdagrad(0.1) | var, v, g, i
-SparseApplyAdagradV2 | v | SparseApplyAdagradV2(0.1, 1e-8) | var, v, g, i
 SparseApplyFtrl | v m | SparseApplyFtrl(0.1, 0.0, 0.03, -0.5) | var, v, m, g, i
 """
 NETWORKS: dict[str, tuple[Any, list[np.ndarray]]] = {}
@@ -309,6 +355,9 @@ def networks() -> None:
         NETWORKS[cell.__name__] = cell(), [x]
     for cell in (InLoop, InBranchAndLoop, ViewsWritten):
         NETWORKS[cell.__name__] = cell(), [x, n]
+    NETWORKS["Drawn"] = Drawn(), [np.abs(f(40, 50)) + 1, np.array(9, np.int32)]
+    NETWORKS["MaybeTheSame"], NETWORKS["Race"] = (MaybeTheSame(), [x]), (Race(), [x])
+    NETWORKS["SwappedInLoop"] = SwappedInLoop(), [x, n]
     NETWORKS["Swap"] = Swap(), [x[0]]
     NETWORKS["Cache"] = Cache(), [f(4), f(4), f(4)]
     NETWORKS["Normalized"] = Normalized(), [f(4, 2, 5, 6)]

@@ -20,6 +20,8 @@ import pytest
 from jax import lax
 
 import msckpt_jax as ms
+from msckpt_jax.api import convert_model
+from msckpt_jax.graph import meaning
 from tests.real import need_mindspore
 
 IN_PLACE = [
@@ -42,7 +44,7 @@ OPTIMIZERS = [
     "ApplyCenteredRMSProp", "ApplyFtrl", "ApplyGradientDescent", "ApplyMomentum", "ApplyPowerSign",
     "ApplyProximalAdagrad", "ApplyProximalGradientDescent", "ApplyRMSProp", "FusedSparseAdam",
     "FusedSparseFtrl", "FusedSparseLazyAdam", "FusedSparseProximalAdagrad", "SGD", "SGDDampened",
-    "SGDNesterov", "SparseApplyAdagrad", "SparseApplyAdagradV2", "SparseApplyFtrl",
+    "SGDNesterov", "SparseApplyAdagrad", "SparseApplyFtrl",
 ]  # fmt: skip
 
 
@@ -191,3 +193,94 @@ def test_views_that_are_written(folder: Path) -> None:
         for got, want in zip(result, (y, left, right, row, w), strict=True):
             close(got, want)
         close(parameters["w"], w)
+
+
+def test_random_numbers_take_a_key(folder: Path) -> None:
+    function = ms.load(folder / "Drawn.mindir")
+    x, n = of(saved(folder, "Drawn")[0], "input")
+    with pytest.raises(TypeError, match=r"draws random numbers.*rng=jax\.random\.key\(0\)"):
+        function(x, n)
+    key = jax.random.key(3)
+    call = jax.jit(lambda key: function(x, n, rng=key))
+    results, again, other = call(key), call(key), call(jax.random.key(4))
+    for got, same, new in zip(results, again, other, strict=True):
+        np.testing.assert_array_equal(got, same)
+        assert (np.asarray(got) != np.asarray(new)).any()
+    first, second, channels, normal, uniform, whole, looped = map(np.asarray, results)
+    assert (first != second).any()
+    for dropped in (first, second):
+        kept = dropped != 0
+        np.testing.assert_allclose(dropped[kept], x[kept] / 0.75, 1e-6)
+        assert abs(kept.mean() - 0.75) < 0.05
+    kept = (channels != 0).all((2, 3))
+    np.testing.assert_array_equal(kept, (channels != 0).any((2, 3)))
+    assert 0.3 < kept.mean() < 0.7
+    assert abs(normal.mean()) < 0.1
+    assert abs(normal.std() - 1) < 0.1
+    assert uniform.min() >= 0
+    assert uniform.max() < 1
+    assert abs(uniform.mean() - 0.5) < 0.05
+    assert set(whole.ravel()) == {2, 3, 4}
+    assert len(np.unique(looped)) == looped.size  # each round draws numbers of its own
+    for k, got in enumerate(jax.vmap(call)(jnp.stack([key, jax.random.key(4)]))[0]):
+        np.testing.assert_array_equal(got, (results, other)[k][0])
+
+
+@pytest.mark.parametrize("name", ["MaybeTheSame", "SwappedInLoop"])
+def test_what_is_known_only_at_run_time_is_refused(folder: Path, name: str) -> None:
+    with pytest.raises(ms.MindIRError, match=r"may be the same as one that was changed in place"):
+        ms.load(folder / f"{name}.mindir")
+
+
+def test_a_race_is_refused(folder: Path) -> None:
+    with pytest.raises(
+        ms.MindIRError, match=r"use the same tensor.*does not say which comes first"
+    ):
+        ms.load(folder / "Race.mindir")
+
+
+def test_export_and_conversion_of_state_are_refused(folder: Path, tmp_path: Path) -> None:
+    function = ms.load(folder / "Counter.mindir")
+    (x,) = of(saved(folder, "Counter")[0], "input")
+    with pytest.raises(ms.ExportError, match="changes the parameters 'n', 'k'"):
+        ms.export(function, x, file_name=tmp_path / "net")
+    for name, does in (("Counter", "changes its parameters"), ("Drawn", "draws random numbers")):
+        with pytest.raises(ms.ExportError, match=does):
+            convert_model.convert(folder / f"{name}.mindir", tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+    step = functools.partial(function.apply, mutable=True)
+    file = ms.export((step, function.parameters), x, file_name=tmp_path / "net").file
+    for got, want in zip(
+        jax.tree.leaves(ms.load(file)(x)),
+        jax.tree.leaves(step(function.parameters, x)),
+        strict=True,
+    ):
+        close(got, want)
+
+
+@pytest.mark.parametrize("op", ["ApplyMomentum", "ApplyAdagrad", "ApplyFtrl", "ApplyAdagradDA"])
+def test_steps_where_mindspores_kernel_departs_from_the_definition(op: str) -> None:
+    rng = np.random.default_rng(0)
+    var, m, grad = rng.standard_normal((3, 50))
+    v = np.abs(rng.standard_normal(50)) + 1
+    step = meaning.table()[op]
+    if op == "ApplyMomentum":
+        found = step(var, m, 0.1, grad, 0.9, use_nesterov=True)
+        new = 0.9 * m + grad
+        wanted = var - (grad * 0.1 + new * 0.9 * 0.1), new
+    elif op == "ApplyAdagrad":
+        found = step(var, v, 0.1, grad, update_slots=False)
+        wanted = var - 0.1 * grad / np.sqrt(v), v
+    elif op == "ApplyFtrl":
+        found = step(var, v, m, grad, 0.1, 0.2, 0.3, -0.5)
+        new = v + grad**2
+        linear = m + grad - (np.sqrt(new) - np.sqrt(v)) / 0.1 * var
+        least = (np.sign(linear) * 0.2 - linear) / (np.sqrt(new) / 0.1 + 0.6)
+        wanted = np.where(np.abs(linear) > 0.2, least, 0), new, linear
+    else:
+        found = step(var, m, v, grad, 0.1, 0.2, 0.3, 4)
+        total, squares = m + grad, v + grad**2
+        shrunk = np.sign(total) * np.maximum(np.abs(total) - 0.2 * 4, 0)
+        wanted = -0.1 * shrunk / (0.3 * 4 * 0.1 + np.sqrt(squares)), total, squares
+    for got, want in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(got, want, 1e-5, 1e-6)

@@ -211,12 +211,11 @@ def _sparse_ftrl(
 
 def _sparse_adagrad(
     var: Any, accum: Any, grad: Any, indices: Any, *, lr: float, update_slots: bool = True,
-    epsilon: float = 0.0, rows: Any = _of_rows,
 ) -> Any:  # fmt: skip
     def step(var: Any, accum: Any, grad: Any) -> Any:
-        return _adagrad(var, accum, lr, grad, update_slots=update_slots, epsilon=epsilon)
+        return _adagrad(var, accum, lr, grad, update_slots=update_slots)
 
-    return rows(step, 2)(var, accum, grad, indices)
+    return _of_rows(step, 2)(var, accum, grad, indices)
 
 
 TABLE: dict[str, Callable[..., Any]] = {
@@ -245,6 +244,5 @@ TABLE: dict[str, Callable[..., Any]] = {
     "FusedSparseProximalAdagrad": _of_rows(_proximal_adagrad, 2),
     "SGD": _sgd,
     "SparseApplyAdagrad": _sparse_adagrad,
-    "SparseApplyAdagradV2": partial(_sparse_adagrad, rows=_one_by_one),
     "SparseApplyFtrl": partial(_sparse_ftrl, rows=_one_by_one),
 }
