@@ -29,7 +29,7 @@ from msckpt_jax.air.rows import ROWS
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.errors import AirError, ExportError
-from msckpt_jax.graph.evaluate import Meaning
+from msckpt_jax.graph.evaluate import Meaning, place
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.program import Program
@@ -95,11 +95,15 @@ def open_model(
         AirError: it is no AIR file, damaged, or has operators that have no meaning here.
         ValueError: there is a key.
     """
-    if dec_key is not None:
-        raise ValueError(visible(f"{file_name}: AIR has no cipher; decrypt the file, then load it"))
+    _refuse_key(file_name, dec_key)
     program = reader.read(file_name)
     _refuse_unheeded(program, rules or {})
     return ModelFunction(program, MEANINGS, rules, reader.as_described if strict else None)
+
+
+def _refuse_key(file_name: Any, dec_key: bytes | None) -> None:
+    if dec_key is not None:
+        raise ValueError(visible(f"{file_name}: AIR has no cipher; decrypt the file, then load it"))
 
 
 def _refuse_unheeded(program: Program, rules: Mapping[str, Meaning]) -> None:
@@ -109,10 +113,10 @@ def _refuse_unheeded(program: Program, rules: Mapping[str, Meaning]) -> None:
             continue
         for name, value in attributes.unheeded(node.op, node.attrs).items():
             raise AirError(
-                f"{node.op} has {name}={value!r}, which is not run in JAX; give it a meaning that "
+                f"it has {name}={value!r}, which is not run in JAX; give it a meaning that "
                 f"heeds it: load(..., rules={{{node.op!r}: lambda *inputs, {name}, **rest: ...}})",
                 file=program.path,
-                name=node.outputs[0].name if node.outputs else None,
+                node=f"{node.op}{place(node)}",
             )
 
 
@@ -160,6 +164,11 @@ def verify(path: Path, *, dec_key: bytes | None, dec_mode: str, soc: str | None)
     return Verdict(not faults, [*map(str, findings), f"{path}: {facts}"])
 
 
+def _weights(path: AnyPath, **secrets: Any) -> Mapping[str, np.ndarray]:
+    _refuse_key(path, secrets.get("dec_key"))
+    return reader.weights(path)
+
+
 TARGET = Target(
     name="AIR",
     suffix=".air",
@@ -180,4 +189,5 @@ TARGET = Target(
     beside=beside,
     spell=quantised.spell,
     vocabulary="GE",
+    weights=_weights,
 )

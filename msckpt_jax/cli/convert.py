@@ -66,6 +66,9 @@ counterpart, through JAX:
 
   MODEL.mindir   ours or MindSpore's, to MODEL.air for Ascend's atc, or to MODEL.onnx
   MODEL.air      to MODEL.mindir or MODEL.onnx, always through JAX
+
+Any other DST gets the weights of MODEL.mindir or MODEL.air, by their names, as those of a
+checkpoint.
 """
     + sources.STORES
 )
@@ -93,6 +96,7 @@ EXAMPLES = """\
   msckpt convert model.mindir model.air --soc Ascend910B
   msckpt convert model.mindir model.onnx --opset 22
   msckpt convert model.air again.mindir
+  msckpt convert model.mindir weights.safetensors
 """
 #: Options that only checkpoints heed.
 _OF_CHECKPOINTS = (
@@ -172,10 +176,13 @@ def _of_checks(group: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     convert_checkpoint.check_paths(args.source, args.target)
-    if (model := targets.of_suffix(args.source)) is not None:
+    model = targets.of_suffix(args.source)
+    if model is not None and targets.of_suffix(args.target) is not None:
         return _model(args, model)
-    if args.weights or args.weight_block_size:
-        raise ValueError("--weights and --weight-block-size are for models, not for CheckPoints")
+    of_models = [name for name in ("weights", "weight_block_size") if getattr(args, name)]
+    if of_models := [*of_models, *options.asked(args)]:
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in of_models)
+        raise ValueError(f"{given}: for models that are written, not for CheckPoints")
     if (args.json or args.all) and not args.plan:
         raise ValueError("--json and --all go with --plan")
     stacks = Stacks(
@@ -234,8 +241,7 @@ def _model(args: argparse.Namespace, source: Target) -> int:
         raise ValueError(
             f"{arguments} can be used for CheckPoints, not for the model {args.source}"
         )
-    cipher = source.cipher(paths.path_of(args.source)) if source.cipher else None
-    secrets = {} if cipher is None else common.model_secrets(args, args.source, cipher)
+    secrets = _secrets(args, source)
     from msckpt_jax.api import convert_model  # loads all that lowers models
 
     with progress.waiting(f"convert {args.source}"):
@@ -247,6 +253,12 @@ def _model(args: argparse.Namespace, source: Target) -> int:
     return 0
 
 
+def _secrets(args: argparse.Namespace, source: Target) -> dict[str, Any]:
+    """The key and the cipher of a model file that is encrypted."""
+    cipher = source.cipher(paths.path_of(args.source)) if source.cipher else None
+    return {} if cipher is None else common.model_secrets(args, args.source, cipher)
+
+
 #: The names of options that are not their arguments'.
 _FLAGS = {"source_stack": "from", "target_stack": "as"}
 
@@ -254,6 +266,8 @@ _FLAGS = {"source_stack": "from", "target_stack": "as"}
 def _source(args: argparse.Namespace) -> Any:
     """Open the source as a mapping with ``entries`` and ``pieces``, whatever its format."""
     opening.check_strategy(args.source, args.strategy)
+    if (model := targets.of_suffix(args.source)) is not None:
+        return opening.opened(args.source, args.strategy, **_secrets(args, model))
     if args.strategy is not None:
         with progress.waiting(f"open {args.source}"):
             return opening.opened(args.source, args.strategy, **common.rank_secrets(args))

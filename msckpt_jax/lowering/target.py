@@ -75,6 +75,8 @@ class Target:
         beside: the files of weights that a model has below its folder. Where a model is to be run
             or verified in an object store, these are fetched with it.
         cipher: names the cipher of an encrypted file; None where the format has no ciphers.
+        weights: the weights of a file by name, read-only arrays; takes the path, and the key and
+            the cipher where it is encrypted. None where they are not taken out.
     """
 
     name: str
@@ -105,3 +107,4 @@ class Target:
     describe: Callable[[Any], tuple[Any, Any]] | None = None
     beside: Callable[[AnyPath], Sequence[str]] = lambda path: ()
     cipher: Callable[[AnyPath], str | None] | None = None
+    weights: Callable[..., Mapping[str, np.ndarray]] | None = None

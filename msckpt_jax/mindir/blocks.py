@@ -98,7 +98,7 @@ class Block:
             return Size(self.value(binding.of), binding.axis)
         if isinstance(binding, tuple):
             return pack(tuple(self.operand(part) for part in binding if part is not MONAD))
-        raise MindIRError(f"a function is used as data: {binding}")
+        raise MindIRError(f"a function is used as data: {_function(binding)}")
 
     def output(self, binding: Binding) -> Value | Const:
         """The binding as a result of the graph."""
@@ -113,6 +113,13 @@ class Block:
         out = self.fresh(type)
         self.nodes.append(Node(op, inputs, (out,)))
         return out
+
+
+def _function(binding: Any) -> str:
+    """The name of a function that is none of the tensors that an operator takes."""
+    while isinstance(binding, Choice):
+        binding = binding.then
+    return repr(binding.function if isinstance(binding, Closure) else type(binding).__name__)
 
 
 _SCALAR = Tensor(np.dtype(np.int64), ())

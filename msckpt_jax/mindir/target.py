@@ -152,4 +152,5 @@ TARGET = Target(
     describe=_describe,
     beside=beside,
     cipher=source.encryption,
+    weights=lambda path, **secrets: source.open_mindir(path, **secrets).weights,
 )

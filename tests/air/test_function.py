@@ -217,7 +217,7 @@ def _nowhere(model: Any) -> None:
         ("min_py", _input("Data_0:" + "9" * 5000), "has no index"),
         ("min_py", _undescribed, "not described"),
         ("min_py", _nowhere, "graph 'nowhere' is not in the model"),
-        ("min_py", _plus, r"operators Plus \(2\)"),
+        ("min_py", _plus, r"1 operator without a meaning.*\n  Plus \(2\), first '"),
         ("ctrl", _cycle, "has a cycle"),
         ("min_py", _cut, "'Const_0' of shape .*expected 48, found 3"),
         ("min_py", _huge, "does not fit its bytes"),

@@ -22,10 +22,13 @@ def table() -> dict[str, Callable[..., Any]]:
         convolution,
         elementwise,
         indexing,
+        inplace,
         linear,
         losses,
         normalization,
+        optimizers,
         pooling,
+        random,
         recurrent,
         reductions,
         resizing,
@@ -33,8 +36,8 @@ def table() -> dict[str, Callable[..., Any]]:
 
     meanings: dict[str, Callable[..., Any]] = {}
     for module in (
-        activations, arrays, convolution, elementwise, indexing, linear, losses, normalization,
-        pooling, recurrent, reductions, resizing,
+        activations, arrays, convolution, elementwise, indexing, inplace, linear, losses,
+        normalization, optimizers, pooling, random, recurrent, reductions, resizing,
     ):  # fmt: skip
         meanings |= module.TABLE
     return meanings
