@@ -7,10 +7,12 @@ not told.
 
 from __future__ import annotations
 
+import collections
 import difflib
+import functools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from msckpt_jax.checkpoint import stored
@@ -27,9 +29,11 @@ _Names: TypeAlias = Mapping[str, str]
 _Way: TypeAlias = tuple[_Rules, Mapping[str, str]]
 
 #: The most rules, the most parameters, names that are tried first, and keys for each of them.
-_RULES, _LARGEST, _SEEDS, _KEYS = 16, 20_000, 8, 12
+_RULES, _LARGEST, _SEEDS, _KEYS = 16, 2_000, 8, 12
 #: The share of names from which on rules that say otherwise make others unsure.
 _RIVAL = 0.75
+#: The share of the names changed inside that have to be in the file; a head may lack there.
+_WHOLE = 0.5
 #: Parameters of these names hold the same thing in the same layout.
 _ALIKE = {
     "gamma": "scale", "scale": "scale", "beta": "bias", "bias": "bias", "offset": "bias",
@@ -90,7 +94,8 @@ def between(wanted: Shapes, there: Shapes) -> Difference:
 def _fit(rules: _Rules, names: _Names, wanted: Shapes, there: Shapes) -> dict[str, str] | None:
     """The keys of the names, which earlier rules have changed, by further rules.
 
-    None where the shape of a key is another, or two names fall together.
+    None where the shape of a key is another, two names fall together, many names that change inside
+    have no key, or the numbers of the layers do not correspond.
     """
     new = {name: edits.applied(rules, stage) for name, stage in names.items()}
     if len(set(new.values())) < len(new):
@@ -98,12 +103,43 @@ def _fit(rules: _Rules, names: _Names, wanted: Shapes, there: Shapes) -> dict[st
     out: dict[str, str] = {}
     for name, key in new.items():
         if key not in there:
-            continue
-        if _fits(there[key], wanted[name]) and _alike(name, key, wanted[name]):
+            if any(rule.moves for rule in rules) and key != names[name]:
+                return None
+        elif _fits(there[key], wanted[name]) and _alike(name, key, wanted[name]):
             out[name] = key
         elif key != name:
             return None
-    return out
+    inside = [rule for rule in rules if not rule.regex.startswith("^")]
+    touched = [
+        name for name, stage in names.items() if any(rule(stage) != stage for rule in inside)
+    ]
+    if sum(name in out for name in touched) < _WHOLE * len(touched):
+        return None
+    changed = [key for name, key in out.items() if key != names[name]]
+    return out if _numbered_alike(changed, new.values(), there) else None
+
+
+def _numbered_alike(changed: Iterable[str], ours: Iterable[str], theirs: Iterable[str]) -> bool:
+    """Tell whether lists on the way to these keys begin with the same number on both sides.
+
+    One of them may go on where the other ends.
+    """
+    places = {place for key in changed for place, _ in _numbers(key)}
+    sides: list[dict[str, set[int]]] = []
+    for side in (ours, theirs):
+        sides.append({place: set() for place in places})
+        for name in side:
+            for place, number in _numbers(name):
+                if place in places:
+                    sides[-1][place].add(number)
+    both = ((sorted(sides[0][place]), sorted(sides[1][place])) for place in places)
+    return all(a[: len(b)] == b[: len(a)] for a, b in both)
+
+
+@functools.lru_cache(1 << 14)
+def _numbers(name: str) -> tuple[tuple[str, int], ...]:
+    """What stands before each number in a name, and the number."""
+    return tuple((name[: match.start()], int(match[0])) for match in re.finditer(r"\d+", name))
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
@@ -131,28 +167,44 @@ def _next(names: _Names, fitted: _Names, wanted: Shapes, there: Shapes) -> _Way:
     """Further rules, of the first name without a key that tells them surely; or none."""
     taken = set(fitted.values())
     free = {key: shape for key, shape in there.items() if key not in taken}
+    lonely = _lonely(fitted, wanted, free)
     for seed, able in _seeds(fitted, wanted, free):
         ways: dict[_Rules, _Way] = {}
         for key in able:
             for rules in edits.between(names[seed], key, [*names.values()], [*there]):
                 named = tuple(rule._replace(replacement="") for rule in rules)
-                if named not in ways:
+                led = edits.applied(rules, names[seed])
+                if named not in ways and led in there and _fits(there[led], wanted[seed]):
                     ways[named] = rules, _fit(rules, names, wanted, there) or {}
-        best = _sure([way for way in ways.values() if way[1].keys() > fitted.keys()], len(fitted))
+        better = [way for way in ways.values() if way[1].keys() > fitted.keys()]
+        best = _sure(better, fitted, lonely)
         if best[0]:
             return best
     return (), {}
 
 
-def _sure(ways: Sequence[_Way], before: int) -> _Way:
-    """The rules that tell most; none where others that tell nearly as much contradict them."""
+def _sure(ways: Sequence[_Way], fitted: _Names, lonely: Container[str]) -> _Way:
+    """The rules that tell most; none where others that tell nearly as much contradict them.
+
+    Rules of names of one layer are sure only if some of these are lonely.
+    """
     if not ways:
         return (), {}
     best = max(ways, key=lambda way: (len(way[1]), -len(way[0]), -sum(map(_length, way[0]))))
-    gain = len(best[1]) - before
-    rivals = [fit for _, fit in ways if len(fit) - before >= _RIVAL * gain]
-    contradicted = any(best[1].get(n, key) != key for fit in rivals for n, key in fit.items())
-    return ((), {}) if gain < 2 or contradicted else best
+    gained = best[1].keys() - fitted.keys()
+    rivals = [fit for _, fit in ways if len(fit) - len(fitted) >= _RIVAL * len(gained)]
+    if any(best[1].get(name, key) != key for fit in rivals for name, key in fit.items()):
+        return (), {}
+    alone = len({name.rpartition(".")[0] for name in gained}) == 1
+    return ((), {}) if alone and not any(name in lonely for name in gained) else best
+
+
+def _lonely(fitted: _Names, wanted: Shapes, free: Shapes) -> set[str]:
+    """The names without a key whose shape, of several axes, no other has, and one free key."""
+    rest = {name: shape for name, shape in wanted.items() if name not in fitted}
+    ours, theirs = collections.Counter(rest.values()), collections.Counter(free.values())
+    return {name for name, shape in rest.items()
+            if len(shape) > 1 and ours[shape] == theirs[shape] == 1}  # fmt: skip
 
 
 def _length(rule: Rule) -> int:

@@ -10,7 +10,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from msckpt_jax.conventions.renaming import Replacement
 
@@ -26,12 +26,14 @@ class Rule(NamedTuple):
         regex, replacement: key and value of the entry.
         shown: the value as Python writes it.
         text: what the rule does, for people.
+        moves: whether it changes numbers.
     """
 
     regex: str
     replacement: Replacement
     shown: str
     text: str
+    moves: bool = False
 
     def __call__(self, name: str) -> str:
         return re.sub(self.regex, self.replacement, name)
@@ -41,6 +43,10 @@ def written(text: str) -> str:
     """A text as a regular expression or a template is written in Python."""
     raw = "\\" in text and "'" not in text and text.isprintable() and not text.endswith("\\")
     return f"r'{text}'" if raw else repr(text)
+
+
+#: Where segments change: from and to in the name, from and to in the key.
+_Place: TypeAlias = tuple[int, int, int, int]
 
 
 class _Edit(NamedTuple):
@@ -61,12 +67,22 @@ def between(
     name gets the number that is in the place of its own.
     """
     a, b = name.split("."), key.split(".")
-    codes = difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes()
-    changed = [code for code in codes if code[0] != "equal"]
-    if not 0 < len(changed) <= _MOST:
-        return
-    ways = [list(_ways(a, b, *code[1:], names, keys)) for code in reversed(changed)]
-    yield from itertools.product(*ways)
+    codes = difflib.SequenceMatcher(None, a[:-1], b[:-1], autojunk=False).get_opcodes()
+    codes.append(("equal" if a[-1] == b[-1] else "replace", len(a) - 1, len(a), len(b) - 1, len(b)))
+    changed = [code[1:] for code in codes if code[0] != "equal"]
+    for places in (changed, _begin_apart(changed)):
+        if 0 < len(places) <= _MOST:
+            ways = [list(_ways(a, b, *place, names, keys)) for place in reversed(places)]
+            yield from itertools.product(*ways)
+
+
+def _begin_apart(changed: Sequence[_Place]) -> list[_Place]:
+    """The changes with a prefix by itself, where more or fewer segments begin a name; or none."""
+    i, k, j, m = changed[0] if changed else (1, 1, 1, 1)
+    old, new = max(k - m, 0), max(m - k, 0)
+    if i or j or k == m or 0 in (k, m):
+        return []
+    return [(0, old, 0, new), (old, k, new, m), *changed[1:]]
 
 
 def applied(rules: Iterable[Rule], name: str) -> str:
@@ -81,7 +97,7 @@ def _ways(
     names: Sequence[str], keys: Sequence[str],
 ) -> Iterator[Rule]:  # fmt: skip
     """Yield the rules of an edit, with more and more of the name around it."""
-    for left, right in ((0, 0), (1, 0), (0, 1), (2, 0)):
+    for left, right in ((0, 0), (1, 0), (0, 1), (1, 1), (2, 0)):
         if left > min(i, j) or right > min(len(a) - k, len(b) - m):
             continue
         if a[i - left : i] != b[j - left : j]:
@@ -149,7 +165,7 @@ def _moved(regex: str, old: str, new: str, moves: Sequence[int]) -> Rule:
     signs = ", ".join(f"index{_plus(move)}" for move in moves if move)
     same = _pattern(old) == _pattern(new)
     text = f"{signs} in {_pattern(old)!r}" if same else f"{_where(old, new)}, {signs}"
-    return Rule(regex, replaced, f"lambda m: f{told!r}", text)
+    return Rule(regex, replaced, f"lambda m: f{told!r}", text, moves=True)
 
 
 def _in_order(
@@ -178,7 +194,7 @@ def _in_order(
     text = f"{_where(old, new)}, the indices in their order"
     if _pattern(old) == _pattern(new):
         text = f"indices in their order in {_pattern(old)!r}"
-    yield Rule(regex, replaced, shown, text)
+    yield Rule(regex, replaced, shown, text, moves=True)
 
 
 def _plus(number: int) -> str:

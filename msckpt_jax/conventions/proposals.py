@@ -40,16 +40,27 @@ def of(tree: Any, parameters: Mapping[str, Any], convention: Resolver | None) ->
         convention: the one by which it was read; None: by the names of the tree.
     """
     there = _shapes(parameters)
-    best: tuple[Difference, list[Target], Convention] | None = None
+    ways: list[_Way] = []
     for base in _bases(convention):
         try:
             targets = [target for target in base.targets(tree) if target.parts]
         except CheckpointError:  # leaves that can be read in several ways, or make up no layer
             continue
-        found = differences.between({t.name: t.shape for t in targets}, there)
-        if found.rules and (best is None or len(found.after) > len(best[0].after)):
-            best = found, targets, base
-    return _told(*best, by_own_names=convention is None) if best else None
+        wanted = {target.name: target.shape for target in targets}
+        ways.append(_Way(base, targets, differences.between(wanted, there)))
+    if not ways:
+        return None
+    best = max(ways, key=lambda way: (len(way.found.after), -len(way.found.rules)))
+    before = ways[0].found.before  # that is how the file was read
+    return _told(best, convention is None) if len(best.found.after) > len(before) else None
+
+
+class _Way(NamedTuple):
+    """A convention, its parameters, and how the file has them under other names."""
+
+    base: Convention
+    targets: list[Target]
+    found: Difference
 
 
 def _bases(convention: Resolver | None) -> Iterator[Convention]:
@@ -73,26 +84,26 @@ def _shapes(parameters: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return out
 
 
-def _told(
-    found: Difference, targets: list[Target], base: Convention, by_own_names: bool
-) -> Proposal:
-    gained = found.gained
-    leaves = {part.leaf for t in targets if t.name in found.after for part in t.parts}
-    leaves -= {part.leaf for t in targets if t.name not in found.after for part in t.parts}
-    lines = [
-        f"{display.counted(len(gained), 'parameter')} of the file would fit under other names:"
-    ]
+def _told(way: _Way, by_own_names: bool) -> Proposal:
+    found, gained = way.found, way.found.gained
+    leaves = {part.leaf for t in way.targets if t.name in found.after for part in t.parts}
+    leaves -= {part.leaf for t in way.targets if t.name not in found.after for part in t.parts}
+    lines = []
     for rule, keys in found.changed():
         name, key = next(iter(keys.items()))
         lines.append(f"  {len(keys)}: {rule.text} ({name} is {key})")
-    lines.append(f"convention={_written(base, found)}")
-    names = leaves if by_own_names else gained.keys()
-    return Proposal(frozenset(names), frozenset(gained.values()), tuple(lines))
+    names, keys = (leaves, found.after) if by_own_names else (gained.keys(), gained)
+    number = display.counted(len(found.after if by_own_names else gained), "parameter")
+    head = f"{number} of the file would fit under other names:"
+    convention = f"convention={_written(way.base, found)}"
+    return Proposal(frozenset(names), frozenset(keys.values()), (head, *lines, convention))
 
 
 def _written(base: Convention, found: Difference) -> str:
     """The convention as Python writes it."""
     rules = ", ".join(f"{edits.written(rule.regex)}: {rule.shown}" for rule in found.rules)
+    if base == Convention(base=base.base) and not found.rules:
+        return repr(base.base)
     if base == Convention(base=base.base):
         own = "" if base.base == Convention().base else f"base={base.base!r}, "
         return f"ms.Convention({own}rename={{{rules}}})"
