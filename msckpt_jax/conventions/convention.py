@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from msckpt_jax import display, names
-from msckpt_jax.conventions import layers, mapping, modules, optimizers, renaming, stacking
+from msckpt_jax.conventions import (
+    layers,
+    mapping,
+    modules,
+    networks,
+    optimizers,
+    renaming,
+    stacking,
+)
 from msckpt_jax.conventions.mapping import Target
 from msckpt_jax.conventions.modules import Located
 from msckpt_jax.errors import AmbiguousLeafError, CheckpointError
@@ -82,6 +90,9 @@ class Convention(Resolver):
             of the whole name. It leads from MindSpore's name to the file's when saving as when
             loading, so that no inverse is needed. An optimizer's moments have its results behind
             their prefix; its other states are not renamed.
+        network: a network of a package of JAX, a key of
+            :data:`msckpt_jax.conventions.networks.known` like ``"bonsai.resnet"``, whose names
+            become those of MindSpore's collection, before ``rename``.
         module: the network, where the tree does not hold it: an ``nnx`` module for its state, or
             a linen module for its variables. Layers are then known by their class.
         inputs: example arguments (arrays or ``jax.ShapeDtypeStruct``) of a linen module.
@@ -100,8 +111,8 @@ class Convention(Resolver):
             their powers, optax computes them.
 
     Raises:
-        ValueError: a base, kind or optimizer is unknown, a regular expression or a template is
-            faulty.
+        ValueError: a base, network, kind or optimizer is unknown, a regular expression or a
+            template is faulty.
         TypeError: ``rename`` holds neither texts nor functions.
 
     Example:
@@ -114,6 +125,7 @@ class Convention(Resolver):
 
     base: str = "mindspore"
     rename: renaming.Rename = dataclasses.field(default_factory=dict)
+    network: str | None = None
     module: Any = None
     inputs: tuple[Any, ...] = ()
     layers: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -123,7 +135,11 @@ class Convention(Resolver):
 
     def __post_init__(self) -> None:
         if self.base not in layers.BASES:
-            raise ValueError(f"base must be one of {', '.join(layers.BASES)}, not {self.base!r}")
+            known = f"{', '.join(layers.BASES)}, or a network: {', '.join(networks.known())}"
+            raise ValueError(f"base must be one of {known}; not {self.base!r}")
+        if self.network is not None and self.network not in networks.known():
+            known = ", ".join(networks.known())
+            raise ValueError(f"network must be one of {known}, not {self.network!r}")
         for kind in self.layers.values():
             if kind not in layers.LAYERS:
                 raise ValueError(f"{kind!r} is no kind of layer; known: {', '.join(layers.LAYERS)}")
@@ -161,7 +177,7 @@ class Convention(Resolver):
         def build(group: Sequence[Located], power: int = 1) -> list[Target]:
             del power  # no weight is scaled
             made = mapping.build(mapping.claims(group, known), known, self.base, states.root)
-            return [t._replace(name=renaming.renamed(t.name, self.rename)) for t in made]
+            return [target._replace(name=self._renamed(target.name)) for target in made]
 
         made = build(clear) + optimizers.targets(states, build, self.hyperparameters)
         readings = {
@@ -179,6 +195,11 @@ class Convention(Resolver):
                 "a linen module needs inputs=(...): it has its layers only while it is called"
             )
         return modules.of_linen(self.module, self.inputs)
+
+    def _renamed(self, name: str) -> str:
+        if self.network is not None:
+            name = renaming.renamed(name, networks.known()[self.network].rename)
+        return renaming.renamed(name, self.rename)
 
     def _unique(self, targets: list[Target]) -> list[Target]:
         seen: dict[str, Target] = {}
@@ -199,6 +220,8 @@ ConventionLike: TypeAlias = str | Resolver
 
 def of(convention: ConventionLike) -> Resolver:
     """The convention itself, or the convention of this name."""
+    if isinstance(convention, str) and convention in networks.known():
+        return Convention(network=convention)
     if isinstance(convention, str):
         return Convention(base=convention)
     if isinstance(convention, Resolver):
