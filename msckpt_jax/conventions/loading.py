@@ -66,10 +66,11 @@ def _check_merged(targets: Sequence[Target]) -> None:
 class Translated(Mapping[str, Any]):
     """The values of a tree's leaves by their names, arrays as Tensors.
 
-    Three attributes go by MindSpore's names of parameters: ``leaves`` has the leaves that lie in a
-    parameter, ``source`` its name in the file, ``absent`` the reason why it cannot be loaded.
-    ``surplus`` names the parameters of the file that a model of this kind does not have. With
-    ``exact`` the pieces of a scaled leaf hold float32, as in :func:`saving.from_tree`.
+    ``convention`` is that of the parameters. Three attributes go by MindSpore's names of
+    parameters: ``leaves`` has the leaves that lie in a parameter, ``source`` its name in the file,
+    ``absent`` the reason why it cannot be loaded. ``surplus`` names the parameters of the file that
+    a model of this kind does not have. With ``exact`` the pieces of a scaled leaf hold float32, as
+    in :func:`saving.from_tree`.
     """
 
     @collector.paused()
@@ -84,6 +85,7 @@ class Translated(Mapping[str, Any]):
         skip_mismatch: bool = False,
         exact: bool = False,
     ):
+        self.convention = resolver
         self.exact = exact
         self.file = getattr(parameters, "file", None)
         self.parameters = parameters = resolver.opened(parameters)
