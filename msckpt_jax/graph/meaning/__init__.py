@@ -21,6 +21,7 @@ def table() -> dict[str, Callable[..., Any]]:
         arrays,
         convolution,
         elementwise,
+        gradients,
         indexing,
         linear,
         losses,
@@ -37,4 +38,4 @@ def table() -> dict[str, Callable[..., Any]]:
         pooling, recurrent, reductions, resizing,
     ):  # fmt: skip
         meanings |= module.TABLE
-    return meanings
+    return meanings | gradients.table(meanings)

@@ -1,0 +1,82 @@
+"""Gradients of operators that move elements, and what bprop computes of shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from msckpt_jax.graph.meaning import linear
+from msckpt_jax.graph.meaning.arrays import ints
+from msckpt_jax.graph.meaning.gradients.rule import Gradient, Row, Transpose, gradients
+
+
+def _broadcast_axes(x: Any, y: Any) -> Any:
+    """The axes along which each of two shapes is broadcast to the other."""
+    x, y = ints(x), ints(y)
+    rank = max(len(x), len(y))
+    x, y = ((1,) * (rank - len(shape)) + shape for shape in (x, y))
+    pairs = list(zip(x, y, strict=True))
+    return (
+        np.array([k for k, (a, b) in enumerate(pairs) if a == 1 and a <= b], np.int64),
+        np.array([k for k, (a, b) in enumerate(pairs) if b == 1 and b <= a], np.int64),
+    )
+
+
+def _embedding(
+    dout: Any, ids: Any, count: int, padding_idx: Any = None, scale_grad_by_freq: bool = False
+) -> Any:
+    ids = jnp.ravel(ids)
+    dout = jnp.reshape(dout, (ids.size, -1))
+    if scale_grad_by_freq:
+        dout = dout / jnp.bincount(ids, length=count)[ids][:, None].astype(dout.dtype)
+    if padding_idx is not None:
+        dout = jnp.where((ids == padding_idx % count)[:, None], 0, dout)
+    return jnp.zeros((count, dout.shape[1]), dout.dtype).at[ids].add(dout)
+
+
+def _masked_select(x: Any, mask: Any, dout: Any) -> Any:
+    """The gradient has as many elements as the mask has places; their number is in the file."""
+    mask = jnp.broadcast_to(mask, x.shape)
+    order = jnp.reshape(jnp.cumsum(jnp.ravel(mask)) - 1, x.shape)
+    return jnp.where(mask, jnp.take(dout, order, mode="clip"), jnp.zeros((), dout.dtype))
+
+
+def _repeat(dout: Any, repeats: Any, dim: int) -> Any:
+    ids = np.repeat(np.arange(len(ints(repeats))), ints(repeats))
+    moved = jnp.moveaxis(dout, dim, 0)
+    summed = jnp.zeros((len(ints(repeats)), *moved.shape[1:]), dout.dtype).at[ids].add(moved)
+    return jnp.moveaxis(summed, 0, dim)
+
+
+def _trace(dout: Any, shape: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    x = jnp.zeros(ints(shape), dout.dtype)
+    return gradients(lambda x: jnp.trace(x, offset, axis1, axis2), [x], dout)
+
+
+def _cholesky(y: Any, dout: Any) -> Any:
+    return gradients(linear.TABLE["Cholesky"], [y @ jnp.swapaxes(y, -1, -2)], dout)
+
+
+ROWS: dict[str, Row] = {
+    "BroadcastGradientArgs": _broadcast_axes,
+    "DynamicBroadcastGradientArgs": _broadcast_axes,
+    "CdistGrad": Gradient("dout x y out p", "Cdist", "x y p"),
+    "CholeskyGrad": _cholesky,
+    "EmbeddingDenseBackward": _embedding,
+    "FlattenGrad": lambda dout, shape: jnp.reshape(dout, ints(shape)),
+    "GatherDGradV2": Gradient("x dim index dout", "GatherD", "x dim index"),
+    "MaskedSelectGrad": _masked_select,
+    "RepeatInterleaveGrad": _repeat,
+    "SliceGrad": Transpose("dout like begin extent", "Slice", "sought begin extent"),
+    "StridedSliceGrad": Transpose(
+        "dout shape begin end strides begin_mask end_mask ellipsis_mask new_axis_mask "
+        "shrink_axis_mask",
+        "StridedSlice",
+        "sought begin end strides begin_mask end_mask ellipsis_mask new_axis_mask "
+        "shrink_axis_mask",
+    ),
+    "TraceGrad": _trace,
+    "TraceV2Grad": _trace,
+}
