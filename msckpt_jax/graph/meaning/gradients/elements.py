@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from msckpt_jax.graph.meaning.gradients.rule import Gradient, Row, Slope
+from msckpt_jax.graph.meaning.gradients.rule import Gradient, Row, Slope, gradients
 
 #: SeLU's scale, and the product of its scale and its alpha.
 _SELU, _SELU_ALPHA = 1.0507009873554805, 1.7580993408473766
@@ -21,7 +21,16 @@ def _log_softmax(y: Any, dout: Any, axis: int = -1) -> Any:
 
 
 def _hard_swish(x: Any) -> Any:
-    return jnp.where(x <= -3, 0, jnp.where(x < 3, x / 3 + 0.5, 1))
+    return jnp.where(x < -3, 0, jnp.where(x <= 3, x / 3 + 0.5, 1))
+
+
+def _prelu(dout: Any, x: Any, weight: Any) -> Any:
+    shape = (1, -1, *[1] * (x.ndim - 2)) if x.ndim > 1 else (-1,)
+
+    def forward(x: Any, weight: Any) -> Any:
+        return jnp.where(x > 0, x, jnp.reshape(weight, shape) * x)
+
+    return gradients(forward, [x, weight], dout)
 
 
 def _elu(x: Any, alpha: Any = 1, is_result: bool = False) -> Any:
@@ -37,48 +46,30 @@ def _outside(x: Any, lambd: float = 0.5) -> Any:
     return jnp.abs(x) > lambd
 
 
-def _extreme(first: Any) -> Any:
-    """The gradients of both operands of Maximum or Minimum: equal operands give all to ``x``."""
-
-    def run(x: Any, y: Any, dout: Any, grad_x: bool = True, grad_y: bool = True) -> Any:
-        chosen, zero = first(x, y), jnp.zeros((), dout.dtype)
-        return (
-            _summed(jnp.where(chosen, dout, zero), x),
-            _summed(jnp.where(chosen, zero, dout), y),
-        )
-
-    return run
-
-
-def _summed(dout: Any, like: Any) -> Any:
-    """The gradient of an operand that was broadcast."""
-    shape = jnp.shape(like)
-    lead = dout.ndim - len(shape)
-    axes = [k for k in range(dout.ndim) if k < lead or shape[k - lead] != dout.shape[k]]
-    return jnp.reshape(jnp.sum(dout, axes, dtype=dout.dtype), shape)
-
-
 _ELEMENTWISE: dict[str, Row] = {
-    **{f"{op}Grad": Gradient("x dout", op, "x") for op in ("Abs", "ACos", "Asin", "Atan")},
+    "AbsGrad": Slope("x dout", jnp.sign),
+    **{f"{op}Grad": Gradient("x dout", op, "x") for op in ("ACos", "Asin", "Atan")},
     "AcoshGrad": Slope("y dout", lambda y: 1 / jnp.sinh(y)),
     "AsinhGrad": Slope("y dout", lambda y: 1 / jnp.cosh(y)),
     "SqrtGrad": Slope("y dout", lambda y: 0.5 / y),
     "RsqrtGrad": Slope("y dout", lambda y: -0.5 * y * y * y),
     "ReciprocalGrad": Slope("y dout", lambda y: -y * y),
-    "InvGrad": Slope("y dout", lambda y: -y * y),
+    "InvGrad": Slope("y dout", lambda y: -y * y, conjugate=False),
     "LogitGrad": Gradient("dout x eps", "Logit", "x eps"),
     "MvlgammaGrad": Gradient("dout x", "Mvlgamma", "x"),
-    "MaximumGrad": _extreme(jnp.greater_equal),
-    "MinimumGrad": _extreme(jnp.less_equal),
+    **{
+        f"{op}Grad": Gradient("x y dout grad_x grad_y", op, "x y", of="x y")
+        for op in ("Maximum", "Minimum")
+    },
 }
 
 _ACTIVATIONS: dict[str, Row] = {
-    "TanhGrad": Slope("y dout", lambda y: 1 - y * y),
+    "TanhGrad": Slope("y dout", lambda y: 1 - y * y, conjugate=False),
     "SigmoidGrad": Slope("y dout", lambda y: y * (1 - y)),
     "EluGrad": Slope("dout y", lambda y: jnp.where(y < 0, y + 1, 1)),
     "SeluGrad": Slope("dout y", lambda y: jnp.where(y > 0, _SELU, y + _SELU_ALPHA)),
     "ReluGrad": Slope("dout x", lambda x: x > 0),
-    "ReLU6Grad": Slope("dout x", lambda x: _between(x, 0, 6)),
+    "ReLU6Grad": Slope("dout x", lambda x: (x > 0) & (x <= 6)),
     "HSigmoidGrad": Slope("dout x", lambda x: _between(x, -3, 3) / 6),
     "HSwishGrad": Slope("dout x", _hard_swish),
     "HShrinkGrad": Slope("dout x lambd", _outside),
@@ -97,7 +88,7 @@ _ACTIVATIONS: dict[str, Row] = {
     "SoftplusGrad": Gradient("dout x", "Softplus", "x"),
     "SoftplusGradExt": Gradient("dout x beta threshold", "SoftplusExt", "x beta threshold"),
     "LogSigmoidGrad": Gradient("dout x buffer", "LogSigmoid", "x"),
-    "PReLUGrad": Gradient("dout x weight", "PReLU", "x weight", of="x weight"),
+    "PReLUGrad": _prelu,
     "GluGrad": Gradient("dout x axis", "GLU", "x axis"),
     "SwigluGrad": Gradient("dout x dim", "Swiglu", "x dim"),
     "SoftmaxBackward": _softmax,

@@ -27,9 +27,8 @@ def _normalized(
 ) -> tuple[Any, Any, Any]:  # fmt: skip
     """The gradients of the values, of gamma and of beta.
 
-    Args:
-        dout, x, mean, factor, gamma: broadcast to each other; ``factor`` is one by the spread.
-        axes: the axes of mean and spread. over: those that gamma is the same along.
+    All arrays broadcast to each other. ``factor`` is one by the spread, ``axes`` are those of mean
+    and spread, ``over`` those along which gamma is the same.
     """
     dtype, dout, x = x.dtype, _wide(dout), _wide(x)
     unit = (x - mean) * factor

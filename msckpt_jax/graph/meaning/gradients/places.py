@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from msckpt_jax.graph.meaning import linear
+from msckpt_jax.graph.meaning import arrays, linear
 from msckpt_jax.graph.meaning.arrays import ints
 from msckpt_jax.graph.meaning.gradients.rule import Gradient, Row, Transpose, gradients
 
@@ -59,12 +59,29 @@ def _cholesky(y: Any, dout: Any) -> Any:
     return gradients(linear.TABLE["Cholesky"], [y @ jnp.swapaxes(y, -1, -2)], dout)
 
 
+def _overlap(x: Any, shape: Any) -> Any:
+    """The array in another shape: cut, and padded with zeros."""
+    return arrays.pad(x, [(0, n - own) for own, n in zip(x.shape, ints(shape), strict=True)])
+
+
+def _doubled(x: Any, n: int, dim: int) -> Any:
+    """The gradient of the half that IRFFT takes: those places count twice that stand for two."""
+    half = x.shape[dim]
+    factor = np.full(half, 2, np.int32)
+    factor[0] = 1
+    if n % 2 == 0 and half == n // 2 + 1:
+        factor[-1] = 1
+    return x * np.reshape(factor, [-1 if k == dim % x.ndim else 1 for k in range(x.ndim)])
+
+
 ROWS: dict[str, Row] = {
     "BroadcastGradientArgs": _broadcast_axes,
     "DynamicBroadcastGradientArgs": _broadcast_axes,
     "CdistGrad": Gradient("dout x y out p", "Cdist", "x y p"),
     "CholeskyGrad": _cholesky,
     "EmbeddingDenseBackward": _embedding,
+    "FFTShapeCopy": _overlap,
+    "IRFFTDouble": _doubled,
     "FlattenGrad": lambda dout, shape: jnp.reshape(dout, ints(shape)),
     "GatherDGradV2": Gradient("x dim index dout", "GatherD", "x dim index"),
     "MaskedSelectGrad": _masked_select,
@@ -74,8 +91,7 @@ ROWS: dict[str, Row] = {
         "dout shape begin end strides begin_mask end_mask ellipsis_mask new_axis_mask "
         "shrink_axis_mask",
         "StridedSlice",
-        "sought begin end strides begin_mask end_mask ellipsis_mask new_axis_mask "
-        "shrink_axis_mask",
+        "sought begin end strides begin_mask end_mask ellipsis_mask new_axis_mask shrink_axis_mask",
     ),
     "TraceGrad": _trace,
     "TraceV2Grad": _trace,

@@ -54,11 +54,11 @@ class Transpose(NamedTuple):
     """A row: an operator that computes the gradient of another, which is linear in what is sought.
 
     Attributes:
-        arguments: the names of its arguments, in order: ``dout``, and ``shape`` or ``like``, which
-            tells the shape of the result; a ``shape`` without leading axes has those of ``dout``.
+        arguments: the names of its arguments, in order: ``dout``, and what tells the shape of the
+            result: ``shape``, ``image`` (without the axes of batch and channels), or ``like``.
         forward: the other operator. Attributes are passed on to it.
-        operands: its arguments: ``sought`` is the one whose gradient is the result, ``size`` is that
-            of the image of ``dout``, unless it is an argument.
+        operands: its arguments: ``sought`` is the one whose gradient is the result, ``size`` is
+            that of the image of ``dout``, unless it is an argument.
     """
 
     arguments: str
@@ -72,21 +72,20 @@ class Transpose(NamedTuple):
             known = _named(names, given, attrs)
             options = {name: value for name, value in attrs.items() if name not in names}
             dout = known["dout"]
-            shape = known["like"].shape if "like" in known else ints(known["shape"])
-            lead = dout.shape[: dout.ndim - len(shape)]
+            shape = _shape(known, dout)
             known = {"size": dout.shape[2:]} | known
 
             def function(sought: Any) -> Any:
                 now = known | {"sought": sought}
                 return forward(*(now[name] for name in taken if name in now), **options)
 
-            return transposed(function, (*lead, *shape), dout)
+            return transposed(function, shape, dout)
 
         return _signed(run, names, _attributes(forward))
 
 
 class Slope(NamedTuple):
-    """A row: an operator of elements whose derivative is a function of ``x``, or of its result ``y``.
+    """A row: an operator of elements whose derivative is a function of ``x`` or its result ``y``.
 
     It serves where only the result is given, and where MindSpore takes one side of a kink: JAX
     takes half of the gradient there.
@@ -94,10 +93,12 @@ class Slope(NamedTuple):
     Attributes:
         arguments: the names of its arguments, in order: ``dout``, ``x`` or ``y``, and options.
         derivative: the derivative as a function of the argument, with the options by name.
+        conjugate: False where MindSpore conjugates before and after the operator.
     """
 
     arguments: str
     derivative: Callable[..., Any]
+    conjugate: bool = True
 
     def meaning(self) -> Callable[..., Any]:
         names = self.arguments.split()
@@ -106,7 +107,8 @@ class Slope(NamedTuple):
         def run(*given: Any, **attrs: Any) -> Any:
             known = _named(names, given, attrs)
             dout, point = known.pop("dout"), known.pop(of)
-            return (dout * _conjugate(self.derivative(point, **known))).astype(dout.dtype)
+            slope = self.derivative(point, **known)
+            return (dout * (_conjugate(slope) if self.conjugate else slope)).astype(dout.dtype)
 
         return _signed(run, names, [])
 
@@ -134,6 +136,12 @@ def transposed(function: Callable[..., Any], shape: Sequence[int], dout: Any) ->
     """The gradient of a linear function of an array of this shape, of the dtype of ``dout``."""
     back = jax.linear_transpose(function, jax.ShapeDtypeStruct(tuple(shape), dout.dtype))
     return _conjugate(back(_conjugate(dout))[0])
+
+
+def _shape(known: Mapping[str, Any], dout: Any) -> tuple[int, ...]:
+    if "like" in known:
+        return known["like"].shape
+    return ints(known["shape"]) if "shape" in known else dout.shape[:2] + ints(known["image"])
 
 
 def _named(names: Sequence[str], given: Sequence[Any], attrs: Any) -> dict[str, Any]:

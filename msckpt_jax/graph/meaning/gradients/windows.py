@@ -88,10 +88,11 @@ _POOLS: dict[str, Row] = {
         )
         for name, forward in (("2DGrad", "AvgPool2D"), ("3DGradExt", "AvgPool3DExt"))
     },
-    "AdaptiveAvgPool2DGrad": Transpose("dout shape", "AdaptiveAvgPool2D", "sought size"),
-    "AdaptiveAvgPool3DGrad": Transpose("dout shape", "AdaptiveAvgPool3D", "sought size"),
-    "AdaptiveAvgPool2DGradExt": Transpose("dout like", "AdaptiveAvgPool2DExt", "sought size"),
-    "AdaptiveAvgPool3DGradExt": Transpose("dout like", "AdaptiveAvgPool3DExt", "sought size"),
+    **{
+        f"AdaptiveAvgPool{n}D{op}": Transpose(f"dout {of}", f"AdaptiveAvgPool{n}D", "sought size")
+        for n in (2, 3)
+        for op, of in (("Grad", "shape"), ("GradExt", "like"))
+    },
 }  # fmt: skip
 
 _PADDINGS: dict[str, Row] = {
@@ -113,7 +114,7 @@ _RESIZES: dict[str, Row] = {
     ),
     "ResizeLinear1DGrad": Transpose("dout like mode", "ResizeLinear1D", "sought size mode"),
     **{
-        f"{op}Grad": Transpose("dout shape align half", op, "sought size align half")
+        f"{op}Grad": Transpose("dout image align half", op, "sought size align half")
         for op in ("ResizeNearestNeighbor", "ResizeNearestNeighborV2")
     },
     **{
