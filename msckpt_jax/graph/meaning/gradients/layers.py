@@ -58,9 +58,13 @@ def _layer_norm(
     return dx, *_as(gamma, *rest)
 
 
-def _layer_norm_of_variance(x: Any, dout: Any, variance: Any, *rest: Any) -> Any:
-    # The operator is not told epsilon: MindSpore's kernel adds the smallest that it allows.
-    return _layer_norm(x, dout, lax.rsqrt(variance + 1e-12), *rest)
+def _layer_norm_of_variance(
+    x: Any, dout: Any, variance: Any, mean: Any, gamma: Any, begin_norm_axis: int = 1,
+    begin_params_axis: int = 1, *, epsilon: float = 1e-7,
+) -> Any:  # fmt: skip
+    # Files have epsilon as an attribute, beside arguments that are operands.
+    factor = lax.rsqrt(variance + epsilon)
+    return _layer_norm(x, dout, factor, mean, gamma, begin_norm_axis, begin_params_axis)
 
 
 def _layer_norm_ext(
