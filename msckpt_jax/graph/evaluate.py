@@ -23,6 +23,8 @@ Meaning: TypeAlias = Callable[..., Any]
 #: A function of each node and its results, which refuses results that differ from the file.
 Check: TypeAlias = Callable[[Node, Sequence[Any]], None]
 _SMALL = 1024
+#: The attribute of a node whose last input is no operand, but the number of a random draw.
+DRAWS = "draws_random_numbers"
 
 
 def evaluate(
@@ -31,6 +33,7 @@ def evaluate(
     parameters: Mapping[str, Any],
     inputs: Sequence[Any],
     checks: Sequence[Check] = (),
+    rng: Any = None,
 ) -> list[Any]:
     """Compute the outputs of a graph.
 
@@ -40,16 +43,18 @@ def evaluate(
         parameters: the weights by name.
         inputs: arrays for the graph's inputs.
         checks: each is called with each node and its results.
+        rng: a ``jax.random.key``, if operators draw random numbers.
     """
-    return _Run(meanings, parameters, checks).graph(graph, inputs)
+    return _Run(meanings, parameters, checks, rng).graph(graph, inputs)
 
 
 class _Run:
     def __init__(
         self, meanings: Mapping[str, Meaning], parameters: Mapping[str, Any],
-        checks: Sequence[Check],
+        checks: Sequence[Check], rng: Any,
     ):  # fmt: skip
         self.meanings, self.parameters, self.checks = meanings, parameters, checks
+        self.rng = rng
 
     def graph(self, graph: Graph, inputs: Sequence[Any]) -> list[Any]:
         env: dict[Value, Any] = dict(zip(graph.inputs, inputs, strict=True))
@@ -81,8 +86,11 @@ class _Run:
     def operator(self, node: Node, args: list[Any]) -> Sequence[Any]:
         """Call the meaning of an operator; while tracing, if the results are sizes and the like."""
         meaning = self.meanings[node.op]
+        number = args.pop() if DRAWS in node.attrs else 0
         attrs = _accepted(meaning, node.attrs, len(args))
-        if all(map(_static, args)) and all(map(_is_small, node.outputs)):
+        if draws(node, meaning):
+            result = meaning(*args, **attrs, rng=jax.random.fold_in(self.rng, number))
+        elif all(map(_static, args)) and all(map(_is_small, node.outputs)):
             with jax.ensure_compile_time_eval():
                 result = jax.tree.map(_concrete, meaning(*args, **attrs))
         else:
@@ -182,8 +190,13 @@ def _accepted(meaning: Meaning, attrs: Mapping[str, Any], given: int) -> Mapping
         return attrs
     positional, by_name = arguments_of(meaning)
     if by_name is None:
-        return attrs
+        return {name: v for name, v in attrs.items() if name != DRAWS}
     return {name: v for name, v in attrs.items() if name in by_name or name in positional[given:]}
+
+
+def draws(node: Node, meaning: Meaning) -> bool:
+    """Tell whether an operator draws random numbers, and its meaning takes a key for it."""
+    return DRAWS in node.attrs and "rng" in (arguments_of(meaning)[1] or ())
 
 
 @functools.lru_cache(maxsize=4096)

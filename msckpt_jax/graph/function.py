@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from msckpt_jax import display, names
 from msckpt_jax.graph import listing, widths
-from msckpt_jax.graph.evaluate import FLOW, Check, Meaning, evaluate
+from msckpt_jax.graph.evaluate import FLOW, Check, Meaning, draws, evaluate
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.program import Program
 from msckpt_jax.graph.values import Const, Operand, Tensor, Value
@@ -37,10 +37,16 @@ class ModelFunction:
     is on within the call, and results have the dtypes of the file. Some transformations of such a
     model (``vmap`` of ``grad``) need it everywhere: ``jax.config.update("jax_enable_x64", True)``.
 
+    A model with ``state`` changes parameters: statistics, counters, caches, all of them if it holds
+    an optimizer's step. It is called as in Flax, and gives the parameters for the next call, too:
+    ``outputs, parameters = f.apply(parameters, *inputs, mutable=True)``. A model in training mode
+    that draws random numbers, for Dropout, takes a key: ``f(*inputs, rng=jax.random.key(0))``.
+
     Attributes:
         file: the file's path.
         parameters: name to weight, read-only arrays over the file until they are used. In an AIR
             file, weights are the floating-point constants that have names of their own.
+        state: the names of the parameters that the model changes; empty for most.
         input_names, output_names: the names of the inputs and of the results, flat.
         inputs: for each argument its ``jax.ShapeDtypeStruct``, or nested tuples of them; with
             dynamic sizes, which are None, a :class:`TensorSpec`.
@@ -68,6 +74,7 @@ class ModelFunction:
         self.file = program.path
         self.graph: Graph = program.graph
         self.parameters = {name: p.data for name, p in self.graph.parameters.items()}
+        self.state = tuple(self.graph.state)
         self.input_names = tuple(value.name for value in self.graph.inputs)
         self.output_names = _result_names(self.graph)
         self._wide = widths.is_wide(self.graph)
@@ -75,6 +82,10 @@ class ModelFunction:
             self.inputs = tuple(_nested(argument, _struct) for argument in program.arguments)
         self._meanings = _meanings(program, {**table, **(rules or {})})
         self._program, self._check = program, check
+        self._draws = any(
+            node.op not in FLOW and draws(node, self._meanings[node.op])
+            for node in self.graph.walk()
+        )
 
     @functools.cached_property
     def on_device(self) -> Mapping[str, jax.Array]:
@@ -94,51 +105,85 @@ class ModelFunction:
         make = self._program.preprocess
         return None if make is None else make()
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, rng: Any = None) -> Any:
         """Compute the model's result, with its own weights.
 
         Args:
             inputs: arrays, and tuples of arrays where the model takes them. Dimensions may differ
                 from the file's where no constant in the graph fixes them.
+            rng: a ``jax.random.key`` for a model that draws random numbers, which needs one.
 
         Raises:
-            TypeError: the number or the structure of the inputs differs from the model's.
+            TypeError: the number or the structure of the inputs differs from the model's, the model
+                changes parameters, or it needs ``rng``.
             ValueError: a ``jit`` around the model would compile an operator of 64 bits with 32.
         """
-        return self._run(self.on_device, inputs)
+        self._refuse_state()
+        return self._run(self.on_device, inputs, rng)[0]
 
-    def apply(self, parameters: Mapping[str, Any], *inputs: Any) -> Any:
+    def apply(
+        self, parameters: Mapping[str, Any], *inputs: Any, mutable: bool = False, rng: Any = None
+    ) -> Any:
         """Compute the model's result with other weights, all of them given by name.
+
+        Args:
+            parameters: name to array, like ``f.parameters``.
+            inputs: as for a call.
+            mutable: True gives the pair of the result and a new dictionary of all parameters, with
+                those in ``f.state`` changed. In ``jit`` it is static:
+                ``jax.jit(functools.partial(f.apply, mutable=True))``.
+            rng: a ``jax.random.key`` for a model that draws random numbers, which needs one.
 
         Raises:
             KeyError: a parameter is missing, or the model has none of such a name.
-            TypeError: the number or the structure of the inputs differs from the model's.
+            TypeError: the number or the structure of the inputs differs from the model's, the model
+                changes parameters and ``mutable`` is False, or it needs ``rng``.
         """
         self._check_names(parameters)
-        return self._run(parameters, inputs)
+        if not mutable:
+            self._refuse_state()
+        result, changed = self._run(parameters, inputs, rng)
+        return (result, {**parameters, **changed}) if mutable else result
+
+    def _refuse_state(self) -> None:
+        if self.state:
+            raise TypeError(visible(
+                f"{self.file}: the model changes the parameters {_some([*self.state])}, and gives "
+                "new ones: outputs, parameters = f.apply(parameters, *inputs, mutable=True), "
+                "first with f.parameters"
+            ))  # fmt: skip
 
     def _width(self) -> AbstractContextManager[Any]:
         """The setting of JAX in which it keeps the numbers of the file."""
         return jax.enable_x64(True) if self._wide else contextlib.nullcontext()
 
-    def _run(self, parameters: Mapping[str, Any], inputs: tuple[Any, ...]) -> Any:
+    def _run(
+        self, parameters: Mapping[str, Any], inputs: tuple[Any, ...], rng: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        if self._draws and rng is None:
+            raise TypeError(visible(
+                f"{self.file}: the model draws random numbers, as for Dropout in training mode: "
+                "give it a key, f(*inputs, rng=jax.random.key(0)), another one in each step"
+            ))  # fmt: skip
         checks = [self._check] if self._check else []
         if self._wide and not widths.is_enabled():
             checks.append(widths.check_expanded)
         with self._width():
-            return self._computed(parameters, inputs, checks)
+            return self._computed(parameters, inputs, checks, rng)
 
     def _computed(
-        self, parameters: Mapping[str, Any], inputs: tuple[Any, ...], checks: Sequence[Check]
-    ) -> Any:
+        self, parameters: Mapping[str, Any], inputs: tuple[Any, ...], checks: Sequence[Check],
+        rng: Any,
+    ) -> tuple[Any, dict[str, Any]]:  # fmt: skip
         flat = self._flat(inputs)
         try:
-            outputs = evaluate(self.graph, self._meanings, parameters, flat, checks)
+            outputs = evaluate(self.graph, self._meanings, parameters, flat, checks, rng)
         except Exception as error:
             error.add_note(visible(f"in the model {self.file}"))
             raise
         results = iter(map(_array, outputs))
-        return _nested(self._program.result, lambda _: next(results))
+        result = _nested(self._program.result, lambda _: next(results))
+        return result, dict(zip(self.state, results, strict=True))
 
     def _check_names(self, parameters: Mapping[str, Any]) -> None:
         if parameters.keys() == self.parameters.keys():
@@ -173,7 +218,7 @@ class ModelFunction:
 def _result_names(graph: Graph) -> tuple[str, ...]:
     """The names of the results; those without one are called ``output``."""
     unique = names.Unique(graph.results)
-    given = graph.results or [""] * len(graph.outputs)
+    given = graph.results or [""] * (len(graph.outputs) - len(graph.state))
     return tuple(name or unique("output") for name in given)
 
 

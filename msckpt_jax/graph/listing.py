@@ -24,6 +24,7 @@ class Graph(Protocol):
     nodes: list[Any]
     outputs: list[Value | Const]
     parameters: dict[str, Parameter]
+    state: list[str]
 
     def walk(self) -> Iterator[Any]: ...
 
@@ -112,7 +113,11 @@ class _Names:
         return f"{self.numbers[value]}: {show(value.type)} = input{name}"
 
     def results(self, graph: Graph) -> str:
-        return f"return {', '.join(map(self.operand, graph.outputs))}"
+        outputs = [*map(self.operand, graph.outputs)]
+        first = len(outputs) - len(graph.state)
+        new = [f"{name}: {out}" for name, out in zip(graph.state, outputs[first:], strict=True)]
+        changed = f"  # new parameters {', '.join(new)}" if new else ""
+        return f"return {', '.join(outputs[:first])}{changed}"
 
     def node(self, node: Any) -> str:
         results = ", ".join(f"{self.numbers[v]}: {show(v.type)}" for v in node.outputs)

@@ -15,8 +15,8 @@ import numpy as np
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.errors import MindIRError
 from msckpt_jax.graph.graph import Graph, Node
-from msckpt_jax.graph.values import Const, Parameter, Value
-from msckpt_jax.mindir import attributes, nodes
+from msckpt_jax.graph.values import Const, Parameter
+from msckpt_jax.mindir import attributes, effects, nodes
 from msckpt_jax.mindir.blocks import (
     NODE,
     Binding,
@@ -28,7 +28,9 @@ from msckpt_jax.mindir.blocks import (
     same,
     structure,
 )
+from msckpt_jax.mindir.carry import Carry
 from msckpt_jax.mindir.functions import REF, RETURN, Function, Model
+from msckpt_jax.mindir.memory import LOST, Frame, Literal, Memory, compared
 
 _DEPTH = 60
 
@@ -48,8 +50,8 @@ def identity(binding: Binding) -> Binding:
 class Translation:
     def __init__(self, model: Model, types: nodes.Types, parameters: dict[str, Parameter]):
         self.model, self.types, self.parameters = model, types, parameters
-        self.budget = model.budget
-        self.constants: dict[str, attributes.Constant] = {}
+        self.budget, self.memory = model.budget, Memory(model.has_effects)
+        self.constants: dict[str, attributes.Constant | Literal] = {}
         self.active: list[str] = []  # functions that wait for a result; "" for a branch or loop
 
     def run(
@@ -71,6 +73,16 @@ class Translation:
         """
         if len(self.active) > _DEPTH:
             raise MindIRError(f"calls and control flow nest deeper than {_DEPTH}")
+        depth = len(self.memory.frames)
+        result = self._followed(block, target, ends, stops, entered)
+        del self.memory.frames[depth:]
+        return result
+
+    def _followed(
+        self, block: Block, target: Closure | Choice, ends: Ends, stops: frozenset[str],
+        entered: bool,
+    ) -> Binding:  # fmt: skip
+        depth = len(self.memory.frames)
         while True:
             callee = target if entered else self._choose(block, target, ends, stops)
             if isinstance(callee, _Ended):
@@ -83,7 +95,10 @@ class Translation:
             entered = False
             function = self._function(callee.function)
             env = _environment(function, args)
+            del self.memory.frames[depth:]
+            self.memory.frames.append(Frame(function))
             for node in function.live:
+                self.memory.frames[-1].node = node.output[0]
                 if node.output[0] == function.tail:
                     target = self._target(node, env)
                     break
@@ -152,17 +167,20 @@ class Translation:
     def branch(self, block: Block, choice: Choice, ends: Ends, stops: frozenset[str]) -> Binding:
         """Add an If node, unless the results are constant; return the merged results."""
         sides = (Block(self.budget, block), Block(self.budget, block))
+        condition = block.operand(self.memory.read(block, choice.condition))
         self.active.append("")
-        results = [
-            self.run(side, target, ends, stops)
-            for side, target in zip(sides, (choice.then, choice.otherwise), strict=True)
-        ]
+        before, results, after = self.memory.contents, [], []
+        for side, target in zip(sides, (choice.then, choice.otherwise), strict=True):
+            self.memory.contents = dict(before)
+            results.append(self.run(side, target, ends, stops))
+            after.append(self.memory.contents)
         self.active.pop()
         if structure(results[0]) != structure(results[1]):
             raise MindIRError("the branches of a Switch give results of different structure")
         pairs = list(zip(leaves(results[0]), leaves(results[1]), strict=True))
-        condition = nodes.as_bool(block, block.operand(choice.condition))
-        if len(pairs) == 1 and all(isinstance(part, Const) for part in pairs[0]):
+        changed, lost = compared(before, after, sides[0].own | sides[1].own)
+        condition = nodes.as_bool(block, condition)
+        if not changed and len(pairs) == 1 and all(isinstance(part, Const) for part in pairs[0]):
             values = [np.asarray(part.value) for part in pairs[0]]
             if all(value.dtype == bool and value.ndim == 0 for value in values):
                 if values[0] and not values[1]:
@@ -172,30 +190,37 @@ class Translation:
                     return rebuilt(results[0], iter([other]))
         self.budget.spend(len(pairs))
         # A value that both sides take from outside unchanged needs no result.
-        own = sides[0].own
+        own = sides[0].own | sides[1].own
         differ = [k for k, (a, b) in enumerate(pairs) if not same(a, b) or a in own]
-        outs = [[side.output(pairs[k][n]) for k in differ] for n, side in enumerate(sides)]
+        outs = []
+        for n, side in enumerate(sides):
+            self.memory.contents = after[n]
+            parts = [self.memory.read(side, pairs[k][n]) for k in differ]
+            parts += map(self.memory.content, changed)
+            outs.append(list(map(side.output, parts)))
         made = [block.fresh(nodes.type_of(a, b)) for a, b in zip(*outs, strict=True)]
+        contents = dict(zip(changed, made[len(differ) :], strict=True))
+        self.memory.contents = before | contents | dict.fromkeys(lost, LOST)
+        self.memory.relate([(made[n], *pairs[k]) for n, k in enumerate(differ)], own)
         outer = list(dict.fromkeys([*sides[0].imports, *sides[1].imports]))
         bodies = tuple(
             Graph(name, [side.value(v) for v in outer], side.nodes, out)
             for name, side, out in zip(("then", "else"), sides, outs, strict=True)
         )
         block.nodes.append(Node("If", (condition, *outer), tuple(made), {}, bodies))
-        merged = dict(zip(differ, made, strict=True))
+        merged = dict(zip(differ, made, strict=False))
         return rebuilt(results[0], iter([merged.get(k, a) for k, (a, _) in enumerate(pairs)]))
 
     def loop(self, block: Block, entry: Closure, stops: frozenset[str]) -> tuple[Binding, ...]:
         """Add a While node; return the header's arguments when the loop is left."""
         header, args = entry.function, entry.args
         inside = stops | {header}
-        given = list(leaves(args))
-        carried: set[int] = set()
+        carry = Carry(list(leaves(args)), self.memory)
 
         def body(ends: Ends) -> tuple[Block, list[Any], Any]:
             inner = Block(self.budget, block)
-            self.budget.spend(NODE + len(given))
-            own = _inner(inner, given, carried)
+            self.budget.spend(NODE + len(carry.given) + len(carry.tensors))
+            own = carry.enter(inner)
             call = Closure(header, rebuilt(args, iter(own)))
             return inner, own, self.run(inner, call, ends, inside, entered=True)
 
@@ -205,29 +230,26 @@ class Translation:
             if structure(result) != structure(args):
                 raise MindIRError(f"the loop {header!r} changes the structure of its carry")
             new = list(leaves(result))
-            pairs = enumerate(zip(own, new, strict=True))
-            changed = {k for k, pair in pairs if not same(*pair)} - carried
-            if not changed:
+            if not carry.grows(step, own, new):
                 break
-            carried |= changed
+        outs, order = carry.outputs(step, new), carry.inputs(own)
         decide = {name: Const(name == header) for name in (*inside, RETURN)}
         condition, tested, go_on = body(decide)
         self.active.pop()
         if isinstance(go_on, Const):
             raise MindIRError(f"the loop {header!r} never ends")
-        order = sorted(carried)
-        outs, test = [step.output(new[k]) for k in order], condition.output(go_on)
+        test = condition.output(self.memory.read(condition, go_on))
         outer = list(dict.fromkeys([*step.imports, *condition.imports]))
         bodies = (
-            Graph("condition", _inputs(condition, tested, order, outer), condition.nodes, [test]),
-            Graph("step", _inputs(step, own, order, outer), step.nodes,
+            Graph("condition", [*carry.inputs(tested), *map(condition.value, outer)],
+                  condition.nodes, [test]),
+            Graph("step", [*order, *map(step.value, outer)], step.nodes,
                   [*outs, *map(step.value, outer)]),
         )  # fmt: skip
-        inputs = (*(block.operand(given[k]) for k in order), *outer)
+        inputs = (*carry.start(block), *outer)
         made = tuple(block.fresh(value.type) for value in bodies[1].inputs)
         block.nodes.append(Node("While", inputs, made, {}, bodies))
-        left = dict(zip(order, made, strict=False))
-        return rebuilt(args, iter([left.get(k, leaf) for k, leaf in enumerate(given)]))
+        return rebuilt(args, iter(carry.leave(made)))
 
     def lookup(self, name: str, env: dict[str, Binding]) -> Binding:
         if name in env:
@@ -240,7 +262,8 @@ class Translation:
         if node is not None:
             if len(node.attribute) != 1:
                 raise MindIRError(f"the constant {name!r} has {len(node.attribute)} values")
-            self.constants[name] = attributes.constant(node.attribute[0])
+            constant = attributes.constant(node.attribute[0])
+            self.constants[name] = self.memory.held(constant)
             return self.constants[name]
         plain = name.removeprefix(REF)
         if plain in self.model.functions:
@@ -261,9 +284,11 @@ class Translation:
         op = self.model.operator(node)
         args = [self.lookup(name, env) for name in function.data_inputs(node)]
         special = nodes.SPECIAL.get(op)
+        if special is not None and len(args) not in special.operands:
+            raise MindIRError(f"{op} cannot have {len(args)} operands: {node.output[0]!r}")
+        if op in ("Load", "TensorMove") and self.memory.active:
+            return self.memory.snapshot(block, args[0])
         if special is not None:
-            if len(args) not in special.operands:
-                raise MindIRError(f"{op} cannot have {len(args)} operands: {node.output[0]!r}")
             return special.fn(block, *args)
         primitive = self.model.primitives.get(node.op_type.removeprefix(REF))
         types = self.types.of_node(node)
@@ -271,7 +296,17 @@ class Translation:
             count = max(2, function.items[node.output[0]])  # a tuple, in any case
             self.budget.spend(count * NODE)
             types = (None,) * count
-        return nodes.plain(block, op, args, nodes.attributes_of(node, primitive), types)
+        attrs = nodes.attributes_of(node, primitive)
+        written = function.writes(node)
+        if op in effects.VIEWS and self.memory.active and types is not None:
+            return self.memory.view(block, op, args, types)
+        if written:
+            return self.memory.change(block, op, args, written, attrs, types)
+        inputs = [self.memory.read(block, arg) for arg in args]
+        result = nodes.plain(block, op, inputs, attrs, types)
+        if op in effects.RANDOM:
+            self.memory.draw(block)
+        return result
 
 
 def _environment(function: Function, args: tuple[Binding, ...]) -> dict[str, Binding]:
@@ -295,15 +330,3 @@ def _applied(callee: Binding | None, args: tuple[Binding, ...], name: str) -> Cl
     if isinstance(callee, Closure):
         return Closure(callee.function, callee.args + args)
     raise MindIRError(f"{name!r} is called, but is no function of the file")
-
-
-def _inner(block: Block, given: list[Any], carried: set[int]) -> list[Any]:
-    """The arguments in a body of the loop: those that change are inputs of the body."""
-    return [
-        block.fresh(nodes.type_of(leaf), getattr(leaf, "name", "")) if k in carried else leaf
-        for k, leaf in enumerate(given)
-    ]
-
-
-def _inputs(block: Block, own: list[Any], order: list[int], outer: list[Value]) -> list[Value]:
-    return [*(own[k] for k in order), *map(block.value, outer)]

@@ -35,8 +35,8 @@ def read(
         mmap: whether the files are mapped, or read.
 
     Raises:
-        MindIRError: the file is damaged or encrypted otherwise, or its network recurses or changes
-            its parameters.
+        MindIRError: the file is damaged or encrypted otherwise, or its network recurses or has
+            effects that are not known.
         FileNotFoundError: there is no such file.
     """
     return program(source.open_mindir(file_name, dec_key, dec_mode, mmap))
@@ -60,11 +60,11 @@ def program(opened: Source) -> Program:
 
 def _program(opened: Source) -> Program:
     model = Model(opened.model)
-    effects = {op or "a call" for f in model.functions.values() for op in f.effects}
+    effects = {op for function in model.functions.values() for op in function.unknown_effects}
     if effects:
         raise MindIRError(
-            "the network changes its parameters or has other effects, which a function of "
-            f"JAX cannot have: {', '.join(sorted(effects))}; export it for inference"
+            "the network has operators with effects that a function of JAX cannot have, that are "
+            f"not known here, or that its result does not wait for: {', '.join(sorted(effects))}"
         )
     parameters = dict(_parameters(opened))
     types = nodes.Types()
@@ -75,11 +75,16 @@ def _program(opened: Source) -> Program:
     root = Closure(model.root.name, arguments)
     result = translation.run(block, root, {RETURN: calls.identity}, frozenset(), entered=True)
     result = _data(result)
-    outputs = [block.output(leaf) for leaf in leaves(result)]
+    memory = translation.memory
+    outputs = [block.output(memory.read(block, leaf)) for leaf in leaves(result)]
     inputs = [value for value in leaves(arguments) if value is not MONAD]
-    graph = Graph(model.root.name, inputs, block.nodes, outputs, parameters)
+    state = {p: memory.content(p) for p in parameters.values()}
+    changed = [parameter for parameter, content in state.items() if content is not parameter]
+    results = [*outputs, *(block.output(state[parameter]) for parameter in changed)]
+    graph = Graph(model.root.name, inputs, block.nodes, results, parameters)
     blocks.prune(graph)
     graph.results = source.result_names(opened.model, len(outputs))
+    graph.state = [parameter.name for parameter in changed]
     kept = tuple(argument for argument in arguments if not isinstance(argument, Monad))
     return Program(
         opened.path,

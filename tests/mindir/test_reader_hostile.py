@@ -237,7 +237,7 @@ MODELS: dict[str, tuple[Callable[[pb.ModelProto], None], str]] = {
     "circle of order": (add(lambda g: node(g, "d", "Depend", "e", "main:x"),
                             lambda g: node(g, "e", "Depend", "d", "main:x")), "used before"),
     "order of nothing": (add(lambda g: node(g, "d", "Depend")), "0 operands"),
-    "effect": (effect, "changes its parameters .*: Assign"),
+    "effect": (effect, "does not wait for: Assign"),
     "input without type": (input_without_type, "neither dtype nor shape"),
     "exponential": (exponential, "too many nodes"),
     "deep": (deep, "nest deeper than 60"),

@@ -23,10 +23,13 @@ def table() -> dict[str, Callable[..., Any]]:
         elementwise,
         gradients,
         indexing,
+        inplace,
         linear,
         losses,
         normalization,
+        optimizers,
         pooling,
+        random,
         recurrent,
         reductions,
         resizing,
@@ -34,8 +37,8 @@ def table() -> dict[str, Callable[..., Any]]:
 
     meanings: dict[str, Callable[..., Any]] = {}
     for module in (
-        activations, arrays, convolution, elementwise, indexing, linear, losses, normalization,
-        pooling, recurrent, reductions, resizing,
+        activations, arrays, convolution, elementwise, indexing, inplace, linear, losses,
+        normalization, optimizers, pooling, random, recurrent, reductions, resizing,
     ):  # fmt: skip
         meanings |= module.TABLE
     return meanings | gradients.table(meanings)

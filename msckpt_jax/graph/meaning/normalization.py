@@ -32,14 +32,23 @@ def _batch_norm(
     x: Any, scale: Any, bias: Any, mean: Any, variance: Any, is_training: bool = False,
     epsilon: float = 1e-5, momentum: float = 0.1, data_format: Any = 0, *, format: Any = None,
 ) -> Any:  # fmt: skip
-    """The result and the statistics; training would change the latter, and is refused."""
-    if is_training:
-        raise MindIRError("BatchNorm in training changes its statistics: export in eval mode")
+    """The result, the statistics twice, and the new running statistics.
+
+    In training, statistics are the batch's, and the running ones move towards them.
+    """
     if data_format in (1, "NHWC") or format == "NHWC":
         raise MindIRError("BatchNorm in the format NHWC: only NCHW is supported")
+    new = mean, variance
+    if is_training:
+        axes = (0, *range(2, x.ndim))
+        batch = jnp.mean(_wide(x), axes), jnp.var(_wide(x), axes)
+        count = x.size // x.shape[1]
+        unbiased = batch[0], batch[1] * (count / max(count - 1, 1))
+        new = tuple(old + momentum * (b - old) for old, b in zip(new, unbiased, strict=True))
+        mean, variance = batch
     factor = scale * lax.rsqrt(variance + epsilon)
     y = _wide(x) * _channels(factor, x) + _channels(bias - mean * factor, x)
-    return y.astype(x.dtype), mean, variance, mean, variance
+    return y.astype(x.dtype), mean, variance, mean, variance, *new
 
 
 def _batch_norm_ext(
