@@ -329,9 +329,9 @@ def steps(name: str, folder: Path) -> None:
     ms.export(cell, *inputs, file_name=str(folder / name), file_format="MINDIR")
     found: dict[str, np.ndarray] = {}
     for step in range(3):
-        found[f"loss{step}"] = cell(*inputs).asnumpy()
+        found[f"loss{step}"] = cell(*inputs).asnumpy().copy()
         for key, value in cell.parameters_dict().items():
-            found[f"step{step}:{key}"] = value.asnumpy()
+            found[f"step{step}:{key}"] = value.asnumpy().copy()
     save(folder / name, inputs, [], **found)
 
 
