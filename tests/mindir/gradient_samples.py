@@ -125,7 +125,8 @@ _ACTIVATIONS: dict[str, list[Sample]] = {
     "GeLUGrad": [Sample([_A, _steps, forward("GeLU")], dtypes=_F32)],
     "PReLUGrad": [Sample([_A, _steps, (4,)], results=2, dtypes=_F32),
                   Sample([_IMAGE, _IMAGE, (1,)], results=2, dtypes=_F32)],
-    "GluGrad": [Sample([(2, 3, 2), (2, 3, 4), Const(-1)]), Sample([(2, 3, 4), (4, 3, 4), Const(0)])],
+    "GluGrad": [Sample([(2, 3, 2), (2, 3, 4), Const(-1)]),
+                Sample([(2, 3, 4), (4, 3, 4), Const(0)])],
     "LogSoftmaxGrad": [Sample([_A, _A, Const(axis)], dtypes=_F32) for axis in (-1, 0)],
 }  # fmt: skip
 
@@ -173,10 +174,10 @@ _LAYERS: dict[str, list[Sample]] = {
     "L2NormalizeGrad": [Sample([_A, forward("L2Normalize", axis=(1,), epsilon=1e-4), like()],
                                {"axis": (1,), "epsilon": 1e-4})],
     "LRNGrad": [Sample([_IMAGE, _IMAGE, lambda rng, d, x: np.asarray(meaning.table()["LRN"](x))],
-                       {"depth_radius": 5, "bias": 1.0, "alpha": 1.0, "beta": 0.5}, dtypes=_F32, eps=64)],
+                       {"depth_radius": 5, "bias": 1.0, "alpha": 1.0, "beta": 0.5},
+                       dtypes=_F32, eps=64)],
     "DropoutGrad": [Sample([_A, lambda rng, *_: rng.integers(0, 2, _A)], {"keep_prob": 0.75},
                            dtypes=_F32)],
-    "LSTMGrad": [],
 }  # fmt: skip
 
 _PLACES: dict[str, list[Sample]] = {
@@ -203,7 +204,6 @@ _PLACES: dict[str, list[Sample]] = {
     ],
     "TraceGrad": [Sample([(), ints(3, 4)])],
     "TraceV2Grad": [Sample([(2,), ints(2, 3, 4), Const(1), Const(1), Const(2)])],
-    "DynamicBroadcastGradientArgs": [],
 }  # fmt: skip
 
 _WINDOWS: dict[str, list[Sample]] = {
@@ -230,8 +230,8 @@ _WINDOWS: dict[str, list[Sample]] = {
                _MAX | {"pad_mode": mode}, dtypes=_F32)
         for mode in ("VALID", "SAME")
     ] + [
-        Sample([lambda rng: rng.integers(0, 2, _IMAGE), forward("MaxPool", **_MAX, pad_mode="VALID"),
-                like()], _MAX | {"pad_mode": "VALID"}, dtypes=_F32)
+        Sample([lambda rng: rng.integers(0, 2, _IMAGE),
+                forward("MaxPool", **_MAX, pad_mode="VALID"), like()], _MAX | {"pad_mode": "VALID"}, dtypes=_F32)
     ],
     "MaxPool3DGrad": [
         Sample([_SPACE, forward("MaxPool3D", **_MAX_3D, pad_mode=mode), like()],
@@ -248,7 +248,7 @@ _WINDOWS: dict[str, list[Sample]] = {
     ],
     "MaxPool3DGradWithArgmax": [
         Sample([_SPACE, (2, 3, 2, 3, 3), lambda rng, x, d: np.asarray(
-                    meaning.table()["MaxPool3DWithArgmax"](x, ksize=(2, 2, 2), strides=(2, 2, 2))[1],
+                    meaning.table()["MaxPool3DWithArgmax"](x, ksize=(2,) * 3, strides=(2,) * 3)[1],
                     np.int32)],
                {"ksize": (2, 2, 2), "strides": (2, 2, 2), "pads": (0, 0, 0), "dilation": (1, 1, 1),
                 "ceil_mode": False, "format": "NCDHW", "data_format": "NCDHW"}),

@@ -84,7 +84,7 @@ class Mobile(nn.Cell):
     def construct(self, x):
         y = self.swish(self.bn(self.depth(self.swish(self.expand(x)))))
         s = self.gate(self.excite(ops.relu(self.reduce(y.mean((2, 3))))))
-        y = y * s.reshape(s.shape + (1, 1))
+        y = y * s[:, :, None, None]
         return (x + self.project(y)).mean((2, 3))
 
 
@@ -244,6 +244,23 @@ class Half(nn.Cell):
         return self.b(ops.relu(self.a(x))).astype(ms.float32)
 
 
+class Branch(nn.Cell):
+    """Another layer for each sign of the input."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Dense(6, 4), nn.Dense(6, 4, activation="tanh")
+
+    def construct(self, x):
+        if x.sum() > 0:
+            y = self.a(x) * x[:, :4]
+        else:
+            y = ops.exp(self.b(x))
+            if x.max() > 1:
+                y = y * y
+        return y + 1
+
+
 class WithLoss(nn.Cell):
     """The loss of a network, whose last input is the target."""
 
@@ -289,13 +306,13 @@ NETWORKS: dict[str, Any] = {
     "cells": lambda: (Cells(), nn.HuberLoss(), f(2, 3, 4), f(2, 4)),
     "messages": lambda: (Messages(), nn.L1Loss(), f(6, 4), i(6, 9), i(6, 9), f(6, 4)),
     "embedded": lambda: (Embedded(), nn.MSELoss("sum"), f(4, 5), f(4, 5), f(4)),
+    "branch": lambda: (Branch(), nn.MSELoss(), f(5, 6) - 0.5, f(5, 4)),
     "half": lambda: (Half(), _classes(), f(5, 6), i(4, 5)),
 }  # fmt: skip
 
 #: The optimizer of each training step, and the network that it trains.
 STEPS: dict[str, tuple[str, Any]] = {
     "momentum": ("convnet", lambda p: nn.Momentum(p, 0.1, 0.9, weight_decay=1e-3)),
-    "nesterov": ("mlp", lambda p: nn.Momentum(p, 0.1, 0.9, use_nesterov=True)),
     "sgd": ("mlp", lambda p: nn.SGD(p, 0.1, momentum=0.9)),
     "adam": ("mlp", lambda p: nn.Adam(p, 0.01)),
     "adam_rate": ("words", lambda p: nn.Adam(
@@ -303,7 +320,6 @@ STEPS: dict[str, tuple[str, Any]] = {
     "adamw": ("language", lambda p: nn.AdamWeightDecay(p, 0.01, weight_decay=0.1)),
     "rmsprop": ("mlp", lambda p: nn.RMSProp(p, 0.01)),
     "adagrad": ("mlp", lambda p: nn.Adagrad(p)),
-    "lamb": ("mlp", lambda p: nn.Lamb(p, 0.01)),
 }  # fmt: skip
 
 
