@@ -97,7 +97,7 @@ class _Run:
                 result = jax.tree.map(_concrete, meaning(*args, **attrs))
         else:
             result = meaning(*args, **attrs)
-        return result if _is_results(result, node) else (result,)
+        return _flat(result, node) if _is_results(result, node) else (result,)
 
     def branch(self, node: Node, args: list[Any]) -> Sequence[Any]:
         condition, *operands = args
@@ -179,6 +179,12 @@ def _is_results(result: Any, node: Node) -> bool:
     """Tell whether a tuple holds a node's results: a tuple of unknown length is a single result."""
     several = len(node.outputs) != 1
     return isinstance(result, tuple) and (several or node.outputs[0].type is not UNKNOWN)
+
+
+def _flat(results: tuple[Any, ...], node: Node) -> Sequence[Any]:
+    """The results of a node, one for each output: those of tuples of known length are apart."""
+    nested = any(isinstance(result, tuple) for result in results)
+    return jax.tree.leaves(results) if nested and len(results) < len(node.outputs) else results
 
 
 def _named(node: Node) -> str:

@@ -231,7 +231,8 @@ _WINDOWS: dict[str, list[Sample]] = {
         for mode in ("VALID", "SAME")
     ] + [
         Sample([lambda rng: rng.integers(0, 2, _IMAGE),
-                forward("MaxPool", **_MAX, pad_mode="VALID"), like()], _MAX | {"pad_mode": "VALID"}, dtypes=_F32)
+                forward("MaxPool", **_MAX, pad_mode="VALID"), like()],
+               _MAX | {"pad_mode": "VALID"}, dtypes=_F32)
     ],
     "MaxPool3DGrad": [
         Sample([_SPACE, forward("MaxPool3D", **_MAX_3D, pad_mode=mode), like()],

@@ -24,7 +24,7 @@ from tests.mindir.gradient_samples import SAMPLES
 from tests.real import need_mindspore
 
 #: Networks whose gradients the default run compares; a command runs all.
-NETWORKS = ("branch", "convnet", "language", "lstm", "unet")
+NETWORKS = ("branch", "convnet", "language", "lstm", "unet", "words")
 STEPS = ("adam", "momentum")
 #: One in so many operators; all of them are a command's.
 _SHARE = 4
@@ -32,7 +32,7 @@ _SHARE = 4
 
 def test_every_row_has_a_case() -> None:
     covered = SAMPLES.keys() | FORMULAS.keys() | {
-        "BroadcastGradientArgs", "DynamicBroadcastGradientArgs", "IRFFTDouble",
+        "BroadcastGradientArgs", "DynamicBroadcastGradientArgs", "IRFFTDouble", "ShapeCalc",
     }  # fmt: skip
     assert gradients.ROWS.keys() == covered
 
@@ -78,6 +78,21 @@ def test_axes_of_broadcasting(x: Any, y: Any, axes: Any) -> None:
         assert [part.tolist() for part in T[op](x, y)] == [*axes]
 
 
+def test_shapes_are_computed() -> None:
+    x, y = np.zeros((2, 3, 4)), np.zeros((3, 1))
+
+    def computed(name: str, *options: Any) -> Any:
+        of_shape = (True, name.endswith("Args"))
+        second = y if of_shape[1] else (0, -1)
+        functor = (f"ShapeCalc_{name}", *options)
+        return T["ShapeCalc"](x, second, functor=functor, only_depend_shape=of_shape)
+
+    assert computed("ReduceShape", False) == ((1, 3, 1), (2, 1, 4))
+    assert [part.tolist() for part in computed("BroadcastGradientArgs", 0)] == [[], [0, 2]]
+    with pytest.raises(ms.MindIRError, match="ShapeCalc_g_cdist has no meaning"):
+        computed("g_cdist")
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     need_mindspore()
@@ -115,28 +130,41 @@ def test_networks_give_mindspores_gradients(trained: Path, name: str) -> None:
         near(got, want)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_jax_differentiates_what_is_loaded(trained: Path, name: str) -> None:
-    """The gradient of the file's loss is its gradient; that can be differentiated once more."""
-    inputs, _ = arrays(trained, name)
-    f = ms.load(trained / f"{name}.mindir")
+def _loss_and_gradients(f: ms.MindIRFunction, inputs: Any) -> Any:
+    """The file's loss and its gradients, by the names of the parameters, as a function of these."""
 
-    def results(parameters: Any) -> Any:
-        loss, given = f.apply(parameters, *inputs, mutable=True)[0]
-        return loss, jax.tree.leaves(given)
+    def run(parameters: Any) -> Any:
+        loss, given = f.apply(parameters, *inputs)
+        return loss, dict(zip(parameters, jax.tree.leaves(given), strict=True))
 
-    of_weights = jax.jit(jax.grad(lambda parameters: results(parameters)[0]))
+    return run
+
+
+def test_jax_differentiates_what_is_loaded(trained: Path) -> None:
+    """The gradient of the file's loss is the file's, and changes along a direction as that does."""
+    inputs, _ = arrays(trained, "branch")
+    f = ms.load(trained / "branch.mindir")
+    run = _loss_and_gradients(f, inputs)
     weights = {name: jnp.asarray(p) for name, p in f.parameters.items()}
-    moving = {key: p for key, p in weights.items() if "moving" not in key}
-    gradient = of_weights(weights)
-    for key, got in zip(moving, jax.jit(results)(weights)[1], strict=True):
-        near(got, np.asarray(gradient[key]))
-    # The file's gradients change along a direction as those of JAX do.
-    way = {key: jnp.cos(jnp.arange(p.size)).reshape(p.shape) for key, p in weights.items()}
-    _, changes = jax.jit(jax.jvp, static_argnums=0)(of_weights, (weights,), (way,))
-    (_, _), (_, own) = jax.jit(jax.jvp, static_argnums=0)(results, (weights,), (way,))
-    for key, got in zip(moving, own, strict=True):
-        near(got, np.asarray(changes[key]), 1e-3)
+    way = {name: jnp.cos(jnp.arange(p.size)).reshape(p.shape) for name, p in weights.items()}
+    of_loss = jax.grad(lambda parameters: run(parameters)[0])
+    wanted, wanted_change = jax.jit(lambda p: jax.jvp(of_loss, (p,), (way,)))(weights)
+    found, change = jax.jit(lambda p: jax.jvp(lambda p: run(p)[1], (p,), (way,)))(weights)
+    for name in weights:
+        near(found[name], np.asarray(wanted[name]))
+        near(change[name], np.asarray(wanted_change[name]), 1e-4)
+
+
+def test_gradients_of_other_sizes(trained: Path) -> None:
+    inputs, _ = arrays(trained, "words")
+    f = ms.load(trained / "words.mindir")
+    assert f.inputs[0].shape == (None, None)
+    longer = np.tile(inputs[0], (2, 2)), np.tile(inputs[1], 2)
+    run = _loss_and_gradients(f, longer)
+    weights = {name: jnp.asarray(p) for name, p in f.parameters.items()}
+    wanted = jax.grad(lambda parameters: run(parameters)[0])(weights)
+    for name, got in run(weights)[1].items():
+        near(got, np.asarray(wanted[name]))
 
 
 @pytest.mark.parametrize("name", STEPS)

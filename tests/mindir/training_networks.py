@@ -310,6 +310,9 @@ NETWORKS: dict[str, Any] = {
     "half": lambda: (Half(), _classes(), f(5, 6), i(4, 5)),
 }  # fmt: skip
 
+#: The axes of inputs that are dynamic: the number of the input, and the axis.
+DYNAMIC = {"mlp": [(0, 0), (1, 0)], "words": [(0, 0), (0, 1), (1, 0)]}
+
 #: The optimizer of each training step, and the network that it trains.
 STEPS: dict[str, tuple[str, Any]] = {
     "momentum": ("convnet", lambda p: nn.Momentum(p, 0.1, 0.9, weight_decay=1e-3)),
@@ -333,8 +336,12 @@ def made(name: str) -> tuple[nn.Cell, list[ms.Tensor]]:
 
 def gradients(name: str, folder: Path) -> None:
     loss, inputs = made(name)
-    cell = Gradients(loss)
-    ms.export(cell, *inputs, file_name=str(folder / name), file_format="MINDIR")
+    cell, declared = Gradients(loss), list(inputs)
+    for number, axis in DYNAMIC.get(name, ()):
+        shape = list(declared[number].shape)
+        shape[axis] = None
+        declared[number] = ms.Tensor(shape=shape, dtype=inputs[number].dtype)
+    ms.export(cell, *declared, file_name=str(folder / name), file_format="MINDIR")
     save(folder / name, inputs, flat(cell(*inputs)))
 
 

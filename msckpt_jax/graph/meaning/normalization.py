@@ -131,9 +131,7 @@ def _lrn(
     window = (1, 2 * depth_radius + 1, 1, 1)
     pads = ((0, 0), (depth_radius, depth_radius), (0, 0), (0, 0))
     # A start that is known while tracing makes this a sum, which can be differentiated.
-    total = lax.reduce_window(
-        jnp.square(x), np.zeros((), x.dtype), lax.add, window, (1,) * 4, pads
-    )
+    total = lax.reduce_window(jnp.square(x), np.zeros((), x.dtype), lax.add, window, (1,) * 4, pads)
     return x / (bias + alpha * total) ** beta
 
 

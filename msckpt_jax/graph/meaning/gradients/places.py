@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from msckpt_jax.errors import MindIRError
 from msckpt_jax.graph.meaning import arrays, linear
 from msckpt_jax.graph.meaning.arrays import ints
 from msckpt_jax.graph.meaning.gradients.rule import Gradient, Row, Transpose, gradients
@@ -74,6 +77,38 @@ def _doubled(x: Any, n: int, dim: int) -> Any:
     return x * np.reshape(factor, [-1 if k == dim % x.ndim else 1 for k in range(x.ndim)])
 
 
+def _reduced_shape(x: tuple[int, ...], axes: tuple[int, ...], skip: bool = False) -> Any:
+    """The shape of a sum that keeps its axes, and how often each axis repeats in the operand."""
+    chosen = {axis % len(x) for axis in axes} or (set() if skip else set(range(len(x))))
+    kept = tuple(1 if k in chosen else n for k, n in enumerate(x))
+    return kept, tuple(n if k in chosen else 1 for k, n in enumerate(x))
+
+
+def _cut_broadcast_axes(x: tuple[int, ...], y: tuple[int, ...], rest: int = 0) -> Any:
+    """The axes along which shapes are broadcast, without their last ``rest`` axes."""
+    return _broadcast_axes(x[: len(x) - rest], y[: len(y) - rest])
+
+
+#: What ShapeCalc computes, by its functor: a function of shapes and of small integers.
+_OF_SHAPES: dict[str, Callable[..., Any]] = {
+    "ShapeCalc_BroadcastGradientArgs": _cut_broadcast_axes,
+    "ShapeCalc_ReduceShape": _reduced_shape,
+    "ShapeCalc_g_dyn_size": lambda x, _=None: (math.prod(x),),
+}
+
+
+def _shape_calc(*inputs: Any, functor: tuple[Any, ...], only_depend_shape: tuple[bool, ...]) -> Any:
+    """Compute with the shapes of operands, or with those that are integers themselves."""
+    name, *options = functor
+    if name not in _OF_SHAPES:
+        raise MindIRError(f"ShapeCalc with the functor {name} has no meaning in JAX")
+    known = [
+        jnp.shape(x) if of_shape else () if x is None else ints(x)
+        for x, of_shape in zip(inputs, only_depend_shape, strict=True)
+    ]
+    return _OF_SHAPES[name](*known, *options)
+
+
 ROWS: dict[str, Row] = {
     "BroadcastGradientArgs": _broadcast_axes,
     "DynamicBroadcastGradientArgs": _broadcast_axes,
@@ -86,6 +121,7 @@ ROWS: dict[str, Row] = {
     "GatherDGradV2": Gradient("x dim index dout", "GatherD", "x dim index"),
     "MaskedSelectGrad": _masked_select,
     "RepeatInterleaveGrad": _repeat,
+    "ShapeCalc": _shape_calc,
     "SliceGrad": Transpose("dout like begin extent", "Slice", "sought begin extent"),
     "StridedSliceGrad": Transpose(
         "dout shape begin end strides begin_mask end_mask ellipsis_mask new_axis_mask "
