@@ -182,7 +182,7 @@ class Translation:
         changed, lost = compared(before, after, sides[0].own | sides[1].own)
         condition = nodes.as_bool(block, condition)
         pairs: list[tuple[Any, Any]] = []
-        merged(condition, *results, lambda *pair: pairs.append(pair))
+        merged(condition, results[0], results[1], lambda a, b: pairs.append((a, b)))
         if not changed and len(pairs) == 1 and all(isinstance(part, Const) for part in pairs[0]):
             values = [np.asarray(part.value) for part in pairs[0]]
             if all(value.dtype == bool and value.ndim == 0 for value in values):
@@ -213,7 +213,7 @@ class Translation:
         block.nodes.append(Node("If", (condition, *outer), tuple(made), {}, bodies))
         known = dict(zip(differ, made, strict=False))
         joint = iter([known.get(k, b if a is ABSENT else a) for k, (a, b) in enumerate(pairs)])
-        return merged(condition, *results, lambda *_: next(joint))
+        return merged(condition, results[0], results[1], lambda a, b: next(joint))
 
     def loop(self, block: Block, entry: Closure, stops: frozenset[str]) -> tuple[Binding, ...]:
         """Add a While node; return the header's arguments when the loop is left."""

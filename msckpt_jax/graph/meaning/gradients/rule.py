@@ -128,14 +128,15 @@ def gradients(function: Callable[..., Any], at: Sequence[Any], dout: Any) -> Any
     """The gradients of a function's arguments: one, or a tuple where it has several."""
     out, back = jax.vjp(function, *map(jnp.asarray, at))
     seed = jnp.reshape(jnp.asarray(dout), out.shape).astype(out.dtype)
-    results = tuple(_conjugate(g) for g in back(_conjugate(seed)))
-    return results if len(results) > 1 else results[0]
+    first, *rest = (_conjugate(g) for g in back(_conjugate(seed)))
+    return (first, *rest) if rest else first
 
 
 def transposed(function: Callable[..., Any], shape: Sequence[int], dout: Any) -> Any:
     """The gradient of a linear function of an array of this shape, of the dtype of ``dout``."""
     back = jax.linear_transpose(function, jax.ShapeDtypeStruct(tuple(shape), dout.dtype))
-    return _conjugate(back(_conjugate(dout))[0])
+    (result,) = back(_conjugate(dout))
+    return _conjugate(result)
 
 
 def _shape(known: Mapping[str, Any], dout: Any) -> tuple[int, ...]:
