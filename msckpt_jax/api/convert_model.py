@@ -73,6 +73,13 @@ def convert(
     quantiser = None if wish is None else Quantiser(wish, {**how.options, "target": None})
     jobs.check_folder(target)
     model = reading.open(source, dec_key=dec_key, dec_mode=dec_mode)
+    if model.state or model.draws:
+        does = "changes its parameters" if model.state else "draws random numbers"
+        raise ExportError(visible(
+            f"{source}: the model {does}, as in training mode, which no conversion keeps: load "
+            "it, and export a function with what you want of it, such as "
+            "(lambda p, x: f.apply(p, x, mutable=True), f.parameters)"
+        ))  # fmt: skip
 
     def anew() -> tuple[AnyPath, list[str]]:
         return _write(wanted, _through_jax(model, wanted, quantiser), target, how, quantiser)

@@ -47,6 +47,7 @@ class ModelFunction:
         parameters: name to weight, read-only arrays over the file until they are used. In an AIR
             file, weights are the floating-point constants that have names of their own.
         state: the names of the parameters that the model changes; empty for most.
+        draws: whether it draws random numbers, and needs ``rng``.
         input_names, output_names: the names of the inputs and of the results, flat.
         inputs: for each argument its ``jax.ShapeDtypeStruct``, or nested tuples of them; with
             dynamic sizes, which are None, a :class:`TensorSpec`.
@@ -82,7 +83,7 @@ class ModelFunction:
             self.inputs = tuple(_nested(argument, _struct) for argument in program.arguments)
         self._meanings = _meanings(program, {**table, **(rules or {})})
         self._program, self._check = program, check
-        self._draws = any(
+        self.draws = any(
             node.op not in FLOW and draws(node, self._meanings[node.op])
             for node in self.graph.walk()
         )
@@ -160,7 +161,7 @@ class ModelFunction:
     def _run(
         self, parameters: Mapping[str, Any], inputs: tuple[Any, ...], rng: Any
     ) -> tuple[Any, dict[str, Any]]:
-        if self._draws and rng is None:
+        if self.draws and rng is None:
             raise TypeError(visible(
                 f"{self.file}: the model draws random numbers, as for Dropout in training mode: "
                 "give it a key, f(*inputs, rng=jax.random.key(0)), another one in each step"

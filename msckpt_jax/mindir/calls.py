@@ -302,7 +302,7 @@ class Translation:
             types = (None,) * count
         attrs = nodes.attributes_of(node, primitive)
         written = function.writes(node)
-        if op in effects.VIEWS and self.memory.active and types is not None:
+        if op in effects.VIEWS and self.memory.active and args and types is not None:
             return self.memory.view(block, op, args, types)
         if written:
             return self.memory.change(block, op, args, written, attrs, types)

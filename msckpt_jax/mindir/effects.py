@@ -31,7 +31,6 @@ _WRITES: dict[str, tuple[int, ...]] = {
     "SparseApplyAdagrad": (0, 1),
     "SparseApplyAdagradV2": (0, 1),
     "SparseApplyFtrl": (0, 1, 2),
-    "SparseApplyProximalAdagrad": (0, 1),
 }
 #: Operators that change their first operand.
 _WRITES |= dict.fromkeys(
@@ -43,8 +42,8 @@ _WRITES |= dict.fromkeys(
     ),
     (0,),
 )  # fmt: skip
-#: Operators with results of their own beside the operands that they change.
-OWN_RESULTS = {"BatchNorm"}
+#: Operators with results of their own beside the operands that they change, and how many.
+OWN_RESULTS = {"BatchNorm": 5}
 #: Operators whose result is another sight of their first operand: a change of either is both's.
 VIEWS = frozenset(
     (

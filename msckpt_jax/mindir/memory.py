@@ -156,7 +156,12 @@ class Memory:
         if written[-1] >= len(args):
             raise MindIRError(f"{op} cannot have {len(args)} operands")
         tensors = [args[k] for k in written]
-        own = tuple(types or ()) if op in effects.OWN_RESULTS else ()
+        own = (None,) * effects.OWN_RESULTS.get(op, 0)
+        several = isinstance(types, tuple) and not isinstance(types, Tensor)
+        if own and several:  # of some files only the types of those that are used are known
+            own = (*types, *own)[: max(len(own), len(types))]
+        if len(own) != effects.OWN_RESULTS.get(op, 0):
+            raise MindIRError(f"{op} cannot have {len(own)} results")
         inputs = [self.read(block, arg) for arg in args]
         kinds = tuple(nodes.type_of(tensor) for tensor in tensors)
         results: Any = nodes.plain(block, op, inputs, attrs, (*own, *kinds))
@@ -166,7 +171,6 @@ class Memory:
         )
         if own:
             return results[: len(own)]
-        several = isinstance(types, tuple) and not isinstance(types, Tensor)
         return known if several else known[0]
 
     def draw(self, block: Block) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -149,6 +150,74 @@ def _power_sign(var: Any, m: Any, lr: Any, logbase: Any, decay: Any, beta: Any, 
     return var - lr * jnp.exp(logbase * decay * jnp.sign(grad) * jnp.sign(m)) * grad, m
 
 
+def _spread(like: Any, grad: Any, indices: Any) -> Any:
+    """The gradient of all rows; those of one row are summed."""
+    return jnp.zeros_like(like).at[indices].add(grad)
+
+
+def _of_rows(step: Callable[..., tuple[Any, ...]], slots: int) -> Callable[..., Any]:
+    """A step of the rows that its last operand names, whose gradients are the operand before.
+
+    Args:
+        step: the step of all rows, with the slots first and the gradient last.
+        slots: their number.
+    """
+
+    def run(*args: Any, use_nesterov: bool = False) -> Any:
+        *args, grad, indices = args
+        old = args[:slots]
+        attrs = {"use_nesterov": True} if use_nesterov else {}
+        new = step(*args, _spread(old[0], grad, indices), **attrs)
+        rows = jnp.zeros(old[0].shape[:1], bool).at[indices].set(True)
+        rows = rows.reshape((-1,) + (1,) * (old[0].ndim - 1))
+        return tuple(jnp.where(rows, n, o) for n, o in zip(new, old, strict=True))
+
+    return run
+
+
+def _one_by_one(step: Callable[..., tuple[Any, ...]], slots: int) -> Callable[..., Any]:
+    """As :func:`_of_rows`, but a row that is named twice takes two steps."""
+
+    def run(*args: Any) -> Any:
+        *args, grad, indices = args
+
+        def one(k: Any, old: tuple[Any, ...]) -> tuple[Any, ...]:
+            row = indices[k]
+            new = step(*(slot[row] for slot in old), *args[slots:], grad[k])
+            return tuple(slot.at[row].set(n) for slot, n in zip(old, new, strict=True))
+
+        start = tuple(map(jnp.asarray, args[:slots]))
+        indices, grad = jnp.asarray(indices), jnp.asarray(grad)
+        return lax.fori_loop(0, indices.shape[0], one, start)
+
+    return run
+
+
+def _adam_rows(*args: Any, use_nesterov: bool = False) -> Any:
+    """A step of all rows, whose moments shrink also where there is no gradient."""
+    *args, grad, indices = args
+    return _adam(*args, _spread(args[0], grad, indices), use_nesterov=use_nesterov)
+
+
+def _sparse_ftrl(
+    var: Any, accum: Any, linear: Any, grad: Any, indices: Any, *, lr: float, l1: float, l2: float,
+    lr_power: float, rows: Any = _of_rows,
+) -> Any:  # fmt: skip
+    def step(var: Any, accum: Any, linear: Any, grad: Any) -> Any:
+        return _ftrl(var, accum, linear, grad, lr, l1, l2, lr_power)
+
+    return rows(step, 3)(var, accum, linear, grad, indices)
+
+
+def _sparse_adagrad(
+    var: Any, accum: Any, grad: Any, indices: Any, *, lr: float, update_slots: bool = True,
+) -> Any:  # fmt: skip
+    def step(var: Any, accum: Any, grad: Any) -> Any:
+        return _adagrad(var, accum, lr, grad, update_slots=update_slots)
+
+    return _of_rows(step, 2)(var, accum, grad, indices)
+
+
 TABLE: dict[str, Callable[..., Any]] = {
     "Adam": _adam,
     "AdamWeightDecay": _adam_weight_decay,
@@ -169,5 +238,11 @@ TABLE: dict[str, Callable[..., Any]] = {
     "ApplyProximalAdagrad": _proximal_adagrad,
     "ApplyProximalGradientDescent": _proximal,
     "ApplyRMSProp": _rms_prop,
+    "FusedSparseAdam": _adam_rows,
+    "FusedSparseFtrl": _sparse_ftrl,
+    "FusedSparseLazyAdam": _of_rows(_adam, 3),
+    "FusedSparseProximalAdagrad": _of_rows(_proximal_adagrad, 2),
     "SGD": _sgd,
+    "SparseApplyAdagrad": _sparse_adagrad,
+    "SparseApplyFtrl": partial(_sparse_ftrl, rows=_one_by_one),
 }
