@@ -7,7 +7,7 @@ end are three views of the same functions, each translated by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -182,7 +182,12 @@ class Translation:
         changed, lost = compared(before, after, sides[0].own | sides[1].own)
         condition = nodes.as_bool(block, condition)
         pairs: list[tuple[Any, Any]] = []
-        merged(condition, results[0], results[1], lambda a, b: pairs.append((a, b)))
+
+        def paired(a: Any, b: Any) -> Binding:
+            pairs.append((a, b))
+            return a
+
+        merged(condition, results[0], results[1], paired)
         if not changed and len(pairs) == 1 and all(isinstance(part, Const) for part in pairs[0]):
             values = [np.asarray(part.value) for part in pairs[0]]
             if all(value.dtype == bool and value.ndim == 0 for value in values):
@@ -212,7 +217,7 @@ class Translation:
         )
         block.nodes.append(Node("If", (condition, *outer), tuple(made), {}, bodies))
         known = dict(zip(differ, made, strict=False))
-        joint = iter([known.get(k, b if a is ABSENT else a) for k, (a, b) in enumerate(pairs)])
+        joint: Iterator[Any] = iter([known.get(k, b if a is ABSENT else a) for k, (a, b) in enumerate(pairs)])
         return merged(condition, results[0], results[1], lambda a, b: next(joint))
 
     def loop(self, block: Block, entry: Closure, stops: frozenset[str]) -> tuple[Binding, ...]:
