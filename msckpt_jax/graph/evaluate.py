@@ -15,7 +15,7 @@ from jax import lax
 
 from msckpt_jax.graph import trips
 from msckpt_jax.graph.graph import Graph, Node
-from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Parameter, Size, Value
+from msckpt_jax.graph.values import ABSENT, UNKNOWN, Const, Operand, Parameter, Size, Value
 from msckpt_jax.visible import visible
 
 #: The meaning of an operator: a function of its inputs; attributes come by keyword.
@@ -78,6 +78,8 @@ class _Run:
             return self.parameters[operand.name]
         if isinstance(operand, Value):
             return env[operand]
+        if operand is ABSENT:
+            return operand
         if isinstance(operand, Const):
             value = operand.value
             return jax.dtypes.canonicalize_dtype(value) if isinstance(value, np.dtype) else value
@@ -97,7 +99,7 @@ class _Run:
                 result = jax.tree.map(_concrete, meaning(*args, **attrs))
         else:
             result = meaning(*args, **attrs)
-        return result if _is_results(result, node) else (result,)
+        return _flat(result, node) if _is_results(result, node) else (result,)
 
     def branch(self, node: Node, args: list[Any]) -> Sequence[Any]:
         condition, *operands = args
@@ -105,6 +107,8 @@ class _Run:
         if _static(condition):
             return sides[0 if np.all(condition) else 1]()
         condition = jnp.reshape(condition, ()).astype(bool)
+        if any(out is ABSENT for body in node.bodies for out in body.outputs):
+            sides = [_completed(side, other) for side, other in (sides, sides[::-1])]
         return lax.cond(condition, *sides)
 
     def case(self, node: Node, args: list[Any]) -> Sequence[Any]:
@@ -117,7 +121,12 @@ class _Run:
         return self.graph(node.bodies[0], args)
 
     def body(self, body: Graph, operands: Sequence[Any]) -> Callable[[], list[Any]]:
-        return lambda: [jnp.asarray(out) for out in self.graph(body, operands)]
+        def run() -> list[Any]:
+            return [
+                None if out is ABSENT else jnp.asarray(out) for out in self.graph(body, operands)
+            ]
+
+        return run
 
     def loop(self, node: Node, args: list[Any]) -> Sequence[Any]:
         condition, step = node.bodies
@@ -155,10 +164,29 @@ _FLOW: Mapping[str, Callable[[_Run, Node, list[Any]], Sequence[Any]]] = {
 FLOW = frozenset(_FLOW)
 
 
+def _completed(side: Callable[[], list[Any]], other: Callable[[], list[Any]]) -> Any:
+    """The side of a branch, with zeros for the results that only the other side has."""
+
+    def run() -> list[Any]:
+        types = jax.eval_shape(other)
+        return [
+            jnp.zeros(type.shape, type.dtype) if out is None else out
+            for out, type in zip(side(), types, strict=True)
+        ]
+
+    return run
+
+
 def _is_results(result: Any, node: Node) -> bool:
     """Tell whether a tuple holds a node's results: a tuple of unknown length is a single result."""
     several = len(node.outputs) != 1
     return isinstance(result, tuple) and (several or node.outputs[0].type is not UNKNOWN)
+
+
+def _flat(results: tuple[Any, ...], node: Node) -> Sequence[Any]:
+    """The results of a node, one for each output: those of tuples of known length are apart."""
+    nested = any(isinstance(result, tuple) for result in results)
+    return jax.tree.leaves(results) if nested and len(results) < len(node.outputs) else results
 
 
 def place(node: Node) -> str:

@@ -7,7 +7,7 @@ end are three views of the same functions, each translated by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.errors import MindIRError
 from msckpt_jax.graph.graph import Graph, Node
-from msckpt_jax.graph.values import Const, Parameter
+from msckpt_jax.graph.values import ABSENT, Const, Parameter, Value
 from msckpt_jax.mindir import attributes, effects, nodes
 from msckpt_jax.mindir.blocks import (
     NODE,
@@ -24,6 +24,7 @@ from msckpt_jax.mindir.blocks import (
     Choice,
     Closure,
     leaves,
+    merged,
     rebuilt,
     same,
     structure,
@@ -129,7 +130,10 @@ class Translation:
         if target.function in ends:
             return _Ended(_end(ends[target.function], target.args))
         if target.function in self.active:
-            raise MindIRError(f"the function {target.function!r} calls itself other than as a loop")
+            raise MindIRError(
+                f"the function {target.function!r} calls itself other than as a loop, as the "
+                "gradient of a while loop does: export the network itself, and take jax.grad of it"
+            )
         return target
 
     def _is_loop(self, name: str, stops: frozenset[str]) -> bool:
@@ -175,11 +179,15 @@ class Translation:
             results.append(self.run(side, target, ends, stops))
             after.append(self.memory.contents)
         self.active.pop()
-        if structure(results[0]) != structure(results[1]):
-            raise MindIRError("the branches of a Switch give results of different structure")
-        pairs = list(zip(leaves(results[0]), leaves(results[1]), strict=True))
         changed, lost = compared(before, after, sides[0].own | sides[1].own)
         condition = nodes.as_bool(block, condition)
+        pairs: list[tuple[Any, Any]] = []
+
+        def paired(a: Any, b: Any) -> Binding:
+            pairs.append((a, b))
+            return a
+
+        merged(condition, results[0], results[1], paired)
         if not changed and len(pairs) == 1 and all(isinstance(part, Const) for part in pairs[0]):
             values = [np.asarray(part.value) for part in pairs[0]]
             if all(value.dtype == bool and value.ndim == 0 for value in values):
@@ -191,7 +199,7 @@ class Translation:
         self.budget.spend(len(pairs))
         # A value that both sides take from outside unchanged needs no result.
         own = sides[0].own | sides[1].own
-        differ = [k for k, (a, b) in enumerate(pairs) if not same(a, b) or a in own]
+        differ = [k for k, (a, b) in enumerate(pairs) if _differ(a, b, own)]
         outs = []
         for n, side in enumerate(sides):
             self.memory.contents = after[n]
@@ -208,8 +216,11 @@ class Translation:
             for name, side, out in zip(("then", "else"), sides, outs, strict=True)
         )
         block.nodes.append(Node("If", (condition, *outer), tuple(made), {}, bodies))
-        merged = dict(zip(differ, made, strict=False))
-        return rebuilt(results[0], iter([merged.get(k, a) for k, (a, _) in enumerate(pairs)]))
+        known = dict(zip(differ, made, strict=False))
+        joint: Iterator[Any] = iter(
+            [known.get(k, b if a is ABSENT else a) for k, (a, b) in enumerate(pairs)]
+        )
+        return merged(condition, results[0], results[1], lambda a, b: next(joint))
 
     def loop(self, block: Block, entry: Closure, stops: frozenset[str]) -> tuple[Binding, ...]:
         """Add a While node; return the header's arguments when the loop is left."""
@@ -323,6 +334,13 @@ class Translation:
         if op in effects.RANDOM:
             self.memory.draw(block)
         return result
+
+
+def _differ(a: Any, b: Any, own: Container[Any]) -> bool:
+    """Tell whether a result of two branches, with values of their ``own``, is a result of each."""
+    if a is ABSENT or b is ABSENT:
+        return not isinstance(b if a is ABSENT else a, Const | attributes.Monad)
+    return not same(a, b) or (isinstance(a, Value) and a in own)
 
 
 def _environment(function: Function, args: tuple[Binding, ...]) -> dict[str, Binding]:

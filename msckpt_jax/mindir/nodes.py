@@ -100,7 +100,8 @@ def plain(
     definition = operators.definition(op)
     if definition is not None:
         inputs = _arguments(definition, inputs, attrs)
-        attrs = {}
+        arguments = {argument.name for argument in definition.arguments}
+        attrs = {name: value for name, value in attrs.items() if name not in arguments}
     outputs: list[Value] = []
 
     def made(type: Type) -> Binding:

@@ -21,6 +21,7 @@ def table() -> dict[str, Callable[..., Any]]:
         arrays,
         convolution,
         elementwise,
+        gradients,
         indexing,
         inplace,
         linear,
@@ -40,4 +41,4 @@ def table() -> dict[str, Callable[..., Any]]:
         normalization, optimizers, pooling, random, recurrent, reductions, resizing,
     ):  # fmt: skip
         meanings |= module.TABLE
-    return meanings
+    return meanings | gradients.table(meanings)

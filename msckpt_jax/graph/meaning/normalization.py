@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from msckpt_jax.errors import MindIRError
@@ -129,9 +130,8 @@ def _lrn(
 ) -> Any:  # fmt: skip
     window = (1, 2 * depth_radius + 1, 1, 1)
     pads = ((0, 0), (depth_radius, depth_radius), (0, 0), (0, 0))
-    total = lax.reduce_window(
-        jnp.square(x), jnp.zeros((), x.dtype), lax.add, window, (1,) * 4, pads
-    )
+    # A start that is known while tracing makes this a sum, which can be differentiated.
+    total = lax.reduce_window(jnp.square(x), np.zeros((), x.dtype), lax.add, window, (1,) * 4, pads)
     return x / (bias + alpha * total) ** beta
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 
 from msckpt_jax.errors import MindIRError
+from msckpt_jax.graph.meaning import positions
 from msckpt_jax.graph.meaning.convolution import trailing
 
 
@@ -230,7 +231,7 @@ def _adaptive_max_2d(x: Any, output_size: Any) -> Any:
     for top, bottom in _bounds(h, rows):
         for left, right in _bounds(w, columns):
             box = x[..., top:bottom, left:right]
-            at = jnp.argmax(jnp.reshape(box, (*box.shape[:-2], -1)), -1)
+            at = positions.argmax(jnp.reshape(box, (*box.shape[:-2], -1)), -1)
             wide = right - left
             index.append((top + at // wide) * w + left + at % wide)
     stacked = jnp.reshape(jnp.stack(index, -1), (*x.shape[:-2], rows, columns))
