@@ -19,22 +19,38 @@ def table() -> dict[str, Callable[..., Any]]:
     from msckpt_jax.graph.meaning import (
         activations,
         arrays,
+        attention,
+        boxes,
+        colors,
         convolution,
         elementwise,
+        experts,
+        fused,
         indexing,
         linear,
         losses,
+        matrices,
         normalization,
+        patches,
         pooling,
+        quantised,
         recurrent,
         reductions,
         resizing,
+        sampling,
+        segments,
+        sequences,
+        sized,
+        special,
+        spectral,
     )
 
     meanings: dict[str, Callable[..., Any]] = {}
     for module in (
-        activations, arrays, convolution, elementwise, indexing, linear, losses, normalization,
-        pooling, recurrent, reductions, resizing,
+        activations, arrays, attention, boxes, colors, convolution, elementwise, experts,
+        fused, indexing, linear, losses, matrices, normalization, patches, pooling,
+        quantised, recurrent, reductions, resizing, sampling, segments, sequences, sized,
+        special, spectral,
     ):  # fmt: skip
         meanings |= module.TABLE
     return meanings
