@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,30 +53,30 @@ class Outcome(NamedTuple):
 
 def rows(table: str = ROWS) -> Iterator[Row]:
     """Lines ``Operator | call | dtypes | inputs [| allowed units [| due]]``."""
-    for number, line in enumerate(table.strip().splitlines()):
+    for line in table.strip().splitlines():
         op, call, dtypes, inputs, *rest = (part.strip() for part in line.split(" | "))
         for short in dtypes.split():
-            key = f"{op}_{number}_{short}"
+            key = f"{op}_{zlib.crc32(line.encode()):08x}_{short}"
             allowed = float(rest[0]) if rest else 64.0
             yield Row(op, short, key, call, inputs, allowed, rest[1] if len(rest) > 1 else "")
 
 
 def outcomes(asked: Iterable[Row], timeout: int = 600) -> dict[Row, Outcome]:
-    """Export and run rows in MindSpore, and in JAX; a crash fails its own row only."""
+    """Export and run rows in MindSpore, and in JAX."""
     asked = list(asked)
-    out: dict[Row, Outcome] = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder, left = Path(name), asked
-        while left:
-            crashed = _exported(left, folder, timeout)
-            for row in left:
-                if row.key == crashed:
-                    out[row] = Outcome(theirs="MindSpore crashed")
-            left = left[[row.key for row in left].index(crashed) + 1 :] if crashed else []
-        for row in asked:
-            if row not in out:
-                out[row] = _outcome(row, folder)
-    return out
+    with tempfile.TemporaryDirectory() as folder:
+        exported(asked, Path(folder), timeout)
+        return {row: outcome(row, Path(folder)) for row in asked}
+
+
+def exported(asked: list[Row], folder: Path, timeout: int = 600) -> None:
+    """Let MindSpore export and run the rows that are not in a folder; a crash fails its own."""
+    left = [row for row in asked if not any(folder.glob(f"{row.key}.[nt]*"))]
+    while left:
+        crashed = _exported(left, folder, timeout)
+        if crashed:
+            (folder / f"{crashed}.txt").write_text("MindSpore crashed")
+        left = left[[row.key for row in left].index(crashed) + 1 :] if crashed else []
 
 
 def _exported(asked: list[Row], folder: Path, timeout: int) -> str:
@@ -92,7 +93,8 @@ def _exported(asked: list[Row], folder: Path, timeout: int) -> str:
     return (folder / "now").read_text()
 
 
-def _outcome(row: Row, folder: Path) -> Outcome:
+def outcome(row: Row, folder: Path) -> Outcome:
+    """Compare a row that MindSpore has exported."""
     failure = folder / f"{row.key}.txt"
     if failure.exists():
         return Outcome(theirs=failure.read_text())
@@ -163,14 +165,16 @@ def wrong(row: Row, outcome: Outcome) -> str:
 
 def main() -> None:
     names = {name for name in sys.argv[1:] if not name.startswith("-")}
-    done = outcomes(row for row in rows() if not names or row.op in names)
-    print(f"{len(done)} rows")
-    for row, outcome in done.items():
-        if text := wrong(row, outcome):
-            side = "MindSpore" if outcome.theirs else "WRONG"
-            print(f"{side} {row.op} {row.dtype} {row.call}: {text[:600]}")
-        elif "-v" in sys.argv:
-            print(f"right {row.op} {row.dtype} {outcome.units:.3g}")
+    asked = [row for row in rows() if not names or row.op in names]
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(os.environ.get("VOCABULARY", made))
+        folder.mkdir(exist_ok=True)
+        exported(asked, folder, 3600)
+        for row in asked:
+            done = outcome(row, folder)
+            text = wrong(row, done)
+            side = "MINDSPORE" if done.theirs else "WRONG" if text else "right"
+            print(side, row.op, row.dtype, row.call, text[:600] or f"{done.units:.3g}", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ def table() -> dict[str, Callable[..., Any]]:
         boxes,
         colors,
         convolution,
+        ctc,
         elementwise,
         experts,
         fused,
@@ -41,13 +42,14 @@ def table() -> dict[str, Callable[..., Any]]:
         segments,
         sequences,
         sized,
+        sparse,
         special,
         spectral,
     )
 
     meanings: dict[str, Callable[..., Any]] = {}
     for module in (
-        activations, arrays, attention, boxes, colors, convolution, elementwise, experts,
+        activations, arrays, attention, boxes, colors, convolution, ctc, elementwise, experts,
         fused, indexing, linear, losses, matrices, normalization, patches, pooling,
         quantised, recurrent, reductions, resizing, sampling, segments, sequences, sized,
         special, spectral,

@@ -54,7 +54,7 @@ def _nms_with_mask(boxes: Any, *, iou_threshold: float = 0.5) -> Any:
         [jnp.minimum(boxes[:, :2], boxes[:, 2:4]), jnp.maximum(boxes[:, :2], boxes[:, 2:4])], 1
     )
     kept = greedy(overlap(corners, corners), iou_threshold, jnp.ones(len(boxes), bool))
-    return boxes, order.astype(jnp.int32), kept
+    return boxes, jnp.arange(len(boxes), dtype=jnp.int32), kept  # as MindSpore's CPU counts
 
 
 def _chosen(scores: Any, most: Any, least: Any, threshold: Any, overlaps: Any, op: str) -> Any:
@@ -106,7 +106,7 @@ def _decode(
         (x - (w - 1) * 0.5, width), (y - (h - 1) * 0.5, height),
         (x + (w - 1) * 0.5, width), (y + (h - 1) * 0.5, height),
     ]  # fmt: skip
-    return jnp.stack([jnp.clip(v, 0, most - 1) for v, most in corners], -1).astype(anchors.dtype)
+    return jnp.stack([jnp.clip(v, 0, most) for v, most in corners], -1).astype(anchors.dtype)
 
 
 def _check_valid(boxes: Any, limits: Any) -> Any:

@@ -205,7 +205,7 @@ def _renorm(x: Any, *, p: float, dim: int, maxnorm: float) -> Any:
 
 
 def _nuclear(x: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
-    axes = tuple(dim) if dim is not None else (0, 1)
+    axes = (0, 1) if dim in (None, (1000,), 1000) else tuple(dim)  # 1000 is MindSpore's None
     out = jnp.sum(jnp.linalg.svd(jnp.moveaxis(x, axes, (-2, -1)), compute_uv=False), -1)
     return jnp.expand_dims(out, sorted(a % x.ndim for a in axes)) if keepdim else out
 

@@ -138,7 +138,14 @@ def _pool_with_argmax(
 ) -> Any:  # fmt: skip
     if data_format not in ("NCHW", 0):
         raise MindIRError(f"pooling in the format {data_format}: only NCHW is supported")
-    return pooling.with_argmax(x, trailing(kernel_size, 2), trailing(strides, 2), pad_mode.upper())
+    kernel, step = _middle(kernel_size), _middle(strides)
+    return pooling.with_argmax(x, kernel, step, pad_mode.upper())
+
+
+def _middle(value: Any) -> tuple[int, ...]:
+    """Height and width of an attribute that has 1 for the batch before them, for channels after."""
+    value = ints(value)
+    return value[1:3] if len(value) == 4 else trailing(value, 2)
 
 
 def _fixed_pool(rank: int) -> Callable[..., Any]:

@@ -142,7 +142,7 @@ def _roi_align(
         x1, y1 = roi[1] * spatial_scale, roi[2] * spatial_scale
         end = 1 if roi_end_mode == 1 else 0
         x2, y2 = (roi[3] + end) * spatial_scale, (roi[4] + end) * spatial_scale
-        if roi_end_mode == 1 or roi_end_mode == 0:
+        if roi_end_mode == 0:
             x2, y2 = jnp.maximum(x2, x1 + 1), jnp.maximum(y2, y1 + 1)
         y, columns = jnp.meshgrid(line(y1, y2, bins[0]), line(x1, x2, bins[1]), indexing="ij")
         height, width = image.shape[1:]
@@ -156,12 +156,12 @@ def _roi_align(
 
 
 def _area(n: int, out: int, align: bool) -> np.ndarray:
-    """The share of each of ``n`` points in each of ``out`` intervals."""
+    """The share of each of ``n`` points in each of ``out`` intervals, of which 1 is the sum."""
     step = (n - 1) / (out - 1) if align and out > 1 else n / out
     starts, points = np.arange(out)[:, None] * step, np.arange(n)
     ends = np.minimum(starts + step, n)
     share = np.clip(np.minimum(points + 1, ends) - np.maximum(points, starts), 0, None)
-    return share / step
+    return share / share.sum(1, keepdims=True)
 
 
 def _resize_area(images: Any, size: Any, *, align_corners: bool = False) -> Any:

@@ -123,7 +123,7 @@ def _unique_consecutive(
     values = jnp.take(rows, jnp.minimum(first, rows.shape[0] - 1), 0)
     values = values if dim is None else jnp.moveaxis(values, 0, int(dim))
     inverse = jnp.reshape(inverse, x.shape) if dim is None else inverse
-    empty = jnp.zeros(0, _int64())
+    empty = jnp.zeros((), _int64())  # MindSpore's for what is not asked
     return (values, inverse.astype(_int64()) if return_inverse else empty,
             counts.astype(_int64()) if return_counts else empty)  # fmt: skip
 

@@ -49,7 +49,8 @@ def _median(
     if ignore_nan:
         raise MindIRError("Median with ignore_nan is not supported")
     if global_median:
-        return _median_dim(jnp.ravel(x), 0, False)
+        value, place = _median_dim(jnp.ravel(x), 0, False)
+        return value, jnp.zeros_like(place)  # like MindSpore's
     return _median_dim(x, axis, keep_dims)
 
 

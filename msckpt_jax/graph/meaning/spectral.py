@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax.errors import MindIRError
+from msckpt_jax.graph.meaning.arrays import ints
 from msckpt_jax.graph.meaning.linear import NORMS
 
 
@@ -17,30 +18,21 @@ def _wide(x: Any) -> Any:
     return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)
 
 
-def _cosines(n: int, kind: int, norm: str | None) -> np.ndarray:
-    """The matrix of a cosine transform of type 2 or 3, as SciPy scales it."""
+def _cosines(n: int) -> np.ndarray:
+    """The orthogonal matrix of the cosine transform of type 2; its transpose is the inverse."""
     k = np.arange(n)
-    forward = 2 * np.cos(np.pi * np.outer(k, 2 * k + 1) / (2 * n))
-    if norm == "ortho":
-        forward = forward * np.where(k == 0, np.sqrt(1 / (4 * n)), np.sqrt(1 / (2 * n)))[:, None]
-        return forward if kind == 2 else forward.T
-    if kind == 2:
-        return forward / (2 * n if norm == "forward" else 1)
-    backward = forward.T * np.where(k == 0, 0.5, 1)
-    return backward / (2 * n if norm == "forward" else 1)
-
-
-_INVERSE = {None: "forward", "backward": "forward", "forward": "backward", "ortho": "ortho"}
+    scale = np.where(k == 0, np.sqrt(1 / n), np.sqrt(2 / n))
+    return np.cos(np.pi * np.outer(k, 2 * k + 1) / (2 * n)) * scale[:, None]
 
 
 def _cosine(inverse: bool) -> Callable[..., Any]:
     def run(x: Any, type: int = 2, n: Any = None, axis: int = -1, norm: Any = None) -> Any:
-        if type != 2:
-            raise MindIRError(f"a cosine transform of type {type}: only type 2 is supported")
-        x, scale = _wide(x), NORMS[norm]
+        if type != 2 or NORMS[norm] not in (None, "ortho"):  # MindSpore's None is "ortho", too
+            raise MindIRError(f"a cosine transform of type {type}, norm {norm}: only 2 and ortho")
+        x = _wide(x)
         size = x.shape[axis] if n is None else int(n)
         moved = _sized(jnp.moveaxis(x, axis, -1), size)
-        matrix = _cosines(size, 3 if inverse else 2, _INVERSE[scale] if inverse else scale)
+        matrix = _cosines(size).T if inverse else _cosines(size)
         return jnp.moveaxis(moved @ jnp.asarray(matrix, x.dtype).T, -1, axis)
 
     return run
@@ -109,21 +101,33 @@ def _frequencies(fn: Callable[..., Any]) -> Callable[..., Any]:
     return lambda n, d=1.0, dtype=None: fn(int(n), d).astype(dtype or jnp.float32)
 
 
-def _window(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """A window of a length; a periodic one is a longer one without its last point."""
+def _points(length: Any, periodic: bool) -> np.ndarray:
+    """The places of a window's points in its period, which is a point longer if ``periodic``."""
+    n = ints(length)[0]
+    return np.arange(n) / (n if periodic else max(n - 1, 1))
 
-    def run(length: Any, *, periodic: bool = True, dtype: Any = np.float32, **shape: Any) -> Any:
-        n = int(length)
-        if n <= 1:
-            return jnp.ones(n, dtype)
-        points = np.arange(n) / (n if periodic else n - 1)
-        return jnp.asarray(fn(points, **shape), dtype)
+
+def _window(fn: Callable[..., Any]) -> Callable[..., Any]:
+    def run(
+        length: Any, *, periodic: bool = True, max_length: int = 0, dtype: Any = np.float32
+    ) -> Any:
+        points = _points(length, periodic)
+        return jnp.asarray(fn(points) if len(points) > 1 else np.ones(len(points)), dtype)
 
     return run
 
 
-def _hamming(t: np.ndarray, alpha: float = 0.54, beta: float = 0.46) -> np.ndarray:
-    return alpha - beta * np.cos(2 * np.pi * t)
+#: The numbers that HammingWindow's attribute has for dtypes.
+_GE_DTYPES = {0: np.float32, 1: np.float16, 11: np.float64}
+
+
+def _hamming(
+    length: Any, *, periodic: bool = True, alpha: float = 0.54, beta: float = 0.46,
+    dtype: Any = 0,
+) -> Any:  # fmt: skip
+    points, dtype = _points(length, periodic), _GE_DTYPES.get(dtype, dtype)
+    values = alpha - beta * np.cos(2 * np.pi * points)
+    return jnp.asarray(values if len(points) > 1 else np.ones(len(points)), dtype)
 
 
 def _blackman(t: np.ndarray) -> np.ndarray:
@@ -172,7 +176,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "RFFTFreq": _frequencies(jnp.fft.rfftfreq),
     "BartlettWindow": _window(lambda t: 1 - np.abs(2 * t - 1)),
     "BlackmanWindow": _window(_blackman),
-    "HammingWindow": _window(_hamming),
+    "HammingWindow": _hamming,
     "STFT": _stft,
     "Correlate": _correlate,
 }
