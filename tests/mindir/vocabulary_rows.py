@@ -168,7 +168,7 @@ MaxUnpool3D | W.MaxUnpool3D((2, 2, 2), 2, 0)(x, y) | f32 i32 | n(1, 9, 1, 1, 1, 
 ExtractVolumePatches | Y.ExtractVolumePatches((1, 1, 2, 2, 2), (1, 1, 1, 2, 1), 'VALID')(x) | f32 f16 i32 | f(1, 2, 3, 4, 5)
 ExtractVolumePatches | Y.ExtractVolumePatches((1, 1, 2, 2, 2), (1, 1, 2, 2, 2), 'SAME')(x) | f32 | f(1, 2, 3, 4, 5)
 MaxPoolWithArgmax | P.MaxPoolWithArgmax(2, 2, 'valid')(x) | f32 | f(2, 3, 6, 7)
-MaxPoolWithArgmax | P.MaxPoolWithArgmax(3, 2, 'same')(x) | f32 | f(2, 3, 6, 7)
+MaxPoolWithArgmax | P.MaxPoolWithArgmax(2, 2, 'same')(x) | f32 | f(2, 3, 5, 7)
 AdaptiveMaxPool3D | W.AdaptiveMaxPool3D()(x, y) | f32 f64 i32 | f(2, 3, 4, 5, 6), t([2, 3, 4], 'i4')
 FractionalMaxPoolWithFixedKsize | W.FractionalMaxPoolWithFixedKsize((2, 3), (3, 3))(x, y) | f32 f16 f64 i32 | f(2, 3, 7, 8), p32(2, 3, 2)
 FractionalMaxPool3DWithFixedKsize | W.FractionalMaxPool3DWithFixedKsize((2, 2, 3), (3, 3, 3))(x, y) | f32 f16 f64 i32 | f(2, 3, 6, 7, 8), p32(2, 3, 3)
@@ -185,7 +185,6 @@ DataFormatVecPermute | W.DataFormatVecPermute()(x) | i32 i64 | t([5, 6, 7, 8])
 DataFormatVecPermute | W.DataFormatVecPermute('NCHW', 'NHWC')(x) | i32 | t([[5, 6], [7, 8], [1, 2], [3, 4]])
 CompareAndBitpack | H.CompareAndBitpack()(x, y) | f32 f16 f64 i32 bool | f(3, 16), t(0)
 ClipByNorm | I.ClipByNorm()(x, y) | f32 f16 | f(3, 4), t(2)
-ClipByNorm | I.ClipByNorm((1,))(x, y) | f32 | f(3, 4), t(2)
 Padding | Y.Padding(4)(x) | f32 i32 bool c64 | f(3, 1)
 LogSpace | Y.LogSpace(7, 10)(x, y) | f32 | t(-1), t(2) | 256
 MaskedScatter | Y.MaskedScatter()(x, y, z) | f32 f16 i32 bool | f(3, 4), b(3, 4), f(12)
@@ -237,9 +236,9 @@ FlashAttentionScore | A.FlashAttentionScore(2, 1.0, 1.0, input_layout='SBH', spa
 FlashAttentionScore | A.FlashAttentionScore(2, 1.0, 0.25, input_layout='BSND', sparse_mode=2)(x, y, z, None, None, None, u)[3] | f16 | f(2, 5, 2, 4), f(2, 5, 2, 4), f(2, 5, 2, 4), t(np.triu(np.ones((2048, 2048)), 1), 'u1') | 64 | attention(*(a.transpose(0, 2, 1, 3) for a in (x, y, z)), 0.25, causal(5, 5)).transpose(0, 2, 1, 3)
 FlashAttentionScore | A.FlashAttentionScore(2, 1.0, 0.25, input_layout='BNSD', sparse_mode=3)(x, y, z, None, None, None, u)[3] | f16 bf16 | f(2, 2, 5, 4), f(2, 2, 7, 4), f(2, 2, 7, 4), t(np.triu(np.ones((2048, 2048)), 1), 'u1') | 64 | attention(x, y, z, 0.25, causal(5, 7, 1))
 FlashAttentionScore | A.FlashAttentionScore(2, 1.0, 0.25, input_layout='TND', sparse_mode=3)(x, y, z, None, None, None, u, None, (2, 5), (3, 9))[3] | f16 | f(5, 2, 16), f(9, 2, 16), f(9, 2, 16), t(np.triu(np.ones((2048, 2048)), 1), 'u1') | 64 | rows_attention(x, y, z, 0.25, (2, 5), (3, 9))
-PromptFlashAttention | A.PromptFlashAttention()(x, y, z, u, None, None, None, None, None, None, None, None, 2, 0.25, input_layout='BNSD') | f16 | f(2, 2, 5, 16), f(2, 2, 5, 16), f(2, 2, 5, 16), t(np.tri(5) < 1, '?') | 64 | attention(x, y, z, 0.25, u)
-PromptFlashAttention | A.PromptFlashAttention()(x, y, z, None, None, None, None, None, None, None, None, None, 4, 0.25, input_layout='BSH', num_key_value_heads=2) | f16 | f(2, 5, 16), f(2, 7, 8), f(2, 7, 8) | 64 | flat(attention(heads(x, 4), heads(y, 2), heads(z, 2), 0.25))
-IncreFlashAttention | A.IncreFlashAttention(4, 'BSH', 0.25, 2)(x, [y], [z], u, v) | f16 | f(2, 1, 16), f(2, 7, 8), f(2, 7, 8), b(2, 7), t([5, 7], 'i8') | 64 | flat(attention(heads(x, 4), heads(y, 2), heads(z, 2), 0.25, (u | (np.arange(7) >= v[:, None]))[:, None, None]))
+PromptFlashAttention | A.PromptFlashAttention(2, 0.25, 2147483547, 2147483547, 'BNSD')(x, y, z, u) | f16 | f(2, 2, 5, 16), f(2, 2, 5, 16), f(2, 2, 5, 16), t(np.tri(5) < 1, '?') | 64 | attention(x, y, z, 0.25, u)
+PromptFlashAttention | A.PromptFlashAttention(4, 0.25, input_layout='BSH', num_key_value_heads=2)(x, y, z) | f16 | f(2, 5, 16), f(2, 7, 8), f(2, 7, 8) | 64 | flat(attention(heads(x, 4), heads(y, 2), heads(z, 2), 0.25))
+IncreFlashAttention | A.IncreFlashAttention(4, 'BSH', 0.25, 2)(x, [y], [z], u, v) | f16 | f(2, 1, 16), f(2, 7, 8), f(2, 7, 8), b(2, 7), t([5, 7], 'i8') | 64 | flat(attention(heads(x, 4), heads(y, 2), heads(z, 2), 0.25, np.logical_or(u, np.arange(7) >= v[:, None])[:, None, None]))
 PagedAttention | A.PagedAttention(4, 0.25, 2)(x, y, z, u, v) | f16 | f(3, 16), f(6, 4, 2, 4), f(6, 4, 2, 4), t([[1, 2], [4, 0], [5, 3]], 'i4'), t([7, 3, 8], 'i4') | 64 | paged(x, y, z, u, v, 4, 0.25)
 RotaryPositionEmbedding | A.RotaryPositionEmbedding()(x, y, z, 0) | f32 f16 bf16 | f(2, 3, 5, 8), n(-1, 1, 1, 1, 5, 8), n(-1, 1, 1, 1, 5, 8) | 64 | rotary(x, y, z, 0)
 RotaryPositionEmbedding | A.RotaryPositionEmbedding()(x, y, z, 1) | f32 f16 | f(2, 3, 5, 8), n(-1, 1, 1, 1, 5, 8), n(-1, 1, 1, 1, 5, 8) | 64 | rotary(x, y, z, 1)
@@ -262,6 +261,7 @@ AddLayerNormV2 | A.AddLayerNormV2()(x, y, z, u, 1e-5, True) | f32 | f(3, 8), f(3
 AddRmsNorm | A.AddRmsNorm()(x, y, z, 1e-6)[0] | f32 f16 | f(3, 8), f(3, 8), f(8) | 64 | rms_norm(x + y, z, 1e-6)
 Dilation2D | W.Dilation2D(1, 1, 'VALID')(x, y) | f32 f16 | f(2, 3, 6, 7), f(3, 2, 3) | 4 | dilation(x, y, 1, 1)
 Dilation2D | W.Dilation2D(2, 2, 'VALID')(x, y) | f32 | f(2, 3, 7, 9), f(3, 2, 3) | 4 | dilation(x, y, 2, 2)
+ClipByNorm | I.ClipByNorm((1,))(x, y) | f32 | f(3, 4), t(2) | 64 | x * np.minimum(1, y / np.linalg.norm(x, axis=1))[:, None]
 KVCacheScatterUpdate | A.KVCacheScatterUpdate()(x, y, z, -2, 'update') | f32 f16 | f(2, 3, 8, 4), t([2, 5], 'i8'), f(2, 3, 1, 4) | 0 | cache_update(x, y, z)
 """
 

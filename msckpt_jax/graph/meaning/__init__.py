@@ -49,10 +49,10 @@ def table() -> dict[str, Callable[..., Any]]:
 
     meanings: dict[str, Callable[..., Any]] = {}
     for module in (
-        activations, arrays, attention, boxes, colors, convolution, ctc, elementwise, experts,
-        fused, indexing, linear, losses, matrices, normalization, patches, pooling,
+        activations, arrays, attention, boxes, colors, convolution, ctc, elementwise,
+        experts, fused, indexing, linear, losses, matrices, normalization, patches, pooling,
         quantised, recurrent, reductions, resizing, sampling, segments, sequences, sized,
-        special, spectral,
+        sparse, special, spectral,
     ):  # fmt: skip
         meanings |= module.TABLE
     return meanings

@@ -13,6 +13,10 @@ from jax import lax
 from msckpt_jax.errors import MindIRError
 
 
+#: The logarithm of no chance: gradients of infinity were NaN.
+_LEAST = -1e30
+
+
 def _alphas(log_probs: Any, labels: Any, length: Any, blank: int) -> tuple[Any, Any]:
     """The logarithms of the chances of all beginnings, [T, 2 S + 1], and the extended labels.
 
@@ -22,7 +26,7 @@ def _alphas(log_probs: Any, labels: Any, length: Any, blank: int) -> tuple[Any, 
     extended = jnp.full(2 * count + 1, blank, labels.dtype).at[1::2].set(labels)
     at = jnp.arange(2 * count + 1)
     skips = (at > 1) & (extended != blank) & (extended != jnp.roll(extended, 2))
-    least = jnp.asarray(-jnp.inf, log_probs.dtype)
+    least = jnp.asarray(_LEAST, log_probs.dtype)
     inside = at < 2 * length + 1
     start = jnp.where((at < 2) & inside, log_probs[0, extended], least)
 
@@ -41,8 +45,9 @@ def _alphas(log_probs: Any, labels: Any, length: Any, blank: int) -> tuple[Any, 
 def _loss(log_probs: Any, labels: Any, frames: Any, length: Any, blank: int) -> tuple[Any, Any]:
     alphas, _ = _alphas(log_probs, labels, length, blank)
     last = alphas[frames - 1]
-    ends = jnp.stack([last[2 * length], jnp.where(length > 0, last[2 * length - 1], -jnp.inf)])
-    return -jax.nn.logsumexp(ends), alphas
+    ends = jnp.stack([last[2 * length], jnp.where(length > 0, last[2 * length - 1], _LEAST)])
+    loss = -jax.nn.logsumexp(ends)
+    return jnp.where(loss > -_LEAST / 2, jnp.inf, loss), alphas
 
 
 def _ctc_v2(
@@ -56,7 +61,8 @@ def _ctc_v2(
         return _loss(log_probs, labels, frames, length, blank)
 
     losses, alphas = jax.vmap(one, (1, 0, 0, 0))(log_probs, targets, input_lengths, target_lengths)
-    return jnp.where(jnp.isinf(losses), 0, losses) if zero_infinity else losses, alphas
+    losses = jnp.where(jnp.isinf(losses), 0, losses) if zero_infinity else losses
+    return losses, jnp.where(alphas < _LEAST / 2, -jnp.inf, alphas)
 
 
 def _ctc(

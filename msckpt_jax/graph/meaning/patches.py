@@ -139,7 +139,9 @@ def _pool_with_argmax(
     if data_format not in ("NCHW", 0):
         raise MindIRError(f"pooling in the format {data_format}: only NCHW is supported")
     kernel, step = _middle(kernel_size), _middle(strides)
-    return pooling.with_argmax(x, kernel, step, pad_mode.upper())
+    out, place = pooling.with_argmax(x, kernel, step, pad_mode.upper())
+    channel = jnp.arange(x.shape[1], dtype=jnp.int32)[:, None, None]
+    return out, place + channel * (x.shape[2] * x.shape[3])  # counted through the channels, too
 
 
 def _middle(value: Any) -> tuple[int, ...]:

@@ -73,7 +73,7 @@ def _order(source: str, target: str) -> list[int]:
 
 
 def _dim_map(x: Any, *, src_format: str = "NHWC", dst_format: str = "NCHW") -> Any:
-    table = jnp.asarray(_order(dst_format, src_format), x.dtype)
+    table = jnp.asarray(_order(src_format, dst_format), x.dtype)
     return table[jnp.mod(x, 4)]
 
 
@@ -87,7 +87,7 @@ def _pack_bits(x: Any, threshold: Any) -> Any:
 
 
 def _clip_by_norm(x: Any, limit: Any, *, axis: Any = None) -> Any:
-    axes = None if axis is None else ints(axis)
+    axes = None if axis is None else ints(axis) or None
     wide = x.astype(jnp.float32)
     norm = jnp.sqrt(jnp.sum(jnp.square(wide), axes, keepdims=True))
     limit = jnp.asarray(limit, jnp.float32)
