@@ -45,7 +45,8 @@ def load(
     Raises:
         MindIRError, AirError: the file is damaged, encrypted otherwise, or has operators without
             a meaning (all are named).
-        ValueError: ``sizes`` names an operator that takes none; the file is ONNX, or AIR and a key is given: GE has no ciphers.
+        ValueError: ``sizes`` names an operator that takes none; the file is ONNX, or AIR and a key
+            or ``sizes`` are given: GE has no ciphers, and its operators constant sizes.
         FileNotFoundError: there is no such file.
 
     Example:
@@ -59,9 +60,11 @@ def load(
         Array([[1., 1., 1.],
                [1., 1., 1.]], dtype=float32)
     """
+    target = targets.of_file(file_name) or targets.named(targets.DEFAULT)
     if sizes:
         from msckpt_jax.graph.meaning import sized
 
+        if target is not targets.named(targets.DEFAULT):
+            raise ValueError(f"sizes are for the operators of a MindIR, and {file_name} is none")
         rules = sized.with_sizes(sizes) | dict(rules or {})
-    target = targets.of_file(file_name) or targets.named(targets.DEFAULT)
     return target.open(file_name, dec_key=dec_key, dec_mode=dec_mode, rules=rules, mmap=mmap)

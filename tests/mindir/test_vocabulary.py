@@ -29,7 +29,9 @@ def test_rows_alone_in_mindspore_and_jax() -> None:
     rows = [row for row in vocabulary.rows() if zlib.crc32(row.key.encode()) % _SHARE == 3]
     assert len(rows) > 15
     done = vocabulary.outcomes(rows)
-    assert {row.key: text for row, each in done.items() if (text := vocabulary.wrong(row, each))} == {}
+    assert {
+        row.key: text for row, each in done.items() if (text := vocabulary.wrong(row, each))
+    } == {}
 
 
 def test_a_wrong_meaning_is_seen() -> None:
@@ -94,7 +96,7 @@ def test_within_jit_the_size_has_to_be_told(non_zero: Path) -> None:
 
 @pytest.mark.parametrize("sizes", [{"Abs": 3}, {"NonZero": -1}, {"NonZero": True}])
 def test_sizes_that_are_none(non_zero: Path, sizes: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=re.escape(repr([*sizes][0]))):
+    with pytest.raises(ValueError, match=re.escape(repr(next(iter(sizes))))):
         ms.load(non_zero, sizes=sizes)
 
 
@@ -118,5 +120,7 @@ def test_the_error_tells_why(non_zero: Path) -> None:
         primitive.op_type = primitive.op_type.replace("NonZero", "AllReduce")
     file = non_zero.with_name("reduce.mindir")
     file.write_bytes(model.SerializeToString())
-    with pytest.raises(ms.MindIRError, match=r"AllReduce \(1: it exchanges data with other devices"):
+    with pytest.raises(
+        ms.MindIRError, match=r"AllReduce \(1: it exchanges data with other devices"
+    ):
         ms.load(file)

@@ -73,7 +73,7 @@ def _lines() -> Iterator[str]:
     yield ""
     yield "## Without a meaning"
     yield ""
-    yield "`load(..., rules=)` gives one. Each stands with the reason that the error of `load` tells."
+    yield "`load(..., rules=)` gives one. The error of `load` tells the reason, too."
     for reason, ops in without_meaning().items():
         yield ""
         yield f"**{reason[0].upper()}{reason[1:]}:**"

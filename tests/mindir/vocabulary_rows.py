@@ -239,6 +239,7 @@ FlashAttentionScore | A.FlashAttentionScore(2, 1.0, 0.25, input_layout='TND', sp
 PromptFlashAttention | A.PromptFlashAttention(2, 0.25, 2147483547, 2147483547, 'BNSD')(x, y, z, u) | f16 | f(2, 2, 5, 16), f(2, 2, 5, 16), f(2, 2, 5, 16), t(np.tri(5) < 1, '?') | 64 | attention(x, y, z, 0.25, u)
 PromptFlashAttention | A.PromptFlashAttention(4, 0.25, input_layout='BSH', num_key_value_heads=2)(x, y, z) | f16 | f(2, 5, 16), f(2, 7, 8), f(2, 7, 8) | 64 | flat(attention(heads(x, 4), heads(y, 2), heads(z, 2), 0.25))
 IncreFlashAttention | A.IncreFlashAttention(4, 'BSH', 0.25, 2)(x, [y], [z], u, v) | f16 | f(2, 1, 16), f(2, 7, 8), f(2, 7, 8), b(2, 7), t([5, 7], 'i8') | 64 | flat(attention(heads(x, 4), heads(y, 2), heads(z, 2), 0.25, np.logical_or(u, np.arange(7) >= v[:, None])[:, None, None]))
+FusedInferAttentionScore | A.FusedInferAttentionScore(4, 0.25, input_layout='BSH', num_key_value_heads=2)(x, [y], [z])[0] | f16 | f(2, 5, 16), f(2, 7, 8), f(2, 7, 8) | 64 | flat(attention(heads(x, 4), heads(y, 2), heads(z, 2), 0.25))
 PagedAttention | A.PagedAttention(4, 0.25, 2)(x, y, z, u, v) | f16 | f(3, 16), f(6, 4, 2, 4), f(6, 4, 2, 4), t([[1, 2], [4, 0], [5, 3]], 'i4'), t([7, 3, 8], 'i4') | 64 | paged(x, y, z, u, v, 4, 0.25)
 RotaryPositionEmbedding | A.RotaryPositionEmbedding()(x, y, z, 0) | f32 f16 bf16 | f(2, 3, 5, 8), n(-1, 1, 1, 1, 5, 8), n(-1, 1, 1, 1, 5, 8) | 64 | rotary(x, y, z, 0)
 RotaryPositionEmbedding | A.RotaryPositionEmbedding()(x, y, z, 1) | f32 f16 | f(2, 3, 5, 8), n(-1, 1, 1, 1, 5, 8), n(-1, 1, 1, 1, 5, 8) | 64 | rotary(x, y, z, 1)

@@ -19,8 +19,10 @@ import numpy as np
 from mindspore import mint, nn, ops
 from networks import flat, warm_up
 
-_DTYPES = {"f16": "f2", "f32": "f4", "f64": "f8", "c64": "c8", "c128": "c16", "bool": "?",
-           **{f"{kind}{8 * size}": f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)}}  # fmt: skip
+_DTYPES = {
+    "f16": "f2", "f32": "f4", "f64": "f8", "c64": "c8", "c128": "c16", "bool": "?",
+    **{f"{kind}{8 * size}": f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)},
+}  # fmt: skip
 _HEAD = """
 import mindspore as ms
 import numpy as np

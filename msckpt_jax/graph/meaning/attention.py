@@ -6,6 +6,7 @@ contradict each other or leave a case open, the case is refused.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -58,14 +59,11 @@ class Attended(NamedTuple):
     total: Any
 
 
-def attend(
-    q: Any, k: Any, v: Any, scale: float, kept: Any = None, shift: Any = None
-) -> Attended:
+def attend(q: Any, k: Any, v: Any, scale: float, kept: Any = None, shift: Any = None) -> Attended:
     """Attention of [B, N, S, D]; several heads of ``q`` share one of ``k`` and ``v``.
 
-    Args:
-        kept: True where a key counts, broadcast to [B, N, S1, S2]; a row without any gives 0.
-        shift: what is added to the scaled scores.
+    ``kept`` is True where a key counts, broadcast to [B, N, S1, S2]; a row without any gives 0.
+    ``shift`` is added to the scaled scores.
     """
     b, n, s, d = q.shape
     groups = k.shape[1]
@@ -178,7 +176,7 @@ def _flash_of_rows(
 
 def _spans(ends: Any) -> list[tuple[int, int]]:
     numbers = (0, *ints(ends))
-    return list(zip(numbers[:-1], numbers[1:], strict=True))
+    return list(itertools.pairwise(numbers))
 
 
 def _within(lengths: Any, size: int) -> Any:
@@ -201,10 +199,11 @@ def _prompt(
     pre_tokens: int = 2147483647, next_tokens: int = 0, input_layout: Any = 0,
     num_key_value_heads: int = 0, sparse_mode: int = 0, inner_precise: int = 1,
 ) -> Any:  # fmt: skip
-    refuse("PromptFlashAttention", deq_scale1=deq_scale1, quant_scale1=quant_scale1,
-           deq_scale2=deq_scale2, quant_scale2=quant_scale2, quant_offset2=quant_offset2)  # fmt: skip
+    op = "PromptFlashAttention"
+    refuse(op, deq_scale1=deq_scale1, quant_scale1=quant_scale1, deq_scale2=deq_scale2,
+           quant_scale2=quant_scale2, quant_offset2=quant_offset2)  # fmt: skip
     return _inferred(
-        "PromptFlashAttention", q, k, v, attn_mask, actual_seq_lengths, actual_seq_lengths_kv,
+        op, q, k, v, attn_mask, actual_seq_lengths, actual_seq_lengths_kv,
         pse_shift, num_heads, scale_value, pre_tokens, next_tokens, layout_of(input_layout),
         num_key_value_heads, sparse_mode,
     )[0]  # fmt: skip
@@ -272,7 +271,9 @@ def _fused(
     heads, scale, before, after, layout, shared, mode, _, _, _, wanted = settings[:11]
     k, v, layout = _one_of(op, k), _one_of(op, v), layout_of(layout)
     if by_heads(q, layout, heads).shape[2] == 1:  # one step: the mask is [B, ..., S]
-        mask = None if attn_mask is None else jnp.reshape(attn_mask, (-1, 1, 1, attn_mask.shape[-1]))
+        mask = (
+            None if attn_mask is None else jnp.reshape(attn_mask, (-1, 1, 1, attn_mask.shape[-1]))
+        )
         attn_mask, mode, before, after = mask, 1, 0, 0
         actual_seq_lengths = None
     out, logs = _inferred(

@@ -82,9 +82,7 @@ def _centres(boxes: Any) -> tuple[Any, Any, Any, Any]:
     return (x1 + x2) * 0.5, (y1 + y2) * 0.5, x2 - x1 + 1, y2 - y1 + 1
 
 
-def _encode(
-    anchors: Any, truths: Any, *, means: Any = (0.0,) * 4, stds: Any = (1.0,) * 4
-) -> Any:
+def _encode(anchors: Any, truths: Any, *, means: Any = (0.0,) * 4, stds: Any = (1.0,) * 4) -> Any:
     ax, ay, aw, ah = _centres(anchors)
     x, y, w, h = _centres(truths)
     code = jnp.stack([(x - ax) / aw, (y - ay) / ah, jnp.log(w / aw), jnp.log(h / ah)], -1)

@@ -12,7 +12,6 @@ from jax import lax
 
 from msckpt_jax.errors import MindIRError
 
-
 #: The logarithm of no chance: gradients of infinity were NaN.
 _LEAST = -1e30
 

@@ -237,9 +237,9 @@ _ACTIVATIONS = {1: jax.nn.relu, 22: lambda x: x * jax.nn.sigmoid(1.702 * x), 23:
 
 def _ffn(
     x: Any, weight1: Any, weight2: Any, tokens: Any = None, bias1: Any = None, bias2: Any = None,
-    scale: Any = None, offset: Any = None, deq1: Any = None, deq2: Any = None, aq_scale1: Any = None,
-    aq_scale2: Any = None, aq_offset1: Any = None, aq_offset2: Any = None, activation: Any = 22,
-    inner_precise: int = 0,
+    scale: Any = None, offset: Any = None, deq1: Any = None, deq2: Any = None,
+    aq_scale1: Any = None, aq_scale2: Any = None, aq_offset1: Any = None, aq_offset2: Any = None,
+    activation: Any = 22, inner_precise: int = 0,
 ) -> Any:  # fmt: skip
     """Compute FFNExt: two products with an activation between them, by experts or by none."""
     refuse("FFNExt", scale=scale, offset=offset, deqScale1=deq1, deqScale2=deq2,
@@ -249,6 +249,7 @@ def _ffn(
         raise MindIRError(f"FFNExt with the activation {activation} is not supported")
     flat = jnp.reshape(x, (-1, x.shape[-1]))
     if tokens is None:
+
         def product(a: Any, w: Any, b: Any) -> Any:
             out = jnp.matmul(a, w, preferred_element_type=jnp.float32)
             return out if b is None else out + b.astype(jnp.float32)

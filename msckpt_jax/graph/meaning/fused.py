@@ -1,4 +1,4 @@
-"""Several operators that MindSpore's compilers make one: products with what follows, norms of sums."""
+"""Operators that MindSpore's compilers make of several: products with biases, norms of sums."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from msckpt_jax.errors import MindIRError
-from msckpt_jax.graph.meaning import normalization, quantised
+from msckpt_jax.graph.meaning import normalization
 from msckpt_jax.graph.meaning.arrays import ints
 
 
@@ -40,25 +39,6 @@ def _add_layer_norm(
     out, mean, variance = normalization.normalized(total, (-1,), epsilon)
     return ((out * gamma + beta).astype(x.dtype), mean, jax.lax.rsqrt(variance + epsilon),
             total if additional else jnp.zeros_like(total))  # fmt: skip
-
-
-def _rms_quant(
-    x: Any, gamma: Any, beta: Any, scale: Any, offset: Any, epsilon: float = 1e-6
-) -> Any:
-    wide = x.astype(jnp.float32)
-    norm = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), -1, keepdims=True) + epsilon) * gamma
-    norm = norm if beta is None else norm + beta
-    return quantised.int8(norm / scale + offset)
-
-
-def _add_rms_dynamic(
-    x: Any, y: Any, gamma: Any, smooth: Any, second: Any = None, epsilon: float = 1e-6
-) -> Any:
-    total = (x.astype(jnp.float32) + y.astype(jnp.float32)).astype(x.dtype)
-    norm, _ = normalization.rms_norm(total.astype(jnp.float32), gamma, epsilon)
-    first = quantised.dynamic(norm, smooth)
-    other = first if second is None else quantised.dynamic(norm, second)
-    return first[0], other[0], total, first[1], other[1]
 
 
 def _cache_update(var: Any, indices: Any, updates: Any, axis: int, reduce: Any = 0) -> Any:
@@ -94,31 +74,6 @@ def _batch_elements(
     return (out if bias is None else out + jnp.reshape(bias, shape)).astype(x.dtype)
 
 
-def _batch_norm_then(*, added: bool) -> Callable[..., Any]:
-    def run(x: Any, scale: Any, bias: Any, mean: Any, variance: Any, *rest: Any) -> Any:
-        extra, rest = (rest[0], rest[1:]) if added else (0, rest)
-        out, *others = normalization.batch_norm(x, scale, bias, mean, variance, *rest)
-        return jax.nn.relu(out + extra), *others
-
-    return run
-
-
-def _swiglu_quant(
-    x: Any, weight_scale: Any, activation_scale: Any, bias: Any = None, quant_scale: Any = None,
-    quant_offset: Any = None, group_index: Any = None, activate_left: bool = False,
-    quant_mode: int = 0,
-) -> Any:  # fmt: skip
-    """Numbers of a quantised product, through SwiGLU, as whole numbers with a scale a row again."""
-    quantised.refuse("DequantSwigluQuant", bias=bias, quant_offset=quant_offset,
-                     group_index=group_index)  # fmt: skip
-    if quant_mode != 1 or x.dtype != np.int32:
-        raise MindIRError("DequantSwigluQuant: only of int32, with dynamic scales (quant_mode 1)")
-    wide = x.astype(jnp.float32) * weight_scale * jnp.reshape(activation_scale, (-1, 1))
-    left, right = jnp.split(wide, 2, -1)
-    first, second = (left, right) if activate_left else (right, left)
-    return quantised.dynamic(jax.nn.silu(first) * second, quant_scale)
-
-
 def _weighted_cross_entropy(
     x: Any, target: Any, weight: Any = None, reduction: Any = 1, ignore_index: int = -100,
     label_smoothing: float = 0.0, scale: float = 0.0, return_zloss: bool = False,
@@ -142,14 +97,9 @@ TABLE: dict[str, Callable[..., Any]] = {
     "MatMulBiasAddReluFusion": lambda x, w, b, *turns: jax.nn.relu(_with_bias(x, w, b, *turns)),
     "TransposeBatchMatmulTranspose": _transposed,
     "AddLayerNormV2": _add_layer_norm,
-    "RmsNormQuant": _rms_quant,
-    "AddRmsNormDynamicQuant": _add_rms_dynamic,
     "KVCacheScatterUpdate": _cache_update,
     "NpuGelu": _npu_gelu,
     "BatchNormStats": _batch_stats,
     "BatchNormElemt": _batch_elements,
-    "BatchNormWithActivation": _batch_norm_then(added=False),
-    "BatchNormWithAddAndActivation": _batch_norm_then(added=True),
-    "DequantSwigluQuant": _swiglu_quant,
     "CrossEntropyLoss": _weighted_cross_entropy,
 }

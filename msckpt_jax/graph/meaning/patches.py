@@ -162,7 +162,9 @@ def _fixed_pool(rank: int) -> Callable[..., Any]:
             alpha = (sizes[k] - kernel[k]) / (out[k] - 1) if out[k] > 1 else 0
             # Samples are in the order width, height for images, depth first for volumes.
             u = samples[..., rank - 1 - k if rank == 2 else k]
-            u = jnp.reshape(jnp.broadcast_to(u, lead), (*lead, 1)).astype(jnp.float64)
+            u = jnp.reshape(jnp.broadcast_to(u, lead), (*lead, 1)).astype(
+                jnp.promote_types(u.dtype, jnp.float32)
+            )
             steps = jnp.floor((jnp.arange(out[k]) + u) * alpha) - jnp.floor(u * alpha)
             last = jnp.arange(out[k]) == out[k] - 1
             starts.append(jnp.where(last, sizes[k] - kernel[k], steps).astype(jnp.int32))
@@ -182,9 +184,7 @@ def _windows_max(x: Any, starts: list[Any], kernel: Any, out: Any) -> Any:
         shape[k], shape[rank + k] = out[k], kernel[k]
         flat = flat * sizes[k] + jnp.reshape(at, (*lead, *shape))
     flat = jnp.reshape(flat, (*lead, -1, int(np.prod(kernel))))
-    values = jnp.take_along_axis(
-        jnp.reshape(x, (*lead, -1)), jnp.reshape(flat, (*lead, -1)), -1
-    )
+    values = jnp.take_along_axis(jnp.reshape(x, (*lead, -1)), jnp.reshape(flat, (*lead, -1)), -1)
     values = jnp.reshape(values, flat.shape)
     best = jnp.argmax(values, -1, keepdims=True)
     pick = [jnp.reshape(jnp.take_along_axis(v, best, -1), (*lead, *out)) for v in (values, flat)]

@@ -24,7 +24,9 @@ def refuse(op: str, **given: Any) -> None:
     """
     names = [name for name, value in given.items() if value is not None]
     if names:
-        raise MindIRError(f"{op} with {', '.join(names)} is not supported: give it a meaning, rules=")
+        raise MindIRError(
+            f"{op} with {', '.join(names)} is not supported: give it a meaning, rules="
+        )
 
 
 def int8(x: Any) -> Any:
@@ -167,9 +169,7 @@ def _fake_layer(
     return _simulated(x, low, high, num_bits, symmetric, narrow_range)
 
 
-def _fake_channel(
-    x: Any, low: Any, high: Any, *, channel_axis: int = 1, **attrs: Any
-) -> Any:
+def _fake_channel(x: Any, low: Any, high: Any, *, channel_axis: int = 1, **attrs: Any) -> Any:
     shape = [-1 if a == channel_axis else 1 for a in range(x.ndim)]
     known = _FAKE.intersection(attrs)
     return _fake_layer(x, jnp.reshape(low, shape), jnp.reshape(high, shape),
@@ -191,11 +191,6 @@ def _correction(x: Any, batch: Any, running: Any, *, channel_axis: int = 0) -> A
     return x * jnp.reshape(batch / running, shape)
 
 
-def _swiglu_dynamic(x: Any, smooth: Any = None) -> Any:
-    first, second = jnp.split(x.astype(jnp.float32), 2, -1)
-    return dynamic(first / (1 + jnp.exp(-first)) * second, smooth)
-
-
 TABLE: dict[str, Callable[..., Any]] = {
     "QuantV2": _quant,
     "Quant": _quant_attrs,
@@ -204,7 +199,6 @@ TABLE: dict[str, Callable[..., Any]] = {
     "DynamicQuantExt": dynamic,
     "QuantBatchMatmul": _quant_matmul,
     "WeightQuantBatchMatmul": _weight_matmul,
-    "SwiGLUDynamicQuant": _swiglu_dynamic,
     "FakeQuantPerLayer": _fake_layer,
     "FakeQuantPerChannel": _fake_channel,
     "FakeQuantWithMinMaxVars": _fake_vars,

@@ -172,27 +172,6 @@ def _resize_area(images: Any, size: Any, *, align_corners: bool = False) -> Any:
     return jnp.einsum("nhwc,ph,qw->npqc", images.astype(jnp.float32), rows, columns)
 
 
-def _deformable_attention(value: Any, shape: Any, offset: Any, locations: Any, weight: Any) -> Any:
-    """Attend to points of several maps: bilinear samples, each with its weight.
-
-    ``value`` is [B, all points, heads, D], ``locations`` [B, queries, heads, levels, points, 2] of
-    x and y between 0 and 1; the result is [B, queries, heads * D].
-    """
-    levels = np.asarray(shape)
-    starts = np.asarray(offset)
-    batch, _, heads, depth = value.shape
-    out: Any = 0
-    for level, ((height, width), start) in enumerate(zip(levels, starts, strict=True)):
-        part = value[:, start : start + height * width]
-        maps = jnp.transpose(jnp.reshape(part, (batch, height, width, heads, depth)), (0, 3, 4, 1, 2))
-        at = jnp.moveaxis(locations[:, :, :, level], 1, 2)  # [B, heads, queries, points, 2]
-        places = at * jnp.array([width, height], at.dtype) - 0.5
-        sampled = jax.vmap(jax.vmap(linear))(maps, [places[..., 1], places[..., 0]])
-        share = jnp.moveaxis(weight[:, :, :, level], 1, 2)[:, :, None]
-        out = out + jnp.sum(sampled * share, -1)
-    return jnp.reshape(jnp.transpose(out, (0, 3, 1, 2)), (batch, -1, heads * depth))
-
-
 TABLE: dict[str, Callable[..., Any]] = {
     "GridSampler2D": _grid_sample,
     "GridSampler3D": _grid_sample,
@@ -200,5 +179,4 @@ TABLE: dict[str, Callable[..., Any]] = {
     "CropAndResize": _crop_and_resize,
     "ROIAlign": _roi_align,
     "ResizeArea": _resize_area,
-    "MultiScaleDeformableAttn": _deformable_attention,
 }

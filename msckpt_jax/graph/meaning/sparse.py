@@ -12,7 +12,7 @@ from msckpt_jax.graph.meaning.arrays import ints
 
 
 def _turned(x: Any, turn: bool) -> Any:
-    return jnp.conj(jnp.swapaxes(x, -1, -2)) if turn else x
+    return jnp.swapaxes(x, -1, -2) if turn else x  # MindSpore's adjoint is no conjugate
 
 
 def dense(indices: Any, values: Any, shape: Any) -> Any:
@@ -29,7 +29,8 @@ def _matmul(
 
 
 def _to_dense(indices: Any, values: Any, shape: Any) -> Any:
-    return dense(indices, values, shape)
+    zeros = jnp.zeros(ints(shape), values.dtype)
+    return zeros.at[tuple(jnp.moveaxis(indices, -1, 0))].set(values)
 
 
 def _to_dense_v2(
@@ -52,9 +53,7 @@ def _elementwise(fn: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _addmm(
-    indices: Any, values: Any, shape: Any, y: Any, z: Any, alpha: Any, beta: Any
-) -> Any:
+def _addmm(indices: Any, values: Any, shape: Any, y: Any, z: Any, alpha: Any, beta: Any) -> Any:
     return alpha * jnp.matmul(dense(indices, values, shape), y) + beta * z
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
 from typing import Any
 
 import jax
@@ -158,12 +157,6 @@ def _strided(x: Any, size: Any, stride: Any, storage_offset: int = 0) -> Any:
     return jnp.ravel(x)[jnp.asarray(place, jnp.int32)]
 
 
-def _all_finite(tensors: Any) -> Any:
-    """True where some number of the tensors is not finite, as the operator tells an overflow."""
-    bad = [jnp.any(~jnp.isfinite(x)) for x in tensors]
-    return jnp.reshape(reduce(jnp.logical_or, bad), (1,))
-
-
 def _check_numerics(x: Any) -> Any:
     if not isinstance(x, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(x))):
         raise MindIRError("CheckNumerics: the operand has NaN or infinity")
@@ -181,7 +174,10 @@ def _instance_norm(
     return out.astype(x.dtype), jnp.zeros_like(mean), jnp.zeros_like(variance)
 
 
-def _ragged_range(starts: Any, limits: Any, deltas: Any, *, Tsplits: Any = np.int64) -> Any:
+def _ragged_range(
+    starts: Any, limits: Any, deltas: Any, *,
+    Tsplits: Any = np.int64,  # noqa: N803 - MindSpore's name
+) -> Any:  # fmt: skip
     if any(isinstance(v, jax.core.Tracer) for v in (starts, limits, deltas)):
         raise MindIRError("the size of RaggedRange's result depends on numbers, which jit hides")
     rows = [np.atleast_1d(np.asarray(v)) for v in (starts, limits, deltas)]
@@ -229,7 +225,6 @@ TABLE: dict[str, Callable[..., Any]] = {
     "CosineEmbeddingLoss": _cosine_loss,
     "UnravelIndex": _unravel,
     "AsStrided": _strided,
-    "AllFinite": _all_finite,
     "CheckNumerics": _check_numerics,
     "InstanceNormV2": _instance_norm,
     "RaggedRange": _ragged_range,
@@ -237,8 +232,11 @@ TABLE: dict[str, Callable[..., Any]] = {
     "ConcatOffsetV1": _concat_offset_v1,
     "Eps": lambda x: jnp.full(x.shape, jnp.finfo(x.dtype).eps, x.dtype),
     "Expand": lambda x, shape: jnp.broadcast_to(
-        x, [o if s == -1 else s for s, o in zip(
-            ints(shape), (1,) * (len(ints(shape)) - x.ndim) + x.shape, strict=True)]
+        x,
+        [
+            o if s == -1 else s
+            for s, o in zip(ints(shape), (1,) * (len(ints(shape)) - x.ndim) + x.shape, strict=True)
+        ],
     ),
     "ParallelConcat": lambda parts: jnp.concatenate(parts, 0),
     "RangeV2": lambda start, end, step, *, maxlen=0: jnp.arange(

@@ -23,7 +23,7 @@ NAMES: dict[str, str] = {
     "it is a step of an embedding table that is kept on a parameter server": """
         MapCacheIdx PadAndShift SubAndFilter UpdateCache DynamicAssign MapUniform""",
     "it watches a training for overflows and silent faults of the device": """
-        NPUClearFloatStatusV2 NPUGetFloatStatusV2 SilentCheckV2 SilentCheckV3""",
+        AllFinite NPUClearFloatStatusV2 NPUGetFloatStatusV2 SilentCheckV2 SilentCheckV3""",
     "it updates the state of an optimizer": """
         Adam AdamNoUpdateParam AdamW AdamWeightDecay FusedAdaFactor FusedAdaFactorWithGlobalNorm
         FusedCastAdamWeightDecay FusedSparseAdam FusedSparseFtrl FusedSparseLazyAdam
@@ -43,15 +43,16 @@ NAMES: dict[str, str] = {
         SparseTensorToCSRSparseMatrix Sspaddmm CTCGreedyDecoder SparseSoftmax""",
     "its flat weights are in an order of oneDNN's, which is no public format": "GRUV2",
     "MindSpore's documents do not define it": """
-        AddRmsNormQuantV2 ApplyRotaryPosEmb BatchNormGatherStatsWithCounts ConvTbc ConvolutionStr
-        DynamicBlockQuant DynamicNTK FusedAddTopKDiv FusedMatmulElemBinary FusedMatmulElemUnary
+        AddRmsNormDynamicQuant AddRmsNormQuantV2 ApplyRotaryPosEmb BatchNormGatherStatsWithCounts
+        BatchNormWithActivation BatchNormWithAddAndActivation ConvTbc ConvolutionStr
+        DequantSwigluQuant DynamicBlockQuant DynamicNTK FusedAddTopKDiv FusedMatmulElemBinary FusedMatmulElemUnary
         GroupTopk InnerUnique InplaceGroupedMatmulAdd KvScaleCache LightningIndexer
         MatmulBiasSplitOut2 MatmulBiasSplitOut3 MatmulBiasSplitSiluOut2 MatmulSplitOut2
         MatmulSplitOut3 MatmulSplitSiluFastgeluAddMulOut1 MatmulSplitSiluMulOut1
-        MatmulSplitSiluOut2 Mla MlaPreprocess MoeInitRoutingQuantV2 NsaCompress
+        MatmulSplitSiluOut2 Mla MlaPreprocess MoeInitRoutingQuantV2 MultiScaleDeformableAttn NsaCompress
         NsaCompressAttention NsaSelectAttention QMatmulSplitSiluFastgeluAddMulOut1
         QMatmulSplitSiluMulOut1 QuantLinearSparse QuantMatmul QuantbatchmatmulSplitOut2
-        QuantbatchmatmulSplitOut3 QuantbatchmatmulSplitSiluOut2 RotatedIou SparseFlashAttention
+        QuantbatchmatmulSplitOut3 QuantbatchmatmulSplitSiluOut2 RmsNormQuant RotatedIou SwiGLUDynamicQuant SparseFlashAttention
         SpeedFusionAttention TopKRouter TopPRouter TransData LUSolver QR Rolling Shift ResizeD
         InplaceMatmulAdd""",
     "it changes the key and value caches, which are parameters": "ReshapeAndCache",
