@@ -31,7 +31,8 @@ def _sized(op: str, meaning: Callable[..., Any]) -> Callable[..., Any]:
         if size is None and any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(args)):
             raise MindIRError(
                 f"the size of {op}'s result depends on numbers that are not known under jit, vmap "
-                f"or grad: call the model outside, or give the size: load(..., sizes={{{op!r}: n}})"
+                "or grad, and in a branch or loop of the model: call it outside, or give the size: "
+                f"load(..., sizes={{{op!r}: n}})"
             )
         return meaning(*args, size=size, **attrs)
 

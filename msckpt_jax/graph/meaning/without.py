@@ -43,20 +43,21 @@ NAMES: dict[str, str] = {
         SparseTensorToCSRSparseMatrix Sspaddmm CTCGreedyDecoder SparseSoftmax""",
     "its flat weights are in an order of oneDNN's, which is no public format": "GRUV2",
     "MindSpore's documents do not define it": """
-        AddRmsNormDynamicQuant AddRmsNormQuantV2 ApplyRotaryPosEmb BatchNormGatherStatsWithCounts
-        BatchNormWithActivation BatchNormWithAddAndActivation ConvTbc ConvolutionStr
-        DequantSwigluQuant DynamicBlockQuant DynamicNTK FusedAddTopKDiv FusedMatmulElemBinary FusedMatmulElemUnary
-        GroupTopk InnerUnique InplaceGroupedMatmulAdd KvScaleCache LightningIndexer
-        MatmulBiasSplitOut2 MatmulBiasSplitOut3 MatmulBiasSplitSiluOut2 MatmulSplitOut2
-        MatmulSplitOut3 MatmulSplitSiluFastgeluAddMulOut1 MatmulSplitSiluMulOut1
-        MatmulSplitSiluOut2 Mla MlaPreprocess MoeInitRoutingQuantV2 MultiScaleDeformableAttn NsaCompress
+        AddRmsNormDynamicQuant AddRmsNormQuantV2 ApplyRotaryPosEmb BatchNormWithActivation
+        BatchNormWithAddAndActivation ConvTbc ConvolutionStr DequantSwigluQuant DynamicBlockQuant
+        DynamicNTK FusedAddTopKDiv FusedMatmulElemBinary FusedMatmulElemUnary GroupTopk InnerUnique
+        InplaceGroupedMatmulAdd KvScaleCache LightningIndexer MatmulBiasSplitOut2
+        MatmulBiasSplitOut3 MatmulBiasSplitSiluOut2 MatmulSplitOut2 MatmulSplitOut3
+        MatmulSplitSiluFastgeluAddMulOut1 MatmulSplitSiluMulOut1 MatmulSplitSiluOut2 Mla
+        MlaPreprocess MoeInitRoutingQuantV2 MultiScaleDeformableAttn NsaCompress
         NsaCompressAttention NsaSelectAttention QMatmulSplitSiluFastgeluAddMulOut1
-        QMatmulSplitSiluMulOut1 QuantLinearSparse QuantMatmul QuantbatchmatmulSplitOut2
-        QuantbatchmatmulSplitOut3 QuantbatchmatmulSplitSiluOut2 RmsNormQuant RotatedIou SwiGLUDynamicQuant SparseFlashAttention
-        SpeedFusionAttention TopKRouter TopPRouter TransData LUSolver QR Rolling Shift ResizeD
+        QMatmulSplitSiluMulOut1 QuantLinearSparse QuantbatchmatmulSplitOut2
+        QuantbatchmatmulSplitOut3 QuantbatchmatmulSplitSiluOut2 RmsNormQuant RotatedIou
+        SwiGLUDynamicQuant TopKRouter TopPRouter TransData LUSolver QR Rolling Shift ResizeD
         InplaceMatmulAdd""",
     "it changes the key and value caches, which are parameters": "ReshapeAndCache",
-    "nobody has asked for it yet": """
+    "it has no meaning yet: tell us if a model of yours has it": """
+        SpeedFusionAttention QuantMatmul SparseFlashAttention BatchNormGatherStatsWithCounts
         DeformableOffsets IndexPut LstsqV2 PSROIPooling ResizeV2 ScaleAndTranslate
         InnerInplaceIndexPut TensorCopySlices""",
 }
