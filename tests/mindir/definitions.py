@@ -60,9 +60,11 @@ def rows_attention(q: Any, k: Any, v: Any, scale: float, ends: Any, key_ends: An
     """Sequences of [T, N, D], one after another, each causal to its lower right corner."""
     out, start, first = [], 0, 0
     for end, last in zip(ends, key_ends, strict=True):
-        parts = [x.transpose(1, 0, 2)[None] for x in (q[start:end], k[first:last], v[first:last])]
+        query, key, value = (
+            x.transpose(1, 0, 2)[None] for x in (q[start:end], k[first:last], v[first:last])
+        )
         mask = causal(end - start, last - first, 1)
-        out.append(attention(*parts, scale, mask)[0].transpose(1, 0, 2))
+        out.append(attention(query, key, value, scale, mask)[0].transpose(1, 0, 2))
         start, first = end, last
     return np.concatenate(out)
 
@@ -73,8 +75,8 @@ def paged(q: Any, keys: Any, values: Any, tables: Any, lengths: Any, n: int, sca
     for b, length in enumerate(lengths):
         k, v = (c[tables[b]].reshape(-1, *c.shape[2:])[:length] for c in (keys, values))
         query = q[b].reshape(1, n, 1, -1)
-        parts = [x.transpose(1, 0, 2)[None] for x in (k, v)]
-        out[b] = attention(query, *parts, scale).reshape(q[b].shape)
+        k, v = (x.transpose(1, 0, 2)[None] for x in (k, v))
+        out[b] = attention(query, k, v, scale).reshape(q[b].shape)
     return out
 
 

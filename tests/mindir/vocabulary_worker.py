@@ -87,7 +87,7 @@ class Inputs:
         return own | {"ms": ms, "np": np, "ops": ops, "mint": mint}
 
 
-def module(rows: list[dict[str, str]], folder: Path) -> Any:
+def module(rows: list[dict[str, Any]], folder: Path) -> Any:
     lines = [_HEAD]
     for row in rows:
         lines += [
@@ -102,7 +102,7 @@ def module(rows: list[dict[str, str]], folder: Path) -> Any:
 
 def run(row: dict[str, Any], net: nn.Cell, args: list[Any], folder: Path) -> None:
     ms.export(net, *args, file_name=str(folder / row["key"]), file_format="MINDIR")
-    arrays = {f"input{k}": wide(a) for k, a in enumerate(args)}
+    arrays: dict[str, Any] = {f"input{k}": wide(a) for k, a in enumerate(args)}
     if row["runs"]:
         found = net(*args)
         arrays |= {f"output{k}": a for k, a in enumerate(flat(as_numpy(found)))}

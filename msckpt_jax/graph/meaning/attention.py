@@ -163,9 +163,11 @@ def _flash_of_rows(
         raise MindIRError("FlashAttentionScore in the layout TND takes constant lengths")
     parts = []
     for (start, end), (first, last) in zip(_spans(ends), _spans(key_ends), strict=True):
-        rows = [jnp.swapaxes(x, 0, 1)[None] for x in (q[start:end], k[first:last], v[first:last])]
+        query, key, value = (
+            jnp.swapaxes(x, 0, 1)[None] for x in (q[start:end], k[first:last], v[first:last])
+        )
         kept = kept_by_mode(mode, end - start, last - first, None, 0, 0)
-        parts.append(attend(*rows, scale, kept))
+        parts.append(attend(query, key, value, scale, kept))
     out, largest, total = (
         jnp.concatenate([jnp.swapaxes(part[n][0], 0, 1) for part in parts]) for n in range(3)
     )

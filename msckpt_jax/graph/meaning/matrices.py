@@ -45,14 +45,14 @@ def _places(low: int, high: int, rows: int, columns: int, align: str) -> tuple[A
 
 def _diag_part(x: Any, k: Any, padding: Any, *, align: str = "RIGHT_LEFT") -> Any:
     low, high = _band(k)
-    row, column, some = _places(low, high, *x.shape[-2:], align)
+    row, column, some = _places(low, high, x.shape[-2], x.shape[-1], align)
     out = jnp.where(some, x[..., row, column], jnp.asarray(padding, x.dtype))
     return out[..., 0, :] if low == high else out
 
 
 def _set_diag(x: Any, diagonal: Any, k: Any, *, align: str = "RIGHT_LEFT") -> Any:
     low, high = _band(k)
-    row, column, some = _places(low, high, *x.shape[-2:], align)
+    row, column, some = _places(low, high, x.shape[-2], x.shape[-1], align)
     diagonal = diagonal[..., None, :] if low == high else diagonal
     return x.at[..., row[some], column[some]].set(diagonal[..., some])
 
@@ -217,14 +217,6 @@ def _distances(x: Any, *, p: float = 2.0) -> Any:
     if p == 0:
         return jnp.sum(far != 0, -1).astype(x.dtype)
     return jnp.max(far, -1) if p == float("inf") else jnp.sum(far**p, -1) ** (1 / p)
-
-
-def _geqrf(x: Any) -> Any:
-    return tuple(lax.linalg.geqrf(x)) if hasattr(lax.linalg, "geqrf") else _no_geqrf()
-
-
-def _no_geqrf() -> Any:
-    raise MindIRError("Geqrf: JAX has no public factors of Householder")
 
 
 def _trace(x: Any, offset: int = 0, axis1: int = 1, axis2: int = 0, dtype: Any = None) -> Any:

@@ -98,7 +98,8 @@ def _counts(x: Any, bins: int, low: Any, high: Any) -> Any:
 
 
 def _histogram(x: Any, *, bins: int = 100, min: float = 0.0, max: float = 0.0) -> Any:
-    return _counts(x, bins, min, max).astype(x.dtype)
+    real = jnp.issubdtype(x.dtype, jnp.floating)
+    return _counts(x, bins, min, max).astype(jnp.float32 if real else x.dtype)
 
 
 def _histc(x: Any, bins: int = 100, min: Any = 0, max: Any = 0) -> Any:

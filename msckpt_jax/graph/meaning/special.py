@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 
 from msckpt_jax.errors import MindIRError
 from msckpt_jax.graph.meaning import losses, positions
@@ -158,7 +159,7 @@ def _strided(x: Any, size: Any, stride: Any, storage_offset: int = 0) -> Any:
 
 
 def _check_numerics(x: Any) -> Any:
-    if not isinstance(x, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(x))):
+    if not isinstance(x, Tracer) and not bool(jnp.all(jnp.isfinite(x))):
         raise MindIRError("CheckNumerics: the operand has NaN or infinity")
     return x
 
@@ -178,7 +179,7 @@ def _ragged_range(
     starts: Any, limits: Any, deltas: Any, *,
     Tsplits: Any = np.int64,  # noqa: N803 - MindSpore's name
 ) -> Any:  # fmt: skip
-    if any(isinstance(v, jax.core.Tracer) for v in (starts, limits, deltas)):
+    if any(isinstance(v, Tracer) for v in (starts, limits, deltas)):
         raise MindIRError("the size of RaggedRange's result depends on numbers, which jit hides")
     rows = [np.atleast_1d(np.asarray(v)) for v in (starts, limits, deltas)]
     parts = [np.arange(a, b, c) for a, b, c in zip(*np.broadcast_arrays(*rows), strict=True)]

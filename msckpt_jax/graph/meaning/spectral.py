@@ -154,7 +154,7 @@ _OVERLAPS = {1: "same", 2: "valid", 3: "full"}
 
 
 def _correlate(x: Any, y: Any, pad_mode: Any = 2) -> Any:
-    mode = _OVERLAPS.get(pad_mode, pad_mode)
+    mode: Any = _OVERLAPS.get(pad_mode, pad_mode)
     dtype = jnp.result_type(x.dtype, y.dtype)
     if not jnp.issubdtype(dtype, jnp.inexact):
         dtype = jnp.dtype(jnp.float64 if jax.config.read("jax_enable_x64") else jnp.float32)
