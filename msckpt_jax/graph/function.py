@@ -17,6 +17,7 @@ from msckpt_jax.errors import FileError
 from msckpt_jax.graph import given, listing, widths
 from msckpt_jax.graph.evaluate import FLOW, IN, Check, Meaning, draws, evaluate, place
 from msckpt_jax.graph.graph import Graph
+from msckpt_jax.graph.meaning import without
 from msckpt_jax.graph.program import Program
 from msckpt_jax.graph.values import Const, Tensor, Value
 from msckpt_jax.specs import TensorSpec, spec
@@ -242,7 +243,9 @@ def _meanings(program: Program, known: Mapping[str, Meaning]) -> dict[str, Meani
     missing = sorted(counts.keys() - known.keys())
     if missing:
         first = {node.op: node for node in reversed(nodes)}
-        told = [f"  {op} ({counts[op]}), first{place(first[op])}" for op in missing[:_MOST]]
+        told = [
+            f"  {op} ({counts[op]}), first{place(first[op])}{_why(op)}" for op in missing[:_MOST]
+        ]
         more = [f"  and {len(missing) - _MOST} more: {', '.join(missing[_MOST:])}"[:1000]]
         raise program.error(
             f"{display.counted(len(missing), 'operator')} without a meaning in JAX; give each its "
@@ -255,6 +258,12 @@ def _meanings(program: Program, known: Mapping[str, Meaning]) -> dict[str, Meani
 
 #: The operators that a message has.
 _MOST = 12
+
+
+def _why(op: str) -> str:
+    """The reason why an operator has no meaning, where it is known."""
+    why = without.reason(op)
+    return f": {why}" if why else ""
 
 
 def _nested(tree: Any, leaf: Callable[[Any], Any]) -> Any:
