@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from msckpt_jax import display, names
+from msckpt_jax.checkpoint import placement
 from msckpt_jax.graph import listing, widths
 from msckpt_jax.graph.evaluate import FLOW, Check, Meaning, evaluate
 from msckpt_jax.graph.graph import Graph
@@ -80,7 +81,7 @@ class ModelFunction:
     def on_device(self) -> Mapping[str, jax.Array]:
         """The weights as arrays of JAX, which a call takes."""
         with self._width(), jax.ensure_compile_time_eval():
-            return {name: jnp.asarray(value) for name, value in self.parameters.items()}
+            return {name: placement.copied(value) for name, value in self.parameters.items()}
 
     @functools.cached_property
     def preprocess(self) -> Pipeline | None:

@@ -11,6 +11,7 @@ A row of tests/zoo/results.tsv tells of a network; ``run`` passes over those tha
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -18,15 +19,29 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.zoo import document, table
-from tests.zoo.repositories import NAMES, Network, Repository, repository
+from tests.zoo.repositories import NAMES, Network, repository
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).with_name("results.tsv")
+
+
+class Work(NamedTuple):
+    """A network to test, and the folder of its files."""
+
+    name: str
+    network: Network
+    folder: Path
+
+    @property
+    def answer(self) -> Path:
+        return self.folder / "answer.json"
 
 
 def install(folder: Path, names: Sequence[str]) -> None:
@@ -35,77 +50,88 @@ def install(folder: Path, names: Sequence[str]) -> None:
         pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-cache-dir", "--upgrade"]
         target = ["--target", str(folder / name)]
         subprocess.run([*pip, *target, *repository(name).requirements], check=True)
+        if url := repository(name).source:
+            clone = ["git", "clone", "--depth", "1", url, str(folder / name / "source")]
+            subprocess.run(clone, check=True)
 
 
 def run(args: argparse.Namespace) -> None:
-    rows = table.read(args.table)
+    there = table.read(args.table)
     for name in args.repositories:
-        of = repository(name)
-        for network, spec in of.networks.items():
-            key = (name, network)
-            if not re.fullmatch(args.only, network) or (key in rows and not args.again):
-                continue
-            row = {"repository": name, "network": network, **tested(name, of, spec, args)}
-            rows = table.read(args.table) | {key: row}
-            table.write(args.table, rows.values())
-            print("\t".join(row.get(column, "")[:60] for column in table.COLUMNS), flush=True)
+        todo = [
+            Work(network, spec, args.folder / "exported" / name / network)
+            for network, spec in repository(name).networks.items()
+            if re.fullmatch(args.only, network) and (args.again or (name, network) not in there)
+        ]
+        for start in range(0, len(todo), args.at_once):
+            some = todo[start : start + args.at_once]
+            rows = [{"repository": name, **row} for row in tested(name, some, args)]
+            table.add(args.table, rows)
+            for row in rows:
+                print("\t".join(row.get(column, "")[:60] for column in table.COLUMNS), flush=True)
 
 
-def tested(name: str, of: Repository, network: Network, args: argparse.Namespace) -> table.Row:
-    """Export a network in MindSpore and compare it; the cells of its row."""
-    folder = Path(tempfile.mkdtemp(dir=args.folder))
+def tested(name: str, todo: Sequence[Work], args: argparse.Namespace) -> list[table.Row]:
+    """Export some networks in MindSpore and compare them; their rows."""
+    site = [str(args.folder / name)]
+    (version,) = (d.version for d in metadata.distributions(name=name, path=site))
+    for work in todo:
+        work.folder.mkdir(parents=True, exist_ok=True)
+    rows: dict[str, dict[str, str]] = {}
     try:
-        site = str(args.folder / name)
-        (version,) = (d.version for d in metadata.distributions(name=name, path=[site]))
-        row = {"version": version, **exported(folder, site, of, network, args)}
-        if "load" in row:
-            return row
-        checks = [check for check in args.checks if check != "gradient" or network.gradients]
-        for line in compared(folder, checks, args.timeout):
-            row |= cells(*json.loads(line))
-        return {"load": f"no answer within {args.timeout} s, or killed", **row}
+        export([work for work in todo if not work.answer.exists()], name, args)
+        rows = {str(work.folder): json.loads(work.answer.read_text()) for work in todo}
+        compare([work for work in todo if "load" not in rows[str(work.folder)]], rows, args)
+        return [
+            {"network": work.name, "version": version, **rows[str(work.folder)]} for work in todo
+        ]
     finally:
-        shutil.rmtree(folder)
+        for work in todo:
+            if not args.keep or rows.get(str(work.folder), {}).get("load") == "yes":
+                shutil.rmtree(work.folder)
 
 
-def exported(
-    folder: Path, site: str, of: Repository, network: Network, args: argparse.Namespace
-) -> table.Row:
-    request = {
-        "path": [site, str(ROOT)], "setup": of.setup, "make": network.make,
-        "inputs": network.inputs, "gradients": network.gradients,
-    }  # fmt: skip
-    script = Path(__file__).with_name("exporting.py")
-    try:
-        done = subprocess.run(
-            [args.python, script, folder], input=json.dumps(request), capture_output=True,
-            text=True, timeout=args.timeout, env=os.environ | {"GLOG_v": "4"},
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return {"load": f"MindSpore: no answer within {args.timeout} s"}
-    last = done.stdout.rstrip().rpartition("\n")[2]
-    if not last.startswith("{"):
-        return {"load": f"MindSpore: {reason(done.stderr)}"}
-    answer = json.loads(last)
-    return {"mindspore": answer["mindspore"], "parameters": str(answer["parameters"])}
+def export(todo: list[Work], name: str, args: argparse.Namespace) -> None:
+    """Let MindSpore export networks; each gets its answer, also where it kills the process."""
+    script, site = str(Path(__file__).with_name("exporting.py")), str(args.folder / name)
+    while todo:
+        networks = [{**asdict(work.network), "folder": str(work.folder)} for work in todo]
+        request = {"path": [site, str(ROOT)], "repository": name, "networks": networks}
+        lines = answered([args.python, script], request, args.timeout * len(todo))
+        errors = [line.strip() for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+        if not todo[0].answer.exists():
+            reason = errors[-1] if errors else f"no answer in {args.timeout} s, or killed"
+            todo[0].answer.write_text(json.dumps({"load": f"MindSpore: {reason[:300]}"}))
+        todo = [work for work in todo if not work.answer.exists()]
 
 
-def reason(text: str) -> str:
-    """The line of an error in what a process wrote, and the next one."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    at = [k for k, line in enumerate(lines) if re.match(r"[\w.]*(Error|Exception)\b", line)]
-    return " ".join(lines[at[-1] : at[-1] + 2] if at else lines[-1:])[:300].replace("\t", " ")
+def compare(
+    todo: Sequence[Work], rows: dict[str, dict[str, str]], args: argparse.Namespace
+) -> None:
+    """Let the JAX process compare networks, and add to their rows."""
+    request = [
+        (str(w.folder), [c for c in args.checks if c != "gradient" or w.network.gradients])
+        for w in todo
+    ]
+    command = [sys.executable, "-m", "tests.zoo.comparing"]
+    for line in answered(command, request, args.timeout * len(todo)):
+        if line.startswith("["):
+            folder, *result = json.loads(line)
+            rows[folder] |= cells(*result)
+    for row in rows.values():
+        row.setdefault("load", f"no answer in {args.timeout} s, or killed")
 
 
-def compared(folder: Path, checks: Sequence[str], timeout: int) -> Iterator[str]:
-    """Yield the answers of the JAX process."""
-    command = [sys.executable, "-m", "tests.zoo.comparing", str(folder), *checks]
-    command = ["timeout", str(timeout), *command]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stdout is not None
-        yield from (line for line in process.stdout if line.startswith("["))
+def answered(command: Sequence[str], request: object, timeout: int) -> list[str]:
+    """The lines that a process writes until it ends, or its time is over."""
+    with tempfile.TemporaryFile("w+") as out:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                command, input=json.dumps(request), stdout=out, stderr=subprocess.STDOUT,
+                text=True, cwd=ROOT, timeout=timeout, env=os.environ | {"GLOG_v": "4"},
+            )  # fmt: skip
+        out.seek(0)
+        return out.readlines()
 
 
 def cells(check: str, result: object, seconds: float) -> table.Row:
@@ -133,6 +159,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--checks", nargs="*", choices=(*table.CHECKS, "float64"),
                         default=(*table.CHECKS, "float64"))  # fmt: skip
     parser.add_argument("--again", action="store_true", help="also networks that have a row")
+    parser.add_argument("--keep", action="store_true", help="keep the files that do not load")
+    parser.add_argument("--at-once", type=int, default=8, help="networks for a process")
     parser.add_argument("--timeout", type=int, default=600, help="seconds for each process")
     parser.add_argument("--python", default=sys.executable, help="one that has MindSpore")
     return parser.parse_intermixed_args()

@@ -1,7 +1,7 @@
 """The JAX process: it loads an exported network and compares its numbers with MindSpore's.
 
-``python -m tests.zoo.comparing FOLDER CHECK...``: each finished check is a line of JSON, a column
-of the table and its cell.
+``python -m tests.zoo.comparing`` with a request as JSON on stdin: pairs of a folder and its checks.
+Each finished check is a line of JSON: the folder, a column of the table, its cell, and seconds.
 """
 
 from __future__ import annotations
@@ -83,10 +83,8 @@ def onnx(s: Sample) -> float:
 
 
 def air(s: Sample) -> float:
-    done = ms.export(
-        s.net, *s.inputs, file_name=s.folder / "net", file_format="AIR", durable=False
-    )
-    return error(ms.load(done.file)(*s.inputs), s.outputs)
+    done = ms.export(s.net, *s.inputs, file_name=s.folder / "net", file_format="AIR", durable=False)
+    return error(jax.jit(ms.load(done.file))(*s.inputs), s.outputs)
 
 
 def gradient(s: Sample) -> float:
@@ -138,14 +136,15 @@ def attempt(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def main() -> None:
-    folder, checks = Path(sys.argv[1]), sys.argv[2:]
-    sample, seconds = attempt(lambda: Sample(folder))
-    print(json.dumps(["load", sample if isinstance(sample, str) else "yes", seconds]), flush=True)
-    if isinstance(sample, str):
-        return
-    for check in checks:
-        result, seconds = attempt(lambda check=check: CHECKS[check](sample))
-        print(json.dumps([check, result, seconds]), flush=True)
+    for folder, checks in json.loads(sys.stdin.read()):
+        sample, seconds = attempt(lambda folder=folder: Sample(Path(folder)))
+        loaded = sample if isinstance(sample, str) else "yes"
+        print(json.dumps([folder, "load", loaded, seconds]), flush=True)
+        for check in checks if loaded == "yes" else ():
+            result, seconds = attempt(lambda check=check, s=sample: CHECKS[check](s))
+            print(json.dumps([folder, check, result, seconds]), flush=True)
+        del sample
+        jax.clear_caches()
 
 
 if __name__ == "__main__":

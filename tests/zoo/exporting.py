@@ -1,19 +1,19 @@
 """The MindSpore process: it builds a network, fills it with numbers, exports and runs it.
 
-``python exporting.py FOLDER`` with a request as JSON on stdin. FOLDER gets ``net.mindir`` and
-``net.npz``: inputs, results and, where they are wanted, gradients. The last line of its output is
-an answer as JSON.
+``python exporting.py`` with a request as JSON on stdin: what is imported, and networks, each with
+its folder. This gets ``net.mindir``, ``net.npz`` (inputs, results and, where they are wanted,
+gradients), and ``answer.json``, what the table tells of the network, or the error.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
+import importlib
 import json
 import os
 import re
 import sys
-import time
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,6 @@ def f(*shape: int) -> ms.Tensor:
 
 def i(high: int, *shape: int, dtype: Any = np.int32) -> ms.Tensor:
     return ms.Tensor(rng.integers(0, high, shape).astype(dtype))
-
-
-def bare(name: str, folder: Path) -> types.ModuleType:
-    """A package whose own file is not run: only its modules are wanted."""
-    package = types.ModuleType(name)
-    package.__path__ = [str(folder / name)]
-    sys.modules[name] = package
-    return package
 
 
 def filled(shape: tuple[int, ...], name: str, old: np.ndarray) -> np.ndarray:
@@ -87,7 +79,8 @@ def gradients(net: Any, inputs: tuple[Any, ...]) -> dict[str, np.ndarray]:
                 total = total + (result * weight).sum()
         return total
 
-    of_input, of_weights = ms.grad(loss, grad_position=0, weights=ms.ParameterTuple(chosen))(*inputs)
+    slopes = ms.grad(loss, grad_position=0, weights=ms.ParameterTuple(chosen))
+    of_input, of_weights = slopes(*inputs)
     found = {f"gradient:{p.name}": g for p, g in zip(chosen, of_weights, strict=True)}
     return {k: v.asnumpy() for k, v in ({"gradient input": of_input} | found).items()}
 
@@ -98,33 +91,41 @@ def tensors(values: Any) -> list[Any]:
     return [values]
 
 
+def exported(network: dict[str, Any], names: dict[str, Any]) -> dict[str, str]:
+    """Export a network into its folder; what the table tells of it."""
+    rng.bit_generator.state = np.random.default_rng(0).bit_generator.state
+    ms.set_seed(0)
+    net = eval(network["make"], names).set_train(False)
+    fill(net)
+    inputs = eval(network["inputs"], names)
+    inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+    arrays = {f"input{k}": x.asnumpy() for k, x in enumerate(inputs)}
+    arrays |= {f"output{k}": x for k, x in enumerate(flat(net(*inputs)))}
+    if network["gradients"]:
+        arrays |= gradients(net, inputs)
+    np.savez(f"{network['folder']}/net.npz", **arrays)
+    ms.export(net, *inputs, file_name=f"{network['folder']}/net", file_format="MINDIR")
+    size = sum(p.size for p in net.get_parameters())
+    return {"mindspore": ms.__version__, "parameters": str(size)}
+
+
 def main() -> None:
-    folder = Path(sys.argv[1]).resolve()
     request = json.loads(sys.stdin.read())
-    os.chdir(folder)  # MindSpore leaves files where it fails
+    os.chdir(request["networks"][0]["folder"])  # MindSpore leaves files where it fails
     with contextlib.suppress(SystemError):  # its first operator fails beside NumPy 2
         ms.Tensor(np.zeros((2, 2), np.float32)).reshape(4)
-    for path in reversed(request["path"]):
-        sys.path.insert(0, path)
-    names: dict[str, Any] = globals() | {"site": Path(request["path"][0])}
-    exec(request["setup"], names)
-    ms.set_seed(0)
-    net = eval(request["make"], names).set_train(False)
-    fill(net)
-    inputs = eval(request["inputs"], names)
-    inputs = inputs if isinstance(inputs, tuple) else (inputs,)
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    results = list(flat(net(*inputs)))
-    arrays = {f"input{k}": x.asnumpy() for k, x in enumerate(inputs)}
-    arrays |= {f"output{k}": x for k, x in enumerate(results)}
-    if request["gradients"]:
-        arrays |= gradients(net, inputs)
-    np.savez("net.npz", **arrays)
-    begin = time.perf_counter()
-    ms.export(net, *inputs, file_name="net", file_format="MINDIR")
-    size = sum(p.size for p in net.get_parameters())
-    answer = {"parameters": size, "export_s": time.perf_counter() - begin}
-    print("\n" + json.dumps(answer | {"mindspore": ms.__version__}), flush=True)
+    sys.path[:0] = request["path"]
+    builders = importlib.import_module(f"tests.zoo.builders.{request['repository']}")
+    names = globals() | vars(builders)
+    ms.set_context(mode=ms.PYNATIVE_MODE, pynative_synchronize=True)
+    for network in request["networks"]:
+        try:
+            answer = exported(network, names)
+        except Exception as error:
+            lines = [line.strip(" -") for line in f"{type(error).__name__}: {error}".splitlines()]
+            answer = {"load": f"MindSpore: {' '.join(filter(None, lines))[:300]}"}
+        Path(network["folder"], "answer.json").write_text(json.dumps(answer))
+        gc.collect()
     os._exit(0)  # its threads do not always end
 
 

@@ -29,3 +29,9 @@ def read(path: Path) -> dict[tuple[str, str], Row]:
 def write(path: Path, rows: Iterable[Row]) -> None:
     lines = ["\t".join(row.get(column, "") for column in COLUMNS) for row in rows]
     path.write_text("\n".join(["\t".join(COLUMNS), *lines, ""]))
+
+
+def add(path: Path, rows: Iterable[Row]) -> None:
+    """Add rows to the table, or replace those of the same networks."""
+    new = {(row["repository"], row["network"]): row for row in rows}
+    write(path, (read(path) | new).values())

@@ -15,7 +15,7 @@ class Network:
     """A network of a repository.
 
     Attributes:
-        make: an expression of the repository's names that builds it.
+        make: an expression of the names in the repository's file of ``builders``.
         inputs: an expression of its inputs: ``f(1, 3, 64, 64)`` normal numbers, ``i(9, 1, 8)``
             whole numbers below 9.
         gradients: whether its gradients are compared, too.
@@ -32,15 +32,15 @@ class Repository:
 
     Attributes:
         requirements: what pip installs, without dependencies, the repository first.
-        setup: statements before its networks are built, which import its names.
         networks: name to network.
+        source: a git repository whose files the networks need beside the package, in ``source``.
         missing: name to the reason why a network, or a part of the repository, is not there.
     """
 
     requirements: tuple[str, ...]
-    setup: str
     networks: Mapping[str, Network]
     missing: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    source: str = ""
 
 
 def repository(name: str) -> Repository:
