@@ -100,9 +100,10 @@ def exported(network: dict[str, Any], names: dict[str, Any]) -> dict[str, str]:
     inputs = eval(network["inputs"], names)
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)
     arrays = {f"input{k}": x.asnumpy() for k, x in enumerate(inputs)}
-    arrays |= {f"output{k}": x for k, x in enumerate(flat(net(*inputs)))}
-    if network["gradients"]:
-        arrays |= gradients(net, inputs)
+    with names.get("computing", contextlib.nullcontext)():
+        arrays |= {f"output{k}": x for k, x in enumerate(flat(net(*inputs)))}
+        if network["gradients"]:
+            arrays |= gradients(net, inputs)
     np.savez(f"{network['folder']}/net.npz", **arrays)
     ms.export(net, *inputs, file_name=f"{network['folder']}/net", file_format="MINDIR")
     size = sum(p.size for p in net.get_parameters())

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tests.zoo.builders import bare, stand_ins
+from tests.zoo.builders.stand_ins import computing  # noqa: F401
 
 bare("mindone")
 stand_ins.install()

@@ -5,13 +5,16 @@ A file holds the operators themselves: ``export`` reads a primitive's name, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import mindspore as ms
 import numpy as np
 from mindspore import ops
-from mindspore.ops.auto_generate import gen_ops_prim
+from mindspore.ops import functional_overload
+from mindspore.ops.auto_generate import gen_ops_prim, pyboost_inner_prim
 
 
 def _number(value: Any) -> Any:
@@ -111,14 +114,30 @@ def normal_(self: Any, x: Any, mean: Any, std: Any, seed: Any, offset: Any) -> m
     return x
 
 
+def fill_(x: Any, value: Any) -> ms.Tensor:
+    x.assign_value(ms.Tensor(np.full(x.shape, _number(value))).astype(x.dtype))
+    return x
+
+
 def zero_(self: Any, x: Any) -> ms.Tensor:
     x.assign_value(ops.zeros(x.shape, x.dtype))
     return x
 
 
-STAND_INS: Mapping[str, Callable[..., ms.Tensor]] = {
+def repeated(self: Any, x: Any, repeats: Any, dim: Any = None, **options: Any) -> ms.Tensor:
+    return ops.repeat_elements(x, _number(repeats), dim)
+
+
+def least(self: Any, x: Any, dim: Any = None, keepdim: bool = False) -> ms.Tensor:
+    made = ops.Argmin(dim, ms.int64)(x)
+    return ops.expand_dims(made, dim) if keepdim else made
+
+
+#: By the class of a primitive.
+PRIMITIVES: Mapping[str, Callable[..., ms.Tensor]] = {
     "Addmm": addmm,
     "Arange": arange,
+    "ArgMinExt": least,
     "ConstantPadND": padded,
     "Conv2DExt": convolved,
     "Conv2DPadding": convolved,
@@ -137,7 +156,30 @@ STAND_INS: Mapping[str, Callable[..., ms.Tensor]] = {
 }
 
 
+#: By the object that a generated function calls.
+INNER: Mapping[str, Callable[..., ms.Tensor]] = {"stack_ext_impl": stacked}
+#: By the function of C++ behind one of Python, which ``export`` must find in its place.
+OVERLOADED: Mapping[str, Callable[..., ms.Tensor]] = {
+    "_gelu_instance": functools.partial(gelu, None),
+    "_repeat_interleave_instance": functools.partial(repeated, None),
+}
+
+
 def install() -> None:
-    """Let the classes of these operators compute by their stand-ins."""
-    for name, function in STAND_INS.items():
+    """Let the primitives compute by their stand-ins."""
+    for name, function in PRIMITIVES.items():
         getattr(gen_ops_prim, name).__call__ = function
+    for name, function in INNER.items():
+        type(getattr(pyboost_inner_prim, name)).__call__ = function
+    ms.Tensor.fill_ = fill_
+
+
+@contextlib.contextmanager
+def computing() -> Iterator[None]:
+    """Let functions of C++ compute by their stand-ins, too, until the block ends."""
+    before = {name: getattr(functional_overload, name) for name in OVERLOADED}
+    vars(functional_overload).update(OVERLOADED)
+    try:
+        yield
+    finally:
+        vars(functional_overload).update(before)
