@@ -173,7 +173,7 @@ def main() -> None:
     elif args.action == "run":
         run(args)
     else:
-        document.write(table.read(args.table))
+        document.write(table.read(args.table).values())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ COLUMNS = (
     "repository", "network", "version", "mindspore", "parameters", "load", "load_s",
     *CHECKS, "float64", "jit_s",
 )  # fmt: skip
-#: An error is that of float32 if it is below, or at most twice MindSpore's own.
+#: The largest error that counts as equal.
 BOUND = 1e-4
 
 Row = Mapping[str, str]
