@@ -190,6 +190,13 @@ def _windows(pieces: Sequence[boxes.Piece], box: boxes.Box, limit: int) -> Itera
         yield tuple((a + o, b + o) for (a, b), (o, _) in zip(part, box, strict=True))
 
 
+def copied(array: np.ndarray) -> jax.Array:
+    """The array on the default device, by a single copy of it, however its bytes lie in a file."""
+    out = _aligned(array.shape, array.dtype)
+    out[...] = array
+    return jax.device_put(out)
+
+
 def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     raw = np.empty(math.prod(shape) * dtype.itemsize + _ALIGN, np.uint8)
     start = -raw.__array_interface__["data"][0] % _ALIGN  # .ctypes takes five times as long

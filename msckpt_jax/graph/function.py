@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from msckpt_jax import display, names
+from msckpt_jax.checkpoint import placement
 from msckpt_jax.errors import FileError
 from msckpt_jax.graph import given, listing, widths
 from msckpt_jax.graph.evaluate import FLOW, IN, Check, Meaning, draws, evaluate, place
@@ -95,7 +96,7 @@ class ModelFunction:
     def on_device(self) -> Mapping[str, jax.Array]:
         """The weights as arrays of JAX, which a call takes."""
         with self._width(), jax.ensure_compile_time_eval():
-            return {name: jnp.asarray(value) for name, value in self.parameters.items()}
+            return {name: placement.copied(value) for name, value in self.parameters.items()}
 
     @functools.cached_property
     def preprocess(self) -> Pipeline | None:

@@ -29,6 +29,6 @@ def table() -> dict[str, Callable[..., Any]]:
 #: The modules with a table, but that of gradients, which stands on the others.
 _ROOMS = """
 activations arrays attention boxes colors convolution ctc elementwise experts fused indexing inplace
-linear losses matrices normalization optimizers patches pooling quantised random recurrent reductions
-resizing sampling segments sequences sized sparse special spectral
+linear losses matrices normalization optimizers patches pooling quantised random recurrent
+reductions resizing sampling segments sequences sized sparse special spectral
 """
