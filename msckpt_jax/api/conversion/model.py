@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,8 +12,10 @@ from msckpt_jax.checkpoint import entries, paths
 from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.lowering.target import Target
 from msckpt_jax.visible import visible
+
+if TYPE_CHECKING:
+    from msckpt_jax.lowering.target import Target
 
 
 class ModelWeights(CheckpointFile):
