@@ -38,8 +38,9 @@ def load(
         other weights than its own ``.parameters``. It prints as its graph.
 
     Raises:
-        MindIRError, AirError: the file is damaged, encrypted otherwise, or has operators without
-            a meaning (all are named).
+        MindIRError, AirError: the file is damaged, encrypted otherwise, of another kind, which is
+            told (a ``.ms`` of MindSpore Lite), or has operators without a meaning: all are named,
+            each with the first place in the network.
         ValueError: the file is ONNX, or AIR and a key is given: GE has no ciphers.
         FileNotFoundError: there is no such file.
 
