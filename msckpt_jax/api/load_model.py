@@ -43,8 +43,9 @@ def load(
         other weights than its own ``.parameters``. It prints as its graph.
 
     Raises:
-        MindIRError, AirError: the file is damaged, encrypted otherwise, or has operators without
-            a meaning (all are named).
+        MindIRError, AirError: the file is damaged, encrypted otherwise, of another kind, which is
+            told (a ``.ms`` of MindSpore Lite), or has operators without a meaning: all are named,
+            each with the first place in the network.
         ValueError: ``sizes`` names an operator that takes none; the file is ONNX, or AIR and a key
             or ``sizes`` are given: GE has no ciphers, and its operators constant sizes.
         FileNotFoundError: there is no such file.
