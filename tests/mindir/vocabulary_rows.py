@@ -88,7 +88,7 @@ TraceV2 | A.TraceV2()(x, 0, 0, 1, None) | f32 f64 i32 i64 | f(3, 4)
 TraceV2 | A.TraceV2()(x, 1, 1, 2, None) | f32 | f(2, 3, 4)
 TrilIndices | x.int(), H.TrilIndices(4, 3, -1)() | i32 | i(3)
 TriuIndices | x.int(), H.TriuIndices(4, 3, 1)() | i32 | i(3)
-ConjugateTranspose | Y.ConjugateTranspose()(x, (1, 0, 2)) | f32 c64 i32 | f(2, 3, 4)
+ConjugateTranspose | Y.ConjugateTranspose()(x, (1, 0, 2)) | f32 i32 | f(2, 3, 4)
 """
 
 SPECTRAL = """
