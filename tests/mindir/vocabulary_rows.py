@@ -280,7 +280,6 @@ AntiQuant | I.AntiQuant(2.5, 1.0)(x) | i8 | n(-99, 99, 3, 4) | 8 | (x + 1.0) * 2
 FakeQuantWithMinMaxVars | Q.FakeQuantWithMinMaxVars()(x, y, z) | f32 | n(-9, 9, 3, 40), t([-6.3]), t([7.1]) | 64 | fake(x, y[0], z[0], 8, False, False)
 MaxUnpool2DExt | A.MaxUnpool2DExt()(x, y, (2, 2), None, (0, 0), None) | f32 | n(1, 9, 1, 1, 2, 2), t([[[[0, 2], [9, 15]]]], 'i8') | 0 | np.array([x.ravel()[list(y.ravel()).index(k)] if k in y else 0 for k in range(16)]).reshape(1, 1, 4, 4)
 ClipByNorm | I.ClipByNorm((1,))(x, y) | f32 | f(3, 4), t(2) | 64 | x * np.minimum(1, y / np.linalg.norm(x, axis=1))[:, None]
-KVCacheScatterUpdate | A.KVCacheScatterUpdate()(x, y, z, -2, 'update') | f32 f16 | f(2, 3, 8, 4), t([2, 5], 'i8'), f(2, 3, 1, 4) | 0 | cache_update(x, y, z)
 """
 
 ROWS = "".join(
