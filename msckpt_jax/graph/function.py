@@ -17,6 +17,7 @@ from msckpt_jax import display, names
 from msckpt_jax.graph import listing, widths
 from msckpt_jax.graph.evaluate import FLOW, Check, Meaning, draws, evaluate
 from msckpt_jax.graph.graph import Graph
+from msckpt_jax.graph.meaning import without
 from msckpt_jax.graph.program import Program
 from msckpt_jax.graph.values import Const, Operand, Tensor, Value
 from msckpt_jax.specs import TensorSpec, spec
@@ -231,7 +232,7 @@ def _meanings(program: Program, known: Mapping[str, Meaning]) -> dict[str, Meani
     """
     nodes = (node for graph in program.graph.graphs() for node in graph.nodes)
     counts = Counter(node.op for node in nodes if node.op not in FLOW)
-    missing = [f"{op} ({count})" for op, count in sorted(counts.items()) if op not in known]
+    missing = [_missing(op, count) for op, count in sorted(counts.items()) if op not in known]
     if missing:
         raise program.error(
             f"the operators {', '.join(missing)} have no meaning in JAX; give each its own: "
@@ -239,6 +240,12 @@ def _meanings(program: Program, known: Mapping[str, Meaning]) -> dict[str, Meani
             file=program.path,
         )
     return {op: known[op] for op in counts}
+
+
+def _missing(op: str, count: int) -> str:
+    """An operator without a meaning: how often the graph has it, and why it has none."""
+    why = without.reason(op)
+    return f"{op} ({count}: {why})" if why else f"{op} ({count})"
 
 
 def _some(names: list[str]) -> str:

@@ -120,7 +120,11 @@ def _argument(
         if isinstance(type, tuple) and not isinstance(type, Tensor):
             return tuple(made(part, f"{name}.{k}") for k, part in enumerate(type))
         if type is None:
-            raise MindIRError("the file says neither dtype nor shape of an input", name=name)
+            raise MindIRError(
+                "the file says neither dtype nor rank of an input: export it with a shape of that "
+                "rank, in MindSpore Tensor(shape=[None, None], dtype=...)",
+                name=name,
+            )
         return block.fresh(type, name)
 
     return made(types.of_value(value), name)

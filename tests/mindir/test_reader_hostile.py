@@ -238,7 +238,7 @@ MODELS: dict[str, tuple[Callable[[pb.ModelProto], None], str]] = {
                             lambda g: node(g, "e", "Depend", "d", "main:x")), "used before"),
     "order of nothing": (add(lambda g: node(g, "d", "Depend")), "0 operands"),
     "effect": (effect, "does not wait for: Assign"),
-    "input without type": (input_without_type, "neither dtype nor shape"),
+    "input without type": (input_without_type, "neither dtype nor rank"),
     "exponential": (exponential, "too many nodes"),
     "deep": (deep, "nest deeper than 60"),
     "recursion": (recursion, "calls itself other than as a loop"),

@@ -19,26 +19,44 @@ def table() -> dict[str, Callable[..., Any]]:
     from msckpt_jax.graph.meaning import (
         activations,
         arrays,
+        attention,
+        boxes,
+        colors,
         convolution,
+        ctc,
         elementwise,
+        experts,
+        fused,
         gradients,
         indexing,
         inplace,
         linear,
         losses,
+        matrices,
         normalization,
         optimizers,
+        patches,
         pooling,
+        quantised,
         random,
         recurrent,
         reductions,
         resizing,
+        sampling,
+        segments,
+        sequences,
+        sized,
+        sparse,
+        special,
+        spectral,
     )
 
     meanings: dict[str, Callable[..., Any]] = {}
     for module in (
-        activations, arrays, convolution, elementwise, indexing, inplace, linear, losses,
-        normalization, optimizers, pooling, random, recurrent, reductions, resizing,
+        activations, arrays, attention, boxes, colors, convolution, ctc, elementwise,
+        experts, fused, indexing, inplace, linear, losses, matrices, normalization,
+        optimizers, patches, pooling, quantised, random, recurrent, reductions, resizing,
+        sampling, segments, sequences, sized, sparse, special, spectral,
     ):  # fmt: skip
         meanings |= module.TABLE
     return meanings | gradients.table(meanings)

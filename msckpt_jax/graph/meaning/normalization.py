@@ -28,7 +28,7 @@ def normalized(x: Any, axes: tuple[int, ...], epsilon: float) -> tuple[Any, Any,
     return (wide - mean) * lax.rsqrt(variance + epsilon), mean, variance
 
 
-def _batch_norm(
+def batch_norm(
     x: Any, scale: Any, bias: Any, mean: Any, variance: Any, is_training: bool = False,
     epsilon: float = 1e-5, momentum: float = 0.1, data_format: Any = 0, *, format: Any = None,
 ) -> Any:  # fmt: skip
@@ -112,7 +112,8 @@ def _instance_norm(
     return y.astype(x.dtype), jnp.ravel(average), jnp.ravel(spread)
 
 
-def _rms_norm(x: Any, gamma: Any, epsilon: float = 1e-6) -> Any:
+def rms_norm(x: Any, gamma: Any, epsilon: float = 1e-6) -> Any:
+    """The numbers over the root of the mean of their squares, and its reciprocal."""
     wide = _wide(x)
     axes = tuple(range(x.ndim - gamma.ndim, x.ndim))
     factor = lax.rsqrt(jnp.mean(jnp.square(wide), axes, keepdims=True) + epsilon)
@@ -120,7 +121,7 @@ def _rms_norm(x: Any, gamma: Any, epsilon: float = 1e-6) -> Any:
 
 
 def _add_rms_norm(x: Any, y: Any, gamma: Any, epsilon: float = 1e-6) -> Any:
-    out, factor = _rms_norm(x + y, gamma, epsilon)
+    out, factor = rms_norm(x + y, gamma, epsilon)
     return out, factor, x + y
 
 
@@ -136,14 +137,14 @@ def _lrn(
 
 
 TABLE: dict[str, Callable[..., Any]] = {
-    "BatchNorm": _batch_norm,
+    "BatchNorm": batch_norm,
     "BatchNormExt": _batch_norm_ext,
     "LayerNorm": _layer_norm,
     "LayerNormV3": _layer_norm_v3,
     "LayerNormExt": _layer_norm_ext,
     "GroupNorm": _group_norm,
     "InstanceNorm": _instance_norm,
-    "RmsNorm": _rms_norm,
+    "RmsNorm": rms_norm,
     "AddRmsNorm": _add_rms_norm,
     "LRN": _lrn,
 }
