@@ -83,7 +83,8 @@ def _vec_permute(x: Any, *, src_format: str = "NHWC", dst_format: str = "NCHW") 
 
 def _pack_bits(x: Any, threshold: Any) -> Any:
     bits = jnp.reshape(x > threshold, (*x.shape[:-1], -1, 8))
-    return jnp.packbits(bits, -1)[..., 0]
+    order = "little" if x.dtype == bool else "big"  # MindSpore's kernels differ so
+    return jnp.packbits(bits, -1, bitorder=order)[..., 0]
 
 
 def _clip_by_norm(x: Any, limit: Any, *, axis: Any = None) -> Any:
