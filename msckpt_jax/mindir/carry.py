@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from msckpt_jax.graph.values import Operand, Value
+from msckpt_jax.graph.values import Operand, Parameter, Value
 from msckpt_jax.mindir import nodes
 from msckpt_jax.mindir.blocks import Block, same
-from msckpt_jax.mindir.memory import LOST, Memory, compared, joined, root
+from msckpt_jax.mindir.memory import LOST, Memory, compared, joined
 
 
 class Carry:
@@ -22,7 +22,7 @@ class Carry:
     def __init__(self, given: list[Any], memory: Memory):
         self.given, self.memory = given, memory
         self.tensors: list[Value] = []
-        self._before = memory.contents
+        self._before, self._apart = memory.contents, dict(memory.related)
         self._start = dict(memory.contents)
         self._arguments: list[int] = []
         self._lost: set[Value] = set()
@@ -38,7 +38,7 @@ class Carry:
         ]
         self._held = [block.fresh(tensor.type, tensor.name) for tensor in self.tensors]
         self._start = self._known(self._held)
-        self.memory.contents = dict(self._start)
+        self.memory.contents, self.memory.related = dict(self._start), dict(self._apart)
         self.memory.relate(self._related(own))
         return own
 
@@ -61,12 +61,12 @@ class Carry:
         """The arguments and tensors that may be the same, in some round."""
         numbers = {own[k]: k for k in self._arguments}
 
-        def member(binding: Any) -> Any:
-            tensor = root(binding)
-            return numbers.get(tensor, tensor)
+        def members(binding: Any) -> set[Any]:
+            return {numbers.get(tensor, tensor) for tensor in self.memory.same_as(binding)}
 
-        groups = [{k, member(self.given[k]), member(new[k])} - {None} for k in self._arguments]
-        seen = [{m for m in group if m not in block.own} for group in joined(groups)]
+        pairs = [(k, members(self.given[k]) | members(new[k])) for k in self._arguments]
+        groups = [{k, *same} for k, same in pairs]
+        seen = [{m for m in group if _is_around(m, block.outer)} for group in joined(groups)]
         return [group for group in seen if len(group) > 1]
 
     def _related(self, values: Sequence[Any]) -> list[list[Any]]:
@@ -98,6 +98,14 @@ class Carry:
         count = len(self._arguments)
         left = dict(zip(self._arguments, made, strict=False))
         values = [left.get(k, leaf) for k, leaf in enumerate(self.given)]
+        self.memory.related = dict(self._apart)
         self.memory.contents = self._known(made[count : count + len(self.tensors)])
         self.memory.relate(self._related(values))
         return values
+
+
+def _is_around(member: Any, block: Block | None) -> bool:
+    """Tell whether it is an argument, or a tensor of the blocks around."""
+    if isinstance(member, int | Parameter):
+        return True
+    return block is not None and (member in block.own or _is_around(member, block.outer))

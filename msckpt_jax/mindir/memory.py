@@ -86,6 +86,7 @@ class Memory:
         contents: the contents that differ from what the tensor was first.
         frames: the functions that are being followed, the outermost first.
         draws: the tensor that counts the random numbers drawn.
+        related: for each tensor those that may be the same, which is known only at run time.
     """
 
     def __init__(self, active: bool):
@@ -93,7 +94,7 @@ class Memory:
         self.draws = Value(Tensor(np.dtype(np.uint32), ()), "draws")
         self.contents: dict[Value, Any] = {self.draws: Const(np.zeros((), np.uint32))}
         self.frames: list[Frame] = []
-        self._related: defaultdict[Value, set[Value]] = defaultdict(set)
+        self.related: dict[Value, frozenset[Value]] = {}
 
     def held(self, constant: Any) -> Any:
         """A constant of the file, as a binding."""
@@ -156,7 +157,7 @@ class Memory:
         if written[-1] >= len(args):
             raise MindIRError(f"{op} cannot have {len(args)} operands")
         tensors = [args[k] for k in written]
-        own = (None,) * effects.OWN_RESULTS.get(op, 0)
+        own: tuple[Any, ...] = (None,) * effects.OWN_RESULTS.get(op, 0)
         several = isinstance(types, tuple) and not isinstance(types, Tensor)
         if own and several:  # of some files only the types of those that are used are known
             own = (*types, *own)[: max(len(own), len(types))]
@@ -165,7 +166,7 @@ class Memory:
         inputs = [self.read(block, arg) for arg in args]
         kinds = tuple(nodes.type_of(tensor) for tensor in tensors)
         results: Any = nodes.plain(block, op, inputs, attrs, (*own, *kinds))
-        known = tuple(
+        known: Any = tuple(
             self.write(block, op, tensor, content)
             for tensor, content in zip(tensors, results[len(own) :], strict=True)
         )
@@ -210,7 +211,7 @@ class Memory:
             raise MindIRError(f"{op} changes a value that is no tensor of the network")
         self._note(tensor, changed=True)
         self.contents[tensor] = content
-        for other in self._related[tensor]:
+        for other in self.related.get(tensor, ()):
             self.contents[other] = LOST
         return tensor
 
@@ -219,11 +220,16 @@ class Memory:
 
         Groups with a tensor in common become one. ``hidden`` are those that nobody sees any more.
         """
-        roots = ([root(member) for member in group] for group in groups)
-        for group in joined({tensor for tensor in tensors if tensor} for tensors in roots):
+        tensors = (set[Value]().union(*map(self.same_as, group)) for group in groups)
+        for group in joined(tensors):
             seen = {tensor for tensor in group if tensor not in hidden}
             for tensor in seen:
-                self._related[tensor] |= seen - {tensor}
+                self.related[tensor] = self.related.get(tensor, frozenset()) | (seen - {tensor})
+
+    def same_as(self, binding: Binding) -> set[Value]:
+        """The tensors that a binding is, or may be."""
+        tensor = root(binding)
+        return set() if tensor is None else {tensor, *self.related.get(tensor, ())}
 
     def _note(self, tensor: Value, changed: bool) -> None:
         for frame in self.frames:

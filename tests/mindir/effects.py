@@ -260,6 +260,19 @@ class MaybeTheSame(nn.Cell):
         return y, w
 
 
+class MaybeOneOfThree(nn.Cell):
+    def construct(self, x):
+        y, z, v = x * 2, x * 3, x * 4
+        if x.sum() > 0:
+            w = y
+        elif x.max() > 1:
+            w = z
+        else:
+            w = v
+        w.add_(1)
+        return z, w
+
+
 class SwappedInLoop(nn.Cell):
     def construct(self, x, n):
         a, b = x * 1, x * 2
@@ -357,6 +370,7 @@ def networks() -> None:
         NETWORKS[cell.__name__] = cell(), [x, n]
     NETWORKS["Drawn"] = Drawn(), [np.abs(f(40, 50)) + 1, np.array(9, np.int32)]
     NETWORKS["MaybeTheSame"], NETWORKS["Race"] = (MaybeTheSame(), [x]), (Race(), [x])
+    NETWORKS["MaybeOneOfThree"] = MaybeOneOfThree(), [x]
     NETWORKS["SwappedInLoop"] = SwappedInLoop(), [x, n]
     NETWORKS["Swap"] = Swap(), [x[0]]
     NETWORKS["Cache"] = Cache(), [f(4), f(4), f(4)]

@@ -226,7 +226,7 @@ def test_random_numbers_take_a_key(folder: Path) -> None:
         np.testing.assert_array_equal(got, (results, other)[k][0])
 
 
-@pytest.mark.parametrize("name", ["MaybeTheSame", "SwappedInLoop"])
+@pytest.mark.parametrize("name", ["MaybeTheSame", "MaybeOneOfThree", "SwappedInLoop"])
 def test_what_is_known_only_at_run_time_is_refused(folder: Path, name: str) -> None:
     with pytest.raises(ms.MindIRError, match=r"may be the same as one that was changed in place"):
         ms.load(folder / f"{name}.mindir")

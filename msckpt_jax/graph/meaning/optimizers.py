@@ -164,10 +164,10 @@ def _of_rows(step: Callable[..., tuple[Any, ...]], slots: int) -> Callable[..., 
     """
 
     def run(*args: Any, use_nesterov: bool = False) -> Any:
-        *args, grad, indices = args
+        *rest, grad, indices = args
         old = args[:slots]
         attrs = {"use_nesterov": True} if use_nesterov else {}
-        new = step(*args, _spread(old[0], grad, indices), **attrs)
+        new = step(*rest, _spread(old[0], grad, indices), **attrs)
         rows = jnp.zeros(old[0].shape[:1], bool).at[indices].set(True)
         rows = rows.reshape((-1,) + (1,) * (old[0].ndim - 1))
         return tuple(jnp.where(rows, n, o) for n, o in zip(new, old, strict=True))
@@ -179,11 +179,11 @@ def _one_by_one(step: Callable[..., tuple[Any, ...]], slots: int) -> Callable[..
     """As :func:`_of_rows`, but a row that is named twice takes two steps."""
 
     def run(*args: Any) -> Any:
-        *args, grad, indices = args
+        *rest, grad, indices = args
 
         def one(k: Any, old: tuple[Any, ...]) -> tuple[Any, ...]:
             row = indices[k]
-            new = step(*(slot[row] for slot in old), *args[slots:], grad[k])
+            new = step(*(slot[row] for slot in old), *rest[slots:], grad[k])
             return tuple(slot.at[row].set(n) for slot, n in zip(old, new, strict=True))
 
         start = tuple(map(jnp.asarray, args[:slots]))
@@ -195,8 +195,9 @@ def _one_by_one(step: Callable[..., tuple[Any, ...]], slots: int) -> Callable[..
 
 def _adam_rows(*args: Any, use_nesterov: bool = False) -> Any:
     """A step of all rows, whose moments shrink also where there is no gradient."""
-    *args, grad, indices = args
-    return _adam(*args, _spread(args[0], grad, indices), use_nesterov=use_nesterov)
+    *rest, grad, indices = args
+    step: Callable[..., Any] = _adam
+    return step(*rest, _spread(args[0], grad, indices), use_nesterov=use_nesterov)
 
 
 def _sparse_ftrl(
