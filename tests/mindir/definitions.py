@@ -154,13 +154,6 @@ def rms_norm(x: Any, gamma: Any, epsilon: float) -> np.ndarray:
     return x / np.sqrt((x**2).mean(-1, keepdims=True) + epsilon) * gamma
 
 
-def cache_update(var: Any, indices: Any, updates: Any) -> np.ndarray:
-    out = var.copy()
-    for b, start in enumerate(indices):
-        out[b, :, start : start + updates.shape[2]] = updates[b]
-    return out
-
-
 def dilation(x: Any, kernel: Any, stride: int, spread: int) -> np.ndarray:
     """The largest sum of a window and the kernel, window by window."""
     reach = [(k - 1) * spread + 1 for k in kernel.shape[1:]]

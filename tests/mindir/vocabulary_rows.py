@@ -276,11 +276,10 @@ Unique2 | A.Unique2()(x, True, True, True) | f32 i32 | t([3, 1, 3, 2]) | 0 | tup
 MedianExt | A.MedianExt()(x) | f32 | f(3, 5) | 0 | np.median(x)
 Quant | I.Quant(2.5, 1.0)(x) | f32 | n(-9, 9, 3, 4) | 0 | int8(x * 2.5 + 1)
 Dequant | I.Dequant()(x, y) | i32 | n(-99, 99, 3, 4), t(0.25, 'f2') | 8 | x * 0.25
-AntiQuant | I.AntiQuant(2.5, 1.0)(x) | i8 | n(-99, 99, 3, 4) | 8 | (x + 1.0) * 2.5
+AntiQuant | I.AntiQuant()(x, y, z) | i8 | n(-99, 99, 3, 4), t(2.5, 'f4'), t(1, 'f4') | 8 | (x + 1.0) * 2.5
 FakeQuantWithMinMaxVars | Q.FakeQuantWithMinMaxVars()(x, y, z) | f32 | n(-9, 9, 3, 40), t([-6.3]), t([7.1]) | 64 | fake(x, y[0], z[0], 8, False, False)
 MaxUnpool2DExt | A.MaxUnpool2DExt()(x, y, (2, 2), None, (0, 0), None) | f32 | n(1, 9, 1, 1, 2, 2), t([[[[0, 2], [9, 15]]]], 'i8') | 0 | np.array([x.ravel()[list(y.ravel()).index(k)] if k in y else 0 for k in range(16)]).reshape(1, 1, 4, 4)
 ClipByNorm | I.ClipByNorm((1,))(x, y) | f32 | f(3, 4), t(2) | 64 | x * np.minimum(1, y / np.linalg.norm(x, axis=1))[:, None]
-KVCacheScatterUpdate | A.KVCacheScatterUpdate()(x, y, z, -2, 'update') | f32 f16 | f(2, 3, 8, 4), t([2, 5], 'i8'), f(2, 3, 1, 4) | 0 | cache_update(x, y, z)
 """
 
 ROWS = "".join(

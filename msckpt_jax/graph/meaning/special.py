@@ -152,13 +152,6 @@ def _unravel(index: Any, dims: Any) -> Any:
     return jnp.stack(parts[::-1]).astype(index.dtype)
 
 
-def _strided(x: Any, size: Any, stride: Any, storage_offset: int = 0) -> Any:
-    place: Any = np.asarray(storage_offset)
-    for n, step in zip(ints(size), ints(stride), strict=True):
-        place = place[..., None] + np.arange(n) * step
-    return jnp.ravel(x)[jnp.asarray(place, jnp.int32)]
-
-
 def _check_numerics(x: Any) -> Any:
     if not isinstance(x, Tracer) and not bool(jnp.all(jnp.isfinite(x))):
         raise MindIRError("CheckNumerics: the operand has NaN or infinity")
@@ -226,7 +219,6 @@ TABLE: dict[str, Callable[..., Any]] = {
     "MultiMarginLoss": _margin,
     "CosineEmbeddingLoss": _cosine_loss,
     "UnravelIndex": _unravel,
-    "AsStrided": _strided,
     "CheckNumerics": _check_numerics,
     "InstanceNormV2": _instance_norm,
     "RaggedRange": _ragged_range,

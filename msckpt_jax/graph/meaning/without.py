@@ -15,6 +15,7 @@ NAMES: dict[str, str] = {
     "it gives memory that is not initialised: its numbers are any": "Empty EmptyLike NewEmpty",
     "it prints, checks or calls Python on the host while the model runs": """
         Assert Debug Print PyExecute PyFunc raise JoinedStr""",
+    "it reads the memory of its operand, whose order a file does not tell": "AsStrided",
     "its kernel is code outside of MindSpore": "CustomExt CustomOpPlugin GEGraphOp",
     "it is an inner step of MindSpore's compiler, which a file does not keep": """
         EllipsisToSlice EnvironCreate EnvironDestroyAll EnvironGet EnvironSet
@@ -62,7 +63,7 @@ KINDS: dict[str, str] = {
     ),
     "it changes its first operand, a parameter or the state of an optimizer": (
         "^(Assign|Inplace|InnerInplace|Scatter(Nd)?(Add|Sub|Mul|Div|Max|Min|Update))|Apply|"
-        "^(Adam|Fused(AdaFactor|CastAdam|Sparse)|SGD|IndexPut|ReshapeAndCache|TensorCopySlices)"
+        "^(Adam|Fused(AdaFactor|CastAdam|Sparse)|SGD|IndexPut|ReshapeAndCache|KVCache|TensorCopySlices)"
     ),
     "it draws random numbers by a generator of MindSpore's that JAX has not": (
         "Rand|Dropout|Normal|Uniform|Multinomial|Bernoulli|Poisson|^(Cauchy|ExtractGlimpse|"
