@@ -15,6 +15,7 @@ from msckpt_jax.graph import meaning, operators
 from msckpt_jax.graph.evaluate import FLOW
 from msckpt_jax.graph.meaning import without
 from msckpt_jax.mindir.nodes import SPECIAL
+from tests.mindir.gradient_samples import SAMPLES as GRADIENTS
 from tests.mindir.sweep_samples import SAMPLES
 from tests.mindir.vocabulary_rows import DEFINED
 
@@ -73,8 +74,11 @@ def _lines() -> Iterator[str]:
     yield "Compared in [kernels.md](kernels.md), as operators that an export emits:"
     yield from _wrapped(emitted)
     yield ""
+    yield "Compared alone by `python -m tests.mindir.gradient_sweep`, [gradients.md](gradients.md):"
+    yield from _wrapped([op for op in rest if op in GRADIENTS])
+    yield ""
     yield "Not compared alone; most of them are in the networks of `tests/mindir`:"
-    yield from _wrapped([op for op in rest if op not in SAMPLES])
+    yield from _wrapped([op for op in rest if op not in SAMPLES and op not in GRADIENTS])
     yield ""
     yield "## Without a meaning"
     yield ""

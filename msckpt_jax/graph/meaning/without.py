@@ -20,8 +20,8 @@ NAMES: dict[str, str] = {
     "it is an inner step of MindSpore's compiler, which a file does not keep": """
         EllipsisToSlice EnvironCreate EnvironDestroyAll EnvironGet EnvironSet
         GetSqueezeSliceShape GetTupleIndexInfo NormalizeDimIndex NormalizeSlice
-        NormalizeTupleIndex RemakeTupleIndex RemoveExpandedDims ShapeCalc SliceToIndices
-        FFTOrtho FFTShapeCopy IRFFTDouble TileSize""",
+        NormalizeTupleIndex RemakeTupleIndex RemoveExpandedDims SliceToIndices
+        FFTOrtho TileSize""",
     "it is a step of an embedding table that is kept on a parameter server": """
         MapCacheIdx PadAndShift SubAndFilter UpdateCache DynamicAssign MapUniform""",
     "it watches a training for overflows and silent faults of the device": """
@@ -58,7 +58,9 @@ KINDS: dict[str, str] = {
     "it exchanges data with other devices; a file of one device has none of it": (
         "^(DistComm|InnerComm|AlltoAll|NeighborExchange|ReduceScatter|AllGather|Collective)"
     ),
-    "it is a gradient, and has no meaning of its own": "Grad|Backprop|Backward",
+    "it is the gradient of an operator that has no meaning, or that few networks train": (
+        "Grad|Backprop|Backward"
+    ),
     "it changes its first operand, a parameter or the state of an optimizer": (
         "^(Assign|Inplace|InnerInplace|Scatter(Nd)?(Add|Sub|Mul|Div|Max|Min|Update))|Apply|"
         "^(Adam|Fused(AdaFactor|CastAdam|Sparse)|SGD|IndexPut|ReshapeAndCache|KVCache|TensorCopySlices)"
