@@ -60,7 +60,7 @@ def test_by_name_and_with_more(tmp_path: Path) -> None:
 
 
 def test_unknown() -> None:
-    with pytest.raises(ValueError, match=r"network must be one of bonsai\.convnext.*not 'timm'"):
+    with pytest.raises(ValueError, match=r"network must be one of bonsai\.resnet.*not 'timm'"):
         ms.Convention(network="timm")
     with pytest.raises(ValueError, match=r"base must be one of .*mint.*, or a network: bonsai"):
         ms.explain(Small(nnx.Rngs(0)), "bonsai.resnet50")
