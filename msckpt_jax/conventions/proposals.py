@@ -51,8 +51,10 @@ def of(tree: Any, parameters: Mapping[str, Any], convention: Resolver | None) ->
     if not ways:
         return None
     best = max(ways, key=lambda way: (len(way.found.after), -len(way.found.rules)))
-    before = ways[0].found.before  # that is how the file was read
-    return _told(best, convention is None) if len(best.found.after) > len(before) else None
+    read = ways[0]  # that is how the file was read
+    if len(best.found.after) <= len(read.found.before):
+        return None
+    return _told(best, best.found.gained if best is read else best.found.after, convention is None)
 
 
 class _Way(NamedTuple):
@@ -84,19 +86,19 @@ def _shapes(parameters: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return out
 
 
-def _told(way: _Way, by_own_names: bool) -> Proposal:
-    found, gained = way.found, way.found.gained
-    leaves = {part.leaf for t in way.targets if t.name in found.after for part in t.parts}
-    leaves -= {part.leaf for t in way.targets if t.name not in found.after for part in t.parts}
-    lines = []
-    for rule, keys in found.changed():
-        name, key = next(iter(keys.items()))
-        lines.append(f"  {len(keys)}: {rule.text} ({name} is {key})")
-    names, keys = (leaves, found.after) if by_own_names else (gained.keys(), gained)
-    number = display.counted(len(found.after if by_own_names else gained), "parameter")
-    head = f"{number} of the file would fit under other names:"
-    convention = f"convention={_written(way.base, found)}"
-    return Proposal(frozenset(names), frozenset(keys.values()), (head, *lines, convention))
+def _told(way: _Way, keys: Mapping[str, str], of_leaves: bool) -> Proposal:
+    """The proposal of a convention; ``keys`` has what it finds and the other one did not."""
+    number = display.counted(len(keys), "parameter")
+    lines = [f"{number} of the file would fit under other names:"]
+    for rule, changed in way.found.changed():
+        name, key = next(iter(changed.items()))
+        lines.append(f"  {len(changed)}: {rule.text} ({name} is {key})")
+    lines.append(f"convention={_written(way.base, way.found)}")
+    names = frozenset(keys)
+    if of_leaves:
+        names = frozenset(part.leaf for t in way.targets if t.name in keys for part in t.parts)
+        names -= {p.leaf for t in way.targets if t.name not in way.found.after for p in t.parts}
+    return Proposal(names, frozenset(keys.values()), tuple(lines))
 
 
 def _written(base: Convention, found: Difference) -> str:
