@@ -103,15 +103,27 @@ def _told(way: _Way, keys: Mapping[str, str], of_leaves: bool) -> Proposal:
 
 def _written(base: Convention, found: Difference) -> str:
     """The convention as Python writes it."""
-    rules = ", ".join(f"{edits.written(rule.regex)}: {rule.shown}" for rule in found.rules)
+    rules = ", ".join(f"{edits.written(regex)}: {shown}" for regex, shown in _entries(base, found))
     if base == Convention(base=base.base) and not found.rules:
         return repr(base.base)
-    if base == Convention(base=base.base):
-        own = "" if base.base == Convention().base else f"base={base.base!r}, "
-        return f"ms.Convention({own}rename={{{rules}}})"
+    if base == Convention(base=base.base, network=base.network):
+        given = "" if base.base == Convention().base else f"base={base.base!r}, "
+        given += f"network={base.network!r}, " if base.network else ""
+        return f"ms.Convention({given}rename={{{rules}}})"
     if base == Convention(layers=_OWN):
         return f"ms.Convention(layers={_OWN}, rename={{{rules}}})"
     if isinstance(base.rename, Mapping):
         rules = f"**convention.rename, {rules}" if base.rename else rules
         return f"dataclasses.replace(convention, rename={{{rules}}})"
     return f"your convention, with these rules behind its function rename=: {{{rules}}}"
+
+
+def _entries(base: Convention, found: Difference) -> Iterator[tuple[str, str]]:
+    """Yield the new entries of ``rename=``, whose keys differ from each other and from the old."""
+    used = set(base.rename) if isinstance(base.rename, Mapping) else set()
+    for rule in found.rules:
+        regex = rule.regex
+        while regex in used:
+            regex = f"(?:{regex})"
+        used.add(regex)
+        yield regex, rule.shown

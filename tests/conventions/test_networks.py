@@ -6,6 +6,7 @@ import collections
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
@@ -57,6 +58,15 @@ def test_by_name_and_with_more(tmp_path: Path) -> None:
     params = ms.load_checkpoint(tmp_path / "a.ckpt")
     assert ms.load_param_into_net(fresh, params, convention="bonsai.resnet") == ([], [])
     assert jnp.array_equal(fresh.fc.kernel[...], net.fc.kernel[...])
+
+
+def test_a_proposal_names_the_network() -> None:
+    net = Small(nnx.Rngs(0))
+    file = {row.name.replace("classifier", "fc"): np.zeros(row.shape, np.float32)
+            for row in ms.explain(net, "bonsai.resnet")}  # fmt: skip
+    missing, _ = ms.load_param_into_net(net, file, convention="bonsai.resnet")
+    rule = r"r'\bclassifier\b': 'fc'"
+    assert f"ms.Convention(network='bonsai.resnet', rename={{{rule}}})" in missing.explain()
 
 
 def test_unknown() -> None:
