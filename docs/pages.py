@@ -22,8 +22,6 @@ PACKAGES = (
     "lowering",
     "conventions",
     "families",
-    "networks",
-    "transforms",
     "errors",
 )
 #: These packages have a text; their modules are internal.
