@@ -43,6 +43,24 @@ def test_a_wrong_meaning_is_seen() -> None:
     assert vocabulary.compared([np.array([1.0, np.nan])], [np.array([1.0, 2.0])]).units == np.inf
 
 
+def test_examples_of_mindspores_documents() -> None:
+    """Numbers that the documents print, of operators that its CPU does not run."""
+    x = jnp.array([[0.1, 0.2, 0.3], [0.2, 0.7, 0.8], [0.3, 0.3, 0.5]])
+    experts = jnp.array([[0, 1, 1], [2, 1, 1], [0, 0, 0]])
+    out, places, *_ = _TABLE["MoeInitRoutingV2"](x, experts, 3, 2, 3, 1, 0, False)
+    np.testing.assert_array_equal(places, [0, 2, 3, 4, -1, -1, 1, -1, -1])
+    np.testing.assert_array_equal(out, [[x[0], x[2]], [x[0], x[0]], [x[1], x[1] * 0]])
+    boxes = jnp.array([[1, 2, 3, 4], [1, 3, 3, 4], [1, 3, 4, 4], [1, 1, 4, 4], [1, 1, 3, 4.0]])
+    scores = jnp.array([0.4, 0.5, 0.72, 0.9, 0.45])
+    np.testing.assert_array_equal(
+        _TABLE["NonMaxSuppressionV3"](boxes, scores, 5, 0.5, 0), [3, 2, 0]
+    )
+    scale, offset = jnp.array([80.0, 40.0]), jnp.array([0.0, 2.0])
+    quantised = _TABLE["QuantV2"](jnp.array([100.0, 150.0]), scale, offset)
+    np.testing.assert_array_equal(quantised, [127, 127])
+    np.testing.assert_array_equal(_TABLE["AntiQuant"](np.int8([50, 20]), 2.0, 1.0), [102, 42])
+
+
 def test_every_operator_has_a_meaning_or_a_reason() -> None:
     have = _TABLE.keys() | FLOW | SPECIAL.keys()
     assert [op for op in operators.names() if op not in have and not without.reason(op)] == []
