@@ -73,7 +73,8 @@ def section(title: str, items: Iterable[str]) -> Iterator[str]:
 
 def failures(rows: Sequence[Row]) -> Iterator[str]:
     """Yield what a network that MindSpore exported does not pass, with the reason."""
-    for _, those in by_repository(rows):
+    for name, those in by_repository(rows):
+        explained = repository(name).explained
         for row in those:
             if row["load"] != "yes" and not row["load"].startswith("MindSpore:"):
                 yield f"- {row['repository']} {row['network']}: {short(row['load'])}"
@@ -83,10 +84,8 @@ def failures(rows: Sequence[Row]) -> Iterator[str]:
                     wide = f"; from float64 (MindSpore, ours): {row['float64']}" * bool(
                         row["float64"]
                     )
-                    yield (
-                        f"- {row['repository']} {row['network']}, {TITLES[check]}: "
-                        f"{short(found)}{wide}"
-                    )
+                    why = f": {explained[row['network']]}" if row["network"] in explained else ""
+                    yield f"- {name} {row['network']}, {TITLES[check]}: {short(found)}{wide}{why}"
 
 
 def missing(rows: Sequence[Row]) -> Iterator[str]:

@@ -33,6 +33,7 @@ class Repository:
     Attributes:
         requirements: what pip installs, without dependencies, the repository first.
         networks: name to network.
+        explained: name to the reason of a difference that was looked into.
         source: a git repository whose files the networks need beside the package, in ``source``.
         missing: name to the reason why a network, or a part of the repository, is not there.
     """
@@ -40,6 +41,7 @@ class Repository:
     requirements: tuple[str, ...]
     networks: Mapping[str, Network]
     missing: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    explained: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     source: str = ""
 
 

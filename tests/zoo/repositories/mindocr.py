@@ -24,10 +24,19 @@ _TABLE = {
 }
 
 REPOSITORY = Repository(
-    ("mindocr==0.5.0", "shapely", "pyclipper", "lmdb", "addict", "sentencepiece"),
+    (
+        "mindocr==0.5.0",
+        "shapely",
+        "pyclipper",
+        "lmdb",
+        "addict",
+        "sentencepiece",
+        "huggingface-hub>=0.34,<1",
+    ),
     {
         file.rpartition("/")[2]: Network(f"ocr('{file}.yaml')", inputs)
         for file, inputs in _TABLE.items()
     },
+    {"all": "not run: its import asks for huggingface-hub below 1, which is installed since"},
     source="https://github.com/mindspore-lab/mindocr",
 )

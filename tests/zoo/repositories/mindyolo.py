@@ -19,5 +19,10 @@ REPOSITORY = Repository(
         for file in _FILES.split()
     },
     {"the larger sizes of a version": "they have the operators of the smaller ones"},
+    explained={
+        "yolov10n": "it gives the 300 boxes of the best scores in order, in which three pairs "
+        "of boxes whose scores differ by their last bit are the other way around (looked "
+        "into under `jit`)",
+    },
     source="https://github.com/mindspore-lab/mindyolo",
 )
