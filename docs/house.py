@@ -52,7 +52,6 @@ FLOORS = (
             "_protos",
             "visible",
             "processes",
-            "deferred",
             "lazy",
             "places",
         ),

@@ -1,10 +1,31 @@
-"""Modules as attributes of their package, imported when they are asked for."""
+"""Modules that are imported when something of them is used for the first time: JAX, and attributes.
+
+To import JAX takes a second and 100 MB; who asks the command line what a file holds, or what would
+become of it, should not wait for it. The rooms that read, plan and write files take ``jax``,
+``jnp`` and ``core`` from here; those that trace or compute import JAX themselves.
+"""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Container
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import jax as jax
+    import jax.core as core
+    import jax.numpy as jnp
+else:
+
+    class _Module:
+        def __init__(self, name: str):
+            self._name = name
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(importlib.import_module(self._name), name)
+
+    jax, jnp, core = map(_Module, ("jax", "jax.numpy", "jax.core"))
 
 
 def modules(package: str, names: Container[str]) -> Callable[[str], ModuleType]:

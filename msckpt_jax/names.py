@@ -14,8 +14,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from msckpt_jax.deferred import jax
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.lazy import jax
 
 #: The name of a tree that is a single leaf.
 ROOT = "value"

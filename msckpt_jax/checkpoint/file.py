@@ -19,8 +19,8 @@ from msckpt_jax.checkpoint.mappings import Mappings, Remapped
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.tensor_slice import TensorSlice
 from msckpt_jax.checkpoint.twins import Twins
-from msckpt_jax.deferred import jax
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.lazy import jax
 from msckpt_jax.progress import Progress
 from msckpt_jax.visible import visible
 

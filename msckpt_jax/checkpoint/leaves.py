@@ -12,8 +12,8 @@ import numpy as np
 from msckpt_jax import boxes, dtypes, names
 from msckpt_jax.checkpoint import collector
 from msckpt_jax.checkpoint.records import Content, Record, Tensor, on_host
-from msckpt_jax.deferred import core, jax, jnp
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.lazy import core, jax, jnp
 from msckpt_jax.visible import visible
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax import boxes
-from msckpt_jax.deferred import jax, jnp
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.lazy import jax, jnp
 
 
 def checked(

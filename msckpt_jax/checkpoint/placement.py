@@ -15,8 +15,8 @@ from msckpt_jax.checkpoint import collector, writer
 from msckpt_jax.checkpoint.plan import CHUNK_BYTES
 from msckpt_jax.checkpoint.records import on_host
 from msckpt_jax.checkpoint.stores import ranges
-from msckpt_jax.deferred import jax
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.lazy import jax
 
 #: XLA takes host buffers of this alignment as they are, without another copy.
 _ALIGN = 64

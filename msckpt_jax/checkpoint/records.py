@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from msckpt_jax import boxes, names
-from msckpt_jax.deferred import jax
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.lazy import jax
 
 
 class Tensor(NamedTuple):

@@ -12,7 +12,7 @@ from msckpt_jax.checkpoint import records
 from msckpt_jax.checkpoint.records import Spread
 from msckpt_jax.conventions.mapping import Part, View
 from msckpt_jax.conventions.transform import Transform
-from msckpt_jax.deferred import jax
+from msckpt_jax.lazy import jax
 
 #: The sharding of a leaf; None where each process has all of it.
 LeafSharding: TypeAlias = "jax.sharding.Sharding | None"

@@ -15,8 +15,8 @@ from msckpt_jax.checkpoint.records import Tensor
 from msckpt_jax.conventions import prefixes, sources
 from msckpt_jax.conventions.convention import Resolver
 from msckpt_jax.conventions.mapping import Part, Target, View
-from msckpt_jax.deferred import jnp
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.lazy import jnp
 from msckpt_jax.visible import log
 
 _FLOAT = "float"

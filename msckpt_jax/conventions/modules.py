@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from msckpt_jax import names
 from msckpt_jax.conventions.layers import CLASSES, LAYERS, Layer
-from msckpt_jax.deferred import jax
+from msckpt_jax.lazy import jax
 
 #: A path in a network, without collections and boxes: ``("conv1", "kernel")``.
 Segments: TypeAlias = tuple[str, ...]

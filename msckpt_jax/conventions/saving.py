@@ -18,8 +18,8 @@ from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import holders, low_rank, sources
 from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.conventions.mapping import Part, Target, View
-from msckpt_jax.deferred import jax
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.lazy import jax
 
 _Sharding: TypeAlias = "jax.sharding.Sharding | records.Spread | None"
 

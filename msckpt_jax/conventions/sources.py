@@ -17,8 +17,8 @@ from msckpt_jax.conventions import tiles
 from msckpt_jax.conventions.mapping import down
 from msckpt_jax.conventions.pattern import Pattern
 from msckpt_jax.conventions.transform import Transform
-from msckpt_jax.deferred import jnp
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.lazy import jnp
 
 #: The pieces of a tensor, and how it becomes a part of another.
 _Transformed: TypeAlias = tuple[Sequence[Piece], Transform]

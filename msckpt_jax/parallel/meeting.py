@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from msckpt_jax.deferred import jax
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.lazy import jax
 
 #: The number of saves to each target. It and the target name a save alike on all processes.
 _saves: collections.Counter[str] = collections.Counter()

@@ -25,8 +25,8 @@ from msckpt_jax.conventions.families.table import FILES, JAX, Section, Table, Te
 from msckpt_jax.conventions.mapping import Target, View, shape_of
 from msckpt_jax.conventions.modules import Located, Segments
 from msckpt_jax.conventions.notation import evaluate
-from msckpt_jax.deferred import jax
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.lazy import jax
 
 #: Branches of a tree that hold no weights.
 _NO_WEIGHTS = {"rngs", "dropout", "to_nnx__rngs"}

@@ -19,8 +19,8 @@ from msckpt_jax.boxes import Box
 from msckpt_jax.checkpoint import stored
 from msckpt_jax.checkpoint.records import Tensor
 from msckpt_jax.conventions import sources, tiles
-from msckpt_jax.deferred import jnp
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.lazy import jnp
 
 #: A function that reads a box of a stored tensor.
 Read: TypeAlias = Callable[[Box], np.ndarray]
