@@ -115,6 +115,13 @@ def test_a_readme_is_short(page: str) -> None:
     assert len(blocks(page)) > 3
 
 
+def test_nothing_says_to_install_what_no_index_has() -> None:
+    """An extra may be named: pip takes the package that is there, and adds what the extra needs."""
+    texts = [*map(ROOT.joinpath, PAGES), *(ROOT / "msckpt_jax").rglob("*.py")]
+    told = re.compile(r"pip install (?:-\S+ )*[\'\"]?msckpt[_-]jax(?!\[)")
+    assert [str(text) for text in texts if told.search(text.read_text("utf-8"))] == []
+
+
 def test_each_public_name_is_in_the_reference() -> None:
     pages = [page.read_text("utf-8") for page in ROOT.glob("docs/reference/*.md")]
     told = re.findall(r"^::: msckpt_jax\.(\w+)$", "\n".join(pages), re.M)
