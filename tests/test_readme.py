@@ -27,7 +27,9 @@ from msckpt_jax.networks import resnet
 from tests import pages as scripts
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/**/*.md"))]
+PAGES = sorted(
+    str(page.relative_to(ROOT)) for where in ("*.md", "docs/**/*.md") for page in ROOT.glob(where)
+)
 #: Pages of which each block runs by itself.
 APART = ("README.md", "docs/zh/README.md")
 #: Names of MindSpore, which pages on porting tell under its usual short name.

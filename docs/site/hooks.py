@@ -17,10 +17,17 @@ TEXTS = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
-    "CODE_OF_CONDUCT.md": "code-of-conduct.md",
 }
+HOME = TEXTS["README.md"]
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
 TEXT_AND_LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)" + LINK.pattern)
+
+
+def on_config(config: Any) -> Any:
+    """List the pages of those texts last, under the project."""
+    (pages,) = config.nav[-1].values()
+    pages += [page for text, page in TEXTS.items() if page != HOME and (ROOT / text).is_file()]
+    return config
 
 
 def on_files(files: Files, config: Any) -> Files:
