@@ -6,10 +6,11 @@ Each block of a README runs by itself, a page from top to bottom, in a folder wi
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ PAGES = sorted(
 APART = ("README.md", "docs/zh/README.md")
 #: Names of MindSpore, which pages on porting tell under its usual short name.
 THEIRS = {"Parameter", "Tensor", "float32", "set_context"}
+#: The reason of blocks that run in MindSpore, in a process of their own, after all others.
+THERE = "needs MindSpore"
 #: Pages whose Python other tests run, which look at what comes of it.
 ELSEWHERE = ("docs/stores.md",)
 #: A block of Python, and the reason in a comment before it why it is compiled only.
@@ -84,12 +87,12 @@ def test_the_tests_of_the_promises_are_there() -> None:
     assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
-def blocks(page: str) -> list[str]:
-    """The blocks of Python of a page that run; the others are compiled."""
+def blocks(page: str, reason: str | None = None) -> list[str]:
+    """The blocks of Python of a page that run here, or those that do not for a reason."""
     matches = list(BLOCK.finditer((ROOT / page).read_text("utf-8")))
     for match in matches:
         compile(match["code"], page, "exec")
-    return [match["code"] for match in matches if match["reason"] is None]
+    return [match["code"] for match in matches if match["reason"] == reason]
 
 
 def programs() -> Iterator[Any]:
@@ -109,6 +112,10 @@ def test_pages_run(page: str, code: str, tmp_path: Path, monkeypatch: pytest.Mon
         if name in code:
             make(tmp_path / name)
     exec(compile(code, page, "exec"), {"__name__": page})
+    if (theirs := blocks(page, THERE)) and importlib.util.find_spec("mindspore"):
+        command = [sys.executable, "-c", "\n".join(theirs)]
+        run = subprocess.run(command, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr[-3000:]
 
 
 @pytest.mark.parametrize("page", APART)
