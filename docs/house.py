@@ -43,8 +43,19 @@ FLOORS = (
     Floor(("progress", "names"), "bars for long work; names of a tree's leaves"),
     Floor(("display", "dtypes"), "how things print; the one table of dtypes"),
     Floor(("errors",), "the exceptions, whose texts name files"),
+    Floor(("_compat",), "the versions of JAX, which differ here only"),
     Floor(
-        ("families", "boxes", "specs", "_protos", "visible", "_compat", "processes"),
+        (
+            "families",
+            "boxes",
+            "specs",
+            "_protos",
+            "visible",
+            "processes",
+            "deferred",
+            "lazy",
+            "places",
+        ),
         "the ground, which imports nothing",
     ),
 )

@@ -9,7 +9,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from msckpt_jax import lazy
+
 if TYPE_CHECKING:
+    from msckpt_jax import interop as interop
+    from msckpt_jax import networks as networks
+    from msckpt_jax import transforms as transforms
     from msckpt_jax.api.adapter import load_adapter as load_adapter
     from msckpt_jax.api.adapter import save_adapter as save_adapter
     from msckpt_jax.api.background import AsyncSave as AsyncSave
@@ -115,18 +120,19 @@ _HOME = {
     "transform_checkpoints": "parallel.transform",
     "unified_safetensors": "parallel.unified",
 }
+#: The packages that are attributes, too.
+_PACKAGES = ("interop", "networks", "transforms")
 
-
-__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [*_HOME, *_PACKAGES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module 'msckpt_jax' has no attribute {name!r}")
+        return lazy.modules(__name__, _PACKAGES)(name)
     value = getattr(importlib.import_module(f"msckpt_jax.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_HOME))
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

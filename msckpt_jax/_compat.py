@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, TypeAlias
@@ -14,6 +15,8 @@ from jax.extend.core import Var as Var
 from jax.interpreters import partial_eval
 from jax.ref import AbstractRef, Ref
 
+from msckpt_jax import places
+
 #: ShapedArray; the avals of tokens and references have no shape.
 Aval: TypeAlias = Any
 #: Var or Literal. JAX's annotations say AbstractValue for all avals: no shape, no dtype.
@@ -24,6 +27,8 @@ Equation: TypeAlias = Any
 SourceInfo: TypeAlias = source_info_util.SourceInfo
 #: Calls between a user's line and the primitive, in packages.
 _FRAMES = 30
+#: A frame as JAX writes it.
+_FRAME = re.compile(r"(.+?):(\d+(?::\d+)?) \((.*)\)")
 
 
 def opened(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
@@ -170,10 +175,13 @@ def equation(
 def user_line(source: SourceInfo) -> str:
     """``file:line:column (function)`` of the user's code, not of a package that it calls.
 
-    For Flax's layers it is the line that calls them; empty where JAX knows no line.
+    It is the innermost line: for Flax's layers the one that calls them. A cell of a notebook has
+    the name that its user knows. Empty where JAX knows no line.
     """
     frames = source_info_util.summarize(source, num_frames=_FRAMES).splitlines()
-    return (_own_frames(source) or frames or [""])[0].strip()
+    frame = (_own_frames(source) or frames or [""])[0].strip()
+    match = _FRAME.fullmatch(frame)
+    return places.place(*match.groups()) if match else frame
 
 
 def _own_frames(source: SourceInfo) -> list[str]:
@@ -181,4 +189,4 @@ def _own_frames(source: SourceInfo) -> list[str]:
     if "site-packages" not in (innermost := source_info_util.summarize(source)):
         return [innermost] if innermost else []
     frames = source_info_util.summarize(source, num_frames=_FRAMES).splitlines()
-    return [frame for frame in frames if "site-packages" not in frame]
+    return [frame for frame in reversed(frames) if "site-packages" not in frame]

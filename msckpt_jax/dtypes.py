@@ -144,3 +144,8 @@ def for_saving(dtype: np.dtype) -> DType:
     kind = dtype.name[0] if dtype.kind == "V" and dtype.fields is None else dtype.kind
     advice = _INSTEAD.get(kind, "cast it to a dtype of the CheckPoint format")
     raise CheckpointError(f"MindSpore cannot load dtype {dtype.name}; {advice}")
+
+
+def is_float(dtype: np.dtype) -> bool:
+    """Tell whether a dtype is of real floating-point numbers, also of those that NumPy lacks."""
+    return np.dtype(dtype).name.startswith(("float", "bfloat"))

@@ -15,6 +15,7 @@ class FileError(ValueError):
         file: path of the file, or None when no file is involved.
         offset: byte offset in the file at which the fault was found, or None.
         name: the parameter concerned, or None.
+        node: the operator of a model concerned, by its place in the network, or None.
         expected, found: the two sides of the contradiction, or None.
 
     The message has the control characters of names written out; the attributes are as they are.
@@ -30,25 +31,37 @@ class FileError(ValueError):
         expected: Any = None,
         found: Any = None,
         more: Sequence[str] = (),
+        node: str | None = None,
     ):
         self.problem = problem
         self._more = more
         self.file = None if file is None else str(file)
         self.offset = offset
         self.name = name
+        self.node = node
         self.expected = expected
         self.found = found
+        super().__init__(self._text())
+
+    def _text(self) -> str:
         where = [
-            *([self.file] if file is not None else []),
-            *([f"byte {offset}"] if offset is not None else []),
-            *([f"parameter {name!r}"] if name is not None else []),
+            *([self.file] if self.file is not None else []),
+            *([f"byte {self.offset}"] if self.offset is not None else []),
+            *([f"parameter {self.name!r}"] if self.name is not None else []),
+            *([f"operator {self.node}"] if self.node is not None else []),
         ]
-        text = f"{', '.join(where)}: {problem}" if where else problem
-        sides = {"expected": expected, "found": found}
+        text = f"{', '.join(where)}: {self.problem}" if where else self.problem
+        sides = {"expected": self.expected, "found": self.found}
         told = [f"{side} {value}" for side, value in sides.items() if value is not None]
         if told:
             text += f" ({', '.join(told)})"
-        super().__init__(lines([text, *more]))
+        return lines([text, *self._more])
+
+    def tell(self, *, file: Any = None, name: str | None = None, node: str | None = None) -> None:
+        """Add the names of file, parameter and operator to the message, where it has none."""
+        self.file = str(file) if self.file is None and file is not None else self.file
+        self.name, self.node = self.name or name, self.node or node
+        self.args = (self._text(),)
 
 
 class CheckpointError(FileError):

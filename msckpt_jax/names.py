@@ -8,13 +8,13 @@ MindSpore's flat names stay flat; two paths that give one name are refused.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-
+from msckpt_jax.deferred import jax
 from msckpt_jax.errors import CheckpointError
 
 #: The name of a tree that is a single leaf.
@@ -210,16 +210,18 @@ def _name(path: tuple[Any, ...]) -> str:
 
 
 def segment(key: Any) -> str:
-    read = _SEGMENTS.get(type(key), str)
+    read = _segments().get(type(key), str)
     return str(read(key))
 
 
-_SEGMENTS: dict[type, Callable[[Any], Any]] = {
-    jax.tree_util.DictKey: lambda k: k.key,
-    jax.tree_util.GetAttrKey: lambda k: k.name,
-    jax.tree_util.SequenceKey: lambda k: k.idx,
-    jax.tree_util.FlattenedIndexKey: lambda k: k.key,
-}
+@functools.cache
+def _segments() -> dict[type, Callable[[Any], Any]]:
+    return {
+        jax.tree_util.DictKey: lambda k: k.key,
+        jax.tree_util.GetAttrKey: lambda k: k.name,
+        jax.tree_util.SequenceKey: lambda k: k.idx,
+        jax.tree_util.FlattenedIndexKey: lambda k: k.key,
+    }
 
 
 def _check_unique(leaves: list[Leaf]) -> None:

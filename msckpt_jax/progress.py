@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import html
 import sys
 import threading
@@ -13,6 +14,8 @@ from typing import Any
 from msckpt_jax import display
 from msckpt_jax.visible import visible
 
+#: True where the command line was told to be quiet.
+_hidden = contextvars.ContextVar("hidden", default=False)
 #: Seconds of work that need no bar, and seconds between two moves of a bar in a notebook.
 _PATIENCE, _MOVES = 1.0, 0.2
 
@@ -36,6 +39,38 @@ def bar(what: str, total: int) -> Iterator[Progress]:
         yield advance
 
 
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Show that work of unknown length goes on: a moving line on stderr, if that is a terminal."""
+    from rich import progress as rich
+
+    line = _on_stderr(rich.TextColumn(visible(what), markup=False), rich.BarColumn(),
+                      rich.TimeElapsedColumn())  # fmt: skip
+    if line.disable:
+        yield
+        return
+    line.add_task(what, total=None)
+    later = threading.Timer(_PATIENCE, line.start)
+    later.daemon = True
+    later.start()
+    try:
+        yield
+    finally:
+        later.cancel()
+        later.join()  # else it might begin after its end
+        line.stop()
+
+
+@contextlib.contextmanager
+def hidden(hide: bool = True) -> Iterator[None]:
+    """Show no bars on stderr within the block."""
+    token = _hidden.set(hide)
+    try:
+        yield
+    finally:
+        _hidden.reset(token)
+
+
 def _in_notebook() -> bool:
     ipython = sys.modules.get("IPython")  # imported in every notebook, and not for its sake here
     shell = None if ipython is None else ipython.get_ipython()
@@ -46,7 +81,6 @@ def _in_notebook() -> bool:
 def _line(what: str, total: int) -> Iterator[Progress]:
     """A bar on stderr, if that is a terminal; it goes away when the work is done."""
     from rich import progress as rich
-    from rich.console import Console
 
     columns = (
         rich.TextColumn(what, markup=False),
@@ -55,8 +89,7 @@ def _line(what: str, total: int) -> Iterator[Progress]:
         rich.TransferSpeedColumn(),
         rich.TimeRemainingColumn(),
     )
-    stderr = Console(stderr=True)
-    line = rich.Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
+    line = _on_stderr(*columns)
     task = line.add_task(what, total=total)
 
     def advance(count: int) -> None:
@@ -68,6 +101,18 @@ def _line(what: str, total: int) -> Iterator[Progress]:
         yield advance
     finally:
         line.stop()
+
+
+def _on_stderr(*columns: Any) -> Any:
+    """A ``rich`` bar that goes away at its end; what is printed meanwhile keeps its stream."""
+    from rich import progress as rich
+    from rich.console import Console
+
+    stderr = Console(stderr=True)
+    return rich.Progress(
+        *columns, console=stderr, transient=True, disable=_hidden.get() or not stderr.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),
+    )  # fmt: skip
 
 
 class _Cell:

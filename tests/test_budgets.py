@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -184,6 +186,36 @@ def test_mindir(tmp_path: Path, name: str) -> None:
     with pytest.raises(ms.MindIRError, match=message) as error:
         ms.load(tmp_path / "a.mindir")
     assert "a.mindir" in str(error.value)
+
+
+#: Prints a model, and the most memory that this took, in KiB.
+LOOK = """
+import resource, sys
+from msckpt_jax.cli import main
+main(["inspect", sys.argv[1]])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.parametrize("op", ["Ones", "BroadcastTo"])
+def test_a_look_at_a_mindir_makes_no_large_constants(tmp_path: Path, op: str) -> None:
+    """The function is asked for the types of its results, and must not compute gigabytes for it."""
+    model = mindir.network()
+    for name, value in (("float32", 43), ("one", 1), ("many", 20_000)):
+        mindir.constant(model.graph, name, type=pb.AttributeProto.INT64, i=value)
+    sizes = {n: mindir.node(model.graph, f"{n}2", "MakeTuple", n, n) for n in ("one", "many")}
+    size = sizes["many" if op == "Ones" else "one"]
+    made = mindir.node(model.graph, "made", "Ones", size, "float32")
+    if op == "BroadcastTo":
+        made = mindir.node(model.graph, "wide", op, made, sizes["many"])
+    model.graph.output[0].name = mindir.node(model.graph, "y", "ReLU", made)
+    (tmp_path / "a.mindir").write_bytes(model.SerializeToString())
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK, tmp_path / "a.mindir"], capture_output=True, check=True
+    )
+    printed, _, kib = done.stdout.decode().strip().rpartition("\n")
+    assert op in printed
+    assert int(kib) < 1 << 20
 
 
 def test_a_long_chain_of_functions_is_read(tmp_path: Path) -> None:

@@ -109,14 +109,14 @@ def test_pages_are_well_formed_and_whole(pages: dict[str, str]) -> None:
 def test_long_tables_are_cut() -> None:
     page = display.table(["n"], ([n] for n in range(html.ROWS + 1234)))
     assert page.count("<tr>") == html.ROWS + 1
-    assert "1,234 more rows are not shown" in page
+    assert "not shown: 1,234 more rows" in page
 
 
 @pytest.mark.parametrize(
     ("cuts", "text"),
     [
-        ((), "whole: 1 parts"),
-        ((1,), "whole: 1 parts"),
+        ((), "whole: 1 part"),
+        ((1,), "whole: 1 part"),
         ((4,), "4: 4 parts"),
         ((1, 4), "1 x 4: 4 parts"),
         ((4, 1), "4 x 1: 4 parts"),

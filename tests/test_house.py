@@ -87,6 +87,7 @@ FILES = Names(
         "parallel/strategy.py": "MindSpore's strategy files end so, too; they are another format",
         "onnx/runtime": "NumPy's arrays go from one process to another",
         "training/selection.py": "a variable of the caller's loop has this name",
+        "interop/__init__.py": "a module has this name",
     },
 )
 MODELS = Names(

@@ -6,7 +6,10 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 import msckpt_jax
+from msckpt_jax.cli import COMMANDS
 
 HEAVY = ["jax", "flax", "onnx", "jax2onnx", "orbax", "numpy", "google.protobuf", "rich"]
 
@@ -14,7 +17,7 @@ HEAVY = ["jax", "flax", "onnx", "jax2onnx", "orbax", "numpy", "google.protobuf",
 def modules_after(program: str) -> list[str]:
     code = f"{program}\nimport json, sys\nprint(json.dumps(list(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return json.loads(out.stdout)
+    return json.loads(out.stdout.splitlines()[-1])
 
 
 def test_import_is_light() -> None:
@@ -31,6 +34,15 @@ ms.load_checkpoint
     found = modules_after(program)
     assert not {"onnx", "jax2onnx", "flax", "orbax"} & set(found)
     assert not [m for m in found if m.endswith("_pb2")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_waits_for_no_jax(command: str) -> None:
+    program = f"""
+import msckpt_jax.cli
+assert msckpt_jax.cli.main(["{command}", "--help"]) == 0
+print()"""
+    assert not {"jax", "flax", "onnx", "scipy", "orbax"} & set(modules_after(program))
 
 
 def test_public_names() -> None:

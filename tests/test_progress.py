@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +12,13 @@ import pytest
 from nbclient import NotebookClient
 
 import msckpt_jax as ms
+from tests import terminal
 
 #: Saves with a bar at once, and in small pieces.
 PROGRAM = """
 import numpy as np
 import msckpt_jax as ms
+from tests import terminal
 from msckpt_jax import progress
 progress._PATIENCE = progress._MOVES = 0
 ms.save_checkpoint({"w": np.ones(20_000_000, np.int8)}, "a<b>.ckpt", progress=True)
@@ -26,25 +26,26 @@ ms.save_checkpoint({"w": np.ones(20_000_000, np.int8)}, "a<b>.ckpt", progress=Tr
 
 
 def test_in_a_terminal(tmp_path: Path) -> None:
-    ours, theirs = pty.openpty()
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
-    with subprocess.Popen([sys.executable, "-c", PROGRAM], stderr=theirs, cwd=tmp_path,
-                          env=environment) as child:  # fmt: skip
-        os.close(theirs)
-        seen = b""
-        while True:
-            try:
-                piece = os.read(ours, 1 << 16)
-            except OSError:  # the other end is closed
-                break
-            if not piece:
-                break
-            seen += piece
-    os.close(ours)
-    assert child.returncode == 0
+    seen = terminal.seen(PROGRAM, tmp_path)
     assert b"save a<b>.ckpt" in seen
     assert b"19.1 MiB" in seen
     assert seen.count(b"\r") > 1
+
+
+WAITING = """
+import time
+from msckpt_jax import progress
+progress._PATIENCE = 0.01
+with progress.hidden({hide}), progress.waiting("a long [bold]step"):
+    print("printed meanwhile")
+    time.sleep(0.6)
+"""
+
+
+@pytest.mark.parametrize("hide", [True, False])
+def test_work_of_unknown_length_shows_itself(tmp_path: Path, hide: bool) -> None:
+    seen = terminal.seen(WAITING.format(hide=hide), tmp_path)
+    assert (b"a long [bold]step" in seen) is not hide
 
 
 def test_in_a_notebook(tmp_path: Path) -> None:
@@ -57,11 +58,14 @@ def test_in_a_notebook(tmp_path: Path) -> None:
     assert '<progress value="200' in page
 
 
-def test_in_a_pipe(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("program", "printed"), [(PROGRAM, b""), (WAITING.format(hide=False), b"printed meanwhile\n")]
+)
+def test_in_a_pipe(tmp_path: Path, program: str, printed: bytes) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], cwd=tmp_path, capture_output=True, check=True
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, check=True
     )
-    assert (done.stdout, done.stderr) == (b"", b"")
+    assert (done.stdout, done.stderr) == (printed, b"")
 
 
 def test_no_bar_for_what_goes_on_behind(tmp_path: Path) -> None:

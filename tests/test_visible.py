@@ -421,7 +421,7 @@ def test_resume_and_a_save(place: Path) -> None:
 
 
 PRINTED_BY = {"cli/common.py", "cli/__init__.py", "mindir/runner_worker.py",
-              "mindir/runner.py"}  # fmt: skip
+              "mindir/runner.py", "cli/completion.py"}  # fmt: skip
 PLACES = {"path", "file", "file_name", "folder", "directory", "target", "save_path", "file_path"}
 BUILTIN = {"ValueError", "TypeError", "RuntimeError", "OSError", "FileNotFoundError",
            "NotADirectoryError", "IsADirectoryError", "FileExistsError"}  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from msckpt_jax._protos.ge_ir_pb2 import ModelDef
-from msckpt_jax.air import dtype_table
+from msckpt_jax.air import dtype_table, notes
 from msckpt_jax.air.builder import Builder
 from msckpt_jax.air.narrowing import NARROW
 from msckpt_jax.air.rows import ROWS
@@ -70,6 +70,9 @@ class _Adapting:
             self._try(builder, f"the weight {name!r}", [parameter], builder.parameter, parameter)
         self._fill(builder, graph.nodes, graph.outputs, graph.results)
         self.out.weights = builder.weights
+        types = {name: weight.type.dtype for name, weight in builder.weights.items()}
+        alike = [name for name, dtype in types.items() if notes.looks_constant(name, dtype)]
+        notes.add(self.out.model, graph.nesting, alike)
 
     def body(self, graph: Graph, inputs: Sequence[Value], results: Sequence[Any], kind: str) -> str:
         """Add a graph of control flow; return its name."""

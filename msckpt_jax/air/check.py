@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
+from msckpt_jax import display
 from msckpt_jax.air import chips
 from msckpt_jax.air.check_operator import operator_problems, reference_problems
 from msckpt_jax.air.check_results import result_problems
@@ -170,7 +171,9 @@ def _edges_exist(view: GraphView) -> Iterator[Problem]:
         if operator is None:
             yield Problem(f"{kind} {text!r}: no such operator")
         elif kind == "output" and not 0 <= source.index < len(operator.output_desc):
-            yield Problem(f"output {text!r}: it has {len(operator.output_desc)} outputs")
+            yield Problem(
+                f"output {text!r}: it has {display.counted(len(operator.output_desc), 'output')}"
+            )
 
 
 def _outputs_are_kept(view: GraphView) -> Iterator[Problem]:

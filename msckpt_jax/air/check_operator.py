@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any, TypeAlias
 
+from msckpt_jax import display
 from msckpt_jax.air import prototypes as tables
 from msckpt_jax.air.check_dtypes import DTYPE_CHECKS
 from msckpt_jax.air.check_sizes import SIZE_CHECKS
@@ -67,10 +68,10 @@ def _inputs_exist(view: OperatorView) -> Iterator[Problem]:
         elif (outputs := view.graph.outputs.get(source.name)) is None:
             yield Problem(f"input {text!r}: no such operator in this graph")
         elif source.index >= len(outputs):
-            yield Problem(f"input {text!r}: it has {len(outputs)} outputs")
+            yield Problem(f"input {text!r}: it has {display.counted(len(outputs), 'output')}")
     taken = len(view.sources)
     if taken > len(view.inputs):
-        yield Problem(f"{taken} data inputs, {len(view.inputs)} descriptions of them")
+        yield Problem(f"{display.counted(taken, 'data input')}, {len(view.inputs)} described")
 
 
 def _dims(view: OperatorView) -> Iterator[Problem]:
@@ -100,9 +101,10 @@ def _inputs_are_the_prototypes(view: OperatorView) -> Iterator[Problem]:
 def _names_have_positions(view: OperatorView) -> Iterator[Problem]:
     positions, count = view.positions, len(view.inputs)
     if len(view.names) != len(positions):
-        yield Problem(f"{len(view.names)} names of inputs, {len(positions)} positions")
+        names = display.counted(len(view.names), "name")
+        yield Problem(f"{names} of inputs, {display.counted(len(positions), 'position')}")
     if positions and not 0 <= min(positions) <= max(positions) < count:
-        yield Problem(f"positions {positions}, there are {count} inputs")
+        yield Problem(f"positions {positions}, of {display.counted(count, 'input')}")
 
 
 def _ports_are_unique(view: OperatorView) -> Iterator[Problem]:
@@ -120,7 +122,7 @@ def _inputs_are_in_order(view: OperatorView) -> Iterator[Problem]:
     if unknown := sorted(set(view.names[: len(view.positions)]) - view.ports.keys()):
         yield Problem(f"inputs {unknown} are not in the prototype")
     elif len(view.ports) < count:
-        yield Problem(f"{count} inputs, the prototype accounts for {len(view.ports)}")
+        yield Problem(f"{display.counted(count, 'input')}, the prototype has {len(view.ports)}")
     positions = list(view.ports.values())
     if positions != sorted(positions):
         yield Problem(f"inputs are not in the prototype's order {list(view.ports)}")
@@ -132,7 +134,7 @@ def _outputs_are_the_prototypes(view: OperatorView) -> Iterator[Problem]:
     count = len(view.operator.output_desc)
     if count < fixed or (count > fixed and not any_number):
         more = " or more" if any_number else ""
-        yield Problem(f"{count} outputs, the prototype has {fixed}{more}")
+        yield Problem(f"{display.counted(count, 'output')}, the prototype has {fixed}{more}")
 
 
 _LISTS = {
@@ -204,7 +206,7 @@ def _subgraphs_exist(view: OperatorView) -> Iterator[Problem]:
     any_number = fixed < len(view.prototype.subgraphs)
     count = len(view.operator.subgraph_name)
     if count < fixed or (count > fixed and not any_number):
-        yield Problem(f"{count} graphs of its own, the prototype has {fixed}")
+        yield Problem(f"{display.counted(count, 'graph')} of its own, the prototype has {fixed}")
 
 
 #: Bytes of an element; GE decides the size of dtypes that are not here.
@@ -232,7 +234,9 @@ def _constants_fit(view: OperatorView) -> Iterator[Problem]:
     empty_scalar = not dims and not tensor.data
     elsewhere = "length" in view.operator.attr
     if dtype in _SIZES and not elsewhere and not empty_scalar and len(tensor.data) != wanted:
-        yield Problem(f"{dtype}{dims} needs {wanted} bytes, found {len(tensor.data)}")
+        yield Problem(
+            f"{dtype}{dims} needs {display.counted(wanted, 'byte')}, found {len(tensor.data)}"
+        )
     for described in view.operator.output_desc[:1]:
         if (described.dtype, list(described.shape.dim)) != (tensor.desc.dtype, dims):
             yield Problem("its output is described otherwise than its value", fault=False)

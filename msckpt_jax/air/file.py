@@ -7,9 +7,11 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from msckpt_jax import display
 from msckpt_jax._protos import ge_ir_pb2
 from msckpt_jax.air.check import MAXIMUM_BYTES
 from msckpt_jax.checkpoint import paths
+from msckpt_jax.checkpoint.formats import foreign
 from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.errors import AirError, StoreError
 from msckpt_jax.graph import map_keys
@@ -25,14 +27,19 @@ def read(file_name: str | os.PathLike[str]) -> Any:
     path = paths.path_of(file_name)
     size = paths.size(path)
     if size > MAXIMUM_BYTES:
-        raise AirError("too large for GE, which reads 2 GiB", file=path, found=f"{size:,} bytes")
+        raise AirError(
+            "too large for GE, which reads 2 GiB",
+            file=path,
+            found=display.counted(size, "byte"),
+        )
     data = path.read_bytes()
     try:
         model = ge_ir_pb2.ModelDef.FromString(data)
     except DecodeError as error:
-        raise AirError(f"no AIR file, or a damaged one: {error}", file=path) from None
+        problem = f"no AIR file, or a damaged one: {error}"
+        raise AirError(_instead(data, path) or problem, file=path) from None
     if not model.graph:
-        raise AirError("no AIR file: it has no graph", file=path)
+        raise AirError(_instead(data, path) or "no AIR file: it has no graph", file=path)
     if (key := map_keys.twice(model, data)) is not None:
         raise AirError(f"an attribute {key!r} is there twice, GE keeps the last", file=path)
     sides = _Sides(path)
@@ -41,6 +48,10 @@ def read(file_name: str | os.PathLike[str]) -> Any:
             if operator.type in ("Const", "Constant") and "location" in operator.attr:
                 _load_constant(operator, path, sides)
     return model
+
+
+def _instead(data: bytes, path: AnyPath) -> str | None:
+    return foreign.instead(memoryview(data), path, "AIR")
 
 
 #: The bytes that constants may hold beyond twice those of their side files: constants that share
@@ -91,8 +102,8 @@ def _load_constant(operator: Any, path: AnyPath, sides: _Sides) -> None:
         raise AirError(
             f"the side file {text!r} of the constant {operator.name!r} does not fit",
             file=path,
-            expected=f"{wanted:,} bytes",
-            found="no file" if size is None else f"{size:,} bytes",
+            expected=display.counted(wanted, "byte"),
+            found="no file" if size is None else display.counted(size, "byte"),
         )
     sides.take(where, size, wanted)
     with where.open("rb") as file:

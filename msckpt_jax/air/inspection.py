@@ -69,7 +69,8 @@ def _loads(op: str) -> bool:
 
 def _facts(content: dict[str, Any]) -> list[str]:
     total = sum(row["bytes"] for row in content["constants"])
+    graphs = display.counted(content["graphs"], "graph")
     return [
-        f"{content['file']}: AIR, {display.size(content['bytes'])}, {content['graphs']} graphs, "
-        f"{len(content['constants'])} constants of {display.size(total)}"
+        f"{content['file']}: AIR, {display.size(content['bytes'])}, {graphs}, "
+        f"{display.counted(len(content['constants']), 'constant')} of {display.size(total)}"
     ]

@@ -7,7 +7,6 @@ tuple for a dynamic one. Its attributes are the file's over the prototype's defa
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from math import prod
@@ -16,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from msckpt_jax.air import check, file
+from msckpt_jax.air import check, file, notes
 from msckpt_jax.air.attributes import attributes, written
 from msckpt_jax.air.described import fits, in_order, type_of
 from msckpt_jax.air.meaning import POSITIONS
@@ -32,13 +31,12 @@ from msckpt_jax.air.wiring import (
 )
 from msckpt_jax.dtypes import BY_GE
 from msckpt_jax.errors import AirError
+from msckpt_jax.graph import nesting
 from msckpt_jax.graph.evaluate import FLOW
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.program import Program
 from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Parameter, Tensor, Value
 
-#: The names that writers number; a weight has a name of its own.
-_NUMBERED = re.compile(r"Const_\d+")
 #: NumPy's limit.
 _MAXIMUM_RANK = 64
 #: An optional input that is not fed.
@@ -59,9 +57,27 @@ def read(file_name: str | os.PathLike[str]) -> Program:
         text = f"{faults[0].where}: {faults[0].problem}{more}; msckpt verify lists all"
         raise AirError(text, file=path)
     graph = _Reader(model, path).main()
-    graph.results = result_names(model.graph[0])
-    result = graph.outputs[0] if len(graph.outputs) == 1 else tuple(graph.outputs)
-    return Program(path, "AirFunction", graph, tuple(graph.inputs), result, AirError)
+    graph.results, graph.nesting = result_names(model.graph[0]), notes.nesting(model)
+    try:
+        arguments, result = nesting.nested(graph.nesting, graph.inputs, graph.outputs)
+    except ValueError as error:
+        raise AirError(str(error), file=path) from None
+    return Program(path, "AirFunction", graph, arguments, result, AirError)
+
+
+def weights(file_name: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The weights of an AIR file by name, views of its bytes.
+
+    Raises:
+        AirError: as :func:`read`, but for faults of other operators.
+    """
+    path = os.fspath(file_name)
+    model = file.read(path)
+    reader, graph = _Reader(model, path), Graph("")
+    for op in model.graph[0].op:
+        if op.type in CONSTANTS:
+            reader.constant(graph, op, weights=True)
+    return {name: parameter.data for name, parameter in graph.parameters.items()}
 
 
 class _Reader:
@@ -71,6 +87,7 @@ class _Reader:
         self.path = path
         self._messages = {message.name: message for message in model.graph}
         self._main = model.graph[0]
+        self._weights = notes.weights(model)
         self._bodies: dict[str, Graph] = {}
 
     def main(self) -> Graph:
@@ -88,7 +105,7 @@ class _Reader:
         values: dict[str, list[Any]] = {}
         for op in self._ordered(message):
             if op.type in CONSTANTS:
-                values[op.name] = [self._constant(graph, op, weights)]
+                values[op.name] = [self.constant(graph, op, weights)]
                 continue
             values[op.name] = [Value(type_of(described), op.name) for described in op.output_desc]
             if op.type not in DATA and op.type != "NetOutput":
@@ -110,10 +127,11 @@ class _Reader:
             text = f"graph {message.name!r} has a cycle: {cycle}"
             raise AirError(text, file=self.path) from None
 
-    def _constant(self, graph: Graph, op: Any, weights: bool) -> Const | Parameter:
+    def constant(self, graph: Graph, op: Any, weights: bool) -> Const | Parameter:
         """A weight of the main graph, or a constant of the program."""
         data = self._data(op)
-        if not weights or data.dtype.kind in "biu" or _NUMBERED.fullmatch(op.name):
+        is_own = op.name in self._weights or not notes.looks_constant(op.name, data.dtype)
+        if not weights or not is_own:
             return Const(data)
         graph.parameters[op.name] = Parameter(Tensor(data.dtype, data.shape), op.name, data)
         return graph.parameters[op.name]

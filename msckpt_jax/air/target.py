@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,17 +24,18 @@ from msckpt_jax.air import (
 )
 from msckpt_jax.air.meaning import MEANINGS
 from msckpt_jax.air.narrowing import NARROW
+from msckpt_jax.air.options import OPTIONS
 from msckpt_jax.air.rows import ROWS
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.errors import AirError, ExportError
-from msckpt_jax.graph.evaluate import Meaning
+from msckpt_jax.graph.evaluate import Meaning, place
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.program import Program
 from msckpt_jax.lowering import algorithms, exactness, trials
 from msckpt_jax.lowering.problems import failures
-from msckpt_jax.lowering.target import Option, Target, Verdict
+from msckpt_jax.lowering.target import Target, Verdict
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Wanted
 from msckpt_jax.visible import visible
@@ -95,11 +95,15 @@ def open_model(
         AirError: it is no AIR file, damaged, or has operators that have no meaning here.
         ValueError: there is a key.
     """
-    if dec_key is not None:
-        raise ValueError(visible(f"{file_name}: AIR has no cipher; decrypt the file, then load it"))
+    _refuse_key(file_name, dec_key)
     program = reader.read(file_name)
     _refuse_unheeded(program, rules or {})
     return ModelFunction(program, MEANINGS, rules, reader.as_described if strict else None)
+
+
+def _refuse_key(file_name: Any, dec_key: bytes | None) -> None:
+    if dec_key is not None:
+        raise ValueError(visible(f"{file_name}: AIR has no cipher; decrypt the file, then load it"))
 
 
 def _refuse_unheeded(program: Program, rules: Mapping[str, Meaning]) -> None:
@@ -109,10 +113,10 @@ def _refuse_unheeded(program: Program, rules: Mapping[str, Meaning]) -> None:
             continue
         for name, value in attributes.unheeded(node.op, node.attrs).items():
             raise AirError(
-                f"{node.op} has {name}={value!r}, which is not run in JAX; give it a meaning that "
+                f"it has {name}={value!r}, which is not run in JAX; give it a meaning that "
                 f"heeds it: load(..., rules={{{node.op!r}: lambda *inputs, {name}, **rest: ...}})",
                 file=program.path,
-                name=node.outputs[0].name if node.outputs else None,
+                node=f"{node.op}{place(node)}",
             )
 
 
@@ -160,13 +164,9 @@ def verify(path: Path, *, dec_key: bytes | None, dec_mode: str, soc: str | None)
     return Verdict(not faults, [*map(str, findings), f"{path}: {facts}"])
 
 
-def _check_soc(soc: Any) -> None:
-    if soc is None:
-        return
-    if not isinstance(soc, str):
-        raise TypeError(f"soc is the name of a chip, not {type(soc).__name__}")
-    if not re.fullmatch(r"[\w-]+", soc, re.ASCII):
-        raise ValueError(f"soc is the name of a chip for atc --soc_version, not {soc!r}")
+def _weights(path: AnyPath, **secrets: Any) -> Mapping[str, np.ndarray]:
+    _refuse_key(path, secrets.get("dec_key"))
+    return reader.weights(path)
 
 
 TARGET = Target(
@@ -177,13 +177,7 @@ TARGET = Target(
     difference=difference,
     inspect=inspection.inspect,
     verify=verify,
-    options={
-        "soc": Option(
-            None, "the chip to export for, as of atc --soc_version: Ascend910B1", check=_check_soc
-        ),
-        "narrow": Option(False, "no 64-bit dtypes"),
-    },
-    verify_options=("soc",),
+    options=OPTIONS,
     guarded=False,
     keep=("cumprod", "cumsum", "erf_inv"),
     algorithms={
@@ -195,4 +189,5 @@ TARGET = Target(
     beside=beside,
     spell=quantised.spell,
     vocabulary="GE",
+    weights=_weights,
 )

@@ -77,7 +77,10 @@ def _content(parameter: Parameter) -> Part:
 
 def _model(model: Any, name: str, weights: dict[str, Part]) -> Iterator[Part]:
     main, *bodies = model.graph
-    yield ModelDef(name=name).SerializeToString(deterministic=True)
+    shell = ModelDef(name=name)
+    for key, value in model.attr.items():
+        shell.attr[key].CopyFrom(value)
+    yield shell.SerializeToString(deterministic=True)
     yield from payload.nested(_GRAPH, list(_graph(main, weights)))
     for body in bodies:
         data = body.SerializeToString(deterministic=True)

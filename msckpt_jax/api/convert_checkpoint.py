@@ -157,8 +157,9 @@ def convert_checkpoint(
     """Convert a checkpoint, from disk to disk: its format, and the stack whose tensors it holds.
 
     The source is a ``.ckpt`` or ``.safetensors`` file, a folder as Hugging Face's libraries write
-    it, a directory of Orbax, or MindFormers' rank folders with their ``strategy``. The target is
-    one of these, too. Tensors are read, rearranged and written window by window.
+    it, a directory of Orbax, MindFormers' rank folders with their ``strategy``, or a ``.mindir`` or
+    ``.air`` model, whose weights are taken out. The target is one of the former, too. Tensors are
+    read, rearranged and written window by window.
 
     With one of ``config``, ``from_stack``, ``as_stack`` and the arguments up to ``leave_out`` the
     tensors become those of another stack, as a :class:`Family` maps them: of ``"maxtext"``,

@@ -73,6 +73,13 @@ def convert(
     quantiser = None if wish is None else Quantiser(wish, {**how.options, "target": None})
     jobs.check_folder(target)
     model = reading.open(source, dec_key=dec_key, dec_mode=dec_mode)
+    if model.state or model.draws:
+        does = "changes its parameters" if model.state else "draws random numbers"
+        raise ExportError(visible(
+            f"{source}: the model {does}, as in training mode, which no conversion keeps: load "
+            "it, and export a function with what you want of it, such as "
+            "(lambda p, x: f.apply(p, x, mutable=True), f.parameters)"
+        ))  # fmt: skip
 
     def anew() -> tuple[AnyPath, list[str]]:
         return _write(wanted, _through_jax(model, wanted, quantiser), target, how, quantiser)
@@ -110,7 +117,10 @@ def _through_jax(model: ModelFunction, target: Target, quantiser: Quantiser | No
     how = Lowering(quantiser=quantiser)
     with jax.enable_x64(True):  # the models have int64, whatever JAX is set to
         jaxpr = jax.make_jaxpr(function)(types, *symbols.symbolic(inputs))
-        traced = Traced(jaxpr, weights, inputs, function, results=model.graph.results)
+        traced = Traced(
+            jaxpr, weights, inputs, function, results=model.graph.results,
+            nesting=model.graph.nesting, keeps=True,
+        )  # fmt: skip
         return lowered(traced, target, how)
 
 

@@ -17,7 +17,7 @@ from msckpt_jax.checkpoint.fetching import fetched
 from msckpt_jax.checkpoint.paths import AnyPath, PathLike
 from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.errors import ExportError
-from msckpt_jax.lowering import quantising, tiny, trials
+from msckpt_jax.lowering import nets, quantising, tiny, trials
 from msckpt_jax.lowering.laid_out import laid_out
 from msckpt_jax.lowering.lowered import lowered
 from msckpt_jax.lowering.problems import failures
@@ -198,28 +198,29 @@ def export(
     load = {} if enc_key is None else {"dec_key": key, "dec_mode": enc_mode}
     wanted = Wanted(encrypt, key, split_bytes, durable, preprocessor, load, options)
     quantiser = None if wish is None else Quantiser(wish, {**options, "target": target})
-    traced = trace(
-        net, inputs, constraints=constraints, as_it_is=training, input_names=input_names,
-        output_names=output_names,
-    )  # fmt: skip
-    if convention is not None:
-        traced = laid_out(traced, convention)
-    if unroll_layers:
-        with failures():
-            traced = unrolled(traced)
-    file, graph, notes = _written(
-        traced, path, wanted, format, Lowering(fuse, exact, target, rules, quantiser)
-    )
-    notes = [*tiny.notes(traced.weights, format.tiny, format.name), *notes]
-    if quantiser is not None:
-        notes = [*quantiser.notes, *notes]
-        if verify:
-            traced, moved = _rounded(traced, quantiser)
-            notes = [moved, *notes]
-    # The first note says who made a file without a graph, the last one how to compile an AIR file.
-    notes = [*notes, *traced.notes] if graph is None else [*traced.notes, *notes]
-    difference = _difference(file, traced, wanted, format, notes) if verify else None
-    return Exported(file, graph, difference, tuple(notes))
+    with nets.width(net):
+        traced = trace(
+            net, inputs, constraints=constraints, as_it_is=training, input_names=input_names,
+            output_names=output_names,
+        )  # fmt: skip
+        if convention is not None:
+            traced = laid_out(traced, convention)
+        if unroll_layers:
+            with failures():
+                traced = unrolled(traced)
+        file, graph, notes = _written(
+            traced, path, wanted, format, Lowering(fuse, exact, target, rules, quantiser)
+        )
+        notes = [*tiny.notes(traced.weights, format.tiny, format.name), *notes]
+        if quantiser is not None:
+            notes = [*quantiser.notes, *notes]
+            if verify:
+                traced, moved = _rounded(traced, quantiser)
+                notes = [moved, *notes]
+        # The first note says who made a file without a graph, the last how to compile an AIR file.
+        notes = [*notes, *traced.notes] if graph is None else [*traced.notes, *notes]
+        difference = _difference(file, traced, wanted, format, notes) if verify else None
+        return Exported(file, graph, difference, tuple(notes))
 
 
 def _rounded(traced: Traced, quantiser: Quantiser) -> tuple[Traced, str]:

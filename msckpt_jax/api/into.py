@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,9 +10,11 @@ from msckpt_jax import display, names
 from msckpt_jax.api.leaf import wanted_value
 from msckpt_jax.api.not_loaded import NotLoaded, nearest, report
 from msckpt_jax.checkpoint import collector, placement, stored
-from msckpt_jax.conventions import choosing, prefixes
+from msckpt_jax.conventions import choosing, prefixes, proposals
+from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.conventions.loading import Translated
+from msckpt_jax.conventions.proposals import Proposal
 from msckpt_jax.errors import CheckpointError
 
 
@@ -72,7 +75,7 @@ def load_param_into_net(
         )
     leaves = names.named_leaves(net)
     view = _view(net, leaves, parameter_dict, convention, strict_load, True, skip_mismatch)
-    values, *report = _matched(leaves, view, strict_load, skip_mismatch)
+    values, *report = _matched(net, leaves, view, strict_load, skip_mismatch)
     names.assign(net, values)
     return report[0], report[1]
 
@@ -97,7 +100,7 @@ def load_param_into_tree(
     """
     flat = names.flatten(tree)
     view = _view(tree, flat.leaves, parameter_dict, convention, strict_load, True, skip_mismatch)
-    values, *report = _matched(flat.leaves, view, strict_load, skip_mismatch)
+    values, *report = _matched(tree, flat.leaves, view, strict_load, skip_mismatch)
     return flat.rebuild(values), report[0], report[1]
 
 
@@ -125,8 +128,8 @@ def like(
             f"`like` has {display.counted(len(missing), 'parameter')} that the file lacks: "
             f"{', '.join(hints)}"
             f"{', ...' if len(missing) > 3 else ''}",
-            file=stored.file_of(parameters),
-        )
+            file=stored.file_of(parameters), more=_proposed(tree, view),
+        )  # fmt: skip
     if isinstance(view, Translated) and view.surplus:
         surplus = display.counted(len(view.surplus), "parameter")
         raise CheckpointError(
@@ -134,7 +137,7 @@ def like(
             f"{', ...' if len(view.surplus) > 3 else ''}. Another config= fits, or leave them out "
             "with choice_func=", file=stored.file_of(parameters),
         )  # fmt: skip
-    values, *_ = _matched(flat.leaves, view, strict, skip_mismatch=False, repair=False)
+    values, *_ = _matched(tree, flat.leaves, view, strict, skip_mismatch=False, repair=False)
     return flat.rebuild(values)
 
 
@@ -155,12 +158,15 @@ def _view(
         convention = choosing.chosen(tree, leaves, parameters, repair)
     if convention is None:
         return parameters
+    resolver = conventions.of(convention)
     return Translated(
-        tree, leaves, parameters, convention, repair=repair, skip_mismatch=skip_mismatch
-    )
+        resolver.targets(tree), leaves, parameters, resolver,
+        repair=repair, skip_mismatch=skip_mismatch,
+    )  # fmt: skip
 
 
 def _matched(
+    tree: Any,
     leaves: Sequence[names.Leaf],
     parameters: Mapping[str, Any],
     strict: bool,
@@ -185,17 +191,32 @@ def _matched(
                 raise
             not_loaded[leaf.name] = str(error)
     if leaves and not wanted:
-        raise _nothing(parameters, not_loaded)
+        raise _nothing(tree, parameters, not_loaded)
     values = _read([leaf.value for leaf in leaves], [wanted.get(leaf.name) for leaf in leaves])
     wanted_names = [leaf.name for leaf in leaves]
+    proposed = functools.partial(_proposal, tree, parameters)
     if isinstance(parameters, Translated):
         wanted_names, source = list(parameters.leaves), parameters.source
         not_loaded, parameters = parameters.not_loaded(not_loaded), parameters.parameters
-    return values, *report(wanted_names, parameters, source, not_loaded, casts)
+    return values, *report(wanted_names, parameters, source, not_loaded, casts, proposed)
 
 
-def _nothing(parameters: Mapping[str, Any], why: Mapping[str, str]) -> CheckpointError:
+def _proposal(tree: Any, parameters: Mapping[str, Any]) -> Proposal | None:
+    """The convention that would read more of a file."""
+    if isinstance(parameters, Translated):
+        return proposals.of(tree, parameters.parameters, parameters.convention)
+    return proposals.of(tree, parameters, None)
+
+
+def _proposed(tree: Any, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """The lines of such a convention in an error."""
+    proposal = _proposal(tree, parameters)
+    return proposal.lines if proposal else ()
+
+
+def _nothing(tree: Any, parameters: Mapping[str, Any], why: Mapping[str, str]) -> CheckpointError:
     """The error for a file that gives none of the leaves."""
+    more = _proposed(tree, parameters)
     if isinstance(parameters, Translated):
         why, parameters = parameters.not_loaded(why), parameters.parameters
     reasons = [f"{name!r}: {why[name]}{nearest(name, list(parameters))}" for name in list(why)[:3]]
@@ -204,8 +225,8 @@ def _nothing(parameters: Mapping[str, Any], why: Mapping[str, str]) -> Checkpoin
         f"nothing was loaded: of {display.counted(len(why), 'name')} none fits; "
         f"{'; '.join(reasons)}. "
         f"What to do: {' or '.join(filter(None, advice))}",
-        file=stored.file_of(parameters),
-    )
+        file=stored.file_of(parameters), more=more,
+    )  # fmt: skip
 
 
 def _behind(names: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, str]:

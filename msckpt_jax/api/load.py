@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import jax
 
@@ -22,6 +22,64 @@ if TYPE_CHECKING:
     from msckpt_jax.parallel.strategy import StrategyLike
 
 
+class Reading(TypedDict, total=False):
+    """The arguments of :func:`load_checkpoint` that do not decide the type of its result."""
+
+    strategy: StrategyLike | None
+    convention: ConventionLike | None
+    remove_redundancy: bool
+    mmap: bool
+
+
+@overload
+def load_checkpoint(
+    ckpt_file_name: PathLike | Mapping[int, PathLike],
+    net: Any = None,
+    strict_load: bool = False,
+    filter_prefix: str | Sequence[str] | None = None,
+    dec_key: bytes | None = None,
+    dec_mode: str = "AES-GCM",
+    specify_prefix: str | Sequence[str] | None = None,
+    choice_func: Callable[[str], bool] | None = None,
+    crc_check: bool = False,
+    format: str | None = None,
+    *,
+    sharding: None = None,
+    **reading: Unpack[Reading],
+) -> Parameters: ...
+@overload
+def load_checkpoint(
+    ckpt_file_name: PathLike | Mapping[int, PathLike],
+    net: Any = None,
+    strict_load: bool = False,
+    filter_prefix: str | Sequence[str] | None = None,
+    dec_key: bytes | None = None,
+    dec_mode: str = "AES-GCM",
+    specify_prefix: str | Sequence[str] | None = None,
+    choice_func: Callable[[str], bool] | None = None,
+    crc_check: bool = False,
+    format: str | None = None,
+    *,
+    sharding: Sharding,
+    **reading: Unpack[Reading],
+) -> dict[str, Any]: ...
+@overload
+def load_checkpoint(
+    ckpt_file_name: PathLike | Mapping[int, PathLike],
+    net: Any = None,
+    strict_load: bool = False,
+    filter_prefix: str | Sequence[str] | None = None,
+    dec_key: bytes | None = None,
+    dec_mode: str = "AES-GCM",
+    specify_prefix: str | Sequence[str] | None = None,
+    choice_func: Callable[[str], bool] | None = None,
+    crc_check: bool = False,
+    format: str | None = None,
+    *,
+    like: Any,
+    sharding: None = None,
+    **reading: Unpack[Reading],
+) -> Any: ...
 def load_checkpoint(
     ckpt_file_name: PathLike | Mapping[int, PathLike],
     net: Any = None,

@@ -16,6 +16,7 @@ def load(
     dec_key: bytes | None = None,
     dec_mode: str | Callable[[str, bytes], bytes] = "AES-GCM",
     rules: Mapping[str, Callable[..., Any]] | None = None,
+    sizes: Mapping[str, int] | None = None,
     mmap: bool = True,
 ) -> ModelFunction:
     """Load a MindIR or AIR file, ours or MindSpore's, as a function of JAX.
@@ -30,6 +31,10 @@ def load(
             ours: functions of the inputs, in the order of MindSpore's definition or GE's prototype,
             with the attributes by keyword: those that the function names, or with
             ``**attributes`` all.
+        sizes: how many rows the results of ``NonZero``, ``MaskedSelect``, ``Unique`` and the like
+            have, by the operator's name: within ``jit`` it has to be told. What is missing is
+            filled up as by ``jnp.nonzero(..., size=)``, with places 0 and numbers 0, and what is
+            too much is cut off. Outside of ``jit`` nothing has to be told.
         mmap: False reads the weights of a MindIR into memory. A file that is cut off by someone
             while it is mapped ends the process (SIGBUS). An AIR file is never mapped.
 
@@ -38,9 +43,11 @@ def load(
         other weights than its own ``.parameters``. It prints as its graph.
 
     Raises:
-        MindIRError, AirError: the file is damaged, encrypted otherwise, or has operators without
-            a meaning (all are named).
-        ValueError: the file is ONNX, or AIR and a key is given: GE has no ciphers.
+        MindIRError, AirError: the file is damaged, encrypted otherwise, of another kind, which is
+            told (a ``.ms`` of MindSpore Lite), or has operators without a meaning: all are named,
+            each with the first place in the network.
+        ValueError: ``sizes`` names an operator that takes none; the file is ONNX, or AIR and a key
+            or ``sizes`` are given: GE has no ciphers, and its operators constant sizes.
         FileNotFoundError: there is no such file.
 
     Example:
@@ -55,4 +62,10 @@ def load(
                [1., 1., 1.]], dtype=float32)
     """
     target = targets.of_file(file_name) or targets.named(targets.DEFAULT)
+    if sizes:
+        from msckpt_jax.graph.meaning import sized
+
+        if target is not targets.named(targets.DEFAULT):
+            raise ValueError(f"sizes are for the operators of a MindIR, and {file_name} is none")
+        rules = sized.with_sizes(sizes) | dict(rules or {})
     return target.open(file_name, dec_key=dec_key, dec_mode=dec_mode, rules=rules, mmap=mmap)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import IO, Any
+from typing import IO, Any, Literal, Unpack, overload
 
 import jax
 
 from msckpt_jax import progress as meters
 from msckpt_jax.api import background, jobs
 from msckpt_jax.api.jobs import Job
-from msckpt_jax.api.save_options import check_amounts, check_options, shard_limit
+from msckpt_jax.api.save_options import Saving, check_amounts, check_options, shard_limit
 from msckpt_jax.checkpoint import formats, leaves, paths, records, snapshot, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.formats.format import How
@@ -24,6 +24,48 @@ from msckpt_jax.parallel.rank_set import RankSet
 from msckpt_jax.progress import Progress
 
 
+@overload
+def save_checkpoint(  # pyright: ignore[reportOverlappingOverload]
+    save_obj: Any,
+    ckpt_file_name: PathLike | IO[bytes],
+    integrated_save: bool = True,
+    async_save: Literal[False] = False,
+    append_dict: Mapping[str, Any] | None = None,
+    enc_key: bytes | None = None,
+    enc_mode: str = "AES-GCM",
+    choice_func: Callable[[str], bool] | None = None,
+    crc_check: bool = False,
+    format: str = formats.DEFAULT,
+    **saving: Unpack[Saving],
+) -> None: ...
+@overload  # without async_save the one above answers
+def save_checkpoint(
+    save_obj: Any,
+    ckpt_file_name: PathLike | IO[bytes],
+    integrated_save: bool = True,
+    async_save: Literal[True, "thread", "process"] = ...,
+    append_dict: Mapping[str, Any] | None = None,
+    enc_key: bytes | None = None,
+    enc_mode: str = "AES-GCM",
+    choice_func: Callable[[str], bool] | None = None,
+    crc_check: bool = False,
+    format: str = formats.DEFAULT,
+    **saving: Unpack[Saving],
+) -> background.AsyncSave: ...
+@overload
+def save_checkpoint(
+    save_obj: Any,
+    ckpt_file_name: PathLike | IO[bytes],
+    integrated_save: bool = True,
+    async_save: bool | str = False,
+    append_dict: Mapping[str, Any] | None = None,
+    enc_key: bytes | None = None,
+    enc_mode: str = "AES-GCM",
+    choice_func: Callable[[str], bool] | None = None,
+    crc_check: bool = False,
+    format: str = formats.DEFAULT,
+    **saving: Unpack[Saving],
+) -> background.AsyncSave | None: ...
 def save_checkpoint(
     save_obj: Any,
     ckpt_file_name: PathLike | IO[bytes],

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from msckpt_jax.checkpoint import cipher, formats
 from msckpt_jax.checkpoint.formats import shards
+from msckpt_jax.checkpoint.paths import PathLike
+from msckpt_jax.conventions.convention import ConventionLike
+from msckpt_jax.progress import Progress
 
 _ASYNC = (False, True, "thread", "process")
 _ALIGN = 16  # the largest element
+
+
+class Saving(TypedDict, total=False):
+    """The arguments of :func:`save_checkpoint` that MindSpore's has not."""
+
+    remove_redundancy: bool | None
+    strategy_file: PathLike | None
+    durable: bool
+    slice_bytes: int
+    threads: int
+    progress: Progress | bool | None
+    timeout: float
+    convention: ConventionLike | None
+    max_shard_size: int | str | None
 
 
 def check_amounts(integrated_save: Any, slice_bytes: int, threads: int, timeout: float) -> None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msckpt_jax.checkpoint import paths
-from msckpt_jax.lowering.target import Option, Target
+from msckpt_jax.lowering.option import Option
+
+if TYPE_CHECKING:
+    from msckpt_jax.lowering.target import Target
 
 
 class _Row(NamedTuple):
@@ -42,7 +45,7 @@ def named(name: str) -> Target:
     """
     if name not in _TARGETS:
         raise ValueError(f"file_format must be one of {', '.join(NAMES)}, not {name!r}")
-    return importlib.import_module(f"msckpt_jax.{_TARGETS[name].package}.target").TARGET
+    return _module(name, "target").TARGET
 
 
 def of_suffix(path: str | os.PathLike[str]) -> Target | None:
@@ -55,8 +58,11 @@ def of_file(path: str | os.PathLike[str]) -> Target | None:
     """Return the target of a file by its ending, else by its content, or None."""
     if (target := of_suffix(path)) is not None:
         return target
-    looking = (named(name) for name, row in _TARGETS.items() if row.by_content)
-    return next((target for target in looking if target.recognises(paths.path_of(path))), None)
+    looking = (name for name, row in _TARGETS.items() if row.by_content)
+    found = (
+        name for name in looking if _module(name, "recognition").recognises(paths.path_of(path))
+    )
+    return next(map(named, found), None)
 
 
 def every() -> Iterator[Target]:
@@ -67,10 +73,15 @@ def every() -> Iterator[Target]:
 def options() -> dict[str, tuple[Option, list[str]]]:
     """Return the options that not all targets heed, with the names of those that do."""
     known: dict[str, tuple[Option, list[str]]] = {}
-    for target in every():
-        for name, option in target.options.items():
-            known.setdefault(name, (option, []))[1].append(target.name)
+    for target in NAMES:
+        for name, option in _module(target, "options").OPTIONS.items():
+            known.setdefault(name, (option, []))[1].append(target)
     return known
+
+
+def _module(name: str, module: str) -> Any:
+    """Return a module of a format's package."""
+    return importlib.import_module(f"msckpt_jax.{_TARGETS[name].package}.{module}")
 
 
 def options_for(target: Target, asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msckpt_jax import boxes, dtypes, names
+from msckpt_jax import boxes, display, dtypes, names
 from msckpt_jax.checkpoint import source as sources
 from msckpt_jax.errors import CheckpointError
 
@@ -162,7 +162,7 @@ def checked(entry: Entry, data: Any) -> None:
         if expected != tensor.nbytes:
             raise CheckpointError(
                 f"the content does not fit {tensor.type}{list(tensor.shape)}",
-                expected=f"{expected} bytes",
+                expected=display.counted(expected, "byte"),
                 found=tensor.nbytes,
                 **where,
             )
@@ -247,6 +247,6 @@ def _empty(tensor: Stored) -> np.ndarray:
         pass
     raise CheckpointError(
         f"there is no memory for an array {tensor.type}{list(tensor.shape)}",
-        expected=f"at most {room:,} bytes",
+        expected=f"at most {display.counted(room, 'byte')}",
         found=f"{wanted:,}",
     )

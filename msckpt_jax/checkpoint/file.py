@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from msckpt_jax import boxes, display, dtypes
@@ -20,6 +19,7 @@ from msckpt_jax.checkpoint.mappings import Mappings, Remapped
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.tensor_slice import TensorSlice
 from msckpt_jax.checkpoint.twins import Twins
+from msckpt_jax.deferred import jax
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.progress import Progress
 from msckpt_jax.visible import visible

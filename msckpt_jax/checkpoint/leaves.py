@@ -6,15 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-import jax.core
-import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
 from msckpt_jax import boxes, dtypes, names
 from msckpt_jax.checkpoint import collector
 from msckpt_jax.checkpoint.records import Content, Record, Tensor, on_host
+from msckpt_jax.deferred import core, jax, jnp
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.visible import visible
 
@@ -147,7 +145,7 @@ def _of_numpy(
 
 
 def _of_jax(name: str, array: jax.Array) -> Record:
-    if isinstance(array, jax.core.Tracer):
+    if isinstance(array, core.Tracer):
         raise TypeError(f"{name!r} is a traced value: call save_checkpoint outside of jit")
     if is_key(array.dtype):
         return _of_key(name, array)

@@ -9,11 +9,10 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from msckpt_jax import boxes
+from msckpt_jax.deferred import jax, jnp
 from msckpt_jax.errors import CheckpointError
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from msckpt_jax import boxes
@@ -16,6 +15,7 @@ from msckpt_jax.checkpoint import collector, writer
 from msckpt_jax.checkpoint.plan import CHUNK_BYTES
 from msckpt_jax.checkpoint.records import on_host
 from msckpt_jax.checkpoint.stores import ranges
+from msckpt_jax.deferred import jax
 from msckpt_jax.errors import CheckpointError
 
 #: XLA takes host buffers of this alignment as they are, without another copy.
@@ -188,6 +188,13 @@ def _windows(pieces: Sequence[boxes.Piece], box: boxes.Box, limit: int) -> Itera
         return
     for part in boxes.of_range(boxes.shape_of(box), 0, boxes.size_of(box), limit):
         yield tuple((a + o, b + o) for (a, b), (o, _) in zip(part, box, strict=True))
+
+
+def copied(array: np.ndarray) -> jax.Array:
+    """The array on the default device, by a single copy of it, however its bytes lie in a file."""
+    out = _aligned(array.shape, array.dtype)
+    out[...] = array
+    return jax.device_put(out)
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

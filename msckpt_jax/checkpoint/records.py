@@ -8,11 +8,10 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-import jax
-import jax.core
 import numpy as np
 
 from msckpt_jax import boxes, names
+from msckpt_jax.deferred import jax
 from msckpt_jax.errors import CheckpointError
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msckpt_jax import boxes
+from msckpt_jax import boxes, display
 from msckpt_jax.checkpoint import paths, settled
 from msckpt_jax.checkpoint.mappings import Remapped
 from msckpt_jax.checkpoint.naming import naming
@@ -192,7 +192,7 @@ class ReadBytes:
                 "the file was cut off while it was open",
                 file=self._path,
                 offset=start,
-                expected=f"{count} bytes",
+                expected=display.counted(count, "byte"),
                 found=f"{len(data)}",
             )
         return data

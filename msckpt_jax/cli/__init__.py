@@ -28,6 +28,7 @@ COMMANDS = {
     "recover": "finish or undo a save into a folder that was interrupted",
     "merge": "join rank files, by their strategy, into a file of full tensors",
     "reshard": "turn rank files of one layout into rank files of another layout",
+    "completion": "print the completion of a shell: bash, zsh, fish or tcsh",
 }
 
 DESCRIPTION = """\
@@ -49,15 +50,22 @@ exit status:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit status."""
-    args = list(sys.argv[1:] if argv is None else argv)
     try:
-        parsed = _parser(args[0] if args else None).parse_args(args)
-        return importlib.import_module(f"msckpt_jax.cli.{parsed.command}").run(parsed)
-    except SystemExit as error:
-        return int(error.code or 0) if not isinstance(error.code, str) else _fail(error.code)
+        status = _status(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()  # here, where it is no error that the reader has gone
+        return status
     except BrokenPipeError:  # `msckpt inspect ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _status(args: Sequence[str]) -> int:
+    try:
+        return _run(args)
+    except SystemExit as error:
+        return int(error.code or 0) if not isinstance(error.code, str) else _fail(error.code)
+    except BrokenPipeError:
+        raise
     except KeyboardInterrupt:
         _fail("interrupted")
         return 130
@@ -70,13 +78,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(*str(error).split("\n"), *getattr(error, "__notes__", ()))
 
 
+def _run(args: Sequence[str]) -> int:
+    parsed = parser_of(args[:1]).parse_args(args)
+    from msckpt_jax import progress  # not for --help
+
+    with progress.hidden(parsed.quiet):
+        return importlib.import_module(f"msckpt_jax.cli.{parsed.command}").run(parsed)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Never:
         super().error(visible(message))
 
 
-def _parser(command: str | None) -> argparse.ArgumentParser:
-    """Return the parser, with the arguments of ``command``: no other command is imported."""
+def parser_of(chosen: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser, with the arguments of the ``chosen`` commands: no other is imported."""
     parser = _Parser(
         prog="msckpt",
         description=DESCRIPTION,
@@ -86,18 +102,19 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"msckpt_jax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
-        if name != command:
+        if name not in chosen:
             commands.add_parser(name, help=summary)
             continue
         module = importlib.import_module(f"msckpt_jax.cli.{name}")
-        chosen = commands.add_parser(
+        command = commands.add_parser(
             name,
             help=summary,
             description=module.DESCRIPTION,
             epilog=f"examples:\n{module.EXAMPLES}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.arguments(chosen)
+        module.arguments(command)
+        command.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     return parser
 
 

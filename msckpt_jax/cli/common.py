@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from msckpt_jax import display, progress
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.encryption import encryption
 from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.errors import FileError
 from msckpt_jax.visible import visible
 
+Item = TypeVar("Item")
 #: The environment variable that may hold the key, in hex.
 KEY_VARIABLE = "MSCKPT_KEY"
+#: Rows of a table that a terminal gets.
+_ROWS = 500
 _MODES = ["AES-GCM", "AES-CBC", "SM4-CBC"]
 
 
@@ -87,11 +92,12 @@ def rank_secrets(args: argparse.Namespace) -> dict[str, Any]:
 
 def open_file(args: argparse.Namespace, name: str) -> CheckpointFile:
     """Open a checkpoint, with the key if it is encrypted; problems are not raised."""
-    encrypted = encryption(name)
-    if encrypted is None:
-        return CheckpointFile(name)
-    mode, _ = encrypted
-    return CheckpointFile(name, needed_key(args, name, mode), args.dec_mode or mode)
+    with progress.waiting(f"open {name}"):
+        encrypted = encryption(name)
+        if encrypted is None:
+            return CheckpointFile(name)
+        mode, _ = encrypted
+        return CheckpointFile(name, needed_key(args, name, mode), args.dec_mode or mode)
 
 
 def model_secrets(args: argparse.Namespace, name: str, mode: str | None) -> dict[str, Any]:
@@ -149,14 +155,46 @@ def say(*texts: object) -> None:
 
 def say_json(content: Any) -> None:
     """Print JSON; of all characters that are not printable, its escapes."""
-    text = json.dumps(content, indent=1, ensure_ascii=False)
+    text = json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False)
     print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
+
+
+def _finite(content: Any) -> Any:
+    """The content with texts for the numbers that JSON has not: ``inf``, ``-inf``, ``nan``."""
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [*map(_finite, content)]
+    return str(content) if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def complain(*texts: object) -> None:
     """Print texts to stderr, each on its line."""
     for text in texts:
         print(f"msckpt: {visible(text)}", file=sys.stderr)
+
+
+def show(
+    limit: int | None,
+    columns: Sequence[str],
+    items: Sequence[Item],
+    row: Callable[[Item], Sequence[str]],
+) -> None:
+    """Print a table of items; of many the first, and how many more there are."""
+    most = limit or (_ROWS if sys.stdout.isatty() else len(items))
+    out = table(*columns)
+    for item in items[:most]:
+        out.add_row(*map(plain, row(item)))
+    console().print(out)
+    if len(items) > most:
+        more = display.counted(len(items) - most, "more row")
+        say(f"... {more}: --limit {len(items)} prints them")
+
+
+def limit_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the argument for the rows of tables that are printed."""
+    parser.add_argument("--limit", type=count, metavar="N", help="print at most N rows of a table "
+                        f"(default: in a terminal {_ROWS}, else all)")  # fmt: skip
 
 
 def plain(text: str) -> Text:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msckpt_jax import display, progress
 from msckpt_jax.api import convert_checkpoint, targets
@@ -13,8 +13,10 @@ from msckpt_jax.api.conversion.view import Stacks
 from msckpt_jax.checkpoint import cipher, collector, paths, writer
 from msckpt_jax.cli import common, options, sources
 from msckpt_jax.conventions.families.table import FILES, JAX
-from msckpt_jax.lowering.target import Target
 from msckpt_jax.parallel import meshspec
+
+if TYPE_CHECKING:
+    from msckpt_jax.lowering.target import Target
 
 DESCRIPTION = (
     """\
@@ -64,6 +66,9 @@ counterpart, through JAX:
 
   MODEL.mindir   ours or MindSpore's, to MODEL.air for Ascend's atc, or to MODEL.onnx
   MODEL.air      to MODEL.mindir or MODEL.onnx, always through JAX
+
+Any other DST gets the weights of MODEL.mindir or MODEL.air, by their names, as those of a
+checkpoint.
 """
     + sources.STORES
 )
@@ -91,6 +96,7 @@ EXAMPLES = """\
   msckpt convert model.mindir model.air --soc Ascend910B
   msckpt convert model.mindir model.onnx --opset 22
   msckpt convert model.air again.mindir
+  msckpt convert model.mindir weights.safetensors
 """
 #: Options that only checkpoints heed.
 _OF_CHECKPOINTS = (
@@ -170,10 +176,13 @@ def _of_checks(group: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     convert_checkpoint.check_paths(args.source, args.target)
-    if (model := targets.of_suffix(args.source)) is not None:
+    model = targets.of_suffix(args.source)
+    if model is not None and targets.of_suffix(args.target) is not None:
         return _model(args, model)
-    if args.weights or args.weight_block_size:
-        raise ValueError("--weights and --weight-block-size are for models, not for CheckPoints")
+    of_models = [name for name in ("weights", "weight_block_size") if getattr(args, name)]
+    if of_models := [*of_models, *options.asked(args)]:
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in of_models)
+        raise ValueError(f"{given}: for models that are written, not for CheckPoints")
     if (args.json or args.all) and not args.plan:
         raise ValueError("--json and --all go with --plan")
     stacks = Stacks(
@@ -187,7 +196,8 @@ def run(args: argparse.Namespace) -> int:
 @collector.paused()
 def _plan(args: argparse.Namespace, stacks: Stacks, how: Options) -> int:
     file = opening.listed(args.source, stacks) or _source(args)
-    plan = convert_checkpoint.planned(args.target, file, stacks, how)
+    with progress.waiting(f"plan {args.target}"):
+        plan = convert_checkpoint.planned(args.target, file, stacks, how)
     if args.json:
         common.say_json(plan.as_json())
     else:
@@ -197,7 +207,9 @@ def _plan(args: argparse.Namespace, stacks: Stacks, how: Options) -> int:
 
 def _write(args: argparse.Namespace, stacks: Stacks, how: Options) -> int:
     new = not args.verify_only
-    conversion = convert_checkpoint.prepared(args.target, _source(args), stacks, how, new)
+    source = _source(args)
+    with progress.waiting(f"plan {args.target}"):
+        conversion = convert_checkpoint.prepared(args.target, source, stacks, how, new)
     nbytes, count = conversion.work.nbytes, len(conversion.work.records)
     common.complain(*(f"warning: {note}" for note in conversion.notes))
     conversion = conversion._replace(resumes=not args.no_resume)
@@ -229,16 +241,22 @@ def _model(args: argparse.Namespace, source: Target) -> int:
         raise ValueError(
             f"{arguments} can be used for CheckPoints, not for the model {args.source}"
         )
-    cipher = source.cipher(paths.path_of(args.source)) if source.cipher else None
-    secrets = {} if cipher is None else common.model_secrets(args, args.source, cipher)
+    secrets = _secrets(args, source)
     from msckpt_jax.api import convert_model  # loads all that lowers models
 
-    file, notes = convert_model.convert(
-        args.source, args.target, **secrets, weights=args.weights,
-        weight_block_size=args.weight_block_size, **options.asked(args),
-    )  # fmt: skip
+    with progress.waiting(f"convert {args.source}"):
+        file, notes = convert_model.convert(
+            args.source, args.target, **secrets, weights=args.weights,
+            weight_block_size=args.weight_block_size, **options.asked(args),
+        )  # fmt: skip
     common.say(*notes, f"{file}: {display.size(paths.size(file))}")
     return 0
+
+
+def _secrets(args: argparse.Namespace, source: Target) -> dict[str, Any]:
+    """The key and the cipher of a model file that is encrypted."""
+    cipher = source.cipher(paths.path_of(args.source)) if source.cipher else None
+    return {} if cipher is None else common.model_secrets(args, args.source, cipher)
 
 
 #: The names of options that are not their arguments'.
@@ -248,8 +266,11 @@ _FLAGS = {"source_stack": "from", "target_stack": "as"}
 def _source(args: argparse.Namespace) -> Any:
     """Open the source as a mapping with ``entries`` and ``pieces``, whatever its format."""
     opening.check_strategy(args.source, args.strategy)
+    if (model := targets.of_suffix(args.source)) is not None:
+        return opening.opened(args.source, args.strategy, **_secrets(args, model))
     if args.strategy is not None:
-        return opening.opened(args.source, args.strategy, **common.rank_secrets(args))
+        with progress.waiting(f"open {args.source}"):
+            return opening.opened(args.source, args.strategy, **common.rank_secrets(args))
     return common.open_sound_file(args, args.source)
 
 

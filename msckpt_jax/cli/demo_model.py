@@ -17,7 +17,7 @@ from flax import nnx
 from sklearn.datasets import load_digits
 
 import msckpt_jax as ms
-from msckpt_jax import names, processes
+from msckpt_jax import display, names, processes
 
 
 class Checked(NamedTuple):
@@ -183,7 +183,9 @@ def reloaded(path: str, state: Any, mesh: Any, check: str, test: Any, quality: f
     same = all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in pairs)
     again = accuracy(loaded["model"], *test)
     count = len(names.named_leaves(state))
-    return Checked(check, same and again == quality, f"{count} tensors, {again:.1%}")
+    return Checked(
+        check, same and again == quality, f"{display.counted(count, 'tensor')}, {again:.1%}"
+    )
 
 
 _ORACLE = """
@@ -211,4 +213,6 @@ def read_by_mindspore(path: str, state: Any) -> Checked:
         for name, _, x in names.named_leaves(state)
     }
     loaded.pop("steps")
-    return Checked(check, loaded == wanted, f"{len(loaded)} tensors, bit for bit")
+    return Checked(
+        check, loaded == wanted, f"{display.counted(len(loaded), 'tensor')}, bit for bit"
+    )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msckpt_jax import boxes, progress
+from msckpt_jax import boxes, display, progress
 from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.checkpoint.plan import CHUNK_BYTES
 from msckpt_jax.cli import common, sources
@@ -60,6 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rtol", type=float, default=0.0, help="relative tolerance (default: 0)")
     parser.add_argument("--atol", type=float, default=0.0, help="absolute tolerance (default: 0)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    common.limit_argument(parser)
     common.key_arguments(parser)
 
 
@@ -72,14 +73,15 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         common.say_json([d._asdict() for d in differing])
     elif differing:
-        out = common.table("name", "difference", "A", "B", ">max |a - b|")
-        for d in differing:
-            largest = "" if d.largest is None else f"{d.largest:.6g}"
-            out.add_row(*map(common.plain, (d.name, d.kind, d.a, d.b, largest)))
-        common.console().print(out)
+        columns = ("name", "difference", "A", "B", ">max |a - b|")
+        common.show(args.limit, columns, differing, _row)
     else:
-        common.say(f"equal: {sum(map(chosen, left))} entries")
+        common.say(f"equal: {display.counted(sum(map(chosen, left)), 'entry', 'entries')}")
     return 1 if differing else 0
+
+
+def _row(d: Difference) -> tuple[str, ...]:
+    return d.name, d.kind, d.a, d.b, "" if d.largest is None else f"{d.largest:.6g}"
 
 
 def differences(

@@ -9,7 +9,7 @@ import re
 import sys
 from typing import Any
 
-from msckpt_jax import dtypes
+from msckpt_jax import dtypes, progress
 from msckpt_jax.api import targets
 from msckpt_jax.cli import common, options, sources
 from msckpt_jax.conventions.layers import BASES
@@ -97,14 +97,16 @@ def run(args: argparse.Namespace) -> int:
 
     inputs = [_input_of(text) for text in args.input]
     key = common.key_of(args.enc_key_file) if args.enc_key_file else None
-    done = export(
-        _find(args.net), *inputs, file_name=args.output, file_format=args.format, enc_key=key,
-        enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, training=args.training,
-        constraints=args.constraints, target=args.target, weights=args.weights,
-        weight_block_size=args.weight_block_size, fuse=not args.no_fuse,
-        unroll_layers=args.unroll_layers, convention=args.convention,
-        input_names=args.input_names, output_names=args.output_names, **options.asked(args),
-    )  # fmt: skip
+    net = _find(args.net)
+    with progress.waiting(f"export {args.net}"):
+        done = export(
+            net, *inputs, file_name=args.output, file_format=args.format, enc_key=key,
+            enc_mode=args.enc_mode, verify=args.verify, exact=args.exact, training=args.training,
+            constraints=args.constraints, target=args.target, weights=args.weights,
+            weight_block_size=args.weight_block_size, fuse=not args.no_fuse,
+            unroll_layers=args.unroll_layers, convention=args.convention,
+            input_names=args.input_names, output_names=args.output_names, **options.asked(args),
+        )  # fmt: skip
     common.say(*done.notes, done.summary)
     return 0
 

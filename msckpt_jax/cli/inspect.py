@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from msckpt_jax import display, dtypes
+from msckpt_jax import display, dtypes, progress
 from msckpt_jax.api import targets
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.encryption import encryption
@@ -14,8 +15,10 @@ from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.cli import common, sources, tables
 from msckpt_jax.conventions.state_names import is_state
-from msckpt_jax.lowering.target import Target
 from msckpt_jax.visible import visible
+
+if TYPE_CHECKING:
+    from msckpt_jax.lowering.target import Target
 
 DESCRIPTION = (
     """\
@@ -52,6 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="file or folder to look at")
     parser.add_argument("--filter", metavar="REGEX", help="print only names in which it is found")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    common.limit_argument(parser)
     common.key_arguments(parser)
 
 
@@ -62,14 +66,16 @@ def run(args: argparse.Namespace) -> int:
     if encrypted is not None and common.key_of(args.dec_key_file) is None:
         mode, blocks = encrypted
         facts = {"cipher": mode, "blocks": blocks}
-        return _without_key(args, facts, f"encrypted with {mode}, {blocks} blocks")
+        return _without_key(
+            args, facts, f"encrypted with {mode}, {display.counted(blocks, 'block')}"
+        )
     file = common.open_sound_file(args, args.file)
     chosen = common.choose(args.filter)
     entries = [entry for entry in file.entries.values() if chosen(entry.name)]
     if args.json:
         common.say_json(_as_json(file, entries))
     else:
-        _print(file, entries)
+        _print(file, entries, args.limit)
     return 0
 
 
@@ -80,7 +86,9 @@ def _model(args: argparse.Namespace, target: Target) -> int:
         facts = {"format": target.name.lower(), "cipher": cipher}
         return _without_key(args, facts, f"a {target.suffix} file encrypted with {cipher}")
     secrets = common.model_secrets(args, args.file, cipher)
-    return tables.show(args, *target.inspect(path, common.choose(args.filter), **secrets))
+    with progress.waiting(f"read {args.file}"):
+        content, facts = target.inspect(path, common.choose(args.filter), **secrets)
+    return tables.show(args, content, facts)
 
 
 def _as_json(file: CheckpointFile, entries: list[Entry]) -> dict[str, Any]:
@@ -134,25 +142,25 @@ def _value(file: CheckpointFile, entry: Entry) -> Any:
     return number
 
 
-def _print(file: CheckpointFile, entries: list[Entry]) -> None:
-    out = common.table("name", "dtype", "shape", ">bytes", ">slices", "value")
-    for entry in entries:
-        value = _value(file, entry)
-        kind = f"{entry.type} key<{entry.key_impl}>" if entry.key_impl else entry.type
-        shape = "" if entry.type == dtypes.STRING else str(list(entry.shape))
-        text = "" if value is None else repr(value)[:60]
-        row = (entry.name, kind, shape, f"{entry.nbytes:,}", str(entry.slices), text)
-        out.add_row(*map(common.plain, row))
+def _row(file: CheckpointFile, entry: Entry) -> tuple[str, ...]:
+    value = _value(file, entry)
+    kind = f"{entry.type} key<{entry.key_impl}>" if entry.key_impl else entry.type
+    shape = "" if entry.type == dtypes.STRING else str(list(entry.shape))
+    text = "" if value is None else repr(value)[:60]
+    return entry.name, kind, shape, f"{entry.nbytes:,}", str(entry.slices), text
+
+
+def _print(file: CheckpointFile, entries: list[Entry], limit: int | None) -> None:
+    columns = ("name", "dtype", "shape", ">bytes", ">slices", "value")
+    common.show(limit, columns, entries, functools.partial(_row, file))
     console = common.console()
-    console.print(out)
     console.print()
     for kind, total in _totals(entries).items():
         if total["entries"]:
-            console.print(
-                f"{kind}: {total['entries']:,} entries, {total['elements']:,} elements, "
-                f"{display.size(total['bytes'])}",
-                highlight=False,
-            )
+            counts = display.counted(total["entries"], "entry", "entries")
+            elements = display.counted(total["elements"], "element")
+            size = display.size(total["bytes"])
+            console.print(f"{kind}: {counts}, {elements}, {size}", highlight=False)
     sums = ", ".join(f"{held.stored:#010x}" for held in file.check_sums)
     crc = f"{sums} (not verified: msckpt verify)" if sums else "none"
     facts = f"{file.format}, {display.size(file.size)}, cipher {file.cipher or 'none'}, crc {crc}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import NamedTuple
 
 from msckpt_jax import display, progress
 from msckpt_jax.checkpoint import formats, paths, writer
@@ -36,13 +37,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=common.count, default=writer.THREADS, metavar="N",
                         help=f"pieces to copy at a time (default: {writer.THREADS})")  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="only tell what would be done")
+    parser.add_argument("--json", action="store_true", help="with --plan: as JSON")
+    common.limit_argument(parser)
     common.key_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.json and not args.plan:
+        raise ValueError("--json goes with --plan")
     target = paths.path_of(args.output)
     formats.of_target(target)  # refuse a wrong name before anything is opened
-    source = merged.open_ranks(args.folder, args.strategy, **common.rank_secrets(args))
+    with progress.waiting(f"open {args.folder}"):
+        source = merged.open_ranks(args.folder, args.strategy, **common.rank_secrets(args))
     records = rank_records.rank_records(source, None, 0)
     total = sum(record.nbytes for record in records)
     size = display.size(total)
@@ -50,8 +56,12 @@ def run(args: argparse.Namespace) -> int:
         f"{display.counted(len(records), 'entry', 'entries')}, {size}, "
         f"from {display.counted(len(source.files), 'rank file')}"
     )
+    if args.json:
+        plan = {"output": args.output, "entries": len(records), "bytes": total}
+        common.say_json(plan | {"files": [read._asdict() for read in _reads(source)]})
+        return 0
     if args.plan:
-        _print_plan(source)
+        common.show(args.limit, (">rank", ">bytes read", "file"), _reads(source), _row)
         common.say(f"{args.output}: {summary}")
         return 0
     job = rank_records.job_of(source, None)
@@ -62,10 +72,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_plan(source: merged.MergedCheckpoint) -> None:
-    """Print the number of bytes that are read from the file of each rank."""
-    table = common.table(">rank", ">bytes read", "file")
+class Read(NamedTuple):
+    """The bytes that are read from the file of a rank."""
+
+    rank: int
+    bytes: int
+    file: str
+
+
+def _reads(source: merged.MergedCheckpoint) -> list[Read]:
     read = preview.of(source, None).shares[0].read
-    for rank, file in source.files.items():
-        table.add_row(*map(common.plain, (str(rank), f"{read.get(rank, 0):,}", file.path)))
-    common.console().print(table)
+    return [Read(rank, read.get(rank, 0), file.path) for rank, file in source.files.items()]
+
+
+def _row(read: Read) -> tuple[str, ...]:
+    return str(read.rank), f"{read.bytes:,}", read.file

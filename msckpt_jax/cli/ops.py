@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Set
 
 from msckpt_jax.api import targets
 from msckpt_jax.cli import common
-from msckpt_jax.lowering.algorithms import FORMS, IN_PART
-from msckpt_jax.lowering.algorithms import complex as pairs
-from msckpt_jax.lowering.rewrites import REFUSED, REWRITES
-from msckpt_jax.lowering.rules import RULES
-from msckpt_jax.lowering.target import Target
 
 DESCRIPTION = """\
 List the JAX primitives that `msckpt export` knows, with a column for each format: `rule` where a
@@ -27,71 +21,20 @@ EXAMPLES = """\
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--markdown", action="store_true", help="print a table in Markdown")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    common.limit_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    from msckpt_jax.cli import coverage  # all rules and rows
+
     if args.markdown:
-        common.say(*markdown().splitlines())
+        common.say(*coverage.markdown().splitlines())
         return 0
-    out = common.table("primitive", *targets.NAMES)
-    for name, columns in coverage().items():
-        out.add_row(name, *columns)
-    common.console().print(out)
+    rows = [(name, *columns) for name, columns in coverage.table().items()]
+    if args.json:
+        common.say_json([{"primitive": name} | dict(zip(targets.NAMES, columns, strict=True))
+                         for name, *columns in rows])  # fmt: skip
+    else:
+        common.show(args.limit, ["primitive", *targets.NAMES], rows, lambda row: row)
     return 0
-
-
-#: Operators that need no row: control flow, and one that only MindSpore's CPU is asked for.
-_WITHOUT_ROW = frozenset({"If", "While", "Im2Col"})
-
-
-def coverage() -> dict[str, list[str]]:
-    """Return the support of each primitive by name: a word for each target."""
-    formats = [*targets.every()]
-    primitives = {*RULES, *REWRITES, *(name for format in formats for name in format.algorithms)}
-    primitives |= {name for format in formats for name in format.algorithms64}
-    primitives -= {"ms_op", *REFUSED, *(name for name in primitives if " " in name)}  # JAX's own
-    return {name: [_column(name, format) for format in formats] for name in sorted(primitives)}
-
-
-def _column(name: str, format: Target) -> str:
-    if name in format.algorithms:
-        partly = name in IN_PART or format.algorithms[name] is FORMS.get(name)
-        return _how(partly and name in RULES, True)
-    how = _how(name in RULES, name in REWRITES)
-    if format.operators is not None:
-        how = _adapted(how, RULES[name].operators if name in RULES else set(), format.operators)
-    in_pairs = not format.complex and how != "rule" and name in pairs.REWRITES
-    if name in format.algorithms64 or in_pairs:
-        how = _how(how != "no", True)
-    # Some forms of a primitive that is rewritten have other operators, which may have rows.
-    return "in part" if how == "no" and name in REWRITES else how
-
-
-def _how(has_rule: bool, is_rewritten: bool) -> str:
-    if has_rule and is_rewritten:
-        return "rule, other forms rewritten"
-    return "rule" if has_rule else "rewritten" if is_rewritten else "no"
-
-
-def _adapted(how: str, used: Set[str], rows: Set[str]) -> str:
-    """Restrict support to a format that has ``rows`` for some of MindSpore's operators."""
-    if used <= rows | _WITHOUT_ROW:
-        return how
-    return "in part" if used & rows else "no"
-
-
-def markdown() -> str:
-    rows = [f"| `{name}` | {' | '.join(columns)} |" for name, columns in coverage().items()]
-    head = [
-        "# JAX primitives that can be exported",
-        "",
-        "Made by `msckpt ops --markdown`. Calls (`jit`, `custom_jvp_call`, `remat`, ...) are "
-        "inlined. A primitive that is missing is refused with the line of your code; give it a "
-        "rule with `export(..., rules={...})`. AIR and ONNX take MindSpore's operators by rows of "
-        'their own; "in part" is where some of those that a rule uses have none, so that some '
-        "dtypes or forms are refused.",
-        "",
-        f"| primitive | {' | '.join(targets.NAMES)} |",
-        "|---" * (1 + len(targets.NAMES)) + "|",
-    ]
-    return "\n".join([*head, *rows, ""])

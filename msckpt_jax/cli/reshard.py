@@ -47,14 +47,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=common.count, default=1, metavar="N",
                         help="files to write at a time (default: 1)")  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="only tell what would be done")
+    parser.add_argument("--json", action="store_true", help="with --plan: as JSON")
     common.key_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.json and not args.plan:
+        raise ValueError("--json goes with --plan")
     if not args.to:
         raise ValueError("--to must name a strategy file, or be a mesh specification")
     checks.check_prefix(args.prefix, "--prefix")
-    source = merged.open_ranks(args.folder, args.source, **common.rank_secrets(args))
+    with progress.waiting(f"open {args.folder}"):
+        source = merged.open_ranks(args.folder, args.source, **common.rank_secrets(args))
     layouts = None if "=" not in args.to else meshspec.parse(args.to, source.entries)
     target = placement.plan_of(layouts if layouts is not None else args.to)
     assert target is not None
@@ -64,7 +68,11 @@ def run(args: argparse.Namespace) -> int:
     suffix = formats.named(args.format).suffix
     files = rank_records.plan_files(source, target, folder, args.prefix, suffix)
     if args.plan:
-        common.say(*repr(preview.of(source, target)).splitlines())
+        plan = preview.of(source, target)
+        if args.json:
+            common.say_json(plan.as_json())
+        else:
+            common.say(*repr(plan).splitlines())
         return 0
     job = rank_records.job_of(source, target)
     left = _left(folder, files, job)
@@ -74,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     if layouts is not None:
         strategy.write(folder / strategy.FILE, layouts)
     done = f", {len(files) - len(left)} were there already" if len(left) < len(files) else ""
-    common.say(f"{folder}: {len(left)} rank files, {display.size(total)}{done}")
+    common.say(f"{folder}: {display.counted(len(left), 'rank file')}, {display.size(total)}{done}")
     return 0
 
 

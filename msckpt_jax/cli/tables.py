@@ -6,8 +6,6 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-
 from msckpt_jax.cli import common
 
 
@@ -19,31 +17,33 @@ def show(args: argparse.Namespace, content: Mapping[str, Any], facts: Sequence[s
     console = common.console()
     for kind, table in _TABLES.items():
         if kind in content:
-            console.print(table(kind[:-1], content[kind]))
+            table(args.limit, kind[:-1], content[kind])
             console.print()
     for line in facts:
         console.print(common.plain(line))
     return 0
 
 
-def _tensors(kind: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A table of names, dtypes and shapes, and of bytes where the first row has them."""
+def _tensors(limit: int | None, kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print names, dtypes and shapes, and bytes where the first row has them."""
     sized = bool(rows) and "bytes" in rows[0]
-    table = common.table(kind, "dtype", "shape", *([">bytes"] if sized else []))
-    for row in rows:
-        cells = [row["name"], row["dtype"] or "?", _shape(row["shape"])]
-        table.add_row(*map(common.plain, cells), *([f"{row['bytes']:,}"] if sized else []))
-    return table
+
+    def cells(row: Mapping[str, Any]) -> list[str]:
+        size = [f"{row['bytes']:,}"] if sized else []
+        return [row["name"], row["dtype"] or "?", _shape(row["shape"]), *size]
+
+    common.show(limit, [kind, "dtype", "shape", *([">bytes"] * sized)], rows, cells)
 
 
-def _operators(kind: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A table of counts, and of whether ``load`` knows an operator where the first row says so."""
+def _operators(limit: int | None, kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print counts, and whether ``load`` knows an operator where the first row says so."""
     told = bool(rows) and "loads" in rows[0]
-    table = common.table(kind, ">count", *(["in JAX"] if told else []))
-    for row in rows:
-        known = [("yes" if row["loads"] else "no meaning")] if told else []
-        table.add_row(common.plain(row["name"]), f"{row['count']:,}", *known)
-    return table
+
+    def cells(row: Mapping[str, Any]) -> list[str]:
+        known = ["yes" if row["loads"] else "no meaning"] if told else []
+        return [row["name"], f"{row['count']:,}", *known]
+
+    common.show(limit, [kind, ">count", *(["in JAX"] * told)], rows, cells)
 
 
 def _shape(shape: Sequence[int | str | None] | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from msckpt_jax import display, progress
 from msckpt_jax.api import targets
@@ -11,7 +12,9 @@ from msckpt_jax.checkpoint.fetching import fetched
 from msckpt_jax.checkpoint.file import CheckpointFile
 from msckpt_jax.cli import common, options, sources
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.lowering.target import Target
+
+if TYPE_CHECKING:
+    from msckpt_jax.lowering.target import Target
 
 DESCRIPTION = (
     """\
@@ -52,8 +55,10 @@ exit status: 0 the file is sound, 1 it is damaged, 2 it cannot be read
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="file or folder to check")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     common.key_arguments(parser)
-    options.add(parser, {name for target in targets.every() for name in target.verify_options})
+    known = targets.options()
+    options.add(parser, {name for name, (option, _) in known.items() if option.verifies})
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,11 +70,12 @@ def _model(args: argparse.Namespace, target: Target) -> int:
     path = paths.path_of(args.file)
     cipher = target.cipher(path) if target.cipher else None
     asked = targets.options_for(target, options.asked(args))
-    heeded = {name: asked[name] for name in target.verify_options}
-    with fetched(path, target.beside) as there:
-        verdict = target.verify(there, **common.model_secrets(args, args.file, cipher), **heeded)
-    common.say(*(line.replace(str(there), args.file) for line in verdict.lines))
-    return 0 if verdict.sound else 1
+    heeded = {name: asked[name] for name, option in target.options.items() if option.verifies}
+    secrets = common.model_secrets(args, args.file, cipher)
+    with progress.waiting(f"verify {args.file}"), fetched(path, target.beside) as there:
+        verdict = target.verify(there, **secrets, **heeded)
+    lines = [line.replace(str(there), args.file) for line in verdict.lines]
+    return _say(args, target.name.lower(), verdict.sound, lines)
 
 
 def _checkpoint(args: argparse.Namespace) -> int:
@@ -83,11 +89,20 @@ def _checkpoint(args: argparse.Namespace) -> int:
         except CheckpointError as error:
             problems.append(str(error))
     entries = display.counted(len(file) - len(unknown), "entry", "entries")
+    said = f"{file.path}: {entries}, {file.size:,} bytes, {_guarded(file)}"
     if problems:
-        common.say(*problems, f"{display.counted(len(problems), 'problem')}; {entries} sound")
-        return 1
-    common.say(f"{file.path}: {entries}, {file.size:,} bytes, {_guarded(file)}")
-    return 0
+        said = f"{display.counted(len(problems), 'problem')}; {entries} sound"
+    return _say(args, file.format, not problems, [*problems, said])
+
+
+def _say(args: argparse.Namespace, format: str, sound: bool, lines: list[str]) -> int:
+    """Print the verdict on a file, and return the exit status."""
+    if args.json:
+        verdict = {"file": args.file, "format": format, "sound": sound, "lines": lines}
+        common.say_json(verdict)
+    else:
+        common.say(*lines)
+    return 0 if sound else 1
 
 
 def _guarded(file: CheckpointFile) -> str:

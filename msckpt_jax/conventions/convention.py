@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from msckpt_jax import display, names
-from msckpt_jax.conventions import layers, mapping, modules, optimizers, stacking
+from msckpt_jax.conventions import (
+    layers,
+    mapping,
+    modules,
+    networks,
+    optimizers,
+    renaming,
+    stacking,
+)
 from msckpt_jax.conventions.mapping import Target
 from msckpt_jax.conventions.modules import Located
 from msckpt_jax.errors import AmbiguousLeafError, CheckpointError
@@ -78,8 +85,14 @@ class Convention(Resolver):
 
     Attributes:
         base: ``"mindspore"`` (``mindspore.nn``) or ``"mint"`` (``mindspore.mint.nn``).
-        rename: regular expression to template: matches in MindSpore's names are replaced, by each
-            rule in order.
+        rename: regular expression to template, or to a function of the match, as ``re.sub`` takes
+            them: matches in MindSpore's names are replaced, by each rule in order. Or one function
+            of the whole name. It leads from MindSpore's name to the file's when saving as when
+            loading, so that no inverse is needed. An optimizer's moments have its results behind
+            their prefix; its other states are not renamed.
+        network: a network of a package of JAX, a key of
+            :data:`msckpt_jax.conventions.networks.known` like ``"bonsai.resnet"``, whose names
+            become those of MindSpore's collection, before ``rename``.
         module: the network, where the tree does not hold it: an ``nnx`` module for its state, or
             a linen module for its variables. Layers are then known by their class.
         inputs: example arguments (arrays or ``jax.ShapeDtypeStruct``) of a linen module.
@@ -98,7 +111,9 @@ class Convention(Resolver):
             their powers, optax computes them.
 
     Raises:
-        ValueError: a base, kind or optimizer is unknown, or a regular expression is faulty.
+        ValueError: a base, network, kind or optimizer is unknown, a regular expression or a
+            template is faulty.
+        TypeError: ``rename`` holds neither texts nor functions.
 
     Example:
         >>> net = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
@@ -109,7 +124,8 @@ class Convention(Resolver):
     """
 
     base: str = "mindspore"
-    rename: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    rename: renaming.Rename = dataclasses.field(default_factory=dict)
+    network: str | None = None
     module: Any = None
     inputs: tuple[Any, ...] = ()
     layers: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -119,7 +135,11 @@ class Convention(Resolver):
 
     def __post_init__(self) -> None:
         if self.base not in layers.BASES:
-            raise ValueError(f"base must be one of {', '.join(layers.BASES)}, not {self.base!r}")
+            known = f"{', '.join(layers.BASES)}, or a network: {', '.join(networks.known())}"
+            raise ValueError(f"base must be one of {known}; not {self.base!r}")
+        if self.network is not None and self.network not in networks.known():
+            known = ", ".join(networks.known())
+            raise ValueError(f"network must be one of {known}, not {self.network!r}")
         for kind in self.layers.values():
             if kind not in layers.LAYERS:
                 raise ValueError(f"{kind!r} is no kind of layer; known: {', '.join(layers.LAYERS)}")
@@ -127,11 +147,12 @@ class Convention(Resolver):
         for regex, axis in self.stacked.items():
             if isinstance(axis, bool) or not isinstance(axis, int) or axis < 0:
                 raise ValueError(f"stacked={{{regex!r}: {axis!r}}} must be an axis, 0 or more")
-        for regex in (*self.rename, *self.layers, *self.stacked):
-            try:
-                re.compile(regex)
-            except re.error as error:
-                raise ValueError(f"{regex!r} is no regular expression: {error}") from None
+        renaming.check(self.rename)
+        for regex in (*self.layers, *self.stacked):
+            renaming.check_regex(regex)
+
+    def __repr__(self) -> str:
+        return display.fields(self)
 
     def resolve(self, tree: Any) -> Resolved:
         """The parameters of :meth:`targets`, and the leaves that it refuses as ambiguous."""
@@ -155,16 +176,17 @@ class Convention(Resolver):
         moments = [entry for group in states.moments.values() for entry in group]
         known, unclear = mapping.with_guesses(network or moments, known)
         clear = [entry for entry in network if entry.leaf.name not in unclear]
-        made = mapping.build(mapping.claims(clear, known), known, self.base, states.root)
 
-        def of_moments(group: Sequence[Located], power: int) -> list[Target]:
+        def build(group: Sequence[Located], power: int = 1) -> list[Target]:
             del power  # no weight is scaled
-            return mapping.build(mapping.claims(group, known), known, self.base, states.root)
+            made = mapping.build(mapping.claims(group, known), known, self.base, states.root)
+            return [target._replace(name=self._renamed(target.name)) for target in made]
 
-        made += optimizers.targets(states, of_moments, self.hyperparameters)
-        made = [t._replace(name=self._renamed(t.name)) for t in stacking.together(made, cuts)]
-        return Resolved(_unique(made), {cuts[name].leaf.name if name in cuts else name: readings
-                                        for name, readings in unclear.items()})  # fmt: skip
+        made = build(clear) + optimizers.targets(states, build, self.hyperparameters)
+        readings = {
+            cuts[name].leaf.name if name in cuts else name: ways for name, ways in unclear.items()
+        }
+        return Resolved(self._unique(stacking.together(made, cuts)), readings)
 
     def _known(self) -> modules.Layers:
         if self.module is None:
@@ -178,9 +200,22 @@ class Convention(Resolver):
         return modules.of_linen(self.module, self.inputs)
 
     def _renamed(self, name: str) -> str:
-        for regex, template in self.rename.items():
-            name = re.sub(regex, template, name)
-        return name
+        if self.network is not None:
+            name = renaming.renamed(name, networks.known()[self.network].rename)
+        return renaming.renamed(name, self.rename)
+
+    def _unique(self, targets: list[Target]) -> list[Target]:
+        seen: dict[str, Target] = {}
+        for target in targets:
+            first = seen.setdefault(target.name, target)
+            if first is not target:
+                both = [t.parts[0].leaf if t.parts else t.layer for t in (first, target)]
+                advice = "rename= must keep them apart" if self.rename else "use rename="
+                raise CheckpointError(
+                    f"{both[0]} and {both[1]} get the same name in MindSpore; {advice}",
+                    name=target.name,
+                )
+        return targets
 
 
 ConventionLike: TypeAlias = str | Resolver
@@ -188,6 +223,8 @@ ConventionLike: TypeAlias = str | Resolver
 
 def of(convention: ConventionLike) -> Resolver:
     """The convention itself, or the convention of this name."""
+    if isinstance(convention, str) and convention in networks.known():
+        return Convention(network=convention)
     if isinstance(convention, str):
         return Convention(base=convention)
     if isinstance(convention, Resolver):
@@ -195,19 +232,6 @@ def of(convention: ConventionLike) -> Resolver:
     raise TypeError(
         f"convention must be a str, a Convention or a Family, not {type(convention).__name__}"
     )
-
-
-def _unique(targets: list[Target]) -> list[Target]:
-    seen: dict[str, Target] = {}
-    for target in targets:
-        first = seen.setdefault(target.name, target)
-        if first is not target:
-            both = [t.parts[0].leaf if t.parts else t.layer for t in (first, target)]
-            raise CheckpointError(
-                f"{both[0]} and {both[1]} get the same name in MindSpore; use rename=",
-                name=target.name,
-            )
-    return targets
 
 
 def _ambiguous(unclear: dict[str, list[str]]) -> AmbiguousLeafError:

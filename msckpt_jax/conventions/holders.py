@@ -6,17 +6,16 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-import jax
-
 from msckpt_jax import boxes
 from msckpt_jax.boxes import Box
 from msckpt_jax.checkpoint import records
 from msckpt_jax.checkpoint.records import Spread
 from msckpt_jax.conventions.mapping import Part, View
 from msckpt_jax.conventions.transform import Transform
+from msckpt_jax.deferred import jax
 
 #: The sharding of a leaf; None where each process has all of it.
-LeafSharding: TypeAlias = jax.sharding.Sharding | None
+LeafSharding: TypeAlias = "jax.sharding.Sharding | None"
 
 
 def of_part(sharding: LeafSharding, part: Part | View) -> Spread:

@@ -7,16 +7,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
-from msckpt_jax import boxes, names
+from msckpt_jax import boxes, dtypes, names
 from msckpt_jax.checkpoint import collector, narrowing, stored
 from msckpt_jax.checkpoint.records import Tensor
-from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import prefixes, sources
-from msckpt_jax.conventions.convention import ConventionLike
+from msckpt_jax.conventions.convention import Resolver
 from msckpt_jax.conventions.mapping import Part, Target, View
+from msckpt_jax.deferred import jnp
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.visible import log
 
@@ -47,7 +46,7 @@ def _tell(kinds: Mapping[str, int]) -> None:
 
 def _kind(dtype: Any) -> Any:
     """The kind of numbers among which values may be cast; floats of 8 bits mean nothing alone."""
-    if not jnp.issubdtype(dtype, jnp.floating):
+    if not dtypes.is_float(dtype):
         return "integer"
     return _FLOAT if np.dtype(dtype).itemsize > 1 else dtype
 
@@ -67,32 +66,32 @@ def _check_merged(targets: Sequence[Target]) -> None:
 class Translated(Mapping[str, Any]):
     """The values of a tree's leaves by their names, arrays as Tensors.
 
-    Three attributes go by MindSpore's names of parameters: ``leaves`` has the leaves that lie in a
-    parameter, ``source`` its name in the file, ``absent`` the reason why it cannot be loaded.
-    ``surplus`` names the parameters of the file that a model of this kind does not have. With
-    ``exact`` the pieces of a scaled leaf hold float32, as in :func:`saving.from_tree`.
+    ``convention`` is that of the parameters. Three attributes go by MindSpore's names of
+    parameters: ``leaves`` has the leaves that lie in a parameter, ``source`` its name in the file,
+    ``absent`` the reason why it cannot be loaded. ``surplus`` names the parameters of the file that
+    a model of this kind does not have. With ``exact`` the pieces of a scaled leaf hold float32, as
+    in :func:`saving.from_tree`.
     """
 
     @collector.paused()
     def __init__(
         self,
-        tree: Any,
+        targets: Sequence[Target],
         leaves: Sequence[names.Leaf],
         parameters: Mapping[str, Any],
-        convention: ConventionLike,
+        resolver: Resolver,
         *,
         repair: bool = False,
         skip_mismatch: bool = False,
         exact: bool = False,
     ):
-        resolver = conventions.of(convention)
+        self.convention = resolver
         self.exact = exact
         self.file = getattr(parameters, "file", None)
         self.parameters = parameters = resolver.opened(parameters)
         self._computed = getattr(parameters, "computed", frozenset())
         self._dtypes = {leaf.name: leaf.value.dtype for leaf in leaves
                         if isinstance(getattr(leaf.value, "dtype", None), np.dtype)}  # fmt: skip
-        targets = resolver.targets(tree)
         _check_merged(targets)
         self.leaves = {t.name: [p.leaf for p in t.parts] for t in targets}
         self.source = keys_of(targets, parameters, repair)
@@ -217,14 +216,15 @@ class Translated(Mapping[str, Any]):
     def _joint_dtype(self, targets: Sequence[Target]) -> np.dtype:
         """The dtype that holds the values of all these parameters: those of layers may differ."""
         keys = [self.source[target.name] for target in targets]
-        dtypes = {stored.shape_and_dtype(key, self.parameters)[1]: key for key in keys}
-        if len({_kind(dtype) for dtype in dtypes}) > 1:
+        kinds = {stored.shape_and_dtype(key, self.parameters)[1]: key for key in keys}
+        if len({_kind(dtype) for dtype in kinds}) > 1:
             raise CheckpointError(
                 "the layers of a stack are partly of floats, partly of integers or of 8-bit floats",
-                name=", ".join(dtypes.values()), file=stored.file_of(self.parameters),
-                found=", ".join(map(str, dtypes)),
+                name=", ".join(kinds.values()), file=stored.file_of(self.parameters),
+                found=", ".join(map(str, kinds)),
             )  # fmt: skip
-        return functools.reduce(jnp.promote_types, dtypes)
+        first, *others = kinds
+        return functools.reduce(jnp.promote_types, others, first) if others else first
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)

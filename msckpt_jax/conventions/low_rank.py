@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from msckpt_jax import boxes
+from msckpt_jax import boxes, dtypes
 from msckpt_jax.boxes import Box, Piece
 from msckpt_jax.errors import CheckpointError
 
@@ -51,7 +50,7 @@ def added(
     Raises:
         CheckpointError: the leaf is of integers.
     """
-    if not jnp.issubdtype(dtype, jnp.floating):
+    if not dtypes.is_float(dtype):
         raise CheckpointError(
             "LoRA is merged into floats only; bring quantised weights back first", found=dtype
         )

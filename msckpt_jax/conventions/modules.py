@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-import jax
-
 from msckpt_jax import names
 from msckpt_jax.conventions.layers import CLASSES, LAYERS, Layer
+from msckpt_jax.deferred import jax
 
 #: A path in a network, without collections and boxes: ``("conv1", "kernel")``.
 Segments: TypeAlias = tuple[str, ...]

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-import jax
 import numpy as np
-from jax.sharding import NamedSharding
 
 from msckpt_jax import boxes, names
 from msckpt_jax.checkpoint import collector, leaves, records
@@ -20,9 +18,10 @@ from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import holders, low_rank, sources
 from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.conventions.mapping import Part, Target, View
+from msckpt_jax.deferred import jax
 from msckpt_jax.errors import CheckpointError
 
-_Sharding: TypeAlias = jax.sharding.Sharding | records.Spread | None
+_Sharding: TypeAlias = "jax.sharding.Sharding | records.Spread | None"
 
 
 @collector.paused()
@@ -151,7 +150,7 @@ def _joined(target: Target, leaves: Sequence[Record]) -> _Sharding:
     first = ways[0]
     if len(ways) == 1 and first is not None:
         return first
-    if isinstance(first, NamedSharding) and all(way == first for way in ways):
+    if isinstance(first, jax.NamedSharding) and all(way == first for way in ways):
         rows_together = not first.spec or first.spec[0] is None  # the parts follow on axis 0
         if rows_together:
             return first
@@ -171,7 +170,7 @@ def _spreads(target: Target, leaves: Sequence[Record]) -> Iterator[records.Sprea
 
 
 def _arranged(sharding: _Sharding, part: Part | View) -> _Sharding:
-    if isinstance(part, View) or not isinstance(sharding, NamedSharding):
+    if isinstance(part, View) or not isinstance(sharding, jax.NamedSharding):
         return sharding if part.is_identity else None
     if any(axis < len(sharding.spec) and sharding.spec[axis] for axis, _ in part.pattern.fixed):
         return None  # the layers lie on different devices
@@ -185,4 +184,4 @@ def _arranged(sharding: _Sharding, part: Part | View) -> _Sharding:
         if split and split != [outer]:
             return None
         out.append(spec[split[0]] if split else None)
-    return NamedSharding(sharding.mesh, jax.P(*out))
+    return jax.NamedSharding(sharding.mesh, jax.P(*out))

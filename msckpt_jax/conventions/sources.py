@@ -8,16 +8,16 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-import jax.numpy as jnp
 import numpy as np
 
-from msckpt_jax import boxes
+from msckpt_jax import boxes, dtypes
 from msckpt_jax.boxes import Box, Piece
 from msckpt_jax.checkpoint import narrowing
 from msckpt_jax.conventions import tiles
 from msckpt_jax.conventions.mapping import down
 from msckpt_jax.conventions.pattern import Pattern
 from msckpt_jax.conventions.transform import Transform
+from msckpt_jax.deferred import jnp
 from msckpt_jax.errors import CheckpointError
 
 #: The pieces of a tensor, and how it becomes a part of another.
@@ -165,7 +165,7 @@ class Assembled(_Made):
     def __init__(
         self, parts: Sequence[_Transformed], shape: tuple[int, ...], dtype: np.dtype, name: str
     ):
-        if any(how.steps for _, how in parts) and not jnp.issubdtype(dtype, jnp.floating):
+        if any(how.steps for _, how in parts) and not dtypes.is_float(dtype):
             raise CheckpointError(
                 "the values of this parameter are scaled: they must be floats; bring quantised "
                 "ones back first", name=name, found=dtype,
@@ -223,7 +223,7 @@ def exact(
     name: str,
 ) -> list[Piece]:  # fmt: skip
     """The piece of a tensor of ``dtype`` made of parts of others, in float32 if it is scaled."""
-    scaled = any(how.steps for _, how in parts) and jnp.issubdtype(dtype, jnp.floating)
+    scaled = any(how.steps for _, how in parts) and dtypes.is_float(dtype)
     wide = jnp.promote_types(dtype, np.float32) if scaled else dtype
     whole = Assembled(parts, shape, wide, name)
     return [*narrowing.checked([(boxes.whole(shape), whole)], wide, dtype, name=name)]

@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-import jax
 import numpy as np
 
 from msckpt_jax import names
 from msckpt_jax.conventions.mapping import Part, Target, shape_of
 from msckpt_jax.conventions.modules import Layers, Located, Segments, parents
+from msckpt_jax.deferred import jax
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.visible import log
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from msckpt_jax.display.html import Cell, Html, Size, fold, lines, page, table
 from msckpt_jax.display.pictures import sharding, sharding_of
-from msckpt_jax.display.text import columns, counted, size
+from msckpt_jax.display.text import brief, call, columns, counted, fields, size, some
 
 __all__ = [
     "Cell",
     "Html",
     "Size",
+    "brief",
+    "call",
     "columns",
     "counted",
+    "fields",
     "fold",
     "lines",
     "page",
     "sharding",
     "sharding_of",
     "size",
+    "some",
     "table",
 ]

@@ -12,11 +12,12 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
-from msckpt_jax.display.text import size
+from msckpt_jax.display.text import counted, size
 from msckpt_jax.visible import visible
 
-#: Rows of a table; a file may have a hundred thousand entries, too many for a browser.
-ROWS = 1000
+#: Rows of a table, its characters, lines of code, and characters of a page: a file may have a
+#: hundred thousand entries, too many for a browser, and notebooks keep all that they show.
+ROWS, TABLE, LINES, PAGE = 1000, 90_000, 600, 190_000
 
 
 class Html(str):
@@ -78,8 +79,15 @@ if (head) {
 
 
 def page(title: str, *parts: Html) -> str:
-    """A page for ``_repr_html_`` to return: parts below a title that folds them."""
-    return f'<div class="msckpt">{_STYLE}{fold(title, *parts, unfolded=True)}</div>'
+    """A page for ``_repr_html_`` to return: parts below a title that folds them.
+
+    Parts that would make it too long for a notebook are left out, and counted.
+    """
+    ends = list(itertools.accumulate(map(len, parts)))
+    shown = [part for part, end in zip(parts, ends, strict=True) if end <= PAGE]
+    left = len(parts) - len(shown)
+    more = [Html(f"<p>too long to be shown: {counted(left, 'more part')}</p>")] if left else []
+    return f'<div class="msckpt">{_STYLE}{fold(title, *shown, *more, unfolded=True)}</div>'
 
 
 def fold(title: str, *parts: Html, unfolded: bool = False) -> Html:
@@ -90,18 +98,30 @@ def fold(title: str, *parts: Html, unfolded: bool = False) -> Html:
 
 
 def lines(texts: Iterable[str]) -> Html:
-    """Lines of code."""
-    return Html(f"<pre>{'<br>'.join(map(_text, texts))}</pre>")
+    """Lines of code; only the first of many are shown."""
+    remaining = iter(texts)
+    shown = [_text(text) for text in itertools.islice(remaining, LINES)]
+    left = sum(1 for _ in remaining)
+    more = [f"... {left:,} more"] if left else []
+    return Html(f"<pre>{'<br>'.join([*shown, *more])}</pre>")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Html:
     """A table that a click on a column's head sorts; only the first of many rows are shown."""
-    remaining = iter(rows)
-    shown = [[_cell(cell) for cell in row] for row in itertools.islice(remaining, ROWS)]
-    left = sum(1 for _ in remaining)
+    shown, length, left = list[str](), 0, 0
+    for row in rows:
+        if left or len(shown) == ROWS:
+            left += 1
+            continue
+        text = f"<tr>{''.join(map(_cell, row))}</tr>"
+        length += len(text)
+        if shown and length > TABLE:
+            left = 1
+        else:
+            shown.append(text)
     heads = "".join(f"<th><button>{_text(column)}</button></th>" for column in columns)
-    body = "".join(f"<tr>{''.join(row)}</tr>" for row in shown)
-    more = f"<p>{left:,} more rows are not shown</p>" if left else ""
+    more = f"<p>not shown: {counted(left, 'more row')}</p>" if left else ""
+    body = "".join(shown)
     action = html.escape(" ".join(_SORT.split()))
     return Html(
         f'<table><thead onclick="{action}"><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'

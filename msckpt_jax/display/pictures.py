@@ -7,6 +7,7 @@ from typing import Any
 
 from msckpt_jax import boxes
 from msckpt_jax.display.html import Html
+from msckpt_jax.display.text import counted
 
 #: Parts of a picture; more are told in words.
 _PARTS = 256
@@ -42,8 +43,9 @@ def sharding(shape: Sequence[int], parts: Mapping[boxes.Box, Sequence[int]]) -> 
             f'<text x="{x + w / 2:.1f}" y="{y + h / 2:.1f}" fill="#111" font-size="10" '
             f'text-anchor="middle" dominant-baseline="central">{label}</text></g>'
         )
+    told = counted(len(parts), "part")
     return Html(
-        f'<svg role="img" aria-label="{words}: {len(parts)} parts" width="{width}" '
+        f'<svg role="img" aria-label="{words}: {told}" width="{width}" '
         f'height="{height}" viewBox="-1 -1 {width + 2} {height + 2}">{"".join(marks)}</svg>'
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from msckpt_jax import display
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.graph import operators
 from msckpt_jax.graph.graph import Graph, Node
@@ -70,7 +71,7 @@ def _kernel_problems(node: Node) -> Iterator[str]:
 def _argument_problems(node: Node, definition: operators.Definition) -> Iterator[str]:
     wanted = definition.arguments
     if len(node.inputs) != len(wanted):
-        yield f"takes {len(wanted)} arguments, not {len(node.inputs)}"
+        yield f"takes {display.counted(len(wanted), 'argument')}, not {len(node.inputs)}"
     if node.attrs:
         yield "takes all arguments as inputs, no attributes"
     for argument, operand in zip(wanted, node.inputs, strict=False):

@@ -15,7 +15,7 @@ from jax import lax
 
 from msckpt_jax.graph import trips
 from msckpt_jax.graph.graph import Graph, Node
-from msckpt_jax.graph.values import UNKNOWN, Const, Operand, Parameter, Size, Value
+from msckpt_jax.graph.values import ABSENT, UNKNOWN, Const, Operand, Parameter, Size, Value
 from msckpt_jax.visible import visible
 
 #: The meaning of an operator: a function of its inputs; attributes come by keyword.
@@ -23,6 +23,10 @@ Meaning: TypeAlias = Callable[..., Any]
 #: A function of each node and its results, which refuses results that differ from the file.
 Check: TypeAlias = Callable[[Node, Sequence[Any]], None]
 _SMALL = 1024
+#: The beginning of the note by which an error tells the operator in which it arose.
+IN = "in the operator "
+#: The attribute of a node whose last input is no operand, but the number of a random draw.
+DRAWS = "draws_random_numbers"
 
 
 def evaluate(
@@ -31,6 +35,7 @@ def evaluate(
     parameters: Mapping[str, Any],
     inputs: Sequence[Any],
     checks: Sequence[Check] = (),
+    rng: Any = None,
 ) -> list[Any]:
     """Compute the outputs of a graph.
 
@@ -40,16 +45,18 @@ def evaluate(
         parameters: the weights by name.
         inputs: arrays for the graph's inputs.
         checks: each is called with each node and its results.
+        rng: a ``jax.random.key``, if operators draw random numbers.
     """
-    return _Run(meanings, parameters, checks).graph(graph, inputs)
+    return _Run(meanings, parameters, checks, rng).graph(graph, inputs)
 
 
 class _Run:
     def __init__(
         self, meanings: Mapping[str, Meaning], parameters: Mapping[str, Any],
-        checks: Sequence[Check],
+        checks: Sequence[Check], rng: Any,
     ):  # fmt: skip
         self.meanings, self.parameters, self.checks = meanings, parameters, checks
+        self.rng = rng
 
     def graph(self, graph: Graph, inputs: Sequence[Any]) -> list[Any]:
         env: dict[Value, Any] = dict(zip(graph.inputs, inputs, strict=True))
@@ -60,7 +67,7 @@ class _Run:
                 for check in self.checks:
                     check(node, results)
             except Exception as error:
-                error.add_note(visible(f"in the operator {_named(node)}"))
+                error.add_note(visible(f"{IN}{node.op}{place(node)}"))
                 raise
             for value, result in zip(node.outputs, results, strict=False):
                 env[value] = result
@@ -71,6 +78,8 @@ class _Run:
             return self.parameters[operand.name]
         if isinstance(operand, Value):
             return env[operand]
+        if operand is ABSENT:
+            return operand
         if isinstance(operand, Const):
             value = operand.value
             return jax.dtypes.canonicalize_dtype(value) if isinstance(value, np.dtype) else value
@@ -81,13 +90,16 @@ class _Run:
     def operator(self, node: Node, args: list[Any]) -> Sequence[Any]:
         """Call the meaning of an operator; while tracing, if the results are sizes and the like."""
         meaning = self.meanings[node.op]
+        number = args.pop() if DRAWS in node.attrs else 0
         attrs = _accepted(meaning, node.attrs, len(args))
-        if all(map(_static, args)) and all(map(_is_small, node.outputs)):
+        if draws(node, meaning):
+            result = meaning(*args, **attrs, rng=jax.random.fold_in(self.rng, number))
+        elif all(map(_static, args)) and all(map(_is_small, node.outputs)):
             with jax.ensure_compile_time_eval():
                 result = jax.tree.map(_concrete, meaning(*args, **attrs))
         else:
             result = meaning(*args, **attrs)
-        return result if _is_results(result, node) else (result,)
+        return _flat(result, node) if _is_results(result, node) else (result,)
 
     def branch(self, node: Node, args: list[Any]) -> Sequence[Any]:
         condition, *operands = args
@@ -95,6 +107,8 @@ class _Run:
         if _static(condition):
             return sides[0 if np.all(condition) else 1]()
         condition = jnp.reshape(condition, ()).astype(bool)
+        if any(out is ABSENT for body in node.bodies for out in body.outputs):
+            sides = [_completed(side, other) for side, other in (sides, sides[::-1])]
         return lax.cond(condition, *sides)
 
     def case(self, node: Node, args: list[Any]) -> Sequence[Any]:
@@ -107,7 +121,12 @@ class _Run:
         return self.graph(node.bodies[0], args)
 
     def body(self, body: Graph, operands: Sequence[Any]) -> Callable[[], list[Any]]:
-        return lambda: [jnp.asarray(out) for out in self.graph(body, operands)]
+        def run() -> list[Any]:
+            return [
+                None if out is ABSENT else jnp.asarray(out) for out in self.graph(body, operands)
+            ]
+
+        return run
 
     def loop(self, node: Node, args: list[Any]) -> Sequence[Any]:
         condition, step = node.bodies
@@ -145,16 +164,35 @@ _FLOW: Mapping[str, Callable[[_Run, Node, list[Any]], Sequence[Any]]] = {
 FLOW = frozenset(_FLOW)
 
 
+def _completed(side: Callable[[], list[Any]], other: Callable[[], list[Any]]) -> Any:
+    """The side of a branch, with zeros for the results that only the other side has."""
+
+    def run() -> list[Any]:
+        types = jax.eval_shape(other)
+        return [
+            jnp.zeros(type.shape, type.dtype) if out is None else out
+            for out, type in zip(side(), types, strict=True)
+        ]
+
+    return run
+
+
 def _is_results(result: Any, node: Node) -> bool:
     """Tell whether a tuple holds a node's results: a tuple of unknown length is a single result."""
     several = len(node.outputs) != 1
     return isinstance(result, tuple) and (several or node.outputs[0].type is not UNKNOWN)
 
 
-def _named(node: Node) -> str:
-    """The operator and, if its first result has a name, this name."""
+def _flat(results: tuple[Any, ...], node: Node) -> Sequence[Any]:
+    """The results of a node, one for each output: those of tuples of known length are apart."""
+    nested = any(isinstance(result, tuple) for result in results)
+    return jax.tree.leaves(results) if nested and len(results) < len(node.outputs) else results
+
+
+def place(node: Node) -> str:
+    """The place of an operator in the network, or the name of its first result, as text."""
     name = node.outputs[0].name if node.outputs else ""
-    return f"{node.op} {name!r}" if name else node.op
+    return f" at {node.source}" if node.source else f" {name!r}" if name else ""
 
 
 def _static(value: Any) -> bool:
@@ -182,8 +220,13 @@ def _accepted(meaning: Meaning, attrs: Mapping[str, Any], given: int) -> Mapping
         return attrs
     positional, by_name = arguments_of(meaning)
     if by_name is None:
-        return attrs
+        return {name: v for name, v in attrs.items() if name != DRAWS}
     return {name: v for name, v in attrs.items() if name in by_name or name in positional[given:]}
+
+
+def draws(node: Node, meaning: Meaning) -> bool:
+    """Tell whether an operator draws random numbers, and its meaning takes a key for it."""
+    return DRAWS in node.attrs and "rng" in (arguments_of(meaning)[1] or ())
 
 
 @functools.lru_cache(maxsize=4096)

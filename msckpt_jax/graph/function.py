@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +13,16 @@ import jax
 import jax.numpy as jnp
 
 from msckpt_jax import display, names
-from msckpt_jax.graph import listing, widths
-from msckpt_jax.graph.evaluate import FLOW, Check, Meaning, evaluate
+from msckpt_jax.checkpoint import placement
+from msckpt_jax.errors import FileError
+from msckpt_jax.graph import given, listing, widths
+from msckpt_jax.graph.evaluate import FLOW, IN, Check, Meaning, draws, evaluate, place
 from msckpt_jax.graph.graph import Graph
+from msckpt_jax.graph.meaning import without
 from msckpt_jax.graph.program import Program
-from msckpt_jax.graph.values import Const, Operand, Tensor, Value
+from msckpt_jax.graph.values import Const, Tensor, Value
 from msckpt_jax.specs import TensorSpec, spec
-from msckpt_jax.visible import visible
+from msckpt_jax.visible import lines, visible
 
 if TYPE_CHECKING:
     from msckpt_jax.transforms import Pipeline
@@ -34,16 +36,25 @@ class ModelFunction:
     ``MindIRFunction`` and ``AirFunction`` are two names of this class.
 
     A model that computes with numbers of 64 bits does so even where ``jax_enable_x64`` is off: it
-    is on within the call, and results have the dtypes of the file. Some transformations of such a
-    model (``vmap`` of ``grad``) need it everywhere: ``jax.config.update("jax_enable_x64", True)``.
+    is on within the call, and results have the dtypes of the file. ``jit`` and ``grad`` narrow
+    their arguments before the model sees them: weights whose numbers then are no longer the file's
+    are refused, but for ``f.on_device``. Some transformations of such a model (``vmap`` of
+    ``grad``) need 64 bits everywhere: ``jax.config.update("jax_enable_x64", True)``.
+
+    A model with ``state`` changes parameters: statistics, counters, caches, all of them if it holds
+    an optimizer's step. It is called as in Flax, and gives the parameters for the next call, too:
+    ``outputs, parameters = f.apply(parameters, *inputs, mutable=True)``. A model in training mode
+    that draws random numbers, for Dropout, takes a key: ``f(*inputs, rng=jax.random.key(0))``.
 
     Attributes:
         file: the file's path.
         parameters: name to weight, read-only arrays over the file until they are used. In an AIR
             file, weights are the floating-point constants that have names of their own.
+        state: the names of the parameters that the model changes; empty for most.
+        draws: whether it draws random numbers, and needs ``rng``.
         input_names, output_names: the names of the inputs and of the results, flat.
-        inputs: for each argument its ``jax.ShapeDtypeStruct``, or nested tuples of them; with
-            dynamic sizes, which are None, a :class:`TensorSpec`.
+        inputs: for each argument its ``jax.ShapeDtypeStruct``, or nested tuples of them, in files
+            of ours dicts, too; with dynamic sizes, which are None, a :class:`TensorSpec`.
         graph: the operators that are computed, MindSpore's or GE's.
 
     Example:
@@ -53,7 +64,7 @@ class ModelFunction:
         >>> print(ms.load(file))
         <MindIRFunction of net.mindir
           %0: f32[1,2] = input  # x
-          %1: f32[1,3] = MatMul(%0, w, False, False)
+          %1: f32[1,3] = MatMul(%0, w, False, False)  # Default/MatMul_3
           return %1
         >
     """
@@ -68,6 +79,7 @@ class ModelFunction:
         self.file = program.path
         self.graph: Graph = program.graph
         self.parameters = {name: p.data for name, p in self.graph.parameters.items()}
+        self.state = tuple(self.graph.state)
         self.input_names = tuple(value.name for value in self.graph.inputs)
         self.output_names = _result_names(self.graph)
         self._wide = widths.is_wide(self.graph)
@@ -75,12 +87,16 @@ class ModelFunction:
             self.inputs = tuple(_nested(argument, _struct) for argument in program.arguments)
         self._meanings = _meanings(program, {**table, **(rules or {})})
         self._program, self._check = program, check
+        self.draws = any(
+            node.op not in FLOW and draws(node, self._meanings[node.op])
+            for node in self.graph.walk()
+        )
 
     @functools.cached_property
     def on_device(self) -> Mapping[str, jax.Array]:
         """The weights as arrays of JAX, which a call takes."""
         with self._width(), jax.ensure_compile_time_eval():
-            return {name: jnp.asarray(value) for name, value in self.parameters.items()}
+            return {name: placement.copied(value) for name, value in self.parameters.items()}
 
     @functools.cached_property
     def preprocess(self) -> Pipeline | None:
@@ -94,70 +110,110 @@ class ModelFunction:
         make = self._program.preprocess
         return None if make is None else make()
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, rng: Any = None) -> Any:
         """Compute the model's result, with its own weights.
 
         Args:
-            inputs: arrays, and tuples of arrays where the model takes them. Dimensions may differ
+            inputs: arrays, and tuples and dicts of arrays where the model takes them, or all
+                arrays flat, in the order of ``input_names``. Dimensions may differ
                 from the file's where no constant in the graph fixes them.
+            rng: a ``jax.random.key`` for a model that draws random numbers, which needs one.
 
         Raises:
-            TypeError: the number or the structure of the inputs differs from the model's.
-            ValueError: a ``jit`` around the model would compile an operator of 64 bits with 32.
+            TypeError: the number or the structure of the inputs differs from the model's, or one
+                holds another kind of numbers; the model changes parameters, or needs ``rng``.
+            ValueError: an operator fails on inputs that differ from the file's; a ``jit`` around
+                the model would compile an operator of 64 bits with 32.
         """
-        return self._run(self.on_device, inputs)
+        self._refuse_state()
+        return self._run(self.on_device, inputs, rng)[0]
 
-    def apply(self, parameters: Mapping[str, Any], *inputs: Any) -> Any:
+    def apply(
+        self, parameters: Mapping[str, Any], *inputs: Any, mutable: bool = False, rng: Any = None
+    ) -> Any:
         """Compute the model's result with other weights, all of them given by name.
+
+        Args:
+            parameters: name to array, like ``f.parameters``.
+            inputs: as for a call.
+            mutable: True gives the pair of the result and a new dictionary of all parameters, with
+                those in ``f.state`` changed. In ``jit`` it is static:
+                ``jax.jit(functools.partial(f.apply, mutable=True))``.
+            rng: a ``jax.random.key`` for a model that draws random numbers, which needs one.
 
         Raises:
             KeyError: a parameter is missing, or the model has none of such a name.
-            TypeError: the number or the structure of the inputs differs from the model's.
+            TypeError, ValueError: as for a call; the model changes parameters and ``mutable`` is
+                False; a parameter is of another kind or shape than the file's, or has numbers of 64
+                bits that JAX narrowed before it came here.
         """
-        self._check_names(parameters)
-        return self._run(parameters, inputs)
+        enabled = widths.is_enabled()
+        with self._width():
+            checked = given.parameters(self.file, self.parameters, parameters, enabled)
+        if not mutable:
+            self._refuse_state()
+        result, changed = self._run(checked, inputs, rng)
+        return (result, {**checked, **changed}) if mutable else result
+
+    def _refuse_state(self) -> None:
+        if self.state:
+            raise TypeError(lines([
+                f"{self.file}: the model changes the parameters {given.some(self.state)}, and "
+                "gives new ones: outputs, parameters = f.apply(parameters, *inputs, mutable=True), "
+                "first with f.parameters", *self._program.advice
+            ]))  # fmt: skip
 
     def _width(self) -> AbstractContextManager[Any]:
         """The setting of JAX in which it keeps the numbers of the file."""
         return jax.enable_x64(True) if self._wide else contextlib.nullcontext()
 
-    def _run(self, parameters: Mapping[str, Any], inputs: tuple[Any, ...]) -> Any:
+    def _run(
+        self, parameters: Mapping[str, Any], inputs: tuple[Any, ...], rng: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        if self.draws and rng is None:
+            raise TypeError(lines([
+                f"{self.file}: the model draws random numbers, as for Dropout in training mode: "
+                "give it a key, f(*inputs, rng=jax.random.key(0)), another one in each step",
+                *self._program.advice,
+            ]))  # fmt: skip
         checks = [self._check] if self._check else []
         if self._wide and not widths.is_enabled():
             checks.append(widths.check_expanded)
         with self._width():
-            return self._computed(parameters, inputs, checks)
+            return self._computed(parameters, inputs, checks, rng)
 
     def _computed(
-        self, parameters: Mapping[str, Any], inputs: tuple[Any, ...], checks: Sequence[Check]
-    ) -> Any:
-        flat = self._flat(inputs)
+        self, parameters: Mapping[str, Any], inputs: tuple[Any, ...], checks: Sequence[Check],
+        rng: Any,
+    ) -> tuple[Any, dict[str, Any]]:  # fmt: skip
+        flat = given.inputs(self.file, self.input_names, self.inputs, inputs)
         try:
-            outputs = evaluate(self.graph, self._meanings, parameters, flat, checks)
+            outputs = evaluate(self.graph, self._meanings, parameters, flat, checks, rng)
         except Exception as error:
-            error.add_note(visible(f"in the model {self.file}"))
+            self._explain(error, given.differences(self.input_names, self.inputs, flat))
             raise
         results = iter(map(_array, outputs))
-        return _nested(self._program.result, lambda _: next(results))
+        result = _nested(self._program.result, lambda _: next(results))
+        return result, dict(zip(self.state, results, strict=True))
 
-    def _check_names(self, parameters: Mapping[str, Any]) -> None:
-        if parameters.keys() == self.parameters.keys():
-            return
-        missing = [name for name in self.parameters if name not in parameters]
-        unknown = [name for name in parameters if name not in self.parameters]
-        text = f"parameters are missing: {_some(missing)}" if missing else ""
-        if unknown:
-            close = difflib.get_close_matches(str(unknown[0]), missing or list(self.parameters), 1)
-            nearest = f" (nearest: {close[0]!r})" if close else ""
-            text += f"{'; ' if text else ''}the model has no {_some(unknown)}{nearest}"
-        raise KeyError(f"{self.file}: {text}; f.parameters has them all")
+    def _explain(self, error: Exception, differences: list[str]) -> None:
+        """Tell in an error where it arose, and which inputs are not those of the file.
 
-    def _flat(self, inputs: tuple[Any, ...]) -> list[Any]:
-        given, wanted = jax.tree.structure(inputs), jax.tree.structure(self.inputs)
-        if given != wanted:
-            raise TypeError(f"the model takes {[*self.input_names]}, {self.inputs}, not {given}")
-        wanted = jax.tree.leaves(self.inputs)
-        return [_widened(leaf, w) for leaf, w in zip(jax.tree.leaves(inputs), wanted, strict=True)]
+        Raises:
+            ValueError: in its place, where such inputs may be the reason.
+        """
+        notes = getattr(error, "__notes__", [])  # JAX adds some of its own
+        where = next((note for note in notes if note.startswith(IN)), IN)
+        if isinstance(error, FileError):
+            error.tell(file=self.file, node=where.removeprefix(IN))
+        elif differences and type(error) in (TypeError, ValueError):
+            reason = str(error).strip().partition("\n")[0][:300]
+            raise ValueError(lines([
+                f"{self.file}: the inputs do not fit, {where} fails on them:", *differences,
+                f"  {type(error).__name__}: {reason}",
+            ])) from error  # fmt: skip
+        else:
+            error.add_note(visible(f"in the model {self.file}"))
 
     @property
     def _title(self) -> str:
@@ -173,7 +229,7 @@ class ModelFunction:
 def _result_names(graph: Graph) -> tuple[str, ...]:
     """The names of the results; those without one are called ``output``."""
     unique = names.Unique(graph.results)
-    given = graph.results or [""] * len(graph.outputs)
+    given = graph.results or [""] * (len(graph.outputs) - len(graph.state))
     return tuple(name or unique("output") for name in given)
 
 
@@ -183,39 +239,47 @@ def _meanings(program: Program, known: Mapping[str, Meaning]) -> dict[str, Meani
     Raises:
         FileError: some operators have none; it names them all, and is the program's exception.
     """
-    nodes = (node for graph in program.graph.graphs() for node in graph.nodes)
+    nodes = [node for graph in program.graph.graphs() for node in graph.nodes]
     counts = Counter(node.op for node in nodes if node.op not in FLOW)
-    missing = [f"{op} ({count})" for op, count in sorted(counts.items()) if op not in known]
+    missing = sorted(counts.keys() - known.keys())
     if missing:
+        first = {node.op: node for node in reversed(nodes)}
+        told = [
+            f"  {op} ({counts[op]}), first{place(first[op])}{_why(op)}" for op in missing[:_MOST]
+        ]
+        more = [f"  and {len(missing) - _MOST} more: {', '.join(missing[_MOST:])}"[:1000]]
         raise program.error(
-            f"the operators {', '.join(missing)} have no meaning in JAX; give each its own: "
-            "load(..., rules={'Op': lambda *inputs, **attributes: ...})",
+            f"{display.counted(len(missing), 'operator')} without a meaning in JAX; give each its "
+            "own: load(..., rules={'Op': lambda *inputs, **attributes: ...})",
             file=program.path,
+            more=[*told, *more[: len(missing) > _MOST], *program.advice],
         )
     return {op: known[op] for op in counts}
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" * (len(names) > 5))
+#: The operators that a message has.
+_MOST = 12
 
 
-def _nested(operand: Operand, leaf: Callable[[Any], Any]) -> Any:
-    if isinstance(operand, tuple) and not isinstance(operand, Const):
-        return tuple(_nested(part, leaf) for part in operand)  # type: ignore[arg-type]
-    return leaf(operand)
+def _why(op: str) -> str:
+    """The reason why an operator has no meaning, where it is known."""
+    why = without.reason(op)
+    return f": {why}" if why else ""
+
+
+def _nested(tree: Any, leaf: Callable[[Any], Any]) -> Any:
+    """The same tuples and dicts with other leaves, in the file's order."""
+    if isinstance(tree, dict):
+        return {key: _nested(part, leaf) for key, part in tree.items()}
+    if isinstance(tree, tuple) and not isinstance(tree, Const):
+        return tuple(_nested(part, leaf) for part in tree)
+    return None if tree is None else leaf(tree)
 
 
 def _struct(value: Value) -> TensorSpec | jax.ShapeDtypeStruct:
     type: Tensor = value.type
     shape = tuple(dim if isinstance(dim, int) else None for dim in type.shape)
     return spec(shape, jax.dtypes.canonicalize_dtype(type.dtype))
-
-
-def _widened(given: Any, wanted: TensorSpec | jax.ShapeDtypeStruct) -> jax.Array:
-    """An input; where the file has 64 bits and JAX narrowed the array before, with 64 again."""
-    array = jnp.asarray(given)
-    narrowed = widths.narrowed(wanted.dtype) == array.dtype != wanted.dtype
-    return array.astype(wanted.dtype) if narrowed else array
 
 
 def _array(output: Any) -> Any:

@@ -46,8 +46,10 @@ class Graph:
     """Nodes in an order in which they can be computed.
 
     ``parameters`` are the weights of the root graph; the bodies of control flow may refer to them,
-    and to nothing else from outside. ``results`` are the names of its outputs, empty where these
-    have none, or no names at all.
+    and to nothing else from outside. ``state`` are the names of those that the model changes: their
+    new values are the last outputs. ``results`` are the names of the outputs before, empty where
+    these have none, or no names at all. ``nesting`` is the note of how the arguments and the result
+    of the function nest inputs and outputs, "" where they are flat (``msckpt_jax.graph.nesting``).
     """
 
     name: str
@@ -56,6 +58,8 @@ class Graph:
     outputs: list[Value | Const] = field(default_factory=list)
     parameters: dict[str, Parameter] = field(default_factory=dict)
     results: list[str] = field(default_factory=list)
+    nesting: str = ""
+    state: list[str] = field(default_factory=list)
 
     def walk(self) -> Iterator[Node]:
         """Yield all nodes, those of bodies after the node that owns them."""

@@ -24,11 +24,13 @@ class Graph(Protocol):
     nodes: list[Any]
     outputs: list[Value | Const]
     parameters: dict[str, Parameter]
+    state: list[str]
 
     def walk(self) -> Iterator[Any]: ...
 
 
-_LINES = 200
+#: Lines of a text, and of a page.
+_LINES, _HTML_LINES = 60, 600
 
 
 def text(title: str, graph: Graph) -> str:
@@ -72,6 +74,7 @@ class _Names:
     def __init__(self, graph: Graph):
         self.numbers: dict[Value, str] = {}
         self._numbered: set[int] = set()
+        self._left = _HTML_LINES
         self.number(graph)
 
     def number(self, graph: Graph) -> None:
@@ -99,7 +102,11 @@ class _Names:
     def html(self, graph: Graph) -> Html:
         parts: list[Html] = []
         lines = [*map(self.input, graph.inputs)]
-        for node in graph.nodes:
+        for number, node in enumerate(graph.nodes):
+            if self._left <= 0:
+                lines.append(f"... {len(graph.nodes) - number:,} more")
+                break
+            self._left -= 1
             lines.append(self.node(node))
             if node.bodies:
                 parts.append(display.lines(lines))
@@ -112,7 +119,11 @@ class _Names:
         return f"{self.numbers[value]}: {show(value.type)} = input{name}"
 
     def results(self, graph: Graph) -> str:
-        return f"return {', '.join(map(self.operand, graph.outputs))}"
+        outputs = [*map(self.operand, graph.outputs)]
+        first = len(outputs) - len(graph.state)
+        new = [f"{name}: {out}" for name, out in zip(graph.state, outputs[first:], strict=True)]
+        changed = f"  # new parameters {', '.join(new)}" if new else ""
+        return f"return {', '.join(outputs[:first])}{changed}"
 
     def node(self, node: Any) -> str:
         results = ", ".join(f"{self.numbers[v]}: {show(v.type)}" for v in node.outputs)

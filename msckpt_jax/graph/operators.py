@@ -57,6 +57,11 @@ def known(op: str) -> bool:
     return op in _table()
 
 
+def names() -> tuple[str, ...]:
+    """The names of all operators."""
+    return tuple(_table())
+
+
 @functools.cache
 def _table() -> dict[str, tuple[str, str, str]]:
     text = resources.files("msckpt_jax.graph").joinpath("data/operators.tsv").read_text()

@@ -64,6 +64,15 @@ class Const(NamedTuple):
         return np.array(self.value, _SCALARS[type(self.value)])
 
 
+class _Absent:
+    def __repr__(self) -> str:
+        return "absent"
+
+
+#: A result of a body of ``If`` that only the other body has: nothing reads it.
+ABSENT = Const(_Absent())
+
+
 @dataclass(eq=False, slots=True)
 class Scalar(Value):
     """A whole number computed from sizes by MindSpore's operators of scalars: no tensor."""

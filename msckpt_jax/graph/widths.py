@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -28,6 +30,11 @@ def is_wide(graph: Graph) -> bool:
             values += node.outputs
             values += (leaf for operand in node.inputs for leaf in _leaves(operand))
     return any(map(_value_is_wide, values))
+
+
+def kept(graph: Graph) -> AbstractContextManager[Any]:
+    """The setting of JAX in which it keeps the numbers of a graph."""
+    return jax.enable_x64(True) if is_wide(graph) else contextlib.nullcontext()
 
 
 def _leaves(operand: Operand) -> Iterator[Any]:
@@ -64,6 +71,15 @@ _NARROWED = {
 def narrowed(dtype: np.dtype) -> np.dtype:
     """Return the dtype that JAX has in place of one of 64 bits, or the dtype itself."""
     return _NARROWED.get(dtype, dtype)
+
+
+def survives(numbers: np.ndarray) -> bool:
+    """Tell whether numbers of 64 bits are the same in 32."""
+    if numbers.dtype.kind in "iu":
+        return _fits(numbers)
+    with np.errstate(over="ignore"):
+        rounded = numbers.astype(narrowed(numbers.dtype)).astype(numbers.dtype)
+    return np.array_equal(rounded, numbers, equal_nan=True)
 
 
 #: Operators whose primitives JAX expands where it compiles, in the width that it then has.

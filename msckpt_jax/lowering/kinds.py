@@ -23,7 +23,7 @@ from msckpt_jax.graph.function import ModelFunction
 #: The packages whose instances hold no weights, beside the standard library.
 _LIBRARIES = frozenset({"builtins", "google", "jax", "jaxlib", "ml_dtypes", "msckpt_jax", "numpy"})
 #: The types of functions of JAX, Flax, Equinox and Python that keep what they did before.
-_JITS = frozenset({"PjitFunction", "JitWrapped", "_JitWrapper", "_lru_cache_wrapper"})
+JITS = frozenset({"PjitFunction", "JitWrapped", "_JitWrapper", "_lru_cache_wrapper"})
 #: The number of entries from which on a list or a dict is looked into no more.
 _MANY = 100_000
 _PLAIN = frozenset({bool, bytes, complex, float, int, str})
@@ -140,13 +140,13 @@ def _is_wrapper(value: Any) -> bool:
 
 def _of_wrapper(value: Any) -> Iterator[Part]:
     yield Part("", value.__wrapped__)
-    if type(value).__name__ not in _JITS:
+    if type(value).__name__ not in JITS:
         yield from _attributes(value)
 
 
 def _wrapper_remade(value: Any, make: Making) -> Any:
     """The function itself where caches know the other object; else a wrapper around it."""
-    if type(value).__name__ in _JITS:
+    if type(value).__name__ in JITS:
         return make(make.parts(value)[0].value)
     return (_pytree_remade if _is_pytree(value) else _instance_remade)(value, make)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from msckpt_jax import _compat
 from msckpt_jax._compat import ClosedJaxpr
 from msckpt_jax.graph import check
 from msckpt_jax.graph.graph import Graph
+from msckpt_jax.graph.values import Parameter, Tensor
 from msckpt_jax.lowering import algorithms as library
 from msckpt_jax.lowering import pairs, tiny
 from msckpt_jax.lowering.canonical import canonicalise
@@ -56,6 +59,13 @@ def _lowered(traced: Traced, target: Target, how: Lowering, rules: Mapping[str, 
     options = Options({**RULES, **rules}, how.exact, how.target, target.kernels, guarded)
     graph = lower(jaxpr, weights, list(traced.inputs), options)
     graph.results = [*traced.results] if any(traced.results) else []
+    graph.nesting = traced.nesting
+    if traced.keeps:
+        unused = {
+            name: Parameter(Tensor(np.dtype(weight.dtype), tuple(weight.shape)), name, weight)
+            for name, weight in weights.items()
+        }
+        graph.parameters = {**unused, **graph.parameters}
     check.check(graph, kernels=target.kernels)
     if how.quantiser is None:
         return graph

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from msckpt_jax import display
+from msckpt_jax import display, places
 from msckpt_jax.errors import ExportError, UnsupportedError
 from msckpt_jax.lowering import inconclusive
 
@@ -64,7 +64,8 @@ def line_of(error: BaseException) -> str:
     """``file:line (function)`` of the innermost code of the user's that an error came through."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if not any(place in f.filename for place in _OTHERS)]
-    return f"{own[-1].filename}:{own[-1].lineno} ({own[-1].name})" if own else ""
+    last = own[-1] if own else None
+    return places.place(last.filename, last.lineno or 0, last.name) if last else ""
 
 
 def _unsure(error: Exception) -> str:

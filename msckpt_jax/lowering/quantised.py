@@ -219,7 +219,9 @@ def _rewritten(
             for node in old.nodes:
                 if id(node) not in gone:
                     emit.nodes.append(_node(emit, node, ends[id(node)], spellings, again))
-            made[id(old)] = Graph(old.name, list(old.inputs), emit.nodes, list(old.outputs))
+            made[id(old)] = replace(
+                old, inputs=[*old.inputs], nodes=emit.nodes, outputs=[*old.outputs], parameters={}
+            )
         return made[id(old)]
 
     changed = again(graph)

@@ -18,41 +18,11 @@ from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.lowering import spelling
 from msckpt_jax.lowering.fusions import Fusion
+from msckpt_jax.lowering.option import Option
 from msckpt_jax.lowering.rewrites import Rewrite
 from msckpt_jax.lowering.spelling import Spell
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
-
-
-class Option(NamedTuple):
-    """An argument of ``export`` that some formats heed and others do not.
-
-    Attributes:
-        default: the value that asks for nothing.
-        help: for the command line, which has no such option where this is empty.
-        choices: the values that there are; any where this is empty.
-        check: refuses wrong values, by a TypeError or a ValueError.
-        kind: makes the value of a text of the command line, where the default is None.
-    """
-
-    default: Any
-    help: str = ""
-    choices: tuple[str, ...] = ()
-    check: Callable[[Any], None] = lambda value: None
-    kind: Callable[[str], Any] = str
-
-
-def text_mapping(name: str) -> Callable[[Any], None]:
-    """Return the check of an argument of that name that maps strings to strings, or is None."""
-
-    def check(value: Any) -> None:
-        pairs = [] if value is None else [(None, None)]
-        if isinstance(value, Mapping):
-            pairs = [*value.items()]
-        if not all(isinstance(text, str) for pair in pairs for text in pair):
-            raise TypeError(f"{name} must be a mapping of strings to strings")
-
-    return check
 
 
 class Written(NamedTuple):
@@ -86,7 +56,6 @@ class Target:
             the path, a function that chooses weights by name, the key and the cipher.
         verify: returns the verdict on a file; takes the path, the key, the cipher and options.
         options: the arguments of ``export``, by name, that this format heeds and others do not.
-        verify_options: the names of those options that ``verify`` heeds.
         kernels: whether the graph keeps to the dtypes that MindSpore's CPU has kernels for.
         guarded: whether the rules guard casts of floats to integers, divisions by 0 and NaN, which
             the runtime leaves open, or loses.
@@ -106,7 +75,8 @@ class Target:
         beside: the files of weights that a model has below its folder. Where a model is to be run
             or verified in an object store, these are fetched with it.
         cipher: names the cipher of an encrypted file; None where the format has no ciphers.
-        recognises: tells whether a file is of the format by its content.
+        weights: the weights of a file by name, read-only arrays; takes the path, and the key and
+            the cipher where it is encrypted. None where they are not taken out.
     """
 
     name: str
@@ -118,7 +88,6 @@ class Target:
     verify: Callable[..., Verdict]
     devices: tuple[str, ...] = ("cpu",)
     options: Mapping[str, Option] = field(default_factory=dict)
-    verify_options: tuple[str, ...] = ()
     kernels: bool = False
     guarded: bool = True
     keep: tuple[str, ...] = ()
@@ -138,4 +107,4 @@ class Target:
     describe: Callable[[Any], tuple[Any, Any]] | None = None
     beside: Callable[[AnyPath], Sequence[str]] = lambda path: ()
     cipher: Callable[[AnyPath], str | None] | None = None
-    recognises: Callable[[AnyPath], bool] = lambda path: False
+    weights: Callable[..., Mapping[str, np.ndarray]] | None = None

@@ -12,11 +12,12 @@ from jax.extend import core, source_info_util
 
 from msckpt_jax import _compat, names
 from msckpt_jax.errors import ExportError
+from msckpt_jax.graph import nesting, widths
 from msckpt_jax.lowering import (
+    advice,
     callables,
     freedoms,
     hoisting,
-    inconclusive,
     kinds,
     naming,
     nets,
@@ -40,7 +41,9 @@ class Traced(NamedTuple):
     examples of these, flat: arrays, or types where none was given, with symbolic sizes where they
     are dynamic. ``notes`` are about its mode, and about results that depend on the library.
     ``results`` are their names, empty where they have none. ``own``: the leaves where the weights
-    are others, those of a convention. ``tree`` makes the network's tree of weights, if it has one.
+    are others, those of a convention. ``nesting`` is the note of how arguments and results are
+    nested; ``keeps``: weights that nothing uses stay. ``tree`` makes the network's tree of weights,
+    if it has one.
     """
 
     jaxpr: Any
@@ -50,6 +53,8 @@ class Traced(NamedTuple):
     notes: Sequence[str] = ()
     results: Sequence[str] = ()
     own: Mapping[str, Any] | None = None
+    nesting: str = ""
+    keeps: bool = False
     tree: Callable[[], Any] | None = None
 
     @property
@@ -84,7 +89,7 @@ def trace(
     numbers = [i for i, leaf in enumerate(leaves.leaves) if _is_weight(leaf)]
     weights = {leaf.name: _weight(leaf) for leaf in (leaves.leaves[i] for i in numbers)}
     examples, structure = jax.tree.flatten(tuple(inputs))
-    own_names = naming.inputs(opened.arguments(len(inputs)), inputs)
+    own_names = opened.inputs(tuple(inputs))
     own_names = list(map(names.Unique(), own_names))
     mutable_inputs = list(map(_compat.is_mutable, examples))
     examples = [_example(n, x) for n, x in zip(own_names, examples, strict=True)]
@@ -132,7 +137,10 @@ def trace(
         return leaves.rebuild(values)
 
     whole = None if tree is None else whole_tree
-    return Traced(jaxpr, tagged, examples, flat, notes, results, tree=whole)
+    told = nesting.note(tuple(inputs), types)
+    return Traced(
+        jaxpr, tagged, examples, flat, notes, results, nesting=told, keeps=opened.keeps, tree=whole
+    )
 
 
 def _jaxpr(
@@ -153,7 +161,7 @@ def _jaxpr(
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         given = ", ".join(f"{name} of {_shown(type)}" for name, type in inputs.items())
         text = f"given {given or 'no inputs'}: {type(error).__name__}: {reason}"
-        line, more = line_of(error), inconclusive.advice(error)
+        line, more = line_of(error), advice.advice(error, inputs)
         where, how = line and f"{line}: ", more and f"; {more}"
         raise ExportError(f"{where}the network itself fails in JAX, {text}{how}") from error
 
@@ -201,7 +209,13 @@ def _weight(leaf: names.Leaf) -> Any:
     if isinstance(value, jax.Array):
         return value
     value = np.asarray(value)
-    return value.astype(jax.dtypes.canonicalize_dtype(value.dtype), copy=False)
+    dtype = jax.dtypes.canonicalize_dtype(value.dtype)
+    if dtype != value.dtype and value.dtype.kind in "iu" and not widths.survives(value):
+        raise ValueError(
+            f"the weight {leaf.name!r} has numbers of 64 bits, which JAX would narrow: "
+            'jax.config.update("jax_enable_x64", True)'
+        )
+    return value.astype(dtype, copy=False)
 
 
 def _key_kind(value: Any) -> str | None:

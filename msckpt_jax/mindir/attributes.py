@@ -24,6 +24,7 @@ Type: TypeAlias = "Tensor | tuple[Type, ...] | None"
 
 _Kind = pb.AttributeProto.AttributeType
 _INTS = {_Kind.Value(f"{sign}INT{bits}") for sign in ("", "U") for bits in (8, 16, 32, 64)}
+_FLOATS = {_Kind.Value("FLOAT"), _Kind.Value("FLOAT16")}
 _MAX_RANK = 32
 _MAX_NESTED = 60
 
@@ -55,6 +56,8 @@ def constant(attribute: pb.AttributeProto) -> Constant:
         return MONAD
     if kind == _Kind.Value("TENSORS"):
         return _of_tensors(attribute)
+    if kind == _Kind.Value("FUNCTOR"):  # a function that MindSpore has by this name
+        return Const((attribute.functor.name, *map(python, attribute.functor.values)))
     return Const(_scalar(attribute, kind))
 
 
@@ -154,7 +157,7 @@ def _scalar(attribute: pb.AttributeProto, kind: int) -> Any:
         return attribute.ints[0] if attribute.ints else attribute.i
     if kind == _Kind.Value("BOOL"):
         return bool(attribute.ints[0] if attribute.ints else attribute.i)
-    if kind == _Kind.Value("FLOAT"):
+    if kind in _FLOATS:
         return attribute.floats[0] if attribute.floats else attribute.f
     if kind == _Kind.Value("DOUBLE"):
         return attribute.doubles[0] if attribute.doubles else attribute.d

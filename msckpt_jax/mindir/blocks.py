@@ -10,7 +10,16 @@ import numpy as np
 
 from msckpt_jax.errors import MindIRError
 from msckpt_jax.graph.graph import Graph, Node
-from msckpt_jax.graph.values import Const, Operand, Parameter, Size, Tensor, Value, values_of
+from msckpt_jax.graph.values import (
+    ABSENT,
+    Const,
+    Operand,
+    Parameter,
+    Size,
+    Tensor,
+    Value,
+    values_of,
+)
 from msckpt_jax.mindir.attributes import MONAD, Monad, pack
 
 
@@ -98,7 +107,7 @@ class Block:
             return Size(self.value(binding.of), binding.axis)
         if isinstance(binding, tuple):
             return pack(tuple(self.operand(part) for part in binding if part is not MONAD))
-        raise MindIRError(f"a function is used as data: {binding}")
+        raise MindIRError(f"a function is used as data: {_function(binding)}")
 
     def output(self, binding: Binding) -> Value | Const:
         """The binding as a result of the graph."""
@@ -113,6 +122,13 @@ class Block:
         out = self.fresh(type)
         self.nodes.append(Node(op, inputs, (out,)))
         return out
+
+
+def _function(binding: Any) -> str:
+    """The name of a function that is none of the tensors that an operator takes."""
+    while isinstance(binding, Choice):
+        binding = binding.then
+    return repr(binding.function if isinstance(binding, Closure) else type(binding).__name__)
 
 
 _SCALAR = Tensor(np.dtype(np.int64), ())
@@ -170,6 +186,42 @@ def structure(binding: Binding) -> Any:
     if isinstance(binding, Closure):
         return binding.function, tuple(map(structure, binding.args))
     return tuple(map(structure, binding)) if is_tuple(binding) else None
+
+
+def merged(
+    condition: Binding, then: Binding, otherwise: Binding, leaf: Callable[[Any, Any], Binding]
+) -> Any:
+    """The binding that stands for one of two: ``leaf`` makes its leaves, from those of both.
+
+    Functions that differ, such as the gradients of two branches, stay a choice. What one of them
+    holds has no counterpart: the other leaf is ``ABSENT``.
+
+    Raises:
+        MindIRError: the two have different structure.
+    """
+    sides = (then, otherwise)
+    if all(map(is_tuple, sides)) and len(then) == len(otherwise):  # type: ignore[arg-type]
+        parts = zip(then, otherwise, strict=True)  # type: ignore[arg-type]
+        return tuple(merged(condition, a, b, leaf) for a, b in parts)
+    if all(isinstance(side, Closure) for side in sides) and structure(then) == structure(otherwise):
+        return Closure(then.function, merged(condition, then.args, otherwise.args, leaf))  # type: ignore[union-attr]
+    if all(isinstance(side, Closure | Choice) for side in sides):
+        first = _each_leaf(then, lambda part: leaf(part, ABSENT))
+        return Choice(condition, first, _each_leaf(otherwise, lambda part: leaf(ABSENT, part)))
+    if any(is_tuple(side) or isinstance(side, Closure | Choice) for side in sides):
+        raise MindIRError("the branches of a Switch give results of different structure")
+    return leaf(then, otherwise)
+
+
+def _each_leaf(binding: Any, leaf: Callable[[Any], Binding]) -> Any:
+    if isinstance(binding, Closure):
+        return Closure(binding.function, _each_leaf(binding.args, leaf))
+    if isinstance(binding, Choice):
+        parts = (_each_leaf(part, leaf) for part in (binding.then, binding.otherwise))
+        return Choice(leaf(binding.condition), *parts)
+    if is_tuple(binding):
+        return tuple(_each_leaf(part, leaf) for part in binding)
+    return leaf(binding)
 
 
 def is_tuple(binding: Binding) -> TypeGuard[tuple[Binding, ...]]:

@@ -7,7 +7,7 @@ end are three views of the same functions, each translated by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -15,8 +15,8 @@ import numpy as np
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.errors import MindIRError
 from msckpt_jax.graph.graph import Graph, Node
-from msckpt_jax.graph.values import Const, Parameter, Value
-from msckpt_jax.mindir import attributes, nodes
+from msckpt_jax.graph.values import ABSENT, Const, Parameter, Value
+from msckpt_jax.mindir import attributes, effects, nodes
 from msckpt_jax.mindir.blocks import (
     NODE,
     Binding,
@@ -24,11 +24,14 @@ from msckpt_jax.mindir.blocks import (
     Choice,
     Closure,
     leaves,
+    merged,
     rebuilt,
     same,
     structure,
 )
+from msckpt_jax.mindir.carry import Carry
 from msckpt_jax.mindir.functions import REF, RETURN, Function, Model
+from msckpt_jax.mindir.memory import LOST, Frame, Literal, Memory, compared
 
 _DEPTH = 60
 
@@ -48,8 +51,8 @@ def identity(binding: Binding) -> Binding:
 class Translation:
     def __init__(self, model: Model, types: nodes.Types, parameters: dict[str, Parameter]):
         self.model, self.types, self.parameters = model, types, parameters
-        self.budget = model.budget
-        self.constants: dict[str, attributes.Constant] = {}
+        self.budget, self.memory = model.budget, Memory(model.has_effects)
+        self.constants: dict[str, attributes.Constant | Literal] = {}
         self.active: list[str] = []  # functions that wait for a result; "" for a branch or loop
 
     def run(
@@ -71,6 +74,16 @@ class Translation:
         """
         if len(self.active) > _DEPTH:
             raise MindIRError(f"calls and control flow nest deeper than {_DEPTH}")
+        depth = len(self.memory.frames)
+        result = self._followed(block, target, ends, stops, entered)
+        del self.memory.frames[depth:]
+        return result
+
+    def _followed(
+        self, block: Block, target: Closure | Choice, ends: Ends, stops: frozenset[str],
+        entered: bool,
+    ) -> Binding:  # fmt: skip
+        depth = len(self.memory.frames)
         while True:
             callee = target if entered else self._choose(block, target, ends, stops)
             if isinstance(callee, _Ended):
@@ -83,7 +96,10 @@ class Translation:
             entered = False
             function = self._function(callee.function)
             env = _environment(function, args)
+            del self.memory.frames[depth:]
+            self.memory.frames.append(Frame(function))
             for node in function.live:
+                self.memory.frames[-1].node = node.output[0]
                 if node.output[0] == function.tail:
                     target = self._target(node, env)
                     break
@@ -114,7 +130,10 @@ class Translation:
         if target.function in ends:
             return _Ended(_end(ends[target.function], target.args))
         if target.function in self.active:
-            raise MindIRError(f"the function {target.function!r} calls itself other than as a loop")
+            raise MindIRError(
+                f"the function {target.function!r} calls itself other than as a loop, as the "
+                "gradient of a while loop does: export the network itself, and take jax.grad of it"
+            )
         return target
 
     def _is_loop(self, name: str, stops: frozenset[str]) -> bool:
@@ -152,17 +171,24 @@ class Translation:
     def branch(self, block: Block, choice: Choice, ends: Ends, stops: frozenset[str]) -> Binding:
         """Add an If node, unless the results are constant; return the merged results."""
         sides = (Block(self.budget, block), Block(self.budget, block))
+        condition = block.operand(self.memory.read(block, choice.condition))
         self.active.append("")
-        results = [
-            self.run(side, target, ends, stops)
-            for side, target in zip(sides, (choice.then, choice.otherwise), strict=True)
-        ]
+        before, results, after = self.memory.contents, [], []
+        for side, target in zip(sides, (choice.then, choice.otherwise), strict=True):
+            self.memory.contents = dict(before)
+            results.append(self.run(side, target, ends, stops))
+            after.append(self.memory.contents)
         self.active.pop()
-        if structure(results[0]) != structure(results[1]):
-            raise MindIRError("the branches of a Switch give results of different structure")
-        pairs = list(zip(leaves(results[0]), leaves(results[1]), strict=True))
-        condition = nodes.as_bool(block, block.operand(choice.condition))
-        if len(pairs) == 1 and all(isinstance(part, Const) for part in pairs[0]):
+        changed, lost = compared(before, after, sides[0].own | sides[1].own)
+        condition = nodes.as_bool(block, condition)
+        pairs: list[tuple[Any, Any]] = []
+
+        def paired(a: Any, b: Any) -> Binding:
+            pairs.append((a, b))
+            return a
+
+        merged(condition, results[0], results[1], paired)
+        if not changed and len(pairs) == 1 and all(isinstance(part, Const) for part in pairs[0]):
             values = [np.asarray(part.value) for part in pairs[0]]
             if all(value.dtype == bool and value.ndim == 0 for value in values):
                 if values[0] and not values[1]:
@@ -172,30 +198,40 @@ class Translation:
                     return rebuilt(results[0], iter([other]))
         self.budget.spend(len(pairs))
         # A value that both sides take from outside unchanged needs no result.
-        own = sides[0].own
-        differ = [k for k, (a, b) in enumerate(pairs) if not same(a, b) or a in own]
-        outs = [[side.output(pairs[k][n]) for k in differ] for n, side in enumerate(sides)]
+        own = sides[0].own | sides[1].own
+        differ = [k for k, (a, b) in enumerate(pairs) if _differ(a, b, own)]
+        outs = []
+        for n, side in enumerate(sides):
+            self.memory.contents = after[n]
+            parts = [self.memory.read(side, pairs[k][n]) for k in differ]
+            parts += map(self.memory.content, changed)
+            outs.append(list(map(side.output, parts)))
         made = [block.fresh(nodes.type_of(a, b)) for a, b in zip(*outs, strict=True)]
+        contents = dict(zip(changed, made[len(differ) :], strict=True))
+        self.memory.contents = before | contents | dict.fromkeys(lost, LOST)
+        self.memory.relate([(made[n], *pairs[k]) for n, k in enumerate(differ)], own)
         outer = list(dict.fromkeys([*sides[0].imports, *sides[1].imports]))
         bodies = tuple(
             Graph(name, [side.value(v) for v in outer], side.nodes, out)
             for name, side, out in zip(("then", "else"), sides, outs, strict=True)
         )
         block.nodes.append(Node("If", (condition, *outer), tuple(made), {}, bodies))
-        merged = dict(zip(differ, made, strict=True))
-        return rebuilt(results[0], iter([merged.get(k, a) for k, (a, _) in enumerate(pairs)]))
+        known = dict(zip(differ, made, strict=False))
+        joint: Iterator[Any] = iter(
+            [known.get(k, b if a is ABSENT else a) for k, (a, b) in enumerate(pairs)]
+        )
+        return merged(condition, results[0], results[1], lambda a, b: next(joint))
 
     def loop(self, block: Block, entry: Closure, stops: frozenset[str]) -> tuple[Binding, ...]:
         """Add a While node; return the header's arguments when the loop is left."""
         header, args = entry.function, entry.args
         inside = stops | {header}
-        given = list(leaves(args))
-        carried: set[int] = set()
+        carry = Carry(list(leaves(args)), self.memory)
 
         def body(ends: Ends) -> tuple[Block, list[Any], Any]:
             inner = Block(self.budget, block)
-            self.budget.spend(NODE + len(given))
-            own = _inner(inner, given, carried)
+            self.budget.spend(NODE + len(carry.given) + len(carry.tensors))
+            own = carry.enter(inner)
             call = Closure(header, rebuilt(args, iter(own)))
             return inner, own, self.run(inner, call, ends, inside, entered=True)
 
@@ -205,29 +241,26 @@ class Translation:
             if structure(result) != structure(args):
                 raise MindIRError(f"the loop {header!r} changes the structure of its carry")
             new = list(leaves(result))
-            pairs = enumerate(zip(own, new, strict=True))
-            changed = {k for k, pair in pairs if not same(*pair)} - carried
-            if not changed:
+            if not carry.grows(step, own, new):
                 break
-            carried |= changed
+        outs, order = carry.outputs(step, new), carry.inputs(own)
         decide = {name: Const(name == header) for name in (*inside, RETURN)}
         condition, tested, go_on = body(decide)
         self.active.pop()
         if isinstance(go_on, Const):
             raise MindIRError(f"the loop {header!r} never ends")
-        order = sorted(carried)
-        outs, test = [step.output(new[k]) for k in order], condition.output(go_on)
+        test = condition.output(self.memory.read(condition, go_on))
         outer = list(dict.fromkeys([*step.imports, *condition.imports]))
         bodies = (
-            Graph("condition", _inputs(condition, tested, order, outer), condition.nodes, [test]),
-            Graph("step", _inputs(step, own, order, outer), step.nodes,
+            Graph("condition", [*carry.inputs(tested), *map(condition.value, outer)],
+                  condition.nodes, [test]),
+            Graph("step", [*order, *map(step.value, outer)], step.nodes,
                   [*outs, *map(step.value, outer)]),
         )  # fmt: skip
-        inputs = (*(block.operand(given[k]) for k in order), *outer)
+        inputs = (*carry.start(block), *outer)
         made = tuple(block.fresh(value.type) for value in bodies[1].inputs)
         block.nodes.append(Node("While", inputs, made, {}, bodies))
-        left = dict(zip(order, made, strict=False))
-        return rebuilt(args, iter([left.get(k, leaf) for k, leaf in enumerate(given)]))
+        return rebuilt(args, iter(carry.leave(made)))
 
     def lookup(self, name: str, env: dict[str, Binding]) -> Binding:
         if name in env:
@@ -240,7 +273,8 @@ class Translation:
         if node is not None:
             if len(node.attribute) != 1:
                 raise MindIRError(f"the constant {name!r} has {len(node.attribute)} values")
-            self.constants[name] = attributes.constant(node.attribute[0])
+            constant = attributes.constant(node.attribute[0])
+            self.constants[name] = self.memory.held(constant)
             return self.constants[name]
         plain = name.removeprefix(REF)
         if plain in self.model.functions:
@@ -251,6 +285,20 @@ class Translation:
         self, block: Block, function: Function, node: pb.NodeProto, env: dict[str, Binding]
     ) -> Binding:
         """The value of a node, which becomes a node of the graph unless it is mere structure."""
+        count = len(block.nodes)
+        try:
+            result = self._node(block, function, node, env)
+        except MindIRError as error:
+            if not self.model.is_call(node, function):
+                error.tell(node=nodes.place(node, self.model.operator(node)))
+            raise
+        for made in block.nodes[count:]:
+            made.source = made.source or node.domain
+        return result
+
+    def _node(
+        self, block: Block, function: Function, node: pb.NodeProto, env: dict[str, Binding]
+    ) -> Binding:
         self.budget.spend(NODE)
         if self.model.is_call(node, function):
             self.active.append(function.name)
@@ -261,9 +309,13 @@ class Translation:
         op = self.model.operator(node)
         args = [self.lookup(name, env) for name in function.data_inputs(node)]
         special = nodes.SPECIAL.get(op)
+        if special is not None and len(args) not in special.operands:
+            raise MindIRError(f"{op} cannot have {len(args)} operands: {node.output[0]!r}")
+        if op in ("Load", "TensorMove") and self.memory.active:
+            return self.memory.snapshot(block, args[0])
+        if op == "switch_layer":
+            args[0] = self.memory.read(block, args[0])
         if special is not None:
-            if len(args) not in special.operands:
-                raise MindIRError(f"{op} cannot have {len(args)} operands: {node.output[0]!r}")
             return special.fn(block, *args)
         primitive = self.model.primitives.get(node.op_type.removeprefix(REF))
         types = self.types.of_node(node)
@@ -271,7 +323,24 @@ class Translation:
             count = max(2, function.items[node.output[0]])  # a tuple, in any case
             self.budget.spend(count * NODE)
             types = (None,) * count
-        return nodes.plain(block, op, args, nodes.attributes_of(node, primitive), types)
+        attrs = nodes.attributes_of(node, primitive)
+        written = function.writes(node)
+        if op in effects.VIEWS and self.memory.active and args and types is not None:
+            return self.memory.view(block, op, args, types)
+        if written:
+            return self.memory.change(block, op, args, written, attrs, types)
+        inputs = [self.memory.read(block, arg) for arg in args]
+        result = nodes.plain(block, op, inputs, attrs, types)
+        if op in effects.RANDOM:
+            self.memory.draw(block)
+        return result
+
+
+def _differ(a: Any, b: Any, own: Container[Any]) -> bool:
+    """Tell whether a result of two branches, with values of their ``own``, is a result of each."""
+    if a is ABSENT or b is ABSENT:
+        return not isinstance(b if a is ABSENT else a, Const | attributes.Monad)
+    return not same(a, b) or (isinstance(a, Value) and a in own)
 
 
 def _environment(function: Function, args: tuple[Binding, ...]) -> dict[str, Binding]:
@@ -295,15 +364,3 @@ def _applied(callee: Binding | None, args: tuple[Binding, ...], name: str) -> Cl
     if isinstance(callee, Closure):
         return Closure(callee.function, callee.args + args)
     raise MindIRError(f"{name!r} is called, but is no function of the file")
-
-
-def _inner(block: Block, given: list[Any], carried: set[int]) -> list[Any]:
-    """The arguments in a body of the loop: those that change are inputs of the body."""
-    return [
-        block.fresh(nodes.type_of(leaf), getattr(leaf, "name", "")) if k in carried else leaf
-        for k, leaf in enumerate(given)
-    ]
-
-
-def _inputs(block: Block, own: list[Any], order: list[int], outer: list[Value]) -> list[Value]:
-    return [*(own[k] for k in order), *map(block.value, outer)]

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.errors import MindIRError
+from msckpt_jax.mindir import effects
 from msckpt_jax.mindir.blocks import Budget
 
 REF = "REF::"
 #: The positions of operands that only order effects, by operator.
 _ORDER_ONLY = {"Depend": slice(1, None), "UpdateState": slice(0, None), "Load": slice(1, None)}
-#: Effects that can be left out, because they change no value.
-_HARMLESS = {"Load", "UpdateState", "Depend", "Print", "Switch", "Partial", "MakeTuple"}
 
 
 class Function:
@@ -28,7 +27,6 @@ class Function:
     Attributes:
         inputs: the names of the inputs.
         output: the name of the result.
-        live: the nodes that the result needs, in order.
         items: the number of parts of a value that ``TupleGetItem`` asks for, by the value's name.
         tail: the name of the call whose result is the function's, or None.
     """
@@ -64,37 +62,84 @@ class Function:
             if value.denotation.endswith("MonadType") or _is_monad(value.attr_info)
         }
 
-    @functools.cached_property
-    def needed(self) -> set[str]:
-        needed, todo = {self.output}, [self.output]
+    def _reached(self, inputs: Callable[[pb.NodeProto], Iterable[str]]) -> set[str]:
+        reached, todo = {self.output}, [self.output]
         while todo:
             node = self.nodes.get(todo.pop())
-            for name in () if node is None else self.data_inputs(node):
-                if name not in needed:
-                    needed.add(name)
+            for name in () if node is None else inputs(node):
+                if name not in reached:
+                    reached.add(name)
                     todo.append(name)
-        return needed
+        return reached
 
     @functools.cached_property
     def live(self) -> list[pb.NodeProto]:
+        """The nodes that the result needs, in order, and those that have effects before it."""
+        every = self.model.has_effects
+        needed = self._reached(self._inputs if every else self.data_inputs)
         return [
             node
             for name, node in self.nodes.items()
-            if name in self.needed and node.op_type != "Constant"
+            if name in needed and node.op_type != "Constant"
         ]
 
     @functools.cached_property
-    def effects(self) -> list[str]:
-        """The operators of nodes that are there for an effect only."""
+    def ordered(self) -> dict[str, str]:
+        """The nodes that a monad orders, by name, and their operators; "" is a call."""
         monads = {name for name in self.inputs if self.model.is_monad(name, self)}
-        operators = []
+        monads |= {name for name in self.nodes if self.model.is_monad(name, self)}
+        nodes = {}
         for name, node in self.nodes.items():
             op = self.model.operator(node)
-            if op == "UpdateState" or self.model.is_monad(name, self):
+            if op == "UpdateState":
                 monads.add(name)
-            elif name not in self.needed and op not in _HARMLESS and monads & set(node.input):
-                operators.append(op)
-        return operators
+            elif any(name in monads or self.model.is_monad(name, self) for name in node.input):
+                nodes[name] = op
+        return nodes
+
+    def writes(self, node: pb.NodeProto) -> tuple[int, ...]:
+        """The positions of the operands that a node changes in place."""
+        return effects.written(self.model.operator(node), node.output[0] in self.ordered)
+
+    @functools.cached_property
+    def unknown_effects(self) -> list[pb.NodeProto]:
+        """The nodes with effects that are not known, or that the result does not wait for."""
+        needed, live = self._reached(self.data_inputs), self._reached(self._inputs)
+        known = effects.HARMLESS | effects.VIEWS | effects.RANDOM
+
+        def is_known(name: str, op: str) -> bool:
+            node = self.nodes[name]
+            if self.writes(node):
+                return name in live
+            inert = name in needed and not self.model.has_attribute(node, "side_effect_mem")
+            return op in known or inert
+
+        unknown = (name for name, op in self.ordered.items() if op and not is_known(name, op))
+        return [self.nodes[name] for name in unknown]
+
+    def precedes(self, first: str, then: str) -> bool:
+        """Tell whether a node needs another, directly or not, orders included."""
+        return bool(self._before[then] >> self._number[first] & 1)
+
+    @functools.cached_property
+    def _number(self) -> dict[str, int]:
+        return {name: k for k, name in enumerate(self.nodes)}
+
+    @functools.cached_property
+    def _before(self) -> dict[str, int]:
+        """The nodes that each node needs, as bits."""
+        before: dict[str, int] = {}
+        for name, node in self.nodes.items():
+            bits = 1 << self._number[name]
+            for operand in self._inputs(node):
+                bits |= before.get(operand, 0)
+            before[name] = bits
+        return before
+
+    def _inputs(self, node: pb.NodeProto) -> list[str]:
+        """All operands of a node, and the function value that it calls."""
+        callee = node.op_type.removeprefix(REF)
+        return [*node.input, *([callee] if callee in self.nodes else [])]
 
     def data_inputs(self, node: pb.NodeProto) -> list[str]:
         """The operands of a node that carry data, and the function value that it calls."""
@@ -122,7 +167,7 @@ class Function:
         for node in self.live:
             for name in self.data_inputs(node):
                 users[name].append(node.output[0])
-        name, passed = self.output, set()
+        name, passed = self.output, set[str]()
         while name in self.nodes and self.model.operator(self.nodes[name]) == "Depend":
             before = (*self.nodes[name].input, "")[0]
             if users[before] != [name] or before in passed:
@@ -130,7 +175,17 @@ class Function:
             passed.add(before)
             name = before
         node = self.nodes.get(name)
-        return name if node is not None and self.model.is_call(node, self) else None
+        if node is None or not self.model.is_call(node, self) or self._acts_after(name):
+            return None
+        return name
+
+    def _acts_after(self, name: str) -> bool:
+        """Tell whether a node that comes after this one may have an effect."""
+        if not self.model.has_effects:
+            return False
+        names = [node.output[0] for node in self.live]
+        after = self.live[names.index(name) + 1 :]
+        return any(self.writes(node) or self.model.is_call(node, self) for node in after)
 
     @functools.cached_property
     def raises(self) -> bool:
@@ -198,6 +253,20 @@ class Model:
             if parameter.name in taken:
                 raise MindIRError(f"a parameter and another value have the name {parameter.name!r}")
             taken.add(parameter.name)
+
+    @functools.cached_property
+    def has_effects(self) -> bool:
+        """Tell whether a node of a function changes a tensor in place, or draws a number."""
+        return any(
+            function.writes(node) or self.operator(node) in effects.RANDOM
+            for function in self.functions.values()
+            for node in function.nodes.values()
+        )
+
+    def has_attribute(self, node: pb.NodeProto, name: str) -> bool:
+        primitive = self.primitives.get(node.op_type.removeprefix(REF))
+        own = [] if primitive is None else primitive.attribute
+        return any(attribute.name == name for attribute in (*own, *node.attribute))
 
     def operator(self, node: pb.NodeProto) -> str:
         """MindSpore's name of the operator; "" for the call of a function."""

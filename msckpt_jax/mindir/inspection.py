@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,27 +11,15 @@ from msckpt_jax import display, dtypes
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.paths import AnyPath
-from msckpt_jax.checkpoint.source import open_source
 from msckpt_jax.graph import meaning
 from msckpt_jax.graph.values import Tensor
-from msckpt_jax.mindir import nodes, source
+from msckpt_jax.mindir import nodes, output_types, source
 from msckpt_jax.mindir.attributes import Type
 from msckpt_jax.mindir.functions import Model
 from msckpt_jax.mindir.source import DecMode, Source
 
 #: Calls, tuples and the order of effects: remains of the Python program, which compute nothing.
 _STRUCTURE = {*nodes.SPECIAL, "Constant", ""}
-
-
-def recognises(path: AnyPath) -> bool:
-    """Tell whether a file is a MindIR, by its first two fields."""
-    if not path.is_file():
-        return False
-    if paths.size(path) < 40:
-        return False
-    head = bytes(open_source(path, mmap=False)[:40])
-    # ModelProto: a short text (field 1, ir_version), then field 2. In a CheckPoint field 1 recurs.
-    return head[0] == 10 and head[1] < 32 and head[2 + head[1]] == 18
 
 
 def inspect(
@@ -65,7 +54,7 @@ def _content(opened: Source, chosen: Callable[[str], bool]) -> dict[str, Any]:
             for v in inputs
             for row in _rows(v.name.partition(":")[2] or v.name, types.of_value(v))
         ],
-        "outputs": [row for v in proto.graph.output for row in _outputs(v, types)],
+        "outputs": _results(opened, types),
         "operators": [
             {"name": op, "count": count, "loads": op in known} for op, count in ops.most_common()
         ],
@@ -80,6 +69,20 @@ def _content(opened: Source, chosen: Callable[[str], bool]) -> dict[str, Any]:
         "user_info": dict(proto.user_info),
         "preprocessor": [op.operations for op in proto.preprocessor.op],
     }
+
+
+def _results(opened: Source, types: nodes.Types) -> list[dict[str, Any]]:
+    """The results as the file tells them, and their types by its function where it does not."""
+    told = [row for value in opened.model.graph.output for row in _outputs(value, types)]
+    if all(row["shape"] is not None for row in told):
+        return told
+    inferred = output_types.infer(opened)
+    names = [row["name"] for row in (told if len(told) == len(inferred) else [])]
+    return [
+        row
+        for result, name in itertools.zip_longest(inferred, names)
+        for row in _rows(name or result.name, Tensor(result.dtype, result.shape))
+    ] or told
 
 
 def _outputs(value: pb.ValueInfoProto, types: nodes.Types) -> Iterator[dict[str, Any]]:
@@ -108,11 +111,11 @@ def _facts(content: dict[str, Any]) -> list[str]:
     facts = [
         f"mindir {content['mind_ir_version']} of {content['producer']}",
         display.size(content["bytes"]),
-        f"{len(content['parameters']):,} parameters of {total}",
-        f"{content['functions']:,} functions",
+        f"{display.counted(len(content['parameters']), 'parameter')} of {total}",
+        display.counted(content["functions"], "function"),
         f"cipher {content['cipher'] or 'none'}",
         f"split over {', '.join(content['data_files'])}" if content["data_files"] else "not split",
-        f"{len(content['preprocessor'])} preprocessing maps",
+        display.counted(len(content["preprocessor"]), "preprocessing map"),
     ]
     notes = [f"{key}: {value}" for key, value in content["user_info"].items()]
     return [*notes, f"file: {', '.join(facts)}"]

@@ -39,6 +39,8 @@ def of_graph(graph: Graph, user_info: Mapping[str, str] | None = None) -> ModelP
         ir_version="1.1", producer_name=PRODUCER, model_version=MINDSPORE,
         little_endian=True, mind_ir_version=3,
     )  # fmt: skip
+    if graph.nesting:
+        model.doc_string = graph.nesting
     for key, value in (user_info or {}).items():
         model.user_info[key] = value
     _Builder(model, graph)

@@ -87,6 +87,11 @@ def _unique(names: list[str], owner: Any) -> None:
         raise MindIRError(f"{owner.name!r} ({owner.op_type}) has the attribute {name!r} twice")
 
 
+def place(node: pb.NodeProto, op: str) -> str:
+    """The operator of a node and its scope in the network: ``MatMul at Default/fc-Dense/...``."""
+    return f"{op} at {node.domain or node.output[0]}"
+
+
 def plain(
     block: Block, op: str, args: list[Binding], attrs: dict[str, Any], types: Type
 ) -> Binding:
@@ -95,7 +100,8 @@ def plain(
     definition = operators.definition(op)
     if definition is not None:
         inputs = _arguments(definition, inputs, attrs)
-        attrs = {}
+        arguments = {argument.name for argument in definition.arguments}
+        attrs = {name: value for name, value in attrs.items() if name not in arguments}
     outputs: list[Value] = []
 
     def made(type: Type) -> Binding:
@@ -205,6 +211,29 @@ def _switch(block: Block, condition: Binding, then: Binding, otherwise: Binding)
     return measured(Choice(condition, then, otherwise), block.budget)
 
 
+def _switch_layer(block: Block, index: Binding, layers: Binding) -> Closure | Choice:
+    """One of many functions; an index from -n to -1 counts from the end."""
+    parts = measured(_parts(layers) or (), block.budget)
+    if not parts or not all(isinstance(part, Closure | Choice) for part in parts):
+        raise MindIRError("switch_layer chooses between values that are no functions")
+    number = block.operand(index)
+    type = Tensor(_type(index).dtype, ())
+
+    def constant(value: int) -> Const:
+        return Const(np.array(value, type.dtype))
+
+    wrapped = block.add("FloorMod", (number, constant(len(parts))), type)
+
+    def among(low: int, high: int) -> Any:
+        if high - low == 1:
+            return parts[low]
+        middle = (low + high) // 2
+        condition = block.add("Less", (wrapped, constant(middle)), BOOL)
+        return Choice(condition, among(low, middle), among(middle, high))
+
+    return among(0, len(parts))
+
+
 def _partial(block: Block, function: Binding, *args: Binding) -> Closure:
     if not isinstance(function, Closure):
         raise MindIRError("the first operand of Partial is no function")
@@ -232,8 +261,10 @@ SPECIAL = {
     "make_list": Special(_tuple, _ANY),
     "TupleGetItem": Special(_item, range(2, 3)),
     "ListGetItem": Special(_item, range(2, 3)),
+    "list_getitem": Special(_item, range(2, 3)),
     "Partial": Special(_partial, range(1, 1 << 31)),
     "Switch": Special(_switch, range(3, 4)),
+    "switch_layer": Special(_switch_layer, range(2, 3)),
     "Shape": Special(_shape, range(1, 2)),
     "Return": Special(lambda block, value: value, range(1, 2)),
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.errors import MindIRError
+from msckpt_jax.graph import nesting
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.program import Program
 from msckpt_jax.graph.values import Operand, Parameter, Tensor
@@ -35,8 +36,8 @@ def read(
         mmap: whether the files are mapped, or read.
 
     Raises:
-        MindIRError: the file is damaged or encrypted otherwise, or its network recurses or changes
-            its parameters.
+        MindIRError: the file is damaged or encrypted otherwise, or its network recurses or has
+            effects that are not known.
         FileNotFoundError: there is no such file.
     """
     return program(source.open_mindir(file_name, dec_key, dec_mode, mmap))
@@ -47,25 +48,13 @@ def program(opened: Source) -> Program:
     try:
         return _program(opened)
     except MindIRError as error:
-        if error.file is not None:
-            raise
-        raise MindIRError(
-            error.problem,
-            file=opened.path,
-            name=error.name,
-            expected=error.expected,
-            found=error.found,
-        ) from None
+        error.tell(file=opened.path)
+        raise
 
 
 def _program(opened: Source) -> Program:
     model = Model(opened.model)
-    effects = {op or "a call" for f in model.functions.values() for op in f.effects}
-    if effects:
-        raise MindIRError(
-            "the network changes its parameters or has other effects, which a function of "
-            f"JAX cannot have: {', '.join(sorted(effects))}; export it for inference"
-        )
+    _refuse_effects(model)
     parameters = dict(_parameters(opened))
     types = nodes.Types()
     block = Block(model.budget)
@@ -75,21 +64,61 @@ def _program(opened: Source) -> Program:
     root = Closure(model.root.name, arguments)
     result = translation.run(block, root, {RETURN: calls.identity}, frozenset(), entered=True)
     result = _data(result)
-    outputs = [block.output(leaf) for leaf in leaves(result)]
+    memory = translation.memory
+    outputs = [block.output(memory.read(block, leaf)) for leaf in leaves(result)]
     inputs = [value for value in leaves(arguments) if value is not MONAD]
-    graph = Graph(model.root.name, inputs, block.nodes, outputs, parameters)
+    state = {p: memory.content(p) for p in parameters.values()}
+    changed = [parameter for parameter, content in state.items() if content is not parameter]
+    results = [*outputs, *(block.output(state[parameter]) for parameter in changed)]
+    graph = Graph(model.root.name, inputs, block.nodes, results, parameters)
     blocks.prune(graph)
     graph.results = source.result_names(opened.model, len(outputs))
-    kept = tuple(argument for argument in arguments if not isinstance(argument, Monad))
+    graph.state = [parameter.name for parameter in changed]
+    kept: Any = tuple(argument for argument in arguments if not isinstance(argument, Monad))
+    whole: Any = rebuilt(result, iter(outputs))
+    told = source.nesting_note(opened.model)
+    if told:
+        try:
+            kept, whole = nesting.nested(told, inputs, outputs)
+        except ValueError as error:
+            raise MindIRError(str(error)) from None
+    graph.nesting = told or nesting.note(kept, whole)
     return Program(
         opened.path,
         "MindIRFunction",
         graph,
         kept,
-        rebuilt(result, iter(outputs)),
+        whole,
         MindIRError,
+        _advice(opened.model),
         lambda: _pipeline(opened),
     )
+
+
+def _refuse_effects(model: Model) -> None:
+    unknown = [node for function in model.functions.values() for node in function.unknown_effects]
+    first = {model.operator(node): node for node in reversed(unknown)}
+    if first:
+        told = [f"  {nodes.place(first[op], op)}" for op in sorted(first)]
+        raise MindIRError(
+            "the network has operators with effects that a function of JAX cannot have, that are "
+            "not known here, or that its result does not wait for:",
+            more=[*told[:_MOST], *_advice(model.proto)],
+        )
+
+
+#: The operators that a message has.
+_MOST = 12
+_TRAINING = (
+    "  the file was exported in training mode; for inference, in MindSpore: net.set_train(False) "
+    "before export",
+)
+
+
+def _advice(model: pb.ModelProto) -> tuple[str, ...]:
+    """The advice for a network that was in training mode when it was exported."""
+    training = any(each.name == "training" and each.i for each in model.graph.attribute)
+    return _TRAINING if training else ()
 
 
 def _pipeline(opened: Source) -> Pipeline | None:
@@ -115,7 +144,11 @@ def _argument(
         if isinstance(type, tuple) and not isinstance(type, Tensor):
             return tuple(made(part, f"{name}.{k}") for k, part in enumerate(type))
         if type is None:
-            raise MindIRError("the file says neither dtype nor shape of an input", name=name)
+            raise MindIRError(
+                "the file says neither dtype nor rank of an input: export it with a shape of that "
+                "rank, in MindSpore Tensor(shape=[None, None], dtype=...)",
+                name=name,
+            )
         return block.fresh(type, name)
 
     return made(types.of_value(value), name)

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from msckpt_jax._protos import mind_ir_pb2 as pb
 from msckpt_jax.checkpoint import cipher, paths, wire
+from msckpt_jax.checkpoint.formats import foreign
 from msckpt_jax.checkpoint.source import open_source
 from msckpt_jax.errors import CheckpointError, MindIRError, StoreError
 from msckpt_jax.graph import map_keys, texts
@@ -76,13 +77,9 @@ def open_mindir(
         try:
             out.weights[name] = _weight(parameter, data[start:stop], opener, files)
         except MindIRError as error:
-            raise MindIRError(
-                error.problem,
-                file=error.file or out.path,
-                name=name,
-                expected=error.expected,
-                found=error.found,
-            ) from None
+            error.name = name
+            error.tell(file=out.path)
+            raise
     out.data_files = sorted(files)
     return out
 
@@ -106,6 +103,11 @@ def result_names(model: pb.ModelProto, count: int) -> list[str]:
     return told if ours and any(told) and len(told) == count else []
 
 
+def nesting_note(model: pb.ModelProto) -> str:
+    """The note that a file of ours has of how its arguments and results are nested, or ""."""
+    return model.doc_string if model.producer_name == PRODUCER else ""
+
+
 def _parse(
     data: memoryview, path: str, mode: str | None
 ) -> tuple[pb.ModelProto, list[tuple[int, int]]]:
@@ -115,7 +117,12 @@ def _parse(
         message, ranges = weights.without_weights(data)
         model = pb.ModelProto.FromString(message)
     except (DecodeError, wire.WireError):
-        raise MindIRError(f"the file is damaged, or no MindIR{hint}", file=path) from None
+        model, message, ranges = pb.ModelProto(), b"", []
+    # Of most other files something is read, of some even texts.
+    if not model.producer_name and (told := foreign.instead(data, paths.path_of(path), "MindIR")):
+        raise MindIRError(told, file=path)
+    if not model.ListFields():
+        raise MindIRError(f"the file is damaged, or no MindIR{hint}", file=path)
     if (key := map_keys.twice(model, message)) is not None:
         raise MindIRError(f"the information {key!r} is there twice", file=path)
     if not texts.are_sound(model):

@@ -17,10 +17,11 @@ from msckpt_jax.graph.evaluate import FLOW, Meaning
 from msckpt_jax.graph.function import ModelFunction
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.lowering import algorithms, exactness, symbols, trials
-from msckpt_jax.lowering.target import Option, Target, Verdict, Written, text_mapping
+from msckpt_jax.lowering.target import Target, Verdict, Written
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
 from msckpt_jax.mindir import inspection, reader, runner, source, writer
+from msckpt_jax.mindir.options import OPTIONS
 from msckpt_jax.mindir.source import DecMode
 
 #: Primitives whose operator in MindSpore computes float64 in float32.
@@ -125,11 +126,6 @@ def _describe(dataset: Any) -> tuple[Any, Any]:
     return described.input, described.preprocessor
 
 
-def _check_function(function: Callable[[Any], Any] | None) -> None:
-    if function is not None and not callable(function):
-        raise TypeError(f"custom_func must be callable, not {type(function).__name__}")
-
-
 TARGET = Target(
     name="MINDIR",
     suffix=".mindir",
@@ -139,10 +135,7 @@ TARGET = Target(
     difference=difference,
     inspect=inspection.inspect,
     verify=verify,
-    options={
-        "custom_func": Option(None, check=_check_function),
-        "user_info": Option(None, check=text_mapping("user_info")),
-    },
+    options=OPTIONS,
     kernels=True,
     algorithms={
         "digamma": algorithms.ALGORITHMS["digamma"],  # MindSpore's is wrong near its poles
@@ -159,5 +152,5 @@ TARGET = Target(
     describe=_describe,
     beside=beside,
     cipher=source.encryption,
-    recognises=inspection.recognises,
+    weights=lambda path, **secrets: source.open_mindir(path, **secrets).weights,
 )

@@ -118,7 +118,7 @@ def _facts(content: dict[str, Any]) -> list[str]:
         f"onnx IR {content['ir_version']} of {content['producer'] or 'an unnamed producer'}",
         f"opset {opsets}",
         display.size(content["bytes"]),
-        f"{len(content['initializers']):,} initializers of {total}",
+        f"{display.counted(len(content['initializers']), 'initializer')} of {total}",
         f"weights in {files}" if files else "in one file",
     ]
     return [f"file: {', '.join(facts)}"]

@@ -14,25 +14,12 @@ from msckpt_jax import processes
 from msckpt_jax.dtypes import TABLE
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.lowering import trials
-from msckpt_jax.onnx import packages, runner, runtime_worker, workers
+from msckpt_jax.onnx import runner, runtime_worker, workers
 from msckpt_jax.onnx.builder import dims_of
 
-NAMES = tuple(runtime_worker.RUNNERS)
 #: The size that is tried where any is possible.
 _SIZE = 3
 _BY_NUMBER = {row.onnx: row.array for row in TABLE if row.onnx is not None}
-
-
-def check_name(name: str) -> None:
-    """Refuse a runtime that is not known, or not installed.
-
-    Raises:
-        ValueError: it is not known. ImportError: it is not installed; the message says how to.
-    """
-    if name not in NAMES:
-        raise ValueError(f"runtime must be one of {', '.join(NAMES)}, not {name!r}")
-    if line := packages.missing(name):
-        raise ImportError(f"runtime={name!r} is asked for, and {line}")
 
 
 def results(

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Never
 
-import numpy as np
-
 from msckpt_jax import display
 from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.errors import ExportError, UnsupportedError
@@ -15,7 +13,7 @@ from msckpt_jax.graph.graph import Graph
 from msckpt_jax.lowering import algorithms, exactness, tiny, trials
 from msckpt_jax.lowering.problems import failures
 from msckpt_jax.lowering.rewrites import window
-from msckpt_jax.lowering.target import Option, Target, Verdict, Written, text_mapping
+from msckpt_jax.lowering.target import Target, Verdict, Written
 from msckpt_jax.lowering.trace import Traced
 from msckpt_jax.lowering.wanted import Lowering, Wanted
 from msckpt_jax.onnx import (
@@ -28,10 +26,9 @@ from msckpt_jax.onnx import (
     runtimes,
     writer,
 )
+from msckpt_jax.onnx.options import OPTIONS
 from msckpt_jax.onnx.rows import ROWS
 from msckpt_jax.visible import visible
-
-ENGINES = ("auto", "native", "jax2onnx")
 
 
 def write(
@@ -131,7 +128,7 @@ def verify(file: Path, *, dec_key: bytes | None, dec_mode: str, runtime: str) ->
     from msckpt_jax.onnx import check
 
     checked = check.check(file)
-    facts = f"{file}: opset {checked.opset}, {checked.nodes} nodes"
+    facts = f"{file}: opset {checked.opset}, {display.counted(checked.nodes, 'node')}"
     lines = checked.problems + ([] if checked.opset is None else [facts, *checked.notes])
     if checked.problems or runtime == packages.RUNTIME:
         return Verdict(not checked.problems, lines)
@@ -140,23 +137,6 @@ def verify(file: Path, *, dec_key: bytes | None, dec_mode: str, runtime: str) ->
     return Verdict(not problems, lines)
 
 
-def _check_opset(opset: Any) -> None:
-    if opset is None:
-        return
-    if not isinstance(opset, int | np.integer) or isinstance(opset, bool):
-        raise TypeError(f"opset must be an int, not {type(opset).__name__}")
-    if opset < 0:
-        raise ValueError(f"opset must not be negative, but is {opset}")
-
-
-def _check_engine(engine: Any) -> None:
-    if engine not in ENGINES:
-        raise ValueError(f"engine must be one of {ENGINES}, not {engine!r}")
-
-
-_ENGINE = "the library that writes the file; auto takes jax2onnx for operators without a row"
-_RUNTIME = "the runtime that runs the file to verify it"
-_OPSET = "the version of its operators (default: the lowest that the network needs)"
 TARGET = Target(
     name="ONNX",
     suffix=".onnx",
@@ -168,13 +148,7 @@ TARGET = Target(
     difference=difference,
     inspect=inspection.inspect,
     verify=verify,
-    options={
-        "opset": Option(None, _OPSET, check=_check_opset, kind=int),
-        "engine": Option("auto", _ENGINE, ENGINES, _check_engine),
-        "runtime": Option(packages.RUNTIME, _RUNTIME, runtimes.NAMES, runtimes.check_name),
-        "user_info": Option(None, check=text_mapping("user_info")),
-    },
-    verify_options=("runtime",),
+    options=OPTIONS,
     algorithms={**algorithms.ALGORITHMS, **algorithms.DYNAMIC},
     algorithms64={**algorithms.FLOAT64, "reduce_window_sum": window.summed_in_slices},
     rewrites=fusions.REWRITES,

@@ -12,12 +12,12 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
-import jax
 import numpy as np
 
 from msckpt_jax import boxes
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.naming import naming
+from msckpt_jax.deferred import jax
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import pieces
 from msckpt_jax.parallel.dealing import Party, Section

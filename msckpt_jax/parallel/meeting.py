@@ -17,8 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-import jax
-
+from msckpt_jax.deferred import jax
 from msckpt_jax.errors import CheckpointError
 
 #: The number of saves to each target. It and the target name a save alike on all processes.

@@ -202,7 +202,7 @@ class MergedCheckpoint(Mapping[str, Any]):
         if len(entry.shape) != len(layout.tensor_map):
             raise CheckpointError(
                 "the strategy gives it another number of dimensions",
-                expected=f"{len(layout.tensor_map)} dimensions",
+                expected=display.counted(len(layout.tensor_map), "dimension"),
                 found=list(entry.shape),
                 **where,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msckpt_jax import boxes, display
 from msckpt_jax.checkpoint.paths import PathLike
@@ -59,6 +59,21 @@ class TransformPlan(NamedTuple):
             f"{display.size(self.moved)} come from files of other ranks"
         )
 
+    def as_json(self) -> dict[str, Any]:
+        """The plan in lists and dicts of texts and numbers; ranks are texts where they are keys."""
+        return {
+            "moved_bytes": self.moved,
+            "files": [
+                {
+                    "rank": share.rank,
+                    "entries": share.entries,
+                    "bytes": sum(share.read.values()),
+                    "read": {str(rank): n for rank, n in sorted(share.read.items())},
+                }
+                for share in self.shares
+            ],
+        }
+
     def __repr__(self) -> str:
         rows = [
             [str(share.rank), f"{sum(share.read.values()):,}", str(share.entries), _sources(share)]
@@ -94,6 +109,8 @@ class TransformPlan(NamedTuple):
         )
 
 
+#: Source ranks that a row names.
+_SOURCES = 8
 _COLUMNS = ("rank", "bytes", "entries", "read from ranks")
 
 
@@ -181,4 +198,7 @@ def _taken(source: MergedCheckpoint, name: str, box: boxes.Box) -> list[tuple[in
 
 
 def _sources(share: Share) -> str:
-    return ", ".join(f"{rank}: {display.size(n)}" for rank, n in sorted(share.read.items()))
+    """The ranks that are read from; of many the first, and how many more there are."""
+    read = [f"{rank}: {display.size(n)}" for rank, n in sorted(share.read.items())]
+    more = [f"{len(read) - _SOURCES} more"] if len(read) > _SOURCES else []
+    return ", ".join([*read[:_SOURCES], *more])

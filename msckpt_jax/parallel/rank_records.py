@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msckpt_jax import boxes, dtypes
+from msckpt_jax import boxes, display, dtypes
 from msckpt_jax.checkpoint import (
     atomic,
     collector,
@@ -171,7 +171,7 @@ def _check_layout(name: str, entry: Entry, layout: Layout) -> None:
             "the destination strategy gives it another number of dimensions",
             name=name,
             expected=list(entry.shape),
-            found=f"{len(layout.tensor_map)} dimensions",
+            found=display.counted(len(layout.tensor_map), "dimension"),
         )
     soundness.check_merge(name, layout)
     try:

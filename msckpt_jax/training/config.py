@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from msckpt_jax import names
+from msckpt_jax import display, names
 from msckpt_jax.api import save as saving
 from msckpt_jax.api.save_options import check_options
 from msckpt_jax.checkpoint import formats, leaves, owner
@@ -137,6 +137,11 @@ class CheckpointConfig:
         self.enc_key = None if mode is None else mode.check_key(enc_key, "enc_key")
         self.enc_mode = enc_mode
         self._more = _further(save_options)
+
+    def __repr__(self) -> str:
+        default = vars(CheckpointConfig())
+        given = {k: v for k, v in vars(self).items() if k != "_more" and v != default[k]}
+        return display.call("CheckpointConfig", given | self._more)
 
     @property
     def append_dict(self) -> dict[str, Any] | None:

@@ -236,6 +236,13 @@ class ModelCheckpoint:
         if self._local is not None and self._saved:
             self._local.clear()
 
+    def __repr__(self) -> str:
+        epoch, step, _ = self._told.position
+        where = f"at step {step} of epoch {epoch}" if self._told.steps else "before its first step"
+        newest = f", newest file {self.latest_ckpt_file_name}" * bool(self.latest_ckpt_file_name)
+        files = f"{self.directory}/{self.prefix}"
+        return visible(f"<ModelCheckpoint of {files}: {where}{newest}, {self.config!r}>")
+
     def __enter__(self) -> ModelCheckpoint:
         if self.config.exception_save:
             self._preemption.install(Run(self._begun, self._alive, self._save_breakpoint))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msckpt_jax import names
+from msckpt_jax import display, names
 from msckpt_jax.api import load
 from msckpt_jax.checkpoint import one_save, paths
 from msckpt_jax.checkpoint.encryption import encryption
@@ -23,7 +23,7 @@ from msckpt_jax.parallel.strategy import StrategyLike
 from msckpt_jax.training import filenames, restore
 from msckpt_jax.training import local as locals_of
 from msckpt_jax.training.filenames import RunFile
-from msckpt_jax.visible import warn
+from msckpt_jax.visible import visible, warn
 
 
 class Resumed(NamedTuple):
@@ -47,6 +47,15 @@ class Resumed(NamedTuple):
     step: int
     append: dict[str, Any]
     path: str
+
+    def __repr__(self) -> str:
+        leaves = [leaf.value for leaf in names.named_leaves(self.state)]
+        size = display.size(sum(getattr(leaf, "nbytes", 0) for leaf in leaves))
+        return visible(
+            f"<Resumed {self.path}: epoch {self.epoch}, step {self.step}, a state of "
+            f"{display.counted(len(leaves), 'leaf', 'leaves')}, {size}, "
+            f"append {display.brief(self.append)}>"
+        )
 
 
 class _Saved(NamedTuple):

@@ -4,6 +4,10 @@ Names and arguments are those of ``mindspore.dataset.vision`` and ``mindspore.da
 2.10.0. Each transform is a callable on an image and a ``grain.transforms.Map``; it needs Grain
 only there. ``Resize``, ``Decode`` and ``ConvertColor`` need OpenCV and Pillow:
 ``pip install 'msckpt_jax[data]'``.
+
+Example:
+    >>> ms.transforms.HWC2CHW()(np.zeros((4, 6, 3), np.uint8)).shape
+    (3, 4, 6)
 """
 
 from msckpt_jax.transforms.base import MapNode as MapNode

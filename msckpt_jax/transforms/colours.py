@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from msckpt_jax import display
 from msckpt_jax.errors import TransformError
 from msckpt_jax.transforms import base, checks, opencv
 from msckpt_jax.transforms.modes import ConvertMode
@@ -62,7 +63,9 @@ class Decode(base.Transform):
             raise TransformError("Decode: expected a JPEG, PNG, BMP or TIFF, found other bytes")
         decoded: Any = opencv.call("Decode", "imdecode", image, _COLOUR | _IGNORE_ORIENTATION)
         if decoded is None:
-            raise TransformError(f"Decode: the image of {image.size} bytes is broken or cut short")
+            raise TransformError(
+                f"Decode: the image of {display.counted(image.size, 'byte')} is broken or cut short"
+            )
         return np.ascontiguousarray(decoded[..., ::-1])
 
 
@@ -74,7 +77,9 @@ def _jpeg(data: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
             return np.array(image.convert("RGB"))
     except (OSError, Image.DecompressionBombError) as error:
-        problem = f"Decode: the JPEG of {len(data)} bytes is broken, cut short or huge"
+        problem = (
+            f"Decode: the JPEG of {display.counted(len(data), 'byte')} is broken, cut short or huge"
+        )
         raise TransformError(f"{problem}: {error}") from None
 
 

@@ -107,12 +107,12 @@ FAULTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "output that is not there": (
         "min_py",
         lambda m: operator(m, "Add_0").input.__setitem__(0, "MatMulV2_0:1"),
-        "it has 1 outputs",
+        "it has 1 output",
     ),
     "more inputs than descriptions": (
         "min_py",
         lambda m: operator(m, "Add_0").input.append("Const_1:0"),
-        "3 data inputs, 2 descriptions",
+        "3 data inputs, 2 described",
     ),
     "a result that is not there": (
         "min_py",
@@ -179,7 +179,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "a name without position": (
         "min_py",
         lambda m: operator(m, "Add_0").attr["_input_name_value"].list.i.pop(),
-        "2 names of inputs, 1 positions",
+        "2 names of inputs, 1 position",
     ),
     "positions without names": (
         "min_py",
@@ -189,7 +189,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "positions of results": (
         "conv",
         lambda m: operator(m, "Node_Output").attr["_input_name_value"].list.i.__setitem__(0, 9),
-        "positions [9], there are 1 inputs",
+        "positions [9], of 1 input",
     ),
     "an output without index that is not there": (
         "conv",
@@ -221,7 +221,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "a branch too few": (
         "min_py",
         lambda m: operator(m, "If_0").subgraph_name.pop(),
-        "1 graphs of its own",
+        "1 graph of its own",
     ),
     "inputs without descriptions": (
         "conv",

@@ -236,7 +236,8 @@ def planning_group(bench: Bench) -> None:
 
     def files_to_tree() -> None:
         parameters = ms.load_checkpoint(str(bench.folder / "keep"))
-        view = Translated(like, names.named_leaves(like), parameters, family)
+        leaves = names.named_leaves(like)
+        view = Translated(family.targets(like), leaves, parameters, family)
         void([view[leaf] for leaf in view])
 
     def tree_to_files() -> None:

@@ -76,3 +76,21 @@ def test_small_parts_go_together(alive: list[int], monkeypatch: pytest.MonkeyPat
     assert sum(calls) == 50
     assert sum(count > 0 for count in calls) == 1
     assert len(alive) == 50
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4])
+def test_an_array_is_copied_once(monkeypatch: pytest.MonkeyPatch, offset: int) -> None:
+    made: list[np.ndarray] = []
+
+    def aligned(*args: Any, make: Any = placement._aligned) -> np.ndarray:
+        made.append(make(*args))
+        return made[-1]
+
+    monkeypatch.setattr(placement, "_aligned", aligned)
+    content = np.arange(4096 + offset, dtype=np.uint8)
+    source = np.frombuffer(content, np.float32, count=1024, offset=offset)
+    copied = placement.copied(source)
+    assert copied.unsafe_buffer_pointer() == made[0].__array_interface__["data"][0]
+    wanted = source.tobytes()
+    content[:] = 0  # as a file that is written into
+    assert np.asarray(copied).tobytes() == wanted

@@ -140,7 +140,7 @@ def test_inspect_json(path: str, capsys: Any) -> None:
 
 def test_inspect_of_an_encrypted_file(secret: str, tmp_path: Path, capsys: Any) -> None:
     assert main(["inspect", secret]) == 0
-    assert "encrypted with SM4-CBC, 1 blocks" in capsys.readouterr().out
+    assert "encrypted with SM4-CBC, 1 block" in capsys.readouterr().out
     assert main(["inspect", secret, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cipher"] == "SM4-CBC"
     assert main(["inspect", secret, "--dec-key-file", str(tmp_path / "key.bin")]) == 0

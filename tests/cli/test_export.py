@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from msckpt_jax.cli import main, ops
+from msckpt_jax.cli import coverage, main
 
 MODULE = """
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ def test_wrong_arguments(arguments, message, capsys):
 
 def test_the_table_in_the_docs_is_that_of_the_code():
     docs = Path(__file__).parents[2] / "docs" / "operators.md"
-    assert docs.read_text() == ops.markdown()
+    assert docs.read_text() == coverage.markdown()
 
 
 def test_ops(capsys):

@@ -11,7 +11,7 @@ import pytest
 
 import msckpt_jax as ms
 from msckpt_jax.cli import main
-from msckpt_jax.mindir import inspection
+from msckpt_jax.mindir import recognition
 
 from ..mindir.handmade import branch, network, node
 
@@ -38,7 +38,7 @@ def test_tables(path: str, capsys: Any) -> None:
     assert ["MatMul", "1", "yes"] in lines
     assert ["Mystery", "1", "no", "meaning"] in lines
     assert "author: [bold]nobody" in out
-    assert "2 parameters of 32 B, 1 functions, cipher none, not split" in out
+    assert "2 parameters of 32 B, 1 function, cipher none, not split" in out
 
 
 def test_json(path: str, capsys: Any) -> None:
@@ -80,7 +80,7 @@ def test_other_suffixes(path: str, tmp_path: Path, capsys: Any) -> None:
     assert main(["inspect", str(other)]) == 0
     assert "MatMul" in capsys.readouterr().out
     ms.save_checkpoint({"w": np.ones(30, np.float32)}, tmp_path / "a.ckpt")
-    assert not inspection.recognises(tmp_path / "a.ckpt")
+    assert not recognition.recognises(tmp_path / "a.ckpt")
 
 
 def test_damaged(tmp_path: Path, capsys: Any) -> None:

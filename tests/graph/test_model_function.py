@@ -149,7 +149,7 @@ def test_names_of_other_weights_are_refused(exported: Export, change: Any, text:
 def test_wrong_arguments_are_refused(exported: Export) -> None:
     function = exported(Mlp(), X)
     for arguments in ((), (X, X), ((X,),)):
-        with pytest.raises(TypeError, match=r"the model takes \['x'\]"):
+        with pytest.raises(TypeError, match=r"the model takes \(x,\)"):
             function(*arguments)
 
 

@@ -319,7 +319,7 @@ def test_reshard_command(ranks: Path, tmp_path: Path, capsys: Any) -> None:
     kept = (out / "rank_1/rank1.ckpt").stat().st_mtime_ns
     capsys.readouterr()
     assert main(args) == 0
-    assert "1 rank files" in (said := capsys.readouterr().out)
+    assert "1 rank file," in (said := capsys.readouterr().out)
     assert "3 were there already" in said
     assert (out / "rank_1/rank1.ckpt").stat().st_mtime_ns == kept
 

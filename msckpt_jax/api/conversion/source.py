@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from msckpt_jax.api import targets
+from msckpt_jax.api.conversion import model
 from msckpt_jax.api.conversion.view import Listed, Stacks, View
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.file import open_checkpoint
@@ -16,12 +18,15 @@ from msckpt_jax.visible import visible
 
 
 def opened(path: PathLike, strategy: StrategyLike | None, **secrets: Any) -> Any:
-    """Open a file, a folder, or rank files with their strategy.
+    """Open a file, a folder, rank files with their strategy, or the weights of a model.
 
     Raises:
-        ValueError: rank files without their strategy, or a strategy without such.
+        ValueError: rank files without their strategy, or a strategy without such; a model whose
+            weights are not taken out.
     """
     check_strategy(path, strategy)
+    if (target := targets.of_suffix(path)) is not None:
+        return model.opened(path, target, **secrets)
     if strategy is not None:
         return merged.open_ranks(path, strategy, **secrets)
     return open_checkpoint(path, **secrets)

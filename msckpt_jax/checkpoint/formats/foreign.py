@@ -7,14 +7,18 @@ fields of protobuf files as their writers put them.
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.source import Source
 from msckpt_jax.errors import CheckpointError
 
 #: Bytes at the start of a file that tell what it is; those of a tar file come last.
 _HEAD_BYTES = 512
 _UNPACK = "unpack it first"
+_MODEL = "msckpt_jax.load reads it, and msckpt convert MODEL weights.ckpt takes its weights out"
 _SAFETENSORS = "load it with its own library, and save the tensors as safetensors"
 
 
@@ -57,7 +61,7 @@ _KINDS = (
           "rank files as the CheckPoint"),
     _kind(rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]", "an ONNX model",
           "msckpt inspect shows it; the weights lie in the checkpoint it was exported from"),
-    _kind(rb"\n.\d+\.\d+\.?\d*\x12", "a MindIR model", "msckpt_jax.load reads it"),
+    _kind(rb"\n.\d+\.\d+\.?\d*\x12", "a MindIR model", _MODEL),
     _kind(rb"\x1f\x8b", "a gzip file", _UNPACK),
     _kind(rb"\x28\xb5\x2f\xfd", "a Zstandard file", _UNPACK),
     _kind(rb"BZh\d", "a bzip2 file", _UNPACK),
@@ -71,16 +75,36 @@ _KINDS = (
 )  # fmt: skip
 
 
+#: What we read ourselves, for those who take it for a model.
+_CHECKPOINTS = (
+    _kind(rb"\n.{1,5}?\n", "a CheckPoint", "load_checkpoint reads it"),
+    _kind(rb".{8}\{", "a safetensors file", "load_checkpoint reads it"),
+)
+
+
 def check(source: Source) -> None:
     """Refuse a file that begins as another kind of file does.
 
     Raises:
         CheckpointError: it does; the message says what it is, and what to do.
     """
-    head = bytes(source.data[:_HEAD_BYTES])
-    for mark, name, advice in _KINDS:
-        if mark.match(head):
-            raise CheckpointError(f"this is {name}: {advice}", file=source.path)
-    if source.path.suffix == ".air":
-        problem = "this is an AIR model by its name: msckpt_jax.load reads it"
-        raise CheckpointError(problem, file=source.path)
+    told = _told(bytes(source.data[:_HEAD_BYTES]), source.path, _KINDS)
+    if told is None and source.path.suffix == ".air":
+        told = f"this is an AIR model by its name: {_advice(_MODEL, source.path)}"
+    if told is not None:
+        raise CheckpointError(told, file=source.path)
+
+
+def instead(data: memoryview, path: AnyPath, model: str) -> str | None:
+    """What a file is that is no ``model``, and what to do; None if nothing tells."""
+    told = _told(bytes(data[:_HEAD_BYTES]), path, (*_KINDS, *_CHECKPOINTS))
+    return None if told is None or f" {model} model" in told else told
+
+
+def _told(head: bytes, path: AnyPath, kinds: Sequence[_Kind]) -> str | None:
+    kind = next((kind for kind in kinds if kind.mark.match(head)), None)
+    return None if kind is None else f"this is {kind.name}: {_advice(kind.advice, path)}"
+
+
+def _advice(text: str, path: AnyPath) -> str:
+    return text.replace("MODEL", shlex.quote(str(path)))

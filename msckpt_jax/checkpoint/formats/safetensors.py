@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msckpt_jax import dtypes
+from msckpt_jax import display, dtypes
 from msckpt_jax.checkpoint import collector, metadata, writer
 from msckpt_jax.checkpoint import crc as crc32
 from msckpt_jax.checkpoint.entries import Entry, Problem, Stored, array, checked, distinct, named
@@ -71,7 +71,9 @@ def plan(records: Sequence[Record], how: How) -> Plan:
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     if len(text) > _MAX_HEADER_BYTES:
-        raise CheckpointError("the safetensors header is too large", found=f"{len(text)} bytes")
+        raise CheckpointError(
+            "the safetensors header is too large", found=display.counted(len(text), "byte")
+        )
     head = struct.pack("<Q", len(text)) + text
     return Plan([head, *(_all(r) for r in order if r.nbytes)], len(head) + offset)
 
@@ -148,7 +150,9 @@ class _Header(NamedTuple):
 def _header(data: Any, size: int) -> _Header:
     """Parse and check the header of a safetensors file; offsets are from the file's start."""
     if size < 8:
-        raise CheckpointError("the file is too short for safetensors", found=f"{size} bytes")
+        raise CheckpointError(
+            "the file is too short for safetensors", found=display.counted(size, "byte")
+        )
     (length,) = struct.unpack("<Q", bytes(data[:8]))
     if length > min(size - 8, _MAX_HEADER_BYTES):
         raise CheckpointError(

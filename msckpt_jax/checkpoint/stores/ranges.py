@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from msckpt_jax import boxes
+from msckpt_jax import boxes, display
 from msckpt_jax.checkpoint.stores.path import StorePath
 from msckpt_jax.errors import CheckpointError
 
@@ -188,7 +188,7 @@ class StoreBytes:
                 "the file was cut off while it was open",
                 file=self._path,
                 offset=start,
-                expected=f"{stop - start} bytes",
+                expected=display.counted(stop - start, "byte"),
                 found=f"{len(data)}",
             )
         return data

@@ -10,10 +10,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from msckpt_jax import names
+from msckpt_jax import display, names
 from msckpt_jax.checkpoint import collector
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions import modules, optimizers
@@ -26,6 +25,7 @@ from msckpt_jax.conventions.families.table import FILES, JAX, Section, Table, Te
 from msckpt_jax.conventions.mapping import Target, View, shape_of
 from msckpt_jax.conventions.modules import Located, Segments
 from msckpt_jax.conventions.notation import evaluate
+from msckpt_jax.deferred import jax
 from msckpt_jax.errors import CheckpointError
 
 #: Branches of a tree that hold no weights.
@@ -96,6 +96,9 @@ class Family(Resolver):
         lora.check_alpha(self.lora_alpha, self.jax)
         _ = self._sections  # which refuses what no table knows
 
+    def __repr__(self) -> str:
+        return display.fields(self)
+
     @property
     def names(self) -> list[str]:
         """The names of all tensors in the files."""
@@ -133,7 +136,7 @@ class Family(Resolver):
     @property
     def dtype(self) -> np.dtype:
         """The dtype of the weights by the config."""
-        return jax.numpy.dtype(self._sections[0]["dtype"])
+        return np.dtype(self._sections[0]["dtype"])
 
     @property
     def stacks(self) -> bool:
@@ -165,21 +168,32 @@ class Family(Resolver):
                 shape than the config gives, all at once; LoRA leaves without ``lora_alpha``, or in
                 the state of an optimizer.
         """
-        _, _, ours, theirs = self._sections
-        model = self._with_tensors()
         located = modules.locate(tree, names.named_leaves(tree), {})
         lora.check_no_states(located)
         states = optimizers.find(located, self.optimizer)
 
         def match(group: Iterable[Located], power: int | None = None) -> list[Target]:
-            leaves, pairs = lora.apart(_leaves(group, states.root))
-            merges = lora.merges(model, ours, pairs, self.lora_alpha)
-            made = matching.targets(model, ours, theirs, leaves, self.scan_axis, merges)
+            made = self._matched(_leaves(_weights(group), states.root))
             return made if power is None else [_of_moment(target, power) for target in made]
 
         made = match(entry for entry in located if entry.slot is None)
         made += optimizers.targets(states, match, self.hyperparameters)
         return Resolved(made, {})
+
+    def of_leaves(self, shapes: Mapping[str, tuple[int, ...]]) -> list[Target]:
+        """The parameters that weights make, from the names of their leaves: no tree is needed."""
+        flat = self.jax == "huggingface"
+        weights = ((Leaf(name, shape), (name,) if flat else tuple(name.split(".")))
+                   for name, shape in shapes.items())  # fmt: skip
+        return self._matched(_leaves(weights, ()))
+
+    def _matched(self, leaves: Mapping[str, Leaf]) -> list[Target]:
+        """The parameters that weights make, by their normal paths."""
+        _, _, ours, theirs = self._sections
+        model = self._with_tensors()
+        leaves, pairs = lora.apart(leaves)
+        merges = lora.merges(model, ours, pairs, self.lora_alpha)
+        return matching.targets(model, ours, theirs, leaves, self.scan_axis, merges)
 
     def _with_tensors(self) -> Model:
         """The model, and the list of its tensors."""
@@ -195,7 +209,7 @@ class Family(Resolver):
         located = modules.locate(tree, names.named_leaves(tree), {})
         lora.check_no_states(located)
         weights = (entry for entry in located if entry.slot is None)
-        _, pairs = lora.apart(_leaves(weights, ()))
+        _, pairs = lora.apart(_leaves(_weights(weights), ()))
         known = lora.modules(self._with_tensors(), self._sections[2], pairs)
         return [(pair, known[pair.path]) for pair in pairs]
 
@@ -343,24 +357,30 @@ def _of_moment(target: Target, power: int) -> Target:
     return target._replace(parts=tuple(parts))
 
 
-def _leaves(located: Iterable[Located], root: Segments) -> dict[str, Leaf]:
+def _weights(located: Iterable[Located]) -> Iterator[tuple[Leaf, Segments]]:
+    """Yield the leaves of a tree with their paths."""
+    for entry in located:
+        yield Leaf(entry.leaf.name, shape_of(entry.leaf.value)), entry.segments
+
+
+def _leaves(weights: Iterable[tuple[Leaf, Segments]], root: Segments) -> dict[str, Leaf]:
     """The leaves by their normal paths: ``layers/0`` as ``layers_0``, no levels around them.
 
     ``root``: the place of the network in the tree.
     """
     out: dict[str, Leaf] = {}
-    for entry in located:
-        inside = root and entry.segments[: len(root)] == root
-        segments = list(entry.segments[len(root) :] if inside else entry.segments)
+    for leaf, path in weights:
+        inside = root and path[: len(root)] == root
+        segments = list(path[len(root) :] if inside else path)
         while len(segments) > 1 and segments[0] in _AROUND:
             segments.pop(0)
         if not _NO_WEIGHTS.isdisjoint(segments):
             continue
         if len(segments) > 1 and segments[-1] == "value":
             segments.pop()
-        path = normal(".".join(segments))
-        if path in out:
-            raise CheckpointError(f"{out[path].name} and {entry.leaf.name} are one leaf, {path}, "
-                                  "to the table", name=entry.leaf.name)  # fmt: skip
-        out[path] = Leaf(entry.leaf.name, shape_of(entry.leaf.value))
+        known = normal(".".join(segments))
+        if known in out:
+            raise CheckpointError(f"{out[known].name} and {leaf.name} are one leaf, {known}, "
+                                  "to the table", name=leaf.name)  # fmt: skip
+        out[known] = leaf
     return out

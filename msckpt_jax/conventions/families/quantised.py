@@ -11,7 +11,6 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
@@ -20,6 +19,7 @@ from msckpt_jax.boxes import Box
 from msckpt_jax.checkpoint import stored
 from msckpt_jax.checkpoint.records import Tensor
 from msckpt_jax.conventions import sources, tiles
+from msckpt_jax.deferred import jnp
 from msckpt_jax.errors import CheckpointError
 
 #: A function that reads a box of a stored tensor.

@@ -82,7 +82,7 @@ class Map(NamedTuple):
         made: list[Record] = []
         out: list[Link] = []
         if self.to_files:
-            for target in self._how.targets(self._tree(given)):
+            for target in self._targets({record.tag: record.dims for record in given}):
                 first = by_name[target.parts[0].leaf]
                 made.append(_empty(target.name, target.shape, dtypes.BY_NAME[first.type].stored))
                 out += (Link(part.leaf, target.name, _text(part)) for part in target.parts)
@@ -98,15 +98,21 @@ class Map(NamedTuple):
     def _how(self) -> Resolver:
         return self.family if self.scaled and self.source != MIDDLE else _Of(self)
 
+    def _targets(self, shapes: Mapping[str, tuple[int, ...]]) -> list[Target]:
+        targets = self.family.of_leaves(shapes)
+        return targets if self.scaled else [*map(_unscaled, targets)]
+
     def _tree(self, given: Sequence[Record]) -> dict[str, Any]:
         flat = {record.tag: leaves.Given(record) for record in given}
         return flat if self.family.jax == MIDDLE else names.nested(flat)
 
     def _translated(self, given: Sequence[Record]) -> tuple[Translated, list[str]]:
         """The leaves of the target from the parameters of the source, and their order."""
-        tree = self.family.abstract(self.scanned)
+        shapes = self.family.shapes(self.scanned)
         parameters = {record.tag: _tensor(record) for record in given}
-        out = Translated(tree, (), parameters, self._how, skip_mismatch=True, exact=True)
+        out = Translated(
+            self._targets(shapes), (), parameters, self._how, skip_mismatch=True, exact=True
+        )
         wrong = [f"  {name}: {why}" for name, why in out.absent.items()]
         wrong += [f"  {name}: this model lacks it" for name in out.surplus]
         if wrong:
@@ -116,7 +122,8 @@ class Map(NamedTuple):
                 f"{counted} of {self.source} are not those of the model in the config:",
                 more=[*wrong[:_MOST], *more],
             )
-        return out, [leaf.name for leaf in names.named_leaves(tree)]
+        in_tree = (lambda name: name) if self.target == MIDDLE else (lambda name: name.split("."))
+        return out, sorted(shapes, key=in_tree)
 
 
 class _Of(Resolver):
@@ -133,7 +140,7 @@ class _Of(Resolver):
         resolved = self._family.resolve(tree)
         if self._map.scaled:
             return resolved
-        return resolved._replace(targets=[_unscaled(target) for target in resolved.targets])
+        return resolved._replace(targets=[*map(_unscaled, resolved.targets)])
 
 
 def _unscaled(target: Target) -> Target:

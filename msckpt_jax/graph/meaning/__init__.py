@@ -9,6 +9,7 @@ which JAX propagates where MindSpore's Maximum, ReduceMax and ReLU do not.
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,25 +17,18 @@ from typing import Any
 @functools.cache
 def table() -> dict[str, Callable[..., Any]]:
     """The meaning of each operator, by the operator's name."""
-    from msckpt_jax.graph.meaning import (
-        activations,
-        arrays,
-        convolution,
-        elementwise,
-        indexing,
-        linear,
-        losses,
-        normalization,
-        pooling,
-        recurrent,
-        reductions,
-        resizing,
-    )
+    from msckpt_jax.graph.meaning import gradients
 
+    modules = (importlib.import_module(f"{__name__}.{name}") for name in _ROOMS.split())
     meanings: dict[str, Callable[..., Any]] = {}
-    for module in (
-        activations, arrays, convolution, elementwise, indexing, linear, losses, normalization,
-        pooling, recurrent, reductions, resizing,
-    ):  # fmt: skip
+    for module in modules:
         meanings |= module.TABLE
-    return meanings
+    return meanings | gradients.table(meanings)
+
+
+#: The modules with a table, but that of gradients, which stands on the others.
+_ROOMS = """
+activations arrays attention boxes colors convolution ctc elementwise experts fused indexing inplace
+linear losses matrices normalization optimizers patches pooling quantised random recurrent
+reductions resizing sampling segments sequences sized sparse special spectral
+"""

@@ -60,6 +60,11 @@ def _swiglu(x: Any, dim: int = -1) -> Any:
     return nn.silu(a) * b
 
 
+def _log_sigmoid(x: Any) -> Any:
+    """The result, and what the gradient operator of the Ascend is given."""
+    return nn.log_sigmoid(x), jnp.exp(-jnp.abs(x))
+
+
 def _threshold(x: Any, threshold: Any, value: Any) -> Any:
     return jnp.where(x > threshold, x, jnp.asarray(value, x.dtype))
 
@@ -77,7 +82,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "Softplus": nn.softplus, "SoftplusExt": _softplus_ext, "Softsign": nn.soft_sign,
     "HShrink": _hard_shrink, "SoftShrink": _soft_shrink, "Threshold": _threshold,
     "Hardtanh": lambda x, low=-1, high=1: jnp.clip(x, low, high),
-    "PReLU": _prelu, "GLU": _glu, "Swiglu": _swiglu, "LogSigmoid": nn.log_sigmoid,
+    "PReLU": _prelu, "GLU": _glu, "Swiglu": _swiglu, "LogSigmoid": _log_sigmoid,
     "Softmax": _softmax, "LogSoftmax": lambda x, axis=-1: nn.log_softmax(x, axis),
     "LogSoftmaxExt": _log_softmax_ext,
 }  # fmt: skip

@@ -171,7 +171,7 @@ _MODES = {"constant": "constant", "reflect": "reflect", "edge": "edge", "circula
           "symmetric": "symmetric", "replicate": "edge"}  # fmt: skip
 
 
-def _pairs(x: Any, paddings: Any, contiguous: bool = True) -> list[tuple[int, int]]:
+def pairs(x: Any, paddings: Any, contiguous: bool = True) -> list[tuple[int, int]]:
     """The padding of each axis; PyTorch lists pairs for the last axes, the last axis first."""
     flat = ints(paddings)
     half = len(flat) // 2
@@ -194,7 +194,7 @@ def _pad_v3(
     x: Any, paddings: Any, value: Any = 0, *, mode: str = "constant",
     paddings_contiguous: bool = True,
 ) -> Any:  # fmt: skip
-    return pad(x, _pairs(x, paddings, paddings_contiguous), mode, value)
+    return pad(x, pairs(x, paddings, paddings_contiguous), mode, value)
 
 
 def _mirror_pad(x: Any, paddings: Any, *, mode: str) -> Any:
@@ -203,7 +203,7 @@ def _mirror_pad(x: Any, paddings: Any, *, mode: str) -> Any:
 
 
 def _pad_nd(mode: str) -> Callable[..., Any]:
-    return lambda x, padding, value=0: pad(x, _pairs(x, padding), mode, value)
+    return lambda x, padding, value=0: pad(x, pairs(x, padding), mode, value)
 
 
 def _meshgrid(inputs: Any, indexing: Any = 1) -> Any:

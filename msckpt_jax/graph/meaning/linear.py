@@ -10,7 +10,7 @@ import jax.scipy.linalg
 from jax import lax
 
 #: MindSpore's NormMode to NumPy's.
-_NORMS = {None: None, 0: "backward", 1: "forward", 2: "ortho"}
+NORMS = {None: None, 0: "backward", 1: "forward", 2: "ortho"}
 
 
 def _t(x: Any, transpose: Any) -> Any:
@@ -47,7 +47,7 @@ def _addbmm(x: Any, a: Any, b: Any, beta: Any = 1, alpha: Any = 1) -> Any:
 
 
 def _fft(fn: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, n=None, dim=-1, norm=None: fn(x, n, -1 if dim is None else dim, _NORMS[norm])
+    return lambda x, n=None, dim=-1, norm=None: fn(x, n, -1 if dim is None else dim, NORMS[norm])
 
 
 def _fftn(fn: Callable[..., Any], last: int | None = None) -> Callable[..., Any]:
@@ -55,7 +55,7 @@ def _fftn(fn: Callable[..., Any], last: int | None = None) -> Callable[..., Any]
         axes = tuple(range(-last, 0)) if dim is None and last else dim
         if axes is None and s is not None:
             axes = tuple(range(-len(s), 0))
-        return fn(x, s, axes, _NORMS[norm])
+        return fn(x, s, axes, NORMS[norm])
 
     return run
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from msckpt_jax.errors import MindIRError
@@ -27,18 +28,27 @@ def normalized(x: Any, axes: tuple[int, ...], epsilon: float) -> tuple[Any, Any,
     return (wide - mean) * lax.rsqrt(variance + epsilon), mean, variance
 
 
-def _batch_norm(
+def batch_norm(
     x: Any, scale: Any, bias: Any, mean: Any, variance: Any, is_training: bool = False,
     epsilon: float = 1e-5, momentum: float = 0.1, data_format: Any = 0, *, format: Any = None,
 ) -> Any:  # fmt: skip
-    """The result and the statistics; training would change the latter, and is refused."""
-    if is_training:
-        raise MindIRError("BatchNorm in training changes its statistics: export in eval mode")
+    """The result, the statistics twice, and the new running statistics.
+
+    In training, statistics are the batch's, and the running ones move towards them.
+    """
     if data_format in (1, "NHWC") or format == "NHWC":
         raise MindIRError("BatchNorm in the format NHWC: only NCHW is supported")
+    new = mean, variance
+    if is_training:
+        axes = (0, *range(2, x.ndim))
+        batch = jnp.mean(_wide(x), axes), jnp.var(_wide(x), axes)
+        count = x.size // x.shape[1]
+        unbiased = batch[0], batch[1] * (count / max(count - 1, 1))
+        new = tuple(old + momentum * (b - old) for old, b in zip(new, unbiased, strict=True))
+        mean, variance = batch
     factor = scale * lax.rsqrt(variance + epsilon)
     y = _wide(x) * _channels(factor, x) + _channels(bias - mean * factor, x)
-    return y.astype(x.dtype), mean, variance, mean, variance
+    return y.astype(x.dtype), mean, variance, mean, variance, *new
 
 
 def _batch_norm_ext(
@@ -102,7 +112,8 @@ def _instance_norm(
     return y.astype(x.dtype), jnp.ravel(average), jnp.ravel(spread)
 
 
-def _rms_norm(x: Any, gamma: Any, epsilon: float = 1e-6) -> Any:
+def rms_norm(x: Any, gamma: Any, epsilon: float = 1e-6) -> Any:
+    """The numbers over the root of the mean of their squares, and its reciprocal."""
     wide = _wide(x)
     axes = tuple(range(x.ndim - gamma.ndim, x.ndim))
     factor = lax.rsqrt(jnp.mean(jnp.square(wide), axes, keepdims=True) + epsilon)
@@ -110,7 +121,7 @@ def _rms_norm(x: Any, gamma: Any, epsilon: float = 1e-6) -> Any:
 
 
 def _add_rms_norm(x: Any, y: Any, gamma: Any, epsilon: float = 1e-6) -> Any:
-    out, factor = _rms_norm(x + y, gamma, epsilon)
+    out, factor = rms_norm(x + y, gamma, epsilon)
     return out, factor, x + y
 
 
@@ -120,21 +131,20 @@ def _lrn(
 ) -> Any:  # fmt: skip
     window = (1, 2 * depth_radius + 1, 1, 1)
     pads = ((0, 0), (depth_radius, depth_radius), (0, 0), (0, 0))
-    total = lax.reduce_window(
-        jnp.square(x), jnp.zeros((), x.dtype), lax.add, window, (1,) * 4, pads
-    )
+    # A start that is known while tracing makes this a sum, which can be differentiated.
+    total = lax.reduce_window(jnp.square(x), np.zeros((), x.dtype), lax.add, window, (1,) * 4, pads)
     return x / (bias + alpha * total) ** beta
 
 
 TABLE: dict[str, Callable[..., Any]] = {
-    "BatchNorm": _batch_norm,
+    "BatchNorm": batch_norm,
     "BatchNormExt": _batch_norm_ext,
     "LayerNorm": _layer_norm,
     "LayerNormV3": _layer_norm_v3,
     "LayerNormExt": _layer_norm_ext,
     "GroupNorm": _group_norm,
     "InstanceNorm": _instance_norm,
-    "RmsNorm": _rms_norm,
+    "RmsNorm": rms_norm,
     "AddRmsNorm": _add_rms_norm,
     "LRN": _lrn,
 }

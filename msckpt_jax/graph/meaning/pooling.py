@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from jax import lax
 
 from msckpt_jax.errors import MindIRError
+from msckpt_jax.graph.meaning import positions
 from msckpt_jax.graph.meaning.convolution import trailing
 
 
@@ -61,14 +63,15 @@ class Windows:
         return reduce(np.multiply.outer, per_axis)
 
 
-def _lowest(x: Any) -> Any:
+def lowest(x: Any) -> Any:
+    """The smallest number of a dtype."""
     if jnp.issubdtype(x.dtype, jnp.floating):
         return np.array(-np.inf, x.dtype)
     return np.array(jnp.iinfo(x.dtype).min, x.dtype)
 
 
 def _max(x: Any, windows: Windows) -> Any:
-    return windows.reduce(x, _lowest(x), lax.max)
+    return windows.reduce(x, lowest(x), lax.max)
 
 
 def _argmax(x: Any, windows: Windows) -> Any:
@@ -82,7 +85,7 @@ def _argmax(x: Any, windows: Windows) -> Any:
         first = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] < b[1]))
         return jnp.where(first, a[0], b[0]), jnp.where(first, a[1], b[1])
 
-    start = (_lowest(x), np.array(count, np.int32))
+    start = (lowest(x), np.array(count, np.int32))
     return windows.reduce((lax.stop_gradient(x), place), start, better)[1]
 
 
@@ -136,11 +139,13 @@ def _symmetric(padding: Any, rank: int) -> list[tuple[int, int]]:
     return [(p, p) for p in trailing(padding, rank)]
 
 
-def _with_argmax(
+def with_argmax(
     x: Any, kernel_size: Any, strides: Any, pads: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, argmax_type: Any = jnp.int32,
 ) -> Any:  # fmt: skip
-    windows = Windows(x, kernel_size, strides, _symmetric(pads, x.ndim - 2), dilation, ceil_mode)
+    """The maxima of windows and their positions; ``pads`` are numbers, "SAME" or "VALID"."""
+    pads = pads if isinstance(pads, str) else _symmetric(pads, x.ndim - 2)
+    windows = Windows(x, kernel_size, strides, pads, dilation, ceil_mode)
     return _max(x, windows), _argmax(x, windows).astype(argmax_type)
 
 
@@ -149,14 +154,14 @@ def _with_argmax_3d(
     argmax_type: Any = None, format: Any = None,
 ) -> Any:  # fmt: skip
     _check(format)
-    return _with_argmax(x, ksize, strides, pads, dilation, ceil_mode)
+    return with_argmax(x, ksize, strides, pads, dilation, ceil_mode)
 
 
 def _with_argmax_v2(
     x: Any, *, kernel_size: Any, strides: Any, pads: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, argmax_type: int = 4,
 ) -> Any:  # fmt: skip
-    out, index = _with_argmax(x, kernel_size, strides, pads, dilation, ceil_mode)
+    out, index = with_argmax(x, kernel_size, strides, pads, dilation, ceil_mode)
     wanted = np.int32 if argmax_type == 3 else np.int64  # the operator's own numbers
     return out, index.astype(jax.dtypes.canonicalize_dtype(wanted))
 
@@ -165,7 +170,7 @@ def _func_max_pool(
     x: Any, kernel: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = False,
 ) -> Any:  # fmt: skip
-    return _batched(x, 2, partial(_with_argmax, kernel_size=kernel, strides=stride, pads=padding,
+    return _batched(x, 2, partial(with_argmax, kernel_size=kernel, strides=stride, pads=padding,
                                   dilation=dilation, ceil_mode=ceil_mode))  # fmt: skip
 
 
@@ -216,25 +221,26 @@ def _adaptive_mean(x: Any, output_size: Any, rank: int) -> Any:
 
 
 def _adaptive_max(x: Any, output_size: Any, rank: int) -> Any:
-    for k, out in enumerate(_targets(x, output_size, rank)):
-        axis = x.ndim - rank + k
-        parts = [lax.slice_in_dim(x, a, b, axis=axis) for a, b in _bounds(x.shape[axis], out)]
-        x = jnp.concatenate([jnp.max(p, axis, keepdims=True) for p in parts], axis)
-    return x
+    """The maxima of boxes, and their positions, counted through the spatial axes."""
+    targets, sizes = _targets(x, output_size, rank), x.shape[x.ndim - rank :]
+    values, index = [], []
+    for box in itertools.product(*map(_bounds, sizes, targets)):
+        part = x[(..., *(slice(start, stop) for start, stop in box))]
+        flat = jnp.reshape(part, (*part.shape[: x.ndim - rank], -1))
+        place = jnp.unravel_index(positions.argmax(flat, -1), part.shape[x.ndim - rank :])
+        values.append(jnp.max(flat, -1))
+        index.append(sum_of_places([p + start for p, (start, _) in zip(place, box, strict=True)],
+                                   sizes))  # fmt: skip
+    shape = (*x.shape[: x.ndim - rank], *targets)
+    return tuple(jnp.reshape(jnp.stack(part, -1), shape) for part in (values, index))
 
 
-def _adaptive_max_2d(x: Any, output_size: Any) -> Any:
-    rows, columns = _targets(x, output_size, 2)
-    h, w = x.shape[-2:]
-    index = []
-    for top, bottom in _bounds(h, rows):
-        for left, right in _bounds(w, columns):
-            box = x[..., top:bottom, left:right]
-            at = jnp.argmax(jnp.reshape(box, (*box.shape[:-2], -1)), -1)
-            wide = right - left
-            index.append((top + at // wide) * w + left + at % wide)
-    stacked = jnp.reshape(jnp.stack(index, -1), (*x.shape[:-2], rows, columns))
-    return _adaptive_max(x, output_size, 2), stacked.astype(jnp.int32)
+def sum_of_places(places: Sequence[Any], sizes: Sequence[int]) -> Any:
+    """The position in flat order of a position an axis."""
+    flat: Any = 0
+    for place, size in zip(places, sizes, strict=True):
+        flat = flat * size + place
+    return flat.astype(jnp.int32)
 
 
 def _adaptive(fn: Callable[..., Any], rank: int) -> Callable[..., Any]:
@@ -268,8 +274,8 @@ def _im2col_ext(x: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, s
 TABLE: dict[str, Callable[..., Any]] = {
     "MaxPool": _max_pool,
     "MaxPool3D": _max_pool,
-    "MaxPoolWithMask": _with_argmax,
-    "MaxPoolWithIndices": _with_argmax,
+    "MaxPoolWithMask": with_argmax,
+    "MaxPoolWithIndices": with_argmax,
     "MaxPoolWithArgmaxV2": _with_argmax_v2,
     "MaxPool3DWithArgmax": _with_argmax_3d,
     "FuncMaxPool2D": _func_max_pool,
@@ -283,7 +289,9 @@ TABLE: dict[str, Callable[..., Any]] = {
     "AdaptiveAvgPool2DExt": _adaptive(_adaptive_mean, 2),
     "AdaptiveAvgPool3D": _adaptive(_adaptive_mean, 3),
     "AdaptiveAvgPool3DExt": _adaptive(_adaptive_mean, 3),
-    "AdaptiveMaxPool2D": _adaptive_max_2d,
+    "AdaptiveMaxPool1D": _adaptive(_adaptive_max, 1),
+    "AdaptiveMaxPool2D": _adaptive(_adaptive_max, 2),
+    "AdaptiveMaxPool3D": _adaptive(_adaptive_max, 3),
     "Im2Col": _im2col,
     "Im2ColExt": _im2col_ext,
 }

@@ -80,7 +80,7 @@ def _bicubic(x: Any, size: Any, align_corners: bool = False, half_pixel_centers:
 
 def _nearest_index(n: int, out: int, align: bool, half: bool) -> Any:
     if align:
-        place = np.round(_positions(n, out, True, False))
+        place = np.floor(_positions(n, out, True, False) + np.float32(0.5))  # C's round
     else:
         step = np.float32(n / out)
         place = np.floor((np.arange(out, dtype=np.float32) + (0.5 if half else 0)) * step)

@@ -53,7 +53,7 @@ def schur(x: Array, *, vectors: bool) -> tuple[Any, Any]:
     """
     size = x.shape[-1]
     if size == 1:
-        return x, jnp.ones_like(x)
+        return x, jnp.ones_like(x) if vectors else None
     finite = jnp.all(jnp.isfinite(x), (-2, -1), keepdims=True)
     h, columns, factors = reflections.reduced(jnp.where(finite, x, 0))
     a = jnp.pad(h, [(0, 0)] * (x.ndim - 2) + [(0, 1), (0, 1)])

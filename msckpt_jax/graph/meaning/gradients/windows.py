@@ -1,0 +1,134 @@
+"""Gradients of operators over windows of images: convolution, pooling, padding, resizing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from msckpt_jax.graph.meaning import arrays, convolution
+from msckpt_jax.graph.meaning.gradients.rule import Gradient, Row, Transpose, gradients, transposed
+
+
+def _to_places(x: Any, dout: Any, place: Any, *_: Any, **__: Any) -> Any:
+    """The gradient of a maximum over windows by the places that were chosen in each image."""
+    n, c, *sizes = x.shape
+    flat = jnp.zeros((n, c, math.prod(sizes)), dout.dtype)
+    batch, channel = jnp.arange(n)[:, None, None], jnp.arange(c)[None, :, None]
+    place, dout = (jnp.reshape(v, (n, c, -1)) for v in (place, dout))
+    return jnp.reshape(flat.at[batch, channel, place].add(dout), x.shape)
+
+
+def _to_adaptive_places(dout: Any, x: Any, place: Any) -> Any:
+    return _to_places(x, dout, place) if x.ndim > 3 else _to_places(x[None], dout, place)[0]
+
+
+def _convolution(
+    dout: Any, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any,
+    transpose: bool, output_padding: Any, groups: int, output_mask: Any,
+) -> Any:  # fmt: skip
+    """The gradients of the image, the weight and the bias."""
+    bias = jnp.zeros(dout.shape[1], dout.dtype) if bias is None else bias
+    forward = convolution.TABLE["Convolution"]
+    return gradients(
+        lambda x, w, b: forward(
+            x, w, b, stride, padding, dilation, transpose, output_padding, groups
+        ),
+        (x, weight, bias), dout,
+    )  # fmt: skip
+
+
+def _padding(mode: str, pairs: Any, dout: Any) -> Any:
+    shape = [n - low - high for n, (low, high) in zip(dout.shape, pairs, strict=True)]
+    return transposed(lambda x: arrays.pad(x, pairs, mode), shape, dout)
+
+
+def _mirror_pad(dout: Any, paddings: Any, *, mode: str) -> Any:
+    rows = np.reshape(np.asarray(paddings), (-1, 2))
+    return _padding(mode.lower(), [(int(a), int(b)) for a, b in rows], dout)
+
+
+def _pad_v3(
+    dout: Any, paddings: Any, *, mode: str = "reflect", paddings_contiguous: bool = True
+) -> Any:
+    return _padding(mode, arrays.pairs(dout, paddings, paddings_contiguous), dout)
+
+
+_CONVOLUTIONS: dict[str, Row] = {
+    "Conv2DBackpropFilter": Transpose("dout x shape", "Conv2D", "x sought"),
+    "Conv3DBackpropFilter": Transpose("x dout shape", "Conv3D", "x sought"),
+    "Conv3DBackpropInput": Transpose("weight dout shape", "Conv3D", "sought weight"),
+    "ConvolutionGrad": _convolution,
+    "BiasAddGrad": lambda dout, data_format=0: jnp.sum(
+        dout, (0, *range(2, dout.ndim)), dtype=dout.dtype
+    ),
+}
+
+_POOLS: dict[str, Row] = {
+    "MaxPoolGrad": Gradient("x out dout", "MaxPool", "x"),
+    "MaxPool3DGrad": Gradient("x out dout", "MaxPool3D", "x"),
+    **dict.fromkeys(
+        ("MaxPoolGradWithArgmaxV2", "MaxPool3DGradWithArgmax", "MaxPoolGradWithMask",
+         "MaxPoolGradWithIndices"),
+        _to_places,
+    ),
+    "AdaptiveMaxPool2DGrad": _to_adaptive_places,
+    "AdaptiveMaxPool3DGrad": _to_adaptive_places,
+    "AvgPoolGrad": Transpose(
+        "like out dout kernel strides pad_mode format", "AvgPool",
+        "sought kernel strides pad_mode format",
+    ),
+    "AvgPool3DGrad": Transpose("shape dout", "AvgPool3D", "sought"),
+    **{
+        f"AvgPool{name}": Transpose(
+            "dout like kernel stride padding ceil include divisor", forward,
+            "sought kernel stride padding ceil include divisor",
+        )
+        for name, forward in (("2DGrad", "AvgPool2D"), ("3DGradExt", "AvgPool3DExt"))
+    },
+    **{
+        f"AdaptiveAvgPool{n}D{op}": Transpose(f"dout {of}", f"AdaptiveAvgPool{n}D", "sought size")
+        for n in (2, 3)
+        for op, of in (("Grad", "shape"), ("GradExt", "like"))
+    },
+}  # fmt: skip
+
+_PADDINGS: dict[str, Row] = {
+    "MirrorPadGrad": _mirror_pad,
+    "PadV3Grad": _pad_v3,
+    **{
+        f"{op}Pad{n}DGrad": Transpose("dout like padding", f"{op}Pad{n}D", "sought padding")
+        for op in ("Reflection", "Replication")
+        for n in (1, 2, 3)
+    },
+}
+
+_RESIZES: dict[str, Row] = {
+    "ResizeBilinearGrad": Transpose(
+        "dout like align half", "ResizeBilinearV2", "sought size align half"
+    ),
+    "ResizeBicubicGrad": Transpose(
+        "dout like align half", "ResizeBicubic", "sought size align half"
+    ),
+    "ResizeLinear1DGrad": Transpose("dout like mode", "ResizeLinear1D", "sought size mode"),
+    **{
+        f"{op}Grad": Transpose("dout image align half", op, "sought size align half")
+        for op in ("ResizeNearestNeighbor", "ResizeNearestNeighborV2")
+    },
+    **{
+        f"Upsample{kind}Grad": Transpose(
+            "dout shape size scales align", f"Upsample{kind}", "sought size scales align"
+        )
+        for kind in ("Linear1D", "Bilinear2D", "Bicubic2D", "Trilinear3D")
+    },
+    **{
+        f"UpsampleNearest{n}DGrad": Transpose(
+            "dout shape size scales", f"UpsampleNearest{n}D", "sought size scales"
+        )
+        for n in (1, 2, 3)
+    },
+}
+
+ROWS: dict[str, Row] = {**_CONVOLUTIONS, **_POOLS, **_PADDINGS, **_RESIZES}

@@ -1,0 +1,76 @@
+"""The operators of MindIR that change tensors in place, that alias them, and that draw numbers."""
+
+from __future__ import annotations
+
+#: The operands that an operator changes, where these are others than the first one alone.
+_WRITES: dict[str, tuple[int, ...]] = {
+    "Adam": (0, 1, 2),
+    "AdamWeightDecay": (0, 1, 2),
+    "ApplyAdaMax": (0, 1, 2),
+    "ApplyAdadelta": (0, 1, 2),
+    "ApplyAdagrad": (0, 1),
+    "ApplyAdagradDA": (0, 1, 2),
+    "ApplyAdagradV2": (0, 1),
+    "ApplyAdam": (0, 1, 2),
+    "ApplyAdamWithAmsgrad": (0, 1, 2, 3),
+    "ApplyAdamWithAmsgradV2": (0, 1, 2, 3),
+    "ApplyAddSign": (0, 1),
+    "ApplyCenteredRMSProp": (0, 1, 2, 3),
+    "ApplyFtrl": (0, 1, 2),
+    "ApplyMomentum": (0, 1),
+    "ApplyPowerSign": (0, 1),
+    "ApplyProximalAdagrad": (0, 1),
+    "ApplyRMSProp": (0, 1, 2),
+    "BatchNorm": (3, 4),
+    "FusedSparseAdam": (0, 1, 2),
+    "FusedSparseFtrl": (0, 1, 2),
+    "FusedSparseLazyAdam": (0, 1, 2),
+    "FusedSparseProximalAdagrad": (0, 1),
+    "Lamb": (0, 1, 2),
+    "SGD": (0, 3, 5),
+    "SparseApplyAdagrad": (0, 1),
+    "SparseApplyAdagradV2": (0, 1),
+    "SparseApplyFtrl": (0, 1, 2),
+}
+#: Operators that change their first operand.
+_WRITES |= dict.fromkeys(
+    (
+        "ApplyGradientDescent", "ApplyProximalGradientDescent", "Assign", "AssignAdd", "AssignSub",
+        "InnerInplaceIndexPut", "ScatterAdd", "ScatterDiv", "ScatterMax", "ScatterMin",
+        "ScatterMul", "ScatterNdAdd", "ScatterNdDiv", "ScatterNdMax", "ScatterNdMin",
+        "ScatterNdMul", "ScatterNdSub", "ScatterNdUpdate", "ScatterSub", "ScatterUpdate",
+    ),
+    (0,),
+)  # fmt: skip
+#: Operators with results of their own beside the operands that they change, and how many.
+OWN_RESULTS = {"BatchNorm": 5}
+#: Operators whose result is another sight of their first operand: a change of either is both's.
+VIEWS = frozenset(
+    (
+        "BroadcastToView", "ChunkView", "DiagonalView", "ExpandDimsView", "ImagView", "NarrowView",
+        "RealView", "SelectExtView", "SliceExtView", "SplitTensorView", "SplitWithSizeView",
+        "TransposeExtView", "TransposeView", "UnstackExtView",
+    )
+)  # fmt: skip
+#: Operators that draw random numbers.
+RANDOM = frozenset(
+    (
+        "Dropout", "Dropout2D", "Dropout3D", "StandardNormal", "UniformInt", "UniformReal",
+    )
+)  # fmt: skip
+#: Operators that are said to have effects, but change no value.
+HARMLESS = frozenset(("Embedding", "Load", "UpdateState", "Depend", "Print", "Switch", "Partial",
+                      "MakeTuple"))  # fmt: skip
+
+
+def written(op: str, ordered: bool) -> tuple[int, ...]:
+    """The positions of the operands that an operator changes.
+
+    Args:
+        op: the name of the operator.
+        ordered: whether a monad orders the node. Some operators are called ``Inplace``, but give a
+            new tensor; and so does a BatchNorm that no monad orders.
+    """
+    if op in OWN_RESULTS or (op.startswith("Inplace") and op not in _WRITES):
+        return _WRITES.get(op, (0,)) if ordered else ()
+    return _WRITES.get(op, ())

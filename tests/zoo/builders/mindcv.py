@@ -1,0 +1,5 @@
+from tests.zoo.builders import bare
+
+bare("mindcv")
+
+from mindcv import models  # noqa: F401

@@ -1,0 +1,33 @@
+"""mindocr: readers of texts, by their files of settings."""
+
+from __future__ import annotations
+
+from tests.zoo.repositories import Network, Repository
+
+_TABLE = {
+    "cls/mobilenetv3/cls_mv3": "f(1, 3, 48, 192)",
+    "det/dbnet/db_mobilenetv3_icdar15": "f(1, 3, 64, 64)",
+    "det/dbnet/db_r18_icdar15": "f(1, 3, 64, 64)",
+    "det/dbnet/db_r50_icdar15": "f(1, 3, 64, 64)",
+    "det/dbnet/dbpp_r50_icdar15": "f(1, 3, 64, 64)",
+    "det/east/east_mobilenetv3_icdar15": "f(1, 3, 64, 64)",
+    "det/east/east_r50_icdar15": "f(1, 3, 64, 64)",
+    "det/psenet/pse_mv3_icdar15": "f(1, 3, 64, 64)",
+    "det/psenet/pse_r50_icdar15": "f(1, 3, 64, 64)",
+    "rec/crnn/crnn_resnet34": "f(1, 3, 32, 100)",
+    "rec/crnn/crnn_vgg7": "f(1, 3, 32, 100)",
+    "rec/master/master_resnet31": "f(1, 3, 48, 160)",
+    "rec/rare/rare_resnet34": "f(1, 3, 32, 100)",
+    "rec/robustscanner/robustscanner_resnet31": "(f(1, 3, 48, 160), f(1, 40))",
+    "rec/svtr/svtr_tiny": "f(1, 3, 64, 256)",
+    "rec/visionlan/visionlan_resnet45_LA": "f(1, 3, 64, 256)",
+}
+
+REPOSITORY = Repository(
+    ("mindocr==0.5.0", "shapely", "pyclipper", "lmdb", "addict"),
+    {
+        file.rpartition("/")[2]: Network(f"ocr('{file}.yaml')", inputs)
+        for file, inputs in _TABLE.items()
+    },
+    source="https://github.com/mindspore-lab/mindocr",
+)
