@@ -178,8 +178,18 @@ def user_line(source: SourceInfo) -> str:
     It is the innermost line: for Flax's layers the one that calls them. A cell of a notebook has
     the name that its user knows. Empty where JAX knows no line.
     """
+    return _told(next(iter(_own_frames(source)), ""), source)
+
+
+def calling_line(source: SourceInfo) -> str:
+    """The outermost line of the user's that leads to a package, such as linen's ``apply``."""
+    return _told(next(reversed(_own_frames(source)), ""), source)
+
+
+def _told(frame: str, source: SourceInfo) -> str:
+    """A frame as the user knows it; where none is the user's, the outermost of a package."""
     frames = source_info_util.summarize(source, num_frames=_FRAMES).splitlines()
-    frame = (_own_frames(source) or frames or [""])[0].strip()
+    frame = (frame or next(iter(frames), "")).strip()
     match = _FRAME.fullmatch(frame)
     return places.place(*match.groups()) if match else frame
 

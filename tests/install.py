@@ -140,10 +140,10 @@ def smoke(extra: str) -> None:
     def enlarge() -> Any:
         return transforms.Resize((4, 4))(np.zeros((8, 8, 3), np.uint8))
 
-    def demo() -> None:
+    def command(*arguments: str) -> None:
         told = io.StringIO()
         with contextlib.redirect_stderr(told):
-            status = cli.main(["demo", "--steps", "5"])
+            status = cli.main(arguments)
         if status == 2:  # a refusal
             raise ValueError(told.getvalue())
 
@@ -156,7 +156,8 @@ def smoke(extra: str) -> None:
     _check(runs, lambda: export(file_format="ONNX", verify=True), "onnxruntime")
     _check(extra == "jax2onnx", lambda: export(file_format="ONNX", engine="jax2onnx"), "jax2onnx")
     _check(extra == "data", enlarge, "data")
-    _check(extra == "demo", demo, "demo")
+    _check(extra == "demo", lambda: command("demo", "--steps", "5"), "demo")
+    _check(extra == "completion", lambda: command("completion", "bash"), "completion")
     _check(extra == "s3", lambda: paths.path_of("s3://bucket/key"), "s3")
     names = ("jax", "flax", "orbax-checkpoint", "onnx", "numpy", "protobuf")
     print("fine:", *(f"{name} {importlib.metadata.version(name)}" for name in names))

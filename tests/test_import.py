@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +51,24 @@ def test_public_names() -> None:
         assert name in dir(msckpt_jax)
         assert callable(getattr(msckpt_jax, name))
     assert not hasattr(msckpt_jax, "no_such_thing")
+    assert [name for name in dir(msckpt_jax) if name[0] != "_"] == sorted(msckpt_jax.__all__)
+
+
+def test_packages_are_attributes() -> None:
+    program = """
+import msckpt_jax as ms
+print(ms.transforms.HWC2CHW.__name__, ms.networks.resnet.__name__, ms.interop.orbax.__name__)
+assert not hasattr(ms.networks, "no_such_thing") and not hasattr(ms.interop, "no_such_thing")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    names = ["HWC2CHW", "msckpt_jax.networks.resnet", "msckpt_jax.interop.orbax"]
+    assert done.stdout.split() == names
+
+
+def test_packages_name_all_their_modules() -> None:
+    for package in (msckpt_jax.networks, msckpt_jax.interop):
+        (folder,) = package.__path__
+        modules = {path.stem for path in Path(folder).glob("*.py")} - {"__init__"}
+        assert set(package.__all__) == modules

@@ -66,6 +66,8 @@ def load(
         from msckpt_jax.graph.meaning import sized
 
         if target is not targets.named(targets.DEFAULT):
-            raise ValueError(f"sizes are for the operators of a MindIR, and {file_name} is none")
+            raise ValueError(
+                f"sizes are for the operators of a MindIR, and {str(file_name)!r} is none"
+            )
         rules = sized.with_sizes(sizes) | dict(rules or {})
     return target.open(file_name, dec_key=dec_key, dec_mode=dec_mode, rules=rules, mmap=mmap)

@@ -88,7 +88,7 @@ def report(
         number = display.counted(len(kept), "parameter")
         log.warning("%s not loaded: %s", number, ", ".join(list(kept)[:5]))
     if proposal:
-        log.warning("%s", "; ".join(map(str.strip, proposal.lines)))
+        log.warning("%s", " ".join(map(str.strip, proposal.lines)))
     return param_not_load, ckpt_not_load
 
 

@@ -162,7 +162,7 @@ class Convention(Resolver):
         states = optimizers.find(located, self.optimizer)
         network = [entry for entry in located if entry.slot is None]
         moments = [entry for group in states.moments.values() for entry in group]
-        known |= mapping.told(network or moments, self.layers)
+        known |= mapping.told(network or moments, {**self.layers, **self._network.layers})
         stacks = stacking.find(network or moments, known, self.stacked)
         cuts: stacking.Cuts = {}
         known = stacking.repeated(known, stacks)
@@ -200,9 +200,11 @@ class Convention(Resolver):
         return modules.of_linen(self.module, self.inputs)
 
     def _renamed(self, name: str) -> str:
-        if self.network is not None:
-            name = renaming.renamed(name, networks.known()[self.network].rename)
-        return renaming.renamed(name, self.rename)
+        return renaming.renamed(renaming.renamed(name, self._network.rename), self.rename)
+
+    @property
+    def _network(self) -> networks.Network:
+        return networks.NONE if self.network is None else networks.known()[self.network]
 
     def _unique(self, targets: list[Target]) -> list[Target]:
         seen: dict[str, Target] = {}

@@ -24,9 +24,9 @@ class Network(NamedTuple):
     Attributes:
         package, family: what the section is of.
         files: whose names the files have.
-        models: the models that the section was tried with.
-        differs: what the network computes differently, or has to be told.
-        rename: as of a Convention.
+        models: the models of the collection that have these names.
+        differs: what the network computes differently, and what it has to be told.
+        rename, layers: as of a Convention.
     """
 
     package: str
@@ -35,6 +35,11 @@ class Network(NamedTuple):
     models: str
     differs: str
     rename: Mapping[str, Replacement]
+    layers: Mapping[str, str]
+
+
+#: No network: all names as they are.
+NONE = Network("", "", "", "", "", {}, {})
 
 
 @functools.cache
@@ -48,7 +53,13 @@ def known() -> dict[str, Network]:
         for family, section in content.items():
             rename = {regex: _replacement(text) for regex, text in section["rename"].items()}
             out[f"{package}.{family}"] = Network(
-                package, family, files, section["models"], section["differs"], rename
+                package,
+                family,
+                files,
+                section["models"],
+                section["differs"],
+                rename,
+                section.get("layers", {}),
             )
     return out
 

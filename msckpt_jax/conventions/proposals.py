@@ -51,8 +51,10 @@ def of(tree: Any, parameters: Mapping[str, Any], convention: Resolver | None) ->
     if not ways:
         return None
     best = max(ways, key=lambda way: (len(way.found.after), -len(way.found.rules)))
-    before = ways[0].found.before  # that is how the file was read
-    return _told(best, convention is None) if len(best.found.after) > len(before) else None
+    read = ways[0]  # that is how the file was read
+    if len(best.found.after) <= len(read.found.before):
+        return None
+    return _told(best, best.found.gained if best is read else best.found.after, convention is None)
 
 
 class _Way(NamedTuple):
@@ -84,32 +86,44 @@ def _shapes(parameters: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return out
 
 
-def _told(way: _Way, by_own_names: bool) -> Proposal:
-    found, gained = way.found, way.found.gained
-    leaves = {part.leaf for t in way.targets if t.name in found.after for part in t.parts}
-    leaves -= {part.leaf for t in way.targets if t.name not in found.after for part in t.parts}
-    lines = []
-    for rule, keys in found.changed():
-        name, key = next(iter(keys.items()))
-        lines.append(f"  {len(keys)}: {rule.text} ({name} is {key})")
-    names, keys = (leaves, found.after) if by_own_names else (gained.keys(), gained)
-    number = display.counted(len(found.after if by_own_names else gained), "parameter")
-    head = f"{number} of the file would fit under other names:"
-    convention = f"convention={_written(way.base, found)}"
-    return Proposal(frozenset(names), frozenset(keys.values()), (head, *lines, convention))
+def _told(way: _Way, keys: Mapping[str, str], of_leaves: bool) -> Proposal:
+    """The proposal of a convention; ``keys`` has what it finds and the other one did not."""
+    number = display.counted(len(keys), "parameter")
+    lines = [f"{number} of the file would fit under other names:"]
+    for rule, changed in way.found.changed():
+        name, key = next(iter(changed.items()))
+        lines.append(f"  {len(changed)}: {rule.text} ({name} is {key})")
+    lines.append(f"convention={_written(way.base, way.found)}")
+    names = frozenset(keys)
+    if of_leaves:
+        names = frozenset(part.leaf for t in way.targets if t.name in keys for part in t.parts)
+        names -= {p.leaf for t in way.targets if t.name not in way.found.after for p in t.parts}
+    return Proposal(names, frozenset(keys.values()), tuple(lines))
 
 
 def _written(base: Convention, found: Difference) -> str:
     """The convention as Python writes it."""
-    rules = ", ".join(f"{edits.written(rule.regex)}: {rule.shown}" for rule in found.rules)
+    rules = ", ".join(f"{edits.written(regex)}: {shown}" for regex, shown in _entries(base, found))
     if base == Convention(base=base.base) and not found.rules:
         return repr(base.base)
-    if base == Convention(base=base.base):
-        own = "" if base.base == Convention().base else f"base={base.base!r}, "
-        return f"ms.Convention({own}rename={{{rules}}})"
+    if base == Convention(base=base.base, network=base.network):
+        given = "" if base.base == Convention().base else f"base={base.base!r}, "
+        given += f"network={base.network!r}, " if base.network else ""
+        return f"ms.Convention({given}rename={{{rules}}})"
     if base == Convention(layers=_OWN):
         return f"ms.Convention(layers={_OWN}, rename={{{rules}}})"
     if isinstance(base.rename, Mapping):
         rules = f"**convention.rename, {rules}" if base.rename else rules
         return f"dataclasses.replace(convention, rename={{{rules}}})"
     return f"your convention, with these rules behind its function rename=: {{{rules}}}"
+
+
+def _entries(base: Convention, found: Difference) -> Iterator[tuple[str, str]]:
+    """Yield the new entries of ``rename=``, whose keys differ from each other and from the old."""
+    used = set(base.rename) if isinstance(base.rename, Mapping) else set()
+    for rule in found.rules:
+        regex = rule.regex
+        while regex in used:
+            regex = f"(?:{regex})"
+        used.add(regex)
+        yield regex, rule.shown

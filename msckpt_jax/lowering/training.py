@@ -114,7 +114,7 @@ def notes(
     """
     living, _ = _compat.needed(jaxpr, [True] * len(jaxpr.out_avals))
     draws = dict.fromkeys(
-        _compat.user_line(source)
+        _compat.calling_line(source)
         for eqn, source in equations(living, None)
         if eqn.primitive.name in _DRAWING
     )
@@ -150,7 +150,7 @@ def _of_statistics(
     lines: dict[str, list[str]] = {}
     for name, var in unused.items():
         if name in running and (source := _first_use(inner, var, None)) is not None:
-            lines.setdefault(_compat.user_line(source), []).append(name)
+            lines.setdefault(_compat.calling_line(source), []).append(name)
     return [
         f"{line}: the results depend on the statistics of the batch, as in training, not on the "
         f"running ones: {', '.join(updated)}"

@@ -217,9 +217,8 @@ class Translation:
         )
         block.nodes.append(Node("If", (condition, *outer), tuple(made), {}, bodies))
         known = dict(zip(differ, made, strict=False))
-        joint: Iterator[Any] = iter(
-            [known.get(k, b if a is ABSENT else a) for k, (a, b) in enumerate(pairs)]
-        )
+        outside = [b if a is ABSENT else a for a, b in pairs]
+        joint: Iterator[Any] = iter([known.get(k, leaf) for k, leaf in enumerate(outside)])
         return merged(condition, results[0], results[1], lambda a, b: next(joint))
 
     def loop(self, block: Block, entry: Closure, stops: frozenset[str]) -> tuple[Binding, ...]:

@@ -106,7 +106,10 @@ _NETWORKS = [name for name, case in NETWORKS.items() if case.mindspore]
 
 
 def _call(function: Callable[..., Any], *arguments: Any) -> Callable[[], None]:
-    return lambda: jax.block_until_ready(function(*arguments)) and None
+    def run() -> None:
+        jax.block_until_ready(function(*arguments))
+
+    return run
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from collections.abc import Callable
@@ -132,6 +133,16 @@ def test_a_convention_of_ones_own_goes_on() -> None:
     text = tried(file_of(lambda n: "net." + n.replace("blocks", "layers"), "mint"), how)
     assert "30: 'layers' where the network has 'blocks'" in text
     assert r"rename={**convention.rename, r'\bblocks\b': 'layers'})" in text
+
+
+def test_a_rule_does_not_take_the_place_of_ones_own() -> None:
+    how = ms.Convention(rename={"^": "net."})
+    file = file_of(lambda n: "old.net." + n.replace("blocks", "layers"))
+    match = re.search(r"^convention=(.*)$", tried(file, how), re.MULTILINE)
+    assert match is not None
+    assert "(?:^)" in match[1]
+    better = eval(match[1], {"dataclasses": dataclasses, "convention": how})
+    assert ms.load_param_into_net(net_of(1), file, convention=better) == ([], [])
 
 
 def test_the_trees_own_names() -> None:

@@ -28,6 +28,7 @@ import numpy as np
 from flax import linen, nnx
 
 import msckpt_jax as ms
+from msckpt_jax.conventions import networks
 
 NAMES = Path(__file__).with_name("names.tsv")
 
@@ -75,10 +76,16 @@ def _convnext() -> Any:
     return net, lambda net, x: net(x, rngs=jax.random.key(0))
 
 
+def _without(*modules: str) -> None:
+    """Let packages be imported without these, which they do not need here."""
+    for name in modules:
+        sys.modules.setdefault(name, mock.MagicMock())
+
+
 def _jimm() -> Any:
-    for name in ("", "._src", *(f"._src.{n}" for n in (
-        "autotuning", "autotuning.api", "ops", "ops.attention", "ops.attention.api"))):  # fmt: skip
-        sys.modules.setdefault(f"tokamax{name}", mock.MagicMock())  # kernels of TPUs
+    _without("tokamax", *(f"tokamax._src{n}" for n in (
+        "", ".autotuning", ".autotuning.api", ".ops", ".ops.attention", ".ops.attention.api"
+    )))  # fmt: skip
     jimm = importlib.import_module("jimm")
     plain = importlib.import_module("jimm.common.sharding").NoSharding
 
@@ -101,13 +108,13 @@ def _narrow(vgg: Any) -> None:
 
 
 def _vgg(name: str) -> Any:
-    flaxmodels = importlib.import_module("flaxmodels")
+    _without("h5py", "flaxmodels.gpt2")  # for downloads and texts
+    flaxmodels = importlib.import_module("flaxmodels.vgg.vgg")
     _narrow(flaxmodels.VGG)
     module = getattr(flaxmodels, name)("logits", None, normalize=False, num_classes=7)
     image = jax.ShapeDtypeStruct((1, 224, 224, 3), np.float32)
-    variables = jax.eval_shape(
-        functools.partial(module.init, train=False), jax.random.key(0), image
-    )
+    shapes = jax.eval_shape(functools.partial(module.init, train=False), jax.random.key(0), image)
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     return variables, lambda variables, x: module.apply(variables, x, train=False)
 
 
@@ -150,7 +157,8 @@ def check(name: str, mindspore: str, folder: Path) -> Iterator[tuple[str, ...]]:
     print(f"{name}: {len(params)} parameters, {error:.1e}; not loaded: {[*missing]}", flush=True)
     assert not unused
     assert error < case.rounding
-    plain = [row.name for row in ms.explain(net, "mindspore") if row.leaf]
+    how = ms.Convention(layers=networks.known()[name].layers)
+    plain = [row.name for row in ms.explain(net, how) if row.leaf]
     named = [row.name for row in ms.explain(net, name) if row.leaf]
     for before, after in dict.fromkeys(zip(plain, named, strict=True)):
         if after in params:

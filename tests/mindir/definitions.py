@@ -154,13 +154,6 @@ def rms_norm(x: Any, gamma: Any, epsilon: float) -> np.ndarray:
     return x / np.sqrt((x**2).mean(-1, keepdims=True) + epsilon) * gamma
 
 
-def cache_update(var: Any, indices: Any, updates: Any) -> np.ndarray:
-    out = var.copy()
-    for b, start in enumerate(indices):
-        out[b, :, start : start + updates.shape[2]] = updates[b]
-    return out
-
-
 def dilation(x: Any, kernel: Any, stride: int, spread: int) -> np.ndarray:
     """The largest sum of a window and the kernel, window by window."""
     reach = [(k - 1) * spread + 1 for k in kernel.shape[1:]]
@@ -170,4 +163,17 @@ def dilation(x: Any, kernel: Any, stride: int, spread: int) -> np.ndarray:
         top, left = h * stride, w * stride
         window = x[:, :, top : top + reach[0] : spread, left : left + reach[1] : spread]
         out[:, :, h, w] = (window + kernel).max((2, 3))
+    return out
+
+
+def ring(a: Any, a_max: Any, a_sum: Any, b: Any, b_max: Any, b_sum: Any) -> np.ndarray:
+    """The attention to all keys, of that to two parts of them, [S, B, H]."""
+    out = np.zeros_like(a)
+    heads = a_max.shape[1]
+    for s, k, n in np.ndindex(a.shape[0], a.shape[1], heads):
+        of = slice(n * a.shape[2] // heads, (n + 1) * a.shape[2] // heads)
+        weights = [
+            np.exp(m[k, n, s, 0]) * t[k, n, s, 0] for m, t in ((a_max, a_sum), (b_max, b_sum))
+        ]
+        out[s, k, of] = np.average([a[s, k, of], b[s, k, of]], axis=0, weights=weights)
     return out

@@ -107,6 +107,27 @@ def _lstm_gradients(d: Any, x: Any, h: Any, c: Any, w: Any) -> Any:
                          hidden_size=2)  # fmt: skip
 
 
+_DILATION: Any = {"stride": (1, 1, 2, 1), "dilation": (1, 1, 1, 2), "pad_mode": "VALID"}
+_DILATED = Formula(
+    [_IMAGE, (3, 3, 2)],
+    lambda x, k: T["Dilation2D"](x, k, **_DILATION),
+    lambda d, x, k: tuple(
+        T[f"Dilation2DBackprop{kind}"](x, k, d, **_DILATION) for kind in ("Input", "Filter")
+    ),
+)
+#: Places of eight values among sixteen, in each of two images.
+_PLACES = np.array([[3, 0, 7, 9, 15, 2, 8, 4], [1, 2, 3, 4, 12, 10, 9, 0]]).reshape(1, 2, 2, 2, 2)
+
+
+def _fractional(op: str, forward: str, *rest: Any, **attrs: Any) -> Formula:
+    shape = _SPACE if "3D" in op else _IMAGE
+    return Formula(
+        [shape],
+        lambda x: T[forward](x, *rest, **attrs)[0],
+        lambda d, x: T[op](x, d, T[forward](x, *rest, **attrs)[1], data_format="NCHW"),
+    )
+
+
 FORMULAS: dict[str, Formula] = {
     **{
         f"AdaptiveAvgPool{n}DGradExt": _pool(
@@ -142,6 +163,25 @@ FORMULAS: dict[str, Formula] = {
         lambda d, x, w, b: T["ConvolutionGrad"](
             d, x, w, b, (2, 1), (1, 0), (1, 2), False, (0, 0), 1, (1, 1, 1)
         ),
+    ),
+    "Col2ImGrad": Formula(
+        [(2, 18, 6)],
+        lambda x: T["Col2ImExt"](x, (6, 5), (3, 2), (1, 2), (1, 0), (2, 2)),
+        lambda d, x: T["Col2ImGrad"](d, (3, 2), (1, 2), (1, 0), (2, 2)),
+    ),
+    **{f"Dilation2DBackprop{kind}": _DILATED for kind in ("Input", "Filter")},
+    "FractionalMaxPoolGradWithFixedKsize": _fractional(
+        "FractionalMaxPoolGradWithFixedKsize", "MaxPoolWithIndices", (3, 2), (2, 2), (1, 0)
+    ),
+    "FractionalMaxPool3DGradWithFixedKsize": _fractional(
+        "FractionalMaxPool3DGradWithFixedKsize", "MaxPool3DWithArgmax", ksize=2, strides=2
+    ),
+    "MaxUnpool3DGrad": Formula(
+        [(1, 2, 2, 2, 2)],
+        lambda x: jnp.zeros((1, 2, 16)).at[0, np.arange(2)[:, None], _PLACES.reshape(2, 8)].set(
+            jnp.reshape(x, (2, 8))
+        ),
+        lambda d, x: T["MaxUnpool3DGrad"](x, jnp.reshape(d, (1, 2, 4, 2, 2)), _PLACES),
     ),
     "EluGradExt": _unary("EluGradExt", "EluExt", 0.7),
     "EmbeddingDenseBackward": Formula(

@@ -304,9 +304,47 @@ _WINDOWS: dict[str, list[Sample]] = {
                 Const((2.0,) * n)])] for n in (1, 2, 3)},
     "UpsampleTrilinear3DGrad": [
         Sample([(2, 3, 9, 5, 4), Const((2, 3, 6, 8, 7)), Const((9, 5, 4)), Const(None),
-                Const(align)], eps=64)
+                Const(align)], dtypes=_F32, eps=64)
         for align in (False, True)
     ],
 }  # fmt: skip
 
-SAMPLES = _ELEMENTWISE | _ACTIVATIONS | _LOSSES | _LAYERS | _PLACES | _WINDOWS
+#: Grids within the image: at its edge MindSpore chooses by roundings.
+_SAMPLING: dict[str, list[Sample]] = {
+    "GridSampler2DGrad": [
+        Sample([(2, 3, 4, 5), (2, 3, 6, 8), (2, 4, 5, 2), Const(0), Const(padding), Const(align),
+                Const((1, 1))], results=2, dtypes=_F32, eps=64, low=-0.9, high=0.9)
+        for padding, align in ((0, False), (1, True))
+    ],
+    "GridSampler3DGrad": [
+        Sample([(2, 3, 4, 5, 2), (2, 3, 6, 8, 4), (2, 4, 5, 2, 3), Const(0), Const(0),
+                Const(False), Const((1, 1))], results=2, dtypes=_F32, eps=64, low=-0.9, high=0.9)
+    ],
+    "ROIAlignGrad": [
+        Sample([(2, 3, 2, 2), np.array([[0, 0.5, 0.5, 4, 4], [1, 1, 1, 5, 3]], np.float32),
+                Const((2, 3, 6, 8))],
+               {"pooled_height": 2, "pooled_width": 2, "spatial_scale": 1.0, "sample_num": 2},
+               dtypes=_F32, eps=64)
+    ],
+    "MaxUnpool2DGrad": [
+        Sample([(1, 2, 2, 2), (1, 2, 4, 4), np.array([[[[0, 3], [9, 15]], [[5, 6], [8, 2]]]])],
+               {"ksize": (1, 1, 2, 2), "strides": (1, 1, 2, 2), "pads": (0, 0, 0, 0),
+                "output_shape": (1, 2, 4, 4), "format": "NCHW", "data_format": "NCHW"},
+               dtypes=_F32)
+    ],
+    "PdistGrad": [
+        Sample([(6,), (4, 3), lambda rng, d, x, p=p: np.asarray(meaning.table()["Pdist"](x, p=p))],
+               {"p": p}, dtypes=_F32, eps=64) for p in (1.0, 2.0, 3.0)
+    ],
+    "MultiMarginLossGrad": [
+        Sample([(), _A, np.array([1, 0, 3]), (4,)], {"p": p, "margin": 1.0, "reduction": "mean"},
+               dtypes=_F32) for p in (1, 2)
+    ],
+    "LayerNormGradGrad": [
+        Sample([_A, _A, lambda rng, x, *_: x.var(1, keepdims=True),
+                lambda rng, x, *_: x.mean(1, keepdims=True), (4,), _A, (4,), (4,), Const(1),
+                Const(1)], results=3, dtypes=_F32, eps=64)
+    ],
+}  # fmt: skip
+
+SAMPLES = _ELEMENTWISE | _ACTIVATIONS | _LOSSES | _LAYERS | _PLACES | _WINDOWS | _SAMPLING

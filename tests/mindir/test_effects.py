@@ -284,3 +284,12 @@ def test_steps_where_mindspores_kernel_departs_from_the_definition(op: str) -> N
         wanted = -0.1 * shrunk / (0.3 * 4 * 0.1 + np.sqrt(squares)), total, squares
     for got, want in zip(found, wanted, strict=True):
         np.testing.assert_allclose(got, want, 1e-5, 1e-6)
+
+
+def test_slots_of_16_bits_stay_so() -> None:
+    var, m, v, grad = np.ones((4, 5), np.float16)
+    numbers = [np.float32(x) for x in (0.1, 0.9, 0.99, 1e-8, 0.01)]
+    new = meaning.table()["AdamWeightDecay"](var, m, v, *numbers, grad)
+    assert [a.dtype for a in new] == [np.float16] * 3
+    new = meaning.table()["SGD"](var, grad, np.float32(0.1), m, np.float32(0.9), v)
+    assert [a.dtype for a in new] == [np.float16] * 3

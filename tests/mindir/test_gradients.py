@@ -135,7 +135,7 @@ def _loss_and_gradients(f: ms.MindIRFunction, inputs: Any) -> Any:
 
     def run(parameters: Any) -> Any:
         loss, given = f.apply(parameters, *inputs)
-        return loss, dict(zip(parameters, jax.tree.leaves(given), strict=True))
+        return loss, dict(zip(f.parameters, jax.tree.leaves(given), strict=True))
 
     return run
 

@@ -15,6 +15,8 @@ from msckpt_jax.graph import meaning, operators
 from msckpt_jax.graph.evaluate import FLOW
 from msckpt_jax.graph.meaning import without
 from msckpt_jax.mindir.nodes import SPECIAL
+from tests.mindir.gradient_samples import SAMPLES as GRADIENTS
+from tests.mindir.sweep_samples import SAMPLES
 from tests.mindir.vocabulary_rows import DEFINED
 
 FILE = Path(__file__).with_name("vocabulary.tsv")
@@ -68,8 +70,15 @@ def _lines() -> Iterator[str]:
             yield f"| {op} | {other} | {known[op].dtypes} | {error} |"
     yield ""
     rest = [op for op in sorted(table, key=str.lower) if op not in known]
-    yield "Compared within networks, as operators that an export emits, or with GE's kernels:"
-    yield from textwrap.wrap(", ".join(rest) + ".", 100, break_on_hyphens=False)
+    emitted = [op for op in rest if op in SAMPLES]
+    yield "Compared in [kernels.md](kernels.md), as operators that an export emits:"
+    yield from _wrapped(emitted)
+    yield ""
+    yield "Compared alone by `python -m tests.mindir.gradient_sweep`, [gradients.md](gradients.md):"
+    yield from _wrapped([op for op in rest if op in GRADIENTS])
+    yield ""
+    yield "Not compared alone; most of them are in the networks of `tests/mindir`:"
+    yield from _wrapped([op for op in rest if op not in SAMPLES and op not in GRADIENTS])
     yield ""
     yield "## Without a meaning"
     yield ""
@@ -77,7 +86,11 @@ def _lines() -> Iterator[str]:
     for reason, ops in without_meaning().items():
         yield ""
         yield f"**{reason[0].upper()}{reason[1:]}:**"
-        yield from textwrap.wrap(", ".join(ops) + ".", 100, break_on_hyphens=False)
+        yield from _wrapped(ops)
+
+
+def _wrapped(ops: list[str]) -> list[str]:
+    return textwrap.wrap(", ".join(ops) + ".", 100, break_on_hyphens=False)
 
 
 _HEAD = """

@@ -88,7 +88,7 @@ TraceV2 | A.TraceV2()(x, 0, 0, 1, None) | f32 f64 i32 i64 | f(3, 4)
 TraceV2 | A.TraceV2()(x, 1, 1, 2, None) | f32 | f(2, 3, 4)
 TrilIndices | x.int(), H.TrilIndices(4, 3, -1)() | i32 | i(3)
 TriuIndices | x.int(), H.TriuIndices(4, 3, 1)() | i32 | i(3)
-ConjugateTranspose | Y.ConjugateTranspose()(x, (1, 0, 2)) | f32 c64 i32 | f(2, 3, 4)
+ConjugateTranspose | Y.ConjugateTranspose()(x, (1, 0, 2)) | f32 i32 | f(2, 3, 4)
 """
 
 SPECTRAL = """
@@ -265,8 +265,21 @@ AddLayerNormV2 | A.AddLayerNormV2()(x, y, z, u, 1e-5, True) | f32 | f(3, 8), f(3
 AddRmsNorm | A.AddRmsNorm()(x, y, z, 1e-6)[0] | f32 f16 | f(3, 8), f(3, 8), f(8) | 64 | rms_norm(x + y, z, 1e-6)
 Dilation2D | W.Dilation2D(1, 1, 'VALID')(x, y) | f32 f16 | f(2, 3, 6, 7), f(3, 2, 3) | 4 | dilation(x, y, 1, 1)
 Dilation2D | W.Dilation2D(2, 2, 'VALID')(x, y) | f32 | f(2, 3, 7, 9), f(3, 2, 3) | 4 | dilation(x, y, 2, 2)
+MoeGatingTopKSoftmax | A.MoeGatingTopKSoftmax()(x, None, 2)[0] | f32 f16 | f(5, 8) | 64 | -np.sort(-softmax(x), -1)[:, :2]
+GmmV2 | A.GmmV2()([x], [y], None, z, 0, 1)[0] | f32 f16 | f(6, 4), f(3, 4, 5), t([2, 1, 3], 'i8') | 64 | grouped(x, y, np.cumsum(z))
+RingAttentionUpdate | A.RingAttentionUpdate()(x, y, z, u, v, w)[0] | f32 | f(5, 2, 6), p(2, 3, 5, 1) * t(np.ones((1, 1, 1, 8))), p(2, 3, 5, 1) * t(np.ones((1, 1, 1, 8))), f(5, 2, 6), p(2, 3, 5, 1) * t(np.ones((1, 1, 1, 8))), p(2, 3, 5, 1) * t(np.ones((1, 1, 1, 8))) | 64 | ring(x, y, z, u, v, w)
+HistcExt | A.HistcExt()(x, 4, -2, 2) | f32 i32 | f(30) | 0 | np.histogram(x, 4, (-2, 2))[0]
+Kthvalue | A.Kthvalue()(x, 2, -1, False) | f32 i32 | t([[5, 1, 9, 3], [2, 8, 4, 6]]) | 0 | (np.sort(x)[:, 1], np.argsort(x)[:, 1])
+TriangularSolve | A.TriangularSolve()(x, y, True, False, False)[0] | f32 | f(3, 2), t([[2, 4, -1], [0, 1, 1], [0, 0, 2]]) | 512 | np.linalg.solve(y, x)
+NonZeroExt | A.NonZeroExt()(x) | f32 | t([[0, 1, 2], [3, 0, 0]]) | 0 | np.nonzero(x)
+Unique2 | A.Unique2()(x, True, True, True) | f32 i32 | t([3, 1, 3, 2]) | 0 | tuple(np.unique(x, return_inverse=True, return_counts=True))
+MedianExt | A.MedianExt()(x) | f32 | f(3, 5) | 0 | np.median(x)
+Quant | I.Quant(2.5, 1.0)(x) | f32 | n(-9, 9, 3, 4) | 0 | int8(x * 2.5 + 1)
+Dequant | I.Dequant()(x, y) | i32 | n(-99, 99, 3, 4), t(0.25, 'f2') | 8 | x * 0.25
+AntiQuant | I.AntiQuant()(x, y, z) | i8 | n(-99, 99, 3, 4), t(2.5, 'f4'), t(1, 'f4') | 8 | (x + 1.0) * 2.5
+FakeQuantWithMinMaxVars | Q.FakeQuantWithMinMaxVars()(x, y, z) | f32 | n(-9, 9, 3, 40), t([-6.3]), t([7.1]) | 64 | fake(x, y[0], z[0], 8, False, False)
+MaxUnpool2DExt | A.MaxUnpool2DExt()(x, y, (2, 2), None, (0, 0), None) | f32 | n(1, 9, 1, 1, 2, 2), t([[[[0, 2], [9, 15]]]], 'i8') | 0 | np.array([x.ravel()[list(y.ravel()).index(k)] if k in y else 0 for k in range(16)]).reshape(1, 1, 4, 4)
 ClipByNorm | I.ClipByNorm((1,))(x, y) | f32 | f(3, 4), t(2) | 64 | x * np.minimum(1, y / np.linalg.norm(x, axis=1))[:, None]
-KVCacheScatterUpdate | A.KVCacheScatterUpdate()(x, y, z, -2, 'update') | f32 f16 | f(2, 3, 8, 4), t([2, 5], 'i8'), f(2, 3, 1, 4) | 0 | cache_update(x, y, z)
 """
 
 ROWS = "".join(

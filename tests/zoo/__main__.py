@@ -98,7 +98,7 @@ def export(todo: list[Work], name: str, args: argparse.Namespace) -> None:
         networks = [{**asdict(work.network), "folder": str(work.folder)} for work in todo]
         request = {"path": [site, str(ROOT)], "repository": name, "networks": networks}
         lines = answered([args.python, script], request, args.timeout * len(todo))
-        errors = [line.strip() for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+        errors = [line.strip() for line in lines if re.match(r"[\w.]*(Error|Exception): \S", line)]
         if not todo[0].answer.exists():
             reason = errors[-1] if errors else f"no answer in {args.timeout} s, or killed"
             todo[0].answer.write_text(json.dumps({"load": f"MindSpore: {reason[:300]}"}))

@@ -41,18 +41,6 @@ def _add_layer_norm(
             total if additional else jnp.zeros_like(total))  # fmt: skip
 
 
-def _cache_update(var: Any, indices: Any, updates: Any, axis: int, reduce: Any = 0) -> Any:
-    """The cache with updates of each batch at a position of its own along an axis."""
-    if reduce not in (0, 3, "none", "update"):
-        raise MindIRError(f"KVCacheScatterUpdate with reduce {reduce}: only update is supported")
-    axis = axis % var.ndim - 1
-
-    def one(cache: Any, start: Any, update: Any) -> Any:
-        return jax.lax.dynamic_update_slice_in_dim(cache, update, start, axis)
-
-    return jax.vmap(one)(var, indices, updates)
-
-
 def _npu_gelu(x: Any, approximate: Any = "none") -> Any:
     return jax.nn.gelu(x, approximate in ("tanh", 1))
 
@@ -97,7 +85,6 @@ TABLE: dict[str, Callable[..., Any]] = {
     "MatMulBiasAddReluFusion": lambda x, w, b, *turns: jax.nn.relu(_with_bias(x, w, b, *turns)),
     "TransposeBatchMatmulTranspose": _transposed,
     "AddLayerNormV2": _add_layer_norm,
-    "KVCacheScatterUpdate": _cache_update,
     "NpuGelu": _npu_gelu,
     "BatchNormStats": _batch_stats,
     "BatchNormElemt": _batch_elements,

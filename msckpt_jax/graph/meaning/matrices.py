@@ -257,5 +257,6 @@ TABLE: dict[str, Callable[..., Any]] = {
     "TraceV2": _trace,
     "TrilIndices": _indices(np.tril_indices),
     "TriuIndices": _indices(np.triu_indices),
+    # MindSpore's CPU kernel forgets to conjugate; its document does not.
     "ConjugateTranspose": lambda x, order: jnp.conj(jnp.transpose(x, ints(order))),
 }

@@ -44,7 +44,10 @@ def batch_norm(
         batch = jnp.mean(_wide(x), axes), jnp.var(_wide(x), axes)
         count = x.size // x.shape[1]
         unbiased = batch[0], batch[1] * (count / max(count - 1, 1))
-        new = tuple(old + momentum * (b - old) for old, b in zip(new, unbiased, strict=True))
+        new = tuple(
+            (old + momentum * (b - old)).astype(old.dtype)
+            for old, b in zip(new, unbiased, strict=True)
+        )
         mean, variance = batch
     factor = scale * lax.rsqrt(variance + epsilon)
     y = _wide(x) * _channels(factor, x) + _channels(bias - mean * factor, x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import jax.numpy as jnp
@@ -219,7 +219,21 @@ def _sparse_adagrad(
     return _of_rows(step, 2)(var, accum, grad, indices)
 
 
-TABLE: dict[str, Callable[..., Any]] = {
+def _kept(step: Callable[..., Any], slots: tuple[int, ...] = (0, 1, 2, 3)) -> Callable[..., Any]:
+    """The step, its results with the dtypes of the slots at these positions."""
+
+    @wraps(step)
+    def run(*args: Any, **attrs: Any) -> Any:
+        new = step(*args, **attrs)
+        several = new if isinstance(new, tuple) else (new,)
+        pairs = zip(several, slots, strict=False)
+        typed = tuple(jnp.asarray(n, jnp.asarray(args[k]).dtype) for n, k in pairs)
+        return typed if isinstance(new, tuple) else typed[0]
+
+    return run
+
+
+_STEPS: dict[str, Callable[..., Any]] = {
     "Adam": _adam,
     "AdamWeightDecay": _adam_weight_decay,
     "ApplyAdaMax": _ada_max,
@@ -243,7 +257,9 @@ TABLE: dict[str, Callable[..., Any]] = {
     "FusedSparseFtrl": _sparse_ftrl,
     "FusedSparseLazyAdam": _of_rows(_adam, 3),
     "FusedSparseProximalAdagrad": _of_rows(_proximal_adagrad, 2),
-    "SGD": _sgd,
     "SparseApplyAdagrad": _sparse_adagrad,
     "SparseApplyFtrl": partial(_sparse_ftrl, rows=_one_by_one),
+}
+TABLE: dict[str, Callable[..., Any]] = {name: _kept(step) for name, step in _STEPS.items()} | {
+    "SGD": _kept(_sgd, (0, 3, 5))
 }

@@ -76,7 +76,7 @@ def _dequant(
 
 
 def _antiquant(
-    x: Any, *, scale: float, offset: float, sqrt_mode: bool = False, dtype: Any = np.float32
+    x: Any, scale: Any, offset: Any, *, sqrt_mode: bool = False, dtype: Any = np.float16
 ) -> Any:
     factor = scale * scale if sqrt_mode else scale
     return (factor * (x.astype(jnp.float32) + offset)).astype(dtype)

@@ -11,10 +11,6 @@ import jax.numpy as jnp
 from msckpt_jax.graph.meaning.arrays import ints
 
 
-def _turned(x: Any, turn: bool) -> Any:
-    return jnp.swapaxes(x, -1, -2) if turn else x  # MindSpore's adjoint is no conjugate
-
-
 def dense(indices: Any, values: Any, shape: Any) -> Any:
     """The dense tensor; numbers of the same place are added up."""
     zeros = jnp.zeros(ints(shape), values.dtype)
@@ -25,7 +21,9 @@ def _matmul(
     indices: Any, values: Any, shape: Any, y: Any, *, adjoint_st: bool = False,
     adjoint_dt: bool = False,
 ) -> Any:  # fmt: skip
-    return jnp.matmul(_turned(dense(indices, values, shape), adjoint_st), _turned(y, adjoint_dt))
+    x = dense(indices, values, shape)
+    x = jnp.swapaxes(x, -1, -2) if adjoint_st else x  # MindSpore's kernel does not conjugate it
+    return jnp.matmul(x, jnp.conj(jnp.swapaxes(y, -1, -2)) if adjoint_dt else y)
 
 
 def _to_dense(indices: Any, values: Any, shape: Any) -> Any:

@@ -7,31 +7,25 @@ import re
 #: The reason, and the operators.
 NAMES: dict[str, str] = {
     "it exchanges data with other devices; a file of one device has none of it": """
-        AllGather AllReduce Broadcast AllGatherMatmul MatmulReduceScatter MatmulAllReduceAddRmsNorm
-        MoeDistributeCombine MoeDistributeDispatch CreateSymmetricMemory GetMem PutMem PutMemSignal
-        SignalOp SignalWaitUntil""",
+        AllGather AllReduce Broadcast AllGatherMatmul MatmulReduceScatter
+        MatmulAllReduceAddRmsNorm MoeDistributeCombine MoeDistributeDispatch
+        CreateSymmetricMemory GetMem PutMem PutMemSignal SignalOp SignalWaitUntil""",
     "it moves a tensor between memories, or frees it, which JAX does by itself": """
         CopyToDevice CopyToHost UpdateToDevice UpdateToRemote Free GetData SetData""",
     "it gives memory that is not initialised: its numbers are any": "Empty EmptyLike NewEmpty",
     "it prints, checks or calls Python on the host while the model runs": """
         Assert Debug Print PyExecute PyFunc raise JoinedStr""",
+    "it reads the memory of its operand, whose order a file does not tell": "AsStrided",
     "its kernel is code outside of MindSpore": "CustomExt CustomOpPlugin GEGraphOp",
     "it is an inner step of MindSpore's compiler, which a file does not keep": """
-        EllipsisToSlice EnvironCreate EnvironDestroyAll EnvironGet EnvironSet GetSqueezeSliceShape
-        GetTupleIndexInfo NormalizeDimIndex NormalizeSlice NormalizeTupleIndex RemakeTupleIndex
-        RemoveExpandedDims ShapeCalc SliceToIndices FFTOrtho FFTShapeCopy IRFFTDouble TileSize""",
+        EllipsisToSlice EnvironCreate EnvironDestroyAll EnvironGet EnvironSet
+        GetSqueezeSliceShape GetTupleIndexInfo NormalizeDimIndex NormalizeSlice
+        NormalizeTupleIndex RemakeTupleIndex RemoveExpandedDims SliceToIndices
+        FFTOrtho TileSize""",
     "it is a step of an embedding table that is kept on a parameter server": """
         MapCacheIdx PadAndShift SubAndFilter UpdateCache DynamicAssign MapUniform""",
     "it watches a training for overflows and silent faults of the device": """
         AllFinite NPUClearFloatStatusV2 NPUGetFloatStatusV2 SilentCheckV2 SilentCheckV3""",
-    "it updates the state of an optimizer": """
-        Adam AdamNoUpdateParam AdamW AdamWeightDecay FusedAdaFactor FusedAdaFactorWithGlobalNorm
-        FusedCastAdamWeightDecay FusedSparseAdam FusedSparseFtrl FusedSparseLazyAdam
-        FusedSparseProximalAdagrad SGD""",
-    "it draws random numbers by a generator of MindSpore's that JAX has not": """
-        Cauchy Generator GenerateEodMaskV2 NonDeterministicInts SampleDistortedBoundingBoxV2
-        StandardLaplace LogNormalReverse ParameterizedTruncatedNormal FractionalAvgPool
-        FractionalMaxPool ExtractGlimpse""",
     "JAX has no such function": "BesselJ0 BesselJ1 BesselY0 BesselY1 Geqrf LinearSumAssignment",
     "it works on sparse tensors of computed sizes, which JAX has not": """
         CSRSparseMatrixToDense CSRSparseMatrixToSparseTensor Coalesce DenseToCSRSparseMatrix
@@ -44,34 +38,36 @@ NAMES: dict[str, str] = {
     "its flat weights are in an order of oneDNN's, which is no public format": "GRUV2",
     "MindSpore's documents do not define it": """
         AddRmsNormDynamicQuant AddRmsNormQuantV2 ApplyRotaryPosEmb BatchNormWithActivation
-        BatchNormWithAddAndActivation ConvTbc ConvolutionStr DequantSwigluQuant DynamicBlockQuant
-        DynamicNTK FusedAddTopKDiv FusedMatmulElemBinary FusedMatmulElemUnary GroupTopk InnerUnique
-        InplaceGroupedMatmulAdd KvScaleCache LightningIndexer MatmulBiasSplitOut2
-        MatmulBiasSplitOut3 MatmulBiasSplitSiluOut2 MatmulSplitOut2 MatmulSplitOut3
-        MatmulSplitSiluFastgeluAddMulOut1 MatmulSplitSiluMulOut1 MatmulSplitSiluOut2 Mla
-        MlaPreprocess MoeInitRoutingQuantV2 MultiScaleDeformableAttn NsaCompress
-        NsaCompressAttention NsaSelectAttention QMatmulSplitSiluFastgeluAddMulOut1
+        BatchNormWithAddAndActivation ConvTbc ConvolutionStr DequantSwigluQuant
+        DynamicBlockQuant DynamicNTK FusedAddTopKDiv FusedMatmulElemBinary FusedMatmulElemUnary
+        GroupTopk InnerUnique InplaceGroupedMatmulAdd KvScaleCache LightningIndexer
+        MatmulBiasSplitOut2 MatmulBiasSplitOut3 MatmulBiasSplitSiluOut2 MatmulSplitOut2
+        MatmulSplitOut3 MatmulSplitSiluFastgeluAddMulOut1 MatmulSplitSiluMulOut1
+        MatmulSplitSiluOut2 Mla MlaPreprocess MoeInitRoutingQuantV2 MultiScaleDeformableAttn
+        NsaCompress NsaCompressAttention NsaSelectAttention QMatmulSplitSiluFastgeluAddMulOut1
         QMatmulSplitSiluMulOut1 QuantLinearSparse QuantbatchmatmulSplitOut2
         QuantbatchmatmulSplitOut3 QuantbatchmatmulSplitSiluOut2 RmsNormQuant RotatedIou
         SwiGLUDynamicQuant TopKRouter TopPRouter TransData LUSolver QR Rolling Shift ResizeD
         InplaceMatmulAdd""",
-    "it changes the key and value caches, which are parameters": "ReshapeAndCache",
     "it has no meaning yet: tell us if a model of yours has it": """
         SpeedFusionAttention QuantMatmul SparseFlashAttention BatchNormGatherStatsWithCounts
-        DeformableOffsets IndexPut LstsqV2 PSROIPooling ResizeV2 ScaleAndTranslate
-        InnerInplaceIndexPut TensorCopySlices""",
+        DeformableOffsets LstsqV2 PSROIPooling ResizeV2 ScaleAndTranslate""",
 }
 #: The reason, and a pattern that some part of the name has.
 KINDS: dict[str, str] = {
     "it exchanges data with other devices; a file of one device has none of it": (
         "^(DistComm|InnerComm|AlltoAll|NeighborExchange|ReduceScatter|AllGather|Collective)"
     ),
-    "it is a gradient, and has no meaning of its own": "Grad|Backprop|Backward",
+    "it is the gradient of an operator that has no meaning, or that few networks train": (
+        "Grad|Backprop|Backward"
+    ),
     "it changes its first operand, a parameter or the state of an optimizer": (
-        "^(Assign|Apply|SparseApply|Inplace|Scatter(Nd)?(Add|Sub|Mul|Div|Max|Min|Update))|Apply"
+        "^(Assign|Inplace|InnerInplace|Scatter(Nd)?(Add|Sub|Mul|Div|Max|Min|Update))|Apply|"
+        "^(Adam|Fused(AdaFactor|CastAdam|Sparse)|SGD|IndexPut|ReshapeAndCache|KVCache|TensorCopySlices)"
     ),
     "it draws random numbers by a generator of MindSpore's that JAX has not": (
-        "Rand|Dropout|Normal|Uniform|Multinomial|Bernoulli|Poisson"
+        "Rand|Dropout|Normal|Uniform|Multinomial|Bernoulli|Poisson|^(Cauchy|ExtractGlimpse|"
+        "Fractional(Avg|Max)Pool|Generat|NonDeterministic|SampleDistorted|StandardLaplace)"
     ),
 }
 

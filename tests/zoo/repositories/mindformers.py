@@ -8,7 +8,7 @@ REPOSITORY = Repository(
     ("mindformers==1.8.0",),
     {},
     {
-        "all": "2.1.0 wants MindSpore 2.11, 1.8.0 MindSpore 2.7; importing a model of 1.8.0 needs "
-        "mindpet, tensorboardX, pyarrow, datasets and deprecated, and NumPy 1",
+        "all": "not tried: 2.1.0 wants MindSpore 2.11, and 1.8.0, for MindSpore 2.7, imports "
+        "nothing without pyarrow, datasets, mindpet and more, and wants NumPy 1",
     },
 )

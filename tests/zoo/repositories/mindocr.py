@@ -24,7 +24,7 @@ _TABLE = {
 }
 
 REPOSITORY = Repository(
-    ("mindocr==0.5.0", "shapely", "pyclipper", "lmdb", "addict"),
+    ("mindocr==0.5.0", "shapely", "pyclipper", "lmdb", "addict", "sentencepiece"),
     {
         file.rpartition("/")[2]: Network(f"ocr('{file}.yaml')", inputs)
         for file, inputs in _TABLE.items()

@@ -117,6 +117,7 @@ _LOSSES: dict[str, Row] = {
     "SoftMarginLossGrad": Gradient(
         "x target dout reduction", "SoftMarginLoss", "x target reduction"
     ),
+    "MultiMarginLossGrad": Gradient("dout x target weight", "MultiMarginLoss", "x target weight"),
     "NLLLossGrad": Gradient(
         "x dout labels weight total reduction ignore", "NLLLoss", "x labels weight reduction ignore"
     ),

@@ -67,6 +67,24 @@ def _layer_norm_of_variance(
     return _layer_norm(x, dout, factor, mean, gamma, begin_norm_axis, begin_params_axis)
 
 
+def _layer_norm_twice(
+    x: Any, dout: Any, variance: Any, mean: Any, gamma: Any, ddx: Any, ddgamma: Any, ddbeta: Any,
+    begin_norm_axis: int = 1, begin_params_axis: int = 1, *, epsilon: float = 1e-7,
+) -> Any:  # fmt: skip
+    """The gradients of LayerNormGrad's values, ``dout`` and gamma."""
+    axes = tuple(range(begin_norm_axis % x.ndim, x.ndim))
+
+    def once(x: Any, dout: Any, gamma: Any) -> Any:
+        wide = _wide(x)
+        return _layer_norm_of_variance(
+            x, dout, jnp.var(wide, axes), jnp.mean(wide, axes), gamma, begin_norm_axis,
+            begin_params_axis, epsilon=epsilon,
+        )  # fmt: skip
+
+    _, back = jax.vjp(once, x, dout, gamma)
+    return back((ddx, ddgamma, ddbeta))
+
+
 def _layer_norm_ext(
     dout: Any, x: Any, shape: Any, mean: Any, factor: Any, gamma: Any, beta: Any,
     output_mask: Any = (1, 1, 1),
@@ -172,6 +190,7 @@ def _lstm(
 
 ROWS: dict[str, Row] = {
     "LayerNormGrad": _layer_norm_of_variance,
+    "LayerNormGradGrad": _layer_norm_twice,
     "LayerNormGradV3": _layer_norm,
     "LayerNormGradExt": _layer_norm_ext,
     "AddLayerNormGrad": _add_layer_norm,

@@ -120,6 +120,7 @@ ROWS: dict[str, Row] = {
     "FlattenGrad": lambda dout, shape: jnp.reshape(dout, ints(shape)),
     "GatherDGradV2": Gradient("x dim index dout", "GatherD", "x dim index"),
     "MaskedSelectGrad": _masked_select,
+    "PdistGrad": Gradient("dout x out", "Pdist", "x"),
     "RepeatInterleaveGrad": _repeat,
     "ShapeCalc": _shape_calc,
     "SliceGrad": Transpose("dout like begin extent", "Slice", "sought begin extent"),

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from msckpt_jax.graph.meaning import arrays, convolution
+from msckpt_jax.graph.meaning import arrays, convolution, pooling
 from msckpt_jax.graph.meaning.gradients.rule import Gradient, Row, Transpose, gradients, transposed
 
 
@@ -19,6 +19,13 @@ def _to_places(x: Any, dout: Any, place: Any, *_: Any, **__: Any) -> Any:
     batch, channel = jnp.arange(n)[:, None, None], jnp.arange(c)[None, :, None]
     place, dout = (jnp.reshape(v, (n, c, -1)) for v in (place, dout))
     return jnp.reshape(flat.at[batch, channel, place].add(dout), x.shape)
+
+
+def _from_places(x: Any, dout: Any, place: Any, **_: Any) -> Any:
+    """The gradient of values that were put to places in each image."""
+    n, c = x.shape[:2]
+    dout, place = (jnp.reshape(v, (n, c, -1)) for v in (dout, place))
+    return jnp.reshape(jnp.take_along_axis(dout, place, 2), x.shape)
 
 
 def _to_adaptive_places(dout: Any, x: Any, place: Any) -> Any:
@@ -95,6 +102,24 @@ _POOLS: dict[str, Row] = {
     },
 }  # fmt: skip
 
+_SAMPLES: dict[str, Row] = {
+    **{
+        f"GridSampler{n}DGrad": Gradient(
+            "dout x grid mode padding align mask", f"GridSampler{n}D", "x grid mode padding align",
+            of="x grid",
+        )
+        for n in (2, 3)
+    },
+    "ROIAlignGrad": Transpose("dout rois shape", "ROIAlign", "sought rois"),
+    "Dilation2DBackpropInput": Gradient("x kernel dout", "Dilation2D", "x kernel"),
+    "Dilation2DBackpropFilter": Gradient("x kernel dout", "Dilation2D", "x kernel", of="kernel"),
+    "MaxUnpool2DGrad": _from_places,
+    "MaxUnpool3DGrad": _from_places,
+    "FractionalMaxPoolGradWithFixedKsize": _to_places,
+    "FractionalMaxPool3DGradWithFixedKsize": _to_places,
+    "Col2ImGrad": pooling.TABLE["Im2ColExt"],
+}  # fmt: skip
+
 _PADDINGS: dict[str, Row] = {
     "MirrorPadGrad": _mirror_pad,
     "PadV3Grad": _pad_v3,
@@ -131,4 +156,4 @@ _RESIZES: dict[str, Row] = {
     },
 }
 
-ROWS: dict[str, Row] = {**_CONVOLUTIONS, **_POOLS, **_PADDINGS, **_RESIZES}
+ROWS: dict[str, Row] = {**_CONVOLUTIONS, **_POOLS, **_SAMPLES, **_PADDINGS, **_RESIZES}
