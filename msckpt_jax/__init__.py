@@ -1,8 +1,7 @@
 """MindSpore CheckPoints for JAX. Names and arguments follow MindSpore: ``import msckpt_jax as ms``.
 
-Nothing is imported before it is used: ``import msckpt_jax`` takes milliseconds.
-
-.. include:: ../README.md
+Nothing is imported before it is used: ``import msckpt_jax`` takes milliseconds. ``msckpt --help``
+lists the commands; README.md and docs/ tell the rest.
 """
 
 from __future__ import annotations

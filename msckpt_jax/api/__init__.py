@@ -1,4 +1,1 @@
-"""The doors: the functions that users call. All engines lie below.
-
-.. include:: ../../docs/architecture.md
-"""
+"""The doors: the functions that users call. All engines lie below (docs/architecture.md)."""

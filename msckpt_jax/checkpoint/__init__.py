@@ -1,4 +1,1 @@
-"""Pytree to file and back: names, plan, write; index, boxes, load.
-
-.. include:: ../../docs/formats.md
-"""
+"""Pytree to file and back: names, plan, write; index, boxes, load (docs/formats.md)."""

@@ -75,16 +75,21 @@ class CheckpointFile(Mapping[str, Any]):
     strings, typed JAX keys for PRNG keys, and ``[keys, values, status]`` for MapTensors.
 
     Attributes:
-        path: the name of the file or folder. entries: name to :class:`Entry`.
+        path: the name of the file or folder.
+        entries: name to :class:`Entry`.
         format: ``"ckpt"``, ``"safetensors"``, ``"sharded"`` or ``"orbax"``.
         cipher: name of the cipher mode, or None.
         sealed: whether an encrypted file is authenticated as a whole; None for others.
-        metadata: those of safetensors files, indices and Orbax. custom_metadata: those of them
-        that neither the format nor MindSpore has put there; safetensors' are decoded as JSON.
-        check_sums: the stored check sums. size: the bytes of all files. problems: the errors that
-        were found. shardings: those with which Orbax saved the arrays, as its metadata describe
-        them; None for other formats. save: the name of the save of rank files to which the file
-        belongs; None where it says nothing of one.
+        metadata: those of safetensors files, indices and Orbax.
+        custom_metadata: those of them that neither the format nor MindSpore has put there;
+            safetensors' are decoded as JSON.
+        check_sums: the stored check sums.
+        size: the bytes of all files.
+        problems: the errors that were found.
+        shardings: those with which Orbax saved the arrays, as its metadata describe them; None for
+            other formats.
+        save: the name of the save of rank files to which the file belongs; None where it says
+            nothing of one.
 
     Example:
         >>> ms.save_checkpoint({"w": np.ones((2, 3), np.float32), "note": "warm"}, "model.ckpt")
@@ -223,7 +228,7 @@ class CheckpointFile(Mapping[str, Any]):
 
         Raises:
             CheckpointError: they differ, or there is none: a file that is cut off between two
-            records or cipher blocks has none, either.
+                records or cipher blocks has none, either.
         """
         if self.sealed:
             return

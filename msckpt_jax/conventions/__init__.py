@@ -1,4 +1,4 @@
 """Flax and MindSpore: the names and layouts of one framework's parameters in the other.
 
-.. include:: ../../docs/conventions.md
+docs/conventions.md has all layers and optimizers.
 """

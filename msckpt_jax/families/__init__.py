@@ -1,4 +1,4 @@
 """Tables of language models, a file of rows a family; ``conventions/families`` reads them.
 
-.. include:: ../../docs/language-models.md
+docs/language-models.md says how a table is written.
 """

@@ -1,4 +1,4 @@
 """The lowering of a JAX function to MindSpore's operators: trace, canonical jaxpr, rules.
 
-.. include:: ../../docs/operators.md
+docs/operators.md lists the primitives.
 """

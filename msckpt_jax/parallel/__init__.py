@@ -1,5 +1,4 @@
 """Layouts of sharded tensors over ranks: MindSpore's strategy files, merging and resharding.
 
-.. include:: ../../docs/layout.md
-.. include:: ../../docs/scaling.md
+docs/layout.md tells what users see of it, docs/scaling.md what it costs many hosts.
 """

@@ -17,7 +17,7 @@ from msckpt_jax.air.target import open_model
 from msckpt_jax.networks import bert, resnet, yolov3, yolov4
 from tests.networks.conftest import filled
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/export.md").read_text(encoding="utf-8")
 _IDS = jax.ShapeDtypeStruct((1, 128), np.int32)
 
 
@@ -26,7 +26,7 @@ def _image(size: int) -> jax.ShapeDtypeStruct:
 
 
 _make: Any = functools.partial
-#: As in the README's table.
+#: As in the table of docs/export.md.
 NETWORKS: dict[str, tuple[Callable[..., Any], list[Any]]] = {
     "ResNet-18": (resnet.resnet18, [_image(224)]),
     "ResNet-50": (resnet.resnet50, [_image(224)]),
@@ -82,4 +82,4 @@ def test_weights_are_the_checkpoints(name: str, tmp_path: Path) -> None:
         del found
         cells.append(f"{out.file.stat().st_size / 1e6:.0f} MB")
         out.file.unlink()
-    assert f"| {name} | {' | '.join(cells)} |" in README  # a column follows
+    assert f"| {name} | {' | '.join(cells)} |" in PAGE  # a column follows
