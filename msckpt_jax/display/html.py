@@ -1,8 +1,8 @@
 """HTML for notebooks: pages, tables that can be sorted, parts that can be folded.
 
 A page needs nothing from elsewhere, follows the notebook's theme, light or dark, and escapes every
-text: names come from files that nobody vouches for. Without scripts (an untrusted notebook) a page
-can still be read, but its tables cannot be sorted.
+text: names come from files that nobody vouches for. Where a notebook is not trusted, JupyterLab
+strips scripts, styles and drawings: a page can still be read, with its pictures, but not sorted.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ background:none;color:inherit;font-size:inherit;white-space:nowrap}
 .msckpt.msckpt .n{text-align:right;font-variant-numeric:tabular-nums}
 .msckpt td{font-family:var(--jp-code-font-family,monospace)}
 .msckpt.msckpt td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:10em}
-.msckpt button{all:unset;cursor:pointer;font-weight:600}
-.msckpt button:focus-visible{outline:2px solid}
-.msckpt th button::after{content:" \\2195";opacity:.55}
-.msckpt th[aria-sort=ascending] button::after{content:" \\2191";opacity:1}
-.msckpt th[aria-sort=descending] button::after{content:" \\2193";opacity:1}
-.msckpt svg{display:block}
+.msckpt th span{cursor:pointer;font-weight:600}
+.msckpt th span:focus-visible{outline:2px solid}
+.msckpt th span::after{content:" \\2195";opacity:.55}
+.msckpt th[aria-sort=ascending] span::after{content:" \\2191";opacity:1}
+.msckpt th[aria-sort=descending] span::after{content:" \\2193";opacity:1}
+.msckpt img{display:block}
 </style>"""
 
 _SORT = """
@@ -76,6 +76,7 @@ if (head) {
   const rows = [...body.rows].sort((a, b) => (up ? 1 : -1) * order(key(a), key(b)));
   body.append(...rows);
 }"""
+_ENTER = "if (event.key == 'Enter') event.target.click()"
 
 
 def page(title: str, *parts: Html) -> str:
@@ -119,13 +120,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Html:
             left = 1
         else:
             shown.append(text)
-    heads = "".join(f"<th><button>{_text(column)}</button></th>" for column in columns)
+    # No <button>: where styles are stripped it would look like one that does something.
+    heads = "".join(
+        f'<th><span role="button" tabindex="0">{_text(column)}</span></th>' for column in columns
+    )
     more = f"<p>not shown: {counted(left, 'more row')}</p>" if left else ""
     body = "".join(shown)
     action = html.escape(" ".join(_SORT.split()))
     return Html(
-        f'<table><thead onclick="{action}"><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
-        f"{more}"
+        f'<table><thead onclick="{action}" onkeydown="{_ENTER}"><tr>{heads}</tr></thead>'
+        f"<tbody>{body}</tbody></table>{more}"
     )
 
 
@@ -134,9 +138,9 @@ def _cell(cell: Cell) -> str:
         return f"<td>{cell}</td>"
     if isinstance(cell, Size):
         exact = f'title="{cell.nbytes:,} bytes" data-key="{cell.nbytes}"'
-        return f'<td class="n" {exact}>{size(cell.nbytes)}</td>'
+        return f'<td class="n" align="right" {exact}>{size(cell.nbytes)}</td>'
     if isinstance(cell, int):
-        return f'<td class="n" data-key="{cell}">{cell:,}</td>'
+        return f'<td class="n" align="right" data-key="{cell}">{cell:,}</td>'
     return f"<td>{_text(cell)}</td>"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import colorsys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +13,8 @@ from msckpt_jax.display.text import counted
 
 #: Parts of a picture; more are told in words.
 _PARTS = 256
+#: Parts that are told when the mouse is over a picture.
+_TOLD = 16
 
 
 def sharding(shape: Sequence[int], parts: Mapping[boxes.Box, Sequence[int]]) -> Html:
@@ -30,23 +34,43 @@ def sharding(shape: Sequence[int], parts: Mapping[boxes.Box, Sequence[int]]) -> 
     down = split[0] if len(split) == 2 or (split == [0] and len(shape) > 1) else None
     across = split[-1] if split and split[-1] != down else None
     width, height = 132, 66 if down is not None else 22
-    marks = []
+    marks, told = [], []
     for number, (box, names) in enumerate(zip(parts, holders, strict=True)):
         x, w = _stretch(box, shape, across, width)
         y, h = _stretch(box, shape, down, height)
-        hue = 360 * number // len(parts)
-        part = ", ".join(f"{start}:{stop}" for start, stop in box)
-        label = names if len(names) * 7 < w and h > 12 else ""
         marks.append(
-            f'<g><title>[{part}] on {names}</title><rect x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" '
-            f'height="{h:.1f}" fill="hsl({hue},65%,78%)" stroke="#444" stroke-width=".6"/>'
-            f'<text x="{x + w / 2:.1f}" y="{y + h / 2:.1f}" fill="#111" font-size="10" '
-            f'text-anchor="middle" dominant-baseline="central">{label}</text></g>'
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" '
+            f'fill="{_colour(number / len(parts))}"/>'
         )
-    told = counted(len(parts), "part")
+        if len(names) * 7 < w and h > 12:
+            marks.append(f'<text x="{x + w / 2:.1f}" y="{y + h / 2:.1f}">{names}</text>')
+        told.append(f"[{', '.join(f'{start}:{stop}' for start, stop in box)}] on {names}")
+    return _image(f"{words}: {counted(len(parts), 'part')}", told, width, height, marks)
+
+
+def _image(
+    alt: str, told: Sequence[str], width: int, height: int, marks: Sequence[str]
+) -> Html:  # fmt: skip
+    """A picture as an image with its data: notebooks that are not trusted strip ``<svg>``."""
+    drawn = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="-1 -1 {width + 2} {height + 2}" stroke="#444" stroke-width=".6">'
+        "<style>text{fill:#111;stroke:none;font:10px sans-serif;text-anchor:middle;"
+        f"dominant-baseline:central}}</style>{''.join(marks)}</svg>"
+    )
+    data = base64.b64encode(drawn.encode()).decode()
+    more = [f"and {len(told) - _TOLD} more"] if len(told) > _TOLD else []
+    title = "; ".join([*told[:_TOLD], *more])
     return Html(
-        f'<svg role="img" aria-label="{words}: {told}" width="{width}" '
-        f'height="{height}" viewBox="-1 -1 {width + 2} {height + 2}">{"".join(marks)}</svg>'
+        f'<img alt="{alt}" title="{title}" width="{width}" height="{height}" '
+        f'src="data:image/svg+xml;base64,{data}">'
+    )
+
+
+def _colour(hue: float) -> str:
+    """A light colour, as ``#rrggbb``."""
+    return "#" + "".join(
+        f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, 0.78, 0.65)
     )
 
 
