@@ -48,9 +48,7 @@ def sharding(shape: Sequence[int], parts: Mapping[boxes.Box, Sequence[int]]) -> 
     return _image(f"{words}: {counted(len(parts), 'part')}", told, width, height, marks)
 
 
-def _image(
-    alt: str, told: Sequence[str], width: int, height: int, marks: Sequence[str]
-) -> Html:  # fmt: skip
+def _image(alt: str, told: Sequence[str], width: int, height: int, marks: Sequence[str]) -> Html:
     """A picture as an image with its data: notebooks that are not trusted strip ``<svg>``."""
     drawn = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '

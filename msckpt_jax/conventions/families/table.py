@@ -198,7 +198,8 @@ def parse(text: str, file: str) -> Table:
         shapes = {key: with_condition(value) for key, value in own["rows"].items()}
         same = {key: key for key in shapes}
         sections = {"huggingface": _section(own | {"rows": same}, {})}
-        for name in content.keys() & {*JAX, *FILES} - {"huggingface"}:
+        known = dict.fromkeys((*JAX, *FILES))  # in this order
+        for name in (name for name in known if name in content and name != "huggingface"):
             sections[name] = _section(content[name], same)
         maxtext = content.get("maxtext", {})
         told = dict(maxtext.get("variants", {}))
