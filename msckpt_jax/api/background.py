@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import concurrent.futures
 import os
 import pickle
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import Any
 
 from msckpt_jax import processes
 from msckpt_jax.api import exit_status
@@ -64,6 +66,10 @@ class AsyncSave:
         self._delivered = True
         if error is not None:
             raise error
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Wait like ``result()``, while other tasks of the event loop run: ``await save``."""
+        return asyncio.to_thread(self.result).__await__()
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the save is done, well or not, or ``timeout`` seconds are over."""

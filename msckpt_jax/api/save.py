@@ -14,6 +14,7 @@ from msckpt_jax.api.save_options import Saving, check_amounts, check_options, sh
 from msckpt_jax.checkpoint import formats, leaves, paths, records, snapshot, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.formats.format import How
+from msckpt_jax.checkpoint.parameters import Parameters
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.conventions import convention as conventions
@@ -107,7 +108,8 @@ def save_checkpoint(
 
     Args:
         save_obj: any pytree, ``nnx.Module``/``nnx.State``, linen variables, ``TrainState``, or
-            MindSpore's list of ``{"name": str, "data": array}``. Leaves are ``jax.Array`` of any
+            MindSpore's list of ``{"name": str, "data": array}``, or what
+            :func:`load_checkpoint` returns. Leaves are ``jax.Array`` of any
             sharding, NumPy arrays, Python numbers (int to Int64, float to Float64, bool), str,
             and typed PRNG keys (saved as key data under ``name@implementation``). A parameter's
             name is the dotted tree path.
@@ -190,6 +192,7 @@ def save_checkpoint(
         target = jobs.folder_path(ckpt_file_name)
     background.settle()
     chosen = choice_func or (lambda name: True)
+    save_obj = dict(save_obj) if isinstance(save_obj, Parameters) else save_obj
     resolver = Resolver() if convention is None else conventions.of(convention)
     if convention is None:
         entries = leaves.from_tree(save_obj, chosen)

@@ -174,6 +174,9 @@ class CheckpointFile(Mapping[str, Any]):
     def __contains__(self, name: object) -> bool:
         return name in self.entries
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.names
+
     @property
     def names(self) -> list[str]:
         """The names in the order of the file."""

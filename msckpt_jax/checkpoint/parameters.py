@@ -9,6 +9,7 @@ import numpy as np
 
 from msckpt_jax import display, names, visible
 from msckpt_jax.checkpoint.copying import Readable
+from msckpt_jax.lazy import jax
 
 
 class Parameters(MutableMapping[str, Any]):
@@ -65,6 +66,14 @@ class Parameters(MutableMapping[str, Any]):
         copied._values = self._values.copy()
         return copied
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return [*self]
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
+        """The tree of the names, with types in the place of values: ``nnx.display`` reads none."""
+        types = {name: self._type(name) for name in self}
+        return subtree_renderer(names.nested(types))
+
     def __repr__(self) -> str:
         lines = [f"  {name}: {self._describe(name)}" for name in self]
         if len(lines) > 40:
@@ -85,6 +94,13 @@ class Parameters(MutableMapping[str, Any]):
         kind = value.type if self.in_file(name) else value.dtype
         size = display.Size(value.nbytes)
         return [name, str(kind), str(list(value.shape)), size, display.sharding_of(value)]
+
+    def _type(self, name: str) -> Any:
+        """The type of an array of the file; any other value."""
+        entry = self.file.entries[name] if self.in_file(name) else None
+        if entry is None or not entry.is_array:
+            return self[name]
+        return jax.ShapeDtypeStruct(entry.shape, entry.row.array)
 
     def _describe(self, name: str) -> str:
         if self.in_file(name):
