@@ -339,6 +339,7 @@ def test_nothing_is_allocated_for_what_a_file_only_claims(tmp_path: Path) -> Non
         (tmp_path / f"{index}.ckpt").write_bytes(data)
     program = """
 import sys, tracemalloc
+import jax
 import msckpt_jax as ms
 ms.open_checkpoint
 tracemalloc.start()
