@@ -270,7 +270,7 @@ def _why(op: str) -> str:
 def _nested(tree: Any, leaf: Callable[[Any], Any]) -> Any:
     """The same tuples and dicts with other leaves, in the file's order."""
     if isinstance(tree, dict):
-        return {key: _nested(part, leaf) for key, part in tree.items()}
+        return type(tree)((key, _nested(part, leaf)) for key, part in tree.items())
     if isinstance(tree, tuple) and not isinstance(tree, Const):
         return tuple(_nested(part, leaf) for part in tree)
     return None if tree is None else leaf(tree)

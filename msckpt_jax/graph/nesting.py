@@ -7,6 +7,7 @@ of the file, in the file's order, and null for None.
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -49,6 +50,8 @@ def _by_paths(leaves: Sequence[tuple[tuple[Any, ...], Any]]) -> Any:
 def nested(note: str, inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[tuple[Any, ...], Any]:
     """The arguments and the result of a file, in tuples and dicts.
 
+    A dict is an OrderedDict where the file has another order than that in which JAX sorts keys.
+
     Args:
         note: the note, or "".
         inputs: those of the file, flat.
@@ -76,7 +79,8 @@ def _filled(told: Any, leaves: Iterator[Any]) -> Any:
     if isinstance(told, list):
         return tuple([_filled(part, leaves) for part in told])
     if isinstance(told, dict):
-        return {key: _filled(part, leaves) for key, part in told.items()}
+        made = {key: _filled(part, leaves) for key, part in told.items()}
+        return made if [*made] == sorted(made) else OrderedDict(made)
     if told is not None:
         raise ValueError(told)
     return None

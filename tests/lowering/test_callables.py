@@ -245,7 +245,9 @@ def test_mutable_collections_are_results(tmp_path: Path) -> None:
     assert function.output_names == (
         "output", "1.batch_stats.BatchNorm_0.mean", "1.batch_stats.BatchNorm_0.var"
     )  # fmt: skip
-    for have, want in zip(function(X), [results, *jax.tree.leaves(state)], strict=True):
+    found = function(X)
+    assert jax.tree.structure(found) == jax.tree.structure((results, state))
+    for have, want in zip(*map(jax.tree.leaves, (found, (results, state))), strict=True):
         np.testing.assert_allclose(have, want, 1e-4, 1e-5)
     assert any("statistics of the batch" in note for note in done.notes)
 

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -240,3 +240,33 @@ def test_of_what_no_weights_are_taken_out(tmp_path: Path) -> None:
     with pytest.raises(ms.CheckpointError, match="the model has no weights"):
         ms.convert_checkpoint(bare, tmp_path / "a.ckpt")
     assert not (tmp_path / "a.ckpt").exists()
+
+
+class Unsorted(NamedTuple):
+    """Fields in another order than that in which JAX sorts the keys of a dict."""
+
+    u: Any
+    s: Any
+    a: Any
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_the_order_of_names_is_the_functions(tmp_path: Path, file_format: str) -> None:
+    def network(pair: Unsorted) -> Unsorted:
+        return Unsorted(pair.u + 1, pair.s @ pair.u, pair.a * 2)
+
+    pair = Unsorted(jnp.ones((3,)), jnp.ones((2, 3)), jnp.full((4, 1), 3.0))
+    wanted = network(pair)
+    ms.export(network, pair, file_name=tmp_path / "a", file_format="MINDIR")
+    function = ms.load(tmp_path / "a.mindir")
+    assert [*function(pair)] == ["u", "s", "a"]
+    again = ms.export(
+        function, pair, file_name=tmp_path / "b", file_format=file_format, verify=True
+    ).file
+    order = ("pair.u", "pair.s", "pair.a"), ("u", "s", "a")
+    assert names_of(again)[1:] == order
+    if file_format != "ONNX":
+        for given in (pair, {"a": pair.a, "s": pair.s, "u": pair.u}):
+            found = ms.load(again)(given)
+            assert [*found] == ["u", "s", "a"]
+            check([*found.values()], [*wanted])
