@@ -138,7 +138,5 @@ def test_the_error_tells_why(non_zero: Path) -> None:
         primitive.op_type = primitive.op_type.replace("NonZero", "AllReduce")
     file = non_zero.with_name("reduce.mindir")
     file.write_bytes(model.SerializeToString())
-    with pytest.raises(
-        ms.MindIRError, match=r"AllReduce \(1: it exchanges data with other devices"
-    ):
+    with pytest.raises(ms.MindIRError, match=r"AllReduce \(1\), first.*: it exchanges data with"):
         ms.load(file)
