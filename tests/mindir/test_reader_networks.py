@@ -134,9 +134,11 @@ def test_operators_without_meaning_are_all_named(exported: Path) -> None:
     np.testing.assert_array_equal(ms.load(path, rules=rules)(x), x + 1)
 
 
-#: Attributes that a rule need not look at: they follow from the weights, or have another name.
+#: Attributes that a rule need not look at: they follow from the weights, or have another name; JAX
+#: locks nothing, and draws by the key that it is given.
 FOLLOWS = {
     "out_channel", "in_channel", "kernel_size", "pad_list", "data_format", "dtype",
+    "use_locking", "seed", "seed2",
 }  # fmt: skip
 
 
