@@ -188,12 +188,13 @@ def test_mindir(tmp_path: Path, name: str) -> None:
     assert "a.mindir" in str(error.value)
 
 
-#: Prints a model, and the most memory that this took, in KiB.
+#: Prints a model, and the most memory that this took, in KiB (``ru_maxrss`` counts the parent's).
 LOOK = """
-import resource, sys
+import re, sys
+from pathlib import Path
 from msckpt_jax.cli import main
 main(["inspect", sys.argv[1]])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(re.search("VmHWM:\\\\s*([0-9]+)", Path("/proc/self/status").read_text())[1])
 """
 
 
