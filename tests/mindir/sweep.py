@@ -12,9 +12,10 @@ from __future__ import annotations
 import itertools
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -70,6 +71,18 @@ def cases() -> Iterator[Case]:
     for op, sample in SAMPLES.items():
         for variant, short in itertools.product(range(len(sample.variants)), sample.dtypes):
             yield Case(op, short, variant)
+
+
+_Case = TypeVar("_Case", bound=Any)
+
+
+def few(cases: Iterable[_Case], share: int) -> list[_Case]:
+    """A case of each of some operators, one in ``share``: always the same ones."""
+    chosen: list[_Case] = []
+    for op, group in itertools.groupby(cases, lambda case: case.op):
+        own, number = [*group], zlib.crc32(op.encode())
+        chosen += [own[number % len(own)]] if number % share == 0 else []
+    return chosen
 
 
 def outcomes(asked: Sequence[Case]) -> dict[Case, Outcome]:

@@ -7,9 +7,6 @@ the same thing.
 from __future__ import annotations
 
 import functools
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,7 @@ from jax import lax
 import msckpt_jax as ms
 from msckpt_jax.api import convert_model
 from msckpt_jax.graph import meaning
-from tests.real import need_mindspore
+from tests.real import made_by_mindspore
 
 IN_PLACE = [
     "AddInPlace", "Ordered", "ThroughViews", "Slices", "Copied", "InBranch", "InLoop", "Helper",
@@ -50,13 +47,8 @@ OPTIMIZERS = [
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    need_mindspore()
-    folder = tmp_path_factory.mktemp("effects")
     script = Path(__file__).with_name("effects.py")
-    environment = os.environ | {"GLOG_v": "4"}
-    subprocess.run([sys.executable, script, folder], check=True, env=environment, timeout=280,
-                   capture_output=True)  # fmt: skip
-    return folder
+    return made_by_mindspore(script, tmp_path_factory.mktemp("effects"))
 
 
 def saved(folder: Path, name: str) -> list[dict[str, np.ndarray]]:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
-import os
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -21,7 +17,8 @@ from msckpt_jax.graph.meaning import gradients
 from tests.mindir import gradient_sweep as sweep
 from tests.mindir.gradient_formulas import FORMULAS, MORE, Formula, T
 from tests.mindir.gradient_samples import SAMPLES
-from tests.real import need_mindspore
+from tests.mindir.sweep import few
+from tests.real import made_by_mindspore, need_mindspore
 
 #: Networks whose gradients the default run compares; a command runs all.
 NETWORKS = ("branch", "convnet", "language", "lstm", "unet", "words")
@@ -39,11 +36,7 @@ def test_every_row_has_a_case() -> None:
 
 def test_operators_run_in_a_dtype_of_each() -> None:
     need_mindspore()
-    chosen = []
-    for op, group in itertools.groupby(sweep.cases(), lambda case: case.op):
-        cases, number = [*group], zlib.crc32(op.encode())
-        chosen += [cases[number % len(cases)]] if number % _SHARE == 0 else []
-    done = sweep.outcomes(chosen)
+    done = sweep.outcomes(few(sweep.cases(), _SHARE))
     assert len(done) > 10
     assert {case: text for case, each in done.items() if (text := sweep.wrong(case, each))} == {}
 
@@ -95,13 +88,8 @@ def test_shapes_are_computed() -> None:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    need_mindspore()
-    folder = tmp_path_factory.mktemp("training")
     script = Path(__file__).with_name("training_networks.py")
-    environment = os.environ | {"GLOG_v": "4"}
-    subprocess.run([sys.executable, script, folder, *NETWORKS, *STEPS], check=True, timeout=280,
-                   env=environment, capture_output=True)  # fmt: skip
-    return folder
+    return made_by_mindspore(script, tmp_path_factory.mktemp("training"), *NETWORKS, *STEPS)
 
 
 def arrays(folder: Path, name: str) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
