@@ -58,7 +58,7 @@ def test_names_are_completed(path: Path) -> None:
         assert sorted(thing._ipython_key_completions_()) == names
 
 
-@pytest.mark.filterwarnings("ignore:The chararray class:DeprecationWarning")  # treescope's
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # treescope walks all of NumPy
 def test_a_display_of_the_tree_reads_no_arrays(path: Path, monkeypatch: Any) -> None:
     parameters = ms.load_checkpoint(path)
     monkeypatch.setattr(ms.CheckpointFile, "raw", None)
