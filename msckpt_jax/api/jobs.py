@@ -111,7 +111,7 @@ def _write(file: File, job: Job, may_gather: bool, together: bool) -> None:
     plan = formats.plan(job.format, file.records, job.how)
     if together:
         hosts.write(file.target, plan, file.records, job.options, may_gather)
-    elif _is_file(file.target) and _in_order([plan], job):
+    elif _is_file(file.target) and _in_order(plan, job):
         ordered.write_file(file.target, plan, job.options, _name(job, {"": plan}))
     else:
         writer.write(file.target, plan, job.options)
@@ -125,10 +125,10 @@ def _is_file(target: Any) -> bool:
     return paths.is_local(path) and (path.is_file() or not path.exists())
 
 
-def _in_order(plans: Sequence[Plan], job: Job) -> bool:
-    """Tell whether files are written in the order of their sources, and can be."""
-    wanted = job.resume is not None or ordered.pays(plans)
-    return wanted and all(ordered.able(plan, job.options) for plan in plans)
+def _in_order(plan: Plan, job: Job) -> bool:
+    """Tell whether a file is written in the order of its sources, and can be."""
+    wanted = job.resume is not None or ordered.pays(plan)
+    return wanted and ordered.able(plan, job.options)
 
 
 def _name(job: Job, plans: Mapping[str, Plan]) -> str | None:
@@ -158,7 +158,7 @@ def _replace(folder: Folder, files: list[File], job: Job, may_gather: bool) -> N
         hosts.write_folder(save, folder.path, contents, commit, job.options, may_gather)
         return
     plans = {str(f.target): formats.plan(job.format, f.records, job.how) for f in files}
-    if paths.is_local(folder.path) and _in_order([*plans.values()], job):
+    if paths.is_local(folder.path) and all(ordered.able(p, job.options) for p in plans.values()):
         _replace_in_order(folder, plans, job)
         return
     with save:
@@ -170,7 +170,7 @@ def _replace(folder: Folder, files: list[File], job: Job, may_gather: bool) -> N
 
 
 def _replace_in_order(folder: Folder, plans: Mapping[str, Plan], job: Job) -> None:
-    """Write the files of a folder in the order of what they are read from."""
+    """Write the files of a folder several at a time, by what they are read from."""
     name = _name(job, plans)
     with FolderSave(folder.path, job.options.durable, name) as save:
         placed = [ordered.Placed(save.files / file, plan) for file, plan in plans.items()]

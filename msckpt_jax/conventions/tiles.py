@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-#: The bytes of a tile: a quarter of a second-level cache.
-_TILE = 256 << 10
-#: The elements of a tile along the rows of the target: half of the lines of a first-level cache.
-_RUN = 256
+#: The bytes of a tile: half of a second-level cache.
+_TILE = 512 << 10
+#: The elements of a tile along the rows of the target: the lines of a first-level cache.
+_RUN = 512
 #: The least size of an axis that is worth running along.
 _LONG = 16
 #: Below so many bytes NumPy has the source in its first-level cache itself.

@@ -34,6 +34,8 @@ from msckpt_jax.parallel.cells import Cell
 STEP_BYTES = 256 << 20
 #: The most files that are open at a time.
 OPEN_FILES = 64
+#: Files whose bytes are written in turn: a file system lets one thread write a file at a time.
+TOGETHER = 4
 
 
 class Placed(NamedTuple):
@@ -58,10 +60,9 @@ class Unit(NamedTuple):
     cells: tuple[Cell, ...] = ()
 
 
-def pays(plans: Iterable[Plan]) -> bool:
+def pays(plan: Plan) -> bool:
     """Tell whether a tensor is read from chunks that have to be decoded."""
-    return any(cells.are_read(part.tensor) for plan in plans for part in plan.parts
-               if isinstance(part, Range))  # fmt: skip
+    return any(cells.are_read(part.tensor) for part in plan.parts if isinstance(part, Range))
 
 
 def able(plan: Plan, options: writer.Options) -> bool:
@@ -170,7 +171,9 @@ def _next(done: Done, unit: Unit) -> Done:
 def _units(files: Sequence[Placed]) -> Iterator[Unit]:
     """Yield all units: first what is read from no store, then by stores and their cells."""
     groups: dict[tuple[Any, ...], list[_Tensor]] = {}
-    for number, (_, plan) in enumerate(files):
+
+    def plain(number: int) -> Iterator[Unit]:
+        plan = files[number].plan
         ranges = [part for part in plan.parts if isinstance(part, Range)]
         stored = {}
         for at, tensor in enumerate({id(r.tensor): r.tensor for r in ranges}.values()):
@@ -181,6 +184,11 @@ def _units(files: Sequence[Placed]) -> Iterator[Unit]:
         for offset, parts in pieces.stretches(plan, {*stored}):
             for chunk in planning.chunks(parts):
                 yield _plain(number, chunk._replace(offset=offset + chunk.offset))
+
+    numbers = range(len(files))
+    for start in numbers[::TOGETHER]:
+        for units in itertools.zip_longest(*map(plain, numbers[start : start + TOGETHER])):
+            yield from filter(None, units)
     places = [pieces.places(plan) for _, plan in files]
     for group in groups.values():
         for window in cells.windows_of([tensor for *_, tensor in group]):

@@ -225,7 +225,7 @@ def _write_files(
         plan = formats.plan(formats.of_target(target).name, file.records, how)
         in_order = paths.is_local(target) and ordered.able(plan, options)
         with atomic.making_folder(target.parent):
-            if in_order and (job is not None or ordered.pays([plan])):
+            if in_order and (job is not None or ordered.pays(plan)):
                 ordered.write_file(target, plan, options, job)
             else:
                 writer.write(target, plan, options)
