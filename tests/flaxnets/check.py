@@ -134,7 +134,8 @@ CASES = {
         ("vgg", "narrow(nn) or VGG('vgg16', num_classes=7)"), functools.partial(_vgg, "VGG16"), 224
     ),
     "flaxmodels.vgg19": Case(
-        ("vgg", "narrow(nn) or VGG('vgg19', num_classes=7)"), functools.partial(_vgg, "VGG19"), 224
+        ("vgg", "narrow(nn) or VGG('vgg19', num_classes=7)"), functools.partial(_vgg, "VGG19"), 224,
+        1e-5,  # each side is 3e-6 from float64
     ),
 }  # fmt: skip
 
@@ -156,7 +157,7 @@ def check(name: str, mindspore: str, folder: Path) -> Iterator[tuple[str, ...]]:
     error = np.abs(logits - values["logits"]).max() / np.abs(values["logits"]).max()
     print(f"{name}: {len(params)} parameters, {error:.1e}; not loaded: {[*missing]}", flush=True)
     assert not unused
-    assert error < case.rounding
+    assert error < case.rounding, error
     how = ms.Convention(layers=networks.known()[name].layers)
     plain = [row.name for row in ms.explain(net, how) if row.leaf]
     named = [row.name for row in ms.explain(net, name) if row.leaf]
