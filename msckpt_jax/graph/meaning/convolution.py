@@ -37,11 +37,27 @@ def convolve(
 ) -> Any:
     """Convolve; ``padding`` is "SAME", "VALID" or pairs."""
     rank = x.ndim - 2
-    out = lax.conv_general_dilated(
-        x, weight, trailing(stride, rank), padding, rhs_dilation=trailing(dilation, rank),
-        dimension_numbers=_numbers(rank, False), feature_group_count=groups,
-    )  # fmt: skip
+    stride = trailing(stride, rank)
+    if groups == 1 and {*weight.shape[2:]} == {1} and not _pads(padding):
+        out = _pointwise(x, weight, stride)
+    else:
+        out = lax.conv_general_dilated(
+            x, weight, stride, padding, rhs_dilation=trailing(dilation, rank),
+            dimension_numbers=_numbers(rank, False), feature_group_count=groups,
+        )  # fmt: skip
     return out if bias is None else out + jnp.reshape(bias, (1, -1, *[1] * rank))
+
+
+def _pointwise(x: Any, weight: Any, stride: tuple[int, ...]) -> Any:
+    """Convolve by a kernel of a single place: a product, whose weights XLA need not transpose."""
+    x = x[(..., *(slice(None, None, step) for step in stride))]
+    kernel = jnp.reshape(weight, weight.shape[:2])
+    return jnp.moveaxis(lax.dot_general(x, kernel, (((1,), (1,)), ((), ()))), -1, 1)
+
+
+def _pads(padding: Any) -> bool:
+    """Tell whether a kernel of a single place would see padding."""
+    return not isinstance(padding, str) and any(map(any, padding))
 
 
 def _padding(mode: Any, pad: Any, rank: int) -> Any:
