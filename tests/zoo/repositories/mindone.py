@@ -10,9 +10,11 @@ def _diffusers(name: str, inputs: str, gradients: bool = False, **options: objec
     return Network(f"diffuser({name!r}{arguments})", inputs, gradients)
 
 
-def _model(name: str, config: str, inputs: str = "i(99, 1, 8)", **options: object) -> Network:
+def _model(
+    name: str, config: str, inputs: str = "i(99, 1, 8)", gradients: bool = False, **options: object
+) -> Network:
     arguments = "".join(f", {key}={value!r}" for key, value in options.items())
-    return Network(f"model({name!r}, {config!r}{arguments})", inputs)
+    return Network(f"model({name!r}, {config!r}{arguments})", inputs, gradients)
 
 
 _BLOCKS: dict[str, object] = {"block_out_channels": (32, 64), "norm_num_groups": 8}
@@ -34,6 +36,7 @@ REPOSITORY = Repository(
     (
         "mindone==0.5.0", "transformers==4.57.1", "tokenizers>=0.22,<0.23",
         "huggingface-hub>=0.34,<1", "trampoline", "omegaconf", "antlr4-python3-runtime==4.9.3",
+        "numpy==1.26.4",
     ),
     {
         "UNet2DModel": _diffusers(
@@ -86,7 +89,7 @@ REPOSITORY = Repository(
         ),
         "CLIPTextModel": _model("CLIPTextModel", "CLIPTextConfig", eos_token_id=98),
         "CLIPVisionModel": _model(
-            "CLIPVisionModel", "CLIPVisionConfig", "f(1, 3, 32, 32)", **_VISION
+            "CLIPVisionModel", "CLIPVisionConfig", "f(1, 3, 32, 32)", True, **_VISION
         ),
         "BertModel": _model("BertModel", "BertConfig"),
         "RobertaModel": _model("RobertaModel", "RobertaConfig"),
@@ -118,7 +121,7 @@ REPOSITORY = Repository(
         "T5EncoderModel": _model(
             "T5EncoderModel", "T5Config", d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4
         ),
-        "ViTModel": _model("ViTModel", "ViTConfig", "f(1, 3, 32, 32)", **_VISION),
+        "ViTModel": _model("ViTModel", "ViTConfig", "f(1, 3, 32, 32)", True, **_VISION),
         "DeiTModel": _model("DeiTModel", "DeiTConfig", "f(1, 3, 32, 32)", **_VISION),
         "Dinov2Model": _model("Dinov2Model", "Dinov2Config", "f(1, 3, 32, 32)", **_VISION),
         "SiglipVisionModel": _model(
