@@ -19,8 +19,8 @@ REPOSITORY = Repository(
     {
         "llama2": Network("llm()", _TOKENS, True),
         "llama3": Network("llm(n_kv_heads=2)", _TOKENS),
-        "llama, tied": Network("llm(tie_word_embeddings=True)", _TOKENS),
-        "llama, biases of qwen": Network("llm(qkv_has_bias=True, n_kv_heads=2)", _TOKENS),
+        "llama_tied": Network("llm(tie_word_embeddings=True)", _TOKENS),
+        "qwen2_as_llama": Network("llm(qkv_has_bias=True, n_kv_heads=2)", _TOKENS),
         "glm2": Network("glm(rmsnorm=False)", _TOKENS),
     },
     {

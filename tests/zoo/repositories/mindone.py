@@ -94,10 +94,13 @@ REPOSITORY = Repository(
         "BertModel": _model("BertModel", "BertConfig"),
         "RobertaModel": _model("RobertaModel", "RobertaConfig"),
         "DistilBertModel": _model(
-            "DistilBertModel", "DistilBertConfig", dim=32, n_layers=2, n_heads=4, hidden_dim=37
+            "DistilBertModel", "DistilBertConfig", dim=32, n_layers=2, n_heads=4, hidden_dim=37,
+            pad_token_id=None,
         ),
         "AlbertModel": _model("AlbertModel", "AlbertConfig", embedding_size=16),
-        "ElectraModel": _model("ElectraModel", "ElectraConfig", embedding_size=16),
+        "ElectraModel": _model(
+            "ElectraModel", "ElectraConfig", embedding_size=16, pad_token_id=None
+        ),
         "GPT2Model": _model("GPT2Model", "GPT2Config", use_cache=False),
         "OPTModel": _model("OPTModel", "OPTConfig", use_cache=False, ffn_dim=37,
                            word_embed_proj_dim=32),
