@@ -128,7 +128,9 @@ def zero_(self: Any, x: Any) -> ms.Tensor:
     return x
 
 
-def repeated(self: Any, x: Any, repeats: Any, dim: Any = None, **options: Any) -> ms.Tensor:
+def repeated(
+    self: Any, x: Any, repeats: Any, dim: Any = None, output_size: Any = None
+) -> ms.Tensor:
     return ops.repeat_elements(x, _number(repeats), dim)
 
 
