@@ -24,6 +24,8 @@ _NOISE = {
     "recompute", "IsFeatureMapInputList", "IsFeatureMapOutput", "cust_aicpu", "side_effect_mem",
     "side_effect_io", "side_effect_hidden", "side_effect_propagate", "side_effect_backprop",
     "random_cache", "io_format", "func_name",
+    # how operands lie on devices, by ``shard``: the numbers are the same
+    "in_strategy", "out_strategy", "in_layout", "out_layout",
 }  # fmt: skip
 #: The numbers of enumerations that old files spell out (MindSpore core, ops/op_enum.h).
 _ENUMERATIONS = {

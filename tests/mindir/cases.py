@@ -16,6 +16,7 @@ flatten          | nn.Flatten()                                               | 
 unflatten        | nn.Unflatten(1, (2, 2))                                    | f(2, 4, 3)
 embedding        | nn.Embedding(10, 5, padding_idx=0)                         | i(10, 3, 4)
 embedding_1hot   | nn.Embedding(10, 5, use_one_hot=True)                      | i(10, 3, 4)
+sharded          | Sharded()                                                 | f(2, 4), f(4, 3)
 dropout          | nn.Dropout(p=0.5)                                          | f(2, 4)
 conv1d           | nn.Conv1d(4, 6, 3, stride=2, has_bias=True)                | f(2, 4, 9)
 conv2d_same      | nn.Conv2d(4, 6, 3)                                         | f(2, 4, 9, 8)

@@ -21,6 +21,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import mint, nn, ops
 from mindspore.ops.operations import _inner_ops as inner
+from mindspore.parallel import Layout
 from mindspore.scipy import ops as linear_algebra
 from mindspore.train import serialization
 
@@ -45,6 +46,19 @@ def c(*shape: int) -> ms.Tensor:
 
 def i(high: int, *shape: int, dtype: Any = np.int32) -> ms.Tensor:
     return ms.Tensor(rng.integers(0, high, shape).astype(dtype))
+
+
+class Sharded(nn.Cell):
+    """Products that tell how their operands lie on devices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        lie = Layout((1, 1), ("a", "b"))
+        self.lying = ops.MatMul().shard((lie("a", "b"), lie("b", "None")), (lie("a", "None"),))
+        self.strategy = ops.MatMul().shard(((1, 1), (1, 1)), ((1, 1),))
+
+    def construct(self, x, y):
+        return self.lying(x, y), self.strategy(x, y)
 
 
 class Branch(nn.Cell):

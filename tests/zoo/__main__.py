@@ -19,10 +19,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tests.zoo import document, table
@@ -30,6 +31,7 @@ from tests.zoo.repositories import NAMES, Network, repository
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).with_name("results.tsv")
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Work(NamedTuple):
@@ -97,7 +99,8 @@ def export(todo: list[Work], name: str, args: argparse.Namespace) -> None:
     while todo:
         networks = [{**asdict(work.network), "folder": str(work.folder)} for work in todo]
         request = {"path": [site, str(ROOT)], "repository": name, "networks": networks}
-        lines = answered([args.python, script], request, args.timeout * len(todo))
+        first = {"PYTHONPATH": site}  # of packages that are there twice, the repository's
+        lines = answered([args.python, script], request, args.timeout * len(todo), first)
         errors = [line.strip() for line in lines if re.match(r"[\w.]*(Error|Exception): \S", line)]
         if not todo[0].answer.exists():
             reason = errors[-1] if errors else f"no answer in {args.timeout} s, or killed"
@@ -122,13 +125,16 @@ def compare(
         row.setdefault("load", f"no answer in {args.timeout} s, or killed")
 
 
-def answered(command: Sequence[str], request: object, timeout: int) -> list[str]:
+def answered(
+    command: Sequence[str], request: object, timeout: int, env: Mapping[str, str] = _NOTHING
+) -> list[str]:
     """The lines that a process writes until it ends, or its time is over."""
     with tempfile.TemporaryFile("w+") as out:
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(
                 command, input=json.dumps(request), stdout=out, stderr=subprocess.STDOUT,
-                text=True, cwd=ROOT, timeout=timeout, env=os.environ | {"GLOG_v": "4"},
+                text=True, cwd=ROOT, timeout=timeout,
+                env={**os.environ, "GLOG_v": "4", **env},
             )  # fmt: skip
         out.seek(0)
         return out.readlines()

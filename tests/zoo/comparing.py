@@ -100,9 +100,11 @@ def gradient(s: Sample) -> float:
                    for r in floats)  # fmt: skip
 
     weights = {name: s.net.parameters[name] for name in names}
-    by_weight, by_input = jax.jit(jax.grad(loss, (0, 1)))(weights, s.inputs[0])
-    found = [by_input, *(by_weight[name] for name in names)]
-    return error(found, [s.saved["gradient input"], *(s.saved[prefix + n] for n in names)])
+    slopes = jax.jit(jax.grad(loss, (0, 1), allow_int=True))
+    by_weight, by_input = slopes(weights, s.inputs[0])
+    found = {prefix + name: slope for name, slope in by_weight.items()}
+    found |= {"gradient input": by_input} if "gradient input" in s.saved else {}
+    return error([*found.values()], [s.saved[name] for name in found])
 
 
 def wide(s: Sample) -> tuple[float, float]:

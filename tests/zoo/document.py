@@ -21,7 +21,7 @@ them on its CPU, and exports each as MindIR; `load` makes a function of it. An e
 difference from MindSpore's own numbers, in units of the largest of a result; up to {BOUND:.0e} it
 counts as equal. `vmap` takes two samples at once, and both are compared. ONNX and AIR are files
 that the loaded function was exported to: onnxruntime runs the first, JAX the second. Gradients are
-those of MindSpore's `grad`, by the first input and three weights.
+those of MindSpore's `grad`, by the first input, if it is of floats, and three weights.
 
 Made by `python -m tests.zoo document` from tests/zoo/results.tsv, which `python -m tests.zoo run`
 writes.
@@ -93,6 +93,9 @@ def missing(rows: Sequence[Row]) -> Iterator[str]:
     for name in NAMES:
         for what, why in repository(name).missing.items():
             yield f"- {name}, {what}: {why}"
+        there = {row["network"] for row in rows if row["repository"] == name}
+        if not_run := [network for network in repository(name).networks if network not in there]:
+            yield f"- {name}, listed but not run yet: {', '.join(not_run)}"
     for _, those in by_repository(rows):
         for row in those:
             if row["load"].startswith("MindSpore:"):

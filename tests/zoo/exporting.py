@@ -66,7 +66,10 @@ def flat(values: Any) -> Iterator[Any]:
 
 
 def gradients(net: Any, inputs: tuple[Any, ...]) -> dict[str, np.ndarray]:
-    """Gradients of a weighted sum of the results, by the first input and three parameters."""
+    """Gradients of a weighted sum of the results, by three parameters and the first input.
+
+    The input has one when it is of floats.
+    """
     trained = [p for p in net.trainable_params() if p.dtype == ms.float32]
     chosen = [trained[k] for k in sorted({0, len(trained) // 2, len(trained) - 1})]
 
@@ -79,10 +82,11 @@ def gradients(net: Any, inputs: tuple[Any, ...]) -> dict[str, np.ndarray]:
                 total = total + (result * weight).sum()
         return total
 
-    slopes = ms.grad(loss, grad_position=0, weights=ms.ParameterTuple(chosen))
-    of_input, of_weights = slopes(*inputs)
-    found = {f"gradient:{p.name}": g for p, g in zip(chosen, of_weights, strict=True)}
-    return {k: v.asnumpy() for k, v in ({"gradient input": of_input} | found).items()}
+    position = 0 if inputs[0].dtype == ms.float32 else None
+    slopes = ms.grad(loss, grad_position=position, weights=ms.ParameterTuple(chosen))(*inputs)
+    of_input, of_weights = ((), slopes) if position is None else ((slopes[0],), slopes[1])
+    names = ["gradient input"] * len(of_input) + [f"gradient:{p.name}" for p in chosen]
+    return {k: v.asnumpy() for k, v in zip(names, (*of_input, *of_weights), strict=True)}
 
 
 def tensors(values: Any) -> list[Any]:

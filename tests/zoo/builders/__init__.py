@@ -10,8 +10,9 @@ from pathlib import Path
 SITE = Path(sys.path[0])
 
 
-def bare(name: str) -> None:
+def bare(name: str, **names: str) -> None:
     """Make a package whose own file is not run: only its modules are wanted."""
     package = types.ModuleType(name)
-    package.__path__ = [str(SITE / name)]
+    package.__path__ = [str(SITE.joinpath(*name.split(".")))]
+    vars(package).update(names)
     sys.modules[name] = package

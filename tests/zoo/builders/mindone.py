@@ -1,6 +1,9 @@
 """It computes with ``mint``, of which a CPU lacks some operators: these have stand-ins."""
 
+import os
 from typing import Any
+
+os.environ["USE_FLAX"] = "0"  # JAX and MindSpore stay apart
 
 from tests.zoo.builders import bare, stand_ins
 from tests.zoo.builders.stand_ins import computing  # noqa: F401

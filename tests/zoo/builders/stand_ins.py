@@ -119,13 +119,32 @@ def fill_(x: Any, value: Any) -> ms.Tensor:
     return x
 
 
+def drawn_(x: Any, mean: Any = 0, std: Any = 1, *, generator: Any = None) -> ms.Tensor:
+    return normal_(None, x, mean, std, None, None)
+
+
 def zero_(self: Any, x: Any) -> ms.Tensor:
     x.assign_value(ops.zeros(x.shape, x.dtype))
     return x
 
 
-def repeated(self: Any, x: Any, repeats: Any, dim: Any = None, **options: Any) -> ms.Tensor:
+def repeated(
+    self: Any, x: Any, repeats: Any, dim: Any = None, output_size: Any = None
+) -> ms.Tensor:
     return ops.repeat_elements(x, _number(repeats), dim)
+
+
+def summed(self: Any, x: Any, dim: Any, dtype: Any = None) -> ms.Tensor:
+    return ops.CumSum()(x if dtype is None else x.astype(dtype), dim)
+
+
+def rms_norm(self: Any, x: Any, gamma: Any, epsilon: float = 1e-6) -> tuple[ms.Tensor, ...]:
+    scale = ops.rsqrt((x * x).mean(-1, keep_dims=True) + epsilon)
+    return x * scale * gamma, scale
+
+
+def ones_like(self: Any, x: Any, dtype: Any = None) -> ms.Tensor:
+    return ops.ones(x.shape, dtype or x.dtype)
 
 
 def least(self: Any, x: Any, dim: Any = None, keepdim: bool = False) -> ms.Tensor:
@@ -141,6 +160,7 @@ PRIMITIVES: Mapping[str, Callable[..., ms.Tensor]] = {
     "ConstantPadND": padded,
     "Conv2DExt": convolved,
     "Conv2DPadding": convolved,
+    "CumsumExt": summed,
     "Embedding": embedding,
     "FillScalar": full,
     "FullLike": full_like,
@@ -150,7 +170,10 @@ PRIMITIVES: Mapping[str, Callable[..., ms.Tensor]] = {
     "LayerNormExt": layer_norm,
     "LinSpaceExt": linspace,
     "Ones": ones,
+    "OnesLikeExt": ones_like,
     "Outer": outer,
+    "RepeatInterleaveInt": repeated,
+    "RmsNorm": rms_norm,
     "StackExt": stacked,
     "Zeros": zeros,
 }
@@ -172,6 +195,7 @@ def install() -> None:
     for name, function in INNER.items():
         type(getattr(pyboost_inner_prim, name)).__call__ = function
     ms.Tensor.fill_ = fill_
+    ms.Tensor.normal_ = drawn_
 
 
 @contextlib.contextmanager

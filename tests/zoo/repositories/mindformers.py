@@ -1,14 +1,31 @@
-"""mindformers: language models for Ascend."""
+"""mindformers: language models for Ascend, those that a CPU computes, too."""
 
 from __future__ import annotations
 
-from tests.zoo.repositories import Repository
+from tests.zoo.repositories import Network, Repository
+
+_TOKENS = "i(99, 1, 8)"
 
 REPOSITORY = Repository(
-    ("mindformers==1.8.0",),
-    {},
+    (
+        "mindformers==1.8.0", "mindspore==2.7.2", "numpy==1.26.4", "transformers==4.57.1",
+        "tokenizers>=0.22,<0.23", "huggingface-hub>=0.34,<1", "datasets==4.4.1", "pyarrow==19.0.0",
+        "pandas<2.4", "mindpet==1.0.4", "nltk==3.9.1", "opencv-python-headless==4.10.0.84",
+        "sentencepiece", "regex", "tqdm", "dill", "multiprocess", "xxhash", "deprecated", "wrapt",
+        "jieba", "rouge_chinese", "ftfy", "tiktoken", "tensorboardX", "setproctitle", "astunparse",
+        "joblib", "click", "six", "wcwidth", "pytz", "tzdata", "python-dateutil", "httpx",
+        "fsspec", "requests", "psutil",
+    ),
     {
-        "all": "not tried: 2.1.0 wants MindSpore 2.11, and 1.8.0, for MindSpore 2.7, imports "
-        "nothing without pyarrow, datasets, mindpet and more, and wants NumPy 1",
+        "llama2": Network("llm()", _TOKENS, True),
+        "llama3": Network("llm(n_kv_heads=2)", _TOKENS),
+        "llama_tied": Network("llm(tie_word_embeddings=True)", _TOKENS),
+        "qwen2_as_llama": Network("llm(qkv_has_bias=True, n_kv_heads=2)", _TOKENS),
+        "glm2": Network("glm(rmsnorm=False)", _TOKENS),
     },
-)
+    {
+        "2.1.0": "wants MindSpore 2.11, which pip does not have here",
+        "qwen2, qwen3, glm4, deepseek3, telechat2": "RmsNorm and Morph of their Megatron core "
+        "have no kernel for a CPU in MindSpore 2.7",
+    },
+)  # fmt: skip

@@ -10,9 +10,11 @@ def _diffusers(name: str, inputs: str, gradients: bool = False, **options: objec
     return Network(f"diffuser({name!r}{arguments})", inputs, gradients)
 
 
-def _model(name: str, config: str, inputs: str = "i(99, 1, 8)", **options: object) -> Network:
+def _model(
+    name: str, config: str, inputs: str = "i(99, 1, 8)", gradients: bool = False, **options: object
+) -> Network:
     arguments = "".join(f", {key}={value!r}" for key, value in options.items())
-    return Network(f"model({name!r}, {config!r}{arguments})", inputs)
+    return Network(f"model({name!r}, {config!r}{arguments})", inputs, gradients)
 
 
 _BLOCKS: dict[str, object] = {"block_out_channels": (32, 64), "norm_num_groups": 8}
@@ -28,12 +30,15 @@ _CROSS: dict[str, object] = {
     "cross_attention_dim": 32,
     "attention_head_dim": 8,
 }
+#: With a mask: without one, padding is looked for, which MindSpore cannot export.
+_MASKED = "(i(99, 1, 8), ops.ones((1, 8), ms.int32))"
 _VISION: dict[str, object] = {"image_size": 32, "patch_size": 8}
 
 REPOSITORY = Repository(
     (
         "mindone==0.5.0", "transformers==4.57.1", "tokenizers>=0.22,<0.23",
         "huggingface-hub>=0.34,<1", "trampoline", "omegaconf", "antlr4-python3-runtime==4.9.3",
+        "numpy==1.26.4",
     ),
     {
         "UNet2DModel": _diffusers(
@@ -86,15 +91,16 @@ REPOSITORY = Repository(
         ),
         "CLIPTextModel": _model("CLIPTextModel", "CLIPTextConfig", eos_token_id=98),
         "CLIPVisionModel": _model(
-            "CLIPVisionModel", "CLIPVisionConfig", "f(1, 3, 32, 32)", **_VISION
+            "CLIPVisionModel", "CLIPVisionConfig", "f(1, 3, 32, 32)", True, **_VISION
         ),
         "BertModel": _model("BertModel", "BertConfig"),
-        "RobertaModel": _model("RobertaModel", "RobertaConfig"),
+        "RobertaModel": _model("RobertaModel", "RobertaConfig", _MASKED),
         "DistilBertModel": _model(
-            "DistilBertModel", "DistilBertConfig", dim=32, n_layers=2, n_heads=4, hidden_dim=37
+            "DistilBertModel", "DistilBertConfig", dim=32, n_layers=2, n_heads=4, hidden_dim=37,
+            pad_token_id=None,
         ),
         "AlbertModel": _model("AlbertModel", "AlbertConfig", embedding_size=16),
-        "ElectraModel": _model("ElectraModel", "ElectraConfig", embedding_size=16),
+        "ElectraModel": _model("ElectraModel", "ElectraConfig", _MASKED, embedding_size=16),
         "GPT2Model": _model("GPT2Model", "GPT2Config", use_cache=False),
         "OPTModel": _model("OPTModel", "OPTConfig", use_cache=False, ffn_dim=37,
                            word_embed_proj_dim=32),
@@ -118,7 +124,7 @@ REPOSITORY = Repository(
         "T5EncoderModel": _model(
             "T5EncoderModel", "T5Config", d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4
         ),
-        "ViTModel": _model("ViTModel", "ViTConfig", "f(1, 3, 32, 32)", **_VISION),
+        "ViTModel": _model("ViTModel", "ViTConfig", "f(1, 3, 32, 32)", True, **_VISION),
         "DeiTModel": _model("DeiTModel", "DeiTConfig", "f(1, 3, 32, 32)", **_VISION),
         "Dinov2Model": _model("Dinov2Model", "Dinov2Config", "f(1, 3, 32, 32)", **_VISION),
         "SiglipVisionModel": _model(
