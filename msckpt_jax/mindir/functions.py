@@ -99,7 +99,16 @@ class Function:
 
     def writes(self, node: pb.NodeProto) -> tuple[int, ...]:
         """The positions of the operands that a node changes in place."""
-        return effects.written(self.model.operator(node), node.output[0] in self.ordered)
+        op = self.model.operator(node)
+        if op in effects.THROUGH_LOADS and self._moves(node, effects.THROUGH_LOADS[op]):
+            return effects.WRITES[op]
+        return effects.written(op, node.output[0] in self.ordered)
+
+    def _moves(self, node: pb.NodeProto, flag: int) -> bool:
+        """Tell whether the operand at ``flag`` is true, and the one that would change a tensor."""
+        changed = effects.WRITES[self.model.operator(node)][0]
+        known = len(node.input) > flag and node.input[changed] not in self.model.constants
+        return known and bool(self.model.constant_int(node.input[flag], self))
 
     @functools.cached_property
     def unknown_effects(self) -> list[pb.NodeProto]:

@@ -25,9 +25,10 @@ from msckpt_jax.mindir.functions import Function
 
 @dataclass(eq=False, slots=True)
 class Snapshot(Value):
-    """The content that a tensor had when it was loaded. No tensor: nothing can change it."""
+    """The content that a tensor, ``source``, had when it was loaded. Nothing can change it."""
 
     of: Any = None
+    source: Any = None
 
 
 @dataclass(eq=False, slots=True)
@@ -135,7 +136,7 @@ class Memory:
     def snapshot(self, block: Block, binding: Binding) -> Binding:
         content = self.read(block, binding)
         known = isinstance(content, Value)
-        return Snapshot(content.type, content.name, content) if known else content
+        return Snapshot(content.type, content.name, content, binding) if known else content
 
     def view(self, block: Block, op: str, args: list[Binding], types: Any) -> Binding:
         """Another sight of the first operand, or several."""
@@ -157,6 +158,9 @@ class Memory:
         if written[-1] >= len(args):
             raise MindIRError(f"{op} cannot have {len(args)} operands")
         tensors = [args[k] for k in written]
+        if op in effects.THROUGH_LOADS:
+            tensors = [t.source if isinstance(t, Snapshot) else t for t in tensors]
+            attrs = {**attrs, "moves": True}
         own: tuple[Any, ...] = (None,) * effects.OWN_RESULTS.get(op, 0)
         several = isinstance(types, tuple) and not isinstance(types, Tensor)
         if own and several:  # of some files only the types of those that are used are known
