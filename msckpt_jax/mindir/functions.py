@@ -17,6 +17,8 @@ from msckpt_jax.mindir import effects
 from msckpt_jax.mindir.blocks import Budget
 
 REF = "REF::"
+#: The nodes that a file may have, beside those in proportion to its own, without joins.
+_SMALL = 5_000
 #: The positions of operands that only order effects, by operator.
 _ORDER_ONLY = {"Depend": slice(1, None), "UpdateState": slice(0, None), "Load": slice(1, None)}
 
@@ -231,10 +233,15 @@ class Function:
 
 
 class Model:
-    """The functions, primitives and constants of a file, by name."""
+    """The functions, primitives and constants of a file, by name.
 
-    def __init__(self, proto: pb.ModelProto):
-        self.proto = proto
+    Attributes:
+        joins: whether what comes after a branch is followed once. Otherwise it is followed from
+            each side, which keeps apart what is known of sizes there, but takes twice the nodes.
+    """
+
+    def __init__(self, proto: pb.ModelProto, joins: bool = True):
+        self.proto, self.joins = proto, joins
         self.primitives = {}
         for primitive in proto.primitives:
             if primitive.name in self.primitives:
@@ -254,7 +261,8 @@ class Model:
                     self.constants[node.output[0]] = node
         self._refuse_shadows(proto.graph.parameter)
         self.root = self.functions[proto.graph.name]
-        self.budget = Budget(sum(len(function.nodes) for function in self.functions.values()))
+        count = sum(len(function.nodes) for function in self.functions.values())
+        self.budget = Budget(count) if joins else Budget(count, _SMALL)
 
     def _refuse_shadows(self, parameters: Iterable[pb.TensorProto]) -> None:
         taken = {name for f in self.functions.values() for name in (*f.nodes, *f.inputs)}

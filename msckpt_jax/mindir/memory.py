@@ -165,6 +165,8 @@ class Memory:
         several = isinstance(types, tuple) and not isinstance(types, Tensor)
         if own and several:  # of some files only the types of those that are used are known
             own = (*types, *own)[: max(len(own), len(types))]
+        elif len(own) == 1:
+            own = (types,)
         if len(own) != effects.OWN_RESULTS.get(op, 0):
             raise MindIRError(f"{op} cannot have {len(own)} results")
         inputs = [self.read(block, arg) for arg in args]
@@ -175,7 +177,7 @@ class Memory:
             for tensor, content in zip(tensors, results[len(own) :], strict=True)
         )
         if own:
-            return results[: len(own)]
+            return results[0] if len(own) == 1 else results[: len(own)]
         return known if several else known[0]
 
     def draw(self, block: Block) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 def due(expression: str, inputs: list[np.ndarray], found: list[np.ndarray]) -> list[np.ndarray]:
     """The results of an expression of x, y, z, ..., in the dtypes of those that were found."""
     names = dict(zip("xyzuvwabcdeh", map(_wide, inputs), strict=False))
-    results = eval(expression, globals() | names)
+    results = eval(expression, globals() | names)  # all globals: lambdas see no locals of eval
     results = results if isinstance(results, tuple) else (results,)
     return [np.asarray(r).astype(f.dtype) for r, f in zip(results, found, strict=True)]
 
@@ -247,3 +247,28 @@ def batch_norm(x, weight, bias, epsilon):
     """Of [N, C, L]."""
     mean, spread = x.mean((0, 2)), np.sqrt(x.var((0, 2)) + epsilon)
     return ((x - mean[:, None]) / spread[:, None]) * weight[:, None] + bias[:, None]
+
+
+def slopes(function, *at):
+    """The gradients of a sum, by central differences of float64."""
+    out = []
+    for n, x in enumerate(at):
+        slope = np.zeros_like(x)
+        for place in np.ndindex(*x.shape):
+            ends = []
+            for step in (1e-6, -1e-6):
+                moved = x.copy()
+                moved[place] += step
+                ends.append(np.sum(function(*at[:n], moved, *at[n + 1 :])))
+            slope[place] = (ends[0] - ends[1]) / 2e-6
+        out.append(slope)
+    return tuple(out)
+
+
+def cross_entropy(x, target, weight, ignored):
+    losses, total = 0.0, 0.0
+    for row, label in zip(x, target, strict=True):
+        if label != ignored:
+            losses -= weight[label] * np.log(softmax(row)[label])
+            total += weight[label]
+    return losses / total

@@ -58,7 +58,7 @@ class Outcome(NamedTuple):
 
 def rows(table: str = ROWS) -> Iterator[Row]:
     """Lines ``Operator | call | dtypes | inputs [| allowed units [| due]]``."""
-    for line in table.strip().splitlines():
+    for line in filter(None, table.splitlines()):
         op, call, dtypes, inputs, *rest = (part.strip() for part in line.split(" | "))
         for short in dtypes.split():
             key = f"{op}_{zlib.crc32(line.encode()):08x}_{short}"
