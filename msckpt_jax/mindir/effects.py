@@ -83,10 +83,10 @@ def written(op: str, ordered: bool) -> tuple[int, ...]:
     Args:
         op: the name of the operator.
         ordered: whether a monad orders the node. Some operators are called ``Inplace``, but give a
-            new tensor; and so does a BatchNorm that no monad orders.
+            new tensor; and so do a BatchNorm and an IndexAdd that no monad orders.
     """
     if op in THROUGH_LOADS:
         return ()
-    if op in OWN_RESULTS or (op.startswith("Inplace") and op not in WRITES):
+    if op in OWN_RESULTS or op == "IndexAdd" or (op.startswith("Inplace") and op not in WRITES):
         return WRITES.get(op, (0,)) if ordered else ()
     return WRITES.get(op, ())

@@ -174,7 +174,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "MatrixExp": jax.scipy.linalg.expm,
     "MatrixPower": lambda x, *, n: jnp.linalg.matrix_power(x, n),
     "MatrixBandPart": _band,
-    "Trace": jnp.trace,
+    "Trace": lambda x: jnp.trace(x, dtype=x.dtype),
     "TraceExt": jnp.trace,
     "FFT": _fft(jnp.fft.fft),
     "IFFT": _fft(jnp.fft.ifft),
