@@ -47,7 +47,7 @@ Binding: TypeAlias = "Operand | Monad | Closure | Choice | tuple[Binding, ...]"
 _T = TypeVar("_T")
 
 
-class TooLarge(MindIRError):
+class TooLargeError(MindIRError):
     """A file that asks for more work than its budget."""
 
 
@@ -64,7 +64,7 @@ class Budget:
     def spend(self, units: int) -> None:
         self._left -= units
         if self._left < 0:
-            raise TooLarge(
+            raise TooLargeError(
                 "inlining the functions gives too many nodes, or tuples of too many parts, for an "
                 f"honest file (more than {self._most // NODE:,} nodes)"
             )

@@ -48,7 +48,7 @@ def program(opened: Source) -> Program:
     try:
         try:
             return _program(opened, Model(opened.model, joins=False))
-        except blocks.TooLarge:  # one branch after another: each doubles what comes after it
+        except blocks.TooLargeError:  # one branch after another: each doubles what comes after it
             return _program(opened, Model(opened.model))
     except MindIRError as error:
         error.tell(file=opened.path)

@@ -80,7 +80,7 @@ Fmin | H.Fmin()(x, y) | f32 | t([1, np.nan, np.nan]), t([np.nan, 2, np.nan])
 SparseDenseCwiseDiv | Z.SparseDenseCwiseDiv()(x, y, z, u) | f32 f64 | t([[0, 1], [1, 0], [2, 3]], 'i8'), f(3), t([3, 4], 'i8'), f(3, 4)
 """
 
-REDUCTIONS = f"""
+REDUCTIONS = """
 Any | A.Any()(x) | bool f32 i32 | t([0, 0, 1])
 AnyExt | A.AnyExt()(x, 1, True) | bool f32 i32 | t([[0, 0, 1], [0, 0, 0]])
 ArgMaxExt | A.ArgMaxExt()(x, 1, True) | f32 i32 | n(0, 3, 3, 40)
@@ -120,7 +120,7 @@ TraceExt | A.TraceExt()(x) | f32 i32 | f(3, 4)
 UniqueDim | A.UniqueDim()(x, True, True, 0) | f32 i32 | t([[1, 2], [0, 3], [1, 2], [0, 1]])
 """
 
-MATRICES = f"""
+MATRICES = """
 Addbmm | A.Addbmm()(x, y, z, 2, 3) | f32 f64 i32 | f(3, 5), f(2, 3, 4), f(2, 4, 5)
 Addmm | A.Addmm()(x, y, z, 2, 3) | f32 f64 i32 | f(5), f(3, 4), f(4, 5)
 Addmv | A.Addmv()(x, y, z, 2, 3) | f32 f64 i32 | f(3), f(3, 4), f(4)
@@ -141,7 +141,7 @@ LinalgQr | A.LinalgQr()(x, 'reduced') | f32 | f(4, 3) | 512
 InplaceAddmm | A.InplaceAddmm()(-x, y, z, 2, 3) | f32 | f(3, 5), f(3, 4), f(4, 5)
 """
 
-PLACES = f"""
+PLACES = """
 BroadcastToView | A.BroadcastToView()(x, (2, 3, 4)) + 1 | f32 i32 | f(3, 1)
 Chunk | A.Chunk()(x, 3, 1) | f32 i32 | f(2, 8)
 ChunkView | A.ChunkView()(x, 3, 1)[1] + 1 | f32 | f(2, 8)

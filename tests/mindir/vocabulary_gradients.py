@@ -37,6 +37,7 @@ SolveTriangularGrad | ms.grad(lambda k, l: A.SolveTriangular()(k, l, 0, True, Fa
 SolveTriangularGrad | ms.grad(lambda k, l: A.SolveTriangular()(k, l, 1, False, True) * z, (0, 1))(x, y) | f32 f64 | t([[2, 0.5, 1], [4, 1, 0.7], [-1, 1, 2]]), f(3, 2), f(3, 2) | 512
 SparseSegmentMeanGrad | G.SparseSegmentMeanGrad()(x, y, z, u) | f32 f64 | f(3, 2), t([0, 2, 4, 1], 'i4'), t([0, 0, 1, 2], 'i4'), t(5, 'i4')
 SparseSegmentSqrtNGrad | G.SparseSegmentSqrtNGrad()(x, y, z, u) | f32 f64 | f(3, 2), t([0, 2, 4, 1], 'i4'), t([0, 0, 1, 2], 'i4'), t(5, 'i4') | 1e9
+ListAppendAndInsertGrad | S.ListAppendAndInsertGrad()(ms.mutable((1, 2, 3), True), 1), x | i64 | t([1])
 SequenceSliceGrad | S.SequenceSliceGrad()(ms.mutable((1, 2), True), ms.mutable((5, 6, 7, 8), True), 0, 3, 2), x | i64 | t([1])
 """
 

@@ -104,7 +104,8 @@ def _scalar_cast(x: Any, dtype: Any) -> Any:
 _UNARY: dict[str, Callable[..., Any]] = {
     "Abs": _abs, "ComplexAbs": jnp.abs, "Neg": jnp.negative, "Sign": jnp.sign,
     "Square": jnp.square, "Sqrt": jnp.sqrt, "Rsqrt": lax.rsqrt, "Reciprocal": jnp.reciprocal,
-    "Inv": lambda x: jnp.reciprocal(x * 1.0).astype(x.dtype), "Exp": jnp.exp, "Exp2": jnp.exp2, "Expm1": jnp.expm1,
+    "Inv": lambda x: jnp.reciprocal(x * 1.0).astype(x.dtype),
+    "Exp": jnp.exp, "Exp2": jnp.exp2, "Expm1": jnp.expm1,
     "Log": jnp.log, "Log1p": jnp.log1p, "Log2": jnp.log2, "Log10": jnp.log10,
     "Sin": jnp.sin, "Cos": jnp.cos, "Tan": jnp.tan, "Asin": jnp.arcsin, "AsinExt": jnp.arcsin,
     "ACos": jnp.arccos, "AcosExt": jnp.arccos, "Atan": jnp.arctan, "AtanExt": jnp.arctan,

@@ -179,6 +179,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "TensorScatterAdd": _scatter_nd("add"),
     "TensorScatterSub": lambda x, i, u: _scatter_nd("add")(x, i, jnp.negative(u)),
     "TensorScatterMul": _scatter_nd("multiply"),
+    "SparseGatherV2": _gather,
     "TensorScatterDiv": _scatter_nd("divide"),
     "TensorScatterMax": _scatter_nd("max"),
     "TensorScatterMin": _scatter_nd("min"),

@@ -114,7 +114,8 @@ def _group_norm(
     out = jnp.reshape(out, x.shape)
     out = out if weight is None else out * _channels(weight, x)
     out = out if bias is None else out + _channels(bias, x)
-    return out.astype(x.dtype), mean[..., 0], lax.rsqrt(variance + eps)[..., 0]
+    moments = (mean[..., 0], lax.rsqrt(variance + eps)[..., 0])
+    return out.astype(x.dtype), *(moment.astype(x.dtype) for moment in moments)
 
 
 def _instance_norm(

@@ -71,6 +71,13 @@ def _median(
     return jnp.put_along_axis(jnp.zeros_like(x), place, dout, axis % x.ndim, inplace=False)
 
 
+def _without_inserted(parts: Any, index: Any) -> Any:
+    """The gradients of a list's parts, of the list with one more: -1 is the last."""
+    out = list(parts)
+    del out[int(index)]
+    return tuple(out)
+
+
 def _slice_of_sequence(dout: Any, parts: Any, start: Any, stop: Any, step: Any) -> Any:
     """The gradients of a sequence's parts: 0 for those that were left out."""
     out = [jnp.zeros_like(part) for part in parts]
@@ -143,6 +150,7 @@ ROWS: dict[str, Row] = {
     "MaskedSelectGrad": _masked_select,
     "PdistGrad": Gradient("dout x out", "Pdist", "x"),
     "RepeatInterleaveGrad": _repeat,
+    "ListAppendAndInsertGrad": _without_inserted,
     "MedianGrad": _median,
     "SequenceSliceGrad": _slice_of_sequence,
     "ShapeCalc": _shape_calc,
