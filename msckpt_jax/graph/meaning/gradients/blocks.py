@@ -77,25 +77,17 @@ def _unpermuted_tokens(
     return gradients(lambda x, p: forward(x, places, p, padded_mode), [tokens, probs], dout)
 
 
-def _grouped(op: str, with_weight: bool = True) -> Callable[..., Any]:
+def _grouped(op: str) -> Callable[..., Any]:
     """The gradients of Gmm, for lists of one tensor: of the rows, and of the weight."""
 
-    def of_weight(grad: Any, x: Any, weight: Any, ends: Any, kind: int = 0) -> Any:
+    def run(dout: Any, x: Any, weight: Any, ends: Any, kind: int = 0) -> Any:
         forward = experts.TABLE[op]
         dx, dw = gradients(
-            lambda x, w: forward((x,), (w,), None, ends, 0, kind)[0], [x[0], weight[0]], grad[0]
+            lambda x, w: forward((x,), (w,), None, ends, 0, kind)[0], [x[0], weight[0]], dout[0]
         )
         return (dx,), (dw,)
 
-    def of_rows(grad: Any, weight: Any, ends: Any, kind: int = 0) -> Any:
-        forward = experts.TABLE[op]
-        shape = (grad[0].shape[0], weight[0].shape[1])
-        zeros = jnp.zeros(shape, grad[0].dtype)
-        return ((gradients(
-            lambda x: forward((x,), (weight[0],), None, ends, 0, kind)[0], [zeros], grad[0]
-        ),),)  # fmt: skip
-
-    return of_weight if with_weight else of_rows
+    return run
 
 
 def _solved(a: Any, x: Any, dout: Any, trans: int = 0, lower: bool = False, unit: bool = False):
@@ -154,9 +146,7 @@ ROWS: dict[str, Row] = {
     "CTCLossV2Grad": _ctc,
     "FlashAttentionScoreGrad": _flash,
     "GmmBackward": _grouped("Gmm"),
-    "GmmBackwardFusion": _grouped("Gmm", with_weight=False),
     "GmmV2Backward": _grouped("GmmV2"),
-    "GmmV2BackwardFusion": _grouped("GmmV2", with_weight=False),
     "LuUnpackGrad": _unpacked,
     "MoeTokenPermuteGrad": _permuted_tokens,
     "MoeTokenUnpermuteGrad": _unpermuted_tokens,
