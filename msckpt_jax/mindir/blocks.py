@@ -47,6 +47,10 @@ Binding: TypeAlias = "Operand | Monad | Closure | Choice | tuple[Binding, ...]"
 _T = TypeVar("_T")
 
 
+class TooLargeError(MindIRError):
+    """A file that asks for more work than its budget."""
+
+
 class Budget:
     """The work that a file may ask for, in proportion to its nodes.
 
@@ -54,13 +58,13 @@ class Budget:
     from a function to one that it calls: about a microsecond.
     """
 
-    def __init__(self, nodes: int):
-        self._most = self._left = NODE * (50_000 + 20 * nodes)
+    def __init__(self, nodes: int, least: int = 50_000):
+        self._most = self._left = NODE * (least + 20 * nodes)
 
     def spend(self, units: int) -> None:
         self._left -= units
         if self._left < 0:
-            raise MindIRError(
+            raise TooLargeError(
                 "inlining the functions gives too many nodes, or tuples of too many parts, for an "
                 f"honest file (more than {self._most // NODE:,} nodes)"
             )

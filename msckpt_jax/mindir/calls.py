@@ -121,7 +121,12 @@ class Translation:
                 raise MindIRError("a loop never ends, or the network always raises an error")
             if len(live) == 2:
                 if not isinstance(condition, Const):
-                    return _Ended(self.branch(block, target, ends, stops))
+                    join = self._join(target, stops) if self.model.joins else None
+                    if join is None:
+                        return _Ended(self.branch(block, target, ends, stops))
+                    args = self.branch(block, target, {join: identity}, stops | {join})
+                    target = Closure(join, args)
+                    continue
                 live = [sides[0 if np.all(condition.value) else 1]]
             target = live[0]
         constant = self._constant_end([target], ends, stops)
@@ -157,6 +162,19 @@ class Translation:
         self._function(target.function)
         self.budget.spend(1)
         return set(self.model.ends(target.function, stops)) & set(ends)
+
+    def _join(self, choice: Choice, stops: frozenset[str]) -> str | None:
+        """A function that all sides of a branch call in the end, the first if there are several."""
+        sides = list(_sides(choice))
+        todo = list(dict.fromkeys(sides))
+        for name in todo:  # grows: in the order of the calls
+            if name in stops:
+                continue
+            if all(self.model.ends(side, stops | {name}) == {name} for side in sides):
+                return name
+            targets = self._function(name).targets
+            todo += [target for target in targets if target not in todo]
+        return None
 
     def _constant_end(
         self, targets: Sequence[Closure | Choice], ends: Ends, stops: frozenset[str]
@@ -333,6 +351,15 @@ class Translation:
         if op in effects.RANDOM:
             self.memory.draw(block)
         return result
+
+
+def _sides(target: Closure | Choice) -> Iterator[str]:
+    """Yield the functions of which one is called."""
+    if isinstance(target, Choice):
+        yield from _sides(target.then)
+        yield from _sides(target.otherwise)
+    else:
+        yield target.function
 
 
 def _differ(a: Any, b: Any, own: Container[Any]) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 #: The operands that an operator changes, where these are others than the first one alone.
-_WRITES: dict[str, tuple[int, ...]] = {
+WRITES: dict[str, tuple[int, ...]] = {
     "Adam": (0, 1, 2),
+    "AdamNoUpdateParam": (0, 1),
+    "AdamW": (0, 1, 2),
     "AdamWeightDecay": (0, 1, 2),
     "ApplyAdaMax": (0, 1, 2),
     "ApplyAdadelta": (0, 1, 2),
@@ -22,20 +24,29 @@ _WRITES: dict[str, tuple[int, ...]] = {
     "ApplyProximalAdagrad": (0, 1),
     "ApplyRMSProp": (0, 1, 2),
     "BatchNorm": (3, 4),
+    "BatchNormExt": (3, 4),
+    "FusedAdaFactor": (7, 8, 9, 10, 11),
     "FusedSparseAdam": (0, 1, 2),
     "FusedSparseFtrl": (0, 1, 2),
     "FusedSparseLazyAdam": (0, 1, 2),
     "FusedSparseProximalAdagrad": (0, 1),
     "Lamb": (0, 1, 2),
     "SGD": (0, 3, 5),
+    "SparseApplyAdadelta": (0, 1, 2),
     "SparseApplyAdagrad": (0, 1),
+    "SparseApplyAdagradDA": (0, 1, 2),
     "SparseApplyAdagradV2": (0, 1),
+    "SparseApplyCenteredRMSProp": (0, 1, 2, 3),
     "SparseApplyFtrl": (0, 1, 2),
+    "SparseApplyMomentum": (0, 1),
+    "SparseApplyProximalAdagrad": (0, 1),
+    "SparseApplyRMSProp": (0, 1, 2),
 }
 #: Operators that change their first operand.
-_WRITES |= dict.fromkeys(
+WRITES |= dict.fromkeys(
     (
-        "ApplyGradientDescent", "ApplyProximalGradientDescent", "Assign", "AssignAdd", "AssignSub",
+        "ApplyGradientDescent", "ApplyProximalGradientDescent",
+        "SparseApplyProximalGradientDescent", "Assign", "AssignAdd", "AssignSub",
         "InnerInplaceIndexPut", "ScatterAdd", "ScatterDiv", "ScatterMax", "ScatterMin",
         "ScatterMul", "ScatterNdAdd", "ScatterNdDiv", "ScatterNdMax", "ScatterNdMin",
         "ScatterNdMul", "ScatterNdSub", "ScatterNdUpdate", "ScatterSub", "ScatterUpdate",
@@ -43,7 +54,10 @@ _WRITES |= dict.fromkeys(
     (0,),
 )  # fmt: skip
 #: Operators with results of their own beside the operands that they change, and how many.
-OWN_RESULTS = {"BatchNorm": 5}
+OWN_RESULTS = {"AdamNoUpdateParam": 1, "BatchNorm": 5, "BatchNormExt": 3, "FusedAdaFactor": 1}
+#: Operators that change the parameters that their operands were loaded from, if an operand says so:
+#: the position of that operand.
+THROUGH_LOADS = {"BatchNormExt": 5}
 #: Operators whose result is another sight of their first operand: a change of either is both's.
 VIEWS = frozenset(
     (
@@ -69,8 +83,10 @@ def written(op: str, ordered: bool) -> tuple[int, ...]:
     Args:
         op: the name of the operator.
         ordered: whether a monad orders the node. Some operators are called ``Inplace``, but give a
-            new tensor; and so does a BatchNorm that no monad orders.
+            new tensor; and so do a BatchNorm and an IndexAdd that no monad orders.
     """
-    if op in OWN_RESULTS or (op.startswith("Inplace") and op not in _WRITES):
-        return _WRITES.get(op, (0,)) if ordered else ()
-    return _WRITES.get(op, ())
+    if op in THROUGH_LOADS:
+        return ()
+    if op in OWN_RESULTS or op == "IndexAdd" or (op.startswith("Inplace") and op not in WRITES):
+        return WRITES.get(op, (0,)) if ordered else ()
+    return WRITES.get(op, ())

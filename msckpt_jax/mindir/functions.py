@@ -17,6 +17,8 @@ from msckpt_jax.mindir import effects
 from msckpt_jax.mindir.blocks import Budget
 
 REF = "REF::"
+#: The nodes that a file may have, beside those in proportion to its own, without joins.
+_SMALL = 5_000
 #: The positions of operands that only order effects, by operator.
 _ORDER_ONLY = {"Depend": slice(1, None), "UpdateState": slice(0, None), "Load": slice(1, None)}
 
@@ -99,7 +101,16 @@ class Function:
 
     def writes(self, node: pb.NodeProto) -> tuple[int, ...]:
         """The positions of the operands that a node changes in place."""
-        return effects.written(self.model.operator(node), node.output[0] in self.ordered)
+        op = self.model.operator(node)
+        if op in effects.THROUGH_LOADS and self._moves(node, effects.THROUGH_LOADS[op]):
+            return effects.WRITES[op]
+        return effects.written(op, node.output[0] in self.ordered)
+
+    def _moves(self, node: pb.NodeProto, flag: int) -> bool:
+        """Tell whether the operand at ``flag`` is true, and the one that would change a tensor."""
+        changed = effects.WRITES[self.model.operator(node)][0]
+        known = len(node.input) > flag and node.input[changed] not in self.model.constants
+        return known and bool(self.model.constant_int(node.input[flag], self))
 
     @functools.cached_property
     def unknown_effects(self) -> list[pb.NodeProto]:
@@ -222,10 +233,15 @@ class Function:
 
 
 class Model:
-    """The functions, primitives and constants of a file, by name."""
+    """The functions, primitives and constants of a file, by name.
 
-    def __init__(self, proto: pb.ModelProto):
-        self.proto = proto
+    Attributes:
+        joins: whether what comes after a branch is followed once. Otherwise it is followed from
+            each side, which keeps apart what is known of sizes there, but takes twice the nodes.
+    """
+
+    def __init__(self, proto: pb.ModelProto, joins: bool = True):
+        self.proto, self.joins = proto, joins
         self.primitives = {}
         for primitive in proto.primitives:
             if primitive.name in self.primitives:
@@ -245,7 +261,8 @@ class Model:
                     self.constants[node.output[0]] = node
         self._refuse_shadows(proto.graph.parameter)
         self.root = self.functions[proto.graph.name]
-        self.budget = Budget(sum(len(function.nodes) for function in self.functions.values()))
+        count = sum(len(function.nodes) for function in self.functions.values())
+        self.budget = Budget(count) if joins else Budget(count, _SMALL)
 
     def _refuse_shadows(self, parameters: Iterable[pb.TensorProto]) -> None:
         taken = {name for f in self.functions.values() for name in (*f.nodes, *f.inputs)}

@@ -25,9 +25,10 @@ from msckpt_jax.mindir.functions import Function
 
 @dataclass(eq=False, slots=True)
 class Snapshot(Value):
-    """The content that a tensor had when it was loaded. No tensor: nothing can change it."""
+    """The content that a tensor, ``source``, had when it was loaded. Nothing can change it."""
 
     of: Any = None
+    source: Any = None
 
 
 @dataclass(eq=False, slots=True)
@@ -135,7 +136,7 @@ class Memory:
     def snapshot(self, block: Block, binding: Binding) -> Binding:
         content = self.read(block, binding)
         known = isinstance(content, Value)
-        return Snapshot(content.type, content.name, content) if known else content
+        return Snapshot(content.type, content.name, content, binding) if known else content
 
     def view(self, block: Block, op: str, args: list[Binding], types: Any) -> Binding:
         """Another sight of the first operand, or several."""
@@ -157,10 +158,15 @@ class Memory:
         if written[-1] >= len(args):
             raise MindIRError(f"{op} cannot have {len(args)} operands")
         tensors = [args[k] for k in written]
+        if op in effects.THROUGH_LOADS:
+            tensors = [t.source if isinstance(t, Snapshot) else t for t in tensors]
+            attrs = {**attrs, "moves": True}
         own: tuple[Any, ...] = (None,) * effects.OWN_RESULTS.get(op, 0)
         several = isinstance(types, tuple) and not isinstance(types, Tensor)
         if own and several:  # of some files only the types of those that are used are known
             own = (*types, *own)[: max(len(own), len(types))]
+        elif len(own) == 1:
+            own = (types,)
         if len(own) != effects.OWN_RESULTS.get(op, 0):
             raise MindIRError(f"{op} cannot have {len(own)} results")
         inputs = [self.read(block, arg) for arg in args]
@@ -171,7 +177,7 @@ class Memory:
             for tensor, content in zip(tensors, results[len(own) :], strict=True)
         )
         if own:
-            return results[: len(own)]
+            return results[0] if len(own) == 1 else results[: len(own)]
         return known if several else known[0]
 
     def draw(self, block: Block) -> None:

@@ -46,14 +46,16 @@ def read(
 def program(opened: Source) -> Program:
     """The graph of an open file, with its arguments and its result."""
     try:
-        return _program(opened)
+        try:
+            return _program(opened, Model(opened.model, joins=False))
+        except blocks.TooLargeError:  # one branch after another: each doubles what comes after it
+            return _program(opened, Model(opened.model))
     except MindIRError as error:
         error.tell(file=opened.path)
         raise
 
 
-def _program(opened: Source) -> Program:
-    model = Model(opened.model)
+def _program(opened: Source, model: Model) -> Program:
     _refuse_effects(model)
     parameters = dict(_parameters(opened))
     types = nodes.Types()

@@ -9,8 +9,8 @@ import numpy as np
 
 def due(expression: str, inputs: list[np.ndarray], found: list[np.ndarray]) -> list[np.ndarray]:
     """The results of an expression of x, y, z, ..., in the dtypes of those that were found."""
-    names = dict(zip("xyzuvwabcde", map(_wide, inputs), strict=False))
-    results = eval(expression, globals() | names)
+    names = dict(zip("xyzuvwabcdeh", map(_wide, inputs), strict=False))
+    results = eval(expression, globals() | names)  # all globals: lambdas see no locals of eval
     results = results if isinstance(results, tuple) else (results,)
     return [np.asarray(r).astype(f.dtype) for r, f in zip(results, found, strict=True)]
 
@@ -177,3 +177,98 @@ def ring(a: Any, a_max: Any, a_sum: Any, b: Any, b_max: Any, b_sum: Any) -> np.n
         ]
         out[s, k, of] = np.average([a[s, k, of], b[s, k, of]], axis=0, weights=weights)
     return out
+
+
+def adam_w(var, m, v, grad, step, lr, beta1, beta2, decay, epsilon):
+    """The variable, which is the result, too, and its moments."""
+    m, v = beta1 * m + (1 - beta1) * grad, beta2 * v + (1 - beta2) * grad**2
+    var = var - lr * decay * var
+    var = var - lr * (m / (1 - beta1**step)) / (np.sqrt(v / (1 - beta2**step)) + epsilon)
+    return var, var, m, v
+
+
+def lamb(var, m, v, lr, beta1, beta2, epsilon, decay, step, grad):
+    m, v = beta1 * m + (1 - beta1) * grad, beta2 * v + (1 - beta2) * grad**2
+    r = (m / (1 - beta1**step)) / (np.sqrt(v / (1 - beta2**step)) + epsilon) + decay * var
+    return var - lr * np.linalg.norm(var) / np.linalg.norm(r) * r, m, v
+
+
+def adagrad_da(total, squares, lr, l1, l2, step):
+    least = np.maximum(np.abs(total) - l1 * step, 0)
+    return -lr * np.sign(total) * least / (l2 * step * lr + np.sqrt(squares)), total, squares
+
+
+def ftrl(var, accum, linear, grad, lr, l1, l2, power):
+    new = accum + grad**2
+    linear = linear + grad - (new**-power - accum**-power) / lr * var
+    moved = (np.sign(linear) * l1 - linear) / (1 / (new**power * lr) + 2 * l2)
+    return np.where(np.abs(linear) > l1, moved, 0), new, linear
+
+
+def rms_prop(var, square, moment, lr, grad, decay, momentum, epsilon):
+    square = decay * square + (1 - decay) * grad**2
+    moment = momentum * moment + lr / np.sqrt(square + epsilon) * grad
+    return var - moment, square, moment
+
+
+def rows(grad, indices, count):
+    out = np.zeros((count, *grad.shape[1:]))
+    for row, index in zip(grad, indices, strict=True):
+        out[index] += row
+    return out
+
+
+def nesterov(var, m, v, power1, power2, lr, beta1, beta2, epsilon, grad):
+    m, v = beta1 * m + (1 - beta1) * grad, beta2 * v + (1 - beta2) * grad**2
+    rate = lr * np.sqrt(1 - power2) / (1 - power1)
+    return var - rate * (beta1 * m + (1 - beta1) * grad) / (np.sqrt(v) + epsilon), m, v
+
+
+def adadelta(var, accum, updates, lr, rho, epsilon, grad, indices):
+    var, accum, updates = var.copy(), accum.copy(), updates.copy()
+    for g, i in zip(grad, indices, strict=True):
+        accum[i] = rho * accum[i] + (1 - rho) * g**2
+        step = np.sqrt(updates[i] + epsilon) * g / np.sqrt(accum[i] + epsilon)
+        var[i] -= step * lr
+        updates[i] = rho * updates[i] + (1 - rho) * step**2
+    return var, accum, updates
+
+
+def proximal(var, accum, lr, l1, l2, grad, indices):
+    var, accum = var.copy(), accum.copy()
+    for g, i in zip(grad, indices, strict=True):
+        accum[i] += g**2
+        moved = var[i] - lr * g / np.sqrt(accum[i])
+        var[i] = np.sign(moved) / (1 + lr * l2) * np.maximum(np.abs(moved) - lr * l1, 0)
+    return var, accum
+
+
+def batch_norm(x, weight, bias, epsilon):
+    """Of [N, C, L]."""
+    mean, spread = x.mean((0, 2)), np.sqrt(x.var((0, 2)) + epsilon)
+    return ((x - mean[:, None]) / spread[:, None]) * weight[:, None] + bias[:, None]
+
+
+def slopes(function, *at):
+    """The gradients of a sum, by central differences of float64."""
+    out = []
+    for n, x in enumerate(at):
+        slope = np.zeros_like(x)
+        for place in np.ndindex(*x.shape):
+            ends = []
+            for step in (1e-6, -1e-6):
+                moved = x.copy()
+                moved[place] += step
+                ends.append(np.sum(function(*at[:n], moved, *at[n + 1 :])))
+            slope[place] = (ends[0] - ends[1]) / 2e-6
+        out.append(slope)
+    return tuple(out)
+
+
+def cross_entropy(x, target, weight, ignored):
+    losses, total = 0.0, 0.0
+    for row, label in zip(x, target, strict=True):
+        if label != ignored:
+            losses -= weight[label] * np.log(softmax(row)[label])
+            total += weight[label]
+    return losses / total

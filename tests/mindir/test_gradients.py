@@ -15,6 +15,7 @@ import pytest
 import msckpt_jax as ms
 from msckpt_jax.graph.meaning import gradients
 from tests.mindir import gradient_sweep as sweep
+from tests.mindir import vocabulary, vocabulary_gradients
 from tests.mindir.gradient_formulas import FORMULAS, MORE, Formula, T
 from tests.mindir.gradient_samples import SAMPLES
 from tests.mindir.sweep import few
@@ -28,7 +29,8 @@ _SHARE = 4
 
 
 def test_every_row_has_a_case() -> None:
-    covered = SAMPLES.keys() | FORMULAS.keys() | {
+    alone = {row.op for row in vocabulary.rows(vocabulary_gradients.ROWS)}
+    covered = alone | SAMPLES.keys() | FORMULAS.keys() | {
         "BroadcastGradientArgs", "DynamicBroadcastGradientArgs", "IRFFTDouble", "ShapeCalc",
     }  # fmt: skip
     assert gradients.ROWS.keys() == covered

@@ -26,6 +26,10 @@ from tests.mindir.vocabulary_rows import ROWS
 _HERE = Path(__file__).parent
 
 
+#: The steps that a network with parameters takes in MindSpore.
+STEPS = 3
+
+
 class Row(NamedTuple):
     """An operator in a dtype.
 
@@ -54,7 +58,7 @@ class Outcome(NamedTuple):
 
 def rows(table: str = ROWS) -> Iterator[Row]:
     """Lines ``Operator | call | dtypes | inputs [| allowed units [| due]]``."""
-    for line in table.strip().splitlines():
+    for line in filter(None, table.splitlines()):
         op, call, dtypes, inputs, *rest = (part.strip() for part in line.split(" | "))
         for short in dtypes.split():
             key = f"{op}_{zlib.crc32(line.encode()):08x}_{short}"
@@ -100,10 +104,11 @@ def outcome(row: Row, folder: Path) -> Outcome:
     if failure.exists():
         return Outcome(theirs=failure.read_text())
     with np.load(folder / f"{row.key}.npz") as saved:
-        inputs = [saved[key] for key in saved if key.startswith("input")]
-        due = [saved[key] for key in saved if key.startswith("output")]
+        arrays = {key: saved[key] for key in saved}
+    inputs = [array for key, array in arrays.items() if not key.startswith("output")]
+    due = [array for key, array in arrays.items() if key.startswith("output")]
     try:
-        found = _computed(folder / f"{row.key}.mindir", inputs)
+        found = _computed(folder / f"{row.key}.mindir", arrays)
     except Exception as error:
         notes = "; ".join(getattr(error, "__notes__", []))
         return Outcome(ours=f"{type(error).__name__}: {error} {notes}")
@@ -114,11 +119,22 @@ def outcome(row: Row, folder: Path) -> Outcome:
     return compared(due, found)
 
 
-def _computed(file: Path, inputs: list[np.ndarray]) -> list[np.ndarray]:
+def _computed(file: Path, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """The results; with parameters those of each step, and their new contents."""
     function = ms.load(file)
+    inputs = [array for key, array in arrays.items() if key.startswith("input")]
     given = [x.astype(w.dtype) if w.dtype == jax.numpy.bfloat16 else x
              for x, w in zip(inputs, jax.tree.leaves(function.inputs), strict=True)]  # fmt: skip
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(function(*given))]
+    held = [key.partition("_")[2] for key in arrays if key.startswith("held")]
+    if not held:
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(function(*given))]
+    found: list[np.ndarray] = []
+    parameters = function.parameters
+    for _ in range(STEPS if any(key.startswith("output1") for key in arrays) else 1):
+        result, parameters = function.apply(parameters, *given, mutable=True)
+        found += map(np.asarray, jax.tree.leaves(result))
+        found += [np.asarray(parameters[name]) for name in held]
+    return found
 
 
 def compared(due: list[np.ndarray], found: list[np.ndarray]) -> Outcome:

@@ -7,6 +7,13 @@ vocabulary_worker.py says what makes them: ``f`` and ``p`` numbers of the row's 
 
 from __future__ import annotations
 
+from tests.mindir import (
+    vocabulary_expanded,
+    vocabulary_gradients,
+    vocabulary_kernels,
+    vocabulary_state,
+)
+
 SIZES = """
 NonZero | Y.NonZero()(x) | f32 f16 f64 bool i32 i64 u8 | n(0, 1, 3, 4) * n(0, 1, 3, 4)
 MaskedSelect | Y.MaskedSelect()(x, y) | f32 f16 f64 bool i32 i64 i8 u8 c64 | f(3, 4), b(3, 4)
@@ -283,5 +290,6 @@ ClipByNorm | I.ClipByNorm((1,))(x, y) | f32 | f(3, 4), t(2) | 64 | x * np.minimu
 """
 
 ROWS = "".join(
-    (SIZES, SEGMENTS, LINEAR, SPECTRAL, IMAGES, PATCHES, SMALL, SEQUENCES, SPARSE, DEFINED)
-).replace("\n\n", "\n")
+    (SIZES, SEGMENTS, LINEAR, SPECTRAL, IMAGES, PATCHES, SMALL, SEQUENCES, SPARSE, DEFINED,
+     vocabulary_expanded.ROWS, vocabulary_gradients.ROWS, vocabulary_kernels.ROWS, vocabulary_state.ROWS)
+).replace("\n\n", "\n")  # fmt: skip

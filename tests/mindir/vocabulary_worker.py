@@ -23,6 +23,8 @@ _DTYPES = {
     "f16": "f2", "f32": "f4", "f64": "f8", "c64": "c8", "c128": "c16", "bool": "?",
     **{f"{kind}{8 * size}": f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)},
 }  # fmt: skip
+#: The steps of a network with parameters.
+STEPS = 3
 _HEAD = """
 import mindspore as ms
 import numpy as np
@@ -82,8 +84,13 @@ class Inputs:
     def t(self, values: Any, dtype: str = "") -> ms.Tensor:
         return ms.Tensor(np.array(values, dtype)) if dtype else self.made(values)
 
+    def held(self, start: ms.Tensor) -> ms.Parameter:
+        """A parameter of the network, which the operator may change."""
+        return ms.Parameter(start)
+
     def names(self) -> dict[str, Any]:
-        own = {n: getattr(self, n) for n in ("n", "f", "p", "f32", "p32", "i", "l", "b", "t")}
+        makers = ("n", "f", "p", "f32", "p32", "i", "l", "b", "t", "held")
+        own = {name: getattr(self, name) for name in makers}
         return own | {"ms": ms, "np": np, "ops": ops, "mint": mint}
 
 
@@ -92,20 +99,33 @@ def module(rows: list[dict[str, Any]], folder: Path) -> Any:
     for row in rows:
         lines += [
             f"class {row['key']}(nn.Cell):",
-            f"    def construct(self, {', '.join('xyzuvwabcde'[: row['count']])}):",
-            f"        return {row['call']}",
+            f"    def construct(self, {', '.join(row['given'])}):",
+            *(f"        {name} = self.{name}" for name in row["held"]),
+            *result(row),
         ]
     (folder / "one_operator.py").write_text("\n".join(lines))
     sys.path.insert(0, str(folder))
     return importlib.import_module("one_operator")
 
 
-def run(row: dict[str, Any], net: nn.Cell, args: list[Any], folder: Path) -> None:
-    ms.export(net, *args, file_name=str(folder / row["key"]), file_format="MINDIR")
-    arrays: dict[str, Any] = {f"input{k}": wide(a) for k, a in enumerate(args)}
-    if row["runs"]:
-        found = net(*args)
-        arrays |= {f"output{k}": a for k, a in enumerate(flat(as_numpy(found)))}
+def result(row: dict[str, Any]) -> list[str]:
+    """The end of a network; CPU kernels that change parameters leave their results as they are."""
+    if row["held"] and row["runs"]:
+        return [f"        {row['call']}", f"        return {row['given'][0]}"]
+    return [f"        return {row['call']}"]
+
+
+def run(row: dict[str, Any], net: nn.Cell, args: dict[str, Any], folder: Path) -> None:
+    """Export a network and run it: several steps, if it holds parameters."""
+    for name in row["held"]:
+        setattr(net, name, args[name])
+    given = [args[name] for name in row["given"]]
+    ms.export(net, *given, file_name=str(folder / row["key"]), file_format="MINDIR")
+    kind = {name: "held" if name in row["held"] else "input" for name in args}
+    arrays: dict[str, Any] = {f"{kind[name]}_{name}": wide(a).copy() for name, a in args.items()}
+    for step in range(bool(row["runs"]) * (STEPS if row["held"] else 1)):
+        found = flat(as_numpy(net(*given))) + [wide(args[name]).copy() for name in row["held"]]
+        arrays |= {f"output{step}_{k}": a for k, a in enumerate(found)}
     np.savez(folder / f"{row['key']}.npz", **arrays)
 
 
@@ -126,15 +146,16 @@ def main() -> None:
     warm_up()
     ms.set_context(mode=ms.GRAPH_MODE)
     rows = json.loads((folder / "rows.json").read_text())
-    made: dict[str, list[Any]] = {}
+    made: dict[str, dict[str, Any]] = {}
     for row in rows:
         try:
             args = list(eval(f"({row['inputs']},)", Inputs(row["key"], row["dtype"]).names()))
         except Exception as error:
             (folder / f"{row['key']}.txt").write_text(f"inputs: {type(error).__name__}: {error}")
             args = []
-        made[row["key"]] = args
-        row["count"] = len(args)
+        made[row["key"]] = named = dict(zip("xyzuvwabcdeh", args, strict=False))
+        row["held"] = [name for name, a in named.items() if isinstance(a, ms.Parameter)]
+        row["given"] = [name for name in named if name not in row["held"]]
     networks = module(rows, folder)
     for row in rows:
         if not made[row["key"]] or list(folder.glob(f"{row['key']}.npz")):

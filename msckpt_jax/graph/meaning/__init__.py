@@ -30,5 +30,5 @@ def table() -> dict[str, Callable[..., Any]]:
 _ROOMS = """
 activations arrays attention boxes colors convolution ctc elementwise experts fused indexing inplace
 linear losses matrices normalization optimizers patches pooling quantised random recurrent
-reductions resizing sampling segments sequences sized sparse special spectral
+reductions resizing row_optimizers sampling segments sequences sized sparse special spectral
 """

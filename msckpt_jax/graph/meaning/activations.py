@@ -69,6 +69,11 @@ def _threshold(x: Any, threshold: Any, value: Any) -> Any:
     return jnp.where(x > threshold, x, jnp.asarray(value, x.dtype))
 
 
+def _truncated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, whose results for whole numbers are whole numbers, too."""
+    return lambda x: function(x).astype(x.dtype)
+
+
 TABLE: dict[str, Callable[..., Any]] = {
     "ReLU": nn.relu, "ReLU6": nn.relu6, "ReLUV3": nn.relu,
     "Sigmoid": nn.sigmoid, "Tanh": jnp.tanh, "SiLU": nn.silu,
@@ -77,7 +82,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "FastGeLU": lambda x: x * nn.sigmoid(1.702 * x),
     "LeakyReLUExt": lambda x, negative_slope=0.01: nn.leaky_relu(x, negative_slope),
     "Elu": _elu, "EluExt": _elu, "CeLU": _celu, "SeLU": nn.selu, "SeLUExt": nn.selu,
-    "HSwish": nn.hard_swish, "HSigmoid": nn.hard_sigmoid,
+    "HSwish": _truncated(nn.hard_swish), "HSigmoid": _truncated(nn.hard_sigmoid),
     "Mish": nn.mish, "MishExt": nn.mish,
     "Softplus": nn.softplus, "SoftplusExt": _softplus_ext, "Softsign": nn.soft_sign,
     "HShrink": _hard_shrink, "SoftShrink": _soft_shrink, "Threshold": _threshold,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -285,6 +286,12 @@ def _repeat(x: Any, repeats: Any, dim: Any = None, output_size: Any = None) -> A
     return jnp.repeat(x, np.asarray(repeats), dim)
 
 
+def _diagonal_part(x: Any) -> Any:
+    """The diagonal of a tensor whose first half of axes is as its second."""
+    sizes = x.shape[: x.ndim // 2]
+    return jnp.reshape(jnp.diagonal(jnp.reshape(x, (math.prod(sizes),) * 2)), sizes)
+
+
 TABLE: dict[str, Callable[..., Any]] = {
     "Reshape": lambda x, shape: jnp.reshape(x, ints(shape)),
     "View": lambda x, shape: jnp.reshape(x, ints(shape)),
@@ -358,7 +365,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "Meshgrid": _meshgrid,
     "Diag": _diag,
     "DiagExt": _diag_ext,
-    "DiagPart": jnp.diagonal,
+    "DiagPart": _diagonal_part,
     "Diagonal": lambda x, offset=0, dim1=0, dim2=1: jnp.diagonal(x, offset, dim1, dim2),
     "DiagonalView": lambda x, offset=0, dim1=0, dim2=1: jnp.diagonal(x, offset, dim1, dim2),
     "DepthToSpace": lambda x, *, block_size, **_: depth_to_space(x, block_size),

@@ -29,6 +29,17 @@ def _trunc_div(x: Any, y: Any) -> Any:
 
 
 #: MindSpore's RoundingMode: the quotient is kept, rounded to zero, or rounded down.
+def _scaled(y: Any, alpha: Any) -> Any:
+    """The product; truth values, which MindSpore adds to each other, stay what they are."""
+    return y if isinstance(alpha, int | float) and alpha == 1 else y * alpha
+
+
+def _squared_difference(x: Any, y: Any) -> Any:
+    """The square of the difference; of complex numbers, the square of its absolute value."""
+    difference = x - y
+    return difference * jnp.conj(difference)
+
+
 _ROUNDED: dict[Any, Callable[..., Any]] = {
     None: jnp.true_divide, 0: jnp.true_divide, 1: _trunc_div, 2: jnp.floor_divide,
 }  # fmt: skip
@@ -93,7 +104,8 @@ def _scalar_cast(x: Any, dtype: Any) -> Any:
 _UNARY: dict[str, Callable[..., Any]] = {
     "Abs": _abs, "ComplexAbs": jnp.abs, "Neg": jnp.negative, "Sign": jnp.sign,
     "Square": jnp.square, "Sqrt": jnp.sqrt, "Rsqrt": lax.rsqrt, "Reciprocal": jnp.reciprocal,
-    "Inv": jnp.reciprocal, "Exp": jnp.exp, "Exp2": jnp.exp2, "Expm1": jnp.expm1,
+    "Inv": lambda x: jnp.reciprocal(x * 1.0).astype(x.dtype),
+    "Exp": jnp.exp, "Exp2": jnp.exp2, "Expm1": jnp.expm1,
     "Log": jnp.log, "Log1p": jnp.log1p, "Log2": jnp.log2, "Log10": jnp.log10,
     "Sin": jnp.sin, "Cos": jnp.cos, "Tan": jnp.tan, "Asin": jnp.arcsin, "AsinExt": jnp.arcsin,
     "ACos": jnp.arccos, "AcosExt": jnp.arccos, "Atan": jnp.arctan, "AtanExt": jnp.arctan,
@@ -126,11 +138,11 @@ _BINARY: dict[str, Callable[..., Any]] = {
     "MulNoNan": lambda x, y: jnp.where(y == 0, 0, x * y), "Xdivy": _xdivy, "Xlogy": special.xlogy,
     "XLogYScalarOther": special.xlogy, "XLogYScalarSelf": special.xlogy,
     "Pow": jnp.power, "PowTensorScalar": jnp.power, "PowScalarTensor": jnp.power,
-    "SquaredDifference": lambda x, y: jnp.square(x - y), "Hypot": jnp.hypot,
+    "SquaredDifference": _squared_difference, "Hypot": jnp.hypot,
     "Atan2": jnp.arctan2, "Atan2Ext": jnp.arctan2, "NextAfter": jnp.nextafter,
     "LogAddExp": jnp.logaddexp, "LogAddExp2": jnp.logaddexp2, "Gcd": jnp.gcd, "Lcm": jnp.lcm,
     "Maximum": jnp.maximum, "Minimum": jnp.minimum, "Fmax": jnp.fmax, "ClampMin": jnp.maximum,
-    "Heaviside": jnp.heaviside,
+    "Heaviside": lambda x, y: jnp.heaviside(x, y).astype(x.dtype),
     "Equal": jnp.equal, "EqScalar": jnp.equal, "NotEqual": jnp.not_equal,
     "NeScalar": jnp.not_equal, "Greater": jnp.greater, "GreaterEqual": jnp.greater_equal,
     "GreaterEqualScalar": jnp.greater_equal, "Less": jnp.less,
@@ -172,9 +184,9 @@ TABLE: dict[str, Callable[..., Any]] = {
     **_BINARY,
     **_SCALARS,
     "AddN": lambda x: reduce(operator.add, x),
-    "AddExt": lambda x, y, alpha=1: x + y * alpha,
+    "AddExt": lambda x, y, alpha=1: x + _scaled(y, alpha),
     "AddScalar": lambda x, y, alpha=1: x + y * alpha,
-    "SubExt": lambda x, y, alpha=1: x - y * alpha,
+    "SubExt": lambda x, y, alpha=1: x - _scaled(y, alpha),
     "SubScalar": lambda x, y, alpha=1: x - y * alpha,
     "DivMod": _div_mod,
     "DivMods": _div_mod,

@@ -38,10 +38,20 @@ def _gather_nd(x: Any, indices: Any) -> Any:
     return jnp.asarray(x).at[tuple(jnp.moveaxis(jnp.asarray(indices), -1, 0))].get(mode="clip")
 
 
+def updated(x: Any, place: Any, method: str, updates: Any) -> Any:
+    """The tensor with updates at a place, by a method of JAX's; whole numbers stay exact."""
+    x = jnp.asarray(x)
+    if method != "divide" or not jnp.issubdtype(x.dtype, jnp.integer):
+        return getattr(x.at[place], method)(updates)
+    wide = jnp.promote_types(x.dtype, jnp.int32)
+    divisor = jnp.ones(x.shape, wide).at[place].multiply(jnp.asarray(updates, wide))
+    return lax.div(x.astype(wide), divisor).astype(x.dtype)
+
+
 def _scatter_nd(method: str) -> Callable[..., Any]:
     def run(x: Any, indices: Any, updates: Any) -> Any:
-        place = jnp.asarray(x).at[tuple(jnp.moveaxis(jnp.asarray(indices), -1, 0))]
-        return getattr(place, method)(updates)
+        place = tuple(jnp.moveaxis(jnp.asarray(indices), -1, 0))
+        return updated(x, place, method, updates)
 
     return run
 
@@ -141,6 +151,15 @@ def _embedding(
     return jnp.take(weight, ids, 0, mode="clip")
 
 
+def _embedding_lookup(x: Any, index: Any, offset: Any = 0) -> Any:
+    """The rows of a part of a table, which begins at a row; rows of other parts are 0."""
+    index = index - offset
+    inside = (index >= 0) & (index < x.shape[0])
+    rows = jnp.take(x, index, 0, mode="clip")
+    kept = jnp.reshape(inside, inside.shape + (1,) * (x.ndim - 1))
+    return jnp.where(kept, rows, jnp.zeros((), x.dtype))
+
+
 TABLE: dict[str, Callable[..., Any]] = {
     "Gather": _gather,
     "GatherD": _gather_d,
@@ -148,7 +167,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "GatherNdExt": _gather_nd,
     "IndexSelect": lambda x, dim, index: jnp.take(x, index, int(dim), mode="clip"),
     "Take": lambda x, index: jnp.take(x, index, mode="clip"),
-    "EmbeddingLookup": lambda x, index, offset=0: jnp.take(x, index - offset, 0, mode="clip"),
+    "EmbeddingLookup": _embedding_lookup,
     "Embedding": _embedding,
     "Index": _index,
     "IndexAdd": lambda x, index, source, *, axis, **_: _index_add(x, axis, index, source),
@@ -160,6 +179,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "TensorScatterAdd": _scatter_nd("add"),
     "TensorScatterSub": lambda x, i, u: _scatter_nd("add")(x, i, jnp.negative(u)),
     "TensorScatterMul": _scatter_nd("multiply"),
+    "SparseGatherV2": _gather,
     "TensorScatterDiv": _scatter_nd("divide"),
     "TensorScatterMax": _scatter_nd("max"),
     "TensorScatterMin": _scatter_nd("min"),

@@ -57,7 +57,7 @@ def _scatter(method: str, sign: Callable[[Any], Any] = jnp.asarray) -> Callable[
     """Update whole rows; indices may have any rank."""
 
     def run(x: Any, indices: Any, updates: Any) -> Any:
-        return getattr(jnp.asarray(x).at[jnp.asarray(indices)], method)(sign(updates))
+        return indexing.updated(x, jnp.asarray(indices), method, sign(updates))
 
     return run
 

@@ -99,7 +99,8 @@ def _solve_triangular(
 
 
 def _log_determinant(x: Any) -> Any:
-    return tuple(jnp.linalg.slogdet(x))
+    sign, logarithm = jnp.linalg.slogdet(x)
+    return sign, logarithm.astype(x.dtype)
 
 
 def _orgqr(x: Any, tau: Any) -> Any:
@@ -124,6 +125,8 @@ def _band(x: Any, lower: Any, upper: Any) -> Any:
 
 def _cdist(x: Any, y: Any, p: float = 2.0) -> Any:
     far = jnp.abs(x[..., :, None, :] - y[..., None, :, :])
+    if p == 0:
+        return jnp.sum(far != 0, -1, dtype=x.dtype)
     return jnp.max(far, -1) if p == float("inf") else jnp.sum(far**p, -1) ** (1 / p)
 
 
@@ -174,7 +177,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "MatrixExp": jax.scipy.linalg.expm,
     "MatrixPower": lambda x, *, n: jnp.linalg.matrix_power(x, n),
     "MatrixBandPart": _band,
-    "Trace": jnp.trace,
+    "Trace": lambda x: jnp.trace(x, dtype=x.dtype),
     "TraceExt": jnp.trace,
     "FFT": _fft(jnp.fft.fft),
     "IFFT": _fft(jnp.fft.ifft),

@@ -28,6 +28,16 @@ def normalized(x: Any, axes: tuple[int, ...], epsilon: float) -> tuple[Any, Any,
     return (wide - mean) * lax.rsqrt(variance + epsilon), mean, variance
 
 
+def _moved(x: Any, running: tuple[Any, Any], batch: tuple[Any, Any], momentum: Any) -> Any:
+    """The running mean and variance, moved towards those of a batch, ``x``, without bias."""
+    count = x.size // x.shape[1]
+    unbiased = batch[0], batch[1] * (count / max(count - 1, 1))
+    return tuple(
+        (old + momentum * (b - old)).astype(old.dtype)
+        for old, b in zip(running, unbiased, strict=True)
+    )
+
+
 def batch_norm(
     x: Any, scale: Any, bias: Any, mean: Any, variance: Any, is_training: bool = False,
     epsilon: float = 1e-5, momentum: float = 0.1, data_format: Any = 0, *, format: Any = None,
@@ -42,12 +52,7 @@ def batch_norm(
     if is_training:
         axes = (0, *range(2, x.ndim))
         batch = jnp.mean(_wide(x), axes), jnp.var(_wide(x), axes)
-        count = x.size // x.shape[1]
-        unbiased = batch[0], batch[1] * (count / max(count - 1, 1))
-        new = tuple(
-            (old + momentum * (b - old)).astype(old.dtype)
-            for old, b in zip(new, unbiased, strict=True)
-        )
+        new = _moved(x, new, batch, momentum)
         mean, variance = batch
     factor = scale * lax.rsqrt(variance + epsilon)
     y = _wide(x) * _channels(factor, x) + _channels(bias - mean * factor, x)
@@ -56,18 +61,24 @@ def batch_norm(
 
 def _batch_norm_ext(
     x: Any, weight: Any, bias: Any, mean: Any, variance: Any, training: bool = False,
-    momentum: float = 0.1, epsilon: float = 1e-5,
+    momentum: float = 0.1, epsilon: float = 1e-5, *, moves: bool = False,
 ) -> Any:  # fmt: skip
-    if training and mean is not None:
-        raise MindIRError("BatchNorm in training changes its statistics: export in eval mode")
-    axes = (0, *range(2, x.ndim))
-    if mean is None or variance is None:
-        out, mean, variance = normalized(x, axes, epsilon)
-    else:
-        out = (_wide(x) - _channels(mean, x)) * _channels(lax.rsqrt(variance + epsilon), x)
+    """The result, mean and factor; then the new running statistics, if it ``moves`` them."""
+    if training and mean is not None and not moves:
+        raise MindIRError(
+            "BatchNormExt in training changes running statistics that are no parameters of the "
+            "network: export in eval mode"
+        )
+    running = mean, variance
+    if training or mean is None or variance is None:
+        axes = (0, *range(2, x.ndim))
+        mean, variance = jnp.mean(_wide(x), axes), jnp.var(_wide(x), axes)
+    factor = lax.rsqrt(_wide(variance) + epsilon)
+    out = (_wide(x) - _channels(mean, x)) * _channels(factor, x)
     out = out if weight is None else out * _channels(weight, x)
     out = out if bias is None else out + _channels(bias, x)
-    return out.astype(x.dtype), jnp.ravel(mean), jnp.ravel(variance)
+    new = _moved(x, running, (mean, variance), momentum) if moves else ()
+    return out.astype(x.dtype), mean, factor, *new
 
 
 def _layer_norm(
@@ -103,7 +114,8 @@ def _group_norm(
     out = jnp.reshape(out, x.shape)
     out = out if weight is None else out * _channels(weight, x)
     out = out if bias is None else out + _channels(bias, x)
-    return out.astype(x.dtype), mean[..., 0], lax.rsqrt(variance + eps)[..., 0]
+    moments = (mean[..., 0], lax.rsqrt(variance + eps)[..., 0])
+    return out.astype(x.dtype), *(moment.astype(x.dtype) for moment in moments)
 
 
 def _instance_norm(

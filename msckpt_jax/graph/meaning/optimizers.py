@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import wraps
 from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
+
+from msckpt_jax.errors import MindIRError
 
 
 def _mean(old: Any, new: Any, share: Any) -> Any:
     return share * old + (1 - share) * new
 
 
-def _momentum(
+def momentum(
     var: Any, accum: Any, lr: Any, grad: Any, momentum: Any, *, use_nesterov: bool = False,
     gradient_scale: float = 1.0,
 ) -> Any:  # fmt: skip
@@ -22,7 +24,7 @@ def _momentum(
     return var - lr * (grad + momentum * accum if use_nesterov else accum), accum
 
 
-def _adam(
+def adam(
     var: Any, m: Any, v: Any, beta1_power: Any, beta2_power: Any, lr: Any, beta1: Any, beta2: Any,
     epsilon: Any, grad: Any, *, use_nesterov: bool = False,
 ) -> Any:  # fmt: skip
@@ -58,6 +60,91 @@ def _adam_weight_decay(
     return var - lr * (m / (jnp.sqrt(v) + epsilon) + decay * var), m, v
 
 
+def _adam_of_moments(
+    m: Any, v: Any, beta1_power: Any, beta2_power: Any, lr: Any, beta1: Any, beta2: Any,
+    epsilon: Any, grad: Any, *, use_nesterov: bool = False,
+) -> Any:  # fmt: skip
+    """What has to be added to the variable, which stays on another device, and the moments."""
+    zeros, powers = jnp.zeros_like(m), (beta1_power, beta2_power)
+    return adam(
+        zeros, m, v, *powers, lr, beta1, beta2, epsilon, grad, use_nesterov=use_nesterov
+    )  # fmt: skip
+
+
+def _adam_w(
+    var: Any, m: Any, v: Any, max_v: Any, grad: Any, step: Any, lr: Any, beta1: Any, beta2: Any,
+    decay: Any, epsilon: Any, amsgrad: bool = False, maximize: bool = False,
+) -> Any:  # fmt: skip
+    if amsgrad:
+        raise MindIRError("AdamW with amsgrad=True, whose largest moments no file passes on")
+    grad = -grad if maximize else grad
+    m, v = _mean(m, grad, beta1), _mean(v, grad * grad, beta2)
+    spread = jnp.sqrt(v / (1 - beta2**step)) + epsilon
+    return var * (1 - lr * decay) - lr * m / (1 - beta1**step) / spread, m, v
+
+
+def _ratio(part: Any, whole: Any) -> Any:
+    """The ratio of the norms of two arrays; 1 if one is 0."""
+    norms = [jnp.linalg.norm(jnp.ravel(x)) for x in (part, whole)]
+    known = (norms[0] > 0) & (norms[1] > 0)
+    return jnp.where(known, norms[0] / jnp.where(known, norms[1], 1), 1)
+
+
+def _lamb(
+    var: Any, m: Any, v: Any, lr: Any, beta1: Any, beta2: Any, epsilon: Any, decay: Any, step: Any,
+    grad: Any,
+) -> Any:  # fmt: skip
+    m, v = _mean(m, grad, beta1), _mean(v, grad * grad, beta2)
+    step = jnp.reshape(step, ()).astype(jnp.float32)
+    spread = jnp.sqrt(v / (1 - beta2**step)) + epsilon
+    move = m / (1 - beta1**step) / spread + decay * var
+    return var - lr * _ratio(var, move) * move, m, v
+
+
+def _lars(
+    weight: Any, grad: Any, weight_square: Any, grad_square: Any, decay: Any, lr: Any, *,
+    epsilon: float = 1e-5, hyperpara: float = 0.001, use_clip: bool = False,
+) -> Any:  # fmt: skip
+    """The gradient of a layer, by the squares of the norms of its weight and gradient."""
+    if use_clip:
+        raise MindIRError("LARSUpdate with use_clip=True: MindSpore does not define its limits")
+    norm = jnp.sqrt(weight_square)
+    rate = hyperpara * norm / (jnp.sqrt(grad_square) + decay * norm + epsilon)
+    return (rate * (grad + decay * weight)).astype(grad.dtype)
+
+
+def _root_mean_square(x: Any) -> Any:
+    return jnp.sqrt(jnp.mean(x * x))
+
+
+def _ada_factor(
+    epsilon: Any, clip_threshold: Any, beta1: Any, beta2: Any, decay: Any, lr: Any, grad: Any,
+    var: Any, m: Any, rows: Any, columns: Any, v: Any, *, enable_scale_parameter: bool = False,
+    enable_first_moment: bool = False, enable_weight_decay: bool = False,
+) -> Any:  # fmt: skip
+    """The variable twice, its moment, and the squares of gradients: of rows and columns, or all."""
+    old = var.dtype, m.dtype, rows.dtype, columns.dtype, v.dtype
+    grad, wide = (x.astype(jnp.float32) for x in (grad, var))
+    squares = grad * grad + epsilon[0]
+    if grad.ndim > 1:
+        rows = _mean(rows, jnp.mean(squares, -1), beta2)
+        columns = _mean(columns, jnp.mean(squares, -2), beta2)
+        share = rows / jnp.mean(rows, -1, keepdims=True)
+        move = grad * lax.rsqrt(share)[..., None] * lax.rsqrt(columns)[..., None, :]
+    else:
+        v = _mean(v, squares, beta2)
+        move = grad * lax.rsqrt(v)
+    if enable_scale_parameter:
+        lr = lr * jnp.maximum(epsilon[1], _root_mean_square(wide))
+    move = lr * move / jnp.maximum(1, _root_mean_square(move) / clip_threshold)
+    if enable_first_moment:
+        m = move = _mean(m, move, beta1)
+    wide = wide * (1 - decay * lr) - move if enable_weight_decay else wide - move
+    new = (x.astype(dtype) for x, dtype in zip((wide, m, rows, columns, v), old, strict=True))
+    var, *slots = new
+    return var, var, *slots
+
+
 def _ada_max(
     var: Any, m: Any, v: Any, beta1_power: Any, lr: Any, beta1: Any, beta2: Any, epsilon: Any,
     grad: Any,
@@ -78,7 +165,7 @@ def _sgd(
     return var - lr * step, jnp.where(moved, fresh, accum), jnp.where(moved, 0, stat)
 
 
-def _rms_prop(
+def rms_prop(
     var: Any, square: Any, moment: Any, lr: Any, grad: Any, rho: Any, momentum: Any, epsilon: Any
 ) -> Any:
     square = _mean(square, grad * grad, rho)
@@ -86,7 +173,7 @@ def _rms_prop(
     return var - moment, square, moment
 
 
-def _centered_rms_prop(
+def centered_rms_prop(
     var: Any, mean: Any, square: Any, moment: Any, grad: Any, lr: Any, rho: Any, momentum: Any,
     epsilon: Any,
 ) -> Any:  # fmt: skip
@@ -95,14 +182,14 @@ def _centered_rms_prop(
     return var - moment, mean, square, moment
 
 
-def _adagrad(
+def adagrad(
     var: Any, accum: Any, lr: Any, grad: Any, *, update_slots: bool = True, epsilon: float = 0.0
 ) -> Any:
     accum = accum + grad * grad if update_slots else accum
     return var - lr * grad / (jnp.sqrt(accum) + epsilon), accum
 
 
-def _adagrad_da(
+def adagrad_da(
     var: Any, total: Any, squares: Any, grad: Any, lr: Any, l1: Any, l2: Any, step: Any
 ) -> Any:
     total, squares = total + grad, squares + grad * grad
@@ -111,15 +198,13 @@ def _adagrad_da(
     return -lr * shrunk / (l2 * step * lr + jnp.sqrt(squares)), total, squares
 
 
-def _adadelta(
-    var: Any, accum: Any, updates: Any, lr: Any, rho: Any, epsilon: Any, grad: Any
-) -> Any:
+def adadelta(var: Any, accum: Any, updates: Any, lr: Any, rho: Any, epsilon: Any, grad: Any) -> Any:
     accum = _mean(accum, grad * grad, rho)
     step = jnp.sqrt(updates + epsilon) * lax.rsqrt(accum + epsilon) * grad
     return var - lr * step, accum, _mean(updates, step * step, rho)
 
 
-def _ftrl(
+def ftrl(
     var: Any, accum: Any, linear: Any, grad: Any, lr: Any, l1: Any, l2: Any, lr_power: Any
 ) -> Any:
     new = accum + grad * grad
@@ -130,14 +215,14 @@ def _ftrl(
     return var, new, linear
 
 
-def _proximal(var: Any, lr: Any, l1: Any, l2: Any, grad: Any) -> Any:
+def proximal(var: Any, lr: Any, l1: Any, l2: Any, grad: Any) -> Any:
     moved = var - lr * grad
     return jnp.sign(moved) * jnp.maximum(jnp.abs(moved) - lr * l1, 0) / (1 + l2 * lr)
 
 
-def _proximal_adagrad(var: Any, accum: Any, lr: Any, l1: Any, l2: Any, grad: Any) -> Any:
+def proximal_adagrad(var: Any, accum: Any, lr: Any, l1: Any, l2: Any, grad: Any) -> Any:
     accum = accum + grad * grad
-    return _proximal(var, lr * lax.rsqrt(accum), l1, l2, grad), accum
+    return proximal(var, lr * lax.rsqrt(accum), l1, l2, grad), accum
 
 
 def _add_sign(var: Any, m: Any, lr: Any, alpha: Any, decay: Any, beta: Any, grad: Any) -> Any:
@@ -150,76 +235,7 @@ def _power_sign(var: Any, m: Any, lr: Any, logbase: Any, decay: Any, beta: Any, 
     return var - lr * jnp.exp(logbase * decay * jnp.sign(grad) * jnp.sign(m)) * grad, m
 
 
-def _spread(like: Any, grad: Any, indices: Any) -> Any:
-    """The gradient of all rows; those of one row are summed."""
-    return jnp.zeros_like(like).at[indices].add(grad)
-
-
-def _of_rows(step: Callable[..., tuple[Any, ...]], slots: int) -> Callable[..., Any]:
-    """A step of the rows that its last operand names, whose gradients are the operand before.
-
-    Args:
-        step: the step of all rows, with the slots first and the gradient last.
-        slots: their number.
-    """
-
-    def run(*args: Any, use_nesterov: bool = False) -> Any:
-        *rest, grad, indices = args
-        old = args[:slots]
-        attrs = {"use_nesterov": True} if use_nesterov else {}
-        new = step(*rest, _spread(old[0], grad, indices), **attrs)
-        rows = jnp.zeros(old[0].shape[:1], bool).at[indices].set(True)
-        rows = rows.reshape((-1,) + (1,) * (old[0].ndim - 1))
-        return tuple(jnp.where(rows, n, o) for n, o in zip(new, old, strict=True))
-
-    return run
-
-
-def _one_by_one(step: Callable[..., tuple[Any, ...]], slots: int) -> Callable[..., Any]:
-    """As :func:`_of_rows`, but a row that is named twice takes two steps."""
-
-    def run(*args: Any) -> Any:
-        *rest, grad, indices = args
-
-        def one(k: Any, old: tuple[Any, ...]) -> tuple[Any, ...]:
-            row = indices[k]
-            new = step(*(slot[row] for slot in old), *rest[slots:], grad[k])
-            return tuple(slot.at[row].set(n) for slot, n in zip(old, new, strict=True))
-
-        start = tuple(map(jnp.asarray, args[:slots]))
-        indices, grad = jnp.asarray(indices), jnp.asarray(grad)
-        return lax.fori_loop(0, indices.shape[0], one, start)
-
-    return run
-
-
-def _adam_rows(*args: Any, use_nesterov: bool = False) -> Any:
-    """A step of all rows, whose moments shrink also where there is no gradient."""
-    *rest, grad, indices = args
-    step: Callable[..., Any] = _adam
-    return step(*rest, _spread(args[0], grad, indices), use_nesterov=use_nesterov)
-
-
-def _sparse_ftrl(
-    var: Any, accum: Any, linear: Any, grad: Any, indices: Any, *, lr: float, l1: float, l2: float,
-    lr_power: float, rows: Any = _of_rows,
-) -> Any:  # fmt: skip
-    def step(var: Any, accum: Any, linear: Any, grad: Any) -> Any:
-        return _ftrl(var, accum, linear, grad, lr, l1, l2, lr_power)
-
-    return rows(step, 3)(var, accum, linear, grad, indices)
-
-
-def _sparse_adagrad(
-    var: Any, accum: Any, grad: Any, indices: Any, *, lr: float, update_slots: bool = True,
-) -> Any:  # fmt: skip
-    def step(var: Any, accum: Any, grad: Any) -> Any:
-        return _adagrad(var, accum, lr, grad, update_slots=update_slots)
-
-    return _of_rows(step, 2)(var, accum, grad, indices)
-
-
-def _kept(step: Callable[..., Any], slots: tuple[int, ...] = (0, 1, 2, 3)) -> Callable[..., Any]:
+def kept(step: Callable[..., Any], slots: tuple[int, ...] = (0, 1, 2, 3)) -> Callable[..., Any]:
     """The step, its results with the dtypes of the slots at these positions."""
 
     @wraps(step)
@@ -234,32 +250,31 @@ def _kept(step: Callable[..., Any], slots: tuple[int, ...] = (0, 1, 2, 3)) -> Ca
 
 
 _STEPS: dict[str, Callable[..., Any]] = {
-    "Adam": _adam,
+    "Adam": adam,
+    "AdamW": _adam_w,
     "AdamWeightDecay": _adam_weight_decay,
     "ApplyAdaMax": _ada_max,
-    "ApplyAdadelta": _adadelta,
-    "ApplyAdagrad": _adagrad,
-    "ApplyAdagradDA": _adagrad_da,
-    "ApplyAdagradV2": _adagrad,
-    "ApplyAdam": _adam,
+    "ApplyAdadelta": adadelta,
+    "ApplyAdagrad": adagrad,
+    "ApplyAdagradDA": adagrad_da,
+    "ApplyAdagradV2": adagrad,
+    "ApplyAdam": adam,
     "ApplyAdamWithAmsgrad": _adam_amsgrad_attrs,
     "ApplyAdamWithAmsgradV2": _adam_amsgrad,
     "ApplyAddSign": _add_sign,
-    "ApplyCenteredRMSProp": _centered_rms_prop,
-    "ApplyFtrl": _ftrl,
+    "ApplyCenteredRMSProp": centered_rms_prop,
+    "ApplyFtrl": ftrl,
     "ApplyGradientDescent": lambda var, lr, grad: var - lr * grad,
-    "ApplyMomentum": _momentum,
+    "ApplyMomentum": momentum,
     "ApplyPowerSign": _power_sign,
-    "ApplyProximalAdagrad": _proximal_adagrad,
-    "ApplyProximalGradientDescent": _proximal,
-    "ApplyRMSProp": _rms_prop,
-    "FusedSparseAdam": _adam_rows,
-    "FusedSparseFtrl": _sparse_ftrl,
-    "FusedSparseLazyAdam": _of_rows(_adam, 3),
-    "FusedSparseProximalAdagrad": _of_rows(_proximal_adagrad, 2),
-    "SparseApplyAdagrad": _sparse_adagrad,
-    "SparseApplyFtrl": partial(_sparse_ftrl, rows=_one_by_one),
+    "ApplyProximalAdagrad": proximal_adagrad,
+    "ApplyProximalGradientDescent": proximal,
+    "ApplyRMSProp": rms_prop,
+    "Lamb": _lamb,
 }
-TABLE: dict[str, Callable[..., Any]] = {name: _kept(step) for name, step in _STEPS.items()} | {
-    "SGD": _kept(_sgd, (0, 3, 5))
+TABLE: dict[str, Callable[..., Any]] = {name: kept(step) for name, step in _STEPS.items()} | {
+    "AdamNoUpdateParam": kept(_adam_of_moments, (0, 0, 1)),
+    "FusedAdaFactor": _ada_factor,
+    "LARSUpdate": _lars,
+    "SGD": kept(_sgd, (0, 3, 5)),
 }

@@ -208,6 +208,7 @@ def _targets(x: Any, output_size: Any, rank: int) -> list[int]:
 
 def _adaptive_mean(x: Any, output_size: Any, rank: int) -> Any:
     """Pool along each axis in turn: the mean over a box is the mean of means."""
+    dtype = x.dtype
     for k, out in enumerate(_targets(x, output_size, rank)):
         axis = x.ndim - rank + k
         size = x.shape[axis]
@@ -217,7 +218,7 @@ def _adaptive_mean(x: Any, output_size: Any, rank: int) -> Any:
         else:
             parts = [lax.slice_in_dim(x, a, b, axis=axis) for a, b in _bounds(size, out)]
             x = jnp.concatenate([jnp.mean(p, axis, keepdims=True) for p in parts], axis)
-    return x
+    return x.astype(dtype)
 
 
 def _adaptive_max(x: Any, output_size: Any, rank: int) -> Any:

@@ -112,9 +112,13 @@ def _running(
 
 
 def _cumulative_logsumexp(x: Any, axis: Any, *, exclusive: bool = False, reverse: bool = False):
-    if exclusive:
-        raise NotImplementedError("CumulativeLogsumexp with exclusive=True is not supported")
-    return lax.cumlogsumexp(x, int(axis) % x.ndim, reverse=reverse)
+    axis = int(axis) % x.ndim
+    out = lax.cumlogsumexp(x, axis, reverse=reverse)
+    if not exclusive:
+        return out
+    least = jnp.full_like(lax.slice_in_dim(x, 0, 1, axis=axis), jnp.finfo(x.dtype).min)
+    rest = lax.slice_in_dim(out, *((1, None) if reverse else (0, -1)), axis=axis)
+    return jnp.concatenate([rest, least] if reverse else [least, rest], axis)
 
 
 def _sort(x: Any, *, axis: int = -1, descending: bool = False) -> Any:

@@ -194,7 +194,7 @@ def _concat_offset_v1(axis: Any, shapes: Any) -> Any:
     stacked = jnp.stack(shapes)
     before = jnp.cumsum(stacked, 0) - stacked
     own = jnp.arange(stacked.shape[1]) == axis % stacked.shape[1]
-    return jnp.where(own, before, 0).astype(jnp.int32)
+    return tuple(jnp.where(own, before, 0).astype(jnp.int32))
 
 
 TABLE: dict[str, Callable[..., Any]] = {

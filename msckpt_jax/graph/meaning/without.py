@@ -48,19 +48,27 @@ NAMES: dict[str, str] = {
         QMatmulSplitSiluMulOut1 QuantLinearSparse QuantbatchmatmulSplitOut2
         QuantbatchmatmulSplitOut3 QuantbatchmatmulSplitSiluOut2 RmsNormQuant RotatedIou
         SwiGLUDynamicQuant TopKRouter TopPRouter TransData LUSolver QR Rolling Shift ResizeD
-        InplaceMatmulAdd""",
+        InplaceMatmulAdd ApplyAdamW ConvolutionStrGrad ScaleGrad SoftmaxGradFusion
+        GmmBackwardFusion GmmV2BackwardFusion""",
+    "it watches gradients, or makes faults in them, for tests of a training": """
+        CellBackwardHook DumpGradient InsertGemV2InBackward""",
+    "it is a part of a batch normalization over several devices": """
+        BatchNormElemtGrad BatchNormGatherStatsWithCounts BatchNormReduceGrad""",
+    "it is the gradient of GRUV2, whose flat weights are in an order of oneDNN's": "GRUV2Grad",
+    "it is the gradient of the whole numbers of a shape": "ShapeMulGrad",
+    "it is the gradient of an operator that draws random numbers": """
+        DropoutGradExt FractionalAvgPoolGrad FractionalMaxPoolGrad""",
+    "it is the gradient of an operator on sparse tensors of computed sizes": """
+        SparseAddGrad SparseFillEmptyRowsGrad SparseSliceGrad""",
     "it has no meaning yet: tell us if a model of yours has it": """
-        SpeedFusionAttention QuantMatmul SparseFlashAttention BatchNormGatherStatsWithCounts
-        DeformableOffsets LstsqV2 PSROIPooling ResizeV2 ScaleAndTranslate""",
+        SpeedFusionAttention QuantMatmul SparseFlashAttention DeformableOffsets LstsqV2 PSROIPooling ResizeV2 ScaleAndTranslate""",
 }
 #: The reason, and a pattern that some part of the name has.
 KINDS: dict[str, str] = {
     "it exchanges data with other devices; a file of one device has none of it": (
         "^(DistComm|InnerComm|AlltoAll|NeighborExchange|ReduceScatter|AllGather|Collective)"
     ),
-    "it is the gradient of an operator that has no meaning, or that few networks train": (
-        "Grad|Backprop|Backward"
-    ),
+    "it is the gradient of an operator that has no meaning": "Grad(?!ient)|Backprop|Backward",
     "it changes its first operand, a parameter or the state of an optimizer": (
         "^(Assign|Inplace|InnerInplace|Scatter(Nd)?(Add|Sub|Mul|Div|Max|Min|Update))|Apply|"
         "^(Adam|Fused(AdaFactor|CastAdam|Sparse)|SGD|IndexPut|ReshapeAndCache|KVCache|TensorCopySlices)"

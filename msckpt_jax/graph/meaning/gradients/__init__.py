@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from msckpt_jax.graph.meaning.gradients import elements, layers, places, windows
+from msckpt_jax.graph.meaning.gradients import blocks, elements, layers, places, windows
 from msckpt_jax.graph.meaning.gradients.rule import meaning
 
-ROWS = elements.ROWS | layers.ROWS | places.ROWS | windows.ROWS
+ROWS = blocks.ROWS | elements.ROWS | layers.ROWS | places.ROWS | windows.ROWS
 
 
 def table(forward: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,6 +19,16 @@ def _softmax(dout: Any, y: Any, axis: int = -1) -> Any:
 
 def _log_softmax(y: Any, dout: Any, axis: int = -1) -> Any:
     return dout - jnp.exp(y) * jnp.sum(dout, axis, keepdims=True)
+
+
+def _chosen_twice(choose: Callable[..., Any]) -> Callable[..., Any]:
+    """The gradients of an extreme's gradient: none of the operands, those of the one that is it."""
+
+    def run(x: Any, y: Any, dx: Any, dy: Any, grad_x: bool = True, grad_y: bool = True) -> Any:
+        zeros = jnp.zeros_like(x), jnp.zeros_like(y)
+        return *zeros, jnp.where(choose(x, y), dx, dy)
+
+    return run
 
 
 def _hard_swish(x: Any) -> Any:
@@ -55,6 +66,8 @@ _ELEMENTWISE: dict[str, Row] = {
     "RsqrtGrad": Slope("y dout", lambda y: -0.5 * y * y * y),
     "ReciprocalGrad": Slope("y dout", lambda y: -y * y),
     "InvGrad": Slope("y dout", lambda y: -y * y, conjugate=False),
+    "MaximumGradGrad": _chosen_twice(jnp.greater_equal),
+    "MinimumGradGrad": _chosen_twice(jnp.less_equal),
     "LogitGrad": Gradient("dout x eps", "Logit", "x eps"),
     "MvlgammaGrad": Gradient("dout x", "Mvlgamma", "x"),
     **{

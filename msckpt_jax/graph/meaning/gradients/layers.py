@@ -126,6 +126,25 @@ def _batch_norm_of_variance(
     return _batch_norm(dout, x, scale, mean, lax.rsqrt(variance + epsilon), is_training)
 
 
+def _batch_norm_twice(
+    x: Any, dout: Any, scale: Any, mean: Any, variance: Any, ddx: Any, ddscale: Any, ddbias: Any,
+    is_training: bool = False, epsilon: float = 1e-5, data_format: Any = 0, *, format: Any = None,
+) -> Any:  # fmt: skip
+    """The gradients of BatchNormGrad's values, ``dout`` and scale."""
+    axes = (0, *range(2, x.ndim))
+
+    def once(x: Any, dout: Any, scale: Any) -> Any:
+        wide = _wide(x)
+        moments = (jnp.mean(wide, axes), jnp.var(wide, axes)) if is_training else (mean, variance)
+        return _batch_norm_of_variance(
+            dout, x, scale, *moments, None, is_training, epsilon, data_format, format=format
+        )
+
+    out, back = jax.vjp(once, x, dout, scale)
+    given = (ddx, ddscale, ddbias)
+    return back(tuple(g.astype(o.dtype) for g, o in zip(given, out, strict=True)))
+
+
 def _batch_norm_ext(
     dout: Any, x: Any, weight: Any, running_mean: Any, running_variance: Any, mean: Any,
     factor: Any, training: bool = False, epsilon: float = 1e-5, output_mask: Any = (1, 1, 1),
@@ -159,6 +178,21 @@ def _instance_norm(
     )
     dx, *rest = _normalized(dout, x, mean, factor, _channels(gamma, x), axes, (0, *axes))
     return dx, *_as(gamma, *rest)
+
+
+def _instance_norm_v2(
+    dout: Any, x: Any, gamma: Any, mean: Any, variance: Any, saved_mean: Any,
+    saved_variance: Any, *, is_training: bool = True, epsilon: float = 1e-5,
+) -> Any:  # fmt: skip
+    """The gradients of the values, gamma and beta, all of [N, C, 1, 1] but the first."""
+    axes = (2, 3)
+    if is_training:
+        mean, variance = saved_mean, saved_variance
+    factor = lax.rsqrt(variance + epsilon)
+    dx, dgamma, dbeta = _normalized(dout, x, mean, factor, gamma, axes, axes)
+    if not is_training:
+        dx = (_wide(dout) * gamma * factor).astype(x.dtype)
+    return dx, *_as(gamma, dgamma, dbeta)
 
 
 def _rms_norm(dout: Any, x: Any, factor: Any, gamma: Any) -> Any:
@@ -196,8 +230,10 @@ ROWS: dict[str, Row] = {
     "AddLayerNormGrad": _add_layer_norm,
     "BatchNormGrad": _batch_norm_of_variance,
     "BatchNormGradExt": _batch_norm_ext,
+    "BatchNormGradGrad": _batch_norm_twice,
     "GroupNormGrad": _group_norm,
     "InstanceNormGrad": _instance_norm,
+    "InstanceNormV2Grad": _instance_norm_v2,
     "RmsNormGrad": _rms_norm,
     "L2NormalizeGrad": Gradient("x out dout", "L2Normalize", "x"),
     "LRNGrad": Gradient("dout x out", "LRN", "x"),

@@ -58,6 +58,34 @@ def _trace(dout: Any, shape: Any, offset: int = 0, axis1: int = 0, axis2: int = 
     return gradients(lambda x: jnp.trace(x, offset, axis1, axis2), [x], dout)
 
 
+def _median(
+    dout: Any, x: Any, value: Any, place: Any, *, global_median: bool = False, axis: int = 0,
+    keep_dims: bool = False,
+) -> Any:  # fmt: skip
+    """The gradient, all to the place of the median; of the median of all, to its equals alike."""
+    if global_median:
+        equal = x == value
+        return jnp.where(equal, dout / jnp.sum(equal), 0).astype(x.dtype)
+    if not keep_dims and x.ndim:
+        dout, place = jnp.expand_dims(dout, axis), jnp.expand_dims(place, axis)
+    return jnp.put_along_axis(jnp.zeros_like(x), place, dout, axis % x.ndim, inplace=False)
+
+
+def _without_inserted(parts: Any, index: Any) -> Any:
+    """The gradients of a list's parts, of the list with one more: -1 is the last."""
+    out = list(parts)
+    del out[int(index)]
+    return tuple(out)
+
+
+def _slice_of_sequence(dout: Any, parts: Any, start: Any, stop: Any, step: Any) -> Any:
+    """The gradients of a sequence's parts: 0 for those that were left out."""
+    out = [jnp.zeros_like(part) for part in parts]
+    for k, part in zip(range(len(out))[slice(start, stop, step)], dout, strict=True):
+        out[k] = part
+    return tuple(out)
+
+
 def _cholesky(y: Any, dout: Any) -> Any:
     return gradients(linear.TABLE["Cholesky"], [y @ jnp.swapaxes(y, -1, -2)], dout)
 
@@ -122,6 +150,9 @@ ROWS: dict[str, Row] = {
     "MaskedSelectGrad": _masked_select,
     "PdistGrad": Gradient("dout x out", "Pdist", "x"),
     "RepeatInterleaveGrad": _repeat,
+    "ListAppendAndInsertGrad": _without_inserted,
+    "MedianGrad": _median,
+    "SequenceSliceGrad": _slice_of_sequence,
     "ShapeCalc": _shape_calc,
     "SliceGrad": Transpose("dout like begin extent", "Slice", "sought begin extent"),
     "StridedSliceGrad": Transpose(

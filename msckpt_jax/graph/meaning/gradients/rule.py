@@ -47,7 +47,7 @@ class Gradient(NamedTuple):
 
             return gradients(function, [known[name] for name in wanted], known["dout"])
 
-        return _signed(run, names, _attributes(forward))
+        return signed(run, names, attributes(forward))
 
 
 class Transpose(NamedTuple):
@@ -81,7 +81,7 @@ class Transpose(NamedTuple):
 
             return transposed(function, shape, dout)
 
-        return _signed(run, names, _attributes(forward))
+        return signed(run, names, attributes(forward))
 
 
 class Slope(NamedTuple):
@@ -110,7 +110,7 @@ class Slope(NamedTuple):
             slope = self.derivative(point, **known)
             return (dout * (_conjugate(slope) if self.conjugate else slope)).astype(dout.dtype)
 
-        return _signed(run, names, [])
+        return signed(run, names, [])
 
 
 #: A row of a table of gradients: one of the kinds above, or the meaning itself.
@@ -155,7 +155,7 @@ def _conjugate(x: Any) -> Any:
     return jnp.conj(x) if jnp.iscomplexobj(x) else x
 
 
-def _signed(
+def signed(
     run: Callable[..., Any], names: Sequence[str], attributes: Sequence[inspect.Parameter]
 ) -> Callable[..., Any]:
     """The function with a signature, which tells what attributes it takes."""
@@ -165,7 +165,7 @@ def _signed(
     return run
 
 
-def _attributes(meaning: Callable[..., Any]) -> list[inspect.Parameter]:
+def attributes(meaning: Callable[..., Any]) -> list[inspect.Parameter]:
     """The arguments that a meaning takes by name only."""
     try:
         arguments = inspect.signature(meaning).parameters.values()

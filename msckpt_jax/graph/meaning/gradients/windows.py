@@ -5,11 +5,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msckpt_jax.graph.meaning import arrays, convolution, pooling
-from msckpt_jax.graph.meaning.gradients.rule import Gradient, Row, Transpose, gradients, transposed
+from msckpt_jax.graph.meaning import arrays, convolution, pooling, sampling
+from msckpt_jax.graph.meaning.arrays import ints
+from msckpt_jax.graph.meaning.gradients.rule import (
+    Gradient,
+    Row,
+    Transpose,
+    attributes,
+    gradients,
+    signed,
+    transposed,
+)
 
 
 def _to_places(x: Any, dout: Any, place: Any, *_: Any, **__: Any) -> Any:
@@ -26,6 +36,19 @@ def _from_places(x: Any, dout: Any, place: Any, **_: Any) -> Any:
     n, c = x.shape[:2]
     dout, place = (jnp.reshape(v, (n, c, -1)) for v in (dout, place))
     return jnp.reshape(jnp.take_along_axis(dout, place, 2), x.shape)
+
+
+def _as_one_channel(*arrays: Any) -> list[Any]:
+    """Arrays whose places are counted through all channels of a sample."""
+    return [jnp.reshape(v, (v.shape[0], 1, -1)) for v in arrays]
+
+
+def _to_sample_places(x: Any, dout: Any, place: Any, **_: Any) -> Any:
+    return jnp.reshape(_to_places(*_as_one_channel(x, dout, place)), x.shape)
+
+
+def _from_sample_places(x: Any, dout: Any, place: Any, **_: Any) -> Any:
+    return jnp.reshape(_from_places(*_as_one_channel(place, dout, place)), place.shape)
 
 
 def _to_adaptive_places(dout: Any, x: Any, place: Any) -> Any:
@@ -45,6 +68,43 @@ def _convolution(
         ),
         (x, weight, bias), dout,
     )  # fmt: skip
+
+
+def _twice(forward: str) -> Any:
+    """The gradient of a gradient of a maximum over windows: what is added to the maxima."""
+
+    def run(x: Any, out: Any, dout: Any, **attrs: Any) -> Any:
+        return jax.jvp(lambda x: pooling.TABLE[forward](x, **attrs), (x,), (dout,))[1]
+
+    return signed(run, ["x", "out", "dout"], attributes(pooling.TABLE[forward]))
+
+
+def _crop_image(
+    dout: Any,
+    boxes: Any,
+    index: Any,
+    size: Any,
+    *,
+    method: str = "bilinear",
+    T: Any = np.float32,  # noqa: N803 - MindSpore's name
+) -> Any:
+    crop, wide = sampling.TABLE["CropAndResize"], dout.astype(jnp.float32)
+    back = transposed(
+        lambda x: crop(x, boxes, index, dout.shape[1:3], method=method), ints(size), wide
+    )
+    return back.astype(T)
+
+
+def _crop_boxes(dout: Any, image: Any, boxes: Any, index: Any, *, method: str = "bilinear") -> Any:
+    crop, size = sampling.TABLE["CropAndResize"], dout.shape[1:3]
+    wide = image.astype(boxes.dtype)
+    return gradients(lambda boxes: crop(wide, boxes, index, size, method=method), [boxes], dout)
+
+
+def _affine_grid(dout: Any, size: Any, *, align_corners: bool = False) -> Any:
+    forward, rank = sampling.TABLE["AffineGrid"], len(ints(size)) - 2
+    shape = (dout.shape[0], rank, rank + 1)
+    return transposed(lambda x: forward(x, size, align_corners=align_corners), shape, dout)
 
 
 def _padding(mode: str, pairs: Any, dout: Any) -> Any:
@@ -76,9 +136,13 @@ _CONVOLUTIONS: dict[str, Row] = {
 _POOLS: dict[str, Row] = {
     "MaxPoolGrad": Gradient("x out dout", "MaxPool", "x"),
     "MaxPool3DGrad": Gradient("x out dout", "MaxPool3D", "x"),
+    "MaxPoolGradGrad": _twice("MaxPool"),
+    "MaxPool3DGradGrad": _twice("MaxPool3D"),
+    "MaxPoolGradGradWithArgmax": _from_sample_places,
+    "MaxPoolGradWithArgmax": _to_sample_places,
     **dict.fromkeys(
-        ("MaxPoolGradWithArgmaxV2", "MaxPool3DGradWithArgmax", "MaxPoolGradWithMask",
-         "MaxPoolGradWithIndices"),
+        ("MaxPoolGradWithArgmaxV2", "MaxPool3DGradWithArgmax",
+         "MaxPoolGradWithMask", "MaxPoolGradWithIndices"),
         _to_places,
     ),
     "AdaptiveMaxPool2DGrad": _to_adaptive_places,
@@ -110,6 +174,9 @@ _SAMPLES: dict[str, Row] = {
         )
         for n in (2, 3)
     },
+    "AffineGridGrad": _affine_grid,
+    "CropAndResizeGradBoxes": _crop_boxes,
+    "CropAndResizeGradImage": _crop_image,
     "ROIAlignGrad": Transpose("dout rois shape", "ROIAlign", "sought rois"),
     "Dilation2DBackpropInput": Gradient("x kernel dout", "Dilation2D", "x kernel"),
     "Dilation2DBackpropFilter": Gradient("x kernel dout", "Dilation2D", "x kernel", of="kernel"),
