@@ -95,13 +95,20 @@ def run(files: list[File], job: Job, may_gather: bool = False) -> None:
 
 
 def _put(files: list[File], job: Job, folder: AnyPath, save: str, options: writer.Options) -> None:
-    """Write rank files below a folder, marked with the name of their save."""
+    """Write rank files below a folder, marked with the name of their save, several at a time."""
     job = job._replace(how=job.how._replace(save=save), options=options)
+    placed: list[ordered.Placed] = []
     for file in files:
         path: Any = paths.path_of(file.target)
-        target = folder / path.parent.name / path.name
+        target: Any = folder / path.parent.name / path.name
         paths.make(target.parent)
-        _write(file._replace(target=target), job, False, together=False)
+        placed.append(ordered.Placed(target, formats.plan(job.format, file.records, job.how)))
+    if paths.is_local(folder) and all(ordered.able(plan, options) for _, plan in placed):
+        ordered.create(placed)
+        ordered.write(placed, options)
+        return
+    for target, plan in placed:
+        writer.write(target, plan, options)
 
 
 def _write(file: File, job: Job, may_gather: bool, together: bool) -> None:

@@ -14,6 +14,8 @@ from msckpt_jax.checkpoint.leaves import is_key
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.visible import warn
 
+# A tuple: to make a union for each leaf takes longer than to test it.
+_ON_DEVICE = (jax.Array, jax.ShapeDtypeStruct)
 # MindSpore casts within these groups only (train/serialization.py, _update_param).
 _FLOATS = {"float16", "float32", "float64", "bfloat16"}
 _INTS = {"int4", "int8", "int16", "int32", "int64"}
@@ -84,7 +86,7 @@ def wanted_value(
             raise CheckpointError("the dtype differs", expected=target.dtype, found=dtype, **where)
         if target.dtype.name != "uint4":
             casts.append(f"{leaf.name} from {dtype} to {target.dtype}")
-    on_device = isinstance(leaf.value, jax.Array | jax.ShapeDtypeStruct)
+    on_device = isinstance(leaf.value, _ON_DEVICE)
     held = without_x64(leaf.name, target.dtype) if on_device else target.dtype
     wanted = request(key, parameters, held, target.sharding, target.shape, dtype)
     if on_device:
@@ -96,7 +98,7 @@ def wanted_value(
 
 def _target(leaf: names.Leaf) -> Target:
     value = leaf.value
-    if isinstance(value, jax.Array | jax.ShapeDtypeStruct):
+    if isinstance(value, _ON_DEVICE):
         sharding = value.sharding if getattr(value, "committed", True) else None
         return Target(value.shape, value.dtype, sharding)
     if isinstance(value, str):

@@ -176,12 +176,24 @@ def _tensor(data: Any, position: int, stop: int) -> RawTensor:
 
 
 def fields(data: Any, position: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield ``(field, wire type, start, end)`` of each field's value in ``[position, stop)``."""
+    """Yield ``(field, wire type, start, end)`` of each field's value in ``[position, stop)``.
+
+    Keys and lengths of one byte, as most are, are read here: a model has many small tensors.
+    """
     while position < stop:
         at = position
-        field, kind, position = _key(data, position, stop)
+        key = data[position]
+        if key < 0x80:
+            position += 1
+        else:
+            key, position = read_varint(data, position, stop)
+        field, kind = key >> 3, key & 7
         if kind == BYTES:
-            end, position = _length(data, position, stop, "field")
+            if position < stop and (length := data[position]) < 0x80 and length < stop - position:
+                position += 1
+                end = position + length
+            else:
+                end, position = _length(data, position, stop, "field")
         elif kind == VARINT:
             end = read_varint(data, position, stop)[1]
         elif kind in (_FIXED32, _FIXED64):

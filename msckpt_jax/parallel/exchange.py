@@ -8,6 +8,7 @@ all leave a batch, the exchange, or a failed save in the same round.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -18,14 +19,13 @@ from msckpt_jax import boxes
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.naming import naming
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.lazy import jax
-from msckpt_jax.parallel import pieces
+from msckpt_jax.parallel import pieces, slots
 from msckpt_jax.parallel.dealing import Party, Section
 from msckpt_jax.parallel.meeting import Meetings
 from msckpt_jax.parallel.pieces import Piece
+from msckpt_jax.parallel.slots import Carried, Shared, Slots
 
-#: The first bytes of a slot: the state of the sender, and the number of bytes that follow.
-_HEAD_BYTES = 16
+#: The head of a slot is the state of the sender, and the number of bytes that follow.
 #: The bits of a state: more of this batch comes, a batch comes after it, the sender has failed.
 _MORE, _LATER, _FAILED = 1, 2, 4
 #: The least slot, and the alignment of pieces in it.
@@ -70,17 +70,25 @@ def exchange(
         CheckpointError: a member is gone.
     """
     member = _Member(party, sinks, meetings.me, written)
-    slots = np.empty((len(party.members), _HEAD_BYTES + slot_bytes(party)), np.uint8)
+    members, me, nbytes = party.members, meetings.me, slot_bytes(party)
+    way = meetings.together(lambda: slots.between(members, me, nbytes), members)
+    with contextlib.closing(way):
+        return _rounds(way, member, meetings, failure)
+
+
+def _rounds(
+    way: Carried | Shared, member: _Member, meetings: Meetings, failure: Exception | None
+) -> Exception | None:
+    """Do all rounds of a party; return the error that this process knows of."""
     going = True
     while going:
-        slots.fill(0)
         if failure is None:
-            failure = tried(lambda: member.fill(slots))
+            failure = tried(functools.partial(member.fill, way.sent))
         if failure is not None:
-            slots[:, 0] = _FAILED
-        received = meetings.together(lambda: _swapped(party.members, slots), party.members)
+            way.sent.heads[:, 0] = _FAILED
+        received = meetings.together(way.swapped, member.members)
         meetings.alive()
-        state = int(np.bitwise_or.reduce(received[:, 0]))
+        state = int(np.bitwise_or.reduce(received.heads[:, 0]))
         if state & _FAILED:
             return failure or Elsewhere()
         failure = tried(functools.partial(member.take, received, bool(state & _MORE)))
@@ -130,8 +138,9 @@ class _Member:
     def __init__(
         self, party: Party, sinks: Mapping[int, Sink], me: int, written: Callable[[int], None]
     ):
-        self._members, self._me, self._limit = party.members, me, slot_bytes(party)
+        self.members, self._me, self._limit = party.members, me, slot_bytes(party)
         self._sinks, self._written = sinks, written
+        self._room = np.empty(0, np.uint8)
         self._batches = {writer: party.batches(writer) for writer in party.stretches}
         self._next = {writer: next(batches, None) for writer, batches in self._batches.items()}
         self._begin()
@@ -142,40 +151,41 @@ class _Member:
         self._next = {writer: next(batches, None) for writer, batches in self._batches.items()}
         others = {w: s for w, s in batch.items() if w != self._me}
         self._sent = {w: packed(sections, self._me, self._limit) for w, sections in others.items()}
-        self._ahead = {writer: next(slots, None) for writer, slots in self._sent.items()}
+        self._ahead = {writer: next(some, None) for writer, some in self._sent.items()}
         own = batch.get(self._me, [])
         self._got = {
             process: packed(own, process, self._limit)
-            for process in (self._members if own else ())
+            for process in (self.members if own else ())
             if process != self._me
         }
         self._windows: dict[int, np.ndarray] = {}  # by the ids of sections
+        self._missing: dict[int, int] = {}  # the elements that a window lacks
         self._own = own
         self._opened = False
 
-    def fill(self, slots: np.ndarray) -> None:
+    def fill(self, sent: Slots) -> None:
         """Fill the slots of a round."""
-        for number, process in enumerate(self._members):
+        for process, head, content in zip(self.members, *sent, strict=True):
             nbytes = 0
             for _, piece in self._ahead.get(process) or ():
-                data = slots[number, _HEAD_BYTES + nbytes :][: piece.nbytes]
+                data = content[nbytes:][: piece.nbytes]
                 boxes.gather(piece.tensor.pieces, piece.box, _values(data, piece))
                 nbytes += _aligned(piece.nbytes)
-            slots[number, 8:16].view(np.uint64)[0] = nbytes
+            head[8:16].view(np.uint64)[0] = nbytes
         self._ahead = {writer: next(more, None) for writer, more in self._sent.items()}
         more = any(slot is not None for slot in self._ahead.values())
         later = any(batch is not None for batch in self._next.values())
-        slots[:, 0] = _MORE * more + _LATER * later
+        sent.heads[:, 0] = _MORE * more + _LATER * later
 
-    def take(self, slots: np.ndarray, more: bool) -> None:
+    def take(self, received: Slots, more: bool) -> None:
         """Take the slots of a round; without ``more`` the batch ends with it."""
         self._open()
-        for number, process in enumerate(self._members):
-            at = _HEAD_BYTES
+        for process, head, content in zip(self.members, *received, strict=True):
+            at = 0
             for section, piece in next(self._got.get(process, iter(())), ()):
-                self._put(section, piece, slots[number, at : at + piece.nbytes])
+                self._put(section, piece, content[at : at + piece.nbytes])
                 at += _aligned(piece.nbytes)
-            if at - _HEAD_BYTES != slots[number, 8:16].view(np.uint64)[0]:
+            if at != head[8:16].view(np.uint64)[0]:
                 raise CheckpointError(f"process {process} sends what the plan does not say")
         if not more:
             self._close()
@@ -186,15 +196,30 @@ class _Member:
         if self._opened:
             return
         self._opened = True
+        used = 0
         for section in self._own:
             if section.window is None:
                 continue
             tensor = section.shares.tensor
-            window = np.zeros(boxes.shape_of(section.window), tensor.stored)
-            for box in section.parts(self._me):
-                place = window[(*boxes.slices(box, section.window), ...)]
-                boxes.gather(tensor.pieces, box, place)
+            data = self._memory(used, section.nbytes)
+            window = data.view(tensor.stored).reshape(boxes.shape_of(section.window))
             self._windows[id(section)] = window
+            self._missing[id(section)] = window.size
+            for box in section.parts(self._me):
+                boxes.gather(tensor.pieces, box, self._place(section, box))
+            used += _aligned(section.nbytes)
+
+    def _memory(self, start: int, nbytes: int) -> np.ndarray:
+        """Memory for a window, from ``start`` on; that of the batch before is used again."""
+        if len(self._room) < start + nbytes:
+            self._room = np.empty(max(start + nbytes, planning.STAGING_BYTES), np.uint8)
+        return self._room[start:][:nbytes]
+
+    def _place(self, section: Section, box: boxes.Box) -> np.ndarray:
+        """The part of a window where the values of a box go, once."""
+        assert section.window is not None
+        self._missing[id(section)] -= boxes.size_of(box)
+        return self._windows[id(section)][(*boxes.slices(box, section.window), ...)]
 
     def _put(self, section: Section, piece: Piece, data: np.ndarray) -> None:
         if section.window is None:
@@ -202,14 +227,15 @@ class _Member:
             sink.put(piece, data.data)
             self._written(piece.nbytes)
             return
-        place = (*boxes.slices(piece.box, section.window), ...)
-        self._windows[id(section)][place] = _values(data, piece)
+        self._place(section, piece.box)[...] = _values(data, piece)
 
     def _close(self) -> None:
         """Write the windows of a batch."""
         for section in self._own:
             if section.window is None:
                 continue
+            if self._missing.pop(id(section)):
+                raise CheckpointError("no process has all elements of a window, or several have")
             sink, piece = self._sinks[section.number], Piece(section.shares.tensor, section.window)
             data = planning.as_bytes(self._windows.pop(id(section)))
             sink.put(piece, data)
@@ -240,33 +266,3 @@ def packed(
             size += nbytes
     if slot:
         yield slot
-
-
-def _swapped(members: tuple[int, ...], slots: np.ndarray) -> np.ndarray:
-    """The slots that each member has for this process, which has one for each of them."""
-    if len(members) == 1:
-        return slots
-    program, sharding, device = _program(members)
-    mine = jax.device_put(slots, device)
-    shape = (len(members) * slots.shape[0], slots.shape[1])
-    every = jax.make_array_from_single_device_arrays(shape, sharding, [mine])
-    return np.asarray(program(every).addressable_data(0))
-
-
-@functools.lru_cache(256)
-def _program(members: tuple[int, ...]) -> tuple[Any, jax.sharding.Sharding, Any]:
-    """The collective operation of a device of each member, and the device of this process."""
-    devices = [_first_device(process) for process in members]
-    mesh = jax.sharding.Mesh(np.array(devices), ("process",))
-    spec = jax.P("process")
-
-    def swap(slots: jax.Array) -> jax.Array:
-        return jax.lax.all_to_all(slots, "process", 0, 0, tiled=True)
-
-    program = jax.jit(jax.shard_map(swap, mesh=mesh, in_specs=spec, out_specs=spec))
-    return program, jax.NamedSharding(mesh, spec), _first_device(jax.process_index())
-
-
-@functools.cache
-def _first_device(process: int) -> Any:
-    return next(d for d in jax.devices() if d.process_index == process)

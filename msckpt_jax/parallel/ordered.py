@@ -100,8 +100,14 @@ def make(root: Path, files: Sequence[Placed], log: Log | None) -> None:
         if log.last.units and all(atomic.is_left(path, plan.nbytes) for path, plan in files):
             return
         log.clear()
-    for path, plan in files:
+    for path in names:
         path.unlink(missing_ok=True)
+    create(files)
+
+
+def create(files: Sequence[Placed]) -> None:
+    """Make new files of their sizes."""
+    for path, plan in files:
         fd = atomic.created(path)
         try:
             with naming(path):

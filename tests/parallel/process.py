@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ import msckpt_jax as ms
 from msckpt_jax import boxes
 from msckpt_jax.checkpoint import folder as folders_of
 from msckpt_jax.checkpoint import plan as planning
-from msckpt_jax.parallel import dealing, exchange, hosts, meeting, pieces
+from msckpt_jax.parallel import dealing, hosts, meeting, pieces, slots
 
 SPECS = {
     "rows": jax.P(("x", "y")),
@@ -102,7 +103,7 @@ def cut(mesh: Any, moment: str, victims: str) -> None:
     if str(me) in victims:
         module, name = {
             "staging": (hosts, "_write_own"),
-            "exchange": (exchange, "_swapped"),
+            "exchange": (slots.Shared, "swapped"),
             "written": (folders_of, "_finish"),
             "replacing": (folders_of, "_move"),
         }[moment]
@@ -186,16 +187,21 @@ def saved_alike(name: str, spread: Any, whole: Any, **kwargs: Any) -> None:
         ms.save_checkpoint(whole, f"{folder}/{name}-one", **kwargs)
 
 
+def watch_rounds(told: Callable[[slots.Carried | slots.Shared], Any]) -> None:
+    """Call ``told`` in each round, with the slots that this process has filled."""
+    for way in (slots.Carried, slots.Shared):
+
+        def watched(self: Any, original: Any = way.swapped) -> slots.Slots:
+            told(self)
+            return original(self)
+
+        way.swapped = watched  # type: ignore[method-assign]
+
+
 def varied(mesh: Any) -> None:
     """Small windows and slots, so that small arrays take many batches and rounds."""
     rounds: list[int] = []
-    original = exchange._swapped
-
-    def counting(members: tuple[int, ...], slots: np.ndarray) -> np.ndarray:
-        rounds.append(len(members))
-        return original(members, slots)
-
-    exchange._swapped = counting
+    watch_rounds(lambda way: rounds.append(len(way.sent.heads)))
     dealing.FEW_RUNS, dealing.EXTENT_BYTES = 0, 1 << 12
 
     def put(whole: np.ndarray, spec: jax.P) -> jax.Array:
@@ -315,20 +321,22 @@ def ranks(mesh: Any) -> None:
 
 
 def blind() -> None:
-    """The hosts share no file system: only process 0 sees the file."""
+    """The hosts share no memory, and no file system: only process 0 sees the file."""
+    offer = slots._offer
+    slots._offer = lambda *args: None if me == 1 else offer(*args)
     original = Path.exists
     Path.exists = lambda self: (me == 0 or self.suffix != ".tmp") and original(self)  # ty: ignore
 
 
 def gather(mesh: Any) -> None:
     blind()
-    original, sent = exchange._swapped, []
+    sent: list[int] = []
 
-    def counting(members: tuple[int, ...], slots: np.ndarray) -> np.ndarray:
-        sent.append(slots.nbytes)
-        return original(members, slots)
+    def count_bytes(way: slots.Carried | slots.Shared) -> None:
+        assert isinstance(way, slots.Carried)
+        sent.append(way.sent.heads.nbytes + sum(c.nbytes for c in way.sent.contents))
 
-    exchange._swapped = counting
+    watch_rounds(count_bytes)
     save(mesh)
     sharding = jax.NamedSharding(mesh, jax.P("x", "y"))
     large = jax.make_array_from_callback(
@@ -377,19 +385,19 @@ def asynchronous(mesh: Any) -> None:
 def counted(mesh: Any) -> None:
     """Count the rounds, writes and bytes of a file split on its columns, and a folder of rows."""
     numbers: dict[str, int] = {}
-    originals = exchange._swapped, os.pwritev
+    original = os.pwritev
 
-    def swap(members: tuple[int, ...], slots: np.ndarray) -> np.ndarray:
+    def count_round(way: slots.Carried | slots.Shared) -> None:
+        assert isinstance(way, slots.Shared)
         numbers["rounds"] += 1
-        heads = slots[:, 8:16].copy().view(np.uint64)
-        numbers["sent"] += int(heads.sum())
-        return originals[0](members, slots)
+        numbers["sent"] += int(way.sent.heads[:, 8:16].copy().view(np.uint64).sum())
 
     def write(fd: int, data: Any, offset: int) -> int:
         numbers["calls"] += 1
-        return originals[1](fd, data, offset)
+        return original(fd, data, offset)
 
-    exchange._swapped, os.pwritev = swap, write
+    watch_rounds(count_round)
+    os.pwritev = write
     side = 4096
     how = {"format": "safetensors", "max_shard_size": side * side * 4}
     for spec, kwargs in ((jax.P(None, ("x", "y")), {}), (jax.P(("x", "y")), how)):

@@ -20,7 +20,7 @@ from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import Record, Spread, Tensor
-from msckpt_jax.parallel import dealing, exchange, hosts, pieces
+from msckpt_jax.parallel import dealing, exchange, hosts, pieces, slots
 from msckpt_jax.parallel.dealing import Output
 from msckpt_jax.parallel.exchange import FileSink
 
@@ -74,14 +74,14 @@ def play(wave: list[list[Output]], works: list[Any]) -> dict[tuple[int, ...], in
         rounds[members] = 0
         going = True
         while going:
-            shape = (len(members), exchange._HEAD_BYTES + exchange.slot_bytes(same[0]))
-            sent = [np.zeros(shape, np.uint8) for _ in members]
-            for member, slots in zip(some, sent, strict=True):
-                member.fill(slots)
-            state = int(np.bitwise_or.reduce([slots[0, 0] for slots in sent]))
+            sent = [slots.Carried(members, exchange.slot_bytes(same[0])).sent for _ in members]
+            for member, own in zip(some, sent, strict=True):
+                member.fill(own)
+            state = int(np.bitwise_or.reduce([own.heads[0, 0] for own in sent]))
             for at, member in enumerate(some):
-                more = bool(state & exchange._MORE)
-                member.take(np.stack([slots[at] for slots in sent]), more)
+                heads = np.stack([own.heads[at] for own in sent])
+                got = slots.Slots(heads, [own.contents[at] for own in sent])
+                member.take(got, bool(state & exchange._MORE))
             rounds[members] += 1
             going = bool(state & (exchange._MORE | exchange._LATER))
     for me, (own, work) in enumerate(zip(wave, works, strict=True)):

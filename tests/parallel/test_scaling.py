@@ -17,7 +17,7 @@ from msckpt_jax import boxes
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import Record, Tensor
-from msckpt_jax.parallel import dealing, exchange, pieces, shares
+from msckpt_jax.parallel import dealing, exchange, pieces, shares, slots
 from msckpt_jax.parallel.dealing import Output
 
 from .test_hosts import run
@@ -115,21 +115,21 @@ def exchanged(wave: list[Output], me: int, count: int) -> Exchange:
         own = rounds
         for writer in party.stretches:
             for batch in party.batches(writer) if writer != me else ():
-                slots = list(exchange.packed(batch, me, limit))
-                sent += sum(piece.nbytes for slot in slots for _, piece in slot)
-                rounds += len(slots) if me not in party.stretches else 0
+                filled = list(exchange.packed(batch, me, limit))
+                sent += sum(piece.nbytes for slot in filled for _, piece in slot)
+                rounds += len(filled) if me not in party.stretches else 0
         for batch in party.batches(me) if me in party.stretches else ():
             others = [p for p in party.members if p != me]
-            slots = [len(list(exchange.packed(batch, p, limit))) for p in (others[0], others[-1])]
-            assert len({*slots}) == 1  # all hosts hold as much
-            rounds += max(1, *slots)
+            each = [len(list(exchange.packed(batch, p, limit))) for p in (others[0], others[-1])]
+            assert len({*each}) == 1  # all hosts hold as much
+            rounds += max(1, *each)
             for section in batch:
                 if section.window is not None:
                     calls += 1
                     continue
                 each = pieces.cut(section.shares.tensor, section.parts(others[0]), limit)
                 calls += len(others) * sum(1 for p in each for _ in pieces.runs(SHAPE, p.box))
-        moved += (rounds - own) * len(party.members) * (limit + exchange._HEAD_BYTES)
+        moved += (rounds - own) * len(party.members) * (limit + slots.HEAD_BYTES)
     return Exchange(rounds, calls, sent, moved)
 
 
