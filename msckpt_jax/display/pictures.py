@@ -61,6 +61,7 @@ def _image(alt: str, told: Sequence[str], width: int, height: int, marks: Sequen
     title = "; ".join([*told[:_TOLD], *more])
     return Html(
         f'<img alt="{alt}" title="{title}" width="{width}" height="{height}" '
+        'style="max-width:none" '  # JupyterLab makes images as small as it takes for a page
         f'src="data:image/svg+xml;base64,{data}">'
     )
 
