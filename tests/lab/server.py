@@ -43,7 +43,7 @@ OPTIONS = (
     "--LabApp.expose_app_in_browser=True",
     "--LabApp.extension_manager=readonly",
 )
-_PATIENCE = 60.0
+_PATIENCE = 30.0
 
 
 def missing() -> str:
@@ -104,6 +104,7 @@ def _address(runtime: Path, process: subprocess.Popen[bytes], log: Path) -> str:
 
 def trust(notebook: Path, work: Path) -> None:
     """Sign a notebook, as ``jupyter trust`` does."""
+    (work / "data").mkdir(exist_ok=True)
     notary = NotebookNotary(data_dir=str(work / "data"))
     notary.sign(nbformat.read(notebook, as_version=4))
     notary.store.close()
@@ -113,34 +114,63 @@ class Lab:
     """A page of the browser with JupyterLab in it."""
 
     def __init__(self, browser: Any, url: str, scale: float = 1):
-        self.page = browser.new_page(
-            viewport={"width": 1200, "height": 900}, device_scale_factor=scale
-        )
+        self.page = browser.new_page(viewport=_WINDOW, device_scale_factor=scale)
         self.page.set_default_timeout(_PATIENCE * 1000)
-        self._url = url
         self.outside: list[str] = []
-        self.page.on("request", lambda request: self._note(request.url))
+        self.page.on("request", lambda request: self._note(request.url, url))
+        self.page.goto(f"{url}lab")
+        self.page.wait_for_function("window.jupyterapp")
+        self.page.evaluate(_ALONE)
 
-    def _note(self, url: str) -> None:
-        if not url.startswith((self._url, self._url.replace("http", "ws", 1), "data:", "blob:")):
-            self.outside.append(url)
+    def _note(self, asked: str, url: str) -> None:
+        own = (url, url.replace("http", "ws", 1), "data:", "blob:")
+        if not asked.startswith(own):
+            self.outside.append(asked)
 
-    def open(self, name: str) -> None:
-        """Open a notebook alone, and wait until all of its outputs are drawn."""
-        self.page.goto(f"{self._url}doc/tree/{name}")
-        self.page.locator(".jp-NotebookPanel .jp-Cell").last.wait_for()
-        self.page.evaluate(_SETTLED)
+    def open(self, path: str, outputs: int) -> bool:
+        """Open a notebook alone; wait for its outputs; tell whether JupyterLab trusts it."""
+        trusted = self.page.evaluate(_OPEN, path)
+        drawn = "count => document.querySelectorAll('.jp-OutputArea-output').length >= count"
+        self.page.wait_for_function(drawn, arg=outputs)
+        self.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        return trusted
 
     def look(self, theme: str, width: int) -> None:
-        """Change the theme, and the width of the window."""
-        self.page.set_viewport_size({"width": width, "height": 900})
-        self.page.evaluate(
-            "name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})",
-            THEMES[theme],
-        )
-        self.page.locator(f"body[data-jp-theme-light={'true' if theme == 'light' else 'false'}]")
+        """Change the theme, and the window: so wide, and as high as it takes for all to be seen."""
+        self.page.evaluate(_THEME, THEMES[theme])
+        self.page.set_viewport_size({**_WINDOW, "width": width})
+        self.page.evaluate(_SETTLED)
+        high = self.page.evaluate("document.querySelector('.jp-WindowedPanel-inner').scrollHeight")
+        self.page.set_viewport_size({"width": width, "height": high + 400})
         self.page.evaluate(_SETTLED)
 
+
+_WINDOW = {"width": 1200, "height": 900}
+
+#: One document fills the window, without the list of files.
+_ALONE = """async () => {
+  const {commands, restored, shell} = jupyterapp;
+  await restored;
+  await commands.execute('application:set-mode', {mode: 'single-document'});
+  if (!shell.leftCollapsed) await commands.execute('application:toggle-left-area');
+}"""
+
+_OPEN = """async path => {
+  const {commands, shell} = jupyterapp;
+  for (const widget of [...shell.widgets('main')]) widget.dispose();
+  const kernelPreference = {shouldStart: false, canStart: false};
+  const widget = await commands.execute(
+    'docmanager:open', {path, factory: 'Notebook', kernelPreference});
+  await widget.context.ready;
+  await widget.revealed;
+  const codes = widget.content.widgets.filter(cell => cell.model.type == 'code');
+  return codes.every(cell => cell.model.trusted);
+}"""
+
+_THEME = """async theme => {
+  await jupyterapp.commands.execute('apputils:change-theme', {theme});
+  while (document.body.dataset.jpThemeName != theme) await new Promise(requestAnimationFrame);
+}"""
 
 #: Resolves when images are loaded and two frames are drawn.
 _SETTLED = """async () => {
