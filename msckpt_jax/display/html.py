@@ -106,10 +106,10 @@ def fold(title: str, *parts: Html, unfolded: bool = False) -> Html:
     return Html(f"<details{attribute}><summary>{_text(title)}</summary>{inner}</details>")
 
 
-def lines(texts: Iterable[str]) -> Html:
-    """Lines of code; only the first of many are shown."""
+def lines(texts: Iterable[str], most: int | None = LINES) -> Html:
+    """Lines of code; of many only the first ``most`` are shown."""
     remaining = iter(texts)
-    shown = [_text(text) for text in itertools.islice(remaining, LINES)]
+    shown = [_text(text) for text in itertools.islice(remaining, most)]
     left = sum(1 for _ in remaining)
     more = [f"... {left:,} more"] if left else []
     return Html(f"<pre>{'<br>'.join([*shown, *more])}</pre>")

@@ -68,6 +68,10 @@ def _nbytes(parameter: Parameter) -> int:
     return parameter.type.dtype.itemsize * math.prod(map(int, parameter.type.shape))
 
 
+def _code(lines: list[str]) -> Html:
+    return display.lines(lines, most=None)  # they are counted already
+
+
 class _Names:
     """Numbers for values, in the order in which they are computed."""
 
@@ -101,7 +105,10 @@ class _Names:
 
     def html(self, graph: Graph) -> Html:
         parts: list[Html] = []
-        lines = [*map(self.input, graph.inputs)]
+        lines = [self.input(value) for value in graph.inputs[: self._left]]
+        self._left -= len(lines)
+        if len(lines) < len(graph.inputs):
+            lines.append(f"... {len(graph.inputs) - len(lines):,} more inputs")
         for number, node in enumerate(graph.nodes):
             if self._left <= 0:
                 lines.append(f"... {len(graph.nodes) - number:,} more")
@@ -109,10 +116,10 @@ class _Names:
             self._left -= 1
             lines.append(self.node(node))
             if node.bodies:
-                parts.append(display.lines(lines))
+                parts.append(_code(lines))
                 parts += [display.fold(body.name, self.html(body)) for body in node.bodies]
                 lines = []
-        return Html("".join([*parts, display.lines([*lines, self.results(graph)])]))
+        return Html("".join([*parts, _code([*lines, self.results(graph)])]))
 
     def input(self, value: Value) -> str:
         name = f"  # {value.name}" if value.name else ""

@@ -1,4 +1,4 @@
-"""A notebook of all that the library shows: cells that are run in this process, without a kernel."""
+"""A notebook of all that the library shows; its cells are run in this process, not in a kernel."""
 
 from __future__ import annotations
 
@@ -109,9 +109,7 @@ def notebook(folder: Path, cells: dict[str, tuple[str, str]]) -> nbformat.Notebo
             data = {"text/html": value._repr_html_(), "text/plain": repr(value)}
             output = nbformat.v4.new_output("execute_result", data, execution_count=number)
             made.append(nbformat.v4.new_markdown_cell(f"## {heading}"))
-            made.append(
-                nbformat.v4.new_code_cell(code, outputs=[output], execution_count=number)
-            )
+            made.append(nbformat.v4.new_code_cell(code, outputs=[output], execution_count=number))
     return nbformat.v4.new_notebook(cells=made)
 
 
