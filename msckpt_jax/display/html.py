@@ -50,7 +50,7 @@ _STYLE = """<style>
 :is([data-theme=dark],[theme=dark],.vscode-dark) .msckpt{
 --ink:#e4e4e4;--paper:#181818;--line:#484848}
 .msckpt.msckpt{color:var(--jp-ui-font-color1,var(--vscode-editor-foreground,var(--ink)));
-background:var(--jp-layout-color1,var(--vscode-editor-background,var(--paper)));
+background:var(--jp-layout-color0,var(--vscode-editor-background,var(--paper)));
 padding:.3em .5em;font-size:13px;overflow-x:auto}
 .msckpt summary{cursor:pointer;padding:.15em 0}
 .msckpt details details{margin-left:1em}
@@ -63,7 +63,7 @@ border-bottom:1px solid var(--jp-border-color2,var(--vscode-panel-border,var(--l
 background:none;color:inherit;font-size:inherit;white-space:nowrap}
 .msckpt.msckpt .n{font-variant-numeric:tabular-nums}
 .msckpt td{font-family:var(--jp-code-font-family,monospace)}
-.msckpt.msckpt td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:10em}
+.msckpt.msckpt td:first-child:not(.n){white-space:normal;overflow-wrap:anywhere;min-width:10em}
 .msckpt th span{cursor:pointer;font-weight:600}
 .msckpt th span:focus-visible{outline:2px solid}
 .msckpt th span::after{content:" \\2195";opacity:.55}

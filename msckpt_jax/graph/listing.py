@@ -51,11 +51,12 @@ def html(graph: Graph) -> list[Html]:
     ]
     total = display.size(sum(map(_nbytes, parameters)))
     ops = Counter(node.op for node in graph.walk()).most_common()
+    weights = display.fold(
+        f"{display.counted(len(rows), 'parameter')}, {total}",
+        display.table(["name", "type", "size", "sharding"], rows),
+    )
     return [
-        display.fold(
-            f"{display.counted(len(rows), 'parameter')}, {total}",
-            display.table(["name", "type", "size", "sharding"], rows),
-        ),
+        *([weights] if rows else []),
         display.fold(
             display.counted(sum(dict(ops).values()), "operator"),
             display.table(["name", "count"], ops),

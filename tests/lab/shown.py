@@ -103,14 +103,16 @@ def notebook(folder: Path, cells: dict[str, tuple[str, str]]) -> nbformat.Notebo
     names: dict[str, Any] = {"__name__": "__main__"}
     made = []
     with contextlib.chdir(folder):
-        exec(BEFORE, names)
+        exec(compile(BEFORE, "net.py", "exec"), names)
         for number, (heading, code) in enumerate(cells.values(), 1):
             value = _last_value(code, names)
             data = {"text/html": value._repr_html_(), "text/plain": repr(value)}
             output = nbformat.v4.new_output("execute_result", data, execution_count=number)
             made.append(nbformat.v4.new_markdown_cell(f"## {heading}"))
             made.append(nbformat.v4.new_code_cell(code, outputs=[output], execution_count=number))
-    return nbformat.v4.new_notebook(cells=made)
+    python = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+              "language_info": {"name": "python"}}  # fmt: skip
+    return nbformat.v4.new_notebook(cells=made, metadata=python)
 
 
 def _last_value(code: str, names: dict[str, Any]) -> Any:
