@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
 
 from msckpt_jax import display
 from msckpt_jax.visible import visible
@@ -20,23 +21,30 @@ _hidden = contextvars.ContextVar("hidden", default=False)
 _PATIENCE, _MOVES = 1.0, 0.2
 
 
-@contextlib.contextmanager
-def meter(what: str, total: int, progress: Progress | bool | None) -> Iterator[Progress | None]:
-    """Yield the function to call for an argument ``progress``: a bar's for True, else its value."""
-    if progress is True:
-        with bar(what, total) as advance:
-            yield advance
-    else:
-        yield progress or None
+def meter(
+    what: str, total: int, progress: Progress | bool | None
+) -> AbstractContextManager[Progress | None]:
+    """A context with the function to call for an argument ``progress``: a bar's for True."""
+    return bar(what, total) if progress is True else contextlib.nullcontext(progress or None)
 
 
-@contextlib.contextmanager
-def bar(what: str, total: int) -> Iterator[Progress]:
-    """Yield the function that moves a bar of ``total`` bytes, shown after a second of work."""
+def bar(what: str, total: int) -> AbstractContextManager[Progress]:
+    """A context with the function that moves a bar of ``total`` bytes, shown after a second."""
     what = visible(what)  # a path, perhaps
-    shown = _Cell(what, total) if _in_notebook() else _line(what, total)
-    with shown as advance:
-        yield advance
+    return _Cell(what, total) if _in_notebook() else _line(what, total)
+
+
+def meter_behind(
+    what: str, total: int, progress: Progress | bool | None
+) -> AbstractContextManager[Progress | None]:
+    """A meter of work that a thread does: the bar is in the cell that began it.
+
+    A terminal belongs to what the program prints meanwhile, and has none.
+    """
+    if progress is not True:
+        return contextlib.nullcontext(progress or None)
+    what = visible(what)
+    return _Cell(what, total, at_once=True) if _in_notebook() else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
@@ -116,21 +124,33 @@ def _on_stderr(*columns: Any) -> Any:
 
 
 class _Cell:
-    """A bar in the output of a cell; the line left at the end says how long the work took."""
+    """A bar in the output of a cell, which leaves a line there; those of a loop take turns in it.
 
-    def __init__(self, what: str, total: int):
+    Front ends without HTML, and exports of notebooks as text, show the line in its place.
+    """
+
+    #: The outputs whose bars are done, by cell and kind of work.
+    _free: ClassVar[dict[tuple[int, str], _Output]] = {}
+
+    def __init__(self, what: str, total: int, at_once: bool = False):
+        """Begin in the cell that is running; ``at_once``: it may end before the work does."""
         self._what, self._total, self._done = what, total, 0
         self._begin = time.monotonic()
         self._next = self._begin + _PATIENCE
-        self._handle: Any = None
+        self._place = _cell_number(), what.partition(" ")[0]
+        self._output: _Output | None = None
         self._lock = threading.Lock()
+        if at_once:
+            self._show()
 
     def __enter__(self) -> Progress:
         return self._advance
 
-    def __exit__(self, *_: object) -> None:
-        if self._handle is not None:
-            self._show()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._output is None:
+            return
+        self._output.put(self._last_line(kind is not None))
+        self._free[self._place] = self._output
 
     def _advance(self, count: int) -> None:
         with self._lock:
@@ -140,23 +160,51 @@ class _Cell:
                 self._show()
 
     def _show(self) -> None:
-        from IPython.display import HTML
-        from IPython.display import display as put
+        if self._output is None:
+            self._output = self._free.pop(self._place, None) or _Output()
+            self._output.bars += 1
+            self._free.clear()  # those of earlier cells
+        bar = f'<progress value="{self._done}" max="{max(self._total, 1)}"></progress> '
+        self._output.put(f"{self._what}: {self._counts()}, {self._pace()}", bar)
 
-        shown = HTML(self._page())
-        if self._handle is None:
-            self._handle = put(shown, display_id=True)
-        else:
-            self._handle.update(shown)
+    def _last_line(self, failed: bool) -> str:
+        number = 0 if self._output is None else self._output.bars
+        told = f"stopped at {self._counts()}" if failed else display.size(self._done)
+        more = f", the last of {number}" if number > 1 else ""
+        return f"{self._what}: {told}, {self._pace()}{more}"
 
-    def _page(self) -> str:
+    def _counts(self) -> str:
+        return f"{display.size(self._done)} of {display.size(self._total)}"
+
+    def _pace(self) -> str:
         seconds = time.monotonic() - self._begin
-        rate = display.size(round(self._done / max(seconds, 1e-9)))
-        counts = f"{display.size(self._done)} of {display.size(self._total)}"
-        return (
-            f'<div><progress value="{self._done}" max="{max(self._total, 1)}"></progress> '
-            f"{html.escape(self._what)}: {counts}, {rate}/s, {seconds:.0f} s</div>"
-        )
+        return f"{display.size(round(self._done / max(seconds, 1e-9)))}/s, {seconds:.0f} s"
+
+
+class _Output:
+    """An output of a cell that can be replaced, also by other threads and when the cell is done."""
+
+    def __init__(self) -> None:
+        self.bars = 0
+        self._handle: Any = None
+
+    def put(self, line: str, bar: str = "") -> None:
+        from IPython.display import display as show
+
+        page = f'<div style="overflow-wrap:anywhere">{bar}{html.escape(line)}</div>'
+        content = {"text/html": page, "text/plain": line}
+        with contextlib.suppress(Exception):  # a save goes on when the front end is gone
+            if self._handle is None:
+                self._handle = show(content, raw=True, display_id=True)
+            else:
+                self._handle.update(content, raw=True)
+
+
+def _cell_number() -> int:
+    """The number of the cell that is running."""
+    return sys.modules["IPython"].get_ipython().execution_count
 
 
 Progress = Callable[[int], Any]
+#: Makes the context of a bar, when the work begins.
+Meter = Callable[[], AbstractContextManager[Progress | None]]

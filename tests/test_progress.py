@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
-import numpy as np
 import pytest
 from nbclient import NotebookClient
 
@@ -48,14 +49,85 @@ def test_work_of_unknown_length_shows_itself(tmp_path: Path, hide: bool) -> None
     assert (b"a long [bold]step" in seen) is not hide
 
 
-def test_in_a_notebook(tmp_path: Path) -> None:
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(PROGRAM)])
-    resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, kernel_name="python3", resources=resources).execute()
-    (output,) = notebook.cells[0].outputs
-    page = output.data["text/html"]
-    assert "save a&lt;b&gt;.ckpt: 19.1 MiB of 19.1 MiB" in page
-    assert '<progress value="200' in page
+def outputs(folder: Path, *cells: str, allow_errors: bool = False) -> list[list[Any]]:
+    """The outputs of cells that a kernel runs in a folder."""
+    notebook = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)])
+    resources = {"metadata": {"path": str(folder)}}
+    client = NotebookClient(notebook, kernel_name="python3", resources=resources)
+    client.allow_errors = allow_errors
+    client.execute()
+    return [cell.outputs for cell in notebook.cells]
+
+
+BEGIN = """
+import jax, numpy as np, msckpt_jax as ms
+from msckpt_jax import progress
+progress._PATIENCE = progress._MOVES = 0
+tree = {"w": np.ones(20_000_000, np.int8)}
+"""
+LOOP = 'for n in range(3): ms.save_checkpoint(tree, f"<{n}>.ckpt", progress=True)'
+BEHIND = """
+import time
+begin = time.monotonic()
+save = ms.save_checkpoint(tree, "a.ckpt", async_save=True, progress=True)
+"""
+MERGE = """
+mesh = jax.make_mesh((1,), ("x",))
+w = jax.device_put(np.ones(2_000_000), jax.NamedSharding(mesh, jax.P("x")))
+ms.save_checkpoint({"w": w}, "net", integrated_save=False, format="safetensors")
+ms.unified_safetensors(".", "strategy.ckpt", "merged", progress=True)
+"""
+EXPORT = """
+net = (lambda p, x: x @ p["w"]), {"w": np.ones((1000, 2000), np.float32)}
+ms.export(net, np.ones((1, 1000), np.float32), file_name="net", progress=True).file.name
+"""
+FAILING = """
+from unittest import mock
+with mock.patch("os.replace", side_effect=OSError("no")):
+    ms.save_checkpoint(tree, "b.ckpt", progress=True)
+"""
+
+
+def test_bars_of_a_notebook_leave_a_line(tmp_path: Path) -> None:
+    """One output for each loop, also of what goes on behind; its text is what exports show."""
+    cells = [BEGIN, LOOP, BEHIND, "save.result()", LOOP, MERGE, EXPORT, FAILING]
+    _, loop, behind, waited, again, merge, export, failing = outputs(
+        tmp_path, *cells, allow_errors=True
+    )
+    lines = [each[0].data["text/plain"] for each in (loop, behind, again, merge, export, failing)]
+    told = [re.sub(r"[\d.]+ [KMG]iB/s, \d+ s", "-", line) for line in lines]
+    assert told == [
+        "save <2>.ckpt: 19.1 MiB, -, the last of 3",
+        "save a.ckpt: 19.1 MiB, -",
+        "save <2>.ckpt: 19.1 MiB, -, the last of 3",
+        "merge: 7.6 MiB, -",
+        "export net.mindir: 7.6 MiB, -",
+        "save b.ckpt: stopped at 19.1 MiB of 19.1 MiB, -",
+    ]
+    assert "save &lt;2&gt;.ckpt: 19.1 MiB" in loop[0].data["text/html"]
+    assert all("<progress" not in each[0].data["text/html"] for each in (loop, behind, export))
+    assert [len(loop), len(behind), len(waited), len(again), len(merge)] == [1, 1, 0, 1, 1]
+    assert [output.output_type for output in failing] == ["display_data", "error"]
+
+
+SEEN = """
+from unittest import mock
+with mock.patch.object(progress._Output, "put", lambda self, line, bar="": print(bar, line)):
+    ms.save_checkpoint(tree, "c.ckpt", progress=True)
+"""
+BROKEN = """
+with mock.patch("IPython.display.display", side_effect=OSError("the front end is gone")):
+    ms.save_checkpoint(tree, "d.ckpt", progress=True)
+ms.open_checkpoint("d.ckpt").names
+"""
+
+
+def test_a_bar_moves_and_breaks_nothing(tmp_path: Path) -> None:
+    _, printed, (names,) = outputs(tmp_path, BEGIN, SEEN, BROKEN)
+    first, *_, last = "".join(stream.text for stream in printed).splitlines()
+    assert re.match(r'<progress value="[1-9]\d+" max="20000000"></progress>  save c.ckpt: ', first)
+    assert re.match(r" save c.ckpt: 19.1 MiB, ", last)
+    assert names.data["text/plain"] == "['w']"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +140,7 @@ def test_in_a_pipe(tmp_path: Path, program: str, printed: bytes) -> None:
     assert (done.stdout, done.stderr) == (printed, b"")
 
 
-def test_no_bar_for_what_goes_on_behind(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a save that you wait for"):
-        ms.save_checkpoint({"w": np.ones(3)}, tmp_path / "a", async_save=True, progress=True)
-    assert not list(tmp_path.iterdir())
+def test_no_bar_in_a_terminal_for_what_goes_on_behind(tmp_path: Path) -> None:
+    program = PROGRAM.replace("progress=True", "async_save=True, progress=True")
+    assert terminal.seen(program, tmp_path) == b""
+    assert ms.open_checkpoint(tmp_path / "a<b>.ckpt").names == ["w"]

@@ -18,6 +18,7 @@ from msckpt_jax.api.jobs import Job, target_of
 from msckpt_jax.checkpoint import snapshot
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.errors import AsyncSaveError, CheckpointError
+from msckpt_jax.progress import Meter
 from msckpt_jax.visible import visible
 
 _lock = threading.Lock()
@@ -120,7 +121,7 @@ def in_thread(work: Callable[[], None], target: str) -> AsyncSave:
     return _started(AsyncSave(work, target))
 
 
-def in_process(files: list[File], job: Job) -> AsyncSave:
+def in_process(files: list[File], job: Job, meter: Meter) -> AsyncSave:
     """Save in a new Python process that gets the arrays through shared memory.
 
     A fork would be quicker to start and may deadlock: JAX runs threads. The process has all that it
@@ -128,16 +129,17 @@ def in_process(files: list[File], job: Job) -> AsyncSave:
     comes, or this process is killed, or all of its group, as when a notebook's kernel is restarted.
     """
     shared = snapshot.share(files)
-    progress = job.options.progress
     try:
-        child = _child(shared, job._replace(options=job.options._replace(progress=None)))
+        child = _child(shared, job)
     finally:
         os.close(shared.fd)
+    shown = meter()
 
     def work() -> None:
-        _check(child)
-        if progress is not None:
-            progress(shared.nbytes)
+        with shown as advance:
+            _check(child)
+            if advance is not None:
+                advance(shared.nbytes)
 
     return _started(AsyncSave(work, str(target_of(files, job))))
 

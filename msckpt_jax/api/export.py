@@ -27,6 +27,7 @@ from msckpt_jax.lowering.target import Target, Written
 from msckpt_jax.lowering.trace import Traced, trace
 from msckpt_jax.lowering.unroll import unrolled
 from msckpt_jax.lowering.wanted import Lowering, Wanted
+from msckpt_jax.progress import Progress
 from msckpt_jax.visible import visible
 
 # Our own frames are not the user's: messages name the line of the user that called JAX.
@@ -63,6 +64,7 @@ def export(
     narrow: bool = False,
     opset: int | None = None,
     engine: str = "auto",
+    progress: Progress | bool | None = None,
     **more: Any,
 ) -> Exported:
     """Export a network: a MindIR for MindSpore, an AIR for Ascend, or an ONNX file.
@@ -155,6 +157,8 @@ def export(
             ``exact``, which jax2onnx does not heed. A file by jax2onnx is kept only if onnxruntime
             gives JAX's numbers with it, with or without ``verify``. Both are extras:
             ``pip install 'msckpt_jax[jax2onnx]'``.
+        progress: True shows a bar while the file is written, in terminals and notebooks. Or a
+            function, called with the size in bytes of each written piece, from any thread.
         **more: options of other model formats, see ``msckpt export --help``.
 
     Returns:
@@ -196,7 +200,7 @@ def export(
         format.check_runner()
     inputs, preprocessor = _preprocessed(inputs, format)
     load = {} if enc_key is None else {"dec_key": key, "dec_mode": enc_mode}
-    wanted = Wanted(encrypt, key, split_bytes, durable, preprocessor, load, options)
+    wanted = Wanted(encrypt, key, split_bytes, durable, preprocessor, load, options, progress)
     quantiser = None if wish is None else Quantiser(wish, {**options, "target": target})
     with nets.width(net):
         traced = trace(

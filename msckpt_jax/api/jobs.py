@@ -18,6 +18,7 @@ from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.parallel import hosts, ordered, rank_set, shares
 from msckpt_jax.parallel.rank_set import RankSet
+from msckpt_jax.progress import Progress
 from msckpt_jax.visible import visible
 
 
@@ -56,6 +57,10 @@ class Job(NamedTuple):
     ranks: RankSet | None = None
     folder: Folder | None = None
     resume: str | None = None
+
+    def showing(self, progress: Progress | None) -> Job:
+        """The same, which calls ``progress`` with the size of each piece."""
+        return self._replace(options=self.options._replace(progress=progress))
 
 
 def target_of(files: Sequence[File], job: Job) -> Any:

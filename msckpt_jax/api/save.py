@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import IO, Any, Literal, Unpack, overload
 
@@ -145,8 +146,9 @@ def save_checkpoint(
             (not of the process) may lose the file.
         slice_bytes: tensors are cut into records of so many bytes, as MindSpore cuts at 512 MiB.
         threads: the number of threads that write.
-        progress: True shows a bar, in terminals and notebooks; not with ``async_save``. Or a
-            function, called with the size in bytes of each written piece, from any thread.
+        progress: True shows a bar, in terminals and notebooks; with ``async_save`` in notebooks
+            only, in the cell that began the save. Or a function, called with the size in bytes of
+            each written piece, from any thread.
         timeout: under ``jax.distributed``, the seconds without a sign of life after which a
             process is taken for dead, and the save fails on all others.
         convention: write MindSpore's names and layouts instead of the tree's: ``"mindspore"``,
@@ -180,8 +182,6 @@ def save_checkpoint(
         >>> ms.open_checkpoint("model.ckpt").names
         ['dense.kernel']
     """
-    if progress is True and async_save:
-        raise ValueError("progress=True is for a save that you wait for; give a function instead")
     format = formats.of_name(ckpt_file_name).name if format == formats.DEFAULT else format
     mode = check_options(async_save, append_dict, enc_key, enc_mode, choice_func, crc_check, format)
     check_amounts(integrated_save, slice_bytes, threads, timeout)
@@ -220,23 +220,31 @@ def save_checkpoint(
     if limit is not None:
         files, job = jobs.dealt(target, entries, job, limit, resolver.companions())
     total = sum(record.nbytes for file in files for record in file.records)
-    with meters.meter(f"save {target}", total, progress) as advance:
-        shown = job.options._replace(progress=advance)
-        return _start(files, job._replace(options=shown), async_save)
+    begin = meters.meter_behind if async_save else meters.meter
+    meter = functools.partial(begin, f"save {target}", total, progress)
+    return _start(files, job, async_save, meter)
 
 
-def _start(files: list[File], job: Job, async_save: bool | str) -> background.AsyncSave | None:
+def _start(
+    files: list[File], job: Job, async_save: bool | str, meter: meters.Meter
+) -> background.AsyncSave | None:
     if not async_save:
-        jobs.run(files, job, may_gather=True)
+        with meter() as advance:
+            jobs.run(files, job.showing(advance), may_gather=True)
         return None
     for file in files:  # refuse now, not in the thread
         formats.named(job.format).check(file.records)
     if async_save == "process":
         if hasattr(files[0].target, "write"):
             raise TypeError("async_save='process' needs a path, not an open file")
-        return background.in_process(files, job)
-    kept = snapshot.frozen(files)
-    return background.in_thread(lambda: jobs.run(kept, job), str(jobs.target_of(files, job)))
+        return background.in_process(files, job, meter)
+    kept, shown = snapshot.frozen(files), meter()
+
+    def work() -> None:
+        with shown as advance:
+            jobs.run(kept, job.showing(advance))
+
+    return background.in_thread(work, str(jobs.target_of(files, job)))
 
 
 def _rank_files(

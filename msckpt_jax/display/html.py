@@ -2,7 +2,8 @@
 
 A page needs nothing from elsewhere, follows the notebook's theme, light or dark, and escapes every
 text: names come from files that nobody vouches for. Where a notebook is not trusted, JupyterLab
-strips scripts, styles and drawings: a page can still be read, with its pictures, but not sorted.
+strips scripts, style sheets and drawings, and GitHub the styles of elements, too: a page can still
+be read, with its pictures, but not sorted.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ from msckpt_jax.visible import visible
 #: Rows of a table, its characters, lines of code, and characters of a page: a file may have a
 #: hundred thousand entries, too many for a browser, and notebooks keep all that they show.
 ROWS, TABLE, LINES, PAGE = 1000, 90_000, 600, 190_000
+
+
+#: Styles of single cells, which JupyterLab leaves where it strips sheets; its own sheet puts all
+#: that a table has to the right.
+_WORDS = 'style="text-align:left"'
+_NUMBER = 'class="n" align="right" style="white-space:nowrap"'
 
 
 class Html(str):
@@ -43,19 +50,20 @@ _STYLE = """<style>
 :is([data-theme=dark],[theme=dark],.vscode-dark) .msckpt{
 --ink:#e4e4e4;--paper:#181818;--line:#484848}
 .msckpt.msckpt{color:var(--jp-ui-font-color1,var(--vscode-editor-foreground,var(--ink)));
-background:var(--jp-layout-color1,var(--vscode-editor-background,var(--paper)));
+background:var(--jp-layout-color0,var(--vscode-editor-background,var(--paper)));
 padding:.3em .5em;font-size:13px;overflow-x:auto}
 .msckpt summary{cursor:pointer;padding:.15em 0}
 .msckpt details details{margin-left:1em}
-.msckpt.msckpt pre{margin:0 0 0 1em;color:inherit;background:none;font-size:12px;line-height:1.4}
+.msckpt.msckpt pre{margin:0 0 0 1em;color:inherit;background:none;font-size:12px;line-height:1.4;
+white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere}
 .msckpt.msckpt table{border-collapse:collapse;margin:.3em 0 .6em 1em;color:inherit;
 font-size:inherit}
-.msckpt.msckpt :is(th,td){text-align:left;padding:.2em .7em;vertical-align:middle;
+.msckpt.msckpt :is(th,td){padding:.2em .7em;vertical-align:middle;
 border-bottom:1px solid var(--jp-border-color2,var(--vscode-panel-border,var(--line)));
 background:none;color:inherit;font-size:inherit;white-space:nowrap}
-.msckpt.msckpt .n{text-align:right;font-variant-numeric:tabular-nums}
+.msckpt.msckpt .n{font-variant-numeric:tabular-nums}
 .msckpt td{font-family:var(--jp-code-font-family,monospace)}
-.msckpt.msckpt td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:10em}
+.msckpt.msckpt td:first-child:not(.n){white-space:normal;overflow-wrap:anywhere;min-width:10em}
 .msckpt th span{cursor:pointer;font-weight:600}
 .msckpt th span:focus-visible{outline:2px solid}
 .msckpt th span::after{content:" \\2195";opacity:.55}
@@ -98,10 +106,10 @@ def fold(title: str, *parts: Html, unfolded: bool = False) -> Html:
     return Html(f"<details{attribute}><summary>{_text(title)}</summary>{inner}</details>")
 
 
-def lines(texts: Iterable[str]) -> Html:
-    """Lines of code; only the first of many are shown."""
+def lines(texts: Iterable[str], most: int | None = LINES) -> Html:
+    """Lines of code; of many only the first ``most`` are shown."""
     remaining = iter(texts)
-    shown = [_text(text) for text in itertools.islice(remaining, LINES)]
+    shown = [_text(text) for text in itertools.islice(remaining, most)]
     left = sum(1 for _ in remaining)
     more = [f"... {left:,} more"] if left else []
     return Html(f"<pre>{'<br>'.join([*shown, *more])}</pre>")
@@ -122,7 +130,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Html:
             shown.append(text)
     # No <button>: where styles are stripped it would look like one that does something.
     heads = "".join(
-        f'<th><span role="button" tabindex="0">{_text(column)}</span></th>' for column in columns
+        f'<th {_WORDS}><span role="button" tabindex="0">{_text(column)}</span></th>'
+        for column in columns
     )
     more = f"<p>not shown: {counted(left, 'more row')}</p>" if left else ""
     body = "".join(shown)
@@ -135,13 +144,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Html:
 
 def _cell(cell: Cell) -> str:
     if isinstance(cell, Html):
-        return f"<td>{cell}</td>"
+        return f"<td {_WORDS}>{cell}</td>"
     if isinstance(cell, Size):
         exact = f'title="{cell.nbytes:,} bytes" data-key="{cell.nbytes}"'
-        return f'<td class="n" align="right" {exact}>{size(cell.nbytes)}</td>'
+        return f"<td {_NUMBER} {exact}>{size(cell.nbytes)}</td>"
     if isinstance(cell, int):
-        return f'<td class="n" align="right" data-key="{cell}">{cell:,}</td>'
-    return f"<td>{_text(cell)}</td>"
+        return f'<td {_NUMBER} data-key="{cell}">{cell:,}</td>'
+    return f"<td {_WORDS}>{_text(cell)}</td>"
 
 
 def _text(text: str) -> str:

@@ -11,8 +11,8 @@ from msckpt_jax import boxes
 from msckpt_jax.display.html import Html
 from msckpt_jax.display.text import counted
 
-#: Parts of a picture; more are told in words.
-_PARTS = 256
+#: Parts of a picture, so many that their ranks can be read; more are told in words.
+_PARTS = 32
 #: Parts that are told when the mouse is over a picture.
 _TOLD = 16
 
@@ -39,11 +39,11 @@ def sharding(shape: Sequence[int], parts: Mapping[boxes.Box, Sequence[int]]) -> 
         x, w = _stretch(box, shape, across, width)
         y, h = _stretch(box, shape, down, height)
         marks.append(
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" '
+            f'<rect x="{x:.4g}" y="{y:.4g}" width="{w:.4g}" height="{h:.4g}" '
             f'fill="{_colour(number / len(parts))}"/>'
         )
         if len(names) * 7 < w and h > 12:
-            marks.append(f'<text x="{x + w / 2:.1f}" y="{y + h / 2:.1f}">{names}</text>')
+            marks.append(f'<text x="{x + w / 2:.4g}" y="{y + h / 2:.4g}">{names}</text>')
         told.append(f"[{', '.join(f'{start}:{stop}' for start, stop in box)}] on {names}")
     return _image(f"{words}: {counted(len(parts), 'part')}", told, width, height, marks)
 
@@ -61,6 +61,7 @@ def _image(alt: str, told: Sequence[str], width: int, height: int, marks: Sequen
     title = "; ".join([*told[:_TOLD], *more])
     return Html(
         f'<img alt="{alt}" title="{title}" width="{width}" height="{height}" '
+        'style="max-width:none" '  # JupyterLab makes images as small as it takes for a page
         f'src="data:image/svg+xml;base64,{data}">'
     )
 

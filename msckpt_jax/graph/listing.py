@@ -51,11 +51,12 @@ def html(graph: Graph) -> list[Html]:
     ]
     total = display.size(sum(map(_nbytes, parameters)))
     ops = Counter(node.op for node in graph.walk()).most_common()
+    weights = display.fold(
+        f"{display.counted(len(rows), 'parameter')}, {total}",
+        display.table(["name", "type", "size", "sharding"], rows),
+    )
     return [
-        display.fold(
-            f"{display.counted(len(rows), 'parameter')}, {total}",
-            display.table(["name", "type", "size", "sharding"], rows),
-        ),
+        *([weights] if rows else []),
         display.fold(
             display.counted(sum(dict(ops).values()), "operator"),
             display.table(["name", "count"], ops),
@@ -66,6 +67,10 @@ def html(graph: Graph) -> list[Html]:
 
 def _nbytes(parameter: Parameter) -> int:
     return parameter.type.dtype.itemsize * math.prod(map(int, parameter.type.shape))
+
+
+def _code(lines: list[str]) -> Html:
+    return display.lines(lines, most=None)  # they are counted already
 
 
 class _Names:
@@ -101,7 +106,10 @@ class _Names:
 
     def html(self, graph: Graph) -> Html:
         parts: list[Html] = []
-        lines = [*map(self.input, graph.inputs)]
+        lines = [self.input(value) for value in graph.inputs[: self._left]]
+        self._left -= len(lines)
+        if len(lines) < len(graph.inputs):
+            lines.append(f"... {len(graph.inputs) - len(lines):,} more inputs")
         for number, node in enumerate(graph.nodes):
             if self._left <= 0:
                 lines.append(f"... {len(graph.nodes) - number:,} more")
@@ -109,10 +117,10 @@ class _Names:
             self._left -= 1
             lines.append(self.node(node))
             if node.bodies:
-                parts.append(display.lines(lines))
+                parts.append(_code(lines))
                 parts += [display.fold(body.name, self.html(body)) for body in node.bodies]
                 lines = []
-        return Html("".join([*parts, display.lines([*lines, self.results(graph)])]))
+        return Html("".join([*parts, _code([*lines, self.results(graph)])]))
 
     def input(self, value: Value) -> str:
         name = f"  # {value.name}" if value.name else ""

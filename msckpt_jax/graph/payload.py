@@ -15,12 +15,14 @@ from msckpt_jax.checkpoint import writer as bytes_writer
 from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.plan import Part, Plan
 from msckpt_jax.graph.values import Parameter
+from msckpt_jax.progress import Progress, meter
 
 
 class Options(Protocol):
     """The settings of writing a file.
 
-    ``encrypt`` is a cipher of MindSpore's, or a function of bytes and key that gives bytes.
+    ``encrypt`` is a cipher of MindSpore's, or a function of bytes and key that gives bytes;
+    ``progress`` True for a bar, or a function that is called with the size of each piece.
     """
 
     @property
@@ -29,6 +31,8 @@ class Options(Protocol):
     def key(self) -> bytes: ...
     @property
     def durable(self) -> bool: ...
+    @property
+    def progress(self) -> Progress | bool | None: ...
 
 
 def content(parameter: Parameter, narrow: bool = False) -> Part:
@@ -71,8 +75,9 @@ def write(
             raise TypeError(f"enc_mode must return bytes, not {type(cipher_text).__name__}")
         parts, mode = [bytes(cipher_text)], None
     plan = Plan(list(parts), sum(map(planning.size_of, parts)))
-    how = bytes_writer.Options(mode=mode, key=options.key, durable=options.durable)
-    bytes_writer.write(path, plan, how, beside)
+    with meter(f"export {path}", plan.nbytes, options.progress) as advance:
+        how = bytes_writer.Options(mode, options.key, options.durable, progress=advance)
+        bytes_writer.write(path, plan, how, beside)
 
 
 def free(names: Iterator[AnyPath]) -> AnyPath:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from msckpt_jax.checkpoint import cipher
 from msckpt_jax.lowering.quantised import Quantiser
 from msckpt_jax.lowering.rule import Rule
+from msckpt_jax.progress import Progress
 
 
 class Lowering(NamedTuple):
@@ -31,6 +32,7 @@ class Wanted(NamedTuple):
         preprocessor: the section of a data set that was the input, or None.
         load: the arguments with which the file is loaded again.
         options: the arguments of ``export`` that its format alone heeds, all of them.
+        progress: True shows a bar; or a function, called with the size of each piece written.
     """
 
     encrypt: cipher.Mode | Callable[[bytes, bytes], bytes] | None = None
@@ -40,6 +42,7 @@ class Wanted(NamedTuple):
     preprocessor: Any = None
     load: Mapping[str, Any] = {}
     options: Mapping[str, Any] = {}
+    progress: Progress | bool | None = None
 
     def split(self, default: int) -> int:
         """Return the size from which weights lie in files of their own."""
