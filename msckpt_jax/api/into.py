@@ -153,6 +153,10 @@ def _view(
     """The parameters by the names of the leaves; a strict load guesses nothing."""
     if not isinstance(parameters, Mapping):
         raise TypeError(f"parameter_dict must be a dict, not {type(parameters).__name__}")
+    if (name := next((key for key in parameters if not isinstance(key, str)), None)) is not None:
+        raise TypeError(f"parameter_dict must have texts as names, not {name!r}")
+    if not isinstance(skip_mismatch, bool):
+        raise TypeError(f"skip_mismatch must be bool, not {type(skip_mismatch).__name__}")
     repair = repair and not strict
     if convention is None and not strict:
         convention = choosing.chosen(tree, leaves, parameters, repair)

@@ -198,7 +198,9 @@ def _check_types(strict_load: Any, crc_check: Any, sharding: Any) -> None:
     for name, value in (("strict_load", strict_load), ("crc_check", crc_check)):
         if not isinstance(value, bool):
             raise TypeError(f"{name} must be bool, not {type(value).__name__}")
-    if not (sharding is None or isinstance(sharding, jax.sharding.Sharding) or callable(sharding)):
+    kinds = (jax.sharding.Sharding, type(None))
+    is_mesh = isinstance(sharding, jax.sharding.Mesh)  # which can be called, as a decorator
+    if is_mesh or not (isinstance(sharding, kinds) or callable(sharding)):
         raise TypeError(
             "sharding must be a jax.sharding.Sharding or a function of name and shape, not "
             f"{type(sharding).__name__}"

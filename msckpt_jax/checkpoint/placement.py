@@ -110,7 +110,7 @@ def _wanted(request: Request) -> Mapping[boxes.Box, Sequence[Any]]:
         return {boxes.whole(shape): ()}
     try:
         return _boxes(sharding, shape)
-    except ValueError as error:
+    except (ValueError, IndexError) as error:  # the latter where it has fewer axes
         raise CheckpointError(
             f"its shape {list(shape)} does not fit the sharding: {error}", name=request.name
         ) from None

@@ -128,6 +128,8 @@ def _part(number: int) -> str:
 
 
 def _share_of(split: Any) -> tuple[int, int]:
+    if not isinstance(split, tuple) or len(split) not in (0, 2):
+        raise TypeError(f"split_dst_file must be (i, n), not {split!r}")
     share, shares = split or (1, 1)
     if not 1 <= share <= shares:
         raise ValueError(f"split_dst_file must be (i, n) with i from 1 to n, not {split}")
