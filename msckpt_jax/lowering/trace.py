@@ -159,7 +159,8 @@ def _jaxpr(
         raise
     except Exception as error:
         given = ", ".join(f"{name} of {_shown(type)}" for name, type in inputs.items())
-        text = f"given {given or 'no inputs'}: {type(error).__name__}: {reason_of(error)}"
+        told = f"{type(error).__name__}: {reason_of(error)}".removesuffix(": ")
+        text = f"given {given or 'no inputs'}: {told}"
         line, more = line_of(error) or caller(), advice.advice(error, inputs)
         where, how = line and f"{line}: ", more and f"; {more}"
         raise ExportError(f"{where}the network itself fails in JAX, {text}{how}") from error
