@@ -22,14 +22,7 @@ _PATIENCE, _MOVES = 1.0, 0.2
 
 @contextlib.contextmanager
 def meter(what: str, total: int, progress: Progress | bool | None) -> Iterator[Progress | None]:
-    """Yield the function to call for an argument ``progress``: a bar's for True, else its value.
-
-    Raises:
-        TypeError: it is neither a bool nor a function.
-    """
-    if not (progress is None or isinstance(progress, bool) or callable(progress)):
-        kind = type(progress).__name__
-        raise TypeError(f"progress must be True or a function of a number of bytes, not {kind}")
+    """Yield the function to call for an argument ``progress``: a bar's for True, else its value."""
     if progress is True:
         with bar(what, total) as advance:
             yield advance

@@ -223,6 +223,7 @@ def convert_checkpoint(
     mode = None if enc_key is None else cipher.mode_named(enc_mode, "enc_mode")
     key = b"" if mode is None else mode.check_key(enc_key, "enc_key")
     checks.check_count(threads, "threads")
+    checks.check_progress(progress)
     if not (choice_func is None or callable(choice_func)):
         raise TypeError("choice_func must be callable")
     if name_map is not None and not _is_renaming(name_map):

@@ -7,7 +7,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -314,4 +314,5 @@ def _array(output: Any) -> Any:
 
 
 #: The public names, by the format that users have; MindSpore has no name for either.
-AirFunction = MindIRFunction = ModelFunction
+AirFunction: TypeAlias = ModelFunction
+MindIRFunction: TypeAlias = ModelFunction

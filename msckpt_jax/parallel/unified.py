@@ -96,6 +96,7 @@ def unified_safetensors(
     own = None if shares == 1 else f"share {share} of {shares}"
     with atomic.making_folder(folder), store_folder.of(folder, of=own) as save:
         placed = [file._replace(target=save.files / file.target) for file in files]
+        checks.check_progress(progress)
         with meters.meter("merge", total, progress) as advance:
             rank_records.write_files(placed, min(max_process_num, 4), advance,
                                      save=_save(source, names), held=save.held)  # fmt: skip

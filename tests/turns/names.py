@@ -53,7 +53,7 @@ def promo(x: Any) -> Any:
 
 
 NAMES: dict[str, Any] = {
-    "io": io, "ms": ms, "np": np, "jax": jax, "jnp": jnp, "nnx": nnx, "W": W, "KEY": KEY, 
+    "io": io, "ms": ms, "np": np, "jax": jax, "jnp": jnp, "nnx": nnx, "W": W, "KEY": KEY,
     "CONFIG": CONFIG,
     "X": np.ones((2, 3), np.float32), "K": {"k": np.ones(4, np.float32)}, "S": {"w": W, "b": W[0]},
     "mesh": jax.make_mesh((8,), ("x",)), "conv": nnx.Conv(3, 8, (3, 3), rngs=nnx.Rngs(0)),
