@@ -1,4 +1,4 @@
-"""Modules that are imported when something of them is used for the first time: JAX, etils, attributes.
+"""Modules that are imported when something of them is used for the first time, and attributes.
 
 To import JAX takes a second and 100 MB; who asks the command line what a file holds, or what would
 become of it, should not wait for it. The rooms that read, plan and write files take ``jax``,
