@@ -106,8 +106,8 @@ def test_chinese_pages_have_the_same_code(page: str) -> None:
     """Only their comments are in Chinese."""
 
     def code(path: str) -> list[str]:
-        found = BLOCK.finditer((ROOT / path).read_text("utf-8"))
-        return [re.sub(r" *#.*", "", match["code"]) for match in found]
+        matches = BLOCK.finditer((ROOT / path).read_text("utf-8"))
+        return [re.sub(r" *#.*", "", match["code"]) for match in matches]
 
     english = page if page == "README.md" else f"docs/{page}"
     assert code(f"docs/zh/{page}") == code(english)

@@ -81,7 +81,7 @@ def load(
 def _check_folder(file_name: Any) -> None:
     """Refuse a folder, which is no model."""
     path = paths.path_of(file_name, "file_name")
-    if path.is_dir():
+    if paths.is_local(path) and path.is_dir():
         raise IsADirectoryError(
             errno.EISDIR,
             "this is a folder, not a model file (a folder of weights: load_checkpoint, or msckpt "

@@ -106,7 +106,9 @@ _CHECKPOINTS = (
 #: Kinds whose first bytes are also those of others.
 _BY_NAME = {
     ".air": _kind(b"", "an AIR model", _MODEL),
-    ".pb": _kind(b"", "a SavedModel or a graph of TensorFlow", _TENSORFLOW),
+    ".pb": _kind(
+        b"", "a SavedModel or a graph of TensorFlow, or MindSpore's group info,", _TENSORFLOW
+    ),
     ".mlmodel": _kind(b"", "a Core ML model", "coremltools reads it; take what it was made of"),
 }
 #: What such files are taken for.
