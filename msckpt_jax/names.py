@@ -185,7 +185,14 @@ def _unwrap(leaf: Any) -> Any:
 
 def _flatten_pytree(tree: Any) -> NamedTree:
     is_leaf = None if _nnx() is None else is_variable
-    pairs, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
+    try:
+        pairs, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
+    except ValueError as error:
+        if "sorting pytree" not in str(error):
+            raise
+        raise CheckpointError(
+            "a dict in the tree has keys of several kinds, which have no order: name all by texts"
+        ) from error
     if is_leaf is None or not any(is_leaf(v) for _, v in pairs):
         return NamedTree([Leaf(_name(p), p, v) for p, v in pairs], treedef.unflatten)
     leaves: list[Leaf] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,6 +22,9 @@ class TensorSpec:
         shape: the sizes; equal names are equal sizes, ``"2*s + 1"`` is one that follows from ``s``.
         dtype: a NumPy dtype, or what makes one.
 
+    Raises:
+        TypeError: the shape is no tuple of such sizes, or there is no such dtype.
+
     Example:
         >>> spec = ms.TensorSpec((None, 3), "float32")
         >>> ms.export(lambda x: x + 1, spec, file_name="net").file.name
@@ -31,11 +35,33 @@ class TensorSpec:
     dtype: np.dtype
 
     def __init__(self, shape: Iterable[int | str | None], dtype: Any):
-        object.__setattr__(self, "shape", tuple(shape))
-        object.__setattr__(self, "dtype", np.dtype(dtype))
+        object.__setattr__(self, "shape", _sizes(shape))
+        object.__setattr__(self, "dtype", _dtype(dtype))
 
     def __repr__(self) -> str:
         return f"TensorSpec({self.shape}, {self.dtype.name})"
+
+
+def _sizes(shape: Any) -> tuple[Any, ...]:
+    if isinstance(shape, str) or not isinstance(shape, Iterable):
+        raise TypeError(f"shape must be a tuple of sizes, not {shape!r}")
+    return tuple(map(_size, shape))
+
+
+def _size(size: Any) -> Any:
+    if size is None or isinstance(size, str) or jax.export.is_symbolic_dim(size):
+        return size
+    try:
+        return operator.index(size)
+    except TypeError:
+        raise TypeError(f"a size must be an int, None or a text, not {size!r}") from None
+
+
+def _dtype(dtype: Any) -> np.dtype:
+    try:
+        return np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be one of NumPy or ml_dtypes, not {dtype!r}") from None
 
 
 def spec(shape: Iterable[int | str | None], dtype: Any) -> TensorSpec | jax.ShapeDtypeStruct:

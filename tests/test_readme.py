@@ -101,6 +101,18 @@ def blocks(page: str, reason: str | None = None) -> list[str]:
     return [match["code"] for match in matches if match["reason"] == reason]
 
 
+@pytest.mark.parametrize("page", ["README.md", "quick-start.md"])
+def test_chinese_pages_have_the_same_code(page: str) -> None:
+    """Only their comments are in Chinese."""
+
+    def code(path: str) -> list[str]:
+        matches = BLOCK.finditer((ROOT / path).read_text("utf-8"))
+        return [re.sub(r" *#.*", "", match["code"]) for match in matches]
+
+    english = page if page == "README.md" else f"docs/{page}"
+    assert code(f"docs/zh/{page}") == code(english)
+
+
 def programs() -> Iterator[Any]:
     """The programs that the pages print, each with its page."""
     for page in PAGES:

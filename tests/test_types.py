@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 import typing
@@ -32,6 +33,11 @@ EXCLUSIVE = {"like", "sharding"}
 
 def test_there_is_a_marker_of_types() -> None:
     assert (Path(ms.__file__).parent / "py.typed").exists()
+
+
+def test_the_sample_uses_every_public_name() -> None:
+    used = set(re.findall(r"\bms\.(\w+)", SAMPLE.read_text()))
+    assert used == {*ms.__all__}
 
 
 def test_pyright_strict() -> None:

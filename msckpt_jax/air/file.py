@@ -35,8 +35,8 @@ def read(file_name: str | os.PathLike[str]) -> Any:
     data = path.read_bytes()
     try:
         model = ge_ir_pb2.ModelDef.FromString(data)
-    except DecodeError as error:
-        problem = f"no AIR file, or a damaged one: {error}"
+    except DecodeError:
+        problem = "no AIR file, or one that is damaged or cut off"
         raise AirError(_instead(data, path) or problem, file=path) from None
     if not model.graph:
         raise AirError(_instead(data, path) or "no AIR file: it has no graph", file=path)

@@ -88,7 +88,11 @@ def _convert(
         files = [regular(file) for file in files]
     else:
         root, files = source.parent, [source]
-    files = [f for f in files if regex is None or re.search(regex, f.name)]
+    try:
+        files = [f for f in files if regex is None or re.search(regex, f.name)]
+    except (re.error, TypeError) as error:
+        text = f"file_name_regex: {regex!r} is no regular expression: {error}"
+        raise ValueError(visible(text)) from None
     if not files or any(f.suffix != old.suffix for f in files):
         raise ValueError(
             visible(f"{file_path} is no {old.suffix} file and holds none in rank* folders")

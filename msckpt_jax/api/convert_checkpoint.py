@@ -20,6 +20,7 @@ from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions.families.route import MIDDLE
 from msckpt_jax.conventions.families.table import FILES, JAX
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel import checks
 from msckpt_jax.parallel import strategy as strategies
 from msckpt_jax.parallel.strategy import StrategyLike
 from msckpt_jax.progress import Progress
@@ -221,6 +222,12 @@ def convert_checkpoint(
     check_paths(src, dst)
     mode = None if enc_key is None else cipher.mode_named(enc_mode, "enc_mode")
     key = b"" if mode is None else mode.check_key(enc_key, "enc_key")
+    checks.check_count(threads, "threads")
+    checks.check_progress(progress)
+    if not (choice_func is None or callable(choice_func)):
+        raise TypeError("choice_func must be callable")
+    if name_map is not None and not _is_renaming(name_map):
+        raise TypeError("name_map must be a dict of names to names")
     names = dict(name_map or {})
     options = Options(
         to, max_shard_size, dtype, choice_func or (lambda name: True),
@@ -289,3 +296,8 @@ def plan_conversion(
     options = Options(to, max_shard_size, dtype)
     file = sources.listed(src, stacks) or sources.opened(src, strategy)
     return planned(dst, file, stacks, options)
+
+
+def _is_renaming(value: Any) -> bool:
+    texts = (*value, *value.values()) if isinstance(value, Mapping) else (value,)
+    return isinstance(value, Mapping) and all(isinstance(text, str) for text in texts)

@@ -14,6 +14,7 @@ from msckpt_jax.api import targets
 from msckpt_jax.api.exported import Exported
 from msckpt_jax.checkpoint import cipher, formats, paths
 from msckpt_jax.checkpoint.fetching import fetched
+from msckpt_jax.checkpoint.formats import foreign
 from msckpt_jax.checkpoint.paths import AnyPath, PathLike
 from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.errors import ExportError
@@ -33,7 +34,7 @@ from msckpt_jax.visible import visible
 # Our own frames are not the user's: messages name the line of the user that called JAX.
 source_info_util.register_exclusion(__file__)
 
-_OTHER_SUFFIXES = {*targets.SUFFIXES, *formats.SUFFIXES}
+_OTHER_SUFFIXES = {*targets.SUFFIXES, *formats.SUFFIXES, *foreign.ENDINGS}
 
 
 def export(
@@ -193,6 +194,7 @@ def export(
     )  # fmt: skip
     options = targets.options_for(format, asked | more)
     _check_split(split_bytes)
+    _check_rules(rules)
     encrypt, key = _encryption(enc_key, enc_mode, format)
     if verify and callable(encrypt):
         raise ValueError("verify=True cannot read a file that a function of yours has encrypted")
@@ -318,6 +320,12 @@ def _check_split(split_bytes: Any) -> None:
         raise TypeError(f"split_bytes must be an int, not {type(split_bytes).__name__}")
     if split_bytes < 0:
         raise ValueError(f"split_bytes must not be negative, but is {split_bytes}")
+
+
+def _check_rules(rules: Any) -> None:
+    known = rules is None or isinstance(rules, Mapping)
+    if not known or not all(map(callable, (rules or {}).values())):
+        raise TypeError("rules must be a mapping of names of primitives to functions")
 
 
 def _encryption(key: Any, mode: Any, format: Target) -> tuple[Any, bytes]:

@@ -38,6 +38,10 @@ def filter_parameters(
         >>> parameters
         {'body.w': 1}
     """
+    if not isinstance(parameter_dict, MutableMapping):
+        raise TypeError(f"parameter_dict must be a dict, not {type(parameter_dict).__name__}")
+    if not isinstance(drop, str | re.Pattern | Iterable) and not callable(drop):
+        raise _no_filter(drop)
     alone = isinstance(drop, str | re.Pattern)
     filters = [drop] if alone or callable(drop) else list(drop)
     doomed: set[str] = set()
@@ -60,9 +64,12 @@ def _predicate(each: Any) -> Callable[[str], Any]:
         return each.search
     if callable(each):
         return each
-    raise TypeError(
-        f"drop must be names, compiled regular expressions or functions, not {type(each).__name__}"
-    )
+    raise _no_filter(each)
+
+
+def _no_filter(each: Any) -> TypeError:
+    kind = type(each).__name__
+    return TypeError(f"drop must be names, compiled regular expressions or functions, not {kind}")
 
 
 def _described(each: Filter, parameters: Iterable[str]) -> str:

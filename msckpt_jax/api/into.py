@@ -16,6 +16,8 @@ from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.conventions.loading import Translated
 from msckpt_jax.conventions.proposals import Proposal
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel import checks
+from msckpt_jax.progress import Progress
 
 
 def load_param_into_net(
@@ -26,6 +28,7 @@ def load_param_into_net(
     *,
     skip_mismatch: bool = False,
     convention: ConventionLike | None = None,
+    progress: Progress | bool | None = None,
 ) -> tuple[NotLoaded, NotLoaded]:
     """Load parameters into an ``nnx`` module, in place, with the shardings that it has.
 
@@ -47,6 +50,7 @@ def load_param_into_net(
         convention: the dict has MindSpore's names and layouts: ``"mindspore"``, ``"mint"`` or a
             :class:`Convention`. The network's names in the report are MindSpore's, too. None: the
             network's own names, else the convention with which more of them are there.
+        progress: as for :func:`load_checkpoint`.
 
     Returns:
         ``(param_not_load, ckpt_not_load)``: the network's names that found no value, and the
@@ -75,7 +79,7 @@ def load_param_into_net(
         )
     leaves = names.named_leaves(net)
     view = _view(net, leaves, parameter_dict, convention, strict_load, True, skip_mismatch)
-    values, *report = _matched(net, leaves, view, strict_load, skip_mismatch)
+    values, *report = _matched(net, leaves, view, strict_load, skip_mismatch, progress=progress)
     names.assign(net, values)
     return report[0], report[1]
 
@@ -87,6 +91,7 @@ def load_param_into_tree(
     *,
     skip_mismatch: bool = False,
     convention: ConventionLike | None = None,
+    progress: Progress | bool | None = None,
 ) -> tuple[Any, NotLoaded, NotLoaded]:
     """Do as :func:`load_param_into_net` for an immutable tree; the new tree is returned first.
 
@@ -100,7 +105,9 @@ def load_param_into_tree(
     """
     flat = names.flatten(tree)
     view = _view(tree, flat.leaves, parameter_dict, convention, strict_load, True, skip_mismatch)
-    values, *report = _matched(tree, flat.leaves, view, strict_load, skip_mismatch)
+    values, *report = _matched(
+        tree, flat.leaves, view, strict_load, skip_mismatch, progress=progress
+    )
     return flat.rebuild(values), report[0], report[1]
 
 
@@ -110,6 +117,7 @@ def like(
     parameters: Mapping[str, Any],
     strict: bool,
     convention: ConventionLike | None = None,
+    progress: Progress | bool | None = None,
 ) -> Any:
     """A tree like ``tree`` with all its values from ``parameters``.
 
@@ -137,7 +145,9 @@ def like(
             f"{', ...' if len(view.surplus) > 3 else ''}. Another config= fits, or leave them out "
             "with choice_func=", file=stored.file_of(parameters),
         )  # fmt: skip
-    values, *_ = _matched(tree, flat.leaves, view, strict, skip_mismatch=False, repair=False)
+    values, *_ = _matched(
+        tree, flat.leaves, view, strict, skip_mismatch=False, repair=False, progress=progress
+    )
     return flat.rebuild(values)
 
 
@@ -153,6 +163,10 @@ def _view(
     """The parameters by the names of the leaves; a strict load guesses nothing."""
     if not isinstance(parameters, Mapping):
         raise TypeError(f"parameter_dict must be a dict, not {type(parameters).__name__}")
+    if (name := next((key for key in parameters if not isinstance(key, str)), None)) is not None:
+        raise TypeError(f"parameter_dict must have texts as names, not {name!r}")
+    if not isinstance(skip_mismatch, bool):
+        raise TypeError(f"skip_mismatch must be bool, not {type(skip_mismatch).__name__}")
     repair = repair and not strict
     if convention is None and not strict:
         convention = choosing.chosen(tree, leaves, parameters, repair)
@@ -172,10 +186,12 @@ def _matched(
     strict: bool,
     skip_mismatch: bool,
     repair: bool = True,
+    progress: Progress | bool | None = None,
 ) -> tuple[list[Any], NotLoaded, NotLoaded]:
     """The new values of ``leaves``, and the report."""
     if not isinstance(strict, bool):
         raise TypeError(f"strict_load must be bool, not {type(strict).__name__}")
+    checks.check_progress(progress)
     source = {leaf.name: leaf.name for leaf in leaves if leaf.name in parameters}
     missing = [leaf.name for leaf in leaves if leaf.name not in parameters]
     if repair and not strict and not isinstance(parameters, Translated):
@@ -192,7 +208,10 @@ def _matched(
             not_loaded[leaf.name] = str(error)
     if leaves and not wanted:
         raise _nothing(tree, parameters, not_loaded)
-    values = _read([leaf.value for leaf in leaves], [wanted.get(leaf.name) for leaf in leaves])
+    what = f"load {stored.file_of(parameters) or ''}".rstrip()
+    values = _read(
+        [leaf.value for leaf in leaves], [wanted.get(leaf.name) for leaf in leaves], what, progress
+    )
     wanted_names = [leaf.name for leaf in leaves]
     proposed = functools.partial(_proposal, tree, parameters)
     if isinstance(parameters, Translated):
@@ -236,10 +255,14 @@ def _behind(names: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, st
 
 
 def _read(
-    old: Sequence[Any], wanted: Sequence[placement.Request | Callable[[], Any] | None]
+    old: Sequence[Any],
+    wanted: Sequence[placement.Request | Callable[[], Any] | None],
+    what: str,
+    progress: Progress | bool | None,
 ) -> list[Any]:
     """The value that each request or function gives; the old value where there is neither."""
-    placed = iter(placement.place([w for w in wanted if isinstance(w, placement.Request)]))
+    requests = [w for w in wanted if isinstance(w, placement.Request)]
+    placed = iter(placement.place(requests, what, progress))
     return [
         value if w is None else next(placed) if isinstance(w, placement.Request) else w()
         for value, w in zip(old, wanted, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from msckpt_jax.checkpoint import formats, leftovers, paths, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint import store_folder as folder_saves
 from msckpt_jax.checkpoint.folder import FolderSave
+from msckpt_jax.checkpoint.formats import foreign
 from msckpt_jax.checkpoint.formats.format import How
 from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.checkpoint.plan import Plan
@@ -221,6 +223,7 @@ def check_spanning(records: list[Record], job: Job) -> None:
 def target_path(name: Any, format: str) -> Any:
     """The path to write, by MindSpore's rule for the ending; open files pass as they are."""
     if hasattr(name, "write"):
+        _check_open(name)
         return name
     path = paths.path_of(name, "ckpt_file_name")
     text = os.fspath(name)
@@ -228,8 +231,21 @@ def target_path(name: Any, format: str) -> Any:
         raise IsADirectoryError(visible(f"{text} is a folder; ckpt_file_name must name a file"))
     special = path.exists() and not path.is_file()
     if not special and not text.endswith(format):
+        if path.suffix in foreign.ENDINGS:
+            endings = " or ".join(formats.SUFFIXES)
+            raise ValueError(
+                visible(f"{text}: no such file is written; name one that ends with {endings}")
+            )
         path = path.with_name(f"{path.name}.{format}")
     return path
+
+
+def _check_open(file: Any) -> None:
+    """Refuse an open file that takes no bytes."""
+    if isinstance(file, io.TextIOBase):
+        raise TypeError('ckpt_file_name is a file that is open for text: open(path, "wb")')
+    if getattr(file, "closed", False) or not getattr(file, "writable", lambda: True)():
+        raise ValueError('ckpt_file_name is a file that is not open for writing: open(path, "wb")')
 
 
 def folder_path(name: Any) -> AnyPath:

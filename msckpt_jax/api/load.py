@@ -17,6 +17,8 @@ from msckpt_jax.checkpoint.parameters import Parameters
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.parallel import checks
+from msckpt_jax.progress import Progress
 
 if TYPE_CHECKING:
     from msckpt_jax.parallel.strategy import StrategyLike
@@ -29,6 +31,7 @@ class Reading(TypedDict, total=False):
     convention: ConventionLike | None
     remove_redundancy: bool
     mmap: bool
+    progress: Progress | bool | None
 
 
 @overload
@@ -98,6 +101,7 @@ def load_checkpoint(
     convention: ConventionLike | None = None,
     remove_redundancy: bool = False,
     mmap: bool = True,
+    progress: Progress | bool | None = None,
 ) -> Any:
     """Load a CheckPoint that this library or MindSpore wrote.
 
@@ -130,6 +134,9 @@ def load_checkpoint(
         remove_redundancy: accepted for MindSpore's sake; ``strategy`` reads de-duplicated files as
             it does others, because each file tells which parameters it holds.
         mmap: as for :func:`open_checkpoint`: False reads local files instead of mapping them.
+        progress: with ``net``, ``like`` or ``sharding``, which read: True shows a bar, in terminals
+            and notebooks. Or a function, called with the size in bytes of each piece that was
+            read, from any thread.
 
     Returns:
         Without ``like`` and ``sharding`` a :class:`Parameters`, an ordered mutable mapping from
@@ -157,6 +164,7 @@ def load_checkpoint(
     if sum(given is not None for given in (net, like, sharding)) > 1:
         raise ValueError("pass only one of net, like and sharding")
     _check_types(strict_load, crc_check, sharding)
+    checks.check_progress(progress)
     if convention is not None and net is None and like is None:
         raise ValueError(
             "convention needs net= or like=: the meaning of a name depends on the network's layers"
@@ -186,11 +194,12 @@ def load_checkpoint(
     if unknown is not None:
         raise unknown.within(file.path)
     if net is not None:
-        into.load_param_into_net(net, parameters, strict_load, convention=convention)
+        into.load_param_into_net(net, parameters, strict_load, convention=convention,
+                                 progress=progress)  # fmt: skip
     if like is not None:
-        return into.like(like, parameters, strict_load, convention)
+        return into.like(like, parameters, strict_load, convention, progress)
     if sharding is not None:
-        return on_devices(parameters, sharding)
+        return on_devices(parameters, sharding, progress)
     return parameters
 
 
@@ -198,7 +207,9 @@ def _check_types(strict_load: Any, crc_check: Any, sharding: Any) -> None:
     for name, value in (("strict_load", strict_load), ("crc_check", crc_check)):
         if not isinstance(value, bool):
             raise TypeError(f"{name} must be bool, not {type(value).__name__}")
-    if not (sharding is None or isinstance(sharding, jax.sharding.Sharding) or callable(sharding)):
+    kinds = (jax.sharding.Sharding, type(None))
+    is_mesh = isinstance(sharding, jax.sharding.Mesh)  # which can be called, as a decorator
+    if is_mesh or not (isinstance(sharding, kinds) or callable(sharding)):
         raise TypeError(
             "sharding must be a jax.sharding.Sharding or a function of name and shape, not "
             f"{type(sharding).__name__}"

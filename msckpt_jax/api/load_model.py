@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from msckpt_jax.api import targets
+from msckpt_jax.checkpoint import paths
 from msckpt_jax.graph.function import ModelFunction
 
 
@@ -48,7 +50,7 @@ def load(
             each with the first place in the network.
         ValueError: ``sizes`` names an operator that takes none; the file is ONNX, or AIR and a key
             or ``sizes`` are given: GE has no ciphers, and its operators constant sizes.
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file. IsADirectoryError: it is a folder.
 
     Example:
         >>> weights = {"w": jnp.ones((2, 3))}
@@ -61,7 +63,10 @@ def load(
         Array([[1., 1., 1.],
                [1., 1., 1.]], dtype=float32)
     """
+    _check_folder(file_name)
     target = targets.of_file(file_name) or targets.named(targets.DEFAULT)
+    if not (sizes is None or isinstance(sizes, Mapping)):
+        raise TypeError(f"sizes must be a dict of operators to numbers, not {sizes!r}")
     if sizes:
         from msckpt_jax.graph.meaning import sized
 
@@ -71,3 +76,15 @@ def load(
             )
         rules = sized.with_sizes(sizes) | dict(rules or {})
     return target.open(file_name, dec_key=dec_key, dec_mode=dec_mode, rules=rules, mmap=mmap)
+
+
+def _check_folder(file_name: Any) -> None:
+    """Refuse a folder, which is no model."""
+    path = paths.path_of(file_name, "file_name")
+    if paths.is_local(path) and path.is_dir():
+        raise IsADirectoryError(
+            errno.EISDIR,
+            "this is a folder, not a model file (a folder of weights: load_checkpoint, or msckpt "
+            "inspect)",
+            str(path),
+        )

@@ -21,7 +21,7 @@ from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import saving
 from msckpt_jax.conventions.convention import ConventionLike, Resolver
-from msckpt_jax.parallel import hosts, ranks, strategy
+from msckpt_jax.parallel import checks, hosts, ranks, strategy
 from msckpt_jax.parallel.rank_set import RankSet
 from msckpt_jax.progress import Progress
 
@@ -185,6 +185,7 @@ def save_checkpoint(
     format = formats.of_name(ckpt_file_name).name if format == formats.DEFAULT else format
     mode = check_options(async_save, append_dict, enc_key, enc_mode, choice_func, crc_check, format)
     check_amounts(integrated_save, slice_bytes, threads, timeout)
+    checks.check_progress(progress)
     limit = shard_limit(max_shard_size, format, integrated_save)
     if limit is None:
         target = jobs.target_path(ckpt_file_name, format)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -32,6 +33,12 @@ class Saving(TypedDict, total=False):
 def check_amounts(integrated_save: Any, slice_bytes: int, threads: int, timeout: float) -> None:
     if not isinstance(integrated_save, bool):
         raise TypeError(f"integrated_save must be bool, not {type(integrated_save).__name__}")
+    amounts = (("slice_bytes", slice_bytes, numbers.Integral, "an int"),
+               ("threads", threads, numbers.Integral, "an int"),
+               ("timeout", timeout, numbers.Real, "a number"))  # fmt: skip
+    for name, value, kind, what in amounts:
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise TypeError(f"{name} must be {what}, not {type(value).__name__}")
     if slice_bytes < _ALIGN or slice_bytes % _ALIGN:
         raise ValueError(f"slice_bytes must be a multiple of {_ALIGN}, not {slice_bytes}")
     if threads < 1 or timeout <= 0:

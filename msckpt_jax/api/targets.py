@@ -43,7 +43,7 @@ def named(name: str) -> Target:
     Raises:
         ValueError: there is none.
     """
-    if name not in _TARGETS:
+    if not isinstance(name, str) or name not in _TARGETS:
         raise ValueError(f"file_format must be one of {', '.join(NAMES)}, not {name!r}")
     return _module(name, "target").TARGET
 

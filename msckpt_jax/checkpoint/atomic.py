@@ -224,7 +224,10 @@ def _create(target: Path, older: os.stat_result | None, job: str | None = None) 
         token = secrets.token_hex(8)
         own = f"{owners.this()}-{token[:8]}" if job is None else f"{job}.{token}"
         temporary = target.with_name(f"{_prefix(target)}{own}.tmp")
-        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY, mode)
+        try:
+            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY, mode)
+        except OSError as error:  # its name says nothing to the user
+            raise OSError(error.errno, error.strerror, str(target)) from None
         # A sweep may have come between the two calls: then the file has lost its name, or will.
         if lock(fd) and os.fstat(fd).st_nlink:
             return Temporary(fd, temporary)

@@ -99,7 +99,7 @@ class CipherError(Exception):
 
 
 def mode_named(name: Any, argument: str) -> Mode:
-    if name not in MODES:
+    if not isinstance(name, str) or name not in MODES:
         raise ValueError(f"{argument} must be one of {', '.join(MODES)}, not {name!r}")
     return MODES[name]
 

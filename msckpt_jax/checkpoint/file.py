@@ -140,7 +140,10 @@ class CheckpointFile(Mapping[str, Any]):
         self.problems.append(error.within(self.path))
 
     def _readable(self, name: str) -> Entry:
-        entry = self.entries[name]
+        entry = self.entries.get(name)
+        if entry is None:
+            why = "" if self.entries else ": the file is closed"
+            raise KeyError(visible(f"{self.path} has no parameter {name!r}{why}"))
         if entry.unknown:
             raise entry.unknown.within(self.path)
         return entry

@@ -11,6 +11,8 @@ from msckpt_jax import display, names, visible
 from msckpt_jax.checkpoint.copying import Readable
 from msckpt_jax.lazy import jax
 
+_NOWHERE = object()
+
 
 class Parameters(MutableMapping[str, Any]):
     """The parameters of a file by name, read when asked for; entries can be set and deleted.
@@ -31,7 +33,9 @@ class Parameters(MutableMapping[str, Any]):
         self._values: dict[str, Any] = dict.fromkeys(kept, _IN_FILE)
 
     def __getitem__(self, name: str) -> Any:
-        value = self._values[name]
+        value = self._values.get(name, _NOWHERE)
+        if value is _NOWHERE:
+            raise KeyError(visible.visible(f"there is no parameter {name!r}"))
         return self.file[name] if value is _IN_FILE else value
 
     def __setitem__(self, name: str, value: Any) -> None:

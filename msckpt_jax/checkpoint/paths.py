@@ -32,7 +32,7 @@ def path_of(name: Any, argument: str = "a path") -> AnyPath:
     Raises:
         StoreError: the package that speaks to the store is missing.
         TypeError: the name is no path.
-        ValueError: a scheme that is not known, or one that ``pathlib`` has flattened.
+        ValueError: it is empty; a scheme that is not known, or one that ``pathlib`` has flattened.
     """
     if isinstance(name, StorePath):
         return name
@@ -41,6 +41,9 @@ def path_of(name: Any, argument: str = "a path") -> AnyPath:
     text = os.fspath(name)
     if not isinstance(text, str):
         raise TypeError(f"{argument} must be a path of text, not bytes")
+    if not text or "\0" in text:
+        why = "a path has no null characters" if text else "it is empty"
+        raise ValueError(f"{argument} must name a file or folder, not {text!r}: {why}")
     if "://" not in text:
         if (match := _FLATTENED.match(text)) is not None:
             problem = f"pathlib takes a slash from {match['scheme']}://; pass a str"

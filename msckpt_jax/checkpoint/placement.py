@@ -6,17 +6,19 @@ import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from msckpt_jax import boxes
+from msckpt_jax import progress as meters
 from msckpt_jax.checkpoint import collector, writer
 from msckpt_jax.checkpoint.plan import CHUNK_BYTES
 from msckpt_jax.checkpoint.records import on_host
 from msckpt_jax.checkpoint.stores import ranges
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.lazy import jax
+from msckpt_jax.progress import Progress
 
 #: XLA takes host buffers of this alignment as they are, without another copy.
 _ALIGN = 64
@@ -37,6 +39,10 @@ class Request(NamedTuple):
     sharding: jax.sharding.Sharding | None
 
 
+#: Boxes of requests, by their numbers, that are read together, each with its devices.
+_Batch: TypeAlias = list[tuple[int, boxes.Box, Sequence[Any]]]
+
+
 class _Part(NamedTuple):
     """A part of a tensor in host memory, and the devices that want it, in the memory ``kind``."""
 
@@ -47,17 +53,24 @@ class _Part(NamedTuple):
 
 
 @collector.paused()
-def place(requests: Sequence[Request]) -> list[jax.Array]:
+def place(
+    requests: Sequence[Request], what: str = "load", progress: Progress | bool | None = None
+) -> list[jax.Array]:
     """The arrays of the requests. Only the boxes of this process's devices are read.
 
     Many small parts go to the devices in one call. Host memory holds two such batches at most, the
     one that is read and the one that is on its way to accelerators: two shards where these are
-    large.
+    large. ``progress`` is that of ``load_checkpoint``, ``what`` the text of a bar.
     """
+    dealt = [*_dealt(requests)]
+    total = sum(_nbytes(requests[n], box) for batch in dealt for n, box, _ in batch)
     placed: list[dict[Any, jax.Array]] = [{} for _ in requests]
     on_the_way: list[jax.Array] = []
-    with ThreadPoolExecutor(writer.THREADS) as pool:
-        for batch in _batches(requests, pool):
+    with (
+        meters.meter(what, total, progress) as advance,
+        ThreadPoolExecutor(writer.THREADS) as pool,
+    ):
+        for batch in _batches(requests, dealt, pool, advance or (lambda nbytes: None)):
             sent = _send(batch, placed)
             jax.block_until_ready(on_the_way)
             on_the_way = [array for array in sent if not on_host(array.sharding)]
@@ -67,28 +80,33 @@ def place(requests: Sequence[Request]) -> list[jax.Array]:
 def read(request: Request) -> np.ndarray:
     """The whole tensor in host memory, in the dtype that is asked for."""
     with ThreadPoolExecutor(writer.THREADS) as pool:
-        return _read_box(request, boxes.whole(request.shape), pool)
+        return _read_box(request, boxes.whole(request.shape), pool, lambda nbytes: None)
 
 
-def _batches(requests: Sequence[Request], pool: ThreadPoolExecutor) -> Iterator[list[_Part]]:
+def _batches(
+    requests: Sequence[Request],
+    dealt: Sequence[_Batch],
+    pool: ThreadPoolExecutor,
+    advance: Progress,
+) -> Iterator[list[_Part]]:
     """Yield the parts of all requests, as they are read, some at a time."""
-    for batch in _dealt(requests):
+    for batch in dealt:
         small = [(requests[n].pieces, box) for n, box, _ in batch if _is_small(requests[n], box)]
         with ranges.holding(small):
             parts = [
-                _Part(n, _read_box(requests[n], box, pool), devices, _kind(requests[n]))
+                _Part(n, _read_box(requests[n], box, pool, advance), devices, _kind(requests[n]))
                 for n, box, devices in batch
             ]
         yield parts
 
 
-def _dealt(requests: Sequence[Request]) -> Iterator[list[tuple[int, boxes.Box, Sequence[Any]]]]:
+def _dealt(requests: Sequence[Request]) -> Iterator[_Batch]:
     """Yield the boxes of all requests with their devices, so many at a time as fit in memory."""
-    batch: list[tuple[int, boxes.Box, Sequence[Any]]] = []
+    batch: _Batch = []
     waiting = 0
     for number, request in enumerate(requests):
         for box, devices in _wanted(request).items():
-            nbytes = boxes.size_of(box) * request.dtype.itemsize
+            nbytes = _nbytes(request, box)
             if batch and waiting + nbytes > _BATCH:
                 yield batch
                 batch, waiting = [], 0
@@ -100,7 +118,11 @@ def _dealt(requests: Sequence[Request]) -> Iterator[list[tuple[int, boxes.Box, S
 
 def _is_small(request: Request, box: boxes.Box) -> bool:
     """Tell whether a box is read as a whole, not in windows."""
-    return boxes.size_of(box) * request.dtype.itemsize <= CHUNK_BYTES
+    return _nbytes(request, box) <= CHUNK_BYTES
+
+
+def _nbytes(request: Request, box: boxes.Box) -> int:
+    return boxes.size_of(box) * request.dtype.itemsize
 
 
 def _wanted(request: Request) -> Mapping[boxes.Box, Sequence[Any]]:
@@ -110,7 +132,7 @@ def _wanted(request: Request) -> Mapping[boxes.Box, Sequence[Any]]:
         return {boxes.whole(shape): ()}
     try:
         return _boxes(sharding, shape)
-    except ValueError as error:
+    except (ValueError, IndexError) as error:  # the latter where it has fewer axes
         raise CheckpointError(
             f"its shape {list(shape)} does not fit the sharding: {error}", name=request.name
         ) from None
@@ -165,15 +187,19 @@ def _joined(request: Request, parts: dict[Any, jax.Array]) -> jax.Array:
     return jax.make_array_from_single_device_arrays(request.shape, request.sharding, shards)
 
 
-def _read_box(request: Request, box: boxes.Box, pool: ThreadPoolExecutor) -> np.ndarray:
+def _read_box(
+    request: Request, box: boxes.Box, pool: ThreadPoolExecutor, advance: Progress
+) -> np.ndarray:
     out = _aligned(boxes.shape_of(box), request.dtype)
     if _is_small(request, box):
         boxes.gather(request.pieces, box, out)
+        advance(out.nbytes)
         return out
     limit = max(1, CHUNK_BYTES // out.itemsize)
 
     def gather(part: boxes.Box) -> None:
         boxes.gather(request.pieces, part, out[boxes.slices(part, box)])
+        advance(_nbytes(request, part))
 
     list(pool.map(gather, _windows(request.pieces, box, limit)))
     return out

@@ -8,6 +8,7 @@ import itertools
 import math
 import mmap
 import os
+import re
 import threading
 import weakref
 from collections.abc import Sequence
@@ -77,10 +78,21 @@ def open_source(name: PathLike, mmap: bool = True) -> Any:
     return source.data
 
 
+#: What a folder is for which a file of such a name is in it, and the way on.
+_FOLDERS = (
+    (re.compile(r"rank_\d+$"), "load_checkpoint reads its rank files with strategy=FILE"),
+    (re.compile(r"saved_model\.pb$"), "it is a SavedModel of TensorFlow"),
+    (re.compile(r".*\.ckpt-?\d*\.index$"), "it holds checkpoints of TensorFlow"),
+    (re.compile(r"Manifest\.json$"), "it is a package of Core ML"),
+    (re.compile(r"pytorch_model.*\.bin$"), "msckpt convert reads each of its .bin files"),
+    (re.compile(r".*\.(ckpt|safetensors)$"), "name one of the files in it"),
+)
+
+
 def is_folder(source: Source, hint: str = "") -> CheckpointError:
     """The error for a folder where a file is needed; ``hint`` follows after a semicolon."""
-    if any(name.startswith("rank_") for name in source.names):
-        hint = "load_checkpoint reads its rank files with strategy=FILE"
+    told = (text for pattern, text in _FOLDERS if any(map(pattern.match, source.names)))
+    hint = next(told, hint)
     problem = "this is a folder, not a CheckPoint file"
     return CheckpointError(f"{problem}; {hint}" if hint else problem, file=source.path)
 

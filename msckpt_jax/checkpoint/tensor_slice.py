@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,10 +59,21 @@ class TensorSlice:
                 box.append((low, high))
                 rest.append(slice(None, None, k.step))
             else:
-                i = range(n)[k]  # IndexError when it is outside
+                i = _index(k, n, len(box))
                 box.append((i, i + 1))
                 rest.append(0)
         return tuple(box), tuple(rest)
 
     def __repr__(self) -> str:
         return visible(f"<TensorSlice {self._entry.name} {self.dtype}{list(self.shape)}>")
+
+
+def _index(key: Any, size: int, axis: int) -> int:
+    """The place that a number stands for in an axis."""
+    try:
+        return range(size)[operator.index(key)]
+    except TypeError:
+        kind = type(key).__name__
+        raise TypeError(f"tensors are sliced by ints and slices, not by {kind}") from None
+    except IndexError:
+        raise IndexError(f"{key} is outside of axis {axis}, which has {size}") from None

@@ -31,7 +31,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="DIR", default="msckpt_demo", help="folder (default: ./msckpt_demo)"
     )
-    parser.add_argument("--steps", type=int, default=150, help="training steps (default: 150)")
+    parser.add_argument(
+        "--steps", type=common.count, default=150, help="training steps (default: 150)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed (default: 0)")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from msckpt_jax import dtypes, progress
@@ -30,7 +32,7 @@ EXAMPLES = """\
 A name in a shape is a dynamic size.
 """
 
-_INPUT = re.compile(r"(?P<dtype>\w+)\[(?P<shape>[^\]]*)\]")
+_INPUT = re.compile(r"(?P<dtype>\w+)\s*\[(?P<shape>[^\]]*)\]")
 #: A comma that is not in parentheses, as those of mod(s, 8) are.
 _BETWEEN = re.compile(r",(?![^(]*\))")
 
@@ -116,29 +118,54 @@ def _find(text: str) -> Any:
     module, _, path = text.partition(":")
     if not module or not path:
         raise ValueError(f"{text!r} is not MODULE:NAME")
+    if module.endswith(".py") or "/" in module:
+        name = module.removesuffix(".py").strip("./").replace("/", ".")
+        raise ValueError(f"modules have names with dots, not paths: {name}:{path}")
     called = path.endswith("()")
     sys.path.insert(0, os.getcwd())
     try:
-        net: Any = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"there is no module {error.name!r}") from None
+        with _user_code(f"importing {module}"):
+            net: Any = importlib.import_module(module)
     finally:
         sys.path.pop(0)
     for name in path.removesuffix("()").split("."):
         if not hasattr(net, name):
             raise ValueError(f"{module} has no {path}")
         net = getattr(net, name)
-    return net() if called else net
+    if not called:
+        return net
+    with _user_code(f"calling {text}"):
+        return net()
+
+
+@contextlib.contextmanager
+def _user_code(doing: str) -> Iterator[None]:
+    """Tell of an error of the user's module in one line.
+
+    Raises:
+        ValueError: the code within fails; its error is the cause.
+    """
+    from msckpt_jax.lowering.problems import line_of  # not for --help
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ValueError(f"there is no module {error.name!r}") from None
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        where = line_of(error)
+        told = f"{where}: " if where else ""
+        raise ValueError(f"{told}{doing} fails: {type(error).__name__}: {reason}") from error
 
 
 def _input_of(text: str) -> Any:
     """The spec that ``f32[b,4]`` says."""
     from msckpt_jax import specs
 
-    match = _INPUT.fullmatch(text.replace(" ", ""))
+    match = _INPUT.fullmatch(text.strip())
     row = dtypes.BY_SHORT.get(match["dtype"]) if match else None
     if match is None or row is None:
         known = ", ".join(dtypes.BY_SHORT)
         raise ValueError(f"{text!r} is not DTYPE[SHAPE] with one of the dtypes {known}")
-    dims = [dim for dim in re.split(_BETWEEN, match["shape"]) if dim]
+    dims = [dim.strip() for dim in re.split(_BETWEEN, match["shape"]) if dim.strip()]
     return specs.spec((int(d) if d.isdigit() else d for d in dims), row.array)

@@ -113,7 +113,8 @@ class Convention(Resolver):
     Raises:
         ValueError: a base, network, kind or optimizer is unknown, a regular expression or a
             template is faulty.
-        TypeError: ``rename`` holds neither texts nor functions.
+        TypeError: ``rename`` holds neither texts nor functions, another argument is no dict or
+            tuple.
 
     Example:
         >>> net = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
@@ -140,6 +141,10 @@ class Convention(Resolver):
         if self.network is not None and self.network not in networks.known():
             known = ", ".join(networks.known())
             raise ValueError(f"network must be one of {known}, not {self.network!r}")
+        for name, kind in (("layers", Mapping), ("stacked", Mapping), ("inputs", tuple)):
+            if not isinstance(value := getattr(self, name), kind):
+                wanted = "dict" if kind is Mapping else "tuple"
+                raise TypeError(f"{name} must be a {wanted}, not {type(value).__name__}")
         for kind in self.layers.values():
             if kind not in layers.LAYERS:
                 raise ValueError(f"{kind!r} is no kind of layer; known: {', '.join(layers.LAYERS)}")

@@ -7,10 +7,11 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from msckpt_jax import display, names
 from msckpt_jax.checkpoint import placement
@@ -22,7 +23,7 @@ from msckpt_jax.graph.meaning import without
 from msckpt_jax.graph.program import Program
 from msckpt_jax.graph.values import Const, Tensor, Value
 from msckpt_jax.specs import TensorSpec, spec
-from msckpt_jax.visible import lines, visible
+from msckpt_jax.visible import lines, log, visible
 
 if TYPE_CHECKING:
     from msckpt_jax.transforms import Pipeline
@@ -85,8 +86,8 @@ class ModelFunction:
         self._wide = widths.is_wide(self.graph)
         with self._width():
             self.inputs = tuple(_nested(argument, _struct) for argument in program.arguments)
-        self._meanings = _meanings(program, {**table, **(rules or {})})
-        self._program, self._check = program, check
+        self._meanings = _meanings(program, {**table, **_checked(rules)})
+        self._program, self._check, self._warned = program, check, False
         self.draws = any(
             node.op not in FLOW and draws(node, self._meanings[node.op])
             for node in self.graph.walk()
@@ -147,6 +148,8 @@ class ModelFunction:
                 False; a parameter is of another kind or shape than the file's, or has numbers of 64
                 bits that JAX narrowed before it came here.
         """
+        if not isinstance(mutable, bool):
+            raise TypeError(f"mutable must be bool, not {type(mutable).__name__}")
         enabled = widths.is_enabled()
         with self._width():
             checked = given.parameters(self.file, self.parameters, parameters, enabled)
@@ -170,6 +173,8 @@ class ModelFunction:
     def _run(
         self, parameters: Mapping[str, Any], inputs: tuple[Any, ...], rng: Any
     ) -> tuple[Any, dict[str, Any]]:
+        if not (rng is None or isinstance(rng, jax.Array | np.ndarray)):
+            raise TypeError(f"rng must be a jax.random.key, not {type(rng).__name__}")
         if self.draws and rng is None:
             raise TypeError(lines([
                 f"{self.file}: the model draws random numbers, as for Dropout in training mode: "
@@ -187,6 +192,7 @@ class ModelFunction:
         rng: Any,
     ) -> tuple[Any, dict[str, Any]]:  # fmt: skip
         flat = given.inputs(self.file, self.input_names, self.inputs, inputs)
+        self._warn_of_sizes(flat)
         try:
             outputs = evaluate(self.graph, self._meanings, parameters, flat, checks, rng)
         except Exception as error:
@@ -195,6 +201,17 @@ class ModelFunction:
         results = iter(map(_array, outputs))
         result = _nested(self._program.result, lambda _: next(results))
         return result, dict(zip(self.state, results, strict=True))
+
+    def _warn_of_sizes(self, flat: Sequence[Any]) -> None:
+        """Warn once of inputs for whose sizes the constants of the file may not be right."""
+        differing = given.other_sizes(self.input_names, self.inputs, flat)
+        if differing and not self._warned:
+            self._warned = True
+            log.warning(
+                "%s: numbers may be wrong where a constant of the file is of its own sizes, such "
+                "as the divisor of a mean; a file with dynamic sizes is right for all: %s",
+                self.file, "; ".join(differing),
+            )  # fmt: skip
 
     def _explain(self, error: Exception, differences: list[str]) -> None:
         """Tell in an error where it arose, and which inputs are not those of the file.
@@ -231,6 +248,13 @@ def _result_names(graph: Graph) -> tuple[str, ...]:
     unique = names.Unique(graph.results)
     given = graph.results or [""] * (len(graph.outputs) - len(graph.state))
     return tuple(name or unique("output") for name in given)
+
+
+def _checked(rules: Any) -> Mapping[str, Meaning]:
+    known = rules is None or isinstance(rules, Mapping)
+    if not known or not all(map(callable, (rules or {}).values())):
+        raise TypeError("rules must be a mapping of names of operators to functions")
+    return rules or {}
 
 
 def _meanings(program: Program, known: Mapping[str, Meaning]) -> dict[str, Meaning]:
@@ -290,4 +314,5 @@ def _array(output: Any) -> Any:
 
 
 #: The public names, by the format that users have; MindSpore has no name for either.
-AirFunction = MindIRFunction = ModelFunction
+AirFunction: TypeAlias = ModelFunction
+MindIRFunction: TypeAlias = ModelFunction

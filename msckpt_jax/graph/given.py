@@ -43,9 +43,13 @@ def parameters(
 
     Raises:
         KeyError: a parameter is missing, or the model has none of such a name.
-        TypeError: one holds another kind of numbers than the file's.
+        TypeError: they are no dict, or one is no array, or holds another kind of numbers than
+            the file's.
         ValueError: one has another shape, or JAX has narrowed numbers that need 64 bits.
     """
+    if not isinstance(given, Mapping):
+        kind = type(given).__name__
+        raise TypeError(f"{file}: parameters must be a dict like f.parameters, not {kind}")
     if given.keys() != own.keys():
         raise KeyError(f"{file}: {_names_that_differ(own, given)}; f.parameters has them all")
     return {
@@ -70,7 +74,12 @@ def some(names: Sequence[str]) -> str:
 
 
 def _parameter(file: str, name: str, own: Any, value: Any, enabled: bool) -> Any:
-    wanted, found = _type(own), _type(value)
+    wanted = _type(own)
+    try:
+        found = _type(value)
+    except (TypeError, ValueError):
+        text = f"{file}: the parameter {name!r} is no array: expected {show(wanted)}, found "
+        raise TypeError(visible(f"{text}{type(value).__name__}")) from None
     if wanted == found:
         return value
     sides = f"expected {show(wanted)}, found {show(found)}"
@@ -96,6 +105,7 @@ def inputs(file: str, names: Sequence[str], wanted: tuple[Any, ...], given: Any)
 
     Raises:
         TypeError: their number or structure is another, or one holds another kind of numbers.
+        ValueError: one has another number of axes.
     """
     specs = dict(_paths(wanted))
     leaves = {tuple(map(segment, path)): leaf for path, leaf in _leaves(given)}
@@ -165,6 +175,11 @@ def _input(file: str, name: str, wanted: _Spec, value: Any) -> jax.Array:
     except (TypeError, ValueError) as error:
         text = f"{file}: the input {name!r} is no array: expected {shown(wanted)}, found "
         raise TypeError(visible(f"{text}{type(value).__name__}")) from error
+    if array.ndim != len(wanted.shape):
+        raise ValueError(visible(
+            f"{file}: the input {name!r} has another number of axes: expected {shown(wanted)}, "
+            f"found {shown(array)}"
+        ))  # fmt: skip
     if _kind(array.dtype) is not _kind(wanted.dtype):
         if not getattr(array, "weak_type", False) or array.dtype.kind not in "if":
             raise TypeError(visible(
@@ -191,6 +206,15 @@ def differences(names: Sequence[str], wanted: Any, given: Sequence[Any]) -> list
     ])  # fmt: skip
 
 
+def other_sizes(names: Sequence[str], wanted: Any, given: Sequence[Any]) -> list[str]:
+    """The inputs that differ from the file's in sizes that are not dynamic, a text each."""
+    return _first([
+        f"{name}: expected {shown(spec)}, found {shown(value)}"
+        for name, (_, spec), value in zip(names, _paths(wanted), given, strict=True)
+        if any(dim not in (None, size) for dim, size in zip(spec.shape, value.shape, strict=True))
+    ])  # fmt: skip
+
+
 def _fits(spec: _Spec, value: Any) -> bool:
     shape = jnp.shape(value)
     known = [dim is None or dim == size for dim, size in zip(spec.shape, shape, strict=False)]
@@ -205,7 +229,7 @@ def _first(told: list[str]) -> list[str]:
 def _type(value: Any) -> Tensor:
     shape = getattr(value, "shape", None)
     dtype = getattr(value, "dtype", None)
-    dtype = jnp.result_type(value) if dtype is None else dtype
+    dtype = jnp.result_type(np.asarray(value)) if dtype is None else dtype
     return Tensor(dtype, np.shape(value) if shape is None else tuple(shape))
 
 

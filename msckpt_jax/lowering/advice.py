@@ -84,6 +84,28 @@ _ADVICE: Sequence[tuple[re.Pattern[str], Callable[[re.Match[str], _Inputs], str]
                "jax.ShapeDtypeStruct"),
     ),
     (
+        re.compile(r"'NoneType' object"),
+        _fixed("None is no input: where an argument is to keep its default, leave it out"),
+    ),
+    (
+        re.compile(r"unhashable type: '\w*Tracer'"),
+        _fixed("an argument that is an option, and no array, was given an array: bind it by "
+               "functools.partial(net, option=value)"),
+    ),
+    (
+        re.compile(r"maximum recursion depth exceeded"),
+        _fixed("a function calls itself without end, or is nested deeper than "
+               "sys.setrecursionlimit allows"),
+    ),
+    (
+        re.compile(r"operands could not be broadcast together with shapes \(\d*,?\) \(\d*,?\)"),
+        _fixed("an input may have too few or too many axes for the layer"),
+    ),
+    (
+        re.compile(r"no available implicit dtype promotion path"),
+        _fixed("cast one of them: x.astype(y.dtype)"),
+    ),
+    (
         re.compile(r"lhs feature dimension size .*?(\d+) // (\d+) != (\d+)"),
         _channels_first,
     ),

@@ -15,7 +15,12 @@ from msckpt_jax.lowering import inconclusive
 #: Errors that say nothing about an equation, and pass through.
 PASSING = (MemoryError, RecursionError)
 #: Where no code of the user's is.
-_OTHERS = ("site-packages", sysconfig.get_path("stdlib"), str(Path(__file__).parents[1]), "<frozen")
+_OTHERS = (
+    "site-packages", sysconfig.get_path("stdlib"), sysconfig.get_path("scripts"),
+    str(Path(__file__).parents[1]), "<frozen",
+)  # fmt: skip
+#: The ends of lines of messages that go on in the next line, and what these begin with.
+_GOES_ON, _POINTS = (":", "differ"), ("*", "-")
 
 
 class Problems(dict[str, Exception | None]):
@@ -62,10 +67,29 @@ def failures() -> Iterator[None]:
 
 def line_of(error: BaseException) -> str:
     """``file:line (function)`` of the innermost code of the user's that an error came through."""
-    frames = traceback.extract_tb(error.__traceback__)
+    return _innermost(traceback.extract_tb(error.__traceback__))
+
+
+def caller() -> str:
+    """``file:line (function)`` of the code of the user's that called us."""
+    return _innermost(traceback.extract_stack())
+
+
+def _innermost(frames: traceback.StackSummary) -> str:
     own = [f for f in frames if not any(place in f.filename for place in _OTHERS)]
     last = own[-1] if own else None
     return places.place(last.filename, last.lineno or 0, last.name) if last else ""
+
+
+def reason_of(error: BaseException) -> str:
+    """The first sentence of an error's message, with what it announces."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = lines[:1]
+    for line in lines[1:4]:
+        if not told[-1].endswith(_GOES_ON) and not line.startswith(_POINTS):
+            break
+        told.append(line.lstrip("*- ").rstrip(";"))
+    return f"{''.join(told[:1])} {'; '.join(told[1:])}".strip().rstrip(".")[:500]
 
 
 def _unsure(error: Exception) -> str:

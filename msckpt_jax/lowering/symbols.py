@@ -56,7 +56,18 @@ def symbolic(inputs: Mapping[str, Any], constraints: Sequence[str] = ()) -> list
             dims.append(_parsed(name, dim, scope) if isinstance(dim, str) else dim)
         dtype = jax.dtypes.canonicalize_dtype(value.dtype)
         out.append(jax.ShapeDtypeStruct(tuple(dims), dtype, sharding=explicit(value)))
+    _check_possible([dim for spec in out for dim in spec.shape], constraints)
     return out
+
+
+def _check_possible(dims: Sequence[Any], constraints: Sequence[str]) -> None:
+    """Refuse constraints that contradict each other, as JAX does once it compares sizes."""
+    for dim in filter(jax.export.is_symbolic_dim, dims):
+        try:
+            _positive(dim)
+        except ValueError as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ValueError(f"no sizes keep constraints={list(constraints)!r}: {reason}") from None
 
 
 def explicit(value: Any) -> NamedSharding | None:
@@ -107,6 +118,8 @@ def _parsed(name: str, text: str, scope: jax.export.SymbolicScope) -> Any:
         raise ValueError(f"the size {text!r} of the input {name} is no size: {reason}") from None
     if len(dims) != 1:
         raise ValueError(f"the size {text!r} of the input {name} is {len(dims)} sizes")
+    if isinstance(dims[0], int) and dims[0] < 0:
+        raise ValueError(f"the size {text!r} of the input {name} is negative: dynamic is None")
     return dims[0]
 
 

@@ -26,7 +26,7 @@ from msckpt_jax.lowering import (
     training,
     viewing,
 )
-from msckpt_jax.lowering.problems import failures, line_of
+from msckpt_jax.lowering.problems import caller, failures, line_of, reason_of
 from msckpt_jax.lowering.rewrites import random
 from msckpt_jax.specs import is_spec
 
@@ -108,7 +108,7 @@ def trace(
             whole[i] = _as_given(value, kind, is_mutable)
         arguments = structure.unflatten(map(_as_given, flat_inputs, input_kinds, mutable_inputs))
         weights = () if tree is None else (leaves.rebuild(whole),)
-        return jax.tree.map(_data, called(*weights, *arguments))
+        return jax.tree_util.tree_map_with_path(_result, called(*weights, *arguments))
 
     shapes = [_abstract(value) for value in weights.values()]
     jaxpr, types = _jaxpr(flat, shapes, dict(zip(own_names, specs, strict=True)))
@@ -155,13 +155,13 @@ def _jaxpr(
     """
     try:
         return jax.make_jaxpr(flat, return_shape=True)(weights, *inputs.values())
-    except (ExportError, MemoryError, RecursionError):
+    except (ExportError, MemoryError):
         raise
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
         given = ", ".join(f"{name} of {_shown(type)}" for name, type in inputs.items())
-        text = f"given {given or 'no inputs'}: {type(error).__name__}: {reason}"
-        line, more = line_of(error), advice.advice(error, inputs)
+        told = f"{type(error).__name__}: {reason_of(error)}".removesuffix(": ")
+        text = f"given {given or 'no inputs'}: {told}"
+        line, more = line_of(error) or caller(), advice.advice(error, inputs)
         where, how = line and f"{line}: ", more and f"; {more}"
         raise ExportError(f"{where}the network itself fails in JAX, {text}{how}") from error
 
@@ -246,6 +246,15 @@ def _data(value: Any) -> Any:
     return jax.ShapeDtypeStruct((*value.shape, *data.shape), data.dtype)
 
 
+def _result(path: tuple[Any, ...], value: Any) -> Any:
+    if is_spec(value) or not (kinds.is_array(value) or isinstance(value, int | float | complex)):
+        where = f" {jax.tree_util.keystr(path)}" if path else ""
+        raise ExportError(
+            f"the network's result{where} is a {type(value).__name__}: results are arrays"
+        )
+    return _data(value)
+
+
 def _abstract(value: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=symbols.explicit(value))
 
@@ -253,6 +262,8 @@ def _abstract(value: Any) -> jax.ShapeDtypeStruct:
 def _example(name: str, value: Any) -> Any:
     if _compat.is_mutable(value):
         value = value[...]
+    if isinstance(value, np.ndarray) and not kinds.is_array(value):
+        raise TypeError(f"the input {name} is no array of numbers, but of {value.dtype}")
     if is_spec(value) or isinstance(value, jax.Array | np.ndarray):
         if any(isinstance(dim, int) and dim < 0 for dim in value.shape):
             raise ValueError(

@@ -96,6 +96,10 @@ class MergedCheckpoint(Mapping[str, Any]):
     def __init__(
         self, files: Mapping[int, PathLike], strategy_file: StrategyLike | None, **options: Any
     ):
+        if not isinstance(files, Mapping) or not files:
+            raise TypeError(f"files must be a dict of a file for each rank, not {files!r}")
+        if (rank := next((r for r in files if not isinstance(r, int)), None)) is not None:
+            raise TypeError(f"the ranks of files must be ints, not {rank!r}")
         with settled.reading_ranks(files.values(), strategy_file):
             self.plan = plan_of(strategy_file)
             self.files = opened.open_files(files, **options)

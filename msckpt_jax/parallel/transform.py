@@ -13,7 +13,13 @@ from msckpt_jax.checkpoint import formats, paths
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.checkpoint.records import File
 from msckpt_jax.parallel import merged, rank_set, strategy
-from msckpt_jax.parallel.checks import check_count, check_other_folder, check_prefix, check_rank
+from msckpt_jax.parallel.checks import (
+    check_count,
+    check_other_folder,
+    check_prefix,
+    check_progress,
+    check_rank,
+)
 from msckpt_jax.parallel.merged import MergedCheckpoint
 from msckpt_jax.parallel.placement import Plan, plan_of
 from msckpt_jax.parallel.rank_records import (
@@ -92,6 +98,7 @@ def transform_checkpoints(
     with rank_set.replacing(folder, lambda rank: f"{ckpt_prefix}{rank}{suffix}") as save:
         files = plan_files(source, target, save.files, ckpt_prefix, suffix)
         total = sum(file.nbytes for file in files)
+        check_progress(progress)
         with meters.meter("transform", total, progress) as advance:
             how = job_of(source, target)
             write_files(files, process_num, advance, save=how, held=save.held)

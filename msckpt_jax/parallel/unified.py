@@ -96,6 +96,7 @@ def unified_safetensors(
     own = None if shares == 1 else f"share {share} of {shares}"
     with atomic.making_folder(folder), store_folder.of(folder, of=own) as save:
         placed = [file._replace(target=save.files / file.target) for file in files]
+        checks.check_progress(progress)
         with meters.meter("merge", total, progress) as advance:
             rank_records.write_files(placed, min(max_process_num, 4), advance,
                                      save=_save(source, names), held=save.held)  # fmt: skip
@@ -128,6 +129,8 @@ def _part(number: int) -> str:
 
 
 def _share_of(split: Any) -> tuple[int, int]:
+    if not isinstance(split, tuple) or len(split) not in (0, 2):
+        raise TypeError(f"split_dst_file must be (i, n), not {split!r}")
     share, shares = split or (1, 1)
     if not 1 <= share <= shares:
         raise ValueError(f"split_dst_file must be (i, n) with i from 1 to n, not {split}")

@@ -23,7 +23,9 @@ def seconds(value: Any) -> float:
     return float(value)
 
 
-def check(prefix: Any, directory: Any, config: Any, batches_per_epoch: Any, resumed: Any) -> None:
+def check(
+    prefix: Any, directory: Any, config: Any, batches_per_epoch: Any, resumed: Any, clock: Any
+) -> None:
     """Refuse arguments of the wrong type or value.
 
     Raises:
@@ -33,6 +35,8 @@ def check(prefix: Any, directory: Any, config: Any, batches_per_epoch: Any, resu
         raise TypeError(f"resumed must be a result of resume(), not {type(resumed).__name__}")
     if not isinstance(prefix, str) or not prefix or "/" in prefix:
         raise ValueError(f"prefix must be a str without '/', not {prefix!r}")
+    if not callable(clock):
+        raise TypeError(f"clock must be a function, not {type(clock).__name__}")
     if directory is not None and not isinstance(directory, str | os.PathLike):
         raise TypeError(f"directory must be a path, not {type(directory).__name__}")
     if config is not None and not isinstance(config, CheckpointConfig):

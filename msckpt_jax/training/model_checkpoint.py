@@ -128,7 +128,8 @@ class ModelCheckpoint:
         state: Any = None,
         preemption_grace_seconds: float = 30.0,
     ):
-        arguments.check(prefix, directory, config, batches_per_epoch, resumed)
+        arguments.check(prefix, directory, config, batches_per_epoch, resumed, clock)
+        self._preemption = Preemption(arguments.seconds(preemption_grace_seconds))
         self.config = CheckpointConfig() if config is None else config
         self.directory = paths.path_of("." if directory is None else directory)
         atomic.make_folder(self.directory)
@@ -142,7 +143,6 @@ class ModelCheckpoint:
             self.config.save_checkpoint_steps, self.config.save_checkpoint_seconds, clock
         )
         self._completion = Completion(self.config)
-        self._preemption = Preemption(arguments.seconds(preemption_grace_seconds))
         self._local = local_of(local, local_steps, prefix, self.directory, self.config)
         position = Position()
         if resumed is not None:

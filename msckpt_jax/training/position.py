@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import operator
+from typing import Any, NamedTuple
 
 
 class Position(NamedTuple):
@@ -22,7 +23,11 @@ class Position(NamedTuple):
 
         As MindSpore 2.10 does (train/callback/_checkpoint.py, _save_ckpt), a number of steps is
         taken modulo the batches per epoch where these are known.
+
+        Raises:
+            TypeError: a number is none, or has a fraction.
         """
+        epoch, step = _whole("epoch", epoch), _whole("step", step)
         if step is None:
             total = self.total + 1
             if epoch is None and per_epoch:
@@ -40,6 +45,14 @@ class Position(NamedTuple):
         if per_epoch:
             return max(1, (epoch - self.epoch) * per_epoch + step - self.step)
         return max(1, step - self.step if epoch == self.epoch else step)
+
+
+def _whole(name: str, value: Any) -> int | None:
+    """A number as an int, one on a device among them."""
+    try:
+        return None if value is None else operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, not {value!r}") from None
 
 
 def _of_total(total: int, per_epoch: int) -> Position:

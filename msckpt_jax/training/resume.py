@@ -182,7 +182,11 @@ def _names(like: Any, convention: ConventionLike | None) -> set[str]:
 
 
 def _latest(directory: PathLike, prefix: str | None) -> _Saved | None:
+    if not (prefix is None or isinstance(prefix, str)):
+        raise TypeError(f"prefix must be a str, not {type(prefix).__name__}")
     folder = paths.path_of(directory)
+    if paths.is_local(folder) and folder.is_file():
+        raise NotADirectoryError(visible(f"{directory} is a file: name the folder of the run"))
     if not folder.is_dir():
         return None
     if isinstance(folder, Path):

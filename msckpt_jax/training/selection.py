@@ -38,6 +38,7 @@ def metric_value(metric: Any, best: Best | None) -> float | None:
     """The number by which files are ranked; None when there is none.
 
     Raises:
+        TypeError: it is no number.
         KeyError: the metric that ``keep_best`` names is not among those given.
     """
     if best is None or metric is None:
@@ -46,7 +47,10 @@ def metric_value(metric: Any, best: Best | None) -> float | None:
         if best.metric not in metric:
             raise KeyError(f"keep_best needs {best.metric!r}, but step() was given {list(metric)}")
         metric = metric[best.metric]
-    return float(metric)
+    try:
+        return float(metric)
+    except (TypeError, ValueError):
+        raise TypeError(f"metric must be a number, or a dict of numbers, not {metric!r}") from None
 
 
 def _is_function(state: Any) -> bool:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flax.serialization
 import jax
 import ml_dtypes
 import numpy as np
@@ -281,14 +282,23 @@ def _tar(out: Any) -> None:
         archive.add(__file__, "file")
 
 
-def _zip(out: Any) -> None:
+def _zip(out: Any, name: str = "word/document.xml") -> None:
     with zipfile.ZipFile(out, "w") as archive:
-        archive.writestr("word/document.xml", "text")
+        archive.writestr(name, "text")
 
 
 OTHERS: dict[str, tuple[bytes, str]] = {
     "pickle": (pickle.dumps({"w": 1}), "Python pickle"),
     "zip": (_packed(_zip), "zip archive"),
+    "keras": (_packed(lambda out: _zip(out, "metadata.json")), "Keras.*keras.saving.load_model"),
+    "msgpack": (flax.serialization.to_bytes({"params": {"w": BASE}}), "msgpack.*msgpack_restore"),
+    "zstd": (b"\x28\xb5\x2f\xfd" + bytes(64), "Zstandard"),
+    "lz4": (b"\x04\x22M\x18" + bytes(64), "LZ4"),
+    "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(64), "7z"),
+    "parquet": (b"PAR1" + bytes(64), "Parquet"),
+    "engine": (b"ftrt" + bytes(64), "TensorRT.*take the ONNX"),
+    "index": (bytes.fromhex("00000608011a020801") + bytes(64), "checkpoint of TensorFlow"),
+    "list": (b'model_checkpoint_path: "ckpt-1"\n', "list of checkpoints of TensorFlow"),
     "npy": (_packed(lambda out: np.save(out, BASE)), "one array of NumPy"),
     "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(64), "HDF5"),
     "gguf": (b"GGUF\x03\0\0\0" + bytes(64), "GGUF"),
@@ -313,6 +323,54 @@ def test_others_are_named(tmp_path: Path, kind: str, suffix: str) -> None:
     for read in (ms.load_checkpoint, ms.open_checkpoint):
         with pytest.raises(ms.CheckpointError, match=message):
             read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("net.mlmodel", b"\x08\x05\x12\x10", "a Core ML model by its name"),
+        ("saved_model.pb", b"\x08\x01\x12\xd6\x8a\x01\n", "SavedModel.*by its name.*tf.train"),
+        ("net.pb", b"\n\x05const", "graph of TensorFlow by its name"),
+    ],
+)
+def test_some_are_named_by_their_names(
+    tmp_path: Path, name: str, content: bytes, told: str
+) -> None:
+    """They begin as ONNX or strategy files do."""
+    (tmp_path / name).write_bytes(content + bytes(64))
+    with pytest.raises(ms.CheckpointError, match=told):
+        ms.load_checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("saved_model.pb", "SavedModel of TensorFlow"),
+        ("model.ckpt-1.index", "checkpoints of TensorFlow"),
+        ("Manifest.json", "Core ML"),
+        ("net.ckpt", "name one of the files in it"),
+        ("pytorch_model-00001-of-00002.bin", "msckpt convert reads each"),
+    ],
+)
+def test_folders_are_named(tmp_path: Path, name: str, told: str) -> None:
+    (tmp_path / name).write_bytes(b"text")
+    with pytest.raises(ms.CheckpointError, match=told):
+        ms.load_checkpoint(tmp_path)
+    with pytest.raises(IsADirectoryError, match="a folder, not a model file"):
+        ms.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.npz", "m.keras", "m.ckpt", "m.safetensors"])
+def test_what_is_no_model_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "a.npz":
+        np.savez(path, w=BASE)
+    elif name == "m.keras":
+        path.write_bytes(OTHERS["keras"][0])
+    else:
+        ms.save_checkpoint({"w": BASE}, path)
+    with pytest.raises(ms.MindIRError, match=r"this is a (zip archive, as|CheckPoint|safetensors)"):
+        ms.load(path)
 
 
 @pytest.mark.parametrize("kind", ["MINDIR", "AIR", "ONNX"])
@@ -345,6 +403,9 @@ def test_the_ending_chooses_the_format(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".pt", ".npz", ".h5", ".bin", ".onnx", ".gguf"])
 def test_endings_of_what_is_not_written(tmp_path: Path, ending: str) -> None:
+    with pytest.raises(ValueError, match=rf"m\{ending}: no such file is written; name one that"):
+        ms.save_checkpoint({"w": BASE}, tmp_path / f"m{ending}")
+    assert not os.listdir(tmp_path)
     ms.save_checkpoint({"w": BASE}, tmp_path / "m.ckpt")
     with pytest.raises(ValueError, match=rf"m\{ending}: no such file is written; name one that"):
         ms.convert_checkpoint(tmp_path / "m.ckpt", tmp_path / f"m{ending}")

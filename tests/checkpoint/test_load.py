@@ -409,3 +409,25 @@ def test_asynchronous_load(path: str) -> None:
     assert ms.load_checkpoint_async(path, like=like).result() == {"step": 5}
     with pytest.raises(FileNotFoundError):
         ms.load_checkpoint_async(path + ".no").result()
+
+
+# Progress
+
+
+@pytest.mark.parametrize("size", [3, 3_000_000])
+@pytest.mark.parametrize("way", ["like", "sharding", "net", "tree"])
+def test_progress_tells_of_all_bytes(tmp_path: Path, mesh: jax.sharding.Mesh, way: str, size: int):
+    """All that this process reads: of a replicated array each byte once."""
+    ms.save_checkpoint({"w": np.ones((8, size), np.float32)}, tmp_path / "a.ckpt")
+    spread = jax.NamedSharding(mesh, jax.P("x", None))
+    like = {"w": jax.ShapeDtypeStruct((8, size), np.float32, sharding=spread)}
+    pieces: list[int] = []
+    if way == "tree":
+        parameters = ms.load_checkpoint(tmp_path / "a.ckpt")
+        ms.load_param_into_tree(like, parameters, progress=pieces.append)
+    else:
+        net = nnx.Dict(w=nnx.Param(jnp.ones((8, size)))) if way == "net" else None
+        wanted = {"like": like, "sharding": spread, "net": net}[way]
+        ms.load_checkpoint(tmp_path / "a.ckpt", progress=pieces.append, **{way: wanted})
+    assert sum(pieces) == 8 * size * 4
+    assert len(pieces) > 1 or size == 3

@@ -42,7 +42,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 MERGE = ["merge", ".", "--strategy", "strategy.ckpt", "-o", "m.ckpt", "--plan"]
 RESHARD = ["reshard", ".", "--from", "strategy.ckpt", "--to", "x=4; w=x", "-o", "n", "--plan"]
 #: A line, a table, JSON, and what the parser prints.
-PRINTED = [["verify", "a.ckpt"], ["inspect", "a.ckpt"], [*MERGE, "--json"], ["--help"]]
+PRINTED = [
+    ["verify", "a.ckpt"], ["inspect", "a.ckpt"], ["inspect", "net.mindir"], ["recover", "."],
+    ["convert", "a.ckpt", "c.ckpt", "--plan"], [*MERGE, "--json"], RESHARD, ["ops"],
+    ["completion", "bash"], ["--help"],
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("arguments", PRINTED)
@@ -74,6 +78,18 @@ def test_json_of_verify(folder: Path, capsys: Any, monkeypatch: Any) -> None:
     assert "1 problem; " in cut["lines"][-1]
     status, model = told(["verify", "net.mindir", "--json"], folder, capsys, monkeypatch)
     assert (status, model["format"], model["sound"]) == (0, "mindir", True)
+
+
+@pytest.mark.parametrize(
+    "options", [["--limit", "1"], ["--filter", "w1"], ["--filter", "none"], ["--quiet"]]
+)
+@pytest.mark.parametrize("command", [["inspect", "a.ckpt"], ["inspect", "net.mindir"],
+                                     ["diff", "a.ckpt", "b.ckpt"]])  # fmt: skip
+def test_json_under_every_option(
+    folder: Path, command: list[str], options: list[str], capsys: Any, monkeypatch: Any
+) -> None:
+    status, _ = told([*command, "--json", *options], folder, capsys, monkeypatch)
+    assert status in (0, 1)
 
 
 def test_json_of_plans(folder: Path, capsys: Any, monkeypatch: Any) -> None:

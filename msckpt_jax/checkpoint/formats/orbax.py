@@ -22,7 +22,6 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from etils import epath
 
 from msckpt_jax import boxes, dtypes, names
 from msckpt_jax.checkpoint.entries import Entry, Problem, Stored
@@ -31,6 +30,7 @@ from msckpt_jax.checkpoint.leaves import encode_string
 from msckpt_jax.checkpoint.paths import PathLike, check_regular
 from msckpt_jax.checkpoint.source import Source
 from msckpt_jax.errors import CheckpointError
+from msckpt_jax.lazy import epath
 
 _TREE, _STEP, _DATABASE = "_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt"
 #: The file of checkpoints that are older than ``_METADATA``.
