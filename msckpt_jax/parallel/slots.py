@@ -26,7 +26,7 @@ from msckpt_jax.lazy import jax
 #: The bytes at the beginning of a slot, which say how its sender goes on.
 HEAD_BYTES = 16
 #: The seconds after which a socket of this machine is taken to be none of a member.
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 #: What Linux tells of the other end of a link: process, user and group.
 _PEER = struct.Struct("3i")
 

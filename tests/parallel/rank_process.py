@@ -12,9 +12,8 @@ from jax.experimental import multihost_utils
 from process import SPECS, folder, me, tree, whole
 
 import msckpt_jax as ms
-from msckpt_jax.api import jobs
 from msckpt_jax.checkpoint import folder as folders_of
-from msckpt_jax.parallel import merged
+from msckpt_jax.parallel import merged, ordered
 
 
 def save(mesh: Any, version: int, where: str = "", **kwargs: Any) -> Any:
@@ -42,17 +41,17 @@ def full(*args: Any, **kwargs: Any) -> None:
 def sets(mesh: Any) -> None:
     """One that fails, fails for all; asynchronous saves; hosts that share no file system."""
     save(mesh, 1)
-    write = jobs._write
+    write = ordered.write
     for victim in (0, process.count - 1):
         if me == victim:
-            jobs._write = full
+            ordered.write = full
         try:
             save(mesh, 2)
         except (ms.CheckpointError, OSError) as error:
             print(f"told: {error}", flush=True)
         else:
             raise AssertionError
-        jobs._write = write
+        ordered.write = write
         multihost_utils.sync_global_devices("told")
         check(1)
         multihost_utils.sync_global_devices("checked")
@@ -73,7 +72,7 @@ def cut(mesh: Any, moment: str, victim: str) -> None:
     check(1)
     if me == int(victim):
         module, name = {
-            "staging": (jobs, "_write"),
+            "staging": (ordered, "write"),
             "written": (folders_of, "_finish"),
             "replacing": (folders_of, "_move"),
         }[moment]
