@@ -123,6 +123,11 @@ def drawn_(x: Any, mean: Any = 0, std: Any = 1, *, generator: Any = None) -> ms.
     return normal_(None, x, mean, std, None, None)
 
 
+def drawn(*size: Any, dtype: Any = None, **options: Any) -> ms.Tensor:
+    shape = size[0] if isinstance(size[0], tuple | list) else size
+    return _filled(np.random.default_rng(0).standard_normal(shape), dtype, ms.float32)
+
+
 def zero_(self: Any, x: Any) -> ms.Tensor:
     x.assign_value(ops.zeros(x.shape, x.dtype))
     return x
@@ -196,6 +201,7 @@ def install() -> None:
         type(getattr(pyboost_inner_prim, name)).__call__ = function
     ms.Tensor.fill_ = fill_
     ms.Tensor.normal_ = drawn_
+    ms.mint.randn = drawn
 
 
 @contextlib.contextmanager
