@@ -41,5 +41,9 @@ REPOSITORY = Repository(
         "ABINet": "it is made of MindSpore's parallel._transformer, which 2.10 has no more",
         "the larger sizes of a network": "they have the operators of the smaller ones",
     },
+    explained={
+        "db_r50_icdar15": "with random weights it magnifies the rounding of float32, MindSpore's "
+        "the more",
+    },
     source="https://github.com/mindspore-lab/mindocr",
 )
