@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.zoo.repositories import Network, Repository
 
 
-def _model(family: str, name: str, inputs: str = "i(99, 1, 8)", **options: object) -> Network:
+def _model(family: str, name: str, inputs: str = "i(99, 1, 8)", **options: Any) -> Network:
     arguments = "".join(f", {key}={value!r}" for key, value in options.items())
     return Network(f"model({family!r}, {name!r}{arguments})", inputs)
 
