@@ -82,8 +82,9 @@ def gradients(net: Any, inputs: tuple[Any, ...]) -> dict[str, np.ndarray]:
                 total = total + (result * weight).sum()
         return total
 
-    position = 0 if inputs[0].dtype == ms.float32 else None
-    slopes = ms.grad(loss, grad_position=position, weights=ms.ParameterTuple(chosen))(*inputs)
+    position: Any = 0 if inputs[0].dtype == ms.float32 else None
+    slope: Any = ms.grad(loss, grad_position=position, weights=ms.ParameterTuple(chosen))
+    slopes = slope(*inputs)
     of_input, of_weights = ((), slopes) if position is None else ((slopes[0],), slopes[1])
     names = ["gradient input"] * len(of_input) + [f"gradient:{p.name}" for p in chosen]
     return {k: v.asnumpy() for k, v in zip(names, (*of_input, *of_weights), strict=True)}

@@ -28,4 +28,3 @@ def glm(**options: Any) -> Any:
     }  # fmt: skip
     config = glm2.ChatGLM2Config(**_PLAIN, **small, **options)
     return glm2.ChatGLM2ForConditionalGeneration(config)
-

@@ -119,8 +119,9 @@ def fill_(x: Any, value: Any) -> ms.Tensor:
     return x
 
 
-def drawn_(x: Any, mean: Any = 0, std: Any = 1, *, generator: Any = None) -> ms.Tensor:
-    return normal_(None, x, mean, std, None, None)
+def drawn(*size: Any, dtype: Any = None, **options: Any) -> ms.Tensor:
+    shape = size[0] if isinstance(size[0], tuple | list) else size
+    return _filled(np.random.default_rng(0).standard_normal(shape), dtype, ms.float32)
 
 
 def zero_(self: Any, x: Any) -> ms.Tensor:
@@ -136,11 +137,6 @@ def repeated(
 
 def summed(self: Any, x: Any, dim: Any, dtype: Any = None) -> ms.Tensor:
     return ops.CumSum()(x if dtype is None else x.astype(dtype), dim)
-
-
-def rms_norm(self: Any, x: Any, gamma: Any, epsilon: float = 1e-6) -> tuple[ms.Tensor, ...]:
-    scale = ops.rsqrt((x * x).mean(-1, keep_dims=True) + epsilon)
-    return x * scale * gamma, scale
 
 
 def ones_like(self: Any, x: Any, dtype: Any = None) -> ms.Tensor:
@@ -173,7 +169,6 @@ PRIMITIVES: Mapping[str, Callable[..., ms.Tensor]] = {
     "OnesLikeExt": ones_like,
     "Outer": outer,
     "RepeatInterleaveInt": repeated,
-    "RmsNorm": rms_norm,
     "StackExt": stacked,
     "Zeros": zeros,
 }
@@ -195,7 +190,7 @@ def install() -> None:
     for name, function in INNER.items():
         type(getattr(pyboost_inner_prim, name)).__call__ = function
     ms.Tensor.fill_ = fill_
-    ms.Tensor.normal_ = drawn_
+    ms.mint.randn = drawn
 
 
 @contextlib.contextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.zoo.repositories import Network, Repository
 
 
-def _model(family: str, name: str, inputs: str = "i(99, 1, 8)", **options: object) -> Network:
+def _model(family: str, name: str, inputs: str = "i(99, 1, 8)", **options: Any) -> Network:
     arguments = "".join(f", {key}={value!r}" for key, value in options.items())
     return Network(f"model({family!r}, {name!r}{arguments})", inputs)
 
@@ -29,8 +31,6 @@ REPOSITORY = Repository(
         ),
         "ErnieModel": _model("ernie", "ErnieModel"),
         "GPT2Model": _model("gpt2", "GPT2Model", use_cache=False),
-        "GPTNeoModel": _model("gpt_neo", "GPTNeoModel", use_cache=False, num_heads=4,
-                              num_layers=2, attention_types=[[["global", "local"], 1]]),
         "OPTModel": _model("opt", "OPTModel", use_cache=False, ffn_dim=37, word_embed_proj_dim=32),
         "LlamaModel": _model("llama", "LlamaModel", use_cache=False),
         "MistralModel": _model("mistral", "MistralModel", use_cache=False, num_key_value_heads=2),

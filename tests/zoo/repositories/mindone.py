@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.zoo.repositories import Network, Repository
 
 
-def _diffusers(name: str, inputs: str, gradients: bool = False, **options: object) -> Network:
+def _diffusers(name: str, inputs: str, gradients: bool = False, **options: Any) -> Network:
     arguments = "".join(f", {key}={value!r}" for key, value in options.items())
     return Network(f"diffuser({name!r}{arguments})", inputs, gradients)
 
 
 def _model(
-    name: str, config: str, inputs: str = "i(99, 1, 8)", gradients: bool = False, **options: object
+    name: str, config: str, inputs: str = "i(99, 1, 8)", gradients: bool = False, **options: Any
 ) -> Network:
     arguments = "".join(f", {key}={value!r}" for key, value in options.items())
     return Network(f"model({name!r}, {config!r}{arguments})", inputs, gradients)
 
 
-_BLOCKS: dict[str, object] = {"block_out_channels": (32, 64), "norm_num_groups": 8}
-_KL: dict[str, object] = {
+_BLOCKS: dict[str, Any] = {"block_out_channels": (32, 64), "norm_num_groups": 8}
+_KL: dict[str, Any] = {
     **_BLOCKS,
     "down_block_types": ("DownEncoderBlock2D",) * 2,
     "up_block_types": ("UpDecoderBlock2D",) * 2,
 }
-_CROSS: dict[str, object] = {
+_CROSS: dict[str, Any] = {
     **_BLOCKS,
     "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
     "layers_per_block": 1,
@@ -32,7 +34,7 @@ _CROSS: dict[str, object] = {
 }
 #: With a mask: without one, padding is looked for, which MindSpore cannot export.
 _MASKED = "(i(99, 1, 8), ops.ones((1, 8), ms.int32))"
-_VISION: dict[str, object] = {"image_size": 32, "patch_size": 8}
+_VISION: dict[str, Any] = {"image_size": 32, "patch_size": 8}
 
 REPOSITORY = Repository(
     (
