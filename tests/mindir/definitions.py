@@ -272,3 +272,13 @@ def cross_entropy(x, target, weight, ignored):
             losses -= weight[label] * np.log(softmax(row)[label])
             total += weight[label]
     return losses / total
+
+
+def put(x, place, values, how=""):
+    """The array with values at a place: set there, or one by one with a ufunc."""
+    out = np.array(x)
+    if how:
+        getattr(np, how).at(out, place, values)
+    else:
+        out[place] = values
+    return out

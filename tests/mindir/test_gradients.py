@@ -23,7 +23,7 @@ from tests.real import made_by_mindspore, need_mindspore
 
 #: Networks whose gradients the default run compares; a command runs all.
 NETWORKS = ("branch", "convnet", "language", "lstm", "unet", "words")
-STEPS = ("adam", "momentum")
+STEPS = ("adam", "asgd", "momentum")
 #: One in so many operators; all of them are a command's.
 _SHARE = 4
 

@@ -25,6 +25,15 @@ def _reduce(fn: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, axis=(), keep_dims=False: fn(x, axis=axes(axis), keepdims=keep_dims)
 
 
+def _reduce_mean(x: Any, axis: Any = (), keep_dims: bool = False) -> Any:
+    """The mean; of whole numbers a whole one, towards 0."""
+    if not jnp.issubdtype(x.dtype, jnp.integer):
+        return jnp.mean(x, axis=axes(axis), keepdims=keep_dims)
+    wide = jnp.promote_types(x.dtype, jnp.int32)
+    total = jnp.sum(x, axis=axes(axis), keepdims=keep_dims, dtype=wide)
+    return lax.div(total, jnp.full_like(total, x.size // max(total.size, 1))).astype(x.dtype)
+
+
 def _reduce_sum(x: Any, axis: Any = (), keep_dims: bool = False, skip_mode: bool = False) -> Any:
     if skip_mode and axes(axis) is None:
         return x
@@ -180,7 +189,7 @@ def _count_nonzero(x: Any, dim: Any = None, *_: Any) -> Any:
 TABLE: dict[str, Callable[..., Any]] = {
     "ReduceSum": _reduce_sum,
     "ReduceProd": _reduce_prod,
-    "ReduceMean": _reduce(jnp.mean),
+    "ReduceMean": _reduce_mean,
     "ReduceMax": _reduce(jnp.max),
     "ReduceMin": _reduce(jnp.min),
     "ReduceAll": _reduce(jnp.all),

@@ -61,7 +61,8 @@ NAMES: dict[str, str] = {
     "it is the gradient of an operator on sparse tensors of computed sizes": """
         SparseAddGrad SparseFillEmptyRowsGrad SparseSliceGrad""",
     "it has no meaning yet: tell us if a model of yours has it": """
-        SpeedFusionAttention QuantMatmul SparseFlashAttention DeformableOffsets LstsqV2 PSROIPooling ResizeV2 ScaleAndTranslate""",
+        SpeedFusionAttention QuantMatmul SparseFlashAttention DeformableOffsets LstsqV2
+        PSROIPooling ResizeV2 ScaleAndTranslate""",
 }
 #: The reason, and a pattern that some part of the name has.
 KINDS: dict[str, str] = {
