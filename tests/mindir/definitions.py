@@ -10,7 +10,7 @@ import numpy as np
 def due(expression: str, inputs: list[np.ndarray], found: list[np.ndarray]) -> list[np.ndarray]:
     """The results of an expression of x, y, z, ..., in the dtypes of those that were found."""
     names = dict(zip("xyzuvwabcdeh", map(_wide, inputs), strict=False))
-    results = eval(expression, globals() | names)  # all globals: lambdas see no locals of eval
+    results = eval(f"({expression})", globals() | names)  # lambdas see no locals of eval
     results = results if isinstance(results, tuple) else (results,)
     return [np.asarray(r).astype(f.dtype) for r, f in zip(results, found, strict=True)]
 

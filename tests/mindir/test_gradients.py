@@ -29,7 +29,8 @@ _SHARE = 4
 
 
 def test_every_row_has_a_case() -> None:
-    alone = {row.op for row in vocabulary.rows(vocabulary_gradients.ROWS)}
+    rows = vocabulary.rows(vocabulary_gradients.ROWS)
+    alone = {row.op for row in rows if "Grad" in row.op}
     covered = alone | SAMPLES.keys() | FORMULAS.keys() | {
         "BroadcastGradientArgs", "DynamicBroadcastGradientArgs", "IRFFTDouble", "ShapeCalc",
     }  # fmt: skip

@@ -32,17 +32,14 @@ RemainderScalarTensor | A.RemainderScalarTensor()(7, x) | f32 i32 | n(1, 9, 3, 4
 AddcdivExt | A.AddcdivExt()(x, y, z, 2) | f32 f64 | f(3, 4), f(3, 4), n(1, 3, 3, 4) | 64 | x + 2 * y / z
 AddcmulExt | A.AddcmulExt()(x, y, z, 2) | f32 f64 i32 | f(3, 4), f(3, 4), n(1, 3, 3, 4) | 64 | x + 2 * y * z
 BitwiseAndScalar | A.BitwiseAndScalar()(x, 6) | i32 i64 i8 u8 | f(3, 4) | 64 | x & 6
-BitwiseOrScalar | A.BitwiseOrScalar()(x, 6) | i32 i64 i8 u8 | f(3, 4) | 64 | x | 6
+BitwiseOrScalar | A.BitwiseOrScalar()(x, 6) | i32 i64 i8 u8 | f(3, 4) | 64 | np.bitwise_or(x, 6)
 BitwiseXorScalar | A.BitwiseXorScalar()(x, 6) | i32 i64 i8 u8 | f(3, 4) | 64 | x ^ 6
-BitwiseOrTensor | A.BitwiseOrTensor()(x, y) | i32 i64 i8 u8 bool | f(3, 4), f(4) | 64 | x | y
+BitwiseOrTensor | A.BitwiseOrTensor()(x, y) | i32 i64 i8 u8 bool | f(3, 4), f(4) | 64 | np.bitwise_or(x, y)
 BitwiseXorTensor | A.BitwiseXorTensor()(x, y) | i32 i64 i8 u8 bool | f(3, 4), f(4) | 64 | x ^ y
 BitwiseNot | A.BitwiseNot()(x) | i32 i64 i8 u8 bool | f(3, 4) | 64 | ~x
-ClampMin | A.ClampMin()(x, 1) | {_ALL} | f(3, 4) | 64 | np.maximum(x, 1)
 ClampScalar | A.ClampScalar()(x, -1, 2) | f16 f32 f64 i8 i32 i64 | f(3, 4)
 ClampTensor | A.ClampTensor()(x, y, z) | f16 f32 f64 i8 i32 i64 | f(3, 4), n(-2, 0, 4), n(0, 2, 3, 1)
-EluExt | A.EluExt()(x, 0.7) | f32 f64 | f(3, 40) | 256 | np.where(x > 0, x, 0.7 * np.expm1(x))
 EqScalar | A.EqScalar()(x, 1) | f32 i32 | f(3, 40)
-NeScalar | A.NeScalar()(x, 1) | f32 i32 | f(3, 40) | 64 | x != 1
 GreaterEqualScalar | A.GreaterEqualScalar()(x, 1) | f32 i32 | f(3, 40)
 LessScalar | A.LessScalar()(x, 1) | f32 i32 | f(3, 40)
 Exp2 | A.Exp2()(x) | f32 f64 i32 | f(3, 40) | 64 | 2.0 ** x
@@ -50,17 +47,17 @@ Frac | A.Frac()(x) | f32 f64 | f(3, 40) | 64 | x - np.trunc(x)
 GeluExt | A.GeluExt()(x, 'tanh') | f32 | f(3, 40) | 256 | 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)))
 Hardtanh | A.Hardtanh()(x, -1, 2) | f16 f32 f64 | f(3, 40) | 64 | np.clip(x, -1, 2)
 IsNegInf | A.IsNegInf()(x) | f32 | t([1, -np.inf, np.inf, np.nan]) | 64 | np.isneginf(x)
-LeakyReLUExt | A.LeakyReLUExt()(x, 0.3) | f16 f32 f64 | f(3, 40) | 64 | np.where(x > 0, x, 0.3 * x)
+LeakyReLUExt | A.LeakyReLUExt()(x, 0.3) | f16 f32 | f(3, 40) | 64 | np.where(x > 0, x, 0.3 * x)
 LerpScalar | A.LerpScalar()(x, y, 0.3) | f32 | f(3, 4), f(3, 4) | 64 | x + 0.3 * (y - x)
 Log10 | A.Log10()(x) | f32 f64 i32 | n(1, 90, 40) | 64 | np.log10(x)
 Log2 | A.Log2()(x) | f32 f64 i32 | n(1, 90, 40) | 64 | np.log2(x)
-LogAddExp | A.LogAddExp()(x, y) | f32 f64 | f(3, 4), f(4) | 64 | np.logaddexp(x, y)
+LogAddExp | A.LogAddExp()(x, y) | f32 | f(3, 4), f(4) | 64 | np.logaddexp(x, y)
 LogAddExp2 | A.LogAddExp2()(x, y) | f32 f64 | f(3, 4), f(4) | 64 | np.logaddexp2(x, y)
-LogSigmoid | A.LogSigmoid()(x)[0] | f32 f64 | n(-30, 30, 40) | 64 | -np.log1p(np.exp(-x))
-MishExt | A.MishExt()(x) | f32 f64 | f(3, 40) | 64 | x * np.tanh(np.log1p(np.exp(x)))
+LogSigmoid | A.LogSigmoid()(x)[0] | f32 | n(-30, 30, 40) | 64 | -np.log1p(np.exp(-x))
+MishExt | A.MishExt()(x) | f32 | f(3, 40) | 64 | x * np.tanh(np.log1p(np.exp(x)))
 PowScalarTensor | A.PowScalarTensor()(2, x) | f32 f64 i32 | n(0, 5, 40)
 PowTensorScalar | A.PowTensorScalar()(x, 3) | f32 f64 i32 | f(40)
-SeLUExt | A.SeLUExt()(x) | f32 f64 | f(3, 40) | 64 | 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x))
+SeLUExt | A.SeLUExt()(x) | f32 | f(3, 40) | 64 | 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x))
 Threshold | A.Threshold()(x, 1, 7) | f32 i32 | f(3, 40) | 64 | np.where(x > 1, x, 7)
 XLogYScalarOther | A.XLogYScalarOther()(x, 3) | f32 i32 | t([0, 1, 2, 3]) | 64 | x * np.log(3)
 XLogYScalarSelf | A.XLogYScalarSelf()(0, x) | f32 i32 | t([0, 1, 2, 3]) | 64 | 0 * x
@@ -69,11 +66,9 @@ TypeAs | A.TypeAs()(x, y) | f32 i32 | f(40), t([1], 'f2') | 64 | x
 Clone | A.Clone()(x) | f32 i32 | f(4) | 64 | x
 Contiguous | A.Contiguous()(x) | f32 i32 | f(4)
 Copy | A.Copy()(x) | f32 i32 | f(4) | 64 | x
-Detach | A.Detach()(x) | f32 | f(4) | 64 | x
 StopGradient | P.StopGradient()(x) | f32 | f(4)
 EqualExt | A.EqualExt()(x, y) | f32 i32 bool | t([1, 0, 1]), t([1, 0, 1]) | 64 | np.array_equal(x, y)
 EqualExt | A.EqualExt()(x, y) | f32 | f(3), f(3) | 64 | np.array_equal(x, y)
-NpuGelu | A.NpuGelu()(x, 'tanh') | f32 | f(40) | 256 | 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)))
 Fmin | H.Fmin()(x, y) | f32 f64 i32 | f(3, 4), f(4) | 64 | np.fmin(x, y)
 Fmin | H.Fmin()(x, y) | f32 | t([1, np.nan, np.nan]), t([np.nan, 2, np.nan]) | 64 | np.fmin(x, y)
 SparseDenseCwiseDiv | Z.SparseDenseCwiseDiv()(x, y, z, u) | f32 f64 | t([[0, 1], [1, 0], [2, 3]], 'i8'), f(3), t([3, 4], 'i8'), f(3, 4) | 64 | y / u[x[:, 0], x[:, 1]]
@@ -81,7 +76,7 @@ SparseDenseCwiseDiv | Z.SparseDenseCwiseDiv()(x, y, z, u) | f32 f64 | t([[0, 1],
 
 REDUCTIONS = """
 Any | A.Any()(x) | bool f32 i32 | t([0, 0, 1])
-AnyExt | A.AnyExt()(x, 1, True) | bool f32 i32 | t([[0, 0, 1], [0, 0, 0]])
+AnyExt | A.AnyExt()(x, 1, True) | bool | t([[0, 0, 1], [0, 0, 0]])
 ArgMaxExt | A.ArgMaxExt()(x, 1, True) | f32 i32 | n(0, 3, 3, 40)
 ArgMaxExt | A.ArgMaxExt()(x, None, False) | f32 | f(3, 40)
 ArgMinExt | A.ArgMinExt()(x, -1, False) | f32 i32 | n(0, 3, 3, 40) | 64 | np.argmin(x, -1)

@@ -49,7 +49,7 @@ NAMES: dict[str, str] = {
         QuantbatchmatmulSplitOut3 QuantbatchmatmulSplitSiluOut2 RmsNormQuant RotatedIou
         SwiGLUDynamicQuant TopKRouter TopPRouter TransData LUSolver QR Rolling Shift ResizeD
         InplaceMatmulAdd ApplyAdamW ConvolutionStrGrad ScaleGrad SoftmaxGradFusion
-        GmmBackwardFusion GmmV2BackwardFusion""",
+        GmmBackward GmmBackwardFusion GmmV2Backward GmmV2BackwardFusion""",
     "it watches gradients, or makes faults in them, for tests of a training": """
         CellBackwardHook DumpGradient InsertGemV2InBackward""",
     "it is a part of a batch normalization over several devices": """
