@@ -282,3 +282,8 @@ def put(x, place, values, how=""):
     else:
         out[place] = values
     return out
+
+
+def twice(results):
+    """The first result, which is the new variable, and all contents."""
+    return results[0], *results

@@ -45,10 +45,15 @@ def _reduce_prod(x: Any, axis: Any = (), keep_dims: bool = False) -> Any:
 
 
 def _reduce_ext(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """A reduction like PyTorch's: it takes a dtype to compute in; small ints sum in the widest."""
+    """A reduction like PyTorch's: it takes a dtype to compute in; whole numbers become int64."""
     return lambda x, dim=None, keepdim=False, dtype=None: fn(
-        x, axis=axes(dim), keepdims=keepdim, dtype=dtype
+        x, axis=axes(dim), keepdims=keepdim, dtype=_widest(x, dtype)
     )
+
+
+def _widest(x: Any, dtype: Any) -> Any:
+    """The dtype to compute in: int64 for whole numbers and truth values, if none is told."""
+    return dtype if dtype is not None or jnp.issubdtype(x.dtype, jnp.inexact) else _int64()
 
 
 def _spread(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -102,7 +107,7 @@ def _cumulative(fn: Callable[..., Any], start: int) -> Callable[..., Any]:
 
 
 def _cumsum_ext(x: Any, dim: int, dtype: Any = None) -> Any:
-    return jnp.cumsum(x, dim, dtype)
+    return jnp.cumsum(x, dim, _widest(x, dtype))
 
 
 def _running(
@@ -164,6 +169,8 @@ def _norm(x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any
     axis = axes(dim)
     if p == float("inf"):
         return jnp.max(jnp.abs(x), axis=axis, keepdims=keepdim)
+    if p == float("-inf"):
+        return jnp.min(jnp.abs(x), axis=axis, keepdims=keepdim)
     if p == 0:
         return jnp.sum(x != 0, axis=axis, keepdims=keepdim).astype(x.dtype)
     return jnp.sum(jnp.abs(x) ** p, axis=axis, keepdims=keepdim) ** (1 / p)
