@@ -32,14 +32,12 @@ WRITES: dict[str, tuple[int, ...]] = {
     "FusedSparseProximalAdagrad": (0, 1),
     "Lamb": (0, 1, 2),
     "SGD": (0, 3, 5),
-    "SparseApplyAdadelta": (0, 1, 2),
     "SparseApplyAdagrad": (0, 1),
     "SparseApplyAdagradDA": (0, 1, 2),
     "SparseApplyAdagradV2": (0, 1),
     "SparseApplyCenteredRMSProp": (0, 1, 2, 3),
     "SparseApplyFtrl": (0, 1, 2),
     "SparseApplyMomentum": (0, 1),
-    "SparseApplyProximalAdagrad": (0, 1),
     "SparseApplyRMSProp": (0, 1, 2),
 }
 #: Operators that change their first operand.

@@ -10,7 +10,7 @@ import numpy as np
 def due(expression: str, inputs: list[np.ndarray], found: list[np.ndarray]) -> list[np.ndarray]:
     """The results of an expression of x, y, z, ..., in the dtypes of those that were found."""
     names = dict(zip("xyzuvwabcdeh", map(_wide, inputs), strict=False))
-    results = eval(expression, globals() | names)  # all globals: lambdas see no locals of eval
+    results = eval(f"({expression})", globals() | names)  # lambdas see no locals of eval
     results = results if isinstance(results, tuple) else (results,)
     return [np.asarray(r).astype(f.dtype) for r, f in zip(results, found, strict=True)]
 
@@ -224,25 +224,6 @@ def nesterov(var, m, v, power1, power2, lr, beta1, beta2, epsilon, grad):
     return var - rate * (beta1 * m + (1 - beta1) * grad) / (np.sqrt(v) + epsilon), m, v
 
 
-def adadelta(var, accum, updates, lr, rho, epsilon, grad, indices):
-    var, accum, updates = var.copy(), accum.copy(), updates.copy()
-    for g, i in zip(grad, indices, strict=True):
-        accum[i] = rho * accum[i] + (1 - rho) * g**2
-        step = np.sqrt(updates[i] + epsilon) * g / np.sqrt(accum[i] + epsilon)
-        var[i] -= step * lr
-        updates[i] = rho * updates[i] + (1 - rho) * step**2
-    return var, accum, updates
-
-
-def proximal(var, accum, lr, l1, l2, grad, indices):
-    var, accum = var.copy(), accum.copy()
-    for g, i in zip(grad, indices, strict=True):
-        accum[i] += g**2
-        moved = var[i] - lr * g / np.sqrt(accum[i])
-        var[i] = np.sign(moved) / (1 + lr * l2) * np.maximum(np.abs(moved) - lr * l1, 0)
-    return var, accum
-
-
 def batch_norm(x, weight, bias, epsilon):
     """Of [N, C, L]."""
     mean, spread = x.mean((0, 2)), np.sqrt(x.var((0, 2)) + epsilon)
@@ -272,3 +253,18 @@ def cross_entropy(x, target, weight, ignored):
             losses -= weight[label] * np.log(softmax(row)[label])
             total += weight[label]
     return losses / total
+
+
+def put(x, place, values, how=""):
+    """The array with values at a place: set there, or one by one with a ufunc."""
+    out = np.array(x)
+    if how:
+        getattr(np, how).at(out, place, values)
+    else:
+        out[place] = values
+    return out
+
+
+def twice(results):
+    """The first result, which is the new variable, and all contents."""
+    return results[0], *results

@@ -20,7 +20,7 @@ from tests.mindir import vocabulary, vocabulary_page
 from tests.real import need_mindspore
 
 #: One in so many rows; all of them are a command's.
-_SHARE = 16
+_SHARE = 64
 _TABLE = meaning.table()
 
 

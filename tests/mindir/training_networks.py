@@ -323,6 +323,16 @@ STEPS: dict[str, tuple[str, Any]] = {
     "adamw": ("language", lambda p: nn.AdamWeightDecay(p, 0.01, weight_decay=0.1)),
     "rmsprop": ("mlp", lambda p: nn.RMSProp(p, 0.01)),
     "adagrad": ("mlp", lambda p: nn.Adagrad(p)),
+    "adafactor": ("mlp", lambda p: nn.AdaFactor(p, None, beta1=0.9)),
+    "adamoffload": ("mlp", lambda p: nn.AdamOffload(p, 0.01)),
+    "asgd": ("mlp", lambda p: nn.ASGD(p)),
+    "adadelta": ("mlp", lambda p: nn.Adadelta(p)),
+    "adamax": ("mlp", lambda p: nn.AdaMax(p, 0.01)),
+    "amsgrad": ("mlp", lambda p: nn.Adam(p, 0.01, use_amsgrad=True)),
+    "ftrl": ("mlp", lambda p: nn.FTRL(p, learning_rate=0.1)),
+    "lazyadam": ("mlp", lambda p: nn.LazyAdam(p, 0.01)),
+    "proximal": ("mlp", lambda p: nn.ProximalAdagrad(p)),
+    "rprop": ("mlp", lambda p: nn.Rprop(p, 0.01)),
 }  # fmt: skip
 
 

@@ -39,8 +39,7 @@ FusedSparseLazyAdam | P.FusedSparseLazyAdam(False, True)(x, y, z, u, v, w, a, b,
 FusedSparseFtrl | P.FusedSparseFtrl(0.1, 0.2, 0.03, -0.5)(x, y, z, u, v) | f32 | held(f(5, 4)), held(p(5, 4)), held(f(5, 4)), f(3, 4), t([2, 0, 2], 'i4')
 FusedSparseProximalAdagrad | P.FusedSparseProximalAdagrad()(x, y, z, u, v, w, a) | f32 | held(f(5, 4)), held(p(5, 4)), t(0.1), t(0.2), t(0.03), f(3, 4), t([2, 0, 2], 'i4')
 SparseApplyAdagrad | P.SparseApplyAdagrad(0.1)(x, y, z, u) | f32 | held(f(5, 4)), held(p(5, 4)), f(3, 4), t([2, 0, 2], 'i4')
-SparseApplyAdagradV2 | W.SparseApplyAdagradV2(0.1, 1e-3)(x, y, z, u) | f32 | held(f(5, 4)), held(p(5, 4)), f(3, 4), t([2, 0, 2], 'i4')
-SparseApplyAdagradV2 | W.SparseApplyAdagradV2(0.1, 1e-3, False)(x, y, z, u) | f32 | held(f(5, 4)), held(p(5, 4)), f(3, 4), t([2, 0, 2], 'i4')
+SparseApplyAdagradV2 | W.SparseApplyAdagradV2(0.1, 1e-9)(x, y, z, u) | f32 | held(f(5, 4)), held(p(5, 4)), f(3, 4), t([2, 0, 1], 'i4')
 SparseApplyAdagradDA | W.SparseApplyAdagradDA()(x, y, z, u, v, w, 0.0, 0.03, a) | f32 | held(f(5, 4)), held(f(5, 4)), held(p(5, 4)), f(3, 4), t([2, 0, 2], 'i4'), t(0.1), t(2, 'i8')
 SparseApplyAdagradDA | W.SparseApplyAdagradDA()(x, y, z, u, v, w, a, b, c) | f32 f64 | held(f(5, 4)), held(f(5, 4)), held(p(5, 4)), f(3, 4), t([2, 0, 2], 'i4'), t(0.1), t(0.2), t(0.03), t(2, 'i8')
 SparseApplyCenteredRMSProp | W.SparseApplyCenteredRMSProp()(x, y, z, u, v, w, a, b, c, d) | f32 f64 | held(f(5, 4)), held(n(-0.1, 0.1, 5, 4)), held(n(1, 2, 5, 4)), held(f(5, 4)), t(0.1), t(0.9), t(0.5), t(0.01), f(3, 4), t([2, 0, 2], 'i4')
@@ -59,16 +58,14 @@ SparseApplyFtrl | P.SparseApplyFtrl(0.1, 0.2, 0.03, -0.5)(x, y, z, u, v) | f32 |
 DEFINED = """
 AdamW | A.AdamW()(x, y, z, u, v, w, 0.1, 0.9, 0.99, 0.01, 1e-8, False, True)[0] | f32 f16 | held(f(3, 4)), held(f(3, 4)), held(p(3, 4)), p(3, 4), f(3, 4), t(3, 'f4') | 64 | adam_w(x, y, z, -v, w, 0.1, 0.9, 0.99, 0.01, 1e-8)
 ApplyAdagrad | P.ApplyAdagrad(False)(x, y, z, u)[0] | f32 | held(f(3, 4)), held(p(3, 4)), t(0.1), f(3, 4) | 64 | x - z * u / np.sqrt(y), x - z * u / np.sqrt(y), y
-ApplyAdagradDA | (P.ApplyAdagradDA()(x, y, z, u, 0.1, 0.3, 0.02, 2), u)[1] | f32 | held(f(3, 4)), held(f(3, 4)), held(p(3, 4)), f(3, 4) | 64 | u, *adagrad_da(y + u, z + u * u, 0.1, 0.3, 0.02, 2)
-ApplyFtrl | (P.ApplyFtrl()(x, y, z, u, 0.1, 0.2, 0.03, -0.3), u)[1] | f32 | held(f(3, 4)), held(p(3, 4)), held(f(3, 4)), f(3, 4) | 64 | u, *ftrl(x, y, z, u, 0.1, 0.2, 0.03, -0.3)
-ApplyRMSProp | (P.ApplyRMSProp()(x, y, z, 0.1, u, 0.9, 0.5, 1e-2), u)[1] | f32 | held(f(3, 4)), held(p(3, 4)), held(f(3, 4)), f(3, 4) | 64 | u, *rms_prop(x, y, z, 0.1, u, 0.9, 0.5, 1e-2)
+ApplyAdagradDA | P.ApplyAdagradDA()(x, y, z, u, 0.1, 0.3, 0.02, 2) | f32 | held(f(3, 4)), held(f(3, 4)), held(p(3, 4)), f(3, 4) | 64 | twice(adagrad_da(y + u, z + u * u, 0.1, 0.3, 0.02, 2))
+ApplyFtrl | P.ApplyFtrl()(x, y, z, u, 0.1, 0.2, 0.03, -0.3) | f32 | held(f(3, 4)), held(p(3, 4)), held(f(3, 4)), f(3, 4) | 64 | twice(ftrl(x, y, z, u, 0.1, 0.2, 0.03, -0.3))
+ApplyRMSProp | P.ApplyRMSProp()(x, y, z, 0.1, u, 0.9, 0.5, 1e-2) | f32 | held(f(3, 4)), held(p(3, 4)), held(f(3, 4)), f(3, 4) | 64 | twice(rms_prop(x, y, z, 0.1, u, 0.9, 0.5, 1e-2))
 BatchNormExt | A.BatchNormExt()(x, y, z, u, v, True, 0.3, 1e-5)[0] | f32 | f(4, 3, 5), f(3), f(3), held(f(3)), held(p(3)) | 64 | batch_norm(x, y, z, 1e-5), u * 0.7 + 0.3 * x.mean((0, 2)), v * 0.7 + 0.3 * x.var((0, 2), ddof=1)
 BatchNormExt | A.BatchNormExt()(x, y, z, u, v, False, 0.3, 1e-5)[0] | f32 f16 | f(4, 3, 5), f(3), f(3), f(3), p(3) | 64 | (x - u[:, None]) / np.sqrt(v[:, None] + 1e-5) * y[:, None] + z[:, None]
-FusedSparseAdam | (P.FusedSparseAdam(False, True)(x, y, z, u, v, w, a, b, c, d, e), u)[1] | f32 | held(f(5, 4)), held(f(5, 4)), held(p(5, 4)), t(0.9), t(0.99), t(0.1), t(0.9), t(0.99), t(1e-8), f(3, 4), t([2, 0, 2], 'i4') | 64 | u, *nesterov(x, y, z, u, v, w, a, b, c, rows(d, e, 5))
-Lamb | (I.Lamb()(x, y, z, 0.1, 0.9, 0.99, 1e-6, 0.02, u, v), v)[1] | f32 f16 | held(f(3, 4)), held(f(3, 4)), held(p(3, 4)), t(3, 'i4'), f(3, 4) | 64 | v, *lamb(x, y, z, 0.1, 0.9, 0.99, 1e-6, 0.02, u, v)
+FusedSparseAdam | P.FusedSparseAdam(False, True)(x, y, z, u, v, w, a, b, c, d, e)[0] | f32 | held(f(5, 4)), held(f(5, 4)), held(p(5, 4)), t(0.9), t(0.99), t(0.1), t(0.9), t(0.99), t(1e-8), f(3, 4), t([2, 0, 2], 'i4') | 64 | twice(nesterov(x, y, z, u, v, w, a, b, c, rows(d, e, 5)))
+Lamb | I.Lamb()(x, y, z, 0.1, 0.9, 0.99, 1e-6, 0.02, u, v) | f32 f16 | held(f(3, 4)), held(f(3, 4)), held(p(3, 4)), t(3, 'i4'), f(3, 4) | 64 | twice(lamb(x, y, z, 0.1, 0.9, 0.99, 1e-6, 0.02, u, v))
 LARSUpdate | P.LARSUpdate(1e-4, 0.01)(x, y, z, u, 0.1, 0.5) | f32 | f(3, 4), f(3, 4), t(7.0), t(3.0) | 64 | 0.01 * np.sqrt(7) / (np.sqrt(3) + 0.1 * np.sqrt(7) + 1e-4) * (y + 0.1 * x)
-SparseApplyAdadelta | (W.SparseApplyAdadelta(1e-2)(x, y, z, 0.1, 0.9, u, v), u)[1] | f32 | held(f(3, 4)), held(p(3, 4)), held(p(3, 4)), f(2, 4), t([2, 0], 'i4') | 64 | u, *adadelta(x, y, z, 0.1, 0.9, 1e-2, u, v)
-SparseApplyProximalAdagrad | (P.SparseApplyProximalAdagrad()(x, y, 0.1, 0.2, 0.03, z, u), z)[1] | f32 | held(f(3, 4)), held(p(3, 4)), f(2, 4), t([2, 0], 'i4') | 64 | z, *proximal(x, y, 0.1, 0.2, 0.03, z, u)
 """
 
 _EACH = "f32 f16 f64 i32 i64 i8 u8"

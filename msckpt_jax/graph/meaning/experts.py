@@ -173,8 +173,11 @@ def _grouped(
         if bias is not None:
             outs = [out + b.astype(jnp.float32) for out, b in zip(outs, bias, strict=True)]
         return tuple(out.astype(a.dtype) for out, a in zip(outs, x, strict=True))
+    if group_type == 2:
+        refuse(op, antiquant_scale=antiquant_scale, transpose_b=transpose_b or None)
+        return _gmm(x, weight, bias, group_list, 2, group_list_type)
     if group_type != 0:
-        raise MindIRError(f"{op} of group_type {group_type}: only -1 and 0 are supported")
+        raise MindIRError(f"{op} of group_type {group_type}: only -1, 0 and 2 are supported")
     a, w, b = _only(op, x, "x"), _only(op, weight, "weight"), _only(op, bias, "bias")
     w = jnp.swapaxes(w, -1, -2) if transpose_b else w
     if antiquant_scale is not None:

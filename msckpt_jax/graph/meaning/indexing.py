@@ -166,7 +166,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "GatherNd": _gather_nd,
     "GatherNdExt": _gather_nd,
     "IndexSelect": lambda x, dim, index: jnp.take(x, index, int(dim), mode="clip"),
-    "Take": lambda x, index: jnp.take(x, index, mode="clip"),
+    "Take": lambda x, index: jnp.take(x, jnp.where(index < 0, index + x.size, index), mode="clip"),
     "EmbeddingLookup": _embedding_lookup,
     "Embedding": _embedding,
     "Index": _index,

@@ -198,7 +198,9 @@ def adagrad_da(
     return -lr * shrunk / (l2 * step * lr + jnp.sqrt(squares)), total, squares
 
 
-def adadelta(var: Any, accum: Any, updates: Any, lr: Any, rho: Any, epsilon: Any, grad: Any) -> Any:
+def _adadelta(
+    var: Any, accum: Any, updates: Any, lr: Any, rho: Any, epsilon: Any, grad: Any
+) -> Any:
     accum = _mean(accum, grad * grad, rho)
     step = jnp.sqrt(updates + epsilon) * lax.rsqrt(accum + epsilon) * grad
     return var - lr * step, accum, _mean(updates, step * step, rho)
@@ -254,7 +256,7 @@ _STEPS: dict[str, Callable[..., Any]] = {
     "AdamW": _adam_w,
     "AdamWeightDecay": _adam_weight_decay,
     "ApplyAdaMax": _ada_max,
-    "ApplyAdadelta": adadelta,
+    "ApplyAdadelta": _adadelta,
     "ApplyAdagrad": adagrad,
     "ApplyAdagradDA": adagrad_da,
     "ApplyAdagradV2": adagrad,

@@ -25,6 +25,15 @@ def _reduce(fn: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, axis=(), keep_dims=False: fn(x, axis=axes(axis), keepdims=keep_dims)
 
 
+def _reduce_mean(x: Any, axis: Any = (), keep_dims: bool = False) -> Any:
+    """The mean; of whole numbers a whole one, towards 0."""
+    if not jnp.issubdtype(x.dtype, jnp.integer):
+        return jnp.mean(x, axis=axes(axis), keepdims=keep_dims)
+    wide = jnp.promote_types(x.dtype, jnp.int32)
+    total = jnp.sum(x, axis=axes(axis), keepdims=keep_dims, dtype=wide)
+    return lax.div(total, jnp.full_like(total, x.size // max(total.size, 1))).astype(x.dtype)
+
+
 def _reduce_sum(x: Any, axis: Any = (), keep_dims: bool = False, skip_mode: bool = False) -> Any:
     if skip_mode and axes(axis) is None:
         return x
@@ -36,10 +45,15 @@ def _reduce_prod(x: Any, axis: Any = (), keep_dims: bool = False) -> Any:
 
 
 def _reduce_ext(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """A reduction like PyTorch's: it takes a dtype to compute in; small ints sum in the widest."""
+    """A reduction like PyTorch's: it takes a dtype to compute in; whole numbers become int64."""
     return lambda x, dim=None, keepdim=False, dtype=None: fn(
-        x, axis=axes(dim), keepdims=keepdim, dtype=dtype
+        x, axis=axes(dim), keepdims=keepdim, dtype=_widest(x, dtype)
     )
+
+
+def _widest(x: Any, dtype: Any) -> Any:
+    """The dtype to compute in: int64 for whole numbers and truth values, if none is told."""
+    return dtype if dtype is not None or jnp.issubdtype(x.dtype, jnp.inexact) else _int64()
 
 
 def _spread(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,7 +107,7 @@ def _cumulative(fn: Callable[..., Any], start: int) -> Callable[..., Any]:
 
 
 def _cumsum_ext(x: Any, dim: int, dtype: Any = None) -> Any:
-    return jnp.cumsum(x, dim, dtype)
+    return jnp.cumsum(x, dim, _widest(x, dtype))
 
 
 def _running(
@@ -155,6 +169,8 @@ def _norm(x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any
     axis = axes(dim)
     if p == float("inf"):
         return jnp.max(jnp.abs(x), axis=axis, keepdims=keepdim)
+    if p == float("-inf"):
+        return jnp.min(jnp.abs(x), axis=axis, keepdims=keepdim)
     if p == 0:
         return jnp.sum(x != 0, axis=axis, keepdims=keepdim).astype(x.dtype)
     return jnp.sum(jnp.abs(x) ** p, axis=axis, keepdims=keepdim) ** (1 / p)
@@ -180,7 +196,7 @@ def _count_nonzero(x: Any, dim: Any = None, *_: Any) -> Any:
 TABLE: dict[str, Callable[..., Any]] = {
     "ReduceSum": _reduce_sum,
     "ReduceProd": _reduce_prod,
-    "ReduceMean": _reduce(jnp.mean),
+    "ReduceMean": _reduce_mean,
     "ReduceMax": _reduce(jnp.max),
     "ReduceMin": _reduce(jnp.min),
     "ReduceAll": _reduce(jnp.all),

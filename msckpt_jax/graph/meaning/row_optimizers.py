@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from msckpt_jax.graph.meaning.optimizers import (
-    adadelta,
     adagrad,
     adagrad_da,
     adam,
@@ -151,29 +150,17 @@ def _sparse_proximal(var: Any, lr: Any, l1: Any, l2: Any, grad: Any, indices: An
     return _one_by_one(step, 1)(var, grad, indices)[0]
 
 
-def _sparse_adadelta(
-    var: Any, accum: Any, updates: Any, lr: Any, rho: Any, grad: Any, indices: Any, *,
-    epsilon: float,
-) -> Any:  # fmt: skip
-    def step(var: Any, accum: Any, updates: Any, grad: Any) -> Any:
-        return adadelta(var, accum, updates, lr, rho, epsilon, grad)
-
-    return _one_by_one(step, 3)(var, accum, updates, grad, indices)
-
-
 _STEPS: dict[str, Callable[..., Any]] = {
     "FusedSparseAdam": _adam_rows,
     "FusedSparseFtrl": _sparse_ftrl,
     "FusedSparseLazyAdam": _of_rows(adam, 3),
     "FusedSparseProximalAdagrad": _of_rows(proximal_adagrad, 2),
-    "SparseApplyAdadelta": _sparse_adadelta,
     "SparseApplyAdagrad": _sparse_adagrad,
     "SparseApplyAdagradDA": _sparse_adagrad_da,
     "SparseApplyAdagradV2": _sparse_adagrad_v2,
     "SparseApplyCenteredRMSProp": _sparse_centered_rms_prop,
     "SparseApplyFtrl": partial(_sparse_ftrl, rows=_one_by_one),
     "SparseApplyMomentum": _sparse_momentum,
-    "SparseApplyProximalAdagrad": _of_rows(proximal_adagrad, 2),
     "SparseApplyProximalGradientDescent": _sparse_proximal,
     "SparseApplyRMSProp": _sparse_rms_prop,
 }

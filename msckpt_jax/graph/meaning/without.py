@@ -49,7 +49,7 @@ NAMES: dict[str, str] = {
         QuantbatchmatmulSplitOut3 QuantbatchmatmulSplitSiluOut2 RmsNormQuant RotatedIou
         SwiGLUDynamicQuant TopKRouter TopPRouter TransData LUSolver QR Rolling Shift ResizeD
         InplaceMatmulAdd ApplyAdamW ConvolutionStrGrad ScaleGrad SoftmaxGradFusion
-        GmmBackwardFusion GmmV2BackwardFusion""",
+        GmmBackward GmmBackwardFusion GmmV2Backward GmmV2BackwardFusion""",
     "it watches gradients, or makes faults in them, for tests of a training": """
         CellBackwardHook DumpGradient InsertGemV2InBackward""",
     "it is a part of a batch normalization over several devices": """
@@ -61,7 +61,8 @@ NAMES: dict[str, str] = {
     "it is the gradient of an operator on sparse tensors of computed sizes": """
         SparseAddGrad SparseFillEmptyRowsGrad SparseSliceGrad""",
     "it has no meaning yet: tell us if a model of yours has it": """
-        SpeedFusionAttention QuantMatmul SparseFlashAttention DeformableOffsets LstsqV2 PSROIPooling ResizeV2 ScaleAndTranslate""",
+        SpeedFusionAttention QuantMatmul SparseFlashAttention DeformableOffsets LstsqV2
+        PSROIPooling ResizeV2 ScaleAndTranslate""",
 }
 #: The reason, and a pattern that some part of the name has.
 KINDS: dict[str, str] = {

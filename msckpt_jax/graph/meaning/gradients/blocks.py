@@ -31,11 +31,11 @@ def _flash(
 
 
 def _rotary(dout: Any, cos: Any, sin: Any, x: Any = None, mode: int = 0) -> Any:
-    """The gradients of the numbers, and of cosines and sines, if the numbers are given."""
+    """The gradients of the numbers, and of cosines and sines; NaN if the numbers are not given."""
     forward = attention.TABLE["RotaryPositionEmbedding"]
     if x is None:
         dx = gradients(lambda x: forward(x, cos, sin, mode), [jnp.zeros_like(dout)], dout)
-        return dx, jnp.zeros_like(cos), jnp.zeros_like(sin)
+        return dx, jnp.full_like(cos, jnp.nan), jnp.full_like(sin, jnp.nan)
     return gradients(lambda *at: forward(*at, mode), [x, cos, sin], dout)
 
 
@@ -75,19 +75,6 @@ def _unpermuted_tokens(
         dx = gradients(lambda x: forward(x, places, None, padded_mode), [tokens], dout)
         return dx, jnp.zeros((0,), tokens.dtype)
     return gradients(lambda x, p: forward(x, places, p, padded_mode), [tokens, probs], dout)
-
-
-def _grouped(op: str) -> Callable[..., Any]:
-    """The gradients of Gmm, for lists of one tensor: of the rows, and of the weight."""
-
-    def run(dout: Any, x: Any, weight: Any, ends: Any, kind: int = 0) -> Any:
-        forward = experts.TABLE[op]
-        dx, dw = gradients(
-            lambda x, w: forward((x,), (w,), None, ends, 0, kind)[0], [x[0], weight[0]], dout[0]
-        )
-        return (dx,), (dw,)
-
-    return run
 
 
 def _solved(a: Any, x: Any, dout: Any, trans: int = 0, lower: bool = False, unit: bool = False):
@@ -145,8 +132,6 @@ ROWS: dict[str, Row] = {
     "CrossEntropyLossGrad": _cross_entropy,
     "CTCLossV2Grad": _ctc,
     "FlashAttentionScoreGrad": _flash,
-    "GmmBackward": _grouped("Gmm"),
-    "GmmV2Backward": _grouped("GmmV2"),
     "LuUnpackGrad": _unpacked,
     "MoeTokenPermuteGrad": _permuted_tokens,
     "MoeTokenUnpermuteGrad": _unpermuted_tokens,
