@@ -49,7 +49,7 @@ def parameters(
     """
     if not isinstance(given, Mapping):
         kind = type(given).__name__
-        raise TypeError(f"{file}: parameters must be a dict like f.parameters, not {kind}")
+        raise TypeError(visible(f"{file}: parameters must be a dict like f.parameters, not {kind}"))
     if given.keys() != own.keys():
         raise KeyError(f"{file}: {_names_that_differ(own, given)}; f.parameters has them all")
     return {
