@@ -82,10 +82,9 @@ def open_source(name: PathLike, mmap: bool = True) -> Any:
 _FOLDERS = (
     (re.compile(r"rank_\d+$"), "load_checkpoint reads its rank files with strategy=FILE"),
     (re.compile(r"saved_model\.pb$"), "it is a SavedModel of TensorFlow"),
-    (re.compile(r".*\.ckpt-?\d*\.index$"), "it holds checkpoints of TensorFlow"),
+    (re.compile(r".*\.index$"), "it holds checkpoints of TensorFlow"),
     (re.compile(r"Manifest\.json$"), "it is a package of Core ML"),
     (re.compile(r"pytorch_model.*\.bin$"), "msckpt convert reads each of its .bin files"),
-    (re.compile(r".*\.(ckpt|safetensors)$"), "name one of the files in it"),
 )
 
 

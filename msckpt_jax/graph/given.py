@@ -49,7 +49,7 @@ def parameters(
     """
     if not isinstance(given, Mapping):
         kind = type(given).__name__
-        raise TypeError(f"{file}: parameters must be a dict like f.parameters, not {kind}")
+        raise TypeError(visible(f"{file}: parameters must be a dict like f.parameters, not {kind}"))
     if given.keys() != own.keys():
         raise KeyError(f"{file}: {_names_that_differ(own, given)}; f.parameters has them all")
     return {
@@ -175,7 +175,8 @@ def _input(file: str, name: str, wanted: _Spec, value: Any) -> jax.Array:
     except (TypeError, ValueError) as error:
         text = f"{file}: the input {name!r} is no array: expected {shown(wanted)}, found "
         raise TypeError(visible(f"{text}{type(value).__name__}")) from error
-    if array.ndim != len(wanted.shape):
+    is_number = isinstance(value, int | float | complex)  # which any array may be
+    if array.ndim != len(wanted.shape) and not is_number:
         raise ValueError(visible(
             f"{file}: the input {name!r} has another number of axes: expected {shown(wanted)}, "
             f"found {shown(array)}"
@@ -211,7 +212,7 @@ def other_sizes(names: Sequence[str], wanted: Any, given: Sequence[Any]) -> list
     return _first([
         f"{name}: expected {shown(spec)}, found {shown(value)}"
         for name, (_, spec), value in zip(names, _paths(wanted), given, strict=True)
-        if any(dim not in (None, size) for dim, size in zip(spec.shape, value.shape, strict=True))
+        if any(dim not in (None, size) for dim, size in zip(spec.shape, value.shape, strict=False))
     ])  # fmt: skip
 
 

@@ -330,7 +330,7 @@ def test_others_are_named(tmp_path: Path, kind: str, suffix: str) -> None:
     [
         ("net.mlmodel", b"\x08\x05\x12\x10", "a Core ML model by its name"),
         ("saved_model.pb", b"\x08\x01\x12\xd6\x8a\x01\n", "SavedModel.*by its name.*tf.train"),
-        ("net.pb", b"\n\x05const", "graph of TensorFlow by its name"),
+        ("net.pb", b"\n\x05const", "graph of TensorFlow.*by its name"),
     ],
 )
 def test_some_are_named_by_their_names(

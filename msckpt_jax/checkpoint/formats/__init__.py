@@ -92,6 +92,8 @@ def recognised(source: Source) -> Format:
             return format
     if source.data is None:
         folders = " or ".join(name for name, format in FORMATS.items() if format.several)
-        raise is_folder(source, f"it is no folder of the format {folders} either")
+        hint = f"it is no folder of the format {folders} either"
+        has_files = any(name.endswith(SUFFIXES) for name in source.names)
+        raise is_folder(source, "name one of the files in it" if has_files else hint)
     foreign.check(source)
     return of_path(source.path) or CKPT
