@@ -124,8 +124,7 @@ class Translation:
                     join = self._join(target, stops) if self.model.joins else None
                     if join is None:
                         return _Ended(self.branch(block, target, ends, stops))
-                    args = self.branch(block, target, {join: identity}, stops | {join})
-                    assert isinstance(args, tuple)  # those of the function that all sides call
+                    args: Any = self.branch(block, target, {join: identity}, stops | {join})
                     target = Closure(join, args)
                     continue
                 live = [sides[0 if np.all(condition.value) else 1]]
