@@ -1,4 +1,4 @@
-"""The project's URLs in the package's metadata: those of the repository whose workflow builds it."""
+"""The package's URLs: those of the repository whose workflow builds it."""
 
 from __future__ import annotations
 
