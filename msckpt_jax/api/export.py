@@ -324,7 +324,7 @@ def _check_split(split_bytes: Any) -> None:
 
 def _check_rules(rules: Any) -> None:
     known = rules is None or isinstance(rules, Mapping)
-    if not known or not all(map(callable, (rules or {}).values())):
+    if not known or not all(isinstance(r, Rule) or callable(r) for r in (rules or {}).values()):
         raise TypeError("rules must be a mapping of names of primitives to functions")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,8 @@ def test_the_handle(path: str) -> None:
         assert file.names == ["bn.beta", "bn.gamma", "fc.weight", "note", "step"]
         assert (file.format, file.crc, file.cipher, len(file)) == ("ckpt", None, None, 5)
         assert repr(file) == f"<CheckpointFile {path}: 5 entries, 56 B>"
-        assert "<tr><td>fc.weight</td><td>Float32</td><td>[3, 2]</td>" in file._repr_html_()
+        cells = re.findall(r"<td[^>]*>(.*?)</td>", file._repr_html_())
+        assert cells[cells.index("fc.weight") :][:3] == ["fc.weight", "Float32", "[3, 2]"]
         part = file.get_slice("fc.weight")[1:, 1]
         assert part.tolist() == [3, 5]
         with pytest.raises(TypeError, match="no slices"):

@@ -56,11 +56,12 @@ def test_what_a_jit_would_expand_with_32_bits(tmp_path: Path, kind: str, functio
     with jax.enable_x64(True):
         wanted = np.asarray(function(jnp.asarray(x)))
         np.testing.assert_allclose(jax.jit(f)(x), wanted, 1e-14)
-    for around in (f, jax.vmap(f)):
-        np.testing.assert_allclose(around(x), wanted, 1e-14)
-    for around in (jax.jit(f), jax.jit(lambda _: f(x)), jax.jit(jax.vmap(f))):
+    rows = np.stack([x, x])
+    for found in (f(x), jax.vmap(f)(rows)[1]):
+        np.testing.assert_allclose(found, wanted, 1e-14)
+    for around, given in ((f, x), (lambda _: f(x), x), (jax.vmap(f), rows)):
         with pytest.raises(ValueError, match=r"of float64 in a jit around the model"):
-            around(x)
+            jax.jit(around)(given)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
