@@ -23,7 +23,6 @@ import numpy as np
 from mindspore import ops
 
 _MOVING = re.compile(r"moving_(mean|variance)|running_(mean|var)")
-_GAIN = 1.2
 rng = np.random.default_rng(0)
 
 
@@ -35,23 +34,23 @@ def i(high: int, *shape: int, dtype: Any = np.int32) -> ms.Tensor:
     return ms.Tensor(rng.integers(0, high, shape).astype(dtype))
 
 
-def filled(shape: tuple[int, ...], name: str, old: np.ndarray) -> np.ndarray:
+def filled(shape: tuple[int, ...], name: str, old: np.ndarray, gain: float) -> np.ndarray:
     """Numbers for a parameter, which keep the size of what goes through it about the same."""
     if re.search(r"(moving|running)_var", name):
         return rng.uniform(0.5, 1.5, shape)
     if len(shape) > 1:
-        return rng.standard_normal(shape) * _GAIN / np.sqrt(np.prod(shape[1:]))
+        return rng.standard_normal(shape) * gain / np.sqrt(np.prod(shape[1:]))
     if old.any():  # a scale, which begins with 1, or a small number
         return rng.uniform(0.5, 1.5, shape)
     return rng.standard_normal(shape) * 0.1
 
 
-def fill(net: Any) -> None:
+def fill(net: Any, gain: float) -> None:
     """Give each parameter that is trained, or moves with it, other numbers; tables stay."""
     for parameter in net.get_parameters():
         old = parameter.asnumpy()
         if old.dtype.kind == "f" and (parameter.requires_grad or _MOVING.search(parameter.name)):
-            new = np.asarray(filled(old.shape, parameter.name, old), old.dtype)
+            new = np.asarray(filled(old.shape, parameter.name, old, gain), old.dtype)
             parameter.set_data(ms.Tensor(new))
 
 
@@ -101,7 +100,7 @@ def exported(network: dict[str, Any], names: dict[str, Any]) -> dict[str, str]:
     rng.bit_generator.state = np.random.default_rng(0).bit_generator.state
     ms.set_seed(0)
     net = eval(network["make"], names).set_train(False)
-    fill(net)
+    fill(net, network["gain"])
     inputs = eval(network["inputs"], names)
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)
     arrays = {f"input{k}": x.asnumpy() for k, x in enumerate(inputs)}
