@@ -250,6 +250,31 @@ def mesh_load(bench: Bench) -> None:
         bench.console.print(f"{name}: {read:.2f} of the bytes read (goal <= 1)")
 
 
+def many_small(bench: Bench) -> None:
+    count = max(1, round(10_000 * bench.scale))
+    arrays = [np.full(1024, n, np.float32) for n in range(count)]
+    path = str(bench.folder / "keep.ckpt")
+    ms.save_checkpoint({f"w{n}": array for n, array in enumerate(arrays)}, path)
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    leaf = jax.ShapeDtypeStruct((1024,), np.float32, sharding=device)
+    like = {f"w{n}": leaf for n in range(count)}
+
+    def load() -> None:
+        jax.block_until_ready(ms.load_checkpoint(path, like=like))
+
+    def put() -> None:
+        jax.block_until_ready(jax.device_put(arrays, device))
+
+    bench.run(
+        f"load {count:,} tensors of 4 KiB",
+        [
+            Contender("device_put of the list", put, None, memory=False),
+            Contender("ours, like=", load, "device_put of the list", 1.8, memory=False),
+        ],
+        keep=lambda p: p.name.startswith("keep"),
+    )
+
+
 def bytes_read(work: Callable[[], Any]) -> int:
     """How many bytes ``work`` takes from the pieces of files."""
     found: list[int] = []
@@ -313,6 +338,7 @@ GROUPS: dict[str, Callable[[Bench], None]] = {
     "one-tensor": one_tensor,
     "sharded": sharded,
     "mesh-load": mesh_load,
+    "many-small": many_small,
     "async": asynchronous,
 }
 
