@@ -165,16 +165,15 @@ class _Walk:
         if (atom, order) in self.done:
             return self.done[atom, order]
         maker = self.made.get(atom)
-        shape = tuple(atom.aval.shape[i] for i in np.argsort(order))
+        back = tuple(np.argsort(order).tolist())
         operands = [] if maker is None else maker.invars
         if maker is not None and _is_elementwise(maker):
             turned = [x if x.aval.shape == () else self.turned(x, order, source) for x in operands]
+            shape = tuple(atom.aval.shape[axis] for axis in back)
             result = Var(ShapedArray(shape, atom.aval.dtype))
             self.emit(maker.replace(invars=turned, outvars=[result]))
-        elif _long(atom.aval.shape) == _long(shape):
-            result = self.reshaped(atom, shape, source)
         else:
-            result = self.transposed(atom, tuple(np.argsort(order).tolist()), source)
+            result = self.transposed(atom, back, source)
         self.done[atom, order] = result
         return result
 

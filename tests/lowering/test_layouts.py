@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,3 +94,27 @@ KEPT = {
 @pytest.mark.parametrize("name", KEPT)
 def test_same_numbers(name):
     check(KEPT[name], X, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rank", [3, 4])
+def test_small_operands_of_square_arrays(rank):
+    """Axes of equal size are told apart where a small operand follows a transpose."""
+    random = np.random.default_rng(rank)
+    x = random.standard_normal((3,) * rank).astype(np.float32)
+    small = [random.standard_normal(shape).astype(np.float32)
+             for shape in itertools.product((1, 3), repeat=rank)]  # fmt: skip
+    orders = [*itertools.permutations(range(rank))][1:]
+
+    def function(x, *small):
+        turned = {order: jnp.transpose(x, order) for order in orders}
+        return [
+            jnp.transpose(y * m, np.argsort(order)) for order, y in turned.items() for m in small
+        ]
+
+    check(function, x, *small)
+
+
+def test_an_upsampled_square_times_a_map():
+    index = np.arange(6) // 2
+    x, m = X[:, :, :3, :3], np.arange(36, dtype=np.float32).reshape(1, 1, 6, 6)
+    check(lambda x, m: jnp.take(jnp.take(x, index, 2), index, 3) * m, x, m)

@@ -391,11 +391,11 @@ TURNS: dict[str, str] = {
     "ms.load_checkpoint('here/a.ckpt', sharding='x')":
         "sharding must be a jax.sharding.Sharding or a function of name",
     "ms.load_checkpoint('here/a.ckpt', sharding=jax.NamedSharding(mesh, jax.P('x')))":
-        "its shape [4] does not fit the sharding: Sharding",
+        "its shape [4] does not fit the sharding: ",
     "ms.load_checkpoint('here/a.ckpt', sharding=lambda n, s: 'x')":
         "sharding('b', (4,)) gave a str",
     "ms.load_checkpoint('here/a.ckpt', like={'w': jax.ShapeDtypeStruct((3, 4), np.float32, sharding=jax.NamedSharding(mesh, jax.P('x')))})":
-        "its shape [3, 4] does not fit the sharding: Sharding",
+        "its shape [3, 4] does not fit the sharding: ",
     "ms.load_checkpoint('here', strategy='nowhere.ckpt')":
         "there is no such strategy file (a save that is killed may leave",
     "ms.load_checkpoint('here/a.ckpt', strategy='here/strategy.ckpt')":
