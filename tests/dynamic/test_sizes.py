@@ -193,7 +193,7 @@ def test_the_sizes_that_are_tried() -> None:
         assert 40 <= sizes["b"] <= sizes["s"] <= 512
     assert tried(("b",), "b >= 7", "b <= 7") == [{"b": 7}]
     assert all(sizes["s"] >= 6 for sizes in tried(("s - 5",)))
-    with pytest.raises(ValueError, match="no sizes were found for b with b >= 5, b <= 3"):
+    with pytest.raises(ValueError, match=r"no sizes keep constraints=\['b >= 5', 'b <= 3'\]"):
         tried(("b",), "b >= 5", "b <= 3")
 
 
