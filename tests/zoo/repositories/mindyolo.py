@@ -11,11 +11,15 @@ _FILES = """
     yolov9/yolov9-t yolov9/yolov9-s yolov10/yolov10n yolov10/yolov10s
     yolov11/yolov11-n yolov11/yolov11-s yolox/yolox-nano yolox/yolox-tiny yolox/yolox-s
 """
+#: With larger weights what goes through its many layers is infinite.
+_GAIN = {"yolov4": 0.9}
 
 REPOSITORY = Repository(
     ("mindyolo==0.5.0",),
     {
-        file.partition("/")[2]: Network(f"yolo('{file}.yaml')", "f(1, 3, 128, 128)")
+        (name := file.partition("/")[2]): Network(
+            f"yolo('{file}.yaml')", "f(1, 3, 128, 128)", gain=_GAIN.get(name, 1.2)
+        )
         for file in _FILES.split()
     },
     {"the larger sizes of a version": "they have the operators of the smaller ones"},
