@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ STAGE = ".msckpt-save"
 FILES, JOURNAL, LOCK, LOG = "files", "journal.json", "lock", "done."
 #: The beginnings of names in a stage that the next save needs.
 NEEDED = (JOURNAL, LOG)
+#: The seconds for which a writer waits for a lock: another's sweep may hold it for a moment.
+_PATIENCE = 0.5
 _LOCKING = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -65,9 +68,11 @@ def locked(stage: Path, target: Path) -> int:
     """The open file, locked and signed by this process, that keeps other writers of a folder out.
 
     Raises:
-        BlockingIOError: another process has locked it.
+        BlockingIOError: another process has locked it, and for longer than a sweep does, which
+            looks whether a stage is abandoned.
         CheckpointError: the stage is a link.
     """
+    end = time.monotonic() + _PATIENCE
     while True:
         if stage.is_symlink():
             raise CheckpointError("a save does not follow this link: remove it", file=stage)
@@ -78,6 +83,9 @@ def locked(stage: Path, target: Path) -> int:
             continue
         if not atomic.lock(fd):
             os.close(fd)
+            if time.monotonic() < end:
+                time.sleep(_PATIENCE / 50)
+                continue
             problem = "another process is saving into this folder"
             raise BlockingIOError(errno.EWOULDBLOCK, problem, str(target))
         if os.fstat(fd).st_nlink:

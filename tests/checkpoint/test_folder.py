@@ -8,14 +8,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import msckpt_jax as ms
-from msckpt_jax.checkpoint import folder
+from msckpt_jax.checkpoint import atomic, folder
 from msckpt_jax.checkpoint import stage as stages
 from msckpt_jax.checkpoint.folder import FolderSave
 from msckpt_jax.checkpoint.stage import STAGE
@@ -279,3 +281,15 @@ def test_a_stage_that_is_a_link(tmp_path: Path) -> None:
     with pytest.raises(ms.CheckpointError, match="remove it"), FolderSave(tmp_path / "out"):
         pass
     assert texts(tmp_path / "mine") == {"a": ""}
+
+
+def test_a_sweep_that_looks_at_a_new_stage_does_not_stop_its_save(tmp_path: Path) -> None:
+    """Another process may look whether a stage is abandoned just when its writer locks it."""
+    stage = stages.beside(tmp_path / "out")
+    stage.mkdir()
+    fd = os.open(stage / stages.LOCK, os.O_RDWR | os.O_CREAT)
+    assert atomic.lock(fd)
+    threading.Timer(0.1, os.close, [fd]).start()
+    ms.save_checkpoint({"w": np.ones(3)}, tmp_path / "out", format="safetensors",
+                       max_shard_size=1 << 20)  # fmt: skip
+    assert ms.load_checkpoint(tmp_path / "out")["w"].tolist() == [1, 1, 1]
