@@ -9,6 +9,7 @@ import numpy as np
 from mindspore import _c_expression, nn
 
 from tests.zoo.builders import bare
+from tests.zoo.builders.plain import Plain
 
 if not hasattr(_c_expression, "Tensor"):  # of MindSpore before 2.5
     _c_expression.Tensor = _c_expression.TensorPy
@@ -16,17 +17,6 @@ if not hasattr(_c_expression, "Tensor"):  # of MindSpore before 2.5
 mindspore.dtype_to_nptype = lambda dtype: np.float32
 bare("mindnlp")
 bare("mindnlp.transformers")
-
-
-class Plain(nn.Cell):
-    """A model that returns tuples."""
-
-    def __init__(self, net: nn.Cell):
-        super().__init__()
-        self.net = net
-
-    def construct(self, *inputs):
-        return self.net(*inputs, return_dict=False)
 
 
 def model(family: str, name: str, **options: Any) -> nn.Cell:

@@ -6,6 +6,7 @@ from typing import Any
 os.environ["USE_FLAX"] = "0"  # JAX and MindSpore stay apart
 
 from tests.zoo.builders import bare, stand_ins
+from tests.zoo.builders.plain import Plain
 from tests.zoo.builders.stand_ins import computing  # noqa: F401
 
 bare("mindone")
@@ -14,17 +15,6 @@ stand_ins.install()
 import transformers as hf
 from mindone import diffusers, transformers
 from mindspore import nn
-
-
-class Plain(nn.Cell):
-    """A model that returns tuples."""
-
-    def __init__(self, net: nn.Cell):
-        super().__init__()
-        self.net = net
-
-    def construct(self, *inputs):
-        return self.net(*inputs, return_dict=False)
 
 
 def diffuser(name: str, **options: Any) -> nn.Cell:
