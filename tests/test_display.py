@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from html import escape
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
@@ -178,35 +179,17 @@ def browser() -> Iterator[Any]:
 #: Every text whose colour is too near to what is behind it, by WCAG's formula.
 CONTRAST = """
 () => {
-  const canvas = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
-  const rgba = colour => {
-    canvas.clearRect(0, 0, 1, 1);
-    canvas.fillStyle = colour;
-    canvas.fillRect(0, 0, 1, 1);
-    return [...canvas.getImageData(0, 0, 1, 1).data];
-  };
-  const light = ([r, g, b]) => {
-    const part = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-    return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
-  };
-  const behind = node => {
-    for (; node; node = node.parentElement) {
-      const colour = rgba(getComputedStyle(node).backgroundColor);
-      if (colour[3] == 255) return colour;
-    }
-    return [255, 255, 255, 255];
-  };
+  const contrast = CONTRAST;
   const found = [];
   for (const node of document.querySelectorAll('.msckpt *')) {
     const text = [...node.childNodes].some(c => c.nodeType == 3 && c.data.trim());
     if (!text || node.tagName == 'STYLE') continue;
-    const one = light(rgba(getComputedStyle(node).color));
-    const other = light(behind(node));
-    const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-    if (ratio < 4.5) found.push([node.tagName, node.textContent, ratio]);
+    if (contrast(node) < 4.5) found.push([node.tagName, node.textContent, contrast(node)]);
   }
   return found;
-}"""
+}""".replace(
+    "CONTRAST", Path(__file__).with_name("lab").joinpath("contrast.js").read_text().rstrip()
+)
 
 #: What JupyterLab sets in its dark theme.
 JUPYTER = "--jp-ui-font-color1:rgba(255,255,255,.87);--jp-layout-color0:#111;"

@@ -37,7 +37,8 @@ BOXES = """images => images.map(image => {
   const parts = image.alt.match(/(\\d+) parts?$/)[1];
   return [left, top, right, bottom, Number(parts)];
 })"""
-FAULTS = (Path(__file__).parent / "faults.js").read_text()
+CONTRAST = Path(__file__).with_name("contrast.js").read_text().rstrip()
+FAULTS = Path(__file__).with_name("faults.js").read_text().replace("CONTRAST", CONTRAST)
 
 
 @pytest.fixture(scope="module")
