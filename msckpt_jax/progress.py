@@ -25,7 +25,20 @@ def meter(
     what: str, total: int, progress: Progress | bool | None
 ) -> AbstractContextManager[Progress | None]:
     """A context with the function to call for an argument ``progress``: a bar's for True."""
-    return bar(what, total) if progress is True else contextlib.nullcontext(progress or None)
+    return bar(what, total) if progress is True else contextlib.nullcontext(_in_turn(progress))
+
+
+def _in_turn(progress: Progress | bool | None) -> Progress | None:
+    """The user's function, which threads call one after another: it need not know of them."""
+    if not callable(progress):
+        return None
+    turn = threading.Lock()
+
+    def advance(nbytes: int) -> None:
+        with turn:
+            progress(nbytes)
+
+    return advance
 
 
 def bar(what: str, total: int) -> AbstractContextManager[Progress]:
@@ -42,7 +55,7 @@ def meter_behind(
     A terminal belongs to what the program prints meanwhile, and has none.
     """
     if progress is not True:
-        return contextlib.nullcontext(progress or None)
+        return contextlib.nullcontext(_in_turn(progress))
     what = visible(what)
     return _Cell(what, total, at_once=True) if _in_notebook() else contextlib.nullcontext()
 

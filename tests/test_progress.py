@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
 
@@ -47,6 +50,29 @@ with progress.hidden({hide}), progress.waiting("a long [bold]step"):
 def test_work_of_unknown_length_shows_itself(tmp_path: Path, hide: bool) -> None:
     seen = terminal.seen(WAITING.format(hide=hide), tmp_path)
     assert (b"a long [bold]step" in seen) is not hide
+
+
+@pytest.mark.parametrize("async_save", [False, True])
+def test_one_thread_at_a_time_calls_the_users_function(tmp_path: Path, async_save: bool) -> None:
+    busy = threading.Lock()
+    overlaps: list[int] = []
+    seen: list[int] = []
+
+    def advance(nbytes: int) -> None:
+        if not busy.acquire(blocking=False):
+            overlaps.append(nbytes)
+            return
+        time.sleep(0.02)
+        seen.append(nbytes)
+        busy.release()
+
+    tree = {f"w{number}": np.ones(25_000) for number in range(8)}
+    save = ms.save_checkpoint(tree, tmp_path / "a", format="safetensors", max_shard_size=250_000,
+                              async_save=async_save, progress=advance)  # fmt: skip
+    if save is not None:
+        save.result()
+    assert len(seen) >= 8
+    assert overlaps == []
 
 
 def outputs(folder: Path, *cells: str, allow_errors: bool = False) -> list[list[Any]]:

@@ -159,7 +159,7 @@ def export(
             gives JAX's numbers with it, with or without ``verify``. Both are extras:
             ``pip install 'msckpt_jax[jax2onnx]'``.
         progress: True shows a bar while the file is written, in terminals and notebooks. Or a
-            function, called with the size in bytes of each written piece, from any thread.
+            function, called with the size in bytes of each written piece, by one thread at a time.
         **more: options of other model formats, see ``msckpt export --help``.
 
     Returns:

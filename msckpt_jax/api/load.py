@@ -136,7 +136,7 @@ def load_checkpoint(
         mmap: as for :func:`open_checkpoint`: False reads local files instead of mapping them.
         progress: with ``net``, ``like`` or ``sharding``, which read: True shows a bar, in terminals
             and notebooks. Or a function, called with the size in bytes of each piece that was
-            read, from any thread.
+            read, by one thread at a time.
 
     Returns:
         Without ``like`` and ``sharding`` a :class:`Parameters`, an ordered mutable mapping from

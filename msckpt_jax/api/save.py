@@ -148,7 +148,7 @@ def save_checkpoint(
         threads: the number of threads that write.
         progress: True shows a bar, in terminals and notebooks; with ``async_save`` in notebooks
             only, in the cell that began the save. Or a function, called with the size in bytes of
-            each written piece, from any thread.
+            each written piece, by one thread at a time.
         timeout: under ``jax.distributed``, the seconds without a sign of life after which a
             process is taken for dead, and the save fails on all others.
         convention: write MindSpore's names and layouts instead of the tree's: ``"mindspore"``,

@@ -65,7 +65,7 @@ def transform_checkpoints(
         process_num: the number of files that are written at a time.
         output_format: ``"ckpt"`` or ``"safetensors"``.
         progress: True shows a bar, in terminals and notebooks. Or a function, called with the
-            size in bytes of each written piece, from any thread.
+            size in bytes of each written piece, by one thread at a time.
 
     Raises:
         CheckpointError: the files of needed ranks are missing, or do not fit the strategy; a
