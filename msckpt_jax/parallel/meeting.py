@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from msckpt_jax.checkpoint import owner
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.lazy import jax
 
@@ -39,11 +40,13 @@ class Verdict(NamedTuple):
     Attributes:
         everywhere: whether the work returned something true on all processes.
         first: the result of the work on process 0.
+        neighbours: the most processes that run on one machine.
         answers: on process 0 the results of all.
     """
 
     everywhere: bool
     first: Any
+    neighbours: int
     answers: Sequence[Any] = ()
 
 
@@ -80,7 +83,8 @@ class Meetings:
         except BaseException as caught:
             error = caught
         try:
-            verdict = self._exchange({"good": error is None, "answer": answer, "digest": digest})
+            note = {"good": error is None, "answer": answer, "digest": digest}
+            verdict = self._exchange(note | {"machine": owner.machine()})
         except jax.errors.JaxRuntimeError as gone:  # process 0 is gone, and the store with it
             raise error or self.error(f"process 0 is gone: {gone}") from gone
         except CheckpointError as missing:
@@ -89,7 +93,8 @@ class Meetings:
             raise error
         if verdict["problem"]:
             raise self.error(verdict["problem"])
-        return Verdict(verdict["everywhere"], verdict["first"], verdict.get("answers", ()))
+        return Verdict(verdict["everywhere"], verdict["first"], verdict["neighbours"],
+                       verdict.get("answers", ()))  # fmt: skip
 
     def alive(self) -> None:
         """Tell waiting processes that this process is at work."""
@@ -161,7 +166,9 @@ class Meetings:
         elif not problem and len({note["digest"] for note in notes}) > 1:
             problem = "the processes save different names, shapes or dtypes"
         everywhere = all(note["answer"] for note in notes)
-        verdict = {"problem": problem, "everywhere": everywhere, "first": notes[0]["answer"]}
+        machines = collections.Counter(note["machine"] for note in notes)
+        verdict = {"problem": problem, "everywhere": everywhere, "first": notes[0]["answer"],
+                   "neighbours": max(machines.values())}  # fmt: skip
         return verdict, [note["answer"] for note in notes]
 
     def _forget(self) -> None:

@@ -54,10 +54,10 @@ def write(
     def begin() -> str:
         return store.upload(target.key).id if meetings.me == 0 else ""
 
-    id = meetings.meet(begin, planning.digest([plan])).first
-    with uploads.aborted_on_error(store.resumed(target.key, id)) as upload:
+    begun = meetings.meet(begin, planning.digest([plan]))
+    with uploads.aborted_on_error(store.resumed(target.key, begun.first)) as upload:
         each = Object(target, plan, stretches, records, 0 if len(stretches) == 1 else None)
-        team = _Team(options, meetings, may_gather)
+        team = _Team(options, meetings, begun.neighbours, may_gather)
 
         def work() -> list[Sent]:
             sent = team.upload([each], lambda: {0: upload})
@@ -94,7 +94,7 @@ def write_folder(
             visible(f"{target}: many processes save a folder to s3:// or a local file system only")
         )
     meetings = Meetings(target, options.timeout)
-    meetings.meet(lambda: None, planning.digest(plan for plan, _ in files.values()))
+    begun = meetings.meet(lambda: None, planning.digest(plan for plan, _ in files.values()))
     outputs = [Output(target / name, *content) for name, content in files.items()]
     dealt = dealing.writers(outputs, meetings.processes)
     waves = dealing.waves([o._replace(writer=w) for o, w in zip(outputs, dealt, strict=True)])
@@ -105,17 +105,17 @@ def write_folder(
 
         def work() -> list[tuple[str, str, list[str]]]:
             out: list[tuple[str, str, list[str]]] = []
-            team = _Team(options, meetings, may_gather)
+            team = _Team(options, meetings, begun.neighbours, may_gather)
             for objects in ([_object(output) for output in wave] for wave in waves):
-                begun: dict[int, Upload] = {}
+                opened: dict[int, Upload] = {}
 
-                def begin_mine(objects: Any = objects, begun: Any = begun) -> dict[int, Upload]:
+                def begin_mine(objects: Any = objects, opened: Any = opened) -> dict[int, Upload]:
                     mine = (n for n, each in enumerate(objects) if each.uploader == meetings.me)
-                    begun.update((number, begin(objects[number].path)) for number in mine)
-                    return begun
+                    opened.update((number, begin(objects[number].path)) for number in mine)
+                    return opened
 
                 sent = team.upload(objects, begin_mine)
-                for number, upload in begun.items() if team.failure is None else ():
+                for number, upload in opened.items() if team.failure is None else ():
                     tags = _tags(upload, objects[number].plan, sent[number])
                     out.append((objects[number].path.key, upload.id, tags))
             team.check()
@@ -160,8 +160,11 @@ class _Team:
         failure: the error that this process knows of; it uploads nothing more.
     """
 
-    def __init__(self, options: writer.Options, meetings: Meetings, may_gather: bool):
+    def __init__(
+        self, options: writer.Options, meetings: Meetings, neighbours: int, may_gather: bool
+    ):
         self._options, self._meetings, self._may_gather = options, meetings, may_gather
+        self._threads = uploads.uploaders(options.threads, neighbours)
         self.failure: Exception | None = None
 
     def check(self) -> None:
@@ -188,12 +191,11 @@ class _Team:
                 file=self._meetings.target,
             )
         begun: dict[int, Upload] = {}
-        threads = uploads.uploaders(self._options.threads)
         try:
-            with ThreadPoolExecutor(threads, "msckpt upload") as pool:
+            with ThreadPoolExecutor(self._threads, "msckpt upload") as pool:
                 if self.failure is None:
                     self.failure = tried(lambda: begun.update(begin()))
-                sender = _Sender(begun, objects, self._options, self._meetings, pool)
+                sender = _Sender(begun, objects, self._options, self._meetings, pool, self._threads)
                 sinks = {
                     number: PartSink(number, objects[number], each.of(me, True), sender.send)
                     for number, each in enumerate(dealt)
@@ -226,9 +228,11 @@ class _Sender:
         options: writer.Options,
         meetings: Meetings,
         pool: ThreadPoolExecutor,
+        most: int,
     ):
         self._begun, self._objects = begun, objects
-        self._options, self._meetings, self._pool = options, meetings, pool
+        self._options, self._meetings = options, meetings
+        self._pool, self._most = pool, most
         self._local = threading.local()
         self._on_the_way: deque[Future[None]] = deque()
         self.sent: dict[int, list[Sent]] = {number: [] for number in range(len(objects))}
@@ -253,7 +257,7 @@ class _Sender:
         return failure
 
     def _submit(self, work: Callable[[], None]) -> None:
-        while len(self._on_the_way) >= uploads.uploaders(self._options.threads):
+        while len(self._on_the_way) >= self._most:
             self._settle_one()
         self._on_the_way.append(submit(self._pool, work))
 

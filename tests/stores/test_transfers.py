@@ -21,12 +21,24 @@ import msckpt_jax as ms
 from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.records import Tensor
-from msckpt_jax.checkpoint.stores import parts, s3
+from msckpt_jax.checkpoint.stores import parts, s3, uploads
 from msckpt_jax.checkpoint.stores import store as stores
 from tests.stores import server as servers
 from tests.stores.server import Server
 
 ROWS = np.arange(4 << 20, dtype=np.float32).reshape(-1, 1024)  # 16 MiB, two parts
+
+
+@pytest.mark.parametrize(
+    ("threads", "cores", "neighbours", "uploaders"),
+    [(4, 16, 1, 8), (4, 2, 1, 4), (4, 2, 2, 2), (4, 2, 4, 1), (4, 2, 99, 1), (4, 96, 8, 8),
+     (1, 16, 1, 1), (12, 2, 4, 12)],
+)  # fmt: skip
+def test_processes_of_a_machine_divide_its_threads(
+    monkeypatch: pytest.MonkeyPatch, threads: int, cores: int, neighbours: int, uploaders: int
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert uploads.uploaders(threads, neighbours) == uploaders
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,8 +17,9 @@ from msckpt_jax.checkpoint.stores.path import StorePath
 from msckpt_jax.checkpoint.stores.store import Upload
 from msckpt_jax.checkpoint.threads import in_threads, submit
 
-#: The least threads that upload, unless the caller wants one: they wait for the store.
-THREADS = 8
+#: The threads that upload, unless the caller wants one, or more: they wait for the store. Those of
+#: all processes of a machine are so many to a core.
+THREADS, PER_CORE = 8, 2
 #: The parts in a stream after which they become larger, as their number is limited.
 _ALIKE = 1_000
 
@@ -43,9 +45,14 @@ def finish(
         held.append(Held(path, commit, discard))
 
 
-def uploaders(threads: int) -> int:
-    """The number of threads that upload where so many would write a file."""
-    return threads if threads == 1 else max(THREADS, threads)
+def uploaders(threads: int, neighbours: int = 1) -> int:
+    """The number of threads that upload where so many would write a file.
+
+    ``neighbours`` is the number of processes of this machine that upload at the same time.
+    """
+    if threads == 1 or threads > THREADS:
+        return threads
+    return min(THREADS, max(1, PER_CORE * (os.cpu_count() or 1) // neighbours))
 
 
 def write(
