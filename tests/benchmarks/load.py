@@ -43,18 +43,29 @@ def exported(name: str, folder: Path, peer: Peer) -> dict[str, str]:
 
 
 def calls(name: str, folder: Path, rounds: int, console: Console, peer: Peer) -> Rows:
-    """Seconds of a call: of the loaded function, of Flax under jit, and in MindSpore."""
+    """Seconds of a call: of the loaded function, of Flax under jit, and in MindSpore.
+
+    Under ``jit`` weights are constants, which XLA lays out once, or arguments.
+    """
     files = exported(name, folder, peer)
     peer.ask("load", file=files["file"])
     net, inputs = ours(name)
     loaded = ms.load(files["file"])
-    flax, again = jax.jit(lambda net, *x: net(*x)), jax.jit(loaded.apply)
+    given = NETWORKS[name].inputs
+    jitted = {
+        "Flax": _call(jax.jit(lambda *x: net(*x)), *inputs),
+        "loaded": _call(jax.jit(loaded), *given),
+        "Flax, weights as arguments": _call(jax.jit(lambda net, *x: net(*x)), net, *inputs),
+        "loaded, weights as arguments": _call(jax.jit(loaded.apply), loaded.on_device, *given),
+    }
     contenders = [
-        Contender("Flax", _call(flax, net, *inputs), None, memory=False),
-        Contender("loaded", _call(again, loaded.on_device, *NETWORKS[name].inputs), "Flax", 1.1,
-                  memory=False),
-        Contender("MindSpore", lambda: peer.ask("run", **files), "Flax", rounds=2, memory=False),
+        Contender(what, call, what.replace("loaded", "Flax") if "loaded" in what else None,
+                  1.1 if "loaded" in what else None, memory=False)
+        for what, call in jitted.items()
     ]  # fmt: skip
+    contenders.append(
+        Contender("MindSpore", lambda: peer.ask("run", **files), "Flax", rounds=2, memory=False)
+    )
     results = measure(contenders, 3 * rounds, folder, lambda path: True)
     return show(f"one call of {name}, exported by MindSpore", results, console)
 
