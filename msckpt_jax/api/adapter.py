@@ -75,7 +75,7 @@ def save_adapter(
         writer.Options(durable=durable, timeout=timeout),
         folder=Folder(path, _WEIGHTS, {peft_config.NAME: config}, (peft_config.NAME, _WEIGHTS)),
     )
-    jobs.run([File(_WEIGHTS, entries)], job, may_gather=True)
+    jobs.run([File(_WEIGHTS, entries)], job)
 
 
 def load_adapter(folder: PathLike, like: Any, convention: Family) -> Any:

@@ -64,6 +64,10 @@ class Job(NamedTuple):
         """The same, which calls ``progress`` with the size of each piece."""
         return self._replace(options=self.options._replace(progress=progress))
 
+    def exchanging(self, exchanged: Callable[[], None]) -> Job:
+        """The same while training goes on, as soon as ``exchanged`` is called."""
+        return self._replace(options=self.options._replace(exchanged=exchanged))
+
 
 def target_of(files: Sequence[File], job: Job) -> Any:
     """The folder that a save writes, the name of its rank files, or its first file."""
@@ -89,16 +93,16 @@ def dealt(
     return files, job._replace(how=how, folder=folder)
 
 
-def run(files: list[File], job: Job, may_gather: bool = False) -> None:
-    """Write files as ``job`` says; ``may_gather`` as in :func:`hosts.write`."""
+def run(files: list[File], job: Job) -> None:
+    """Write files as ``job`` says."""
     if job.folder is not None:
-        _replace(job.folder, files, job, may_gather)
+        _replace(job.folder, files, job)
         return
     if job.ranks is not None:
         rank_set.write(job.ranks, job.options, functools.partial(_put, files, job))
         return
     for file in files:
-        _write(file, job, may_gather, hosts.needed(file.records))
+        _write(file, job, hosts.needed(file.records))
 
 
 def _put(files: list[File], job: Job, folder: AnyPath, save: str, options: writer.Options) -> None:
@@ -118,13 +122,13 @@ def _put(files: list[File], job: Job, folder: AnyPath, save: str, options: write
         writer.write(target, plan, options)
 
 
-def _write(file: File, job: Job, may_gather: bool, together: bool) -> None:
+def _write(file: File, job: Job, together: bool) -> None:
     """Write a file, ``together`` with the other processes or alone."""
     if together:
         file = file._replace(records=[*map(shares.as_tensor, file.records)])
     plan = formats.plan(job.format, file.records, job.how)
     if together:
-        hosts.write(file.target, plan, file.records, job.options, may_gather)
+        hosts.write(file.target, plan, file.records, job.options)
     elif _is_file(file.target) and _in_order(plan, job):
         ordered.write_file(file.target, plan, job.options, _name(job, {"": plan}))
     else:
@@ -153,7 +157,7 @@ def _name(job: Job, plans: Mapping[str, Plan]) -> str | None:
     return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
 
 
-def _replace(folder: Folder, files: list[File], job: Job, may_gather: bool) -> None:
+def _replace(folder: Folder, files: list[File], job: Job) -> None:
     """Write the files of a folder, which get their names when all are complete."""
     if paths.is_local(folder.path):
         leftovers.sweep(folder.path.parent)
@@ -169,7 +173,7 @@ def _replace(folder: Folder, files: list[File], job: Job, may_gather: bool) -> N
             name: hosts.Content(formats.plan(job.format, records, job.how), records)
             for name, records in spread
         }
-        hosts.write_folder(save, folder.path, contents, commit, job.options, may_gather)
+        hosts.write_folder(save, folder.path, contents, commit, job.options)
         return
     plans = {str(f.target): formats.plan(job.format, f.records, job.how) for f in files}
     if paths.is_local(folder.path) and all(ordered.able(p, job.options) for p in plans.values()):
@@ -179,7 +183,7 @@ def _replace(folder: Folder, files: list[File], job: Job, may_gather: bool) -> N
         for file in files:
             target = save.files / file.target
             paths.make(target.parent)
-            _write(file._replace(target=target), job, may_gather, together=False)
+            _write(file._replace(target=target), job, together=False)
         commit()
 
 

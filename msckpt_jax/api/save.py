@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Mapping
 from typing import IO, Any, Literal, Unpack, overload
 
@@ -102,7 +103,7 @@ def save_checkpoint(
     processes, and so are the parts of an object of ``s3://``. Where the hosts share no file system,
     or the target is another object store, the shards are sent to process 0. What is sent goes by
     collective operations: call it in no thread while another one trains, but with ``async_save``,
-    which sends nothing.
+    which sends nothing, or to ``s3://`` before it returns.
 
     The file is replaced atomically: until the new one is complete (and, with ``durable``, on the
     disk) the previous one stays; a failure leaves nothing behind. MindSpore deletes first.
@@ -231,7 +232,7 @@ def _start(
 ) -> background.AsyncSave | None:
     if not async_save:
         with meter() as advance:
-            jobs.run(files, job.showing(advance), may_gather=True)
+            jobs.run(files, job.showing(advance))
         return None
     for file in files:  # refuse now, not in the thread
         formats.named(job.format).check(file.records)
@@ -240,12 +241,21 @@ def _start(
             raise TypeError("async_save='process' needs a path, not an open file")
         return background.in_process(files, job, meter)
     kept, shown = snapshot.frozen(files), meter()
+    exchanged = threading.Event()
+    job = job.exchanging(exchanged.set)
 
     def work() -> None:
-        with shown as advance:
-            jobs.run(kept, job.showing(advance))
+        try:
+            with shown as advance:
+                jobs.run(kept, job.showing(advance))
+        finally:
+            exchanged.set()
 
-    return background.in_thread(work, str(jobs.target_of(files, job)))
+    target = jobs.target_of(files, job)
+    save = background.in_thread(work, str(target))
+    if hosts.by_parts(target) and any(hosts.needed(file.records) for file in files):
+        exchanged.wait()
+    return save
 
 
 def _rank_files(

@@ -47,6 +47,8 @@ class Options(NamedTuple):
     ``timeout`` is the seconds after which a process that others wait for is taken for dead.
     ``sealed`` ends a file of authenticated blocks with a block that authenticates their order.
     ``held`` takes the uploads to object stores that are done, and for the caller to commit.
+    ``exchanged`` is called when collective operations have to end, because training goes on; what
+    processes have sent to each other is held in memory until it is written.
     """
 
     mode: cipher.Mode | None = None
@@ -57,6 +59,12 @@ class Options(NamedTuple):
     timeout: float = 600.0
     sealed: bool = False
     held: list[Held] | None = None
+    exchanged: Callable[[], None] | None = None
+
+    @property
+    def may_gather(self) -> bool:
+        """Tell whether collective operations may run to the end: no training step does."""
+        return self.exchanged is None
 
 
 def write(target: Any, plan: Plan, options: Options, beside: Any = None) -> None:

@@ -41,7 +41,7 @@ class MindSporeHandler(ocp.AsyncCheckpointHandler):
     def save(self, directory: epath.Path, args: MindSporeSave) -> None:
         """Write the item into Orbax's folder of the step."""
         entries, job = _prepared(args)
-        jobs.run([File(_target(directory, args), entries)], job, may_gather=True)
+        jobs.run([File(_target(directory, args), entries)], job)
 
     async def async_save(
         self, directory: epath.Path, args: MindSporeSave

@@ -41,20 +41,21 @@ def needed(records: Sequence[Record]) -> bool:
     return any(map(shares.spans, records))
 
 
-def write(
-    target: Any, plan: Plan, records: Sequence[Record], options: writer.Options, may_gather: bool
-) -> None:
-    """Write ``plan``, the same on every process, to one file.
+def by_parts(target: Any) -> bool:
+    """Tell whether processes upload the parts of an object, of which they may lack some."""
+    return isinstance(target, StorePath) and target.store.takes_parts
 
-    ``may_gather`` says that collective operations may run now, because no training step does.
+
+def write(target: Any, plan: Plan, records: Sequence[Record], options: writer.Options) -> None:
+    """Write ``plan``, the same on every process, to one file.
 
     Raises:
         CheckpointError: the trees of the processes differ; a process failed, or gave no sign of
             life for ``options.timeout`` seconds; or the processes share no file system, and
-            ``may_gather`` is false. The previous file is left as it was.
+            not ``options.may_gather``. The previous file is left as it was.
     """
-    if isinstance(target, StorePath) and target.store.takes_parts:
-        part_upload.write(target, plan, records, options, may_gather)
+    if by_parts(target):
+        part_upload.write(target, plan, records, options)
         return
     meetings = Meetings(target, options.timeout)
     with contextlib.ExitStack() as stack:
@@ -69,9 +70,9 @@ def write(
             return str(file.path)
 
         path = Path(meetings.meet(begin, planning.digest([plan])).first)
-        shared = _is_shared(path, meetings, may_gather)
+        shared = _is_shared(path, meetings, options.may_gather)
         output = Output(path, plan, records, None if shared else 0)
-        _write_all([output], options, meetings, may_gather)
+        _write_all([output], options, meetings)
         if plan.trailer and file is not None:
             _append_trailer(file, plan.nbytes, plan.trailer, meetings)
     meetings.meet(lambda: None)  # process 0 has published the file
@@ -90,19 +91,18 @@ def write_folder(
     files: Mapping[str, Content],
     commit: Callable[[], None],
     options: writer.Options,
-    may_gather: bool,
 ) -> None:
     """Write the files of a folder, each by one process, or each process its own shares of all.
 
     Process 0 opens ``save`` and calls ``commit`` when all files are complete. The former happens
-    where collective operations may run, as ``may_gather`` says.
+    where collective operations may run, as ``options.may_gather`` says.
 
     Raises:
         CheckpointError: as :func:`write`.
     """
     if isinstance(save, StoreSave):
         assert isinstance(target, StorePath)
-        part_upload.write_folder(save, target, files, commit, options, may_gather)
+        part_upload.write_folder(save, target, files, commit, options)
         return
     meetings = Meetings(target, options.timeout)
     with contextlib.ExitStack() as stack:
@@ -116,21 +116,21 @@ def write_folder(
             for name, content in files.items():  # here, where the folder will be listed
                 path = save.files / name
                 with naming(path), open(atomic.created(path), "wb") as file:
-                    if not may_gather:
+                    if not options.may_gather:
                         _reserve(file.fileno(), content.plan)
             return [str(save.files), str(probe)]
 
         digest = planning.digest([content.plan for content in files.values()])
         staged, probe = map(Path, meetings.meet(begin, digest).first)
         outputs = [Output(staged / name, *content) for name, content in files.items()]
-        shared = _is_shared(probe, meetings, may_gather)
-        if may_gather:
+        shared = _is_shared(probe, meetings, options.may_gather)
+        if options.may_gather:
             dealt = dealing.writers(outputs, meetings.processes) if shared else [0] * len(outputs)
             outputs = [
                 output._replace(writer=writer)
                 for output, writer in zip(outputs, dealt, strict=True)
             ]
-        _write_all(outputs, options, meetings, may_gather)
+        _write_all(outputs, options, meetings)
         meetings.meet(lambda: commit() if meetings.me == 0 else None)
 
 
@@ -168,9 +168,7 @@ def _is_shared(path: Path, meetings: Meetings, may_gather: bool) -> bool:
     return shared
 
 
-def _write_all(
-    outputs: Sequence[Output], options: writer.Options, meetings: Meetings, may_gather: bool
-) -> None:
+def _write_all(outputs: Sequence[Output], options: writer.Options, meetings: Meetings) -> None:
     """Let each process write its part of all files.
 
     A process that fails goes on as far as others have to be told in the exchanges.
@@ -179,7 +177,7 @@ def _write_all(
     def work() -> Exception | None:
         failure: Exception | None = None
         for wave in dealing.waves(outputs):
-            plan = dealing.planned(wave, meetings.me, meetings.processes, may_gather)
+            plan = dealing.planned(wave, meetings.me, meetings.processes, options.may_gather)
             failure = _write_wave(wave, plan, options, meetings, failure)
         return failure
 

@@ -27,7 +27,6 @@ from msckpt_jax.checkpoint.stores.path import StorePath
 from msckpt_jax.checkpoint.stores.store import Upload
 from msckpt_jax.checkpoint.stores.uploads import Held
 from msckpt_jax.checkpoint.threads import submit
-from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import dealing, part_dealing, pieces
 from msckpt_jax.parallel.dealing import Output
 from msckpt_jax.parallel.exchange import Elsewhere, exchange, tried
@@ -45,7 +44,6 @@ def write(
     plan: Plan,
     records: Sequence[Record],
     options: writer.Options,
-    may_gather: bool,
 ) -> None:
     """Write ``plan``, the same on every process, to one object; as :func:`hosts.write`."""
     meetings = Meetings(target, options.timeout)
@@ -57,7 +55,7 @@ def write(
     begun = meetings.meet(begin, planning.digest([plan]))
     with uploads.aborted_on_error(store.resumed(target.key, begun.first)) as upload:
         each = Object(target, plan, stretches, records, 0 if len(stretches) == 1 else None)
-        team = _Team(options, meetings, begun.neighbours, may_gather)
+        team = _Team(options, meetings, begun.neighbours)
 
         def work() -> list[Sent]:
             sent = team.upload([each], lambda: {0: upload})
@@ -80,7 +78,6 @@ def write_folder(
     files: Mapping[str, tuple[Plan, Sequence[Record]]],
     commit: Callable[[], None],
     options: writer.Options,
-    may_gather: bool,
 ) -> None:
     """Write the objects of a folder, each by one process; as :func:`hosts.write_folder`.
 
@@ -97,7 +94,8 @@ def write_folder(
     begun = meetings.meet(lambda: None, planning.digest(plan for plan, _ in files.values()))
     outputs = [Output(target / name, *content) for name, content in files.items()]
     dealt = dealing.writers(outputs, meetings.processes)
-    waves = dealing.waves([o._replace(writer=w) for o, w in zip(outputs, dealt, strict=True)])
+    outputs = [o._replace(writer=w) for o, w in zip(outputs, dealt, strict=True)]
+    waves = dealing.waves(outputs) if options.may_gather else [outputs]
     with save, contextlib.ExitStack() as stack:
 
         def begin(path: StorePath) -> Upload:
@@ -105,7 +103,7 @@ def write_folder(
 
         def work() -> list[tuple[str, str, list[str]]]:
             out: list[tuple[str, str, list[str]]] = []
-            team = _Team(options, meetings, begun.neighbours, may_gather)
+            team = _Team(options, meetings, begun.neighbours)
             for objects in ([_object(output) for output in wave] for wave in waves):
                 opened: dict[int, Upload] = {}
 
@@ -160,10 +158,8 @@ class _Team:
         failure: the error that this process knows of; it uploads nothing more.
     """
 
-    def __init__(
-        self, options: writer.Options, meetings: Meetings, neighbours: int, may_gather: bool
-    ):
-        self._options, self._meetings, self._may_gather = options, meetings, may_gather
+    def __init__(self, options: writer.Options, meetings: Meetings, neighbours: int):
+        self._options, self._meetings = options, meetings
         self._threads = uploads.uploaders(options.threads, neighbours)
         self.failure: Exception | None = None
 
@@ -180,16 +176,10 @@ class _Team:
         ``begin`` gives the uploads of the objects that this process has parts of.
 
         Raises:
-            CheckpointError: parts have to be sent, and may not; a process is gone.
+            CheckpointError: a process is gone.
         """
         me = self._meetings.me
         dealt, parties = part_dealing.dealt(objects, self._meetings.processes)
-        if parties and not self._may_gather:
-            raise CheckpointError(
-                "the shards of several processes lie in one part of the object, so that they have "
-                "to be sent, which cannot be done while training goes on; save without async_save",
-                file=self._meetings.target,
-            )
         begun: dict[int, Upload] = {}
         try:
             with ThreadPoolExecutor(self._threads, "msckpt upload") as pool:
@@ -205,6 +195,7 @@ class _Team:
                         self.failure = exchange(
                             party, sinks, self._meetings, _nothing, self.failure
                         )
+                sender.exchanged()
                 if self.failure is None:
                     self.failure = tried(lambda: sender.send_own(dealt))
                 self.failure = sender.ended(self.failure)
@@ -233,6 +224,7 @@ class _Sender:
         self._begun, self._objects = begun, objects
         self._options, self._meetings = options, meetings
         self._pool, self._most = pool, most
+        self._may_hold = not options.may_gather
         self._local = threading.local()
         self._on_the_way: deque[Future[None]] = deque()
         self.sent: dict[int, list[Sent]] = {number: [] for number in range(len(objects))}
@@ -240,6 +232,12 @@ class _Sender:
     def send(self, object: int, part: int, data: bytearray) -> None:
         """Send a part that is whole; wait first if too many are on their way."""
         self._submit(functools.partial(self._put, object, part, data))
+
+    def exchanged(self) -> None:
+        """Say that all parts that others had some of are here; the rest waits for its turn."""
+        if self._options.exchanged is not None:
+            self._options.exchanged()
+        self._may_hold = False
 
     def send_own(self, dealt: Sequence[Dealt]) -> None:
         """Send the parts that this process has alone."""
@@ -257,7 +255,7 @@ class _Sender:
         return failure
 
     def _submit(self, work: Callable[[], None]) -> None:
-        while len(self._on_the_way) >= self._most:
+        while len(self._on_the_way) >= self._most and not self._may_hold:
             self._settle_one()
         self._on_the_way.append(submit(self._pool, work))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from typing import Any
 
@@ -108,6 +109,28 @@ def fails(mesh: Any) -> None:
             assert time.monotonic() - begun < 20  # not the time-out
             s3.S3Upload.put = put
             multihost_utils.sync_global_devices(f"{name}{victim}")
+
+
+def trains(mesh: Any) -> None:
+    """Steps of all processes run while parts are uploaded that they have sent to each other."""
+    go_on, put = threading.Event(), s3.S3Upload.put
+    steps = jax.jit(lambda x: x.sum(), out_shardings=jax.NamedSharding(mesh, jax.P()))
+
+    def late(self: Any, number: int, data: Any) -> str:
+        assert go_on.wait(60)
+        return put(self, number, data)
+
+    s3.S3Upload.put = late
+    for name, kwargs in {"a": {}, "f": {"format": "safetensors", "max_shard_size": "9MB"}}.items():
+        go_on.clear()
+        state = tree(mesh, 1)
+        handle = ms.save_checkpoint(
+            state, f"{bucket}/{name}", async_save=True, timeout=30, **kwargs
+        )
+        assert jax.block_until_ready(steps(state["columns"])).is_fully_replicated
+        assert not handle.done()
+        go_on.set()
+        handle.result()
 
 
 def main() -> None:

@@ -110,3 +110,15 @@ def test_a_refused_part_is_told_to_all(server: Server, bucket: str) -> None:
     assert ms.load_checkpoint(f"{bucket}/a.ckpt")["step"] == 1
     assert ms.load_checkpoint(f"{bucket}/f")["step"] == 1
     assert not server.uploads(bucket.removeprefix("s3://"))
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_training_goes_on_while_parts_are_uploaded(server: Server, bucket: str, count: int) -> None:
+    """What the processes lack of their parts is sent before an asynchronous save returns."""
+    for status, output in run("trains", bucket, count):
+        assert status == 0, output
+    for name in ("a.ckpt", "f"):
+        found = ms.load_checkpoint(f"{bucket}/{name}")
+        for part, array in whole(1).items():
+            assert np.array_equal(found[part], array), (name, part)
+    assert not server.uploads(bucket.removeprefix("s3://"))
