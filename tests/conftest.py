@@ -58,11 +58,15 @@ def rng() -> np.random.Generator:
 
 
 class Store(MemoryFileSystem):
-    """A file system in memory in the place of Google's."""
+    """A file system in memory in the place of Google's, which composes objects."""
 
     protocol = ("gs", "gcs")
     store: ClassVar[dict[str, Any]] = {}
     pseudo_dirs: ClassVar[list[str]] = [""]
+
+    def merge(self, path: str, paths: list[str]) -> None:
+        assert len(paths) <= 32
+        self.pipe_file(path, b"".join(map(self.cat_file, paths)))
 
 
 @pytest.fixture

@@ -88,7 +88,10 @@ def write_folder(
     """
     if not target.store.takes_parts:
         raise ValueError(
-            visible(f"{target}: many processes save a folder to s3:// or a local file system only")
+            visible(
+                f"{target}: many processes save a folder to s3://, gs://, az:// or a local file "
+                "system only"
+            )
         )
     meetings = Meetings(target, options.timeout)
     begun = meetings.meet(lambda: None, planning.digest(plan for plan, _ in files.values()))

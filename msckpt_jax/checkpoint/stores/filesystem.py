@@ -1,4 +1,4 @@
-"""All other stores, by the file systems of fsspec: gcsfs, adlfs and so on."""
+"""File systems of fsspec as stores: what is written to them goes in order, from one process."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from msckpt_jax.checkpoint.stores.telling import telling
 from msckpt_jax.errors import CheckpointError
 
 #: Packages whose files become objects when they are closed, and never before.
-_PUBLISH_ON_CLOSE = ("gcsfs", "adlfs", "s3fs")
+_PUBLISH_ON_CLOSE = ("s3fs",)
+#: What stores call that which changes whenever an object is replaced.
+_TAGS = ("generation", "etag", "ETag")
 
 
 def store(scheme: str) -> FileSystem:
-    """The store of a scheme.
+    """The store of a scheme that has no driver of its own; raises as :func:`system`."""
+    return FileSystem(system(scheme), scheme)
+
+
+def system(scheme: str) -> Any:
+    """The file system of a scheme.
 
     Raises:
         ImportError: the package that it needs is missing.
@@ -25,10 +32,25 @@ def store(scheme: str) -> FileSystem:
     """
     kind = fsspec.get_filesystem_class(scheme)
     try:
-        system = kind()
+        return kind()
     except TypeError as error:
         raise ValueError(str(error)) from None
-    return FileSystem(system, scheme)
+
+
+class NoSuchBucket(OSError):
+    """An object cannot be written because its bucket is not there."""
+
+
+def write(system: Any, path: str, data: bytes | bytearray) -> None:
+    """Write an object at once.
+
+    Raises:
+        NoSuchBucket: file systems say that the object is not there.
+    """
+    try:
+        system.pipe_file(path, bytes(data))
+    except FileNotFoundError:
+        raise NoSuchBucket(path) from None
 
 
 @telling
@@ -40,53 +62,58 @@ class FileSystem:
     def __init__(self, system: Any, scheme: str):
         self.system, self._scheme = system, scheme
 
-    def _path(self, key: str) -> str:
+    def place(self, key: str) -> str:
+        """The path that the file system has for a key."""
         return self.system._strip_protocol(f"{self._scheme}://{key}")
 
     def path_of(self, key: str, *_: Any) -> str:
         return f"{self._scheme}://{key}"
 
     def tag(self, key: str) -> str | None:
-        try:
-            return self.system.ukey(self._path(key))
-        except FileNotFoundError:
-            return None
+        about = self._info(key)
+        return None if about is None else _tag(about)
 
     def about(self, key: str) -> tuple[int, str, float] | None:
-        size, tag = self.size(key), self.tag(key)
-        if size is None or tag is None:
+        about = self._info(key)
+        if about is None:
             return None
         try:
-            time = self.system.modified(self._path(key)).timestamp()
+            time = self.system.modified(self.place(key)).timestamp()
         except NotImplementedError:
             time = 0.0
-        return size, tag, time
+        return about["size"], _tag(about), time
 
     def size(self, key: str) -> int | None:
+        about = self._info(key)
+        return None if about is None else about["size"]
+
+    def _info(self, key: str) -> Any:
+        """What the file system tells of an object; None where there is none."""
+        self.system.invalidate_cache()  # a listing tells of objects that have been replaced since
         try:
-            about = self.system.info(self._path(key))
+            about = self.system.info(self.place(key))
         except FileNotFoundError:
             return None
-        return about["size"] if about["type"] == "file" else None
+        return about if about["type"] == "file" else None
 
     def read(self, key: str, start: int, stop: int, tag: str | None = None) -> bytes:
-        data = self.system.cat_file(self._path(key), start=start, end=stop)
+        data = self.system.cat_file(self.place(key), start=start, end=stop)
         if tag is not None and self.tag(key) != tag:  # there is no reading by a tag
             raise CheckpointError(REPLACED, file=self.path_of(key))
         return data
 
     def put(self, key: str, data: bytes | bytearray) -> None:
-        self.system.pipe_file(self._path(key), bytes(data))
+        write(self.system, self.place(key), data)
 
     def delete(self, key: str) -> None:
         try:
-            self.system.rm_file(self._path(key))
+            self.system.rm_file(self.place(key))
         except FileNotFoundError:
             pass
         self.system.invalidate_cache()
 
     def items(self, key: str) -> Iterator[Item]:
-        path = self._path(key).rstrip("/")
+        path = self.place(key).rstrip("/")
         self.system.invalidate_cache()
         try:
             listed = self.system.ls(path, detail=True)
@@ -108,7 +135,11 @@ class FileSystem:
 
     def stream(self, key: str) -> FileStream:
         direct = type(self.system).__module__.partition(".")[0] in _PUBLISH_ON_CLOSE
-        return FileStream(self.system, self._path(key), direct)
+        return FileStream(self.system, self.place(key), direct)
+
+
+def _tag(about: dict[str, Any]) -> str:
+    return next((str(about[name]) for name in _TAGS if about.get(name)), str(about))
 
 
 @telling

@@ -1,8 +1,9 @@
 """The functions of an object store, and the table of the drivers that have them.
 
 S3 is spoken to by boto3: its client is shared by threads, has one pool of connections, retries with
-back-off, and takes the parts of an upload from any process that knows its id. All other stores are
-file systems of fsspec, which have no such parts: what is written to them goes in order.
+back-off, and takes the parts of an upload from any process that knows its id. So do Google's and
+Azure's stores, by the file systems of gcsfs and adlfs. All other stores are file systems of fsspec
+without parts: what is written to them goes in order.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any, NamedTuple, Protocol
 
 #: The problem of an object that is read when another one has replaced it.
 REPLACED = "another object replaced it while it was open: open it again"
+#: That of an upload whose parts are not in the store any more.
+GONE = "the parts of this save are gone: let one save at a time write an object, and save again"
 
 
 class Item(NamedTuple):
@@ -37,11 +40,15 @@ class Upload(Protocol):
         ...
 
     def complete(self, tags: Sequence[str]) -> None:
-        """Make the object of the parts with these tags; it replaces an older one."""
+        """Make the object of the parts with these tags; it replaces an older one.
+
+        Raises:
+            CheckpointError: another save of the object has removed the parts.
+        """
         ...
 
     def abort(self) -> None:
-        """Forget the parts, and leave an older object as it is."""
+        """Forget the parts, as far as the store can, and leave an older object as it is."""
         ...
 
 
@@ -135,10 +142,11 @@ class _Driver(NamedTuple):
 #: The drivers by the scheme of a path; those of all other schemes are fsspec's.
 _DRIVERS = {
     "s3": _Driver("s3", "s3"),
-    "gs": _Driver("filesystem", "gcs"),
-    "gcs": _Driver("filesystem", "gcs"),
-    "az": _Driver("filesystem", "azure"),
-    "abfs": _Driver("filesystem", "azure"),
+    "gs": _Driver("gcs", "gcs"),
+    "gcs": _Driver("gcs", "gcs"),
+    "az": _Driver("azure", "azure"),
+    "abfs": _Driver("azure", "azure"),
+    "abfss": _Driver("azure", "azure"),
 }
 _OTHER = _Driver("filesystem", None)  # its error says which package it needs
 

@@ -25,7 +25,7 @@ def _kind(names: str, problem: str) -> _Kind:
 #: The first kind counts that a class of the error, or its code, belongs to.
 _KINDS = (
     _kind(
-        "NoSuchBucket",
+        "NoSuchBucket ContainerNotFound",
         "there is no such bucket: create it, or correct its name",
     ),
     _kind(
@@ -108,9 +108,9 @@ def _telling(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _ours(error: Exception, path: Any) -> OSError:
     signs = _signs(error)
-    if signs & _MISSING:
-        return FileNotFoundError(2, "there is no such object", str(path))
     kind = next((kind for kind in _KINDS if signs & kind.told_by), None)
+    if kind is None and signs & _MISSING:
+        return FileNotFoundError(2, "there is no such object", str(path))
     said = str(error).strip().partition("\n")[0]
     problem = kind.problem if kind else f"the store fails: {type(error).__name__}: {said}"
     return StoreError(problem, file=path)
@@ -122,8 +122,9 @@ def _signs(error: BaseException) -> set[str]:
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         signs.add(str(response.get("Error", {}).get("Code")))
-    signs |= {str(getattr(error, name)) for name in ("code", "status_code", "status", "error_code")
-              if hasattr(error, name)}  # fmt: skip
+    codes = (getattr(error, name, "") for name in ("code", "status_code", "status", "error_code"))
+    signs |= {str(getattr(code, "value", code)) for code in codes}  # Azure's are of an Enum
+    signs.add(str(error).partition(":")[0])  # gcsfs says "Forbidden: ..."
     return signs if error.__cause__ is None else signs | _signs(error.__cause__)
 
 

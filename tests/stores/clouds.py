@@ -1,0 +1,203 @@
+"""Servers of Google's and Azure's protocols on this machine, each in a process of its own.
+
+Google's is gcp-storage-emulator, Azure's Azurite, which ``npm install -g azurite`` installs; without
+it what needs it is skipped. ``python -m tests.stores.clouds`` runs Google's until its standard input
+is closed, and prints its URL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import pytest
+
+_ROOT = Path(__file__).parents[2]
+_NUMBERS = itertools.count()
+#: The account of Azurite, which its documentation tells.
+_ACCOUNT = "devstoreaccount1"
+_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+class Cloud(Protocol):
+    """A server, and what it holds."""
+
+    scheme: ClassVar[str]
+
+    def bucket(self) -> str:
+        """The name of a new bucket."""
+        ...
+
+    def keys(self, bucket: str) -> list[str]:
+        """The keys of all objects in a bucket, those of parts among them."""
+        ...
+
+    def left(self, bucket: str) -> list[str]:
+        """The keys of the objects of which a bucket holds parts, but those that vanish."""
+        ...
+
+
+class Google:
+    """Google's, in memory; it composes at most 32 objects at a time, as the real one does."""
+
+    scheme = "gs"
+
+    def __init__(self, url: str):
+        self._url = url
+
+    def bucket(self) -> str:
+        name = f"bucket-{next(_NUMBERS)}"
+        self._ask("b?project=p", {"name": name})
+        return name
+
+    def keys(self, bucket: str) -> list[str]:
+        return sorted(item["name"] for item in self._ask(f"b/{bucket}/o").get("items", ()))
+
+    def left(self, bucket: str) -> list[str]:
+        parts = (key.partition(".msckpt-parts/") for key in self.keys(bucket))
+        return sorted({key.replace(".", "", 1) for key, found, _ in parts if found})
+
+    def _ask(self, path: str, data: Any = None) -> Any:
+        body = None if data is None else json.dumps(data).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self._url}/storage/v1/{path}", body, headers)
+        with urllib.request.urlopen(request) as answer:
+            return json.loads(answer.read())
+
+
+class Azure:
+    """Azurite, whose blocks without an object nobody can list: Azure removes them."""
+
+    scheme = "az"
+
+    def __init__(self, connection: str):
+        from azure.storage.blob import BlobServiceClient
+
+        self._client = BlobServiceClient.from_connection_string(connection)
+
+    def bucket(self) -> str:
+        name = f"bucket-{next(_NUMBERS)}"
+        self._client.create_container(name).close()
+        return name
+
+    def keys(self, bucket: str) -> list[str]:
+        with self._client.get_container_client(bucket) as container:
+            return sorted(container.list_blob_names())
+
+    def left(self, bucket: str) -> list[str]:
+        return []
+
+
+def google_environment(url: str) -> dict[str, str]:
+    """The variables by which gcsfs finds a server."""
+    return {
+        "STORAGE_EMULATOR_HOST": url,
+        "FSSPEC_GS_TOKEN": "anon",
+        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # it asks by gRPC what kind a bucket is
+    }
+
+
+def azure_environment(url: str) -> dict[str, str]:
+    """The variable by which adlfs finds a server, and its credentials."""
+    account = f"AccountName={_ACCOUNT};AccountKey={_KEY};BlobEndpoint={url}/{_ACCOUNT};"
+    return {"AZURE_STORAGE_CONNECTION_STRING": f"DefaultEndpointsProtocol=http;{account}"}
+
+
+@contextlib.contextmanager
+def _google() -> Iterator[str]:
+    command = [sys.executable, "-m", __name__]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    pipes["stderr"] = subprocess.DEVNULL  # it complains of clients that do not wait for an answer
+    with subprocess.Popen(command, cwd=_ROOT, text=True, **pipes) as server:
+        assert server.stdout is not None
+        assert server.stdin is not None
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.stdin.close()
+
+
+@contextlib.contextmanager
+def _azurite() -> Iterator[str]:
+    program = shutil.which("azurite-blob")
+    if program is None:
+        pytest.skip("Azurite is not installed: npm install -g azurite")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--silent", "--skipApiVersionCheck", "--inMemoryPersistence", "--disableTelemetry"]
+    quiet = {"stdout": subprocess.DEVNULL}
+    with subprocess.Popen([program, *options, "--blobPort", str(port)], **quiet) as server:
+        try:
+            _wait_for(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(300):
+        with contextlib.suppress(OSError):
+            http.client.HTTPConnection("127.0.0.1", port, timeout=1).connect()
+            return
+        time.sleep(0.1)
+    raise RuntimeError("Azurite does not start")
+
+
+@pytest.fixture(scope="session")
+def google() -> Iterator[Google]:
+    """Google's server of the session; the variables of the environment lead to it."""
+    for package in ("gcsfs", "gcp_storage_emulator"):
+        pytest.importorskip(package)
+    with pytest.MonkeyPatch.context() as patch, _google() as url:
+        for name, value in google_environment(url).items():
+            patch.setenv(name, value)
+        yield Google(url)
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azure]:
+    """Azure's server of the session; the variables of the environment lead to it."""
+    pytest.importorskip("adlfs")
+    with pytest.MonkeyPatch.context() as patch, _azurite() as url:
+        for name, value in azure_environment(url).items():
+            patch.setenv(name, value)
+        yield Azure(azure_environment(url)["AZURE_STORAGE_CONNECTION_STRING"])
+
+
+def main() -> None:
+    from gcp_storage_emulator import server as emulator
+    from gcp_storage_emulator.handlers import objects
+
+    compose = objects.compose
+
+    def limited(request: Any, response: Any, *args: Any, **kwargs: Any) -> None:
+        if len(request.data["sourceObjects"]) <= 32:
+            compose(request, response, *args, **kwargs)
+        else:
+            response.status = http.HTTPStatus.BAD_REQUEST
+            response.json({"error": {"code": 400, "message": "too many components"}})
+
+    objects.compose = limited
+    server = emulator.create_server("127.0.0.1", 0, in_memory=True)
+    server.start()
+    host, port = server._api._httpd.server_address
+    print(f"http://{host}:{port}", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
