@@ -1,14 +1,14 @@
 """Servers of Google's and Azure's protocols on this machine, each in a process of its own.
 
-Google's is gcp-storage-emulator, Azure's Azurite, which ``npm install -g azurite`` installs; without
-it what needs it is skipped. ``python -m tests.stores.clouds`` runs Google's until its standard input
-is closed, and prints its URL.
+Google's is gcp-storage-emulator, Azure's Azurite, which ``npm install -g azurite`` installs; where
+it is missing its tests are skipped. ``python -m tests.stores.clouds`` runs Google's until its
+standard input is closed, and prints its URL.
 """
 
 from __future__ import annotations
 
 import contextlib
-import http.client
+import http
 import itertools
 import json
 import os
@@ -20,8 +20,9 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
+import fsspec.config
 import pytest
 
 _ROOT = Path(__file__).parents[2]
@@ -34,18 +35,18 @@ _KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOt
 class Cloud(Protocol):
     """A server, and what it holds."""
 
-    scheme: ClassVar[str]
+    scheme: str
 
     def bucket(self) -> str:
         """The name of a new bucket."""
         ...
 
     def keys(self, bucket: str) -> list[str]:
-        """The keys of all objects in a bucket, those of parts among them."""
+        """The keys of all objects in a bucket."""
         ...
 
-    def left(self, bucket: str) -> list[str]:
-        """The keys of the objects of which a bucket holds parts, but those that vanish."""
+    def uploads(self, bucket: str) -> list[str]:
+        """The keys of the uploads in a bucket that have neither ended nor been aborted."""
         ...
 
 
@@ -65,7 +66,7 @@ class Google:
     def keys(self, bucket: str) -> list[str]:
         return sorted(item["name"] for item in self._ask(f"b/{bucket}/o").get("items", ()))
 
-    def left(self, bucket: str) -> list[str]:
+    def uploads(self, bucket: str) -> list[str]:
         parts = (key.partition(".msckpt-parts/") for key in self.keys(bucket))
         return sorted({key.replace(".", "", 1) for key, found, _ in parts if found})
 
@@ -78,7 +79,7 @@ class Google:
 
 
 class Azure:
-    """Azurite, whose blocks without an object nobody can list: Azure removes them."""
+    """Azurite. Blocks that are not committed are no uploads here: nobody can abort them."""
 
     scheme = "az"
 
@@ -96,7 +97,7 @@ class Azure:
         with self._client.get_container_client(bucket) as container:
             return sorted(container.list_blob_names())
 
-    def left(self, bucket: str) -> list[str]:
+    def uploads(self, bucket: str) -> list[str]:
         return []
 
 
@@ -149,21 +150,27 @@ def _azurite() -> Iterator[str]:
 
 def _wait_for(port: int) -> None:
     for _ in range(300):
-        with contextlib.suppress(OSError):
-            http.client.HTTPConnection("127.0.0.1", port, timeout=1).connect()
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.1)
     raise RuntimeError("Azurite does not start")
 
 
+@pytest.fixture
+def cloud(request: pytest.FixtureRequest) -> Cloud:
+    """The server whose fixture a test names."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture(scope="session")
 def google() -> Iterator[Google]:
     """Google's server of the session; the variables of the environment lead to it."""
-    for package in ("gcsfs", "gcp_storage_emulator"):
-        pytest.importorskip(package)
+    pytest.importorskip("gcp_storage_emulator")
     with pytest.MonkeyPatch.context() as patch, _google() as url:
         for name, value in google_environment(url).items():
             patch.setenv(name, value)
+        patch.setitem(fsspec.config.conf, "gs", {"token": "anon"})  # the variable is read but once
+        pytest.importorskip("gcsfs")  # which reads variables, too
         yield Google(url)
 
 

@@ -1,4 +1,4 @@
-"""One of several processes of jax.distributed that save to an S3 server, for test_many.py."""
+"""One of several processes of jax.distributed that save to a server, for test_many.py."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 import msckpt_jax as ms
-from msckpt_jax.checkpoint.stores import s3
+from msckpt_jax.checkpoint import paths
 
+Upload: Any = type(paths.path_of(f"{bucket}/a").store.resumed("bucket/a", "id"))
 SPECS = {
     "rows": jax.P(("x", "y")),
     "columns": jax.P(None, ("x", "y")),
@@ -78,7 +79,7 @@ def die(mesh: Any, victim: str, moment: str, ranks: str = "") -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     if victim in (str(me), "all"):
-        setattr(s3.S3Upload, moment, kill)
+        setattr(Upload, moment, kill)
     begun = time.monotonic()
     try:
         ms.save_checkpoint(tree(mesh, 2), f"{bucket}/a", integrated, timeout=3)
@@ -92,13 +93,13 @@ def fails(mesh: Any) -> None:
     """A part that the store refuses: all are told at once, and the old object stays."""
     for name, kwargs in {"a": {}, "f": {"format": "safetensors", "max_shard_size": "9MB"}}.items():
         ms.save_checkpoint(tree(mesh, 1), f"{bucket}/{name}", timeout=30, **kwargs)
-        put = s3.S3Upload.put
+        put = Upload.put
 
         def refuse(self: Any, number: int, data: Any) -> str:
             raise OSError(5, "refused")
 
         for victim in range(count):
-            s3.S3Upload.put = refuse if me == victim else put
+            Upload.put = refuse if me == victim else put
             begun, told = time.monotonic(), ""
             try:
                 ms.save_checkpoint(tree(mesh, 2), f"{bucket}/{name}", timeout=30, **kwargs)
@@ -107,20 +108,20 @@ def fails(mesh: Any) -> None:
             own = "refused" if me == victim else f"failed on processes [{victim}]"
             assert own in told, told
             assert time.monotonic() - begun < 20  # not the time-out
-            s3.S3Upload.put = put
+            Upload.put = put
             multihost_utils.sync_global_devices(f"{name}{victim}")
 
 
 def trains(mesh: Any) -> None:
     """Steps of all processes run while parts are uploaded that they have sent to each other."""
-    go_on, put = threading.Event(), s3.S3Upload.put
+    go_on, put = threading.Event(), Upload.put
     steps = jax.jit(lambda x: x.sum(), out_shardings=jax.NamedSharding(mesh, jax.P()))
 
     def late(self: Any, number: int, data: Any) -> str:
         assert go_on.wait(60)
         return put(self, number, data)
 
-    s3.S3Upload.put = late
+    Upload.put = late
     for name, kwargs in {"a": {}, "f": {"format": "safetensors", "max_shard_size": "9MB"}}.items():
         go_on.clear()
         state = tree(mesh, 1)

@@ -51,9 +51,12 @@ class Server:
     """A server, and what it holds.
 
     Attributes:
+        scheme: that of its URLs.
         url: its address.
         client: one of boto3.
     """
+
+    scheme = "s3"
 
     def __init__(self, url: str):
         import boto3

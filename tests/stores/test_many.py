@@ -1,7 +1,8 @@
-"""Several processes of jax.distributed save one object, or several, to an S3 server."""
+"""Several processes of jax.distributed save one object, or several, to a server."""
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -13,9 +14,25 @@ import pytest
 
 import msckpt_jax as ms
 from msckpt_jax.checkpoint import paths
-from tests.stores.server import Server
+from tests.stores.clouds import Cloud
 
 SHAPE = (1036, 1028)
+pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp
+
+
+EVERY = ["server", "google", "azurite"]
+#: The servers of tests that stores pass alike: each of them takes long.
+FEW = EVERY if os.environ.get("MSCKPT_CLOUDS") else EVERY[:1]
+
+
+@pytest.fixture
+def bucket(cloud: Cloud) -> str:
+    """The URL of a new bucket."""
+    return f"{cloud.scheme}://{cloud.bucket()}"
+
+
+def name_of(bucket: str) -> str:
+    return bucket.partition("://")[2]
 
 
 def run(what: str, bucket: str, count: int = 2) -> list[tuple[int, str]]:
@@ -45,7 +62,8 @@ def whole(version: float) -> dict[str, np.ndarray]:
     return large | {"numpy": np.arange(1 << 17) * 3.0 + version, "step": np.array(version)}
 
 
-def test_the_bytes_are_those_of_a_local_save(server: Server, bucket: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cloud", EVERY, indirect=True)
+def test_the_bytes_are_those_of_a_local_save(cloud: Cloud, bucket: str, tmp_path: Path) -> None:
     for status, output in run("save", bucket):
         assert status == 0, output
         assert "done" in output
@@ -63,34 +81,39 @@ def test_the_bytes_are_those_of_a_local_save(server: Server, bucket: str, tmp_pa
     ms.save_checkpoint({"w": rows}, tmp_path / "ranks/a", integrated_save=False)
     ms.save_checkpoint({"w": tree["rows"][:8, 0]}, tmp_path / "small")
     files = {str(f.relative_to(tmp_path)): f for f in tmp_path.rglob("*") if f.is_file()}
-    keys = server.keys(bucket.removeprefix("s3://"))
+    keys = cloud.keys(name_of(bucket))
     assert set(keys) == {*files}
     for key, file in files.items():
         stored = paths.path_of(f"{bucket}/{key}").read_bytes()
         assert stored == file.read_bytes() or key.startswith("ranks/"), key
     found = ms.load_checkpoint(f"{bucket}/ranks", strategy=f"{bucket}/ranks/strategy.ckpt")
     assert np.array_equal(found["w"], tree["rows"])
-    assert not server.uploads(bucket.removeprefix("s3://"))
+    assert not cloud.uploads(name_of(bucket))
 
 
-@pytest.mark.parametrize(("victim", "moment"), [("1", "put"), ("0", "complete")])
+@pytest.mark.parametrize(
+    ("cloud", "victim", "moment"),
+    [*((cloud, "1", "put") for cloud in EVERY), *((cloud, "0", "complete") for cloud in FEW)],
+    indirect=["cloud"],
+)
 def test_a_killed_process_leaves_the_old_object(
-    server: Server, bucket: str, victim: str, moment: str
+    cloud: Cloud, bucket: str, victim: str, moment: str
 ) -> None:
     ended = run(f"die:{victim}:{moment}", bucket)
-    name = bucket.removeprefix("s3://")
+    name = name_of(bucket)
     assert ended[int(victim)][0] != 0, ended[int(victim)][1]
     if victim == "1":  # without process 0 JAX ends the others, or they are told: who is first
         assert ended[0][0] == 0, ended[0][1]
         assert "told: " in ended[0][1]
-        assert not server.uploads(name)  # process 0 gave it up
+        assert not cloud.uploads(name)  # process 0 gave it up
     assert np.array_equal(ms.load_checkpoint(f"{bucket}/a.ckpt")["rows"], whole(1)["rows"])
     ms.save_checkpoint(whole(3), f"{bucket}/a")
-    assert not server.uploads(name)
+    assert not cloud.uploads(name)
     assert ms.load_checkpoint(f"{bucket}/a.ckpt")["step"] == 3
 
 
-def test_a_killed_process_leaves_no_mixture_of_rank_files(server: Server, bucket: str) -> None:
+@pytest.mark.parametrize("cloud", FEW, indirect=True)
+def test_a_killed_process_leaves_no_mixture_of_rank_files(cloud: Cloud, bucket: str) -> None:
     """One of two completes its files, the other is gone: nobody reads these with older ones."""
     ended = run("die:1:complete:ranks", bucket)
     assert ended[1][0] != 0, ended[1][1]
@@ -104,16 +127,18 @@ def test_a_killed_process_leaves_no_mixture_of_rank_files(server: Server, bucket
     assert np.array_equal(ms.load_checkpoint(bucket, strategy=strategy)["rows"], whole(3)["rows"])
 
 
-def test_a_refused_part_is_told_to_all(server: Server, bucket: str) -> None:
+@pytest.mark.parametrize("cloud", FEW, indirect=True)
+def test_a_refused_part_is_told_to_all(cloud: Cloud, bucket: str) -> None:
     for status, output in run("fails", bucket):
         assert status == 0, output
     assert ms.load_checkpoint(f"{bucket}/a.ckpt")["step"] == 1
     assert ms.load_checkpoint(f"{bucket}/f")["step"] == 1
-    assert not server.uploads(bucket.removeprefix("s3://"))
+    assert not cloud.uploads(name_of(bucket))
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_training_goes_on_while_parts_are_uploaded(server: Server, bucket: str, count: int) -> None:
+@pytest.mark.parametrize("cloud", FEW, indirect=True)
+def test_training_goes_on_while_parts_are_uploaded(cloud: Cloud, bucket: str, count: int) -> None:
     """What the processes lack of their parts is sent before an asynchronous save returns."""
     for status, output in run("trains", bucket, count):
         assert status == 0, output
@@ -121,4 +146,4 @@ def test_training_goes_on_while_parts_are_uploaded(server: Server, bucket: str, 
         found = ms.load_checkpoint(f"{bucket}/{name}")
         for part, array in whole(1).items():
             assert np.array_equal(found[part], array), (name, part)
-    assert not server.uploads(bucket.removeprefix("s3://"))
+    assert not cloud.uploads(name_of(bucket))

@@ -38,16 +38,6 @@ class Azure(FileSystem):
     def resumed(self, key: str, id: str) -> AzureUpload:
         return AzureUpload(self, key, id)
 
-    def call(self, key: str, method: str, *args: Any) -> Any:
-        """The result of a method of the SDK's client for an object."""
-        container, name, _ = self.system.split_path(self.place(key))
-
-        async def call() -> Any:
-            async with self.system.service_client.get_blob_client(container, name) as client:
-                return await getattr(client, method)(*args)
-
-        return asyn.sync(self.system.loop, call)
-
 
 @telling
 class AzureUpload:
@@ -55,18 +45,19 @@ class AzureUpload:
 
     def __init__(self, store: Azure, key: str, id: str):
         self._store, self._key, self.id = store, key, id
+        self._container, self._name, _ = store.system.split_path(store.place(key))
 
     def path_of(self, *_: Any) -> str:
         return self._store.path_of(self._key)
 
     def put(self, number: int, data: bytearray | bytes) -> str:
         block = base64.b64encode(f"{self.id}-{number:06}".encode()).decode()  # all of one length
-        self._store.call(self._key, "stage_block", block, bytes(data))
+        self._call("stage_block", block, data)
         return block
 
     def complete(self, tags: Sequence[str]) -> None:
         try:
-            self._store.call(self._key, "commit_block_list", [BlobBlock(tag) for tag in tags])
+            self._call("commit_block_list", [BlobBlock(tag) for tag in tags])
         except HttpResponseError as error:
             if error.error_code != "InvalidBlockList":
                 raise
@@ -74,3 +65,14 @@ class AzureUpload:
 
     def abort(self) -> None:
         """Do nothing: Azure removes the blocks, at the latest after a week."""
+
+    def _call(self, method: str, *args: Any) -> None:
+        """Call a method of the SDK's client for the object, where adlfs has its loop."""
+        system = self._store.system
+
+        async def call() -> None:
+            blob = system.service_client.get_blob_client(self._container, self._name)
+            async with blob as client:
+                await getattr(client, method)(*args)
+
+        asyn.sync(system.loop, call)

@@ -37,20 +37,20 @@ def system(scheme: str) -> Any:
         raise ValueError(str(error)) from None
 
 
-class NoSuchBucket(OSError):
+class NoSuchBucketError(OSError):
     """An object cannot be written because its bucket is not there."""
 
 
-def write(system: Any, path: str, data: bytes | bytearray) -> None:
-    """Write an object at once.
+def write(system: Any, path: str, data: bytes | bytearray, **how: Any) -> None:
+    """Write an object at once; ``how`` is what only this file system knows.
 
     Raises:
-        NoSuchBucket: file systems say that the object is not there.
+        NoSuchBucketError: file systems say that the object is not there.
     """
     try:
-        system.pipe_file(path, bytes(data))
+        system.pipe_file(path, data, **how)
     except FileNotFoundError:
-        raise NoSuchBucket(path) from None
+        raise NoSuchBucketError(path) from None
 
 
 @telling
@@ -103,7 +103,7 @@ class FileSystem:
         return data
 
     def put(self, key: str, data: bytes | bytearray) -> None:
-        write(self.system, self.place(key), data)
+        write(self.system, self.place(key), bytes(data))
 
     def delete(self, key: str) -> None:
         try:

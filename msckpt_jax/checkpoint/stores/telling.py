@@ -25,7 +25,7 @@ def _kind(names: str, problem: str) -> _Kind:
 #: The first kind counts that a class of the error, or its code, belongs to.
 _KINDS = (
     _kind(
-        "NoSuchBucket ContainerNotFound",
+        "NoSuchBucket NoSuchBucketError ContainerNotFound",
         "there is no such bucket: create it, or correct its name",
     ),
     _kind(
