@@ -358,8 +358,9 @@ def bucket(mesh: Any) -> None:
 
     ms.save_checkpoint(tree(mesh), "memory://bucket/a.ckpt", crc_check=True)
     assert list(MemoryFileSystem.store) == (["/bucket/a.ckpt"] if me == 0 else [])
+    rows = {"rows": tree(mesh)["rows"]}
     with pytest.raises(ValueError, match="save a folder to s3://, gs://, az:// or a local file"):
-        ms.save_checkpoint(tree(mesh), "memory://b/f", format="safetensors", max_shard_size="9MB")
+        ms.save_checkpoint(rows, "memory://b/f", format="safetensors", max_shard_size="9MB")
     if me == 0:
         found = ms.load_checkpoint("memory://bucket/a.ckpt", crc_check=True)
         assert all(np.array_equal(found[name], whole()) for name in SPECS)

@@ -11,8 +11,8 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from azure.core.exceptions import HttpResponseError
-from azure.storage.blob import BlobBlock
+from azure.core.exceptions import HttpResponseError  # pyright: ignore[reportMissingImports]
+from azure.storage.blob import BlobBlock  # pyright: ignore[reportMissingImports]
 from fsspec import asyn
 
 from msckpt_jax.checkpoint.stores.filesystem import FileSystem, system
@@ -59,7 +59,7 @@ class AzureUpload:
         try:
             self._call("commit_block_list", [BlobBlock(tag) for tag in tags])
         except HttpResponseError as error:
-            if error.error_code != "InvalidBlockList":
+            if getattr(error, "error_code", None) != "InvalidBlockList":
                 raise
             raise CheckpointError(GONE, file=self.path_of()) from None
 

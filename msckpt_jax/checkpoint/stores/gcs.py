@@ -1,7 +1,8 @@
 """Google's Cloud Storage, by gcsfs. The parts of an object are objects, which are composed to one.
 
 They lie beside it, in ``.<name>.msckpt-parts/<id of the upload>``, which no listing shows. What
-composes them makes the object at once; then they are removed.
+composes them makes the object at once; then they are removed. A rule of the bucket can tell them by
+the end of their names.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from msckpt_jax.errors import CheckpointError
 
 #: The most objects that one request composes.
 MOST_SOURCES = 32
-#: The end of the name of the folder in which the parts of an object lie.
-_PARTS = ".msckpt-parts"
+#: The ends of the names of a part, and of the folder in which the parts of an object lie.
+_PART, _PARTS = ".msckpt-part", ".msckpt-parts"
 
 
 def store(scheme: str) -> GCS:
@@ -89,7 +90,7 @@ class GCSUpload:
         return self._store.path_of(self._key)
 
     def put(self, number: int, data: bytearray | bytes) -> str:
-        path = f"{self._folder}/{number:05}"
+        path = f"{self._folder}/{number:05}{_PART}"
         _write(self._store.system, path, data)
         return path
 
@@ -114,7 +115,7 @@ class GCSUpload:
         while len(parts) > MOST_SOURCES:
             level += 1
             groups = [parts[at : at + MOST_SOURCES] for at in range(0, len(parts), MOST_SOURCES)]
-            parts = [f"{self._folder}/{level}-{number:03}" for number in range(len(groups))]
+            parts = [f"{self._folder}/{level}-{n:03}{_PART}" for n in range(len(groups))]
             for part, group in zip(parts, groups, strict=True):
                 self._store.system.merge(part, group)
         return [*parts]
