@@ -18,8 +18,6 @@ from tests.stores.clouds import Cloud
 
 SHAPE = (1036, 1028)
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp
-
-
 EVERY = ["server", "google", "azurite"]
 #: The servers of tests that stores pass alike: each of them takes long.
 FEW = EVERY if os.environ.get("MSCKPT_CLOUDS") else EVERY[:1]
