@@ -54,6 +54,7 @@ FLOORS = (
             "processes",
             "lazy",
             "places",
+            "arguments",
         ),
         "the ground, which imports nothing",
     ),

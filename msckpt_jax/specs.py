@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -43,7 +43,7 @@ class TensorSpec:
 
 
 def _sizes(shape: Any) -> tuple[Any, ...]:
-    if isinstance(shape, str) or not isinstance(shape, Iterable):
+    if isinstance(shape, str | bytes | Mapping) or not isinstance(shape, Iterable):
         raise TypeError(f"shape must be a tuple of sizes, not {shape!r}")
     return tuple(map(_size, shape))
 
@@ -59,9 +59,12 @@ def _size(size: Any) -> Any:
 
 def _dtype(dtype: Any) -> np.dtype:
     try:
-        return np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"dtype must be one of NumPy or ml_dtypes, not {dtype!r}") from None
+        made = None if dtype is None else np.dtype(dtype)  # of None NumPy makes float64
+    except (TypeError, ValueError):
+        made = None
+    if made is None or made.fields is not None or not made.itemsize:
+        raise TypeError(f"dtype must be one of NumPy or ml_dtypes, not {dtype!r}")
+    return made
 
 
 def spec(shape: Iterable[int | str | None], dtype: Any) -> TensorSpec | jax.ShapeDtypeStruct:

@@ -62,7 +62,7 @@ def save_adapter(
         >>> ms.open_checkpoint("adapter/adapter_model.safetensors").names[0]
         'base_model.model.model.layers.0.mlp.up_proj.lora_A.weight'
     """
-    check_amounts(True, SLICE_BYTES, writer.THREADS, timeout)
+    check_amounts(True, durable, SLICE_BYTES, writer.THREADS, timeout)
     path = jobs.folder_path(folder)
     adapter = Adapter(convention)
     background.settle()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from msckpt_jax import arguments
 from msckpt_jax.checkpoint import copying, formats, paths
 from msckpt_jax.checkpoint.file import open_checkpoint
 from msckpt_jax.checkpoint.formats.format import Format
@@ -74,8 +75,7 @@ def _convert(
     old: Format,
     new: Format,
 ) -> None:
-    if name_map is not None and not isinstance(name_map, Mapping):
-        raise ValueError(f"name_map must be a dict, not {type(name_map).__name__}")
+    new_names = arguments.name_map(name_map)
     checks.check_count(jobs, "processes_num")
     target = None if save_path is None else paths.path_of(save_path)
     if target is not None and target.suffix:
@@ -100,7 +100,7 @@ def _convert(
 
     def convert_file(path: Any) -> None:
         file = open_checkpoint(path)
-        records = [copying.renamed(file, name, (name_map or {}).get(name, name)) for name in file]
+        records = [copying.renamed(file, name, new_names.get(name, name)) for name in file]
         folder = (target or root) / path.parent.relative_to(root)
         # A mixture of saves stays one that readers refuse.
         files = [File(folder / f"{path.stem}{new.suffix}", records)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from msckpt_jax import display
+from msckpt_jax import arguments, display
 from msckpt_jax import progress as meters
 from msckpt_jax.api.conversion import plan as plans
 from msckpt_jax.api.conversion import source as sources
@@ -220,15 +220,14 @@ def convert_checkpoint(
         'model.layers.0.attention.w_qkv.weight'
     """
     check_paths(src, dst)
-    mode = None if enc_key is None else cipher.mode_named(enc_mode, "enc_mode")
+    arguments.flags(crc_check=crc_check, verify=verify)
+    asked, _ = cipher.mode_named(enc_mode, "enc_mode"), cipher.mode_named(dec_mode, "dec_mode")
+    mode = None if enc_key is None else asked
     key = b"" if mode is None else mode.check_key(enc_key, "enc_key")
     checks.check_count(threads, "threads")
-    checks.check_progress(progress)
-    if not (choice_func is None or callable(choice_func)):
-        raise TypeError("choice_func must be callable")
-    if name_map is not None and not _is_renaming(name_map):
-        raise TypeError("name_map must be a dict of names to names")
-    names = dict(name_map or {})
+    arguments.progress(progress)
+    arguments.functions(choice_func=choice_func)
+    names = arguments.name_map(name_map)
     options = Options(
         to, max_shard_size, dtype, choice_func or (lambda name: True),
         lambda name: names.get(name, name), crc_check, mode, key, threads,

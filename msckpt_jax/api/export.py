@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jax.extend import source_info_util
 
+from msckpt_jax import arguments
 from msckpt_jax.api import targets
 from msckpt_jax.api.exported import Exported
 from msckpt_jax.checkpoint import cipher, formats, paths
@@ -183,6 +184,11 @@ def export(
         >>> print(done.summary)
         net.mindir: 3 operators, 2 parameters, 707 B
     """
+    arguments.flags(
+        verify=verify, fuse=fuse, exact=exact, training=training, unroll_layers=unroll_layers,
+        durable=durable,
+    )  # fmt: skip
+    arguments.progress(progress)
     format = targets.named(file_format)
     path = _path(file_name, format)
     if target not in (devices := (None, *format.devices)):
@@ -332,6 +338,7 @@ def _encryption(key: Any, mode: Any, format: Target) -> tuple[Any, bytes]:
     if key is None and callable(mode):
         raise ValueError("enc_mode is a function, but there is no enc_key: nothing is encrypted")
     if key is None:
+        cipher.mode_named(mode, "enc_mode")
         return None, b""
     if callable(mode):
         return mode, cipher.Key(key) if isinstance(key, bytes | bytearray) else key

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
 
+from msckpt_jax import arguments
 from msckpt_jax.api.not_loaded import nearest
 from msckpt_jax.errors import CheckpointError
 
@@ -38,8 +39,7 @@ def filter_parameters(
         >>> parameters
         {'body.w': 1}
     """
-    if not isinstance(parameter_dict, MutableMapping):
-        raise TypeError(f"parameter_dict must be a dict, not {type(parameter_dict).__name__}")
+    arguments.parameter_dict(parameter_dict, MutableMapping)
     if not isinstance(drop, str | re.Pattern | Iterable) and not callable(drop):
         raise _no_filter(drop)
     alone = isinstance(drop, str | re.Pattern)

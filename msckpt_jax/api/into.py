@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from msckpt_jax import display, names
+from msckpt_jax import arguments, display, names
 from msckpt_jax.api.leaf import wanted_value
 from msckpt_jax.api.not_loaded import NotLoaded, nearest, report
 from msckpt_jax.checkpoint import collector, placement, stored
@@ -16,7 +16,6 @@ from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.conventions.loading import Translated
 from msckpt_jax.conventions.proposals import Proposal
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.parallel import checks
 from msckpt_jax.progress import Progress
 
 
@@ -161,12 +160,8 @@ def _view(
     skip_mismatch: bool = False,
 ) -> Mapping[str, Any]:
     """The parameters by the names of the leaves; a strict load guesses nothing."""
-    if not isinstance(parameters, Mapping):
-        raise TypeError(f"parameter_dict must be a dict, not {type(parameters).__name__}")
-    if (name := next((key for key in parameters if not isinstance(key, str)), None)) is not None:
-        raise TypeError(f"parameter_dict must have texts as names, not {name!r}")
-    if not isinstance(skip_mismatch, bool):
-        raise TypeError(f"skip_mismatch must be bool, not {type(skip_mismatch).__name__}")
+    arguments.parameter_dict(parameters)
+    arguments.flags(strict_load=strict, skip_mismatch=skip_mismatch)
     repair = repair and not strict
     if convention is None and not strict:
         convention = choosing.chosen(tree, leaves, parameters, repair)
@@ -189,9 +184,8 @@ def _matched(
     progress: Progress | bool | None = None,
 ) -> tuple[list[Any], NotLoaded, NotLoaded]:
     """The new values of ``leaves``, and the report."""
-    if not isinstance(strict, bool):
-        raise TypeError(f"strict_load must be bool, not {type(strict).__name__}")
-    checks.check_progress(progress)
+    arguments.flags(strict_load=strict)
+    arguments.progress(progress)
     source = {leaf.name: leaf.name for leaf in leaves if leaf.name in parameters}
     missing = [leaf.name for leaf in leaves if leaf.name not in parameters]
     if repair and not strict and not isinstance(parameters, Translated):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import jax
 
+from msckpt_jax import arguments
 from msckpt_jax.api import into
 from msckpt_jax.api.on_devices import Sharding, on_devices
 from msckpt_jax.checkpoint import formats
@@ -17,7 +18,6 @@ from msckpt_jax.checkpoint.parameters import Parameters
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions.convention import ConventionLike
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.parallel import checks
 from msckpt_jax.progress import Progress
 
 if TYPE_CHECKING:
@@ -160,11 +160,10 @@ def load_checkpoint(
         >>> ms.load_checkpoint("model.ckpt", like={"w": half})["w"].addressable_shards[1].data
         Array([2, 3], dtype=bfloat16)
     """
-    del remove_redundancy
     if sum(given is not None for given in (net, like, sharding)) > 1:
         raise ValueError("pass only one of net, like and sharding")
-    _check_types(strict_load, crc_check, sharding)
-    checks.check_progress(progress)
+    _check_types(strict_load, crc_check, sharding, remove_redundancy=remove_redundancy, mmap=mmap)
+    arguments.progress(progress)
     if convention is not None and net is None and like is None:
         raise ValueError(
             "convention needs net= or like=: the meaning of a name depends on the network's layers"
@@ -203,10 +202,8 @@ def load_checkpoint(
     return parameters
 
 
-def _check_types(strict_load: Any, crc_check: Any, sharding: Any) -> None:
-    for name, value in (("strict_load", strict_load), ("crc_check", crc_check)):
-        if not isinstance(value, bool):
-            raise TypeError(f"{name} must be bool, not {type(value).__name__}")
+def _check_types(strict_load: Any, crc_check: Any, sharding: Any, **more: Any) -> None:
+    arguments.flags(strict_load=strict_load, crc_check=crc_check, **more)
     kinds = (jax.sharding.Sharding, type(None))
     is_mesh = isinstance(sharding, jax.sharding.Mesh)  # which can be called, as a decorator
     if is_mesh or not (isinstance(sharding, kinds) or callable(sharding)):

@@ -9,10 +9,17 @@ from typing import IO, Any, Literal, Unpack, overload
 
 import jax
 
+from msckpt_jax import arguments
 from msckpt_jax import progress as meters
 from msckpt_jax.api import background, jobs
 from msckpt_jax.api.jobs import Job
-from msckpt_jax.api.save_options import Saving, check_amounts, check_options, shard_limit
+from msckpt_jax.api.save_options import (
+    Saving,
+    check_amounts,
+    check_options,
+    check_parts,
+    shard_limit,
+)
 from msckpt_jax.checkpoint import formats, leaves, paths, records, snapshot, writer
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.formats.format import How
@@ -22,7 +29,7 @@ from msckpt_jax.checkpoint.records import File, Record
 from msckpt_jax.conventions import convention as conventions
 from msckpt_jax.conventions import saving
 from msckpt_jax.conventions.convention import ConventionLike, Resolver
-from msckpt_jax.parallel import checks, hosts, ranks, strategy
+from msckpt_jax.parallel import hosts, ranks, strategy
 from msckpt_jax.parallel.rank_set import RankSet
 from msckpt_jax.progress import Progress
 
@@ -185,8 +192,9 @@ def save_checkpoint(
     """
     format = formats.of_name(ckpt_file_name).name if format == formats.DEFAULT else format
     mode = check_options(async_save, append_dict, enc_key, enc_mode, choice_func, crc_check, format)
-    check_amounts(integrated_save, slice_bytes, threads, timeout)
-    checks.check_progress(progress)
+    check_amounts(integrated_save, durable, slice_bytes, threads, timeout)
+    check_parts(remove_redundancy, strategy_file)
+    arguments.progress(progress)
     limit = shard_limit(max_shard_size, format, integrated_save)
     if limit is None:
         target = jobs.target_path(ckpt_file_name, format)

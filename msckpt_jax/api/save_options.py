@@ -6,7 +6,8 @@ import numbers
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from msckpt_jax.checkpoint import cipher, formats
+from msckpt_jax import arguments
+from msckpt_jax.checkpoint import cipher, formats, paths
 from msckpt_jax.checkpoint.formats import shards
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions.convention import ConventionLike
@@ -30,9 +31,10 @@ class Saving(TypedDict, total=False):
     max_shard_size: int | str | None
 
 
-def check_amounts(integrated_save: Any, slice_bytes: int, threads: int, timeout: float) -> None:
-    if not isinstance(integrated_save, bool):
-        raise TypeError(f"integrated_save must be bool, not {type(integrated_save).__name__}")
+def check_amounts(
+    integrated_save: Any, durable: Any, slice_bytes: int, threads: int, timeout: float
+) -> None:
+    arguments.flags(integrated_save=integrated_save, durable=durable)
     amounts = (("slice_bytes", slice_bytes, numbers.Integral, "an int"),
                ("threads", threads, numbers.Integral, "an int"),
                ("timeout", timeout, numbers.Real, "a number"))  # fmt: skip
@@ -41,8 +43,15 @@ def check_amounts(integrated_save: Any, slice_bytes: int, threads: int, timeout:
             raise TypeError(f"{name} must be {what}, not {type(value).__name__}")
     if slice_bytes < _ALIGN or slice_bytes % _ALIGN:
         raise ValueError(f"slice_bytes must be a multiple of {_ALIGN}, not {slice_bytes}")
-    if threads < 1 or timeout <= 0:
+    if threads < 1 or not timeout > 0:
         raise ValueError(f"threads and timeout must be positive, not {threads} and {timeout}")
+
+
+def check_parts(remove_redundancy: Any, strategy_file: Any) -> None:
+    if remove_redundancy is not None:
+        arguments.flags(remove_redundancy=remove_redundancy)
+    if strategy_file is not None:
+        paths.path_of(strategy_file, "strategy_file")
 
 
 def shard_limit(max_shard_size: Any, format: str, integrated_save: bool) -> int | None:
@@ -74,10 +83,8 @@ def check_options(
         raise ValueError(f"async_save must be 'thread' or 'process', not {async_save!r}")
     if append_dict is not None and not isinstance(append_dict, Mapping):
         raise TypeError(f"append_dict must be a dict, not {type(append_dict).__name__}")
-    if choice_func is not None and not callable(choice_func):
-        raise TypeError("choice_func must be callable")
-    if not isinstance(crc_check, bool):
-        raise TypeError(f"crc_check must be bool, not {type(crc_check).__name__}")
+    arguments.functions(choice_func=choice_func)
+    arguments.flags(crc_check=crc_check)
     mode = cipher.mode_named(enc_mode, "enc_mode")
     if enc_key is None:
         return None

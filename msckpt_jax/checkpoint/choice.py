@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from msckpt_jax import arguments
+
 
 def choice(
     filter_prefix: Any, specify_prefix: Any, choice_func: Callable[[str], bool] | None
@@ -15,8 +17,7 @@ def choice(
     """
     without = _prefixes(filter_prefix, "filter_prefix")
     only = _prefixes(specify_prefix, "specify_prefix")
-    if choice_func is not None and not callable(choice_func):
-        raise TypeError("choice_func must be callable")
+    arguments.functions(choice_func=choice_func)
     if without or only:
         return lambda name: (
             (not only or name.startswith(only)) and not (without and name.startswith(without))

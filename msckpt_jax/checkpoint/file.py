@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from msckpt_jax import boxes, display, dtypes
+from msckpt_jax import arguments, boxes, display, dtypes
 from msckpt_jax.checkpoint import encryption, formats, writer
 from msckpt_jax.checkpoint import source as sources
 from msckpt_jax.checkpoint.entries import Entry, Stored, array, joined, pieces, string
@@ -221,6 +221,7 @@ class CheckpointFile(Mapping[str, Any]):
         Raises:
             CheckpointError: the first problem, or with ``crc_check`` that of the check sum.
         """
+        arguments.flags(crc_check=crc_check)
         if self.problems:
             raise self.problems[0]
         if crc_check:

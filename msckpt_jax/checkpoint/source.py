@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msckpt_jax import boxes, display
+from msckpt_jax import arguments, boxes, display
 from msckpt_jax.checkpoint import paths, settled
 from msckpt_jax.checkpoint.mappings import Remapped
 from msckpt_jax.checkpoint.naming import naming
@@ -46,7 +46,9 @@ def opened(name: PathLike, mmap: bool = True) -> Source:
     Raises:
         CheckpointError: the file is empty, or a save into its folder was interrupted.
         FileNotFoundError: there is neither a file nor a folder.
+        TypeError: the name is no path, or ``mmap`` no bool.
     """
+    arguments.flags(mmap=mmap)
     path = paths.path_of(name, "ckpt_file_name")
     if path.is_dir():
         return Source(path, None, sorted(entry.name for entry in path.iterdir()), mmap)

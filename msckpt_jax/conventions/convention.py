@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from msckpt_jax import display, names
+from msckpt_jax import arguments, display, names
 from msckpt_jax.conventions import (
     layers,
     mapping,
@@ -113,8 +113,8 @@ class Convention(Resolver):
     Raises:
         ValueError: a base, network, kind or optimizer is unknown, a regular expression or a
             template is faulty.
-        TypeError: ``rename`` holds neither texts nor functions, another argument is no dict or
-            tuple.
+        TypeError: ``rename`` holds neither texts nor functions, ``module`` is no module of Flax,
+            another argument is no dict or tuple.
 
     Example:
         >>> net = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
@@ -135,18 +135,18 @@ class Convention(Resolver):
     hyperparameters: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.base not in layers.BASES:
+        if not isinstance(self.base, str) or self.base not in layers.BASES:
             known = f"{', '.join(layers.BASES)}, or a network: {', '.join(networks.known())}"
             raise ValueError(f"base must be one of {known}; not {self.base!r}")
-        if self.network is not None and self.network not in networks.known():
-            known = ", ".join(networks.known())
-            raise ValueError(f"network must be one of {known}, not {self.network!r}")
+        if self.network is not None:
+            arguments.choice("network", self.network, networks.known())
+        modules.check(self.module)
         for name, kind in (("layers", Mapping), ("stacked", Mapping), ("inputs", tuple)):
             if not isinstance(value := getattr(self, name), kind):
                 wanted = "dict" if kind is Mapping else "tuple"
                 raise TypeError(f"{name} must be a {wanted}, not {type(value).__name__}")
         for kind in self.layers.values():
-            if kind not in layers.LAYERS:
+            if not isinstance(kind, str) or kind not in layers.LAYERS:
                 raise ValueError(f"{kind!r} is no kind of layer; known: {', '.join(layers.LAYERS)}")
         optimizers.check(self.optimizer, self.hyperparameters)
         for regex, axis in self.stacked.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -99,6 +100,20 @@ def of_nnx(module: Any) -> Layers:
     layers: Layers = {}
     locate(module, names.named_leaves(module), layers)
     return layers
+
+
+def check(module: Any) -> None:
+    """Refuse what is no module of Flax.
+
+    Raises:
+        TypeError: with what it is.
+    """
+    if module is None or names.is_module(module):
+        return
+    linen = sys.modules.get("flax.linen")  # imported where there is a module of it
+    if linen is None or not isinstance(module, linen.Module):
+        kind = f"the class {module.__name__}" if isinstance(module, type) else type(module).__name__
+        raise TypeError(f"module must be a module of flax.nnx or flax.linen, not {kind}")
 
 
 def of_linen(module: Any, inputs: tuple[Any, ...]) -> Layers:

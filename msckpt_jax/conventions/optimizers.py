@@ -6,6 +6,7 @@ compared step by step with MindSpore 2.10 (tests/conventions/test_optimizers.py)
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -111,15 +112,22 @@ def check(optimizer: str | None, hyperparameters: Mapping[str, float]) -> None:
 
     Raises:
         ValueError: with what is known.
+        TypeError: hyperparameters are no dict of numbers.
     """
-    if optimizer is not None and optimizer not in OPTIMIZERS:
+    if optimizer is not None and not (isinstance(optimizer, str) and optimizer in OPTIMIZERS):
         raise ValueError(
             f"{optimizer!r} is no optimizer that goes on with a state of optax; known: "
             f"{', '.join(OPTIMIZERS)}. Without optimizer=, states that none of them keeps have "
             "their own names"
         )
+    if not isinstance(hyperparameters, Mapping):
+        kind = type(hyperparameters).__name__
+        raise TypeError(f"hyperparameters must be a dict of numbers, not {kind}")
     if unknown := hyperparameters.keys() - BETAS.keys():
-        raise ValueError(f"hyperparameters may be b1 and b2, not {', '.join(sorted(unknown))}")
+        raise ValueError(f"hyperparameters may be b1 and b2, not {', '.join(map(str, unknown))}")
+    for name, value in hyperparameters.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
+            raise ValueError(f"hyperparameters: {name} must be a number from 0 to 1, not {value!r}")
 
 
 class States(NamedTuple):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msckpt_jax import display, names
+from msckpt_jax import arguments, display, names
 from msckpt_jax.checkpoint import placement
 from msckpt_jax.errors import FileError
 from msckpt_jax.graph import given, listing, widths
@@ -148,8 +148,7 @@ class ModelFunction:
                 False; a parameter is of another kind or shape than the file's, or has numbers of 64
                 bits that JAX narrowed before it came here.
         """
-        if not isinstance(mutable, bool):
-            raise TypeError(f"mutable must be bool, not {type(mutable).__name__}")
+        arguments.flags(mutable=mutable)
         enabled = widths.is_enabled()
         with self._width():
             checked = given.parameters(self.file, self.parameters, parameters, enabled)

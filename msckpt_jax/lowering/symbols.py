@@ -80,7 +80,8 @@ def explicit(value: Any) -> NamedSharding | None:
 
 def _scope(inputs: Mapping[str, Any], constraints: Sequence[str]) -> jax.export.SymbolicScope:
     """The scope of the sizes of all inputs."""
-    if isinstance(constraints, str) or not all(isinstance(text, str) for text in constraints):
+    is_list = isinstance(constraints, Sequence) and not isinstance(constraints, str)
+    if not is_list or not all(isinstance(text, str) for text in constraints):
         raise TypeError(f"constraints must be a list of texts, not {constraints!r}")
     places: dict[Any, str] = {}
     for name, value in inputs.items():

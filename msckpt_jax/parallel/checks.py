@@ -15,12 +15,6 @@ def check_prefix(prefix: Any, argument: str) -> None:
         raise ValueError(f"{argument} must be a name without '/', not {prefix!r}")
 
 
-def check_progress(progress: Any) -> None:
-    if not (progress is None or isinstance(progress, bool) or callable(progress)):
-        kind = type(progress).__name__
-        raise TypeError(f"progress must be True or a function of a number of bytes, not {kind}")
-
-
 def check_count(count: Any, argument: str) -> None:
     if not isinstance(count, int) or count < 1:
         raise ValueError(f"{argument} must be a positive number, not {count!r}")

@@ -13,7 +13,7 @@ import itertools
 import math
 import operator
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -25,8 +25,24 @@ if TYPE_CHECKING:
     import jax
 
 
-class Layout(NamedTuple):
-    """The layout of one tensor. The functions that take it refuse one that contradicts itself.
+#: The largest number of ranks: a file of some bytes could ask for any.
+MOST_RANKS = 1 << 20
+
+
+class _Fields(NamedTuple):
+    dev_matrix: tuple[int, ...]
+    tensor_map: tuple[tuple[int, ...], ...]
+    opt_shard_size: int = 0
+    opt_shard_step: int = 0
+    split_shape: tuple[int, ...] = ()
+    field: int = 0
+
+
+class Layout(_Fields):
+    """The layout of one tensor, which says exactly which part of it each rank holds.
+
+    It cuts a tensor by a grid: the parts of its ranks are equal or apart, and all of them together
+    are the tensor. The functions that merge and cut rely on that.
 
     Attributes:
         dev_matrix: the sizes of the mesh axes.
@@ -38,18 +54,33 @@ class Layout(NamedTuple):
         split_shape: the rows of each slice when dimension 0 is split unevenly; else empty.
         field: MindSpore's field-wise split, which is kept but not interpreted.
 
+    Raises:
+        CheckpointError: the arguments are of other types, or contradict each other.
+
     Example:
         >>> layout = ms.Layout((2, 4), ((1,), ()))
         >>> layout.splits, layout.full_shape((8, 16))
         ((2, 1), (16, 16))
     """
 
-    dev_matrix: tuple[int, ...]
-    tensor_map: tuple[tuple[int, ...], ...]
-    opt_shard_size: int = 0
-    opt_shard_step: int = 0
-    split_shape: tuple[int, ...] = ()
-    field: int = 0
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        dev_matrix: tuple[int, ...],
+        tensor_map: tuple[tuple[int, ...], ...],
+        opt_shard_size: int = 0,
+        opt_shard_step: int = 0,
+        split_shape: tuple[int, ...] = (),
+        field: int = 0,
+    ) -> Self:
+        made = super().__new__(
+            cls, dev_matrix, tensor_map, opt_shard_size, opt_shard_step, split_shape, field
+        )
+        for test in (_matrix, _map, _optimizer, _rows):
+            if (problem := test(made)) is not None:
+                raise CheckpointError(problem, found=made)
+        return made
 
     @property
     def ranks(self) -> int:
@@ -92,7 +123,10 @@ class Layout(NamedTuple):
                 f"matrix {list(self.dev_matrix)} with tensor map {list(self.tensor_map)}"
             )
         first = self.tensor_map[0] + tuple(taken)
-        return Layout(tuple(matrix), (first, *self.tensor_map[1:]), 0, 0, self.split_shape)
+        return self._replace(
+            dev_matrix=tuple(matrix), tensor_map=(first, *self.tensor_map[1:]),
+            opt_shard_size=0, opt_shard_step=0, field=0,
+        )  # fmt: skip
 
     def _cut_axis(self, axis: int, right: int) -> Layout:
         at = len(self.dev_matrix) - 1 - axis
@@ -122,6 +156,60 @@ class Layout(NamedTuple):
                 an uneven split deals out.
         """
         return _grid(self, tuple(shape))
+
+
+def named(name: str, *fields: Any) -> Layout:
+    """The layout of a parameter, whose name is in the error."""
+    try:
+        return Layout(*fields)
+    except CheckpointError as error:
+        raise error.within(None, name) from None
+
+
+def _numbers(values: Any) -> bool:
+    return isinstance(values, tuple) and all(type(n) is int for n in values)
+
+
+def _matrix(layout: Layout) -> str | None:
+    if not _numbers(layout.dev_matrix) or not layout.dev_matrix or min(layout.dev_matrix) < 1:
+        return "dev_matrix must be a tuple of positive numbers"
+    if layout.ranks > MOST_RANKS:
+        return f"dev_matrix has {layout.ranks} ranks, and {MOST_RANKS} are the most"
+    return None
+
+
+def _map(layout: Layout) -> str | None:
+    if not isinstance(layout.tensor_map, tuple) or not all(map(_numbers, layout.tensor_map)):
+        return "tensor_map must be a tuple with a tuple of mesh axes for each dimension"
+    axes = [axis for dim in layout.tensor_map for axis in dim]
+    if -1 in axes:
+        return "tensor_map holds MindSpore's -1; write () for a dimension that is not split"
+    if outside := [axis for axis in axes if not 0 <= axis < len(layout.dev_matrix)]:
+        return f"tensor_map names axis {outside[0]} of {len(layout.dev_matrix)}"
+    if twice := [axis for axis in axes if axes.count(axis) > 1]:
+        return f"tensor_map splits by axis {twice[0]} twice"
+    return None
+
+
+def _optimizer(layout: Layout) -> str | None:
+    size, step = layout.opt_shard_size, layout.opt_shard_step
+    if not _numbers((size, step, layout.field)) or size < -1 or step < 0 or layout.field < 0:
+        return "opt_shard_size must be -1 or more, opt_shard_step and field 0 or more"
+    try:
+        layout.flattened()
+    except CheckpointError as error:
+        return error.problem
+    return None
+
+
+def _rows(layout: Layout) -> str | None:
+    rows = layout.split_shape
+    if not _numbers(rows) or (rows and min(rows) < 0):
+        return "split_shape must be a tuple of numbers of rows"
+    if rows and (not layout.tensor_map or len(rows) != layout.splits[0]):
+        parts = layout.splits[0] if layout.tensor_map else "no"
+        return f"split_shape has {len(rows)} numbers, and dimension 0 {parts} parts"
+    return None
 
 
 @functools.lru_cache(maxsize=4096)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.errors import CheckpointError
-from msckpt_jax.parallel.layout import Layout
+from msckpt_jax.parallel.layout import Layout, named
 
 DESCRIPTION = """\
   'AXIS=SIZE,...; REGEX=DIM,DIM,...; ...'
@@ -48,7 +48,7 @@ def parse(text: str, entries: Mapping[str, Entry]) -> dict[str, Layout]:
                 raise CheckpointError("--to splits more dimensions than it has", name=name,
                                       found=list(entry.shape))  # fmt: skip
             splits += ((),) * (len(entry.shape) - len(splits))
-            out[name] = Layout(tuple(axes.values()), splits)
+            out[name] = named(name, tuple(axes.values()), splits)
     return out
 
 

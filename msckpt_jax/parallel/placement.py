@@ -14,7 +14,7 @@ from msckpt_jax.checkpoint import paths
 from msckpt_jax.checkpoint.paths import AnyPath, PathLike
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import soundness, strategy
-from msckpt_jax.parallel.layout import Layout, cells
+from msckpt_jax.parallel.layout import MOST_RANKS, Layout, cells
 from msckpt_jax.parallel.strategy import StrategyLike
 
 _STAGED = re.compile(r"(\d{1,9})-(.+)", re.DOTALL)
@@ -113,7 +113,7 @@ def _plan(layouts: Mapping[str, Layout], stage: int, file: PathLike | None) -> P
             raise CheckpointError(problem, file=file, name=tag, found=layout)
         first[at * per_stage] = None
     ranks = (last + 1) * per_stage
-    if not 0 < ranks <= soundness.MOST_RANKS:
+    if not 0 < ranks <= MOST_RANKS:
         raise CheckpointError(
             "the strategy has too many ranks or a stage below 0", file=file, found=ranks
         )

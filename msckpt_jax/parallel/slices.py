@@ -45,8 +45,12 @@ def merge_sliced_parameter(
     named = isinstance(sliced_parameters[0], Mapping)
     if any(isinstance(s, Mapping) != named for s in sliced_parameters):
         raise TypeError("sliced_parameters must be all arrays, or all dicts of name and data")
+    if named and not all({"name", "data"} <= s.keys() for s in sliced_parameters):
+        raise TypeError("a dict of sliced_parameters must have the keys name and data")
     names = {s["name"] for s in sliced_parameters} if named else set()
     parts = [np.asarray(s["data"] if named else s) for s in sliced_parameters]
+    if any(not part.shape for part in parts):
+        raise TypeError("sliced_parameters must be arrays with axes, which are joined on the first")
     if len(names) > 1 or len({(p.dtype, p.shape[1:]) for p in parts}) > 1:
         raise ValueError("the slices differ in name, in dtype, or in shape beyond axis 0")
     if strategy is None:
@@ -55,6 +59,8 @@ def merge_sliced_parameter(
         if not named:
             raise TypeError("with a strategy the slices must be dicts of name and data")
         name = sliced_parameters[0]["name"]
+        if not isinstance(strategy, Mapping):
+            raise TypeError(f"strategy must be a dict of layouts, not {type(strategy).__name__}")
         soundness.check({name: strategy[name]})
         soundness.check_merge(name, strategy[name])
         out = _joined(parts, strategy[name])

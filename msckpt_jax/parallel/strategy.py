@@ -17,7 +17,7 @@ from msckpt_jax.checkpoint import atomic, json_keys, paths, wire
 from msckpt_jax.checkpoint.paths import AnyPath, PathLike
 from msckpt_jax.errors import CheckpointError
 from msckpt_jax.parallel import soundness
-from msckpt_jax.parallel.layout import Layout
+from msckpt_jax.parallel.layout import Layout, named
 
 Strategy = dict[str, Layout]
 #: A strategy file, or its content.
@@ -69,13 +69,14 @@ def read(file_name: PathLike) -> tuple[Strategy, int]:
         raise CheckpointError("the strategy file is empty", file=path)
     try:
         layouts, stage = (_from_json if path.name.endswith(".json") else _from_binary)(data)
+    except CheckpointError as error:
+        raise error.within(path) from None
     except wire.WireError as error:
         raise CheckpointError(
             f"this is no strategy file: {error.problem}", file=path, offset=error.offset
         ) from None
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"this is no strategy file: {error!r}", file=path) from None
-    soundness.check(layouts, path)
     if type(stage) is not int or stage < 0:
         raise CheckpointError("the stage is no number", file=path, found=stage)
     return layouts, stage
@@ -100,7 +101,7 @@ def encode(
     path: AnyPath, layouts: Mapping[str, Layout], stage: int = 0, staged: bool = False
 ) -> bytes:
     """The bytes of the strategy file ``path``."""
-    soundness.check(layouts, path)
+    soundness.check(layouts)
     for name in layouts:
         _check_name(name.partition("-")[2] if staged else name)
     return (_to_json if path.name.endswith(".json") else _to_binary)(layouts, stage)
@@ -172,7 +173,8 @@ def _from_binary(data: bytes) -> tuple[Strategy, int]:
     for field, value in reversed(list(fields(data))):
         if field == _LAYOUT_ITEM:
             item = dict(fields(value))
-            name, layout = item[_NAME].decode(), _layout_of(item[_BODY])
+            name = item[_NAME].decode()
+            layout = _layout_of(name, item[_BODY])
             if layouts.setdefault(name, layout) != layout:
                 raise ValueError(f"{name!r} has two layouts")
         elif field == _STRATEGY_ITEM:
@@ -182,7 +184,7 @@ def _from_binary(data: bytes) -> tuple[Strategy, int]:
     return dict(reversed(layouts.items())), stage
 
 
-def _layout_of(data: bytes) -> Layout:
+def _layout_of(name: str, data: bytes) -> Layout:
     values: dict[int, list[Any]] = {}
     for field, value in fields(data):
         values.setdefault(field, []).append(value)
@@ -191,7 +193,8 @@ def _layout_of(data: bytes) -> Layout:
         tensor_map = tuple(tuple(a for a in axes if a != _NONE) for axes in maps if axes)
     else:
         tensor_map = tuple(() if a == _NONE else (a,) for axes in maps for a in axes)
-    return Layout(
+    return named(
+        name,
         _values(values[_MATRIX][0]),
         tensor_map,
         _signed32(values.get(_SIZE, [0])[0]),
@@ -253,7 +256,8 @@ def _json_layout(name: str, layout: Layout) -> dict[str, Any]:
 def _from_json(data: bytes) -> tuple[Strategy, int]:
     content = json.loads(data, object_pairs_hook=json_keys.distinct)
     layouts = {
-        name: Layout(
+        name: named(
+            name,
             tuple(item["dev_matrix"]),
             tuple(() if axis == _NONE else (axis,) for axis in item["tensor_map"]),
             item.get("opt_weight_shard_size", 0),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msckpt_jax import arguments
 from msckpt_jax import progress as meters
 from msckpt_jax.checkpoint import formats, paths
 from msckpt_jax.checkpoint.paths import PathLike
@@ -17,7 +18,6 @@ from msckpt_jax.parallel.checks import (
     check_count,
     check_other_folder,
     check_prefix,
-    check_progress,
     check_rank,
 )
 from msckpt_jax.parallel.merged import MergedCheckpoint
@@ -98,7 +98,7 @@ def transform_checkpoints(
     with rank_set.replacing(folder, lambda rank: f"{ckpt_prefix}{rank}{suffix}") as save:
         files = plan_files(source, target, save.files, ckpt_prefix, suffix)
         total = sum(file.nbytes for file in files)
-        check_progress(progress)
+        arguments.progress(progress)
         with meters.meter("transform", total, progress) as advance:
             how = job_of(source, target)
             write_files(files, process_num, advance, save=how, held=save.held)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from msckpt_jax import arguments
 from msckpt_jax import progress as meters
 from msckpt_jax.checkpoint import atomic, copying, formats, paths, store_folder, writer
 from msckpt_jax.checkpoint.paths import AnyPath, PathLike
@@ -69,10 +70,11 @@ def unified_safetensors(
         >>> ms.load_checkpoint("unified/part0.safetensors")["w"]
         array([0., 1., 2., 3.], dtype=float32)
     """
-    del merge_with_redundancy
+    arguments.flags(merge_with_redundancy=merge_with_redundancy)
+    arguments.functions(choice_func=choice_func)
+    if not isinstance(file_suffix, str | None):
+        raise TypeError(f"file_suffix must be a str, not {type(file_suffix).__name__}")
     share, shares = _share_of(split_dst_file)
-    if choice_func is not None and not callable(choice_func):
-        raise TypeError("choice_func must be callable")
     checks.check_count(max_process_num, "max_process_num")
     source = merged.open_ranks(src_dir, src_strategy_file, file_suffix)
     names = _chosen(source, choice_func)
@@ -96,7 +98,7 @@ def unified_safetensors(
     own = None if shares == 1 else f"share {share} of {shares}"
     with atomic.making_folder(folder), store_folder.of(folder, of=own) as save:
         placed = [file._replace(target=save.files / file.target) for file in files]
-        checks.check_progress(progress)
+        arguments.progress(progress)
         with meters.meter("merge", total, progress) as advance:
             rank_records.write_files(placed, min(max_process_num, 4), advance,
                                      save=_save(source, names), held=save.held)  # fmt: skip

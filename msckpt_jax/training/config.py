@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from msckpt_jax import display, names
+from msckpt_jax import arguments, display, names
 from msckpt_jax.api import save as saving
 from msckpt_jax.api.save_options import check_options
 from msckpt_jax.checkpoint import formats, leaves, owner
@@ -208,8 +208,7 @@ def _policy(first: int | None, second: int | None) -> tuple[int | None, int | No
 
 
 def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be bool, not {type(value).__name__}")
+    arguments.flags(**{name: value})
     return value
 
 

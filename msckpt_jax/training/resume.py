@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,6 +141,8 @@ def resume(
         >>> resumed.epoch, resumed.step, resumed.state["w"]
         (2, 2, Array([5., 5.], dtype=float32))
     """
+    if not isinstance(strategy, Mapping | None):
+        paths.path_of(strategy, "strategy")
     saved = _latest(directory, prefix)
     if local is not None:
         after, strict = saved and saved.file, options.get("strict_load", False)

@@ -41,16 +41,19 @@ def metric_value(metric: Any, best: Best | None) -> float | None:
         TypeError: it is no number.
         KeyError: the metric that ``keep_best`` names is not among those given.
     """
-    if best is None or metric is None:
+    if metric is None:
         return None
     if isinstance(metric, Mapping):
+        if best is None:
+            return None
         if best.metric not in metric:
             raise KeyError(f"keep_best needs {best.metric!r}, but step() was given {list(metric)}")
         metric = metric[best.metric]
     try:
-        return float(metric)
+        value = float(metric)
     except (TypeError, ValueError):
         raise TypeError(f"metric must be a number, or a dict of numbers, not {metric!r}") from None
+    return None if best is None else value
 
 
 def _is_function(state: Any) -> bool:

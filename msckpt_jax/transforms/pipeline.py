@@ -30,6 +30,9 @@ class Pipeline(Mapped):
     ):
         if isinstance(operations, Transform):
             operations = [operations]
+        if not isinstance(operations, Iterable):
+            kind = type(operations).__name__
+            raise TypeError(f"operations must be a transform or a list of them, not {kind}")
         for operation in operations:
             if not isinstance(operation, Transform):
                 raise TypeError(f"operations holds {operation!r}: expected msckpt_jax.transforms")
@@ -66,6 +69,6 @@ class Pipeline(Mapped):
 def _column(names: str | Sequence[str], argument: str) -> str:
     if isinstance(names, str):
         return names
-    if len(names) != 1 or not isinstance(names[0], str):
+    if not isinstance(names, Sequence) or len(names) != 1 or not isinstance(names[0], str):
         raise ValueError(f"{argument} is {names!r}: each transform takes one column")
     return names[0]

@@ -366,8 +366,10 @@ def test_no_axes_are_all_in_mindspore(axes: Any, shape: Any, skip: bool, tmp_pat
 
 def test_argmax_that_follows_jax_on_nan(tmp_path: Path) -> None:
     x = np.array([[1, np.nan, 3], [4, 5, np.inf]], np.float32)
-    ms.export(lambda x: (jnp.argmax(x, 1), jnp.argmin(x, 0)), x, file_name=tmp_path / "a",
-              file_format="AIR", exact=True, verify=True)  # fmt: skip
+    done = ms.export(lambda x: (jnp.argmax(x, 1), jnp.argmin(x, 0)), x, file_name=tmp_path / "a",
+                     file_format="AIR", exact=True)  # fmt: skip
+    rows, columns = ms.load(done.file)(x)
+    assert (rows.tolist(), columns.tolist()) == ([1, 2], [0, 0, 0])
 
 
 @pytest.mark.parametrize(("name", "row"), ROWS.items(), ids=ROWS)
@@ -402,7 +404,9 @@ def test_a_chip_that_is_none(tmp_path: Path) -> None:
 def test_dynamic_sizes(tmp_path: Path, name: str) -> None:
     case = DYNAMIC[name]
     inputs = [jax.ShapeDtypeStruct(shape, jnp.dtype(case.dtype)) for shape in case.shapes]
-    ms.export(case.function, *inputs, file_name=tmp_path / "a", file_format="AIR", verify=True)
+    done = ms.export(case.function, *inputs, file_name=tmp_path / "a", file_format="AIR",
+                     verify=True)  # fmt: skip
+    assert done.difference is not None  # one that is too large has been raised
 
 
 def test_kept_sizes_and_bools(tmp_path: Path) -> None:
@@ -410,8 +414,13 @@ def test_kept_sizes_and_bools(tmp_path: Path) -> None:
         wide = jnp.broadcast_to(x[:, None, :], (x.shape[0], 4, 3))
         return wide, jnp.pad(x > 0, ((0, 0), (1, 2)), constant_values=True)
 
-    x = jax.ShapeDtypeStruct(("b", 3), jnp.float32)
-    ms.export(net, x, file_name=tmp_path / "a", file_format="AIR", verify=True)
+    spec = jax.ShapeDtypeStruct(("b", 3), jnp.float32)
+    done = ms.export(net, spec, file_name=tmp_path / "a", file_format="AIR")
+    for size in (1, 5):
+        x = np.arange(3.0 * size, dtype=np.float32).reshape(size, 3) - 2
+        wide, padded = ms.load(done.file)(x)
+        np.testing.assert_array_equal(wide, np.broadcast_to(x[:, None, :], (size, 4, 3)))
+        np.testing.assert_array_equal(padded, np.pad(x > 0, ((0, 0), (1, 2)), constant_values=True))
 
 
 def test_a_loop_with_dynamic_sizes(tmp_path: Path) -> None:

@@ -16,4 +16,5 @@ def test_a_meaning_takes_what_its_operator_has(operator: str) -> None:
     signature, prototype = inspect.signature(MEANINGS[operator]), prototypes()[operator]
     named = {p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
     attributes = prototype.attributes.keys() | ({"index_dtype"} if operator in POSITIONS else set())
-    signature.bind(*prototype.inputs, **dict.fromkeys(named & attributes))
+    bound = signature.bind(*prototype.inputs, **dict.fromkeys(named & attributes))
+    assert len(bound.args) == len(prototype.inputs)

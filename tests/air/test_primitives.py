@@ -21,7 +21,8 @@ WHOLE = {
 
 @pytest.mark.parametrize(("function", "inputs"), [(f, x) for f, *x in WHOLE.values()], ids=WHOLE)
 def test_numbers(tmp_path: Path, function: Any, inputs: Any) -> None:
-    ms.export(function, *inputs, file_name=tmp_path / "a", file_format="AIR", verify=True)
+    done = ms.export(function, *inputs, file_name=tmp_path / "a", file_format="AIR", verify=True)
+    assert done.difference is not None  # one that is too large has been raised
 
 
 @pytest.mark.parametrize("name", primitives.REFUSED)

@@ -286,8 +286,12 @@ def test_conversion_of_files_and_rank_folders(ranks: Path, tmp_path: Path) -> No
         assert dict(ms.load_checkpoint(one)).keys() == dict(ms.load_checkpoint(other)).keys()
     ms.ckpt_to_safetensors(ranks / "rank_0/net.ckpt")
     assert (ranks / "rank_0/net.safetensors").exists()
-    for bad in ({"save_path": "a.txt"}, {"name_map": [1]}, {"file_name_regex": "zzz"}):
-        with pytest.raises(ValueError, match=r"."):
+    for bad, words in (
+        ({"save_path": "a.txt"}, "save_path must be a folder"),
+        ({"name_map": [1]}, "name_map must be a dict of names to names"),
+        ({"file_name_regex": "zzz"}, r"is no \.ckpt file and holds none"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=words):
             ms.ckpt_to_safetensors(ranks, **bad)
 
 

@@ -585,7 +585,8 @@ TURNS: dict[str, str] = {
         "file_name_regex: '(' is no regular expression: missing ),",
     "ms.ckpt_to_safetensors('here', 'out', file_name_regex='zzz')":
         "here is no .ckpt file and holds none in rank* folders",
-    "ms.ckpt_to_safetensors('here/a.ckpt', 'out', name_map=3)": "name_map must be a dict, not int",
+    "ms.ckpt_to_safetensors('here/a.ckpt', 'out', name_map=3)":
+        "name_map must be a dict of names to names",
     "ms.ckpt_to_safetensors('here/a.ckpt', 'out', processes_num=0)":
         "processes_num must be a positive number, not 0",
     "ms.safetensors_to_ckpt('here/a.ckpt', 'out')":

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from msckpt_jax import dtypes
+from msckpt_jax import arguments, dtypes
 from msckpt_jax.api import jobs
 from msckpt_jax.api.conversion.view import View
 from msckpt_jax.checkpoint import (
@@ -120,7 +120,7 @@ def kind(target: PathLike, stack: str | None, options: Options) -> Kind:
     Raises:
         TypeError, ValueError: options that do not go together, or with this target.
     """
-    format = formats.of_path(os.fspath(target))
+    format = formats.of_path(os.fspath(paths.path_of(target)))
     if os.path.splitext(os.fspath(target))[1] in foreign.ENDINGS:
         endings = " or ".join(formats.SUFFIXES)
         raise ValueError(
@@ -128,9 +128,8 @@ def kind(target: PathLike, stack: str | None, options: Options) -> Kind:
                 f"{target}: no such file is written; name one that ends with {endings}, or a folder"
             )
         )
-    if options.dtype is not None and options.dtype not in DTYPES:
-        names = ", ".join(DTYPES)
-        raise ValueError(f"--dtype (dtype=) must be one of {names}, not {options.dtype!r}")
+    if options.dtype is not None:
+        arguments.choice("--dtype (dtype=)", options.dtype, DTYPES)
     if options.max_shard_size is not None:
         shards.size(options.max_shard_size, "--max-shard-size")
         if options.to is not None or options.mode is not None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msckpt_jax import boxes, dtypes
+from msckpt_jax import arguments, boxes, dtypes
 from msckpt_jax.checkpoint import copying, paths, stored
 from msckpt_jax.checkpoint.entries import Entry
 from msckpt_jax.checkpoint.parameters import Parameters
@@ -59,8 +59,9 @@ class Stacks(NamedTuple):
         known = dict.fromkeys((*JAX, *FILES))
         for option, name in (("--from (from_stack=)", self.source), ("--as (as_stack=)",
                              self.target)):  # fmt: skip
-            if name is not None and name not in known:
-                raise ValueError(f"{option} must be one of {', '.join(known)}, not {name!r}")
+            if name is not None:
+                arguments.choice(option, name, known)
+        arguments.functions(leave_out=self.leave_out)
 
 
 class View(Mapping[str, Any]):

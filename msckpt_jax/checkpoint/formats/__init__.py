@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from msckpt_jax import arguments
 from msckpt_jax.checkpoint.formats import ckpt, foreign, npz, orbax, safetensors, sharded, torch
 from msckpt_jax.checkpoint.formats.format import Format, How
 from msckpt_jax.checkpoint.plan import Plan
@@ -45,8 +46,7 @@ def to_write(name: Any, argument: str = "format") -> Format:
 
 
 def _one_of(names: tuple[str, ...], name: Any, argument: str) -> Format:
-    if name not in names:
-        raise ValueError(f"{argument} must be one of {', '.join(names)}, not {name!r}")
+    arguments.choice(argument, name, names)
     return FORMATS[name]
 
 

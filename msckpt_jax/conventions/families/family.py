@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from msckpt_jax import display, names
+from msckpt_jax import arguments, display, names
 from msckpt_jax.checkpoint import collector
 from msckpt_jax.checkpoint.paths import PathLike
 from msckpt_jax.conventions import modules, optimizers
@@ -84,9 +84,7 @@ class Family(Resolver):
 
     def __post_init__(self) -> None:
         for name, known in (("jax", JAX), ("files", FILES)):
-            if getattr(self, name) not in known:
-                asked = getattr(self, name)
-                raise ValueError(f"{name} must be one of {', '.join(known)}, not {asked!r}")
+            arguments.choice(name, getattr(self, name), known)
         if self.maxtext_model is not None and not isinstance(self.maxtext_model, str):
             kind = type(self.maxtext_model).__name__
             raise TypeError(f"maxtext_model must be a str, not {kind}")
