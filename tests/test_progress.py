@@ -97,6 +97,9 @@ import time
 begin = time.monotonic()
 save = ms.save_checkpoint(tree, "a.ckpt", async_save=True, progress=True)
 """
+IN_A_PROCESS = """
+save = ms.save_checkpoint(tree, "p.ckpt", async_save="process", progress=True)
+"""
 MERGE = """
 mesh = jax.make_mesh((1,), ("x",))
 w = jax.device_put(np.ones(2_000_000), jax.NamedSharding(mesh, jax.P("x")))
@@ -116,23 +119,27 @@ with mock.patch("os.replace", side_effect=OSError("no")):
 
 def test_bars_of_a_notebook_leave_a_line(tmp_path: Path) -> None:
     """One output for each loop, also of what goes on behind; its text is what exports show."""
-    cells = [BEGIN, LOOP, BEHIND, "save.result()", LOOP, MERGE, EXPORT, FAILING]
-    _, loop, behind, waited, again, merge, export, failing = outputs(
+    cells = [BEGIN, LOOP, BEHIND, "save.result()", IN_A_PROCESS, "save.result()", LOOP, MERGE,
+             EXPORT, FAILING]  # fmt: skip
+    _, loop, behind, waited, child, also, again, merge, export, failing = outputs(
         tmp_path, *cells, allow_errors=True
     )
-    lines = [each[0].data["text/plain"] for each in (loop, behind, again, merge, export, failing)]
+    bars = loop, behind, child, again, merge, export, failing
+    lines = [each[0].data["text/plain"] for each in bars]
     told = [re.sub(r"[\d.]+ [KMG]iB/s, \d+ s", "-", line) for line in lines]
     assert told == [
         "save <2>.ckpt: 19.1 MiB, -, the last of 3",
         "save a.ckpt: 19.1 MiB, -",
+        "save p.ckpt: 19.1 MiB, -",
         "save <2>.ckpt: 19.1 MiB, -, the last of 3",
         "merge: 7.6 MiB, -",
         "export net.mindir: 7.6 MiB, -",
         "save b.ckpt: stopped at 19.1 MiB of 19.1 MiB, -",
     ]
     assert "save &lt;2&gt;.ckpt: 19.1 MiB" in loop[0].data["text/html"]
-    assert all("<progress" not in each[0].data["text/html"] for each in (loop, behind, export))
-    assert [len(loop), len(behind), len(waited), len(again), len(merge)] == [1, 1, 0, 1, 1]
+    assert all("<progress" not in each[0].data["text/html"] for each in bars)
+    assert [*map(len, (loop, behind, child, again, merge))] == [1] * 5
+    assert (waited, also) == ([], [])
     assert [output.output_type for output in failing] == ["display_data", "error"]
 
 

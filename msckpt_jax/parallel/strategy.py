@@ -29,6 +29,8 @@ SUFFIXES = (".ckpt", ".json")
 
 _CURRENT_STAGE, _STRATEGY_ITEM, _LAYOUT_ITEM = 1, 2, 3
 _NAME, _BODY = 1, 2
+#: The keys of the JSON form.
+_ITEMS = ("parallel_layout_item", "parallel_strategy_item")
 #: The axis of a dimension that is not split.
 _NONE = -1
 _MATRIX, _MAP, _SPLIT, _OFFSET, _FIELD, _STEP, _SIZE = 1, 2, 3, 4, 5, 6, 7
@@ -179,8 +181,9 @@ def _from_binary(data: bytes) -> tuple[Strategy, int]:
                 raise ValueError(f"{name!r} has two layouts")
         elif field == _STRATEGY_ITEM:
             stage = dict(fields(dict(fields(value))[_BODY])).get(1, 0)
-        elif field != _CURRENT_STAGE:
-            raise wire.WireError(f"a strategy file has no field {field}", 0)
+        elif field != _CURRENT_STAGE or isinstance(value, bytes):
+            kind = "a CheckPoint" if field == _CURRENT_STAGE else "another message"
+            raise wire.WireError(f"by its field {field} it is {kind}", 0)
     return dict(reversed(layouts.items())), stage
 
 
@@ -226,11 +229,7 @@ def _signed32(value: int) -> int:
 def _to_json(layouts: Mapping[str, Layout], stage: int) -> bytes:
     items = {name: _json_layout(name, layout) for name, layout in layouts.items()}
     strategy = {"msckpt_jax": {"stage": stage, "parallel_strategy": [[]]}}
-    content = {
-        "current_stage": 1,
-        "parallel_strategy_item": strategy,
-        "parallel_layout_item": items,
-    }
+    content = {"current_stage": 1, _ITEMS[1]: strategy, _ITEMS[0]: items}
     return json.dumps(content).encode()
 
 
@@ -255,6 +254,8 @@ def _json_layout(name: str, layout: Layout) -> dict[str, Any]:
 
 def _from_json(data: bytes) -> tuple[Strategy, int]:
     content = json.loads(data, object_pairs_hook=json_keys.distinct)
+    if not isinstance(content, dict) or not content.keys() & _ITEMS:
+        raise ValueError(f"it has no {' and no '.join(_ITEMS)}")
     layouts = {
         name: named(
             name,
@@ -265,7 +266,7 @@ def _from_json(data: bytes) -> tuple[Strategy, int]:
             tuple(item.get("param_split_shape", ())),
             item.get("field", 0),
         )
-        for name, item in content.get("parallel_layout_item", {}).items()
+        for name, item in content.get(_ITEMS[0], {}).items()
     }
-    items = list(content.get("parallel_strategy_item", {}).values())
+    items = list(content.get(_ITEMS[1], {}).values())
     return layouts, items[0].get("stage", 0) if items else 0

@@ -120,7 +120,7 @@ def dtype(value: Any, name: str) -> str:
     """The name of a NumPy dtype that MindSpore's data pipeline has."""
     try:
         known = None if value is None else np.dtype(value).name
-    except TypeError:
+    except (TypeError, ValueError):
         known = None
     if known not in _DTYPES:
         raise TypeError(f"{name} is {value!r}: expected one of {', '.join(_DTYPES)}")

@@ -400,7 +400,7 @@ TURNS: dict[str, str] = {
         "there is no such strategy file (a save that is killed may leave",
     "ms.load_checkpoint('here/a.ckpt', strategy='here/strategy.ckpt')":
         "here/a.ckpt is not a folder of rank_N folders",
-    "ms.load_checkpoint('here', strategy='here/a.ckpt')": "the strategy holds no parameters",
+    "ms.load_checkpoint('here', strategy='here/a.ckpt')": "by its field 1 it is a CheckPoint",
     "ms.load_checkpoint('here', strategy=3)": "strategy_filename must be a path, not int",
     "ms.load_checkpoint('here/empty', strategy='here/strategy.ckpt')":
         "no rank_N folder with a CheckPoint in it (convert takes other",
@@ -714,7 +714,7 @@ TURNS: dict[str, str] = {
     "ms.plan_transform('nowhere', 'here/strategy.ckpt')":
         "nowhere is not a folder of rank_N folders",
     "ms.plan_transform('here', 'here/strategy.ckpt', 'here/a.ckpt')":
-        "the strategy holds no parameters",
+        "by its field 1 it is a CheckPoint",
     "ms.MergedCheckpoint({}, None)": "files must be a dict of a file for each rank, not {}",
     "ms.MergedCheckpoint({0: 'nowhere'}, 'here/strategy.ckpt')": "No such file or directory",
     "ms.load_checkpoint('here/empty.ckpt')": "the file is empty",
@@ -824,4 +824,72 @@ TURNS: dict[str, str] = {
         "inputs is a tuple of numbers: if it is the shape of an input,",
     "ms.save_checkpoint(S, io.StringIO())": "is open for text",
     "(f := io.BytesIO(), f.close(), ms.save_checkpoint(S, f))": "not open for writing",
+    "ms.Convention(module=3)": "module must be a module of flax.nnx or flax.linen, not int",
+    "ms.Convention(module=nnx.Linear)": "not the class Linear",
+    "ms.Convention(base=W)": "base must be one of mindspore, mint, or a network:",
+    "ms.Convention(network=['x'])": "network must be one of",
+    "ms.Convention(optimizer=['Adam'])": "is no optimizer that goes on with a state of optax",
+    "ms.Convention(hyperparameters=3)": "hyperparameters must be a dict of numbers, not int",
+    "ms.Convention(hyperparameters={'b1': 'x'})":
+        "hyperparameters: b1 must be a number from 0 to 1, not 'x'",
+    "ms.Family(CONFIG, jax=W)": "jax must be one of",
+    "ms.Layout(3, 4)": "dev_matrix must be a tuple of positive numbers",
+    "ms.Layout((2,), 4)": "tensor_map must be a tuple with a tuple of mesh axes for each",
+    "ms.TensorSpec({'a': 3}, 'float32')": "shape must be a tuple of sizes, not {'a': 3}",
+    "ms.TensorSpec(b'ab', 'float32')": "shape must be a tuple of sizes, not b'ab'",
+    "ms.TensorSpec((3,), None)": "dtype must be one of NumPy or ml_dtypes, not None",
+    "ms.TensorSpec((3,), [])": "dtype must be one of NumPy or ml_dtypes, not []",
+    "ms.build_searched_strategy('here/a.ckpt')":
+        "this is no strategy file: by its field 1 it is a CheckPoint",
+    "ms.build_searched_strategy('here/config.json')":
+        "it has no parallel_layout_item and no parallel_strategy_item",
+    "ms.open_checkpoint('here/a.ckpt', crc_check='no')": "crc_check must be bool, not str",
+    "ms.open_checkpoint('here/a.ckpt', mmap='no')": "mmap must be bool, not str",
+    "ms.load('here/net.mindir', mmap=0)": "mmap must be bool, not int",
+    "ms.load_checkpoint('here/a.ckpt', remove_redundancy='no')":
+        "remove_redundancy must be bool, not str",
+    "ms.load_param_into_tree(S, S, strict_load='no')": "strict_load must be bool, not str",
+    "ms.save_checkpoint(S, 'out.ckpt', durable='no')": "durable must be bool, not str",
+    "ms.save_checkpoint(S, 'out.ckpt', timeout=float('nan'))":
+        "threads and timeout must be positive, not 2 and nan",
+    "ms.save_checkpoint(S, 'out.ckpt', remove_redundancy='no')":
+        "remove_redundancy must be bool, not str",
+    "ms.save_checkpoint(S, 'out.ckpt', strategy_file=3)": "strategy_file must be a path, not int",
+    "ms.convert_checkpoint('here/a.ckpt', 'out.ckpt', verify='no')": "verify must be bool, not str",
+    "ms.convert_checkpoint('here/a.ckpt', 'out.ckpt', enc_mode='ROT13')":
+        "enc_mode must be one of AES-GCM, AES-CBC, SM4-CBC, not 'ROT13'",
+    "ms.convert_checkpoint('here/a.ckpt', 'out.ckpt', dtype=['float16'])":
+        "--dtype (dtype=) must be one of",
+    "ms.convert_checkpoint('here/a.ckpt', 'out', config=CONFIG, as_stack='maxtext', leave_out='w')":
+        "leave_out must be callable, not str",
+    "ms.plan_conversion('here/a.ckpt', 3)": "a path must be a path, not int",
+    "ms.ckpt_to_safetensors('here/a.ckpt', 'out', name_map={'w': 3})":
+        "name_map must be a dict of names to names",
+    "ms.filter_parameters({3: 4}, 'w')": "parameter_dict must have texts as names, not 3",
+    "ms.merge_sliced_parameter([1, 2])":
+        "sliced_parameters must be arrays with axes, which are joined",
+    "ms.merge_sliced_parameter([{'w': W}], {'w': 3})": "must have the keys name and data",
+    "ms.merge_sliced_parameter([{'name': 'w', 'data': W}], 3)":
+        "strategy must be a dict of layouts, not int",
+    "ms.unified_safetensors('here', 'here/strategy.ckpt', 'out', 'no')":
+        "merge_with_redundancy must be bool, not str",
+    "ms.unified_safetensors('here', 'here/strategy.ckpt', 'out', file_suffix=3)":
+        "file_suffix must be a str, not int",
+    "ms.resume('here', {'w': W}, 'net', strategy=3)": "strategy must be a path, not int",
+    "ms.ModelCheckpoint('net', 'out').step(S, metric='x')":
+        "metric must be a number, or a dict of numbers, not 'x'",
+    "ms.export(lambda x: x, X, file_name='out', verify='no')": "verify must be bool, not str",
+    "ms.export(lambda x: x, X, file_name='out', exact='no')": "exact must be bool, not str",
+    "ms.export(lambda x: x, X, file_name='out', training=None)":
+        "training must be bool, not NoneType",
+    "ms.export(lambda x: x, X, file_name='out', progress=3)":
+        "progress must be True or a function of a number of bytes, not int",
+    "ms.export(lambda x: x, X, file_name='out', enc_mode='ROT13')":
+        "enc_mode must be one of AES-GCM, AES-CBC, SM4-CBC, not 'ROT13'",
+    "ms.export(lambda x: x, X, file_name='out', constraints=3)":
+        "constraints must be a list of texts, not 3",
+    "ms.transforms.Pipeline(3)": "operations must be a transform or a list of them, not int",
+    "ms.transforms.Pipeline(ms.transforms.Decode(), 3)":
+        "input_columns is 3: each transform takes one column",
+    "ms.transforms.TypeCast({'(': 'x'})": "expected one of",
 }

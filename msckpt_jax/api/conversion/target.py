@@ -195,7 +195,7 @@ def nesting(source: Any, how: Kind) -> Nesting:
 
 def is_folder(target: PathLike) -> bool:
     """Tell whether the name of a target is that of a folder."""
-    return formats.of_path(os.fspath(target)) is None
+    return formats.of_path(os.fspath(paths.path_of(target))) is None
 
 
 def limit(options: Options) -> int:
