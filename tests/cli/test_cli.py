@@ -66,7 +66,7 @@ def test_usage_errors(args: list[str], capsys: Any) -> None:
     [
         (["inspect", "none.ckpt"], "none.ckpt: No such file"),
         (["inspect", "."], ".: this is a folder"),
-        (["inspect", "{junk}"], "no CheckPoint record"),
+        (["inspect", "{junk}"], "this is a text: name the file"),
         (["verify", "none.ckpt"], "none.ckpt: No such file"),
         (["diff", "{path}", "none.ckpt"], "none.ckpt"),
         (["convert", "{path}", "{path}"], "the source itself"),

@@ -526,7 +526,8 @@ TURNS: dict[str, str] = {
         "out.mindir: no such file is written; name one that ends with",
     "ms.convert_checkpoint('here/key.ckpt', 'out.safetensors')":
         "the file is encrypted with AES-GCM: pass dec_key",
-    "ms.convert_checkpoint('here/text.txt', 'out.safetensors')": "no CheckPoint record begins here",
+    "ms.convert_checkpoint('here/text.txt', 'out.safetensors')":
+        "this is a text: name the file that holds the weights",
     "ms.convert_checkpoint(None, 'out.safetensors')": "a path must be a path, not NoneType",
     "ms.convert_checkpoint('here/a.ckpt', 'out.safetensors', dtype='int8')":
         "--dtype (dtype=) must be one of float16, float32, float64,",
@@ -718,7 +719,7 @@ TURNS: dict[str, str] = {
     "ms.MergedCheckpoint({}, None)": "files must be a dict of a file for each rank, not {}",
     "ms.MergedCheckpoint({0: 'nowhere'}, 'here/strategy.ckpt')": "No such file or directory",
     "ms.load_checkpoint('here/empty.ckpt')": "the file is empty",
-    "ms.load_checkpoint('here/text.txt')": "no CheckPoint record begins here",
+    "ms.load_checkpoint('here/text.txt')": "this is a text: name the file that holds the weights",
     "ms.load_checkpoint('here/a.ckpt.gz')": "this is a gzip file: unpack it first",
     "ms.load_checkpoint('here/cut_a.ckpt')":
         "the record says 68 bytes but 23 are left: truncated or damaged",
@@ -741,7 +742,7 @@ TURNS: dict[str, str] = {
         "the file is no index of safetensors files (expected an object",
     "ms.load_checkpoint('here/bad.json')":
         "the file is no index of safetensors files (expected an object",
-    "ms.load_checkpoint('here/user.py')": "no CheckPoint record begins here",
+    "ms.load_checkpoint('here/user.py')": "this is a text: name the file that holds the weights",
     "ms.load_checkpoint('here/strategy.ckpt')":
         "this is a strategy file: pass it as strategy=, and the folder",
     "ms.load_checkpoint('here/rank_0')":

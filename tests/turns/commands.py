@@ -19,7 +19,7 @@ READ = {
     "nowhere.air": (2, "nowhere.air: No such file or directory"),
     "here/empty": (2, "this is a folder, not a CheckPoint file; it is no folder of the"),
     "here/empty.ckpt": (2, "the file is empty"),
-    "here/text.txt": (1, "no CheckPoint record begins here"),
+    "here/text.txt": (2, "this is a text: name the file that holds the weights"),
     "here/a.ckpt.gz": (2, "this is a gzip file: unpack it first"),
     "here/cut_a.ckpt": (1, "the record says 68 bytes but 23 are left: truncated or damaged"),
     "here/cut_a.npz": (2, "this is a zip archive, but no .npz and no PyTorch file, or one"),

@@ -93,6 +93,9 @@ _KINDS = (
 )  # fmt: skip
 
 
+#: No control characters; a CheckPoint, which may have long names, begins with a line feed.
+_TEXT = _kind(rb"(?![\n{])[^\x00-\x08\x0e-\x1f]{8,}\Z", "a text",
+              "name the file that holds the weights")  # fmt: skip
 #: What we read ourselves, or might, by more than its first bytes.
 _ARCHIVE = _kind(rb"PK\x03\x04", "a zip archive, as .npz and PyTorch's files are",
                  "msckpt inspect MODEL tells which, and msckpt convert reads those")  # fmt: skip
@@ -121,7 +124,7 @@ def check(source: Source) -> None:
     Raises:
         CheckpointError: it does; the message says what it is, and what to do.
     """
-    told = _told(bytes(source.data[:_HEAD_BYTES]), source.path, _KINDS)
+    told = _told(bytes(source.data[:_HEAD_BYTES]), source.path, (*_KINDS, _TEXT))
     kind = _BY_NAME.get(source.path.suffix)
     if kind is not None and (told is None or any(word in told for word in _VAGUE)):
         told = f"this is {kind.name} by its name: {_advice(kind.advice, source.path)}"

@@ -215,6 +215,7 @@ def _told(names: Iterable[str]) -> str:
 
 
 def _parsed(source: Source) -> _Index:
+    index = None
     try:
         index = json.loads(bytes(source.data[:]), object_pairs_hook=json_keys.distinct)
         places, metadata = {**index["weight_map"]}, {**(index.get("metadata") or {})}
@@ -223,7 +224,7 @@ def _parsed(source: Source) -> _Index:
             "the file is no index of safetensors files",
             file=source.path,
             expected="an object of JSON with a weight_map of names to files",
-            found=repr(error),
+            found=repr(error) if not isinstance(index, dict) else f"the keys {_told(index)}",
         ) from None
     plain: set[str] = set()
     for name, file in places.items():
