@@ -69,7 +69,7 @@ class CheckpointError(FileError):
 
     Example:
         >>> with open("bad.ckpt", "wb") as file:
-        ...     _ = file.write(b"no CheckPoint")
+        ...     _ = file.write(bytes(9))
         >>> try:
         ...     ms.load_checkpoint("bad.ckpt")
         ... except ms.CheckpointError as error:
