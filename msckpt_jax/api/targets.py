@@ -33,7 +33,7 @@ _TARGETS: Mapping[str, _Row] = {
 NAMES = tuple(_TARGETS)
 DEFAULT = NAMES[0]
 #: The values of ``target`` of all formats; each knows some of them.
-DEVICES = ("cpu", "onnxruntime")
+DEVICES = ("cpu", "onnxruntime", "lite")
 SUFFIXES = tuple(row.suffix for row in _TARGETS.values())
 
 

@@ -15,7 +15,7 @@ from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Const, Parameter, Tensor, Value
 from msckpt_jax.lowering.problems import PASSING, Problems
-from msckpt_jax.onnx import attention, loops, norms, opsets, quantised, ranks, tidy
+from msckpt_jax.onnx import attention, lite, loops, norms, opsets, quantised, ranks, tidy
 from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer, number
 from msckpt_jax.onnx.facts import Facts
 from msckpt_jax.onnx.rows import ROWS
@@ -33,23 +33,27 @@ class Adapted:
     weights: dict[str, Parameter]
 
 
-def adapt(graph: Graph, *, opset: int | None = None, contributed: bool = False) -> Adapted:
+def adapt(graph: Graph, *, opset: int | None = None, target: str | None = None) -> Adapted:
     """The ONNX model of a Graph.
 
     Args:
         graph: has MindSpore's operators.
         opset: the version of ONNX's operators, which gives each its form; by default the lowest
             that the graph needs.
-        contributed: take operators of onnxruntime's own, too.
+        target: "onnxruntime" takes operators of its own, too; "lite" forms that MindSpore Lite's
+            converter reads right.
 
     Raises:
-        UnsupportedError: operators have no row, no form in the opset, or no kernel in onnxruntime:
-            all of them, each with the user's source line.
+        UnsupportedError: operators have no row, no form in the opset, no kernel in onnxruntime, or
+            are misread by MindSpore Lite: all of them, each with the user's source line.
     """
     opsets.check(opset)
+    contributed, for_lite = target == quantised.RUNTIME, target == lite.NAME
     if opset is None:
-        return opsets.lowest(lambda opset, later: _adapted(graph, Names(opset, later), contributed))
-    return _adapted(graph, Names(opset), contributed)
+        return opsets.lowest(
+            lambda opset, later: _adapted(graph, Names(opset, later, for_lite), contributed)
+        )
+    return _adapted(graph, Names(opset, (), for_lite), contributed)
 
 
 def _adapted(graph: Graph, names: Names, contributed: bool) -> Adapted:
@@ -76,6 +80,9 @@ def _adapted(graph: Graph, names: Names, contributed: bool) -> Adapted:
         opset_imports=[*own, *further],
         ir_version=helper.find_min_ir_version_for(own, True),
     )
+    for problem in lite.problems(model) if names.lite else ():
+        adapting.problems.note("", problem, "row", UnsupportedError(lite.SOURCE))
+    adapting.problems.refuse()
     return Adapted(model, weights)
 
 
@@ -160,6 +167,8 @@ class _Adapting:
                 number(type_.dtype)
                 opsets.first(self.names.opset, self.names.later,
                              partial(opsets.check_dtype, type_.dtype))  # fmt: skip
+                if self.names.lite and (reason := lite.of_dtype(type_.dtype, end=True)):
+                    raise UnsupportedError(f"{reason}, {lite.SOURCE}")
             except UnsupportedError as error:
                 self.problems.note("", f"the {what} {name}", "row", error)
 
@@ -204,7 +213,7 @@ class _Adapting:
         if node.op == "If":
             return self._if(builder, node)
         if node.op == "While":
-            counter = loops.counter(node)
+            counter = None if self.names.lite else loops.counter(node)  # it has no Scan
             return self._scan(builder, node, counter) if counter else self._while(builder, node)
         row = ROWS.get(node.op) or QUANTISED.get(node.op)
         if row is None:
@@ -214,6 +223,8 @@ class _Adapting:
     def _if(self, builder: Builder, node: Node) -> list[Value]:
         """Add an If, whose branches see the values around them, so that no operands are passed."""
         predicate, *operands = node.inputs
+        if self.names.lite:  # bodies take no inputs of the graph around them there
+            operands = [self._passed(builder, operand) for operand in operands]
         then, otherwise = (
             self._body(builder, body, operands, kind)
             for body, kind in zip(node.bodies, ("then", "else"), strict=True)
@@ -222,6 +233,13 @@ class _Adapting:
         branches = {"then_branch": then, "else_branch": otherwise}
         builder.node("If", [builder.name(predicate)], results, branches)
         return results
+
+    @staticmethod
+    def _passed(builder: Builder, operand: Any) -> Any:
+        """The operand as the result of a node."""
+        if not isinstance(operand, Value):
+            return operand
+        return builder("Identity", operand, type=operand.type)
 
     def _body(
         self, builder: Builder, body: Graph, operands: Sequence[Any], kind: str
@@ -274,7 +292,8 @@ class _Adapting:
         results = self.results(inner, [again, *step.outputs], "next")
         body = helper.make_graph(inner.nodes, "step", inputs, results, value_info=inner.infos)
         values = [Value(value.type) for value in node.outputs]
-        operands = ["", builder.name(first), *map(builder.name, node.inputs)]
+        most = builder.name(np.array(lite.MOST_STEPS, np.int64)) if self.names.lite else ""
+        operands = [most, builder.name(first), *map(builder.name, node.inputs)]
         builder.node("Loop", operands, values, {"body": body})
         return values
 

@@ -14,7 +14,7 @@ from msckpt_jax.dtypes import of_array
 from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.values import Const, Dim, Parameter, Size, Tensor, Value
 from msckpt_jax.names import Unique
-from msckpt_jax.onnx import kernels, opsets
+from msckpt_jax.onnx import kernels, lite, opsets
 
 #: Operators whose result does not follow from the bits of their operands.
 _ORDERED = frozenset(
@@ -29,10 +29,13 @@ class Names:
     Attributes:
         opset: the version of its operators.
         later: the opsets that it may have instead.
+        lite: whether the model is for MindSpore Lite.
+        types: the types of its values.
     """
 
-    def __init__(self, opset: int, later: Iterable[int] = ()):
-        self.opset, self.later = opset, later
+    def __init__(self, opset: int, later: Iterable[int] = (), for_lite: bool = False):
+        self.opset, self.later, self.lite = opset, later, for_lite
+        self.types: dict[str, Tensor] = {}
         self.unique = Unique()
         self.constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self.initializers: list[TensorProto] = []
@@ -51,7 +54,7 @@ class Builder:
     """
 
     def __init__(self, names: Names, outer: Builder | None = None):
-        self.names = names
+        self.names, self._inner = names, outer is not None
         self.nodes: list[NodeProto] = []
         self.infos: list[ValueInfoProto] = []
         self._known: dict[Value, str] = {} if outer is None else dict(outer._known)
@@ -59,6 +62,8 @@ class Builder:
         self._narrow: dict[str, Value] = {} if outer is None else dict(outer._narrow)
         #: Sizes that the graph asks for, and vectors of sizes, by the names of which they are made.
         self._sizes: dict[tuple[Any, ...], Value] = {} if outer is None else dict(outer._sizes)
+        #: Constants that are nodes of this body.
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def __call__(self, op: str, *inputs: Any, type: Tensor, **attributes: Any) -> Value:
         """Add a node with one result.
@@ -83,6 +88,8 @@ class Builder:
         schema, dtypes, wider = opsets.first(
             self.names.opset, self.names.later, lambda n: self._form(n, op, inputs, types, given)
         )
+        if self.names.lite:  # its parsers have defaults of their own
+            given = {**kernels.defaults(op, schema.since_version), **given}
         operands = [
             self._as(operand, wider.get(letter, dtypes.get(letter)))
             for operand, letter in zip(inputs, _letters(schema.inputs, len(inputs)), strict=True)
@@ -103,16 +110,30 @@ class Builder:
     ) -> None:
         """Add a node as it is."""
         outputs = [self.define(value, op) for value in results]
-        self.nodes.append(
-            helper.make_node(op, list(inputs), outputs, name=outputs[0], **attributes)
-        )
+        node = helper.make_node(op, list(inputs), outputs, name=outputs[0], **attributes)
+        if self.names.lite:
+            self._for_lite(node)
+        self.nodes.append(node)
         self.infos += [info(n, v.type) for n, v in zip(outputs, results, strict=True)]
+
+    def _for_lite(self, node: NodeProto) -> None:
+        """Give a node with bodies a name beside its results', and refuse what is misread.
+
+        Raises:
+            UnsupportedError: MindSpore Lite has no parser of it, or its parser misreads it.
+        """
+        if any(each.HasField("g") for each in node.attribute):
+            node.name = self.names.unique(f"{node.name}_{node.op_type}")
+        for reason in lite.reasons(node, self.names.types):
+            raise UnsupportedError(f"{node.op_type}: {reason}, {lite.SOURCE}")
 
     def define(self, value: Value, hint: str) -> str:
         """Give a value a name of its own, unless it has one that was kept for it."""
         if value not in self._known:
             self._known[value] = self.names.unique(value.name or hint)
-        return self._known[value]
+        name = self._known[value]
+        self.names.types[name] = value.type
+        return name
 
     def keep(self, value: Value, name: str) -> None:
         """Give a value a name that nothing else has."""
@@ -194,9 +215,17 @@ class Builder:
         """The size of an axis of a value, as a vector of one number."""
         key = self.name(size.of), size.axis
         if key not in self._sizes:
-            t = Tensor(np.dtype(np.int64), (1,))
-            self._sizes[key] = self("Shape", size.of, type=t, start=size.axis, end=size.axis + 1)
+            self._sizes[key] = self._size_of(size.of, size.axis)
         return self._sizes[key]
+
+    def _size_of(self, of: Value, axis: int) -> Value:
+        """The size of an axis, as a vector; MindSpore Lite leaves start and end of Shape unread."""
+        t = Tensor(np.dtype(np.int64), (1,))
+        if not self.names.lite:
+            return self("Shape", of, type=t, start=axis, end=axis + 1)
+        rank = len(of.type.shape)
+        sizes = self("Shape", of, type=Tensor(t.dtype, (rank,)))
+        return self("Gather", sizes, np.array([axis % rank], np.int64), type=t, axis=0)
 
     def _form(
         self, opset: int, op: str, inputs: Sequence[Any], types: Sequence[Tensor],
@@ -257,13 +286,22 @@ class Builder:
 
     def _constant(self, array: np.ndarray) -> str:
         key = array.dtype.name, array.shape, array.tobytes()
-        known = self.names.constants
+        own = self.names.lite and self._inner  # its parsers look for constants in the body
+        known = self._constants if own else self.names.constants
         if key not in known:
+            if self.names.lite and (reason := lite.of_constant(array)):
+                raise UnsupportedError(f"{reason}, {lite.SOURCE}")
             known[key] = self.names.unique(f"constant_{len(known)}")
+            self.names.types[known[key]] = Tensor(array.dtype, array.shape)
             tensor = TensorProto(
                 name=known[key], data_type=number(array.dtype), dims=array.shape, raw_data=key[2]
             )
-            self.names.initializers.append(tensor)
+            if own:
+                self.nodes.append(
+                    helper.make_node("Constant", [], [known[key]], name=known[key], value=tensor)
+                )
+            else:
+                self.names.initializers.append(tensor)
         return known[key]
 
 

@@ -47,14 +47,14 @@ class Dtypes(NamedTuple):
 def able(schema: OpSchema, attributes: Mapping[str, Any]) -> Mapping[str, Dtypes] | None:
     """The dtypes of each type constraint of a schema where a node has these attributes."""
     op = schema.name
-    for name, value in {**_defaults(op, schema.since_version), **attributes}.items():
+    for name, value in {**defaults(op, schema.since_version), **attributes}.items():
         if (variant := f"{op}[{name}={value}]") in _table():
             return dtypes(variant, schema.since_version)
     return dtypes(op, schema.since_version)
 
 
 @cache
-def _defaults(op: str, since: int) -> Mapping[str, Any]:
+def defaults(op: str, since: int) -> Mapping[str, Any]:
     """The attributes of an operator that a node need not state."""
     known = onnx.defs.get_schema(op, since).attributes
     stated = [each.default_value for each in known.values() if each.default_value.type]

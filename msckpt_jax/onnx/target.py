@@ -20,6 +20,7 @@ from msckpt_jax.onnx import (
     adapt,
     fusions,
     inspection,
+    lite,
     opsets,
     packages,
     quantised,
@@ -38,7 +39,7 @@ def write(
     opset = wanted.options["opset"]
     opsets.check(opset)
     with failures():
-        adapted = adapt.adapt(graph, opset=opset, contributed=target == "onnxruntime")
+        adapted = adapt.adapt(graph, opset=opset, target=target)
     _write(adapted, path, wanted)
     return path, []
 
@@ -61,7 +62,8 @@ def export(
         file, notes = write(graph, path, wanted, how.target)
         return Written(file, graph, notes)
     except ExportError as error:
-        if engine == "native" or how.rules or how.exact or how.quantiser:
+        native = engine == "native" or how.target == lite.NAME
+        if native or how.rules or how.exact or how.quantiser:
             raise
         return _by_jax2onnx(traced, path, wanted, error.problems)
 
@@ -140,7 +142,7 @@ def verify(file: Path, *, dec_key: bytes | None, dec_mode: str, runtime: str) ->
 TARGET = Target(
     name="ONNX",
     suffix=".onnx",
-    devices=("cpu", "onnxruntime"),
+    devices=("cpu", "onnxruntime", lite.NAME),
     write=write,
     export=export,
     open=open_model,

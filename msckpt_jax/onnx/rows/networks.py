@@ -31,7 +31,7 @@ def _matmul(b: Builder, node: Node) -> Value:
     left, right = node.inputs[:2]
     narrow = tuple(map(b.narrow, (left, right)))
     small = tuple(b.type(x).dtype.str[1:] for x in narrow) in _BYTES
-    small &= type_of(node).dtype == np.int32
+    small &= type_of(node).dtype == np.int32 and not b.names.lite  # it has no MatMulInteger
     left, right = narrow if small else (left, right)
     left = _turned(b, left) if given(node, 2) else left
     right = _turned(b, right) if given(node, 3) else right

@@ -65,6 +65,16 @@ def _floor_mod(b: Builder, node: Node) -> Value:
     return b("Sub", node.inputs[0], times, type=t)
 
 
+def _mod(b: Builder, node: Node) -> Value:
+    """The remainder with the sign of the dividend; MindSpore Lite leaves fmod unread."""
+    t = type_of(node)
+    if not b.names.lite or t.dtype.kind != "i":
+        return b("Mod", *node.inputs, type=t, fmod=1)
+    x, y = node.inputs
+    whole = b("Mul", b("Div", x, y, type=t), y, type=t)
+    return b("Sub", x, whole, type=t)
+
+
 def _of_scalars(row: Row) -> Row:
     """A row for MindSpore's scalars, which are tensors of rank 0."""
 
@@ -168,7 +178,7 @@ ROWS: Mapping[str, Row] = {
     "IsFinite": _is_finite,
     "LeftShift": _left_shift,
     "LessEqual": _or_equal("LessOrEqual", "Greater"),
-    "Mod": same("Mod", fmod=1),
+    "Mod": _mod,
     "NotEqual": negated("Equal"),
     "PopulationCount": _population_count,
     "RealDiv": _real_div,

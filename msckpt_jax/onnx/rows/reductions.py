@@ -82,7 +82,12 @@ def _shifted(
     start, stop = (step, size) if reverse else (0, size - step)
     rest = b("Slice", x, ints(start), ints(stop), ints(axis), type=kept)
     pads = ints(0, step) if reverse else ints(step, 0)
-    return b("Pad", rest, pads, scalar(identity(t.dtype), t.dtype), ints(axis), type=t)
+    fill = scalar(identity(t.dtype), t.dtype)
+    if b.names.lite:  # whose parser leaves axes unread
+        every = np.zeros((2, len(t.shape)), np.int64)
+        every[:, axis] = pads
+        return b("Pad", rest, every.reshape(-1), fill, type=t)
+    return b("Pad", rest, pads, fill, ints(axis), type=t)
 
 
 def _lowest(dtype: np.dtype) -> Any:
@@ -112,6 +117,7 @@ def _top_k(b: Builder, node: Node) -> list[Value]:
 def _top(b: Builder, node: Node, count: Any, axis: int, largest: int) -> list[Value]:
     x, t = node.inputs[0], type_of(node)
     small = b.type(x).dtype.kind in "iu" and b.type(x).dtype.itemsize < 8
+    small &= not b.names.lite  # which has no int64 for the keys
     key = _distinct(b, x, axis, largest) if small else x
     types = [Tensor(b.type(key).dtype, t.shape), Tensor(I64, t.shape)]
     values, places = b.several("TopK", key, count, types=types, axis=axis, largest=largest,
