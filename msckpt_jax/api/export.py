@@ -121,7 +121,9 @@ def export(
             ``["s <= 2048", "mod(s, 8) == 0"]``. Sizes that it made have their own.
         target: ``"cpu"`` lowers convolutions to Im2Col and MatMul, many times faster there; the
             default keeps Conv2D, which Ascend and MindSpore Lite know best. ONNX also
-            ``"onnxruntime"``: takes its own operators, which no other runtime has.
+            ``"onnxruntime"``: takes its own operators, which no other runtime has; and ``"lite"``:
+            takes forms that MindSpore Lite's converter reads right, and refuses the rest, by its
+            source, which nobody has run here (docs/runtimes.md).
         weights: ``"int8"`` or ``"int4"``: weights that are operands of matrix products, and of
             nothing else, are stored in so many bits, with scales that they are multiplied by when
             the file runs. ``notes`` say which, and how far numbers moved: half a scale at most.

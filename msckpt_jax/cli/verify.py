@@ -34,7 +34,8 @@ each name must be in the file that the index says. All problems are listed, with
                  against the kernels of a chip
   MODEL.onnx     checked by onnx.checker, types and shapes included, and loaded by onnxruntime,
                  where that is installed; with --runtime run by another, too, on random numbers, and
-                 compared with onnxruntime's results
+                 compared with onnxruntime's results; --runtime lite runs nothing, but lists what
+                 MindSpore Lite's converter cannot read, by its source
 
 Notes, such as operators that load has no meaning for, are no faults.
 """
@@ -47,6 +48,7 @@ EXAMPLES = """\
   msckpt verify secret.ckpt --dec-key-file key.bin
   msckpt verify model.air --soc Ascend910B
   msckpt verify model.onnx
+  msckpt verify model.onnx --runtime lite
   msckpt verify model.mindir
 
 exit status: 0 the file is sound, 1 it is damaged, 2 it cannot be read

@@ -15,7 +15,17 @@ from msckpt_jax.errors import UnsupportedError
 from msckpt_jax.graph.graph import Graph, Node
 from msckpt_jax.graph.values import Const, Parameter, Tensor, Value
 from msckpt_jax.lowering.problems import PASSING, Problems
-from msckpt_jax.onnx import attention, lite, loops, norms, opsets, quantised, ranks, tidy
+from msckpt_jax.onnx import (
+    attention,
+    lite,
+    loops,
+    norms,
+    opsets,
+    packages,
+    quantised,
+    ranks,
+    tidy,
+)
 from msckpt_jax.onnx.builder import Builder, Names, dims_of, info, initializer, number
 from msckpt_jax.onnx.facts import Facts
 from msckpt_jax.onnx.rows import ROWS
@@ -48,7 +58,7 @@ def adapt(graph: Graph, *, opset: int | None = None, target: str | None = None) 
             are misread by MindSpore Lite: all of them, each with the user's source line.
     """
     opsets.check(opset)
-    contributed, for_lite = target == quantised.RUNTIME, target == lite.NAME
+    contributed, for_lite = target == packages.RUNTIME, target == packages.LITE
     if opset is None:
         return opsets.lowest(
             lambda opset, later: _adapted(graph, Names(opset, later, for_lite), contributed)
@@ -147,7 +157,8 @@ def _fused(
     nodes = ranks.products_of_any_rank(nodes, shapes, names.unique)
     nodes = tidy.matrices_last(nodes, names.unique)
     arrays = names.arrays()
-    nodes = tidy.nan_computed(nodes, shapes, arrays, builder.name, names.unique)
+    if not names.lite:  # whose Sqrt refuses negative numbers
+        nodes = tidy.nan_computed(nodes, shapes, arrays, builder.name, names.unique)
     nodes = tidy.pads_pooled(nodes, arrays)
     known = list(names.initializers)
     nodes = norms.norms(nodes, Facts.of(nodes, shapes, known), names.opset, single, contributed)

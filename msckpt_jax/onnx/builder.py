@@ -90,6 +90,8 @@ class Builder:
         )
         if self.names.lite:  # its parsers have defaults of their own
             given = {**kernels.defaults(op, schema.since_version), **given}
+            if op == "Where":
+                inputs, wider = self._where(inputs, types[0]), {**wider, **lite.wider(types[0])}
         operands = [
             self._as(operand, wider.get(letter, dtypes.get(letter)))
             for operand, letter in zip(inputs, _letters(schema.inputs, len(inputs)), strict=True)
@@ -126,6 +128,26 @@ class Builder:
             node.name = self.names.unique(f"{node.name}_{node.op_type}")
         for reason in lite.reasons(node, self.names.types):
             raise UnsupportedError(f"{node.op_type}: {reason}, {lite.SOURCE}")
+
+    def _where(self, operands: Sequence[Any], type_: Tensor) -> list[Any]:
+        """The operands of Where, of its shape: MindSpore Lite's kernel takes others at rank 0."""
+        shapes = [self.type(operand).shape for operand in operands]
+        full: Any = None
+        if all(isinstance(dim, int) for dim in type_.shape):
+            full = np.array(type_.shape, np.int64)
+        elif type_.shape not in shapes:
+            same = self("Equal", *operands[1:], type=Tensor(np.dtype(bool), type_.shape))
+            same = self("Or", operands[0], same, type=same.type)
+            full = self("Shape", same, type=Tensor(np.dtype(np.int64), (len(type_.shape),)))
+        else:
+            whole = operands[shapes.index(type_.shape)]
+            full = self("Shape", whole, type=Tensor(np.dtype(np.int64), (len(type_.shape),)))
+        return [
+            operand
+            if shape == type_.shape or (place and not shape)
+            else self("Expand", operand, full, type=Tensor(self.type(operand).dtype, type_.shape))
+            for place, (operand, shape) in enumerate(zip(operands, shapes, strict=True))
+        ]
 
     def define(self, value: Value, hint: str) -> str:
         """Give a value a name of its own, unless it has one that was kept for it."""

@@ -21,14 +21,16 @@ from msckpt_jax import display
 from msckpt_jax.dtypes import TABLE, of_array
 from msckpt_jax.graph.values import Tensor
 
-#: The value of ``target`` and of ``runtime``.
-NAME = "lite"
 #: What a reader of any message has to know about it.
-SOURCE = "by the source of MindSpore Lite's converter of 2025-07-25, which nobody has run here"
+SOURCE = (
+    "by the source of MindSpore Lite's converter of 2025-07-25, which nobody has run here: "
+    "docs/runtimes.md says what to do"
+)
 #: The most steps that a Loop may have: the number is an int32 there.
 MOST_STEPS = 2**31 - 1
 _DTYPES = frozenset({"bool", "i8", "u8", "i16", "i32", "u32", "i64", "u64", "bf16", "f16", "f32"})
 _BY_NUMBER = {row.onnx: row.array for row in TABLE if row.onnx is not None}
+_DOMAINS = ("", "ai.onnx")
 _SMALL, _LARGE = np.iinfo(np.int32), np.iinfo(np.int64)
 
 #: The types of values by name.
@@ -66,7 +68,7 @@ def reasons(node: NodeProto, types: Types) -> Iterator[str]:
         node: a node of any opset from 13 on.
         types: the types of the values around it, as far as they are known.
     """
-    if node.domain not in ("", "ai.onnx") or node.op_type not in parsed():
+    if node.domain not in _DOMAINS or node.op_type not in parsed():
         yield "MindSpore Lite's converter has no parser of it"
         return
     how = {each.name: helper.get_attribute_value(each) for each in node.attribute}
@@ -76,6 +78,12 @@ def reasons(node: NodeProto, types: Types) -> Iterator[str]:
     for name in node.output:
         if name in types and (reason := of_dtype(types[name].dtype)):
             yield reason
+
+
+def wider(type_: Tensor) -> dict[str, np.dtype]:
+    """The dtype in which Where is computed, by its letter, if that is another: one of 32 bits."""
+    small = type_.dtype.itemsize < 4
+    return {"T": np.dtype(np.float32)} if small else {}
 
 
 def of_dtype(dtype: np.dtype, end: bool = False) -> str:
@@ -107,10 +115,10 @@ def of_constant(array: np.ndarray) -> str:
 
 def problems(model: ModelProto) -> list[str]:
     """The problems of a model, each with the nodes that have it; its weights may have no data."""
-    found: dict[str, list[str]] = {}
+    by_reason: dict[str, list[str]] = {}
     for name, reason in _problems(onnx.shape_inference.infer_shapes(model)):
-        found.setdefault(reason, []).append(name)
-    return [f"{reason} ({_shown(names)})" for reason, names in found.items()]
+        by_reason.setdefault(reason, []).append(name)
+    return [f"{reason} ({_shown(names)})" for reason, names in by_reason.items() if reason]
 
 
 def _shown(names: list[str]) -> str:
@@ -121,30 +129,33 @@ def _shown(names: list[str]) -> str:
 def _problems(model: ModelProto) -> Iterator[tuple[str, str]]:
     """Yield the name of a value or node, and what is wrong with it."""
     graph = model.graph
-    if model.opset_import[0].domain not in ("", "ai.onnx"):
-        yield model.opset_import[0].domain, "MindSpore Lite's converter takes the first opset"
+    if (first := model.opset_import[0].domain) not in _DOMAINS:
+        yield first, "MindSpore Lite's converter takes the first opset of a file for ONNX's"
     held = {tensor.name for tensor in graph.initializer}
     held |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
-    ends = [value for value in (*graph.input, *graph.output) if value.name not in held]
-    for value in ends:
-        number = value.type.tensor_type.elem_type
-        yield from ((value.name, reason) for reason in _of_number(number))
+    for value in (*graph.input, *graph.output):
+        if value.name not in held:
+            yield from _of_number(value.name, value.type.tensor_type.elem_type, end=True)
     for tensor in graph.initializer:
-        yield from ((tensor.name, reason) for reason in _of_number(tensor.data_type, False))
-        if tensor.data_type == TensorProto.INT64 and tensor.data_location != TensorProto.EXTERNAL:
-            if reason := of_constant(numpy_helper.to_array(tensor)):
-                yield tensor.name, reason
+        yield from _of_number(tensor.name, tensor.data_type, end=False)
+        yield tensor.name, _of_tensor(tensor)
     yield from _of_graph(graph, {}, _scope(graph, frozenset(held)))
 
 
-def _of_number(number: int, end: bool = True) -> Iterator[str]:
-    """Yield the problem of a ``TensorProto.DataType``."""
-    dtype = _BY_NUMBER.get(number)
-    if dtype is None:
-        name = TensorProto.DataType.Name(number).lower()
-        yield f"MindSpore Lite's converter knows no {name}"
-    elif reason := of_dtype(dtype, end):
-        yield reason
+def _of_tensor(tensor: TensorProto) -> str:
+    """The reason why a constant that the file itself holds may not be in it, or an empty text."""
+    if tensor.data_type != TensorProto.INT64 or tensor.data_location == TensorProto.EXTERNAL:
+        return ""
+    return of_constant(numpy_helper.to_array(tensor))
+
+
+def _of_number(name: str, number: int, end: bool) -> Iterator[tuple[str, str]]:
+    """Yield the problem of a value of a ``TensorProto.DataType``."""
+    if (dtype := _BY_NUMBER.get(number)) is not None:
+        yield name, of_dtype(dtype, end)
+    else:
+        text = TensorProto.DataType.Name(number).lower()
+        yield name, f"MindSpore Lite's converter knows no {text}"
 
 
 class Scope(NamedTuple):
@@ -197,12 +208,12 @@ def _holds(graph: GraphProto, name: str) -> bool:
 
 
 def _types(graph: GraphProto) -> Types:
-    """The types of the values that a graph tells of; dynamic sizes are 0."""
+    """The types of the values that a graph tells of; dynamic sizes are names."""
     known = {}
     for value in (*graph.input, *graph.output, *graph.value_info):
         of = value.type.tensor_type
         if of.elem_type in _BY_NUMBER and of.HasField("shape"):
-            shape = tuple(dim.dim_value for dim in of.shape.dim)
+            shape = tuple(dim.dim_param or dim.dim_value for dim in of.shape.dim)
             known[value.name] = Tensor(_BY_NUMBER[of.elem_type], shape)
     for tensor in graph.initializer:
         if tensor.data_type in _BY_NUMBER:
@@ -309,6 +320,21 @@ def _loop(seen: Seen) -> str:
     return ""
 
 
+def _where(seen: Seen) -> str:
+    """Ask for what the kernel takes: it counts elements, four bytes each."""
+    values = [seen.types.get(name) for name in (*seen.node.input, seen.node.output[0])]
+    condition, *operands, result = values
+    if condition is None or result is None or None in operands:
+        return ""
+    if condition.shape != result.shape or any(
+        x.shape not in ((), result.shape) for x in operands if x is not None
+    ):
+        return "its kernel takes a condition of the result's shape, and operands of it or of rank 0"
+    if result.dtype.itemsize < 4:
+        return f"its kernel knows no {result.dtype.name}"
+    return ""
+
+
 #: Operators of which the converter's parser gets some forms wrong.
 _RULES: Mapping[str, Rule] = {
     "ArgMax": _unread("select_last_index", 0),
@@ -334,4 +360,5 @@ _RULES: Mapping[str, Rule] = {
     "ScatterElements": _unread("reduction", "none"),
     "ScatterND": _unread("reduction", "none"),
     "Shape": _shape,
+    "Where": _where,
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 
 RUNTIME, FALLBACK = "onnxruntime", "jax2onnx"
+#: The runtime that files are made for and looked at, but not run: no package index has it.
+LITE = "lite"
 
 
 def missing(package: str) -> str:

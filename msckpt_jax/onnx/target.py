@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Never
 
+import onnx
+
 from msckpt_jax import display
 from msckpt_jax.checkpoint.paths import AnyPath
 from msckpt_jax.errors import ExportError, UnsupportedError
@@ -27,7 +29,7 @@ from msckpt_jax.onnx import (
     runtimes,
     writer,
 )
-from msckpt_jax.onnx.options import OPTIONS
+from msckpt_jax.onnx.options import OPTIONS, check_runs
 from msckpt_jax.onnx.rows import ROWS
 from msckpt_jax.visible import visible
 
@@ -52,6 +54,7 @@ def export(
     Raises:
         ExportError: neither can.
     """
+    check_runs(wanted.options["runtime"])
     engine = wanted.options["engine"]
     if engine == "jax2onnx":
         if how.rules or how.exact or how.quantiser:
@@ -62,7 +65,7 @@ def export(
         file, notes = write(graph, path, wanted, how.target)
         return Written(file, graph, notes)
     except ExportError as error:
-        native = engine == "native" or how.target == lite.NAME
+        native = engine == "native" or how.target == packages.LITE
         if native or how.rules or how.exact or how.quantiser:
             raise
         return _by_jax2onnx(traced, path, wanted, error.problems)
@@ -125,7 +128,7 @@ def verify(file: Path, *, dec_key: bytes | None, dec_mode: str, runtime: str) ->
     """Check the file by onnx's own checker, types and shapes too, and load it in onnxruntime.
 
     Where that is not installed, a line says so. Another runtime runs it, too, and its results are
-    compared with onnxruntime's.
+    compared with onnxruntime's; for MindSpore Lite its nodes are looked at.
     """
     from msckpt_jax.onnx import check
 
@@ -134,15 +137,22 @@ def verify(file: Path, *, dec_key: bytes | None, dec_mode: str, runtime: str) ->
     lines = checked.problems + ([] if checked.opset is None else [facts, *checked.notes])
     if checked.problems or runtime == packages.RUNTIME:
         return Verdict(not checked.problems, lines)
-    problems, line = runtimes.problems(file, runtime)
+    if runtime == packages.LITE:
+        problems, line = lite.problems(_loaded(file)), f"nothing is in the way, {lite.SOURCE}"
+    else:
+        problems, line = runtimes.problems(file, runtime)
     lines += [f"{file}: {text}" for text in problems or [line]]
     return Verdict(not problems, lines)
+
+
+def _loaded(file: Path) -> onnx.ModelProto:
+    return onnx.load(file, load_external_data=False)
 
 
 TARGET = Target(
     name="ONNX",
     suffix=".onnx",
-    devices=("cpu", "onnxruntime", lite.NAME),
+    devices=("cpu", packages.RUNTIME, packages.LITE),
     write=write,
     export=export,
     open=open_model,
