@@ -153,7 +153,7 @@ def _fused(
         body.value_info.extend(seen)
     nodes = tidy.reshaped_once(nodes)
     nodes = tidy.biases_first(nodes, shapes, builder.name, names.unique)
-    nodes = ranks.unexpanded(nodes, shapes)
+    nodes = ranks.unexpanded(nodes, shapes, ("Where",) if names.lite else ())
     nodes = ranks.products_of_any_rank(nodes, shapes, names.unique)
     nodes = tidy.matrices_last(nodes, names.unique)
     arrays = names.arrays()

@@ -8,7 +8,7 @@ The last reshape leaves, too, if its shape is that of the product.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from onnx import NodeProto, helper
@@ -25,11 +25,15 @@ _REPEATING = frozenset(
 )
 
 
-def unexpanded(nodes: _Nodes, shapes: _Shapes) -> _Nodes:
-    """The nodes, whose operands are not expanded where the operator does it by itself."""
+def unexpanded(nodes: _Nodes, shapes: _Shapes, apart: Collection[str] = ()) -> _Nodes:
+    """The nodes, whose operands are not expanded where the operator does it by itself.
+
+    Operators ``apart`` do not.
+    """
     made = {name: node for node in nodes for name in node.output}
     for node in nodes:
-        if node.op_type in _REPEATING and node.output[0] in shapes:
+        repeats = node.op_type in _REPEATING and node.op_type not in apart
+        if repeats and node.output[0] in shapes:
             _repeat(node, made, shapes)
     return nodes
 

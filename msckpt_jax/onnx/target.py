@@ -138,15 +138,12 @@ def verify(file: Path, *, dec_key: bytes | None, dec_mode: str, runtime: str) ->
     if checked.problems or runtime == packages.RUNTIME:
         return Verdict(not checked.problems, lines)
     if runtime == packages.LITE:
-        problems, line = lite.problems(_loaded(file)), f"nothing is in the way, {lite.SOURCE}"
+        problems = lite.problems(onnx.load(file, load_external_data=False))
+        said = [*problems, f"{display.counted(len(problems), 'problem')}, {lite.SOURCE}"]
     else:
         problems, line = runtimes.problems(file, runtime)
-    lines += [f"{file}: {text}" for text in problems or [line]]
-    return Verdict(not problems, lines)
-
-
-def _loaded(file: Path) -> onnx.ModelProto:
-    return onnx.load(file, load_external_data=False)
+        said = problems or [line]
+    return Verdict(not problems, [*lines, *(f"{file}: {text}" for text in said)])
 
 
 TARGET = Target(
