@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -129,25 +130,31 @@ class Builder:
         for reason in lite.reasons(node, self.names.types):
             raise UnsupportedError(f"{node.op_type}: {reason}, {lite.SOURCE}")
 
-    def _where(self, operands: Sequence[Any], type_: Tensor) -> list[Any]:
+    def _where(self, operands: Sequence[Any], whole: Tensor) -> tuple[Any, ...]:
         """The operands of Where, of its shape: MindSpore Lite's kernel takes others at rank 0."""
-        shapes = [self.type(operand).shape for operand in operands]
-        full: Any = None
-        if all(isinstance(dim, int) for dim in type_.shape):
-            full = np.array(type_.shape, np.int64)
-        elif type_.shape not in shapes:
-            same = self("Equal", *operands[1:], type=Tensor(np.dtype(bool), type_.shape))
-            same = self("Or", operands[0], same, type=same.type)
-            full = self("Shape", same, type=Tensor(np.dtype(np.int64), (len(type_.shape),)))
+        condition, *values = operands
+        fine = [(condition, (whole.shape,)), *((x, ((), whole.shape)) for x in values)]
+        if all(self.type(x).shape in shapes for x, shapes in fine):
+            return tuple(operands)
+        sizes = self._sizes_of(condition, *values, whole=whole)
+        return tuple(
+            x if (t := self.type(x)).shape in shapes
+            else self("Expand", x, sizes, type=Tensor(t.dtype, whole.shape))
+            for x, shapes in fine
+        )  # fmt: skip
+
+    def _sizes_of(self, condition: Any, x: Any, y: Any, whole: Tensor) -> Any:
+        """The sizes of what three operands make together, as a vector."""
+        if all(isinstance(size, int) for size in whole.shape):
+            return np.array(whole.shape, np.int64)
+        shapes = [self.type(each).shape for each in (condition, x, y)]
+        if whole.shape in shapes:
+            known = (condition, x, y)[shapes.index(whole.shape)]
         else:
-            whole = operands[shapes.index(type_.shape)]
-            full = self("Shape", whole, type=Tensor(np.dtype(np.int64), (len(type_.shape),)))
-        return [
-            operand
-            if shape == type_.shape or (place and not shape)
-            else self("Expand", operand, full, type=Tensor(self.type(operand).dtype, type_.shape))
-            for place, (operand, shape) in enumerate(zip(operands, shapes, strict=True))
-        ]
+            bools = np.dtype(bool)
+            known = self("Equal", x, y, type=Tensor(bools, _together(*shapes[1:])))
+            known = self("Or", condition, known, type=Tensor(bools, whole.shape))
+        return self("Shape", known, type=Tensor(np.dtype(np.int64), (len(whole.shape),)))
 
     def define(self, value: Value, hint: str) -> str:
         """Give a value a name of its own, unless it has one that was kept for it."""
@@ -325,6 +332,12 @@ class Builder:
             else:
                 self.names.initializers.append(tensor)
         return known[key]
+
+
+def _together(*shapes: tuple[Dim, ...]) -> tuple[Dim, ...]:
+    """The shape of what operands of these shapes make together."""
+    axes = itertools.zip_longest(*(shape[::-1] for shape in shapes), fillvalue=1)
+    return tuple(next((size for size in axis if size != 1), 1) for axis in axes)[::-1]
 
 
 def _known(operand: Any) -> Any:
