@@ -197,7 +197,7 @@ def _of_body(body: GraphProto, scope: Scope) -> Iterator[str]:
         yield "its body takes an input of the graph around it, which an Identity would pass on"
     if taken - scope.inputs - scope.made:
         yield "its body takes a value from two graphs up"
-    axes = (node.input[1] for node in body.node if node.op_type == "Unsqueeze")
+    axes = {name for node in body.node if node.op_type == "Unsqueeze" for name in node.input[1:]}
     if any(not _holds(body, name) for name in axes):
         yield "its body has an Unsqueeze whose axes are no constant of the body"
 

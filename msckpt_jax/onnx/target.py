@@ -57,8 +57,8 @@ def export(
     check_runs(wanted.options["runtime"])
     engine = wanted.options["engine"]
     if engine == "jax2onnx":
-        if how.rules or how.exact or how.quantiser:
-            raise ValueError("jax2onnx heeds neither rules nor exact nor weights")
+        if how.rules or how.exact or how.quantiser or how.target == packages.LITE:
+            raise ValueError("jax2onnx heeds neither rules nor exact nor weights nor target='lite'")
         return _by_jax2onnx(traced, path, wanted, ())
     try:
         graph = lower()

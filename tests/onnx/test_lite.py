@@ -56,7 +56,7 @@ def test_networks_have_the_same_numbers(name: str, tmp_path: Path) -> None:
     inputs = list(map(np.asarray, case.inputs))
     want, have = (runner.session(file)(*inputs) for file in files)
     for plain, made in zip(want, have, strict=True):
-        np.testing.assert_allclose(made, plain, 1e-6, 1e-6)
+        np.testing.assert_array_equal(made, plain)
     assert not lite.problems(onnx.load(files[1]))
 
 
@@ -130,6 +130,18 @@ def test_refusals_name_the_line(tmp_path: Path) -> None:
     assert "BitwiseXor: MindSpore Lite's converter has no" in bits
     assert all("test_lite.py" in problem for problem in (added, bits))
     assert all("nobody has run here: docs/runtimes.md" in problem for problem in (added, bits))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_runs_nowhere_and_what_heeds_no_target(tmp_path: Path) -> None:
+    more: dict[str, Any] = {"file_name": tmp_path / "net", "file_format": "ONNX"}
+    with pytest.raises(ValueError, match="not 'lite', which is not run here"):
+        ms.export(jnp.sin, X, verify=True, runtime="lite", **more)
+    with pytest.raises(ValueError, match="nor target='lite'"):
+        ms.export(jnp.sin, X, engine="jax2onnx", target="lite", **more)
+    with pytest.raises(ExportError, match="one scale"):
+        ms.export((lambda w, x: x @ w, np.ones((3, 4), np.float32)), X, target="lite",
+                  weights="int8", **more)  # fmt: skip
     assert not list(tmp_path.iterdir())
 
 
