@@ -140,7 +140,7 @@ def test_what_runs_nowhere_and_what_heeds_no_target(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nor target='lite'"):
         ms.export(jnp.sin, X, engine="jax2onnx", target="lite", **more)
     with pytest.raises(ExportError, match="one scale"):
-        ms.export((lambda w, x: x @ w, np.ones((3, 4), np.float32)), X, target="lite",
+        ms.export((lambda w, x: x @ w, np.ones((3, 400), np.float32)), X, target="lite",
                   weights="int8", **more)  # fmt: skip
     assert not list(tmp_path.iterdir())
 
