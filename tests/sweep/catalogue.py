@@ -81,6 +81,7 @@ def chosen(only: str = "", part: str = "0/1", names: Path | None = None) -> list
     number, parts = map(int, part.split("/"))
     listed = None if names is None else set(names.read_text().splitlines())
     cases = [c for c in harness_cases() if only in c.name and (not listed or c.name in listed)]
+    cases.sort(key=lambda case: case.name)  # JAX lists them in an order that processes differ in
     random.Random(0).shuffle(cases)
     return cases[number::parts]
 

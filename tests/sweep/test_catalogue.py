@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from msckpt_jax.mindir import runner
+from tests.sweep import catalogue
 from tests.sweep.catalogue import FORMATS, Entry, document, logged, reason
 from tests.sweep.harnesses import HarnessCase, harness_cases
 
@@ -75,3 +76,11 @@ def test_wrong_factors_are_found() -> None:
     for a, b in zip(right, turned, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
     assert not all(np.allclose(a, b, atol=1e-4) for a, b in zip(right, wrong, strict=True))
+
+
+def test_parts_are_the_same_in_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JAX lists its cases in an order that differs between processes."""
+    listed = harness_cases()
+    want = [case.name for case in catalogue.chosen(part="1/3")]
+    monkeypatch.setattr(catalogue, "harness_cases", lambda: listed[::-1])
+    assert [case.name for case in catalogue.chosen(part="1/3")] == want
