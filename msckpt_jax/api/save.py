@@ -107,10 +107,10 @@ def save_checkpoint(
     Under ``jax.distributed`` every process makes the same call when arrays span processes, and
     each writes the byte ranges of its own shards to the one file; where these are many tiny ones,
     windows of 8 MiB are put together from what all hold. The files of a folder are dealt to the
-    processes, and so are the parts of an object of ``s3://``. Where the hosts share no file system,
-    or the target is another object store, the shards are sent to process 0. What is sent goes by
-    collective operations: call it in no thread while another one trains, but with ``async_save``,
-    which sends nothing, or to ``s3://`` before it returns.
+    processes, and so are the parts of an object of ``s3://``, ``gs://`` or ``az://``. Where the
+    hosts share no file system, or the target is another object store, the shards are sent to
+    process 0. What is sent goes by collective operations: call it in no thread while another one
+    trains, but with ``async_save``, which sends to parts before it returns, and nothing else.
 
     The file is replaced atomically: until the new one is complete (and, with ``durable``, on the
     disk) the previous one stays; a failure leaves nothing behind. MindSpore deletes first.
