@@ -11,12 +11,13 @@ if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-import fsspec
 import hypothesis
 import jax
 import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+
+from tests.stores import clouds
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=60)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=60, derandomize=True)
@@ -72,7 +73,6 @@ class Store(MemoryFileSystem):
 @pytest.fixture
 def object_store() -> dict[str, Any]:
     """What ``gs://`` paths hold: contents by name. One class for all, for etils keeps the first."""
-    for name in Store.protocol:
-        fsspec.register_implementation(name, Store, clobber=True)
+    clouds.speak_google_by(Store)
     Store.store.clear()
     return Store.store

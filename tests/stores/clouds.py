@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import http
+import importlib
 import itertools
 import json
 import os
@@ -22,8 +23,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import fsspec
 import fsspec.config
 import pytest
+
+from msckpt_jax.checkpoint.stores import store
 
 _ROOT = Path(__file__).parents[2]
 _NUMBERS = itertools.count()
@@ -156,21 +160,31 @@ def _wait_for(port: int) -> None:
     raise RuntimeError("Azurite does not start")
 
 
+def speak_google_by(system: Any) -> None:
+    """Let ``gs://`` be spoken by a file system of fsspec, whatever a test before this one took."""
+    for scheme in ("gs", "gcs"):
+        fsspec.register_implementation(scheme, system, clobber=True)
+    store._store.cache_clear()
+
+
 @pytest.fixture
 def cloud(request: pytest.FixtureRequest) -> Cloud:
     """The server whose fixture a test names."""
-    return request.getfixturevalue(request.param)
+    chosen = request.getfixturevalue(request.param)
+    if request.param == "google":
+        speak_google_by(importlib.import_module("gcsfs.core").GCSFileSystem)
+    return chosen
 
 
 @pytest.fixture(scope="session")
 def google() -> Iterator[Google]:
     """Google's server of the session; the variables of the environment lead to it."""
-    pytest.importorskip("gcp_storage_emulator")
+    for package in ("gcp_storage_emulator", "gcsfs"):
+        pytest.importorskip(package)
     with pytest.MonkeyPatch.context() as patch, _google() as url:
         for name, value in google_environment(url).items():
             patch.setenv(name, value)
         patch.setitem(fsspec.config.conf, "gs", {"token": "anon"})  # the variable is read but once
-        pytest.importorskip("gcsfs")  # which reads variables, too
         yield Google(url)
 
 
