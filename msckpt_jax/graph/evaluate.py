@@ -99,7 +99,9 @@ class _Run:
                 result = jax.tree.map(_concrete, meaning(*args, **attrs))
         else:
             result = meaning(*args, **attrs)
-        return _flat(result, node) if _is_results(result, node) else (result,)
+        results = _flat(result, node) if _is_results(result, node) else (result,)
+        wider = any(map(_is_wider, node.inputs, args))
+        return [_as_wide(r, v, wider) for r, v in zip(results, node.outputs, strict=False)]
 
     def branch(self, node: Node, args: list[Any]) -> Sequence[Any]:
         condition, *operands = args
@@ -187,6 +189,28 @@ def _flat(results: tuple[Any, ...], node: Node) -> Sequence[Any]:
     """The results of a node, one for each output: those of tuples of known length are apart."""
     nested = any(isinstance(result, tuple) for result in results)
     return jax.tree.leaves(results) if nested and len(results) < len(node.outputs) else results
+
+
+def _as_wide(result: Any, value: Value, wider: bool) -> Any:
+    """The result, not wider than the file tells where the operands are not.
+
+    Of whole numbers and Python's fractions JAX makes float64 where it has 64 bits, of int32 and a
+    scalar of 64 bits int64.
+    """
+    if wider or value.type is UNKNOWN or not hasattr(result, "dtype"):
+        return result
+    told = value.type.dtype
+    same = result.dtype.kind == told.kind and result.dtype.itemsize > told.itemsize
+    return result.astype(told) if same else result
+
+
+def _is_wider(operand: Operand, arg: Any) -> bool:
+    """Tell whether the file has an operand in another dtype: of widened weights, or of an input."""
+    if isinstance(operand, tuple) and not isinstance(operand, Const | Size):
+        return any(map(_is_wider, operand, arg))
+    if not isinstance(operand, Value) or operand.type is UNKNOWN or not hasattr(arg, "dtype"):
+        return False
+    return arg.dtype != operand.type.dtype
 
 
 def place(node: Node) -> str:

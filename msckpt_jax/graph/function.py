@@ -21,7 +21,7 @@ from msckpt_jax.graph.evaluate import FLOW, IN, Check, Meaning, draws, evaluate,
 from msckpt_jax.graph.graph import Graph
 from msckpt_jax.graph.meaning import without
 from msckpt_jax.graph.program import Program
-from msckpt_jax.graph.values import Const, Tensor, Value
+from msckpt_jax.graph.values import Const, Operand, Tensor, Value
 from msckpt_jax.specs import TensorSpec, spec
 from msckpt_jax.visible import lines, log, visible
 
@@ -216,12 +216,20 @@ class ModelFunction:
         """Tell in an error where it arose, and which inputs are not those of the file.
 
         Raises:
+            FileError: in its place, where JAX has to know a number that it does not.
             ValueError: in its place, where such inputs may be the reason.
         """
         notes = getattr(error, "__notes__", [])  # JAX adds some of its own
         where = next((note for note in notes if note.startswith(IN)), IN)
         if isinstance(error, FileError):
             error.tell(file=self.file, node=where.removeprefix(IN))
+        elif isinstance(error, _NOT_KNOWN):
+            raise self._program.error(
+                "a size, a place or a condition depends on numbers that are not known under jit, "
+                "vmap or grad, and in a branch or loop of the model: call it outside, or hold them "
+                "fixed: jax.jit(lambda x: f(x, 3))",
+                file=self.file, node=where.removeprefix(IN),
+            ) from error  # fmt: skip
         elif differences and type(error) in (TypeError, ValueError):
             reason = str(error).strip().partition("\n")[0][:300]
             raise ValueError(lines([
@@ -245,8 +253,14 @@ class ModelFunction:
 def _result_names(graph: Graph) -> tuple[str, ...]:
     """The names of the results; those without one are called ``output``."""
     unique = names.Unique(graph.results)
-    given = graph.results or [""] * (len(graph.outputs) - len(graph.state))
+    outputs = graph.outputs[: len(graph.outputs) - len(graph.state)]
+    given = graph.results or [""] * sum(map(_array_count, outputs))
     return tuple(name or unique("output") for name in given)
+
+
+def _array_count(output: Operand) -> int:
+    """The number of arrays in a result: a constant may be a tuple, or None, which has none."""
+    return len(jax.tree.leaves(output.value)) if isinstance(output, Const) else 1
 
 
 def _checked(rules: Any) -> Mapping[str, Meaning]:
@@ -280,6 +294,11 @@ def _meanings(program: Program, known: Mapping[str, Meaning]) -> dict[str, Meani
     return {op: known[op] for op in counts}
 
 
+#: The errors of JAX that tell of a number which is not known while tracing.
+_NOT_KNOWN = (
+    jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError,
+    jax.errors.TracerArrayConversionError, jax.errors.TracerIntegerConversionError,
+)  # fmt: skip
 #: The operators that a message has.
 _MOST = 12
 

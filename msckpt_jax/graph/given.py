@@ -194,7 +194,7 @@ def _input(file: str, name: str, wanted: _Spec, value: Any) -> jax.Array:
             ))  # fmt: skip
         return array.astype(wanted.dtype)
     narrowed = widths.narrowed(np.dtype(wanted.dtype)) == array.dtype != wanted.dtype
-    return array.astype(wanted.dtype) if narrowed else array
+    return array.astype(wanted.dtype) if narrowed or is_number else array
 
 
 def differences(names: Sequence[str], wanted: Any, given: Sequence[Any]) -> list[str]:

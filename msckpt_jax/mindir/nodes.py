@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -194,6 +195,18 @@ def _item(block: Block, whole: Binding, index: Binding) -> Binding:
     return parts[index.value]
 
 
+def _with_item(block: Block, whole: Binding, index: Binding, item: Binding, *, op: str) -> Binding:
+    """The parts with another one at a place, still apart: so a loop can carry them."""
+    parts = _parts(whole)
+    if parts is None or not isinstance(index, Const):
+        operands = (block.operand(whole), block.operand(index), block.operand(item))
+        return block.add(op, operands, UNKNOWN)
+    if not isinstance(index.value, int) or not -len(parts) <= index.value < len(parts):
+        raise MindIRError(f"{op} sets part {index.value} of {len(parts)}")
+    at = index.value % len(parts)
+    return pack(measured((*parts[:at], item, *parts[at + 1 :]), block.budget))
+
+
 def _shape(block: Block, of: Binding) -> Binding:
     if isinstance(of, Const) and isinstance(of.value, np.ndarray):
         return Const(of.value.shape)
@@ -264,6 +277,8 @@ SPECIAL = {
     "TupleGetItem": Special(_item, range(2, 3)),
     "ListGetItem": Special(_item, range(2, 3)),
     "list_getitem": Special(_item, range(2, 3)),
+    "list_setitem": Special(partial(_with_item, op="list_setitem"), range(3, 4)),
+    "tuple_setitem": Special(partial(_with_item, op="tuple_setitem"), range(3, 4)),
     "Partial": Special(_partial, range(1, 1 << 31)),
     "Switch": Special(_switch, range(3, 4)),
     "switch_layer": Special(_switch_layer, range(2, 3)),

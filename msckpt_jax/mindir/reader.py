@@ -16,6 +16,7 @@ from msckpt_jax.mindir.attributes import MONAD, Monad, Type
 from msckpt_jax.mindir.blocks import Binding, Block, Choice, Closure, leaves, rebuilt
 from msckpt_jax.mindir.functions import RETURN, Model
 from msckpt_jax.mindir.source import DecMode, Source
+from msckpt_jax.visible import log
 
 if TYPE_CHECKING:
     from msckpt_jax.transforms import Pipeline
@@ -65,6 +66,11 @@ def _program(opened: Source, model: Model) -> Program:
     translation = calls.Translation(model, types, by_name)
     root = Closure(model.root.name, arguments)
     result = translation.run(block, root, {RETURN: calls.identity}, frozenset(), entered=True)
+    if any(function.raises for function in model.functions.values()):
+        log.warning(
+            "%s: MindSpore raises an error of the network's own for some inputs, where a function "
+            "of JAX gives numbers", opened.path,
+        )  # fmt: skip
     result = _data(result)
     memory = translation.memory
     outputs = [block.output(memory.read(block, leaf)) for leaf in leaves(result)]

@@ -307,6 +307,11 @@ while_continue   | Continue()                                                | f
 while_nested     | Nested()                                                  | f(2, 4), ms.Tensor(3, ms.int32)
 while_twice      | Twice()                                                   | f(2, 4), ms.Tensor(3, ms.int32)
 while_in_if      | LoopInBranch()                                            | f(2, 4), ms.Tensor(3, ms.int32)
+while_scalars    | ScalarLoop()                                              | f(5, 3), ms.mutable(3), ms.mutable(4)
+while_list       | ListInLoop()                                              | f(3), ms.Tensor(4, ms.int32)
+scalar_mix       | ScalarMix()                                               | f(3, 4), i(9, 5), i(9, 5, dtype=np.int64) + 1, ms.mutable(2), ms.mutable(1.5)
+set_by_element   | SetByElement()                                            | f(4, 5), ms.Tensor([2, 0], ms.int32)
+raising          | Raising()                                                 | f(2, 3)
 for_unrolled     | Unrolled()                                                | f(2, 4)
 """
 

@@ -190,6 +190,55 @@ class LoopInBranch(nn.Cell):
         return y.sum(), y
 
 
+class ScalarLoop(nn.Cell):
+    """Numbers of Python's that are not known: they count, compare and choose rows."""
+
+    def construct(self, x, n, m):
+        k, s = 0, x[0] * 0
+        while k < n and k < 4:
+            s = s + x[k] * k
+            k = k + 1
+        if (n > 2 and m < 5) or not m > 9:
+            s = s - x[n, 1]
+        return s, x[n], k, m % n
+
+
+class ScalarMix(nn.Cell):
+    """Products of whole numbers and fractions have the dtypes of the file."""
+
+    def construct(self, x, i, wide, n, s):
+        return i * n, x * s, i / n, wide / 2, 1 / wide, wide**0.5, ops.where(i > 2, i, 0.5)
+
+
+class ListInLoop(nn.Cell):
+    def construct(self, x, n):
+        parts = [x, x * 0, ops.ones((3,), ms.float32)]
+        k = ms.Tensor(0, ms.int32)
+        while k < n:
+            parts[0] = parts[0] + parts[2]
+            parts[1] = parts[0] * parts[1] + 1
+            parts[-1] = parts[0] - parts[2] * 0.5
+            k = k + 1
+        return parts, k
+
+
+class SetByElement(nn.Cell):
+    """A row is read and written whose number is an element of an input."""
+
+    def construct(self, x, rows):
+        y = x + 0
+        y[rows[0], 2] -= 1
+        y[rows[1]] *= 3
+        return y
+
+
+class Raising(nn.Cell):
+    def construct(self, x):
+        if x.sum() > 100:
+            raise ValueError("too large")
+        return x + 1
+
+
 class Unrolled(nn.Cell):
     def __init__(self):
         super().__init__()

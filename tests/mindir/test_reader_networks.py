@@ -13,6 +13,7 @@ import pytest
 
 import msckpt_jax as ms
 from msckpt_jax.graph import evaluate, meaning, operators
+from msckpt_jax.onnx import runner
 
 from .cases import CASES, EXPRESSION_CASES, EXPRESSION_PAIR_CASES, PAIR_CASES, VARIANTS
 
@@ -132,6 +133,38 @@ def test_operators_without_meaning_are_all_named(exported: Path) -> None:
     rules = {"Nonsense": lambda x, w, *, stride, **_: x, "Nothing": lambda x, *_: x + 1}
     x = np.ones((2, 4, 9, 8), np.float32)
     np.testing.assert_array_equal(ms.load(path, rules=rules)(x), x + 1)
+
+
+def test_dtypes_are_the_files_with_64_bits(exported: Path) -> None:
+    (x, i, wide, *_), wanted = arrays(exported, "scalar_mix")
+    with jax.enable_x64(True):
+        found = ms.load(exported / "scalar_mix.mindir")(x, i, wide, 2, 1.5)
+    assert [a.dtype for a in found] == [a.dtype for a in wanted]
+
+
+def test_a_number_that_has_to_be_known(exported: Path) -> None:
+    rules = {"ReLU": lambda x: x[: int(jnp.sum(x > 9))]}
+    function = ms.load(exported / "ReLU.mindir", rules=rules)
+    inputs, _ = arrays(exported, "ReLU")
+    assert function(*inputs).shape[0] == 0
+    with pytest.raises(ms.MindIRError, match=r"(?s)ReLU.mindir, operator ReLU at .* not known un"):
+        jax.jit(function)(*inputs)
+
+
+def test_an_error_of_the_network_is_told(exported: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ms.load(exported / "raising.mindir")
+    assert "raising.mindir: MindSpore raises an error of the network's own" in caplog.text
+
+
+def test_names_are_those_of_arrays(exported: Path, tmp_path: Path) -> None:
+    inputs, wanted = arrays(exported, "tuples")
+    function = ms.load(exported / "tuples.mindir")
+    assert len(function.output_names) == len(wanted)
+    options: Any = {"file_format": "ONNX", "engine": "native"}
+    ms.export(function, *inputs, file_name=tmp_path / "tuples", **options)
+    found = runner.session(tmp_path / "tuples.onnx")(*inputs)
+    for got, want in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 #: Attributes that a rule need not look at: they follow from the weights, or have another name; JAX

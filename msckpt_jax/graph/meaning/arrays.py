@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 
 from msckpt_jax.errors import MindIRError
 
@@ -95,17 +96,20 @@ def _slice_ext(x: Any, dim: int, start: Any, end: Any, step: int = 1) -> Any:
 
 
 def _narrow(x: Any, dim: int, start: Any, length: int) -> Any:
-    return lax.dynamic_slice_in_dim(x, start, length, dim)
+    return lax.dynamic_slice_in_dim(x, start, int(length), dim)
 
 
 def _strided_slice(
     x: Any, begin: Any, end: Any, strides: Any, begin_mask: int = 0, end_mask: int = 0,
     ellipsis_mask: int = 0, new_axis_mask: int = 0, shrink_axis_mask: int = 0,
 ) -> Any:  # fmt: skip
-    """Index as NumPy does; bit k of a mask concerns entry k of begin, end and strides."""
+    """Index as NumPy does; bit k of a mask concerns entry k of begin, end and strides.
+
+    A single place may be known at run time only, where a slice has to be known while tracing.
+    """
     index: list[Any] = []
     for k, (start, stop, step) in enumerate(
-        zip(ints(begin), ints(end), ints(strides), strict=True)
+        zip(_entries(begin), _entries(end), ints(strides), strict=True)
     ):
         bit = 1 << k
         if ellipsis_mask & bit:
@@ -115,9 +119,23 @@ def _strided_slice(
         elif shrink_axis_mask & bit:
             index.append(start)
         else:
-            index.append(slice(None if begin_mask & bit else start,
-                               None if end_mask & bit else stop, step))  # fmt: skip
+            index.append(slice(None if begin_mask & bit else int(start),
+                               None if end_mask & bit else int(stop), step))  # fmt: skip
     return x[tuple(index)]
+
+
+def _entries(places: Any) -> Sequence[Any]:
+    """The entries of a tuple or an array, as ints where they are known while tracing."""
+    if isinstance(places, Tracer):
+        return jnp.unstack(jnp.ravel(places))
+    parts = places if isinstance(places, tuple) else np.ravel(np.asarray(places))
+    return [part if isinstance(part, Tracer) else int(part) for part in parts]
+
+
+def _select(x: Any, dim: int, index: Any) -> Any:
+    if isinstance(index, Tracer):
+        return lax.dynamic_index_in_dim(x, index, dim, keepdims=False)
+    return lax.index_in_dim(x, index, dim, keepdims=False)
 
 
 def _fill(shape: Any, value: Any, dtype: Any = None) -> Any:
@@ -332,7 +350,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "Narrow": _narrow,
     "NarrowView": _narrow,
     "StridedSlice": _strided_slice,
-    "SelectExtView": lambda x, dim, index: lax.index_in_dim(x, index, dim, keepdims=False),
+    "SelectExtView": _select,
     "Fill": lambda dtype, shape, value: _fill(shape, value, dtype),
     "FillV2": _fill,
     "FillScalar": _fill,

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.scipy import special
 
 
@@ -28,7 +29,6 @@ def _trunc_div(x: Any, y: Any) -> Any:
     return lax.div(x, y) if jnp.issubdtype(x.dtype, jnp.integer) else jnp.trunc(x / y)
 
 
-#: MindSpore's RoundingMode: the quotient is kept, rounded to zero, or rounded down.
 def _scaled(y: Any, alpha: Any) -> Any:
     """The product; truth values, which MindSpore adds to each other, stay what they are."""
     return y if isinstance(alpha, int | float) and alpha == 1 else y * alpha
@@ -40,6 +40,7 @@ def _squared_difference(x: Any, y: Any) -> Any:
     return difference * jnp.conj(difference)
 
 
+#: MindSpore's RoundingMode: the quotient is kept, rounded to zero, or rounded down.
 _ROUNDED: dict[Any, Callable[..., Any]] = {
     None: jnp.true_divide, 0: jnp.true_divide, 1: _trunc_div, 2: jnp.floor_divide,
 }  # fmt: skip
@@ -99,6 +100,15 @@ def _scalar_cast(x: Any, dtype: Any) -> Any:
     if isinstance(x, bool | int | float):
         return {"b": bool, "i": int, "u": int, "f": float}[np.dtype(dtype).kind](x)
     return cast(x, dtype)
+
+
+def _of_scalars(known: Callable[..., Any], traced: Callable[..., Any]) -> Callable[..., Any]:
+    """The meaning that Python has for numbers, and JAX for those not known while tracing."""
+
+    def run(*args: Any) -> Any:
+        return (traced if any(isinstance(arg, Tracer) for arg in args) else known)(*args)
+
+    return run
 
 
 _UNARY: dict[str, Callable[..., Any]] = {
@@ -169,12 +179,15 @@ _SCALARS: dict[str, Callable[..., Any]] = {
     "ScalarPow": operator.pow, "ScalarEq": operator.eq, "ScalarGt": operator.gt,
     "ScalarGe": operator.ge, "ScalarLt": operator.lt, "ScalarLe": operator.le,
     "ScalarUsub": operator.neg, "ScalarUadd": operator.pos, "ScalarCast": _scalar_cast,
-    "ScalarMax": lambda x, y: max(x, y), "ScalarMin": lambda x, y: min(x, y),
+    "ScalarMax": _of_scalars(max, jnp.maximum), "ScalarMin": _of_scalars(min, jnp.minimum),
     "ScalarToTensor": lambda x, dtype=None: jnp.asarray(x, dtype),
     "TensorToScalar": lambda x: x.item() if isinstance(x, np.ndarray) else x,
     "TupleToTensor": lambda x, dtype=None: jnp.asarray(x, dtype),
-    "TensorToTuple": lambda x: tuple(x.tolist()), "shape_mul": lambda x: reduce(operator.mul, x, 1),
-    "BoolNot": operator.not_, "bool_and": lambda x, y: x and y, "bool_or": lambda x, y: x or y,
+    "TensorToTuple": _of_scalars(lambda x: tuple(x.tolist()), lambda x: tuple(jnp.unstack(x))),
+    "shape_mul": lambda x: reduce(operator.mul, x, 1),
+    "BoolNot": _of_scalars(operator.not_, jnp.logical_not),
+    "bool_and": _of_scalars(lambda x, y: x and y, jnp.logical_and),
+    "bool_or": _of_scalars(lambda x, y: x or y, jnp.logical_or),
     "bool_eq": operator.eq, "tuple_equal": operator.eq, "list_equal": operator.eq,
     "sequence_len": len, "TupleGetItem": lambda x, index: x[index], "Shape": jnp.shape,
 }  # fmt: skip
