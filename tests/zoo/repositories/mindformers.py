@@ -25,7 +25,15 @@ REPOSITORY = Repository(
     },
     {
         "2.1.0": "wants MindSpore 2.11, which pip does not have here",
-        "qwen2, qwen3, glm4, deepseek3, telechat2": "RmsNorm and Morph of their Megatron core "
-        "have no kernel for a CPU in MindSpore 2.7",
+        "qwen2 and qwen3 for inference": "built with 1 layer: in float32 'For "
+        "primitive[ApplyRotaryPosEmb], the input argument[key] must be a type of "
+        "{Tensor[BFloat16], Tensor[Float16]}', in float16 'TupleGetItem evaluator index should be "
+        "in range[-2, 2), but got 2'",
+        "qwen3 in training": "built with 1 layer: 'Failed calling ApplyRotaryPosEmb with "
+        "\"position_ids=None\"'",
+        "glm4, telechat2": "they make their caches on an Ascend chip: 'Create device context "
+        "failed, please make sure target device:2 is available'",
+        "deepseek3": "its settings want those of a trainer: ''MLATransformerConfig' object has no "
+        "attribute 'swap''",
     },
 )  # fmt: skip
