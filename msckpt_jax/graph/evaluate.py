@@ -200,8 +200,9 @@ def _as_wide(result: Any, value: Value, wider: bool) -> Any:
     if wider or value.type is UNKNOWN or not hasattr(result, "dtype"):
         return result
     told = value.type.dtype
-    same = result.dtype.kind == told.kind and result.dtype.itemsize > told.itemsize
-    return result.astype(told) if same else result
+    if told.kind not in "iufc" or result.dtype.kind != told.kind:
+        return result
+    return result.astype(told) if result.dtype.itemsize > told.itemsize else result
 
 
 def _is_wider(operand: Operand, arg: Any) -> bool:

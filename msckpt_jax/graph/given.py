@@ -194,7 +194,8 @@ def _input(file: str, name: str, wanted: _Spec, value: Any) -> jax.Array:
             ))  # fmt: skip
         return array.astype(wanted.dtype)
     narrowed = widths.narrowed(np.dtype(wanted.dtype)) == array.dtype != wanted.dtype
-    return array.astype(wanted.dtype) if narrowed or is_number else array
+    is_fraction = is_number and array.dtype.kind in "fc"  # Python's has 64 bits where JAX has
+    return array.astype(wanted.dtype) if narrowed or is_fraction else array
 
 
 def differences(names: Sequence[str], wanted: Any, given: Sequence[Any]) -> list[str]:
