@@ -43,9 +43,11 @@ _GRADIENTS = frozenset((
     "resnet18", "mobilenet_v3_small_075", "convnextv2_atto", "squeezenet1_0", "pvt_v2_b0", "pit_ti",
     "shufflenet_v2_x0_5", "regnet_y_200mf", "poolformer_s12", "convit_tiny",
 ))  # fmt: skip
-#: The one casts to float16, in which what goes through it would be infinite; the other magnifies
-#: the rounding of float32, MindSpore's and ours, to 2 % with larger weights.
-_GAIN = {"hrnet_w32": 0.7, "efficientnet_v2_s": 0.9}
+#: The first casts to float16, in which what goes through it would be infinite; the others magnify
+#: the rounding of float32, MindSpore's and ours, to 2 % and more with larger weights.
+_GAIN = {
+    "hrnet_w32": 0.7, "efficientnet_v2_s": 0.9, "visformer_tiny": 0.6, "xcit_tiny_12_p16_224": 0.6,
+}  # fmt: skip
 
 REPOSITORY = Repository(
     ("mindcv==0.3.0",),
