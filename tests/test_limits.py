@@ -153,7 +153,9 @@ SHOWN: dict[str, Callable[[Path], None]] = {
 ELSEWHERE = {
     "on local disks and `gs://` only": "tests/stores/test_errors.py::test_orbax_knows_no_s3",
     "Prints and other effects": "tests/lowering/test_side_effects.py::test_it_is_left_out",
-    "of a network in MindSpore": "tests/mindir/test_reader_networks.py::test_an_error_of_the_network_is_told",
+    "of a network in MindSpore": (
+        "tests/mindir/test_reader_networks.py::test_an_error_of_the_network_is_told"
+    ),
     "GPTQ, AWQ and bitsandbytes": "tests/families/test_released.py::test_wrong_configs",
 }
 #: Words of what no test can show here: other systems, compilers, chips and stores.
