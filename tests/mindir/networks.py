@@ -278,6 +278,8 @@ def flat(value: Any) -> list[np.ndarray]:
         return []
     if isinstance(value, tuple | list):
         return [array for part in value for array in flat(part)]
+    if isinstance(value, float):  # MindSpore has it in 32 bits
+        return [np.float32(value)]
     return [value.asnumpy() if isinstance(value, ms.Tensor) else np.asarray(value)]
 
 

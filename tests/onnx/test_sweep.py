@@ -39,6 +39,8 @@ def test_a_kernel_that_refuses_a_dtype_is_found() -> None:
 
 def _words() -> Iterator[str]:
     for path in Path(ours.__file__).parent.rglob("*.py"):
+        if path.name == "lite.py":  # it knows operators of files that others have made
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value

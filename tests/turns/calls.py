@@ -177,7 +177,7 @@ TURNS: dict[str, str] = {
     "ms.export(lambda x: x, X, file_name='out', enc_mode=lambda a, b: a)":
         "enc_mode is a function, but there is no enc_key: nothing is",
     "ms.export(lambda x: x, X, file_name='out', file_format='ONNX', runtime='torch', verify=True)":
-        "runtime must be one of onnxruntime, openvino, tract, not 'torch'",
+        "runtime must be one of onnxruntime, openvino, tract, lite, not 'torch'",
     "ms.export(lambda x: (x, x), X, file_name='out', output_names=['a', 'a'])":
         "output_names has 'a' twice",
     "ms.export(lambda x: x, X, file_name='out', enc_key=KEY, enc_mode=lambda a, b: a, verify=True)":
