@@ -19,7 +19,7 @@ from tests.onnx import sweep
 
 #: Bodies, fusions and weights, which have tests of their own; OneHot is MindSpore's name alone.
 _ELSEWHERE = {
-    "Attention", "Cast", "DequantizeLinear", "If", "Loop", "MatMulInteger", "OneHot",
+    "Attention", "Cast", "Constant", "DequantizeLinear", "If", "Loop", "MatMulInteger", "OneHot",
     "RMSNormalization", "Scan",
 }  # fmt: skip
 
