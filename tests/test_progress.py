@@ -96,6 +96,7 @@ BEHIND = """
 import time
 begin = time.monotonic()
 save = ms.save_checkpoint(tree, "a.ckpt", async_save=True, progress=True)
+save.wait()  # nbclient, not JupyterLab, drops what a thread sends between two cells
 """
 IN_A_PROCESS = """
 save = ms.save_checkpoint(tree, "p.ckpt", async_save="process", progress=True)
