@@ -193,7 +193,8 @@ def export(
     arguments.progress(progress)
     format = targets.named(file_format)
     path = _path(file_name, format)
-    if target not in (devices := (None, *format.devices)):
+    devices = (None, *format.devices)
+    if not isinstance(target, str | None) or target not in devices:
         raise ValueError(f"target must be one of {devices} for {format.name}, not {target!r}")
     wish = quantising.wish(weights, weight_block_size)
     asked = _asked(

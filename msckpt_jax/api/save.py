@@ -190,7 +190,8 @@ def save_checkpoint(
         >>> ms.open_checkpoint("model.ckpt").names
         ['dense.kernel']
     """
-    format = formats.of_name(ckpt_file_name).name if format == formats.DEFAULT else format
+    if isinstance(format, str) and format == formats.DEFAULT:
+        format = formats.of_name(ckpt_file_name).name
     mode = check_options(async_save, append_dict, enc_key, enc_mode, choice_func, crc_check, format)
     check_amounts(integrated_save, durable, slice_bytes, threads, timeout)
     check_parts(remove_redundancy, strategy_file)

@@ -119,7 +119,7 @@ def wish(weights: Any, block: Any) -> Wish | None:
         if block is not None:
             raise ValueError("weight_block_size is for weights='int8' and weights='int4'")
         return None
-    if weights not in ("int8", "int4"):
+    if not isinstance(weights, str) or weights not in ("int8", "int4"):
         raise ValueError(f"weights must be None, 'int8' or 'int4', not {weights!r}")
     if block is None:
         return Wish(8, None) if weights == "int8" else Wish(4, 32)

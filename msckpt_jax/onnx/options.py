@@ -26,7 +26,7 @@ def _check_opset(opset: Any) -> None:
 
 
 def _check_engine(engine: Any) -> None:
-    if engine not in ENGINES:
+    if not isinstance(engine, str) or engine not in ENGINES:
         raise ValueError(f"engine must be one of {ENGINES}, not {engine!r}")
 
 
@@ -36,7 +36,7 @@ def check_runtime(name: str) -> None:
     Raises:
         ValueError: it is not known. ImportError: it is not installed; the message says how to.
     """
-    if name not in JUDGED:
+    if not isinstance(name, str) or name not in JUDGED:
         raise ValueError(f"runtime must be one of {', '.join(JUDGED)}, not {name!r}")
     if name == packages.LITE:
         return

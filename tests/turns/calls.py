@@ -172,6 +172,15 @@ TURNS: dict[str, str] = {
     "ms.TensorSpec(3, 'float32')": "shape must be a tuple of sizes, not 3",
     "ms.export(lambda x, y: x @ y, ms.TensorSpec(('a', 3), 'float32'), ms.TensorSpec(('b', 3), 'float32'), file_name='out')":
         'equal sizes have one name, or a constraint: constraints=["c ==',
+    "ms.export(lambda x: x, X, file_name='out', file_format='ONNX', engine=X)":
+        "engine must be one of",
+    "ms.export(lambda x: x, X, file_name='out', file_format='ONNX', target=X)":
+        "target must be one of",
+    "ms.export(lambda x: x, X, file_name='out', file_format='ONNX', weights=X)":
+        "weights must be None, 'int8' or 'int4', not",
+    "ms.export(lambda x: x, X, file_name='out', file_format='ONNX', runtime=X, verify=True)":
+        "runtime must be one of",
+    "ms.save_checkpoint(S, 'out.ckpt', format=X)": "format must be one of",
     "ms.export(lambda x: x, X, file_name='out', file_format='ONNX', engine='torch')":
         "engine must be one of ('auto', 'native', 'jax2onnx'), not",
     "ms.export(lambda x: x, X, file_name='out', enc_mode=lambda a, b: a)":
