@@ -49,6 +49,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], np.ndarray]] = {
         lambda z: [f(z) for f in (jnp.arcsinh, jnp.arccosh, jnp.arctanh)],
         CUTS,
     ),
+    "powers of 2": (lambda z: jnp.exp2(z / 2), Z),
     "near 1": (lambda z: [jnp.expm1(z / 9), jnp.log1p(z), jax.nn.sigmoid(z / 9)], Z),
     "near 0": (lambda z: [f(z * 1e-6) * 1e6 for f in (jnp.expm1, jnp.log1p, jnp.arcsinh)], Z),
     "running products": (lambda z: [jnp.cumprod(z), jnp.prod(z.reshape(3, 4), 1)], Z),

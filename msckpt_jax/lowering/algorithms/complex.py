@@ -62,6 +62,11 @@ def _exp(x: Pair) -> Pair:
     return Pair(size * jnp.cos(x.imag), size * jnp.sin(x.imag))
 
 
+def _exp2(x: Pair) -> Pair:
+    size, angle = jnp.exp2(x.real), x.imag * np.log(2).astype(x.imag.dtype)
+    return Pair(size * jnp.cos(angle), size * jnp.sin(angle))
+
+
 def _log(x: Pair) -> Pair:
     return Pair(jnp.log(_abs(x)), jnp.arctan2(x.imag, x.real))
 
@@ -329,6 +334,7 @@ REWRITES: Mapping[str, Callable[..., Any] | Ignoring] = {
     "dot_general": ignoring(_dot_general, "preferred_element_type", "out_sharding"),
     "eq": _equal,
     "exp": ignoring(_exp, "accuracy"),
+    "exp2": ignoring(_exp2, "accuracy"),
     "expm1": ignoring(_expm1, "accuracy"),
     "fft": _fft,
     "imag": lambda x: x.imag,
