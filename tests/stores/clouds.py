@@ -12,15 +12,12 @@ import http
 import importlib
 import itertools
 import json
-import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Protocol
 
 import fsspec
@@ -28,8 +25,8 @@ import fsspec.config
 import pytest
 
 from msckpt_jax.checkpoint.stores import store
+from tests.stores import server as servers
 
-_ROOT = Path(__file__).parents[2]
 _NUMBERS = itertools.count()
 #: The account of Azurite, which its documentation tells.
 _ACCOUNT = "devstoreaccount1"
@@ -121,20 +118,6 @@ def azure_environment(url: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _google() -> Iterator[str]:
-    command = [sys.executable, "-m", __name__]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    pipes["stderr"] = subprocess.DEVNULL  # it complains of clients that do not wait for an answer
-    with subprocess.Popen(command, cwd=_ROOT, text=True, **pipes) as server:
-        assert server.stdout is not None
-        assert server.stdin is not None
-        try:
-            yield server.stdout.readline().strip()
-        finally:
-            server.stdin.close()
-
-
-@contextlib.contextmanager
 def _azurite() -> Iterator[str]:
     program = shutil.which("azurite-blob")
     if program is None:
@@ -181,9 +164,11 @@ def google() -> Iterator[Google]:
     """Google's server of the session; the variables of the environment lead to it."""
     for package in ("gcp_storage_emulator", "gcsfs"):
         pytest.importorskip(package)
-    with pytest.MonkeyPatch.context() as patch, _google() as url:
-        for name, value in google_environment(url).items():
-            patch.setenv(name, value)
+    # It complains of clients that do not wait for an answer.
+    with (
+        servers.running(__name__, stderr=subprocess.DEVNULL) as url,
+        servers.reached(google_environment(url)) as patch,
+    ):
         patch.setitem(fsspec.config.conf, "gs", {"token": "anon"})  # the variable is read but once
         yield Google(url)
 
@@ -192,9 +177,7 @@ def google() -> Iterator[Google]:
 def azurite() -> Iterator[Azure]:
     """Azure's server of the session; the variables of the environment lead to it."""
     pytest.importorskip("adlfs")
-    with pytest.MonkeyPatch.context() as patch, _azurite() as url:
-        for name, value in azure_environment(url).items():
-            patch.setenv(name, value)
+    with _azurite() as url, servers.reached(azure_environment(url)):
         yield Azure(azure_environment(url)["AZURE_STORAGE_CONNECTION_STRING"])
 
 
@@ -214,10 +197,7 @@ def main() -> None:
     objects.compose = limited
     server = emulator.create_server("127.0.0.1", 0, in_memory=True)
     server.start()
-    host, port = server._api._httpd.server_address
-    print(f"http://{host}:{port}", flush=True)
-    sys.stdin.read()
-    os._exit(0)
+    servers.serve(*server._api._httpd.server_address)
 
 
 if __name__ == "__main__":

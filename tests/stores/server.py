@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,10 @@ _NUMBERS = itertools.count()
 
 
 @contextlib.contextmanager
-def running() -> Iterator[str]:
-    """The URL of a server that runs during the block."""
-    command = [sys.executable, "-m", __name__]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+def running(module: str = __name__, **pipes: Any) -> Iterator[str]:
+    """The URL of a server that a module runs during the block; it ends by :func:`serve`."""
+    command = [sys.executable, "-m", module]
+    pipes |= {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, cwd=_ROOT, text=True, **pipes) as server:
         assert server.stdout is not None
         assert server.stdin is not None
@@ -34,6 +34,22 @@ def running() -> Iterator[str]:
             yield server.stdout.readline().strip()
         finally:
             server.stdin.close()
+
+
+def serve(host: str, port: int) -> None:
+    """Tell who has started this process where its server is, and end when that one does."""
+    print(f"http://{host}:{port}", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+
+
+@contextlib.contextmanager
+def reached(variables: Mapping[str, str]) -> Iterator[pytest.MonkeyPatch]:
+    """Let the environment lead to a server during the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield patch
 
 
 def environment(url: str) -> dict[str, str]:
@@ -93,9 +109,7 @@ def server() -> Iterator[Server]:
     """The server of the session; the variables of the environment lead to it."""
     for package in ("moto", "boto3"):
         pytest.importorskip(package)
-    with pytest.MonkeyPatch.context() as patch, running() as url:
-        for name, value in environment(url).items():
-            patch.setenv(name, value)
+    with running() as url, reached(environment(url)):
         yield Server(url)
 
 
@@ -112,10 +126,7 @@ def main() -> None:
     with contextlib.redirect_stdout(sys.stderr):
         moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         moto.start()
-    host, port = moto.get_host_and_port()
-    print(f"http://{host}:{port}", flush=True)
-    sys.stdin.read()
-    os._exit(0)
+    serve(*moto.get_host_and_port())
 
 
 if __name__ == "__main__":

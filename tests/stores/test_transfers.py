@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.records import Tensor
 from msckpt_jax.checkpoint.stores import parts, s3, uploads
 from msckpt_jax.checkpoint.stores import store as stores
+from tests.stores import memory
 from tests.stores import server as servers
 from tests.stores.server import Server
 
@@ -170,14 +170,7 @@ def test_a_kill_leaves_the_old_object_and_the_next_save_no_parts(
 
 
 def test_memory_is_some_parts(bucket: str) -> None:
-    tree = {"w": np.zeros(20 << 20, np.float32)}  # 80 MiB
-    ms.save_checkpoint({"w": ROWS}, f"{bucket}/a", threads=1)  # what is made once
-    tracemalloc.start()
-    try:
-        ms.save_checkpoint(tree, f"{bucket}/a", threads=1)
-        assert tracemalloc.get_traced_memory()[1] < 3 * (8 << 20)
-    finally:
-        tracemalloc.stop()
+    assert memory.peak_of_save(bucket, 80) < 3 * (8 << 20)
 
 
 class Gate:
