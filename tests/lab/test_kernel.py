@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import queue
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from jupyter_client.manager import KernelManager
@@ -85,19 +86,32 @@ class Kernel:
     def run(self, code: str) -> tuple[str, str]:
         """The name of a cell's error, if it has one, and all that it printed.
 
-        It is interrupted when it has printed "paused".
+        It is interrupted when it has printed "paused", and again until it ends: Python drops an
+        interrupt that comes while it collects garbage, for JAX has a function called then.
         """
-        printed = ""
-
-        def see(message: dict[str, Any]) -> None:
-            nonlocal printed
-            if message["msg_type"] == "stream":
-                printed += message["content"]["text"]
-                if message["content"]["text"] == "paused\n":
+        cell = self.client.execute(code)
+        printed, error, paused = "", "", False
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            try:
+                message = self.client.get_iopub_msg(timeout=2)
+            except queue.Empty:
+                if paused:
                     self.manager.interrupt_kernel()
-
-        reply = self.client.execute_interactive(code, output_hook=see, timeout=120)
-        return reply["content"].get("ename", ""), printed
+                continue
+            kind, content = message["msg_type"], message["content"]
+            if message["parent_header"].get("msg_id") != cell:
+                continue
+            if kind == "error":
+                error = content["ename"]
+            elif kind == "stream":
+                printed += content["text"]
+                if content["text"] == "paused\n":
+                    paused = True
+                    self.manager.interrupt_kernel()
+            elif kind == "status" and content["execution_state"] == "idle":
+                return error, printed
+        raise TimeoutError(f"the cell does not end: {code}")
 
     def completions(self, code: str) -> list[str]:
         reply = self.client.complete(code, reply=True, timeout=60)
