@@ -19,7 +19,7 @@ from msckpt_jax import boxes
 from msckpt_jax.checkpoint import plan as planning
 from msckpt_jax.checkpoint.plan import Plan
 from msckpt_jax.checkpoint.records import Record
-from msckpt_jax.parallel import shares
+from msckpt_jax.parallel import pieces, shares
 from msckpt_jax.parallel.shares import Holders, Shares
 
 #: The least part of a file that is worth a writer of its own.
@@ -92,11 +92,12 @@ class Party(NamedTuple):
         for stretch in own:
             for window in stretch.windows or ():
                 section = Section(stretch.number, stretch.shares, window)
-                if batch and size + section.nbytes > planning.CHUNK_BYTES:
+                nbytes = pieces.aligned(section.nbytes)
+                if batch and size + nbytes > planning.CHUNK_BYTES:
                     yield batch
                     batch, size = [], 0
                 batch.append(section)
-                size += section.nbytes
+                size += nbytes
         if batch:
             yield batch
 

@@ -1,17 +1,19 @@
 """Send what processes hold to those that write it, in rounds of a collective operation.
 
 In a round every member of a party sends a slot of bytes to every other one; the slots of a member
-together are a window of 8 MiB, so that memory stays at a few windows whatever is sent. Sender and
-receiver know from the plan what a slot holds. Its first bytes say how the sender goes on, so that
-all leave a batch, the exchange, or a failed save in the same round.
+together are a window of 8 MiB, so that memory stays at a few windows whatever is sent. On one
+machine all members fill the window of a receiver at once. Sender and receiver know from the plan
+what a slot or a window holds. The first bytes of a slot say how the sender goes on, so that all
+leave a batch, the exchange, or a failed save in the same round.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -28,8 +30,10 @@ from msckpt_jax.parallel.slots import Carried, Shared, Slots
 #: The head of a slot is the state of the sender, and the number of bytes that follow.
 #: The bits of a state: more of this batch comes, a batch comes after it, the sender has failed.
 _MORE, _LATER, _FAILED = 1, 2, 4
-#: The least slot, and the alignment of pieces in it.
-_LEAST_BYTES, _ALIGN = 4096, 16
+#: The least slot.
+_LEAST_BYTES = 4096
+#: The pieces that go to a process at a time.
+_Slot: TypeAlias = "list[tuple[Section, Piece]]"
 
 
 class Sink(Protocol):
@@ -83,7 +87,7 @@ def _rounds(
     going = True
     while going:
         if failure is None:
-            failure = tried(functools.partial(member.fill, way.sent))
+            failure = tried(functools.partial(member.fill, way))
         if failure is not None:
             way.sent.heads[:, 0] = _FAILED
         received = meetings.together(way.swapped, member.members)
@@ -99,8 +103,7 @@ def _rounds(
 
 def slot_bytes(party: Party) -> int:
     """The most bytes that a member sends to another one in a round."""
-    even = planning.CHUNK_BYTES // len(party.members)
-    return max(_LEAST_BYTES, even + -even % _ALIGN)
+    return max(_LEAST_BYTES, pieces.aligned(planning.CHUNK_BYTES // len(party.members)))
 
 
 def tried(work: Callable[[], None]) -> Exception | None:
@@ -133,101 +136,97 @@ def met(meetings: Meetings, work: Callable[[], Exception | None]) -> None:
 
 
 class _Member:
-    """What a process sends to its party, and gets from it, batch after batch."""
+    """What a process sends to its party, and gets from it, batch after batch.
+
+    A window that is in reach gets values at their places, all in one round. To others go slots, as
+    many rounds as it takes, from which their writers put the windows together.
+    """
 
     def __init__(
         self, party: Party, sinks: Mapping[int, Sink], me: int, written: Callable[[int], None]
     ):
         self.members, self._me, self._limit = party.members, me, slot_bytes(party)
         self._sinks, self._written = sinks, written
-        self._room = np.empty(0, np.uint8)
         self._batches = {writer: party.batches(writer) for writer in party.stretches}
         self._next = {writer: next(batches, None) for writer, batches in self._batches.items()}
-        self._begin()
+        self._begun = False
 
-    def _begin(self) -> None:
-        """Begin the next batch of every writer."""
+    def _begin(self, rooms: Mapping[int, np.ndarray]) -> None:
+        """Begin the next batch of every writer, with the memory that is in reach."""
+        self._begun = True
         batch = {writer: sections or [] for writer, sections in self._next.items()}
         self._next = {writer: next(batches, None) for writer, batches in self._batches.items()}
-        others = {w: s for w, s in batch.items() if w != self._me}
-        self._sent = {w: packed(sections, self._me, self._limit) for w, sections in others.items()}
-        self._ahead = {writer: next(some, None) for writer, some in self._sent.items()}
-        own = batch.get(self._me, [])
-        self._got = {
-            process: packed(own, process, self._limit)
-            for process in (self.members if own else ())
-            if process != self._me
+        self._own = own = batch.get(self._me, [])
+        together = any(section.window is not None for some in batch.values() for section in some)
+        self._reach = {*rooms} if together else set[int]()
+        self._windows = {
+            id(section): window
+            for writer, some in batch.items()
+            if writer in self._reach
+            for section, window in _windows(some, rooms[writer])
         }
-        self._windows: dict[int, np.ndarray] = {}  # by the ids of sections
-        self._missing: dict[int, int] = {}  # the elements that a window lacks
-        self._own = own
-        self._opened = False
+        self._missing = {
+            id(section): self._windows[id(section)].size for section in own if together
+        }
+        self._sent = {
+            writer: self._slots(some, self._me, writer)
+            for writer, some in batch.items()
+            if writer != self._me or together
+        }
+        self._ahead = {writer: next(some, None) for writer, some in self._sent.items()}
+        self._got = {
+            process: self._slots(own, process, process)
+            for process in (self.members if own else ())
+            if process != self._me or together
+        }
 
-    def fill(self, sent: Slots) -> None:
-        """Fill the slots of a round."""
-        for process, head, content in zip(self.members, *sent, strict=True):
+    def _slots(self, batch: Iterable[Section], sender: int, other: int) -> Iterator[_Slot]:
+        return packed(batch, sender, sys.maxsize if other in self._reach else self._limit)
+
+    def fill(self, way: Carried | Shared) -> None:
+        """Fill the slots of a round, or windows."""
+        if not self._begun:
+            self._begin(way.rooms)
+        for process, head, content in zip(self.members, *way.sent, strict=True):
             nbytes = 0
-            for _, piece in self._ahead.get(process) or ():
-                data = content[nbytes:][: piece.nbytes]
-                boxes.gather(piece.tensor.pieces, piece.box, _values(data, piece))
-                nbytes += _aligned(piece.nbytes)
+            for section, piece in self._ahead.get(process) or ():
+                if process in self._reach:
+                    place = self._place(section, piece)
+                else:
+                    place = _values(content[nbytes:][: piece.nbytes], piece)
+                boxes.gather(piece.tensor.pieces, piece.box, place)
+                nbytes += pieces.aligned(piece.nbytes)
             head[8:16].view(np.uint64)[0] = nbytes
         self._ahead = {writer: next(more, None) for writer, more in self._sent.items()}
         more = any(slot is not None for slot in self._ahead.values())
         later = any(batch is not None for batch in self._next.values())
-        sent.heads[:, 0] = _MORE * more + _LATER * later
+        way.sent.heads[:, 0] = _MORE * more + _LATER * later
 
     def take(self, received: Slots, more: bool) -> None:
         """Take the slots of a round; without ``more`` the batch ends with it."""
-        self._open()
         for process, head, content in zip(self.members, *received, strict=True):
             at = 0
             for section, piece in next(self._got.get(process, iter(())), ()):
-                self._put(section, piece, content[at : at + piece.nbytes])
-                at += _aligned(piece.nbytes)
+                self._take(section, piece, process, content[at : at + piece.nbytes])
+                at += pieces.aligned(piece.nbytes)
             if at != head[8:16].view(np.uint64)[0]:
                 raise CheckpointError(f"process {process} sends what the plan does not say")
         if not more:
             self._close()
-            self._begin()
 
-    def _open(self) -> None:
-        """Make the windows of a batch, with what this process itself has of them."""
-        if self._opened:
-            return
-        self._opened = True
-        used = 0
-        for section in self._own:
-            if section.window is None:
-                continue
-            tensor = section.shares.tensor
-            data = self._memory(used, section.nbytes)
-            window = data.view(tensor.stored).reshape(boxes.shape_of(section.window))
-            self._windows[id(section)] = window
-            self._missing[id(section)] = window.size
-            for box in section.parts(self._me):
-                boxes.gather(tensor.pieces, box, self._place(section, box))
-            used += _aligned(section.nbytes)
-
-    def _memory(self, start: int, nbytes: int) -> np.ndarray:
-        """Memory for a window, from ``start`` on; that of the batch before is used again."""
-        if len(self._room) < start + nbytes:
-            self._room = np.empty(max(start + nbytes, planning.STAGING_BYTES), np.uint8)
-        return self._room[start:][:nbytes]
-
-    def _place(self, section: Section, box: boxes.Box) -> np.ndarray:
-        """The part of a window where the values of a box go, once."""
-        assert section.window is not None
-        self._missing[id(section)] -= boxes.size_of(box)
-        return self._windows[id(section)][(*boxes.slices(box, section.window), ...)]
-
-    def _put(self, section: Section, piece: Piece, data: np.ndarray) -> None:
+    def _take(self, section: Section, piece: Piece, sender: int, data: np.ndarray) -> None:
         if section.window is None:
-            sink = self._sinks[section.number]
-            sink.put(piece, data.data)
+            self._sinks[section.number].put(piece, data.data)
             self._written(piece.nbytes)
             return
-        self._place(section, piece.box)[...] = _values(data, piece)
+        self._missing[id(section)] -= boxes.size_of(piece.box)
+        if sender not in self._reach:
+            self._place(section, piece)[...] = _values(data, piece)
+
+    def _place(self, section: Section, piece: Piece) -> np.ndarray:
+        """The part of a window where the values of a piece go."""
+        assert section.window is not None
+        return self._windows[id(section)][(*boxes.slices(piece.box, section.window), ...)]
 
     def _close(self) -> None:
         """Write the windows of a batch."""
@@ -237,28 +236,33 @@ class _Member:
             if self._missing.pop(id(section)):
                 raise CheckpointError("no process has all elements of a window, or several have")
             sink, piece = self._sinks[section.number], Piece(section.shares.tensor, section.window)
-            data = planning.as_bytes(self._windows.pop(id(section)))
-            sink.put(piece, data)
+            sink.put(piece, planning.as_bytes(self._windows[id(section)]))
             self._written(piece.nbytes)
+        self._begun = False
+
+
+def _windows(batch: Iterable[Section], room: np.ndarray) -> Iterator[tuple[Section, np.ndarray]]:
+    """Yield the windows of a batch with their places in the memory of their writer."""
+    used = 0
+    for section in batch:
+        assert section.window is not None
+        data = room[used:][: section.nbytes]
+        shape = boxes.shape_of(section.window)
+        yield section, data.view(section.shares.tensor.stored).reshape(shape)
+        used += pieces.aligned(section.nbytes)
 
 
 def _values(data: np.ndarray, piece: Piece) -> np.ndarray:
     return data.view(piece.tensor.stored).reshape(boxes.shape_of(piece.box))
 
 
-def _aligned(nbytes: int) -> int:
-    return nbytes + -nbytes % _ALIGN
-
-
-def packed(
-    batch: Iterable[Section], process: int, limit: int
-) -> Iterator[list[tuple[Section, Piece]]]:
+def packed(batch: Iterable[Section], process: int, limit: int) -> Iterator[_Slot]:
     """Yield what a process sends of a batch, as many pieces at a time as fit in a slot."""
-    slot: list[tuple[Section, Piece]] = []
+    slot: _Slot = []
     size = 0
     for section in batch:
         for piece in pieces.cut(section.shares.tensor, section.parts(process), limit):
-            nbytes = _aligned(piece.nbytes)
+            nbytes = pieces.aligned(piece.nbytes)
             if slot and size + nbytes > limit:
                 yield slot
                 slot, size = [], 0

@@ -19,6 +19,8 @@ from msckpt_jax.parallel.shares import run_of
 
 #: The first element and the offset in the file of each slice of the tensors, by their ids.
 Places: TypeAlias = dict[int, list[tuple[int, int]]]
+#: Bytes of memory: no number is wider.
+_ALIGN = 16
 
 
 class Piece(NamedTuple):
@@ -79,6 +81,11 @@ def cut(
         for part in boxes.of_range(boxes.shape_of(box), 0, boxes.size_of(box), limit):
             sides = zip(part, box, strict=True)
             yield Piece(tensor, tuple((a + o, b + o) for (a, b), (o, _) in sides))
+
+
+def aligned(nbytes: int) -> int:
+    """The bytes from a piece in memory to the next one, whose numbers are of any width."""
+    return nbytes + -nbytes % _ALIGN
 
 
 def content(piece: Piece, local: threading.local) -> memoryview:

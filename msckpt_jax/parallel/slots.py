@@ -1,9 +1,11 @@
 """The slots of a round, and how they get to the other members of a party.
 
-A collective operation carries them. Where all members run on one machine they lie in memory that
-the others see, and sockets carry the heads alone: who has the heads of a round knows that its slots
-are full. Each member has slots for two rounds. It fills those of a round again when it has the
-heads of the next one, which no member sends before it has taken what it got.
+A collective operation carries them. Where all members run on one machine they lie in memory of the
+receiver that the others reach, and sockets carry the heads alone: who has the heads of a round
+knows that its slots are full. There the members may as well fill the whole room of a receiver
+together, in which case nothing has to be put together from slots. Each member has room for two
+rounds. That of a round is filled again when the heads of the next one are there, which no member
+sends before it has taken what it got.
 """
 
 from __future__ import annotations
@@ -39,12 +41,18 @@ class Slots(NamedTuple):
 
 
 class Carried:
-    """Slots that a collective operation carries."""
+    """Slots that a collective operation carries.
 
-    def __init__(self, members: tuple[int, ...], nbytes: int):
+    Attributes:
+        sent: the slots to be filled for the next round.
+        rooms: the memory that this process fills directly, by member: its own.
+    """
+
+    def __init__(self, members: tuple[int, ...], me: int, nbytes: int):
         self._members = members
         slots = np.zeros((len(members), HEAD_BYTES + nbytes), np.uint8)
         self._slots, self.sent = slots, _divided(slots)
+        self.rooms = {me: np.empty(len(members) * nbytes, np.uint8)}
 
     def swapped(self) -> Slots:
         """Send the slots, and return those of the others for this process."""
@@ -57,17 +65,30 @@ class Carried:
 class Shared:
     """Slots in memory that the members share.
 
-    ``memories`` are those of all members, by round, slot and byte; ``links`` lead to the others.
+    ``memories`` are those of all members, by round, sender and byte; ``links`` lead to the others,
+    by their places among the members.
 
     Attributes:
         sent: the slots to be filled for the next round.
+        rooms: all slots of a receiver as one, by member, for the next round.
     """
 
-    def __init__(self, at: int, memories: Sequence[np.ndarray], links: Mapping[int, socket.socket]):
-        self._at, self._memories, self._links = at, memories, links
-        self._turn = 0
-        heads = np.zeros((len(memories), HEAD_BYTES), np.uint8)
-        self.sent = Slots(heads, [*memories[at][0]])
+    def __init__(
+        self,
+        members: Sequence[int],
+        at: int,
+        memories: Sequence[np.ndarray],
+        links: Mapping[int, socket.socket],
+    ):
+        self._members, self._at, self._memories, self._links = members, at, memories, links
+        self._heads = np.zeros((len(memories), HEAD_BYTES), np.uint8)
+        self._begin(0)
+
+    def _begin(self, turn: int) -> None:
+        self._turn = turn
+        self.sent = Slots(self._heads, [memory[turn, self._at] for memory in self._memories])
+        rooms = (memory[turn].reshape(-1) for memory in self._memories)
+        self.rooms = dict(zip(self._members, rooms, strict=True))
 
     def swapped(self) -> Slots:
         """Tell that the slots are full, and return those of the others for this process.
@@ -80,9 +101,8 @@ class Shared:
             link.sendall(heads[other].tobytes())
         for other, link in self._links.items():
             heads[other] = np.frombuffer(_received(link, HEAD_BYTES), np.uint8)
-        got = Slots(heads, [memory[self._turn, self._at] for memory in self._memories])
-        self._turn ^= 1
-        self.sent = Slots(self.sent.heads, [*self._memories[self._at][self._turn]])
+        got = Slots(heads, [*self._memories[self._at][self._turn]])
+        self._begin(self._turn ^ 1)
         return got
 
     def close(self) -> None:
@@ -96,14 +116,14 @@ class Shared:
 def between(members: tuple[int, ...], me: int, nbytes: int) -> Carried | Shared:
     """The slots of a party, with contents of ``nbytes``; all members call it together."""
     if len(members) == 1:
-        return Carried(members, nbytes)
+        return Carried(members, me, nbytes)
     at, shape = members.index(me), (2, len(members), nbytes)
     with contextlib.ExitStack() as made, contextlib.ExitStack() as linked:
         mine = _offer(shape, made)
         names = _told(members, np.array(mine.name if mine else "", "S32"))
         links = _connected(mine, at, names[:at].tolist(), linked) if mine else None
         if not _told(members, np.array(links is not None, np.uint8)).all():
-            return Carried(members, nbytes)
+            return Carried(members, me, nbytes)
         assert mine is not None
         assert links is not None
         memories = {at: mine.memory}
@@ -117,7 +137,7 @@ def between(members: tuple[int, ...], me: int, nbytes: int) -> Carried | Shared:
         for link in links.values():
             link.settimeout(None)  # the signs of life tell who is gone
         linked.pop_all()
-    return Shared(at, [memories[each] for each in range(len(members))], links)
+    return Shared(members, at, [memories[each] for each in range(len(members))], links)
 
 
 class _Offer(NamedTuple):
@@ -190,7 +210,7 @@ def _memory(link: socket.socket, shape: tuple[int, ...]) -> tuple[int, np.ndarra
     if not fds:
         raise ConnectionError("another process has left")
     try:
-        memory = mmap.mmap(fds[0], math.prod(shape), prot=mmap.PROT_READ)
+        memory = mmap.mmap(fds[0], math.prod(shape))
     finally:
         os.close(fds[0])
     return int.from_bytes(number, "little"), np.frombuffer(memory, np.uint8).reshape(shape)

@@ -7,7 +7,7 @@ import math
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -56,7 +56,28 @@ class Layout:
         return Record(self.name, self.type, content.shape, content, sharding=Spread(held))
 
 
-def play(wave: list[list[Output]], works: list[Any]) -> dict[tuple[int, ...], int]:
+class Room(NamedTuple):
+    """What a member fills: slots, and the memory of those that are in reach."""
+
+    sent: slots.Slots
+    rooms: dict[int, np.ndarray]
+
+
+def round_of(members: tuple[int, ...], nbytes: int, one_machine: bool) -> tuple[list[Room], Any]:
+    """What the members of a party fill in a round, and what the one at a place gets then."""
+    heads = np.zeros((len(members), len(members), slots.HEAD_BYTES), np.uint8)
+    memory = np.full((len(members), len(members), nbytes), 255, np.uint8)  # by receiver
+    rooms = dict(zip(members, memory.reshape(len(members), -1), strict=True))
+    filled = [
+        Room(slots.Slots(head, [*memory[:, at]]), rooms if one_machine else {me: rooms[me].copy()})
+        for at, (me, head) in enumerate(zip(members, heads, strict=True))
+    ]
+    return filled, lambda at: slots.Slots(heads[:, at], [*memory[at]])
+
+
+def play(
+    wave: list[list[Output]], works: list[Any], one_machine: bool = False
+) -> dict[tuple[int, ...], int]:
     """Let all processes do their work, and return the rounds of each party."""
     rounds = {}
     sinks = [
@@ -74,14 +95,12 @@ def play(wave: list[list[Output]], works: list[Any]) -> dict[tuple[int, ...], in
         rounds[members] = 0
         going = True
         while going:
-            sent = [slots.Carried(members, exchange.slot_bytes(same[0])).sent for _ in members]
-            for member, own in zip(some, sent, strict=True):
+            filled, got = round_of(members, exchange.slot_bytes(same[0]), one_machine)
+            for member, own in zip(some, filled, strict=True):
                 member.fill(own)
-            state = int(np.bitwise_or.reduce([own.heads[0, 0] for own in sent]))
+            state = int(np.bitwise_or.reduce([own.sent.heads[0, 0] for own in filled]))
             for at, member in enumerate(some):
-                heads = np.stack([own.heads[at] for own in sent])
-                got = slots.Slots(heads, [own.contents[at] for own in sent])
-                member.take(got, bool(state & exchange._MORE))
+                member.take(got(at), bool(state & exchange._MORE))
             rounds[members] += 1
             going = bool(state & (exchange._MORE | exchange._LATER))
     for me, (own, work) in enumerate(zip(wave, works, strict=True)):
@@ -127,7 +146,7 @@ def test_files_are_those_of_one_process(kind: str, seed: int) -> None:
             ]
         for wave in zip(*map(dealing.waves, outputs), strict=True):
             works = [dealing.planned(w, me, processes, True) for me, w in enumerate(wave)]
-            play(list(wave), works)
+            play(list(wave), works, one_machine=bool(rng.integers(2)))
         for output, layouts in zip(outputs[0], files, strict=True):
             whole = [Record(x.name, x.type, x.whole.shape, x.whole) for x in layouts]
             plan = formats.plan("ckpt", whole, how)
