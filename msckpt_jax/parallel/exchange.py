@@ -74,8 +74,12 @@ def exchange(
         CheckpointError: a member is gone.
     """
     member = _Member(party, sinks, meetings.me, written)
-    members, me, nbytes = party.members, meetings.me, slot_bytes(party)
-    way = meetings.together(lambda: slots.between(members, me, nbytes), members)
+    members = party.members
+
+    def between() -> Carried | Shared:
+        return slots.between(members, meetings.me, slot_bytes(party), meetings.pause)
+
+    way = meetings.together(between, members)
     with contextlib.closing(way):
         return _rounds(way, member, meetings, failure)
 
@@ -84,13 +88,14 @@ def _rounds(
     way: Carried | Shared, member: _Member, meetings: Meetings, failure: Exception | None
 ) -> Exception | None:
     """Do all rounds of a party; return the error that this process knows of."""
+    swapped = meetings.watched if isinstance(way, Shared) else meetings.together
     going = True
     while going:
         if failure is None:
             failure = tried(functools.partial(member.fill, way))
         if failure is not None:
             way.sent.heads[:, 0] = _FAILED
-        received = meetings.together(way.swapped, member.members)
+        received = swapped(way.swapped, member.members)
         meetings.alive()
         state = int(np.bitwise_or.reduce(received.heads[:, 0]))
         if state & _FAILED:

@@ -56,10 +56,13 @@ class Meetings:
     ``timeout`` is the number of seconds without a sign of life after which a process is taken
     for dead. :meth:`alive` gives such a sign; work that takes long calls it now and then. Where
     each process has a target of its own, ``key`` is the name that all of them have for the save.
+
+    Attributes:
+        pause: the seconds after which a process that waits for another asks for a sign of life.
     """
 
     def __init__(self, target: Any, timeout: float, key: str | None = None):
-        self.target, self.timeout = target, timeout
+        self.target, self.timeout, self.pause = target, timeout, timeout / _ASKS
         self.me, self.processes = jax.process_index(), jax.process_count()
         name = hashlib.sha256((key or str(target)).encode()).hexdigest()[:24]
         self._prefix = f"msckpt/{name}/{_saves[name]}"
@@ -100,7 +103,7 @@ class Meetings:
         """Tell waiting processes that this process is at work."""
         now = time.monotonic()
         if now >= self._next_beat:
-            self._next_beat = now + self.timeout / _ASKS
+            self._next_beat = now + self.pause
             self._beats += 1
             self._tell()
 
@@ -119,16 +122,35 @@ class Meetings:
                 out.put((False, error))
 
         threading.Thread(target=run, daemon=True, name="msckpt exchange").start()
+
+        def result() -> _T:
+            try:
+                good, value = out.get(timeout=self.pause)
+            except queue.Empty:
+                raise TimeoutError from None
+            if not good:
+                raise self.error(f"another process is gone: {value}") from value
+            return value
+
+        return self.watched(result, processes)
+
+    def watched(self, work: Callable[[], _T], processes: Sequence[int]) -> _T:
+        """Return the result of ``work``, which waits for ``processes``.
+
+        It raises TimeoutError after :attr:`pause` seconds, and goes on when it is called again.
+
+        Raises:
+            CheckpointError: one of them gives no more signs of life, or has failed.
+        """
         watch = _Watch(processes)
         while True:
-            with contextlib.suppress(queue.Empty):
-                good, value = out.get(timeout=self.timeout / _ASKS)
-                break
-            self.alive()
-            watch.check(self._beats_of_all(), self)
-        if not good:
-            raise self.error(f"another process is gone: {value}") from value
-        return value
+            try:
+                return work()
+            except TimeoutError:
+                self.alive()
+                watch.check(self._beats_of_all(), self)
+            except OSError as gone:
+                raise self.error(f"another process is gone: {gone}") from gone
 
     def fail(self) -> None:
         """Tell the processes that wait in a collective operation to leave it."""
@@ -180,7 +202,7 @@ class Meetings:
 
     def _wait(self, key: str, process: int) -> dict[str, Any]:
         """Wait for what ``process`` posts at ``key``, as long as it gives signs of life."""
-        pause = self.timeout / _ASKS
+        pause = self.pause
         seen, silence = None, 0.0
         while silence < self.timeout:
             try:

@@ -82,6 +82,7 @@ class Shared:
     ):
         self._members, self._at, self._memories, self._links = members, at, memories, links
         self._heads = np.zeros((len(memories), HEAD_BYTES), np.uint8)
+        self._got, self._awaited = self._heads, dict[int, socket.socket]()
         self._begin(0)
 
     def _begin(self, turn: int) -> None:
@@ -94,14 +95,18 @@ class Shared:
         """Tell that the slots are full, and return those of the others for this process.
 
         Raises:
+            TimeoutError: another member takes long. Call it again.
             ConnectionError: another member is gone.
         """
-        heads = self.sent.heads.copy()
+        if not self._awaited:
+            self._got, self._awaited = self._heads.copy(), {**self._links}
+            for other, link in self._links.items():
+                link.sendall(self._heads[other].tobytes())
         for other, link in self._links.items():
-            link.sendall(heads[other].tobytes())
-        for other, link in self._links.items():
-            heads[other] = np.frombuffer(_received(link, HEAD_BYTES), np.uint8)
-        got = Slots(heads, [*self._memories[self._at][self._turn]])
+            if other in self._awaited:
+                self._got[other] = np.frombuffer(_received(link, HEAD_BYTES), np.uint8)
+                del self._awaited[other]
+        got = Slots(self._got, [*self._memories[self._at][self._turn]])
         self._begin(self._turn ^ 1)
         return got
 
@@ -113,8 +118,13 @@ class Shared:
             link.close()
 
 
-def between(members: tuple[int, ...], me: int, nbytes: int) -> Carried | Shared:
-    """The slots of a party, with contents of ``nbytes``; all members call it together."""
+def between(
+    members: tuple[int, ...], me: int, nbytes: int, patience: float | None = None
+) -> Carried | Shared:
+    """The slots of a party, with contents of ``nbytes``; all members call it together.
+
+    ``patience`` is the number of seconds after which those in shared memory give up to wait.
+    """
     if len(members) == 1:
         return Carried(members, me, nbytes)
     at, shape = members.index(me), (2, len(members), nbytes)
@@ -135,7 +145,7 @@ def between(members: tuple[int, ...], me: int, nbytes: int) -> Carried | Shared:
             _send(link, at, mine)
             links[other] = link
         for link in links.values():
-            link.settimeout(None)  # the signs of life tell who is gone
+            link.settimeout(patience)
         linked.pop_all()
     return Shared(members, at, [memories[each] for each in range(len(members))], links)
 

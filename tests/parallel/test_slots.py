@@ -68,6 +68,50 @@ def test_each_round_brings_what_the_others_have_filled(together: Any) -> None:
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
+def test_all_members_fill_the_room_of_each(together: Any) -> None:
+    size = len(MEMBERS) * NBYTES
+
+    def part(sender: int) -> slice:
+        return slice(MEMBERS.index(sender), size, len(MEMBERS))  # not the bytes of a slot
+
+    def work(me: int) -> None:
+        way = slots.between(MEMBERS, me, NBYTES)
+        for number in range(20):
+            mine = way.rooms[me]
+            for other in MEMBERS:
+                way.rooms[other][part(me)] = (100 * number + 10 * me + other) % 256
+            way.swapped()
+            for other in MEMBERS:
+                assert (mine[part(other)] == (100 * number + 10 * other + me) % 256).all()
+        way.close()
+
+    together(work)
+
+
+def test_who_waits_long_is_told_and_goes_on(together: Any) -> None:
+    late = threading.Event()
+
+    def work(me: int) -> int:
+        way = slots.between(MEMBERS, me, NBYTES, patience=0.05)
+        if me == MEMBERS[1]:
+            late.wait(30)
+        way.sent.heads[:, 0] = me
+        waited = 0
+        while True:
+            try:
+                got = way.swapped()
+                break
+            except TimeoutError:
+                waited += 1
+                late.set()
+        assert got.heads[:, 0].tolist() == [*MEMBERS]
+        way.close()
+        return waited
+
+    waited = together(work)
+    assert waited[0] or waited[2]
+
+
 @pytest.mark.parametrize("step", ["_offer", "_connected"])
 def test_without_memory_of_all_a_collective_operation_carries_them(
     together: Any, monkeypatch: pytest.MonkeyPatch, step: str
