@@ -15,9 +15,10 @@ for _gone in ("layers", "moe", "op_parallel_config", "transformer"):
 from mindocr.models import build_model
 
 
-def ocr(file: str) -> Any:
-    """The network of a file of settings, without trained weights."""
+def ocr(file: str, **head: Any) -> Any:
+    """The network of a file of settings, without trained weights; its head has other options."""
     settings = yaml.safe_load((SITE / "source" / "configs" / file).read_text())["model"]
     settings.pop("pretrained", None)
     settings["backbone"]["pretrained"] = False
+    settings["head"].update(head)
     return build_model(settings)

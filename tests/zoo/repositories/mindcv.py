@@ -47,6 +47,7 @@ _GRADIENTS = frozenset((
 #: the rounding of float32, MindSpore's and ours, to 2 % and more with larger weights.
 _GAIN = {
     "hrnet_w32": 0.7, "efficientnet_v2_s": 0.9, "visformer_tiny": 0.6, "xcit_tiny_12_p16_224": 0.6,
+    "visformer_tiny_v2": 0.6, "visformer_small": 0.6,
 }  # fmt: skip
 
 REPOSITORY = Repository(

@@ -18,9 +18,15 @@ _TABLE = {
     "rec/crnn/crnn_vgg7": "f(1, 3, 32, 100)",
     "rec/master/master_resnet31": "f(1, 3, 48, 160)",
     "rec/rare/rare_resnet34": "f(1, 3, 32, 100)",
-    "rec/robustscanner/robustscanner_resnet31": "(f(1, 3, 48, 160), f(1, 40))",
+    "rec/robustscanner/robustscanner_resnet31":
+        "(f(1, 3, 48, 160), ops.ones((1, 1, 40), ms.int32), i(6, 1, 6))",
     "rec/svtr/svtr_tiny": "f(1, 3, 64, 256)",
     "rec/visionlan/visionlan_resnet45_LA": "f(1, 3, 64, 256)",
+}  # fmt: skip
+#: Each further letter of a text runs all of the decoder again, in a graph of its own.
+_HEAD = {
+    "master_resnet31": ", batch_max_length=5",
+    "robustscanner_resnet31": ", max_seq_len=6",
 }
 #: Their last layers magnify the rounding of float32, with larger weights too much.
 _GAIN = {"db_r50_icdar15": 0.9, "dbpp_r50_icdar15": 0.9}
@@ -37,7 +43,7 @@ REPOSITORY = Repository(
     ),
     {
         (name := file.rpartition("/")[2]): Network(
-            f"ocr('{file}.yaml')", inputs, gain=_GAIN.get(name, 1.2)
+            f"ocr('{file}.yaml'{_HEAD.get(name, '')})", inputs, gain=_GAIN.get(name, 1.2)
         )
         for file, inputs in _TABLE.items()
     },
