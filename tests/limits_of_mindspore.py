@@ -12,7 +12,7 @@ from mindspore import Tensor, ops
 
 
 def told(folder: Path) -> dict[str, Any]:
-    """What it gives for the bfloat16 of ``a.ckpt``, for NaN and for a subnormal number."""
+    """What it gives for bfloat16 of ``a.ckpt``, for NaN, a subnormal number and equal ones."""
     w: Any = mindspore.load_checkpoint(str(folder / "a.ckpt"))["w"]
     try:
         array = str(w.asnumpy())
@@ -25,6 +25,7 @@ def told(folder: Path) -> dict[str, Any]:
         "as float32": w.astype(mindspore.float32).asnumpy().tolist(),
         "maximum": float(ops.Maximum()(nan, one).asnumpy()[0]),
         "exponential": float(ops.Exp()(low).asnumpy()[0]),
+        "places": ops.TopK()(ops.zeros(24000, mindspore.float32), 300)[1].asnumpy().tolist(),
     }
 
 

@@ -19,6 +19,7 @@ import pytest
 import msckpt_jax as ms
 from msckpt_jax._protos import mind_ir_pb2
 from msckpt_jax.api import jobs
+from msckpt_jax.graph.meaning import reductions
 from msckpt_jax.parallel import hosts
 from tests.real import made_by_mindspore
 
@@ -63,6 +64,12 @@ def bfloat16_of_mindspore_is_no_array(_: Path) -> None:
 def kernels_of_mindspore_lose_numbers(_: Path) -> None:
     told = told_by_mindspore()
     assert (told["maximum"], told["exponential"]) == (1.0, 0.0)  # of NaN and 1; of -100: 4e-44
+
+
+def top_k_of_mindspore_takes_any_of_equals(_: Path) -> None:
+    _, ours = reductions.TABLE["TopK"](jnp.zeros(24000), 300)
+    assert ours.tolist() == [*range(300)]
+    assert len(set(told_by_mindspore()["places"]) - set(range(300))) > 0
 
 
 def files_have_no_constraints(folder: Path) -> None:
@@ -145,6 +152,7 @@ SHOWN: dict[str, Callable[[Path], None]] = {
     "dynamic rank": a_dynamic_rank_is_refused,
     "What an export refuses": what_an_export_refuses,
     "kernels on a CPU lose": kernels_of_mindspore_lose_numbers,
+    "takes any of equal elements": top_k_of_mindspore_takes_any_of_equals,
     "authenticated by AES-GCM only": files_by_other_ciphers_are_not_authenticated,
     "older versions of them": an_older_version_is_not_told,
     "are not here": what_is_not_here,
