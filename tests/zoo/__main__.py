@@ -52,6 +52,7 @@ def install(folder: Path, names: Sequence[str]) -> None:
         pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-cache-dir", "--upgrade"]
         target = ["--target", str(folder / name)]
         subprocess.run([*pip, *target, *repository(name).requirements], check=True)
+        shutil.rmtree(folder / name / "tests", ignore_errors=True)  # a package's, beside ours
         if url := repository(name).source:
             clone = ["git", "clone", "--depth", "1", url, str(folder / name / "source")]
             subprocess.run(clone, check=True)
