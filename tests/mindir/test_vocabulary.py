@@ -16,7 +16,7 @@ from msckpt_jax.graph import meaning, operators
 from msckpt_jax.graph.evaluate import FLOW
 from msckpt_jax.graph.meaning import sized, without
 from msckpt_jax.mindir.nodes import SPECIAL
-from tests.mindir import vocabulary, vocabulary_page
+from tests.mindir import vocabulary, vocabulary_edges, vocabulary_page
 from tests.real import need_mindspore
 
 #: One in so many rows; all of them are a command's.
@@ -29,6 +29,14 @@ def test_rows_alone_in_mindspore_and_jax() -> None:
     rows = [row for row in vocabulary.rows() if zlib.crc32(row.key.encode()) % _SHARE == 3]
     assert len(rows) > 15
     done = vocabulary.outcomes(rows)
+    assert {
+        row.key: text for row, each in done.items() if (text := vocabulary.wrong(row, each))
+    } == {}
+
+
+def test_reductions_and_losses_at_their_ends() -> None:
+    need_mindspore()
+    done = vocabulary.outcomes(vocabulary.rows(vocabulary_edges.ROWS))
     assert {
         row.key: text for row, each in done.items() if (text := vocabulary.wrong(row, each))
     } == {}

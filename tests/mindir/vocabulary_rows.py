@@ -8,6 +8,7 @@ vocabulary_worker.py says what makes them: ``f`` and ``p`` numbers of the row's 
 from __future__ import annotations
 
 from tests.mindir import (
+    vocabulary_edges,
     vocabulary_expanded,
     vocabulary_gradients,
     vocabulary_kernels,
@@ -291,5 +292,6 @@ ClipByNorm | I.ClipByNorm((1,))(x, y) | f32 | f(3, 4), t(2) | 64 | x * np.minimu
 
 ROWS = "".join(
     (SIZES, SEGMENTS, LINEAR, SPECTRAL, IMAGES, PATCHES, SMALL, SEQUENCES, SPARSE, DEFINED,
-     vocabulary_expanded.ROWS, vocabulary_gradients.ROWS, vocabulary_kernels.ROWS, vocabulary_state.ROWS)
+     vocabulary_expanded.ROWS, vocabulary_gradients.ROWS, vocabulary_kernels.ROWS, vocabulary_state.ROWS,
+     vocabulary_edges.ROWS)
 ).replace("\n\n", "\n")  # fmt: skip

@@ -29,6 +29,31 @@ def _trunc_div(x: Any, y: Any) -> Any:
     return lax.div(x, y) if jnp.issubdtype(x.dtype, jnp.integer) else jnp.trunc(x / y)
 
 
+def _quotient(whole: Callable[..., Any], rounded: Callable[..., Any]) -> Callable[..., Any]:
+    """A whole quotient or what is left, as MindSpore has it: from the rounded quotient of float64.
+
+    Of narrower numbers, too, which are exact by ``whole``, but at infinity and at zeros' signs.
+    """
+
+    def run(x: Any, y: Any) -> Any:
+        dtype = jnp.result_type(x, y)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            return whole(x, y)
+        if dtype == np.float64:
+            return rounded(x, y)
+        plain = (x != 0) & jnp.isfinite(x) & jnp.isfinite(y)
+        return jnp.where(plain, whole(x, y), rounded(x, y))
+
+    return run
+
+
+_floor_div = _quotient(jnp.floor_divide, lambda x, y: jnp.floor(x / y))
+_floor_mod = _quotient(jnp.mod, lambda x, y: x - jnp.floor(x / y) * y)
+_mod = _quotient(
+    jnp.fmod, lambda x, y: jnp.where((x == 0) & ~jnp.isnan(y), x, x - jnp.trunc(x / y) * y)
+)
+
+
 def _scaled(y: Any, alpha: Any) -> Any:
     """The product; truth values, which MindSpore adds to each other, stay what they are."""
     return y if isinstance(alpha, int | float) and alpha == 1 else y * alpha
@@ -42,7 +67,7 @@ def _squared_difference(x: Any, y: Any) -> Any:
 
 #: MindSpore's RoundingMode: the quotient is kept, rounded to zero, or rounded down.
 _ROUNDED: dict[Any, Callable[..., Any]] = {
-    None: jnp.true_divide, 0: jnp.true_divide, 1: _trunc_div, 2: jnp.floor_divide,
+    None: jnp.true_divide, 0: jnp.true_divide, 1: _trunc_div, 2: _floor_div,
 }  # fmt: skip
 
 
@@ -140,10 +165,10 @@ _BINARY: dict[str, Callable[..., Any]] = {
     "Add": jnp.add, "AddV2": jnp.add, "Sub": jnp.subtract, "Mul": jnp.multiply,
     "Muls": jnp.multiply,
     "Div": jnp.true_divide, "Divs": jnp.true_divide, "RealDiv": _real_div,
-    "TruncateDiv": _trunc_div, "FloorDiv": jnp.floor_divide, "FloorDivScalar": jnp.floor_divide,
-    "Mod": jnp.fmod, "TruncateMod": jnp.fmod, "FmodScalar": jnp.fmod, "FmodTensor": jnp.fmod,
-    "FloorMod": jnp.mod, "RemainderTensorTensor": jnp.mod, "RemainderTensorScalar": jnp.mod,
-    "RemainderScalarTensor": jnp.mod,
+    "TruncateDiv": _trunc_div, "FloorDiv": _floor_div, "FloorDivScalar": _floor_div,
+    "Mod": _mod, "TruncateMod": jnp.fmod, "FmodScalar": jnp.fmod, "FmodTensor": jnp.fmod,
+    "FloorMod": _floor_mod, "RemainderTensorTensor": _floor_mod,
+    "RemainderTensorScalar": _floor_mod, "RemainderScalarTensor": _floor_mod,
     "DivNoNan": lambda x, y: jnp.where(y == 0, 0, x / jnp.where(y == 0, 1, y)),
     "MulNoNan": lambda x, y: jnp.where(y == 0, 0, x * y), "Xdivy": _xdivy, "Xlogy": special.xlogy,
     "XLogYScalarOther": special.xlogy, "XLogYScalarSelf": special.xlogy,

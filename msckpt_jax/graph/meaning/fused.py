@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from msckpt_jax.errors import MindIRError
-from msckpt_jax.graph.meaning import normalization
+from msckpt_jax.graph.meaning import losses, normalization
 from msckpt_jax.graph.meaning.arrays import ints
 
 
@@ -70,12 +70,8 @@ def _weighted_cross_entropy(
     if label_smoothing or return_zloss:
         raise MindIRError("CrossEntropyLoss with label_smoothing or zloss is not supported")
     log = jax.nn.log_softmax(x.astype(jnp.float32), -1)
-    kept = target != ignore_index
-    safe = jnp.where(kept, target, 0)
-    share = jnp.take(weight, safe) if weight is not None else jnp.ones(target.shape, jnp.float32)
-    share = share * kept
-    losses = -jnp.take_along_axis(log, safe[:, None], 1)[:, 0] * share
-    out = {0: jnp.sum, 1: lambda v: jnp.sum(v) / jnp.sum(share), 2: lambda v: v}[reduction](losses)
+    loss, share = losses.of_labels(log, target, weight, ignore_index)
+    out = jnp.sum(loss) / jnp.sum(share) if reduction == 1 else losses.reduced(loss, reduction)
     empty = jnp.zeros(0, jnp.float32)
     return out.astype(x.dtype), log.astype(x.dtype), empty, empty
 

@@ -54,18 +54,37 @@ def _kl_div_loss(x: Any, target: Any, *, reduction: str = "mean") -> Any:
     return reduced(loss, reduction)
 
 
+def classes(labels: Any, count: int) -> Any:
+    """Labels to pick by: one that is no class picks NaN, where MindSpore raises an error.
+
+    JAX counts negative ones from the end, and the number of the classes is past it.
+    """
+    return jnp.where(labels < 0, count, labels)
+
+
+def of_labels(logits: Any, labels: Any, weight: Any, ignore_index: int) -> tuple[Any, Any]:
+    """The loss and the weight of each row; both are 0 where the label is ``ignore_index``.
+
+    What an ignored row holds, infinity or NaN, is in neither.
+    """
+    labels = labels if labels.dtype.itemsize >= 4 else labels.astype(jnp.int32)
+    kept = labels != ignore_index
+    safe = jnp.where(kept, classes(labels, logits.shape[1]), 0)
+    picked = jnp.take_along_axis(logits, safe[:, None], 1)[:, 0]
+    share = jnp.ones_like(picked) if weight is None else jnp.take(weight, safe)
+    share = jnp.where(kept, share, 0).astype(logits.dtype)
+    return jnp.where(kept, -picked * share, 0), share
+
+
 def _nll(
     logits: Any, labels: Any, weight: Any = None, reduction: Any = 1, ignore_index: int = -100
 ) -> Any:
-    """The loss and the total weight; labels equal to ``ignore_index`` do not count."""
-    kept = labels != ignore_index
-    safe = jnp.where(kept, labels, 0)
-    picked = -jnp.take_along_axis(logits, safe[:, None], 1)[:, 0]
-    weights = kept.astype(logits.dtype) * (1 if weight is None else jnp.take(weight, safe))
-    total = jnp.sum(weights)
+    """The loss and the total weight."""
+    loss, share = of_labels(logits, labels, weight, ignore_index)
+    total = jnp.sum(share)
     if _REDUCTIONS.get(reduction, reduction) == "mean":
-        return jnp.sum(picked * weights) / total, total
-    return reduced(picked * weights, reduction), total
+        return jnp.sum(loss) / total, total
+    return reduced(loss, reduction), total
 
 
 def _nll_2d(x: Any, target: Any, weight: Any = None, reduction: Any = 1, ignore_index: int = -100):
@@ -80,11 +99,12 @@ def _cross_entropy(logits: Any, labels: Any) -> Any:
 
 
 def _sparse_cross_entropy(logits: Any, labels: Any, *, is_grad: bool = False, sens: float = 1.0):
-    log = jax.nn.log_softmax(logits)
+    log, place = jax.nn.log_softmax(logits), classes(labels, logits.shape[-1])[:, None]
     if is_grad:
         hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+        hot = jnp.where(place < logits.shape[-1], hot, jnp.nan)
         return sens * (jnp.exp(log) - hot) / labels.size
-    return -jnp.mean(jnp.take_along_axis(log, labels[:, None], 1))
+    return -jnp.mean(jnp.take_along_axis(log, place, 1))
 
 
 def _soft_margin(x: Any, target: Any, reduction: Any = 1) -> Any:

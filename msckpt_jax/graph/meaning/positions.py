@@ -16,7 +16,7 @@ from jax import lax
 
 def _position(function: Callable[..., Any]) -> Callable[..., Any]:
     def position(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-        if axis is None:
+        if axis is None or not jnp.ndim(x):
             index = function(jnp.ravel(x), 0, np.int32)
             return index.reshape((1,) * jnp.ndim(x)) if keepdims else index
         index = function(x, axis + jnp.ndim(x) if axis < 0 else axis, np.int32)

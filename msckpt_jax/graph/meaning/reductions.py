@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,57 +14,90 @@ from jax import lax
 from msckpt_jax.graph.meaning import positions
 
 
-def axes(axis: Any) -> Any:
-    """MindSpore's axes as JAX takes them: no axis means all of them."""
-    if axis is None:
+def axes(x: Any, axis: Any) -> Any:
+    """MindSpore's axes as JAX takes them: no axis means all, and a number has the axes 0 and -1."""
+    if axis is None or not jnp.ndim(x):
         return None
     axis = tuple(int(a) for a in np.ravel(np.asarray(axis)))
     return axis or None
 
 
 def _reduce(fn: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, axis=(), keep_dims=False: fn(x, axis=axes(axis), keepdims=keep_dims)
+    return lambda x, axis=(), keep_dims=False: fn(x, axis=axes(x, axis), keepdims=keep_dims)
 
 
-def _reduce_mean(x: Any, axis: Any = (), keep_dims: bool = False) -> Any:
+def _mean(x: Any, axis: Any = (), keep_dims: bool = False, dtype: Any = None) -> Any:
     """The mean; of whole numbers a whole one, towards 0."""
+    x, axis = x if dtype is None else x.astype(dtype), axes(x, axis)
     if not jnp.issubdtype(x.dtype, jnp.integer):
-        return jnp.mean(x, axis=axes(axis), keepdims=keep_dims)
-    wide = jnp.promote_types(x.dtype, jnp.int32)
-    total = jnp.sum(x, axis=axes(axis), keepdims=keep_dims, dtype=wide)
-    return lax.div(total, jnp.full_like(total, x.size // max(total.size, 1))).astype(x.dtype)
+        return jnp.mean(x, axis=axis, keepdims=keep_dims)
+    return _whole_mean(x, axis, keep_dims).astype(x.dtype)
+
+
+def _whole_mean(x: Any, axis: Any, keepdims: bool) -> Any:
+    """By quotients and remainders, where the sum may not fit."""
+    axis = tuple(range(x.ndim) if axis is None else sorted(a % x.ndim for a in axis))
+    others = [x.shape[a] for a in range(x.ndim) if a not in axis]
+    n = math.prod(x.shape[a] for a in axis)
+    if n == 0 and math.prod(others):
+        raise ValueError("there is no mean of no whole numbers")
+    largest = -int(jnp.iinfo(x.dtype).min) or int(jnp.iinfo(x.dtype).max)
+    x = x if x.dtype.itemsize >= 4 else x.astype(jnp.int32)
+    if not isinstance(n, int) or n * largest <= jnp.iinfo(x.dtype).max:
+        total = jnp.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype)
+        return lax.div(total, jnp.full_like(total, n))
+    total = _divided_sum(jnp.reshape(jnp.moveaxis(x, axis, range(len(axis))), (n, *others)), n)
+    return jnp.expand_dims(total, axis) if keepdims else total
+
+
+def _divided_sum(x: Any, n: int) -> Any:
+    """The sum of rows by n, towards 0; no number on the way is larger than two remainders."""
+
+    def apart(x: Any) -> tuple[Any, Any]:
+        size = jnp.full_like(x, n)
+        return jnp.sum(lax.div(x, size), 0, dtype=x.dtype), lax.rem(x, size)
+
+    total, rest = apart(x)
+    while len(rest) > 1:
+        half = len(rest) // 2
+        more, pairs = apart(rest[:half] + rest[half : 2 * half])
+        total, rest = total + more, jnp.concatenate([pairs, rest[2 * half :]])
+    past = jnp.sign(total) * jnp.sign(rest[0]) < 0  # away from 0
+    return jnp.where(past, total - jnp.sign(total), total)
 
 
 def _reduce_sum(x: Any, axis: Any = (), keep_dims: bool = False, skip_mode: bool = False) -> Any:
-    if skip_mode and axes(axis) is None:
+    if skip_mode and axes(x, axis) is None:
         return x
-    return jnp.sum(x, axis=axes(axis), keepdims=keep_dims, dtype=x.dtype)
+    return jnp.sum(x, axis=axes(x, axis), keepdims=keep_dims, dtype=x.dtype)
 
 
 def _reduce_prod(x: Any, axis: Any = (), keep_dims: bool = False) -> Any:
-    return jnp.prod(x, axis=axes(axis), keepdims=keep_dims, dtype=x.dtype)
+    return jnp.prod(x, axis=axes(x, axis), keepdims=keep_dims, dtype=x.dtype)
 
 
 def _reduce_ext(fn: Callable[..., Any]) -> Callable[..., Any]:
     """A reduction like PyTorch's: it takes a dtype to compute in; whole numbers become int64."""
     return lambda x, dim=None, keepdim=False, dtype=None: fn(
-        x, axis=axes(dim), keepdims=keepdim, dtype=_widest(x, dtype)
+        x, axis=axes(x, dim), keepdims=keepdim, dtype=_widest(x, dtype)
     )
 
 
 def _widest(x: Any, dtype: Any) -> Any:
-    """The dtype to compute in: int64 for whole numbers and truth values, if none is told."""
-    return dtype if dtype is not None or jnp.issubdtype(x.dtype, jnp.inexact) else _int64()
+    """The dtype to compute in, if told; int64 of whole numbers but unsigned ones of 16 bits up."""
+    if dtype is not None:
+        return dtype
+    return _int64() if x.dtype.kind in "bi" or x.dtype == np.uint8 else x.dtype
 
 
 def _spread(fn: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, dim=None, correction=1, keepdim=False: fn(
-        x, axis=axes(dim), ddof=correction, keepdims=keepdim
+        x, axis=axes(x, dim), ddof=correction, keepdims=keepdim
     )
 
 
 def _reduce_std(x: Any, axis: Any = (), unbiased: bool = True, keep_dims: bool = False) -> Any:
-    keep = {"axis": axes(axis), "keepdims": keep_dims}
+    keep = {"axis": axes(x, axis), "keepdims": keep_dims}
     return jnp.std(x, ddof=int(unbiased), **keep), jnp.mean(x, **keep)
 
 
@@ -82,14 +116,14 @@ def _int64() -> Any:
 def _with_value(arg: Callable[..., Any], value: Callable[..., Any]) -> Callable[..., Any]:
     def pair(x: Any, axis: Any = 0, keep_dims: bool = False) -> Any:
         index = arg(x, axis, keepdims=keep_dims).astype(jnp.int32)
-        return index, value(x, axis, keepdims=keep_dims)
+        return index, value(x, axes(x, axis), keepdims=keep_dims)
 
     return pair
 
 
 def _extreme(arg: Callable[..., Any], value: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, dim, keepdim=False: (
-        value(x, dim, keepdims=keepdim),
+        value(x, axes(x, dim), keepdims=keepdim),
         arg(x, dim, keepdims=keepdim).astype(_int64()),
     )
 
@@ -166,7 +200,7 @@ def _smallest(x: Any, k: int) -> Any:
 
 def _norm(x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     x = x if dtype is None else x.astype(dtype)
-    axis = axes(dim)
+    axis = axes(x, dim)
     if p == float("inf"):
         return jnp.max(jnp.abs(x), axis=axis, keepdims=keepdim)
     if p == float("-inf"):
@@ -181,33 +215,33 @@ def _lp_norm(x: Any, *, axis: Any, p: Any = 2, keep_dims: bool = False, epsilon:
 
 
 def _l2_normalize(x: Any, *, axis: Any = 0, epsilon: float = 1e-4) -> Any:
-    squares = jnp.sum(jnp.square(x), axis=axes(axis), keepdims=True)
+    squares = jnp.sum(jnp.square(x), axis=axes(x, axis), keepdims=True)
     return x / jnp.sqrt(jnp.maximum(squares, epsilon))
 
 
 def _logsumexp(x: Any, dim: Any, keepdim: bool = False) -> Any:
-    return jax.nn.logsumexp(x, axes(dim), keepdims=keepdim)
+    return jax.nn.logsumexp(x, axes(x, dim), keepdims=keepdim)
 
 
 def _count_nonzero(x: Any, dim: Any = None, *_: Any) -> Any:
-    return jnp.count_nonzero(x, axes(dim)).astype(_int64())
+    return jnp.count_nonzero(x, axes(x, dim)).astype(_int64())
 
 
 TABLE: dict[str, Callable[..., Any]] = {
     "ReduceSum": _reduce_sum,
     "ReduceProd": _reduce_prod,
-    "ReduceMean": _reduce_mean,
+    "ReduceMean": _mean,
     "ReduceMax": _reduce(jnp.max),
     "ReduceMin": _reduce(jnp.min),
     "ReduceAll": _reduce(jnp.all),
     "ReduceAny": _reduce(jnp.any),
     "ReduceStd": _reduce_std,
     "SumExt": _reduce_ext(jnp.sum),
-    "MeanExt": _reduce_ext(jnp.mean),
+    "MeanExt": _mean,
     "ProdExt": _reduce_ext(jnp.prod),
     "Nansum": _reduce_ext(jnp.nansum),
     "Any": jnp.any,
-    "AnyExt": lambda x, dim=None, keepdim=False: jnp.any(x, dim, keepdims=keepdim),
+    "AnyExt": _reduce(jnp.any),
     "Max": jnp.max,
     "Min": jnp.min,
     "MaxDim": _extreme(positions.argmax, jnp.max),
@@ -215,12 +249,12 @@ TABLE: dict[str, Callable[..., Any]] = {
     "Var": _spread(jnp.var),
     "Std": _spread(jnp.std),
     "VarMean": lambda x, dim=None, correction=1, keepdim=False: (
-        jnp.var(x, axes(dim), ddof=correction, keepdims=keepdim),
-        jnp.mean(x, axes(dim), keepdims=keepdim),
+        jnp.var(x, axes(x, dim), ddof=correction, keepdims=keepdim),
+        jnp.mean(x, axes(x, dim), keepdims=keepdim),
     ),
     "StdMean": lambda x, dim=None, correction=1, keepdim=False: (
-        jnp.std(x, axes(dim), ddof=correction, keepdims=keepdim),
-        jnp.mean(x, axes(dim), keepdims=keepdim),
+        jnp.std(x, axes(x, dim), ddof=correction, keepdims=keepdim),
+        jnp.mean(x, axes(x, dim), keepdims=keepdim),
     ),
     "Argmax": _arg(positions.argmax),
     "Argmin": _arg(positions.argmin),

@@ -129,7 +129,7 @@ def _margin(
     x: Any, target: Any, weight: Any = None, *, p: int = 1, margin: float = 1.0,
     reduction: str = "mean",
 ) -> Any:  # fmt: skip
-    right = jnp.take_along_axis(x, target[:, None], 1)
+    right = jnp.take_along_axis(x, losses.classes(target, x.shape[1])[:, None], 1)
     loss = jnp.maximum(margin - right + x, 0) ** p
     loss = loss if weight is None else loss * jnp.take(weight, target)[:, None]
     own = jax.nn.one_hot(target, x.shape[1], dtype=bool)
