@@ -170,7 +170,7 @@ def error(want: np.ndarray, got: np.ndarray) -> float:
     if not np.array_equal(want[~finite], got[~finite], equal_nan=True):
         return np.inf
     size = np.max(np.abs(want[finite]), initial=1e-300)
-    return float(np.max(np.abs(want - got)[finite], initial=0) / (size * eps))
+    return float(np.max(np.abs(want[finite] - got[finite]), initial=0) / (size * eps))
 
 
 def wrong(row: Row, outcome: Outcome) -> str:
