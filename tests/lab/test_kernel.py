@@ -13,9 +13,10 @@ from jupyter_client.manager import KernelManager
 import msckpt_jax as ms
 
 #: ``pause(work, share)`` sleeps when that share of the calls in the library are done: there it is
-#: interrupted. ``WORK`` is what people interrupt.
+#: interrupted. Generators do not count: one that is given up is called, too, to close it, and what
+#: is raised then goes nowhere. ``WORK`` is what people interrupt.
 BEGIN = """
-import os, shutil, sys, time
+import inspect, os, shutil, sys, time
 import jax, jax.numpy as jnp, numpy as np
 import msckpt_jax as ms
 
@@ -25,7 +26,10 @@ def calls(work, pause_at=-1):
 
     def count(frame, event, _):
         nonlocal number
-        if event == "call" and "msckpt_jax" in frame.f_code.co_filename:
+        code = frame.f_code
+        if event != "call" or code.co_flags & inspect.CO_GENERATOR:
+            return
+        if "msckpt_jax" in code.co_filename:
             number += 1
             if number == pause_at:
                 print("paused", flush=True)
