@@ -91,14 +91,15 @@ class Kernel:
         """The name of a cell's error, if it has one, and all that it printed.
 
         It is interrupted when it has printed "paused", and again until it ends: Python drops an
-        interrupt that comes while it collects garbage, for JAX has a function called then.
+        interrupt that comes while it collects garbage, for JAX has a function called then, and says
+        so on stderr.
         """
         cell = self.client.execute(code)
         printed, error, paused = "", "", False
         end = time.monotonic() + 120
         while time.monotonic() < end:
             try:
-                message = self.client.get_iopub_msg(timeout=2)
+                message = self.client.get_iopub_msg(timeout=8)
             except queue.Empty:
                 if paused:
                     self.manager.interrupt_kernel()
@@ -108,7 +109,7 @@ class Kernel:
                 continue
             if kind == "error":
                 error = content["ename"]
-            elif kind == "stream":
+            elif kind == "stream" and not (paused and content["name"] == "stderr"):
                 printed += content["text"]
                 if content["text"] == "paused\n":
                     paused = True
