@@ -202,17 +202,16 @@ class Meetings:
 
     def _wait(self, key: str, process: int) -> dict[str, Any]:
         """Wait for what ``process`` posts at ``key``, as long as it gives signs of life."""
-        pause = self.pause
         seen, silence = None, 0.0
         while silence < self.timeout:
             try:
-                return json.loads(_client().blocking_key_value_get(key, int(pause * 1000) + 1))
+                return json.loads(_client().blocking_key_value_get(key, int(self.pause * 1000) + 1))
             except jax.errors.JaxRuntimeError as error:
                 if "DEADLINE_EXCEEDED" not in str(error):
                     raise
             self.alive()
             beat = self._beat_of(process)
-            silence = silence + pause if beat == seen else 0.0
+            silence = silence + self.pause if beat == seen else 0.0
             seen = beat
         raise self.silent(process)
 

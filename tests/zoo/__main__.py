@@ -119,7 +119,7 @@ def compare(
     ]
     command = [sys.executable, "-m", "tests.zoo.comparing"]
     for line in answered(command, request, args.timeout * len(todo)):
-        if line.startswith('["/'):  # and no line of a log, such as [WARNING]
+        if line.startswith('["'):  # and no line of a log, such as [WARNING]
             folder, *result = json.loads(line)
             rows[folder] |= cells(*result)
     for row in rows.values():

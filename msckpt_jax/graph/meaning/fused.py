@@ -71,7 +71,7 @@ def _weighted_cross_entropy(
         raise MindIRError("CrossEntropyLoss with label_smoothing or zloss is not supported")
     log = jax.nn.log_softmax(x.astype(jnp.float32), -1)
     loss, share = losses.of_labels(log, target, weight, ignore_index)
-    out = jnp.sum(loss) / jnp.sum(share) if reduction == 1 else losses.reduced(loss, reduction)
+    out = losses.weighed(loss, share, reduction)
     empty = jnp.zeros(0, jnp.float32)
     return out.astype(x.dtype), log.astype(x.dtype), empty, empty
 

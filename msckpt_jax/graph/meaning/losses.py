@@ -76,15 +76,19 @@ def of_labels(logits: Any, labels: Any, weight: Any, ignore_index: int) -> tuple
     return jnp.where(kept, -picked * share, 0), share
 
 
+def weighed(loss: Any, share: Any, reduction: Any) -> Any:
+    """The losses of rows, reduced; a mean is by the weights that they have."""
+    if _REDUCTIONS.get(reduction, reduction) == "mean":
+        return jnp.sum(loss) / jnp.sum(share)
+    return reduced(loss, reduction)
+
+
 def _nll(
     logits: Any, labels: Any, weight: Any = None, reduction: Any = 1, ignore_index: int = -100
 ) -> Any:
     """The loss and the total weight."""
     loss, share = of_labels(logits, labels, weight, ignore_index)
-    total = jnp.sum(share)
-    if _REDUCTIONS.get(reduction, reduction) == "mean":
-        return jnp.sum(loss) / total, total
-    return reduced(loss, reduction), total
+    return weighed(loss, share, reduction), jnp.sum(share)
 
 
 def _nll_2d(x: Any, target: Any, weight: Any = None, reduction: Any = 1, ignore_index: int = -100):
